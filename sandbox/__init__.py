@@ -1,0 +1,1 @@
+"""Runs a command behind walls and hands back files; knows no physics."""

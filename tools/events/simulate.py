@@ -1,0 +1,135 @@
+"""Simulated LHCO-like events: Pythia 8, a parametric detector, FastJet; in shards over many processes.
+
+The work is cut into shards, each with its own seed derived from (seed, shard number), so the
+result depends neither on the number of processes nor on interruptions: a finished shard is
+a file, and a second call goes on with the missing ones.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.events.cluster import COLUMNS, LEADING_PT_MIN, cluster
+from tools.events.detector import respond
+from tools.events.parquet import read_columns, write_events
+from tools.events.pythia import Process, generate
+
+BATCH = 250  # events clustered together
+PYTHIA_SEEDS = 900_000_000
+
+
+class Simulation(BaseModel):
+    """One sample: which process, how many accepted events, which seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    process: Process = Process()
+    events: int = Field(gt=0, le=50_000_000, description="accepted events")
+    seed: int = Field(1, ge=0)
+    shard_events: int = Field(2000, gt=0, description="accepted events a shard; part of what fixes the result")
+    leading_pt_min: float = Field(LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")
+
+    @property
+    def n_shards(self) -> int:
+        return -(-self.events // self.shard_events)
+
+    def shard_size(self, shard: int) -> int:
+        return min(self.shard_events, self.events - shard * self.shard_events)
+
+
+def simulate(
+    simulation: Simulation,
+    out: Path,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
+
+    Shards wait in `out` + `.shards` until all are there. Raises ValueError when that folder
+    belongs to another simulation, FileExistsError when `out` is there already.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists; remove it or choose another name")
+    folder = out.with_name(out.name + ".shards")
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = folder / "simulation.json"
+    if plan.exists() and Simulation.model_validate_json(plan.read_text()) != simulation:
+        raise ValueError(f"{folder} holds the shards of another simulation: {plan.read_text()}")
+    plan.write_text(simulation.model_dump_json(indent=1))
+
+    missing = [s for s in range(simulation.n_shards) if not _shard_path(folder, s).exists()]
+    done = simulation.events - sum(map(simulation.shard_size, missing))
+    if progress:
+        progress(done, simulation.events)
+    if missing:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context) as pool:
+            futures = {pool.submit(_simulate_shard, simulation, s, folder): s for s in missing}
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    done += simulation.shard_size(futures[future])
+                    if progress:
+                        progress(done, simulation.events)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return _merge(simulation, folder, out)
+
+
+def _shard_path(folder: Path, shard: int) -> Path:
+    return folder / f"{shard:06d}.parquet"
+
+
+def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
+    """Exactly `shard_size` accepted events, deterministic in (simulation, shard)."""
+    import awkward as ak
+
+    seeds = np.random.SeedSequence([simulation.seed, shard])
+    events = generate(simulation.process, int(seeds.generate_state(1)[0]) % PYTHIA_SEEDS + 1)
+    rng = np.random.default_rng(seeds)
+    wanted, accepted, tried = simulation.shard_size(shard), 0, 0
+    batches: list[dict[str, Any]] = []
+    while accepted < wanted:
+        raw = [next(events) for _ in range(BATCH)]
+        flat = np.concatenate(raw)
+        index = np.repeat(np.arange(BATCH), [len(r) for r in raw])
+        event, pt, eta, phi = respond(
+            index, flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3].astype(np.int64), flat[:, 4] > 0, rng
+        )
+        particles = ak.unflatten(ak.zip({"pt": pt, "eta": eta, "phi": phi}), np.bincount(event, minlength=BATCH))
+        features, passed = cluster(particles, simulation.leading_pt_min)
+        batches.append(features)
+        accepted += int(passed.sum())
+        tried += BATCH
+    columns = {name: np.concatenate([b[name] for b in batches])[:wanted] for name in COLUMNS}
+    _shard_path(folder, shard).with_suffix(".json").write_text(json.dumps({"tried": tried, "accepted": accepted}))
+    write_events(_shard_path(folder, shard), columns)
+
+
+def _merge(simulation: Simulation, folder: Path, out: Path) -> dict[str, Any]:
+    shards = [_shard_path(folder, s) for s in range(simulation.n_shards)]
+    tables = [read_columns(path) for path in shards]
+    counts = [json.loads(path.with_suffix(".json").read_text()) for path in shards]
+    provenance: dict[str, Any] = {
+        "simulation": simulation.model_dump(mode="json"),
+        "pythia_settings": simulation.process.settings(),
+        "versions": {p: version(p) for p in ("pythia8mc", "fastjet", "awkward", "numpy")},
+        "acceptance": sum(c["accepted"] for c in counts) / sum(c["tried"] for c in counts),
+        "columns": list(COLUMNS),
+        "units": "masses in TeV; jets anti-kt R=1, j1 the lighter of the two leading in pt",
+    }
+    write_events(out, {name: np.concatenate([t[name] for t in tables]) for name in COLUMNS})
+    out.with_name(out.name + ".provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    shutil.rmtree(folder)
+    return provenance
