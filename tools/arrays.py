@@ -1,0 +1,42 @@
+"""Arrays travel between steps as references to parquet files, never through a prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.contract import ToolError
+from tools.events.parquet import write_events
+
+
+class ArrayRef(BaseModel):
+    """A file of equally long numeric columns, and what it held when it was written."""
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    columns: list[str]
+    dtype: str = "float32"
+    units: dict[str, str] = Field(default_factory=dict, description="per column; columns not listed are pure numbers")
+    rows: int
+    sha256: str
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_arrays(path: str, columns: Mapping[str, NDArray[np.floating]], units: Mapping[str, str] | None = None) -> ArrayRef:
+    """Write columns to a new parquet file below the working directory and describe it."""
+    target = Path(path)
+    if target.is_absolute() or ".." in target.parts or target.suffix != ".parquet":
+        raise ToolError("out", path, "a relative path below the working directory ending in .parquet")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_events(target, columns)
+    rows = len(next(iter(columns.values())))
+    return ArrayRef(path=path, columns=list(columns), units=dict(units or {}), rows=rows, sha256=sha256(target))

@@ -1,0 +1,20 @@
+"""Name -> Tool. Importing it loads no torch: tools import what is heavy when they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.anomaly import cathode_template, classify, sideband_template
+from tools.bumphunt import scan
+from tools.contract import Tool, ToolError
+from tools.events.describe import describe
+
+_TOOLS: tuple[Tool[Any, Any], ...] = (describe, cathode_template, sideband_template, classify, scan)
+CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
+
+
+def find(name: str) -> Tool[Any, Any]:
+    """The tool of that name; ToolError lists the names there are."""
+    if name not in CATALOGUE:
+        raise ToolError("tool", name, f"not a tool; select from {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]

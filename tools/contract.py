@@ -1,0 +1,94 @@
+"""The contract of a typed tool: a pydantic request in, a pydantic result out, one kind of error.
+
+The docstrings and field descriptions of requests are what a model reads: there is no other schema.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tools.journal import append
+
+
+class ToolError(ValueError):
+    """A request that cannot be served: which field, the value it had, what is allowed. The caller can mend it and retry."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(f"{field}={_short(value)}: {allowed}")
+
+    def as_dict(self) -> dict[str, str]:
+        return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
+
+
+class Request(BaseModel):
+    """Base of all requests: unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Result(BaseModel):
+    """Base of all results: plain numbers, short text and ArrayRefs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Req = TypeVar("Req", bound=Request)
+Res = TypeVar("Res", bound=Result)
+
+
+@dataclass(frozen=True)
+class Tool(Generic[Req, Res]):
+    """A named function from Request to Result. Calling it validates, runs and writes a line to the journal."""
+
+    name: str
+    request: type[Req]
+    result: type[Res]
+    run: Callable[[Req], Res]
+    description: str
+
+    def __call__(self, **arguments: Any) -> Res:
+        """Raises ToolError, and nothing else, for anything wrong with the arguments."""
+        start = time.monotonic()
+        try:
+            result = self.run(self.parse(arguments))
+        except ToolError as error:
+            append(tool=self.name, request=arguments, error=error.as_dict(), seconds=time.monotonic() - start)
+            raise
+        append(tool=self.name, request=arguments, result=result.model_dump(mode="json"), seconds=time.monotonic() - start)
+        return result
+
+    def parse(self, arguments: dict[str, Any]) -> Req:
+        try:
+            return self.request.model_validate(arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or self.name
+            names = ", ".join(self.request.model_fields)
+            allowed = f"unknown field; allowed are {names}" if first["type"] == "extra_forbidden" else first["msg"]
+            raise ToolError(field, first["input"], allowed) from None
+
+    def schema(self) -> dict[str, Any]:
+        """Name, description and JSON schema of the arguments, as prompts carry them."""
+        return {"name": self.name, "description": self.description, "parameters": self.request.model_json_schema()}
+
+
+def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
+    """Make a Tool of a function `f(request: SomeRequest) -> SomeResult`; its docstring is the description."""
+
+    def wrap(function: Callable[[Req], Res]) -> Tool[Req, Res]:
+        hints = get_type_hints(function)
+        return Tool(name, hints["request"], hints["return"], function, inspect.getdoc(function) or "")
+
+    return wrap
+
+
+def _short(value: object, limit: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,28 @@
+"""The journal of tool calls: one JSON line each, in the working directory of a sandbox workspace.
+
+Generated code can write to it as well, so it helps people to read a run and proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+WORKSPACE = "/workspace"
+NAME = "journal.jsonl"
+
+
+def append(**entry: Any) -> None:
+    """Append one line when the process works inside a sandbox workspace; elsewhere do nothing."""
+    here = Path.cwd()
+    if not here.is_relative_to(WORKSPACE):
+        return
+    line = json.dumps(entry, default=str) + "\n"
+    # One write of one line with O_APPEND: workers that share a folder do not mix their lines.
+    descriptor = os.open(here / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
