@@ -28,7 +28,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
+def cluster(
+    particles: Any, leading_pt_min: float = LEADING_PT_MIN
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
     """Features of the events that pass, and which ones passed.
 
     `particles` is an awkward array of events of massless particles with fields pt [GeV],

@@ -69,7 +69,7 @@ def _cells(event: Ints, energy: Floats, eta: Floats, phi: Floats, size: float) -
     i_eta = np.clip(((eta + CALO_ETA) / size).astype(np.int64), 0, n_eta - 1)
     i_phi = np.clip(((phi + np.pi) / (2 * np.pi) * n_phi).astype(np.int64), 0, n_phi - 1)
     key, inverse = np.unique((event * n_eta + i_eta) * n_phi + i_phi, return_inverse=True)
-    total = np.bincount(inverse, weights=energy, minlength=len(key))
+    total = np.bincount(inverse, weights=energy, minlength=len(key)).astype(np.float64)
     cell_phi = (key % n_phi + 0.5) * (2 * np.pi / n_phi) - np.pi
     cell_eta = (key // n_phi % n_eta + 0.5) * size - CALO_ETA
-    return key // (n_phi * n_eta), total, cell_eta, cell_phi
+    return (key // (n_phi * n_eta)).astype(np.int64), total, cell_eta, cell_phi

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tools.contract import ToolError
+
 
 def round_mantissa(values: NDArray[np.floating], bits: int) -> NDArray[np.float32]:
     """Round float32 values to `bits` explicit mantissa bits, to nearest: relative error <= 2**-(bits + 1).
@@ -19,17 +21,23 @@ def round_mantissa(values: NDArray[np.floating], bits: int) -> NDArray[np.float3
     3.140625
     """
     if not 1 <= bits <= 23:
-        raise ValueError(f"bits={bits}: allowed are 1 to 23")
+        raise ToolError("bits", bits, "allowed are 1 to 23")
     raw = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
     drop = np.uint64(23 - bits)
     half = np.uint64((1 << (23 - bits)) >> 1)
     return ((raw + half) >> drop << drop).astype(np.uint32).view(np.float32)
 
 
-def write_events(path: Path, columns: Mapping[str, NDArray[np.floating]], bits: Mapping[str, int] | None = None) -> None:
-    """Write columns of equal length; `bits` gives the mantissa bits kept for a column. The file appears whole or not at all."""
-    if len({len(v) for v in columns.values()}) > 1:
-        raise ValueError(f"columns differ in length: { {k: len(v) for k, v in columns.items()} }")
+def write_events(
+    path: Path, columns: Mapping[str, NDArray[np.floating]], bits: Mapping[str, int] | None = None
+) -> None:
+    """Write columns of equal length; `bits` gives the mantissa bits kept for a column.
+
+    The file appears whole or not at all. Raises ToolError when the lengths differ.
+    """
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ToolError("columns", lengths, "all columns must have the same length")
     arrays = {}
     for name, values in columns.items():
         array = np.asarray(values, dtype=np.float32)
@@ -41,16 +49,27 @@ def write_events(path: Path, columns: Mapping[str, NDArray[np.floating]], bits: 
         compression="zstd",
         compression_level=19,
         use_dictionary=False,
-        column_encoding={name: "BYTE_STREAM_SPLIT" for name in arrays},
+        column_encoding=dict.fromkeys(arrays, "BYTE_STREAM_SPLIT"),
     )
     part.replace(path)
 
 
 def read_columns(path: Path, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Columns of a parquet file as float64; raises KeyError with the names there are when one is missing."""
-    table = pq.read_table(path)
+    """Columns of a parquet file as float64.
+
+    Raises ToolError for a file that is not parquet, a missing column (with the names there
+    are) and a column that does not hold numbers; FileNotFoundError when there is no file.
+    """
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ToolError("path", str(path), f"not a readable parquet file ({error})") from None
     wanted = table.column_names if names is None else names
     missing = [n for n in wanted if n not in table.column_names]
     if missing:
-        raise KeyError(f"{path}: no column {missing}; it has {table.column_names}")
-    return {n: table[n].to_numpy().astype(np.float64) for n in wanted}
+        raise ToolError("names", missing, f"no such column in {path}; it has {table.column_names}")
+    try:
+        return {name: table[name].to_numpy().astype(np.float64) for name in wanted}
+    except (ValueError, TypeError):
+        types = {name: str(table.schema.field(name).type) for name in wanted}
+        raise ToolError("path", str(path), f"every column must hold numbers; the types are {types}") from None

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tools.contract import ToolError
+
 PT_HAT_MIN = 1000.0  # GeV; a higher cut biases the spectrum near the 1.2 TeV jet threshold
 GRAVITON, SCALAR_B, SCALAR_C = 5100039, 9000001, 9000002
 
@@ -26,14 +28,14 @@ class Process(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     masses: tuple[float, float, float] | None = None
-    pt_hat_min: float = Field(PT_HAT_MIN, ge=20.0, le=5000.0, description="QCD only, GeV")
+    pt_hat_min: float = Field(default=PT_HAT_MIN, ge=20.0, le=5000.0, description="QCD only, GeV")
 
     @model_validator(mode="after")
     def _kinematics(self) -> Process:
         if self.masses is not None:
             a, b, c = self.masses
             if not (0.5 <= a <= 12.0 and b >= 0.02 and c >= 0.02 and b + c < a):
-                raise ValueError(f"masses={self.masses}: need 0.5 <= m_A <= 12 TeV, m_B, m_C >= 0.02 and m_B + m_C < m_A")
+                raise ToolError("masses", self.masses, "need 0.5 <= m_A <= 12 TeV, m_B, m_C >= 0.02, m_B + m_C < m_A")
         return self
 
     def settings(self) -> list[str]:

@@ -1,0 +1,158 @@
+"""Pandas DataFrames in HDF5 ("fixed" format of DataFrame.to_hdf), read and written with h5py alone.
+
+A frame is an HDF5 group: `axis0` the column names, `axis1` the row index and, per data type, a
+block of columns, `blockN_items` (names) and `blockN_values` (rows x names). Bare 2-d data sets are
+read too, as frames without names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.contract import ToolError
+
+GROUP = "df"
+CHUNK_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An open frame: `names` (empty for a bare data set), number of `rows` and of `width` columns."""
+
+    path: Path
+    names: tuple[str, ...]
+    rows: int
+    width: int
+    blocks: tuple[tuple[Any, NDArray[np.int64]], ...]  # data set, positions of its columns in the frame
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
+        """Rows start..stop as a float64 array (rows, width); raises ToolError when they cannot be read."""
+        stop = self.rows if stop is None else min(stop, self.rows)
+        values = np.empty((max(stop - start, 0), self.width))
+        for data, positions in self.blocks:
+            values[:, positions] = _take(self.path, data, start, stop)
+        return values
+
+
+@contextmanager
+def open_frame(path: Path) -> Iterator[Frame]:
+    """The one frame, or else the one 2-d data set of numbers, of an HDF5 file.
+
+    Raises ToolError when the file is not HDF5 or holds no frame or several, FileNotFoundError
+    when there is none.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ToolError("path", str(path), f"not a readable HDF5 file ({error})") from None
+    with file:
+        groups: list[Any] = []
+        tables: list[Any] = []
+
+        def sort_out(_: str, node: Any) -> None:
+            if isinstance(node, h5py.Group) and "axis0" in node and "block0_values" in node:
+                groups.append(node)
+            elif isinstance(node, h5py.Dataset) and node.ndim == 2 and node.dtype.kind in "fiu":
+                tables.append(node)
+
+        file.visititems(sort_out)
+        if len(groups) == 1:
+            yield _frame(path, groups[0])
+        elif not groups and len(tables) == 1:
+            rows, width = tables[0].shape
+            yield Frame(path, (), rows, width, ((tables[0], np.arange(width)),))
+        else:
+            found = [node.name for node in groups or tables]
+            raise ToolError(
+                "path", str(path), f"one pandas frame (format='fixed') or one 2-d data set is needed; it has {found}"
+            )
+
+
+def _frame(path: Path, group: Any) -> Frame:
+    names = _labels(path, group["axis0"])
+    position = {name: i for i, name in enumerate(names)}
+    blocks = []
+    for number in range(sum(key.endswith("_values") for key in group)):
+        items = _labels(path, group[f"block{number}_items"])
+        blocks.append((group[f"block{number}_values"], np.array([position[item] for item in items])))
+    return Frame(path, names, len(group["axis1"]), len(names), tuple(blocks))
+
+
+def _labels(path: Path, data: Any) -> tuple[str, ...]:
+    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in _take(path, data))
+
+
+def _take(path: Path, data: Any, start: int = 0, stop: int | None = None) -> Any:
+    try:
+        return data[start:stop]
+    except OSError as error:
+        hint = (
+            "a damaged file needs a new download, one with an unknown compression filter must be saved again with zlib"
+        )
+        raise ToolError("path", str(path), f"{data.name} cannot be read ({error}); {hint}") from None
+
+
+def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[str, ...] | None = None) -> None:
+    """Write chunks of rows, each (n, width), as one frame `df`: float32, gzip, readable by pandas too.
+
+    `names` are the column names, by default the numbers 0 .. width-1 as in the official LHCO
+    files. The file appears whole or not at all. Raises ToolError when there is no chunk.
+    """
+    import h5py
+
+    part = path.with_name(path.name + ".part")
+    with h5py.File(part, "w") as file:
+        group = file.create_group(GROUP)
+        values = None
+        for chunk in chunks:
+            if values is None:
+                width = chunk.shape[1]
+                values = group.create_dataset(
+                    "block0_values",
+                    shape=(0, width),
+                    maxshape=(None, width),
+                    chunks=(CHUNK_ROWS, width),
+                    dtype=np.float32,
+                    compression="gzip",
+                    shuffle=True,
+                )
+            filled = len(values)
+            values.resize(filled + len(chunk), axis=0)
+            values[filled:] = chunk
+        if values is None:
+            raise ToolError("chunks", [], "at least one chunk of rows is needed")
+        labels = np.arange(values.shape[1]) if names is None else np.array(names, dtype="S")
+        group["axis0"], group["axis1"], group["block0_items"] = labels, np.arange(len(values)), labels
+        _describe(group, "integer" if names is None else "string")
+    part.replace(path)
+
+
+def _describe(group: Any, kind: str) -> None:
+    """The attributes by which PyTables and pandas recognise a frame."""
+
+    def put(node: Any, words: dict[str, str]) -> None:
+        import h5py
+
+        for key, word in words.items():  # PyTables gives text back only for fixed-length UTF-8
+            node.attrs.create(key, word.encode(), dtype=h5py.string_dtype("utf-8", len(word)))
+
+    words = {"pandas_type": "frame", "pandas_version": "0.15.2", "encoding": "UTF-8", "errors": "strict"}
+    words |= {f"{axis}_variety": "regular" for axis in ("axis0", "axis1", "block0_items")}
+    put(group, {**words, "CLASS": "GROUP", "VERSION": "1.0"})
+    group.attrs.update({"ndim": 2, "nblocks": 1})
+    for name, index in {"axis0": kind, "axis1": "integer", "block0_items": kind, "block0_values": None}.items():
+        put(group[name], {"CLASS": "ARRAY" if index else "CARRAY", "VERSION": "2.4", "FLAVOR": "numpy"})
+        group[name].attrs["transposed"] = np.uint8(1)
+        if index:
+            put(group[name], {"kind": index})

@@ -1,0 +1,100 @@
+"""The event table: one array per column, what the columns mean, and what is derived from them.
+
+Stored columns are `cluster.COLUMNS`; masses in TeV, j1 the lighter of the two leading jets.
+Derived features, with the regulator of CATHODE (arXiv:2109.00546):
+
+    delta_mj = mj2 - mj1      tau21_jN = tau2_jN / (1e-5 + tau1_jN)      tau32_jN = tau3_jN / (1e-5 + tau2_jN)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.contract import ToolError
+from tools.events.cluster import COLUMNS
+
+__all__ = ["COLUMNS", "DERIVED", "available", "derive", "validate"]
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Floats]
+
+TAU_REGULATOR = 1e-5
+# Above this median a mass in TeV is no longer credible, and the same number in GeV is ordinary.
+GEV_MEDIAN = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return numerator / (TAU_REGULATOR + denominator)
+
+
+# Feature -> (the columns it needs, in the order of the arguments; how it is computed).
+DERIVED: dict[str, tuple[tuple[str, str], Callable[[Floats, Floats], Floats]]] = {
+    "delta_mj": (("mj2", "mj1"), np.subtract),
+    # Files in the CATHODE layout hold the difference instead of the heavier mass.
+    "mj2": (("mj1", "delta_mj"), np.add),
+    "tau21_j1": (("tau2_j1", "tau1_j1"), _ratio),
+    "tau21_j2": (("tau2_j2", "tau1_j2"), _ratio),
+    "tau32_j1": (("tau3_j1", "tau2_j1"), _ratio),
+    "tau32_j2": (("tau3_j2", "tau2_j2"), _ratio),
+}
+
+
+def available(columns: Mapping[str, Floats]) -> list[str]:
+    """Names that `derive` can give for these columns: those stored first, then those computed."""
+    computed = [n for n, (needs, _) in DERIVED.items() if n not in columns and all(c in columns for c in needs)]
+    return [*columns, *computed]
+
+
+def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
+    """The named features, in the order asked for; a stored column wins over its definition.
+
+    >>> derive({"mj1": np.array([0.1]), "mj2": np.array([0.5])}, ["delta_mj", "mj1"])
+    {'delta_mj': array([0.4]), 'mj1': array([0.1])}
+
+    Raises ToolError for a name that is neither stored nor computable.
+    """
+    possible = available(columns)
+    features: Columns = {}
+    for name in names:
+        if name not in possible:
+            raise ToolError("names", name, f"no such feature here; allowed are {', '.join(possible)}")
+        if name in columns:
+            features[name] = np.asarray(columns[name], dtype=np.float64)
+        else:
+            needs, formula = DERIVED[name]
+            features[name] = formula(*(np.asarray(columns[c], dtype=np.float64) for c in needs))
+    return features
+
+
+def validate(columns: Mapping[str, Floats]) -> None:
+    """Raise ToolError, naming column, first bad row and value, unless this is a sound event table.
+
+    Sound: a column `mjj`, at least one event, 1-d columns of equal length, finite values,
+    mjj > 0, masses in TeV. Jet masses may be slightly negative: FastJet gives -sqrt(-m^2)
+    for a massless jet after rounding, and the published files have such events.
+    """
+    if "mjj" not in columns:
+        raise ToolError("mjj", list(columns), "the table needs the column mjj")
+    rows = len(columns["mjj"])
+    if rows == 0:
+        raise ToolError("mjj", 0, "the table has no events; at least one is needed")
+    for name, values in columns.items():
+        if values.ndim != 1 or len(values) != rows:
+            raise ToolError(name, values.shape, f"every column must have the shape of mjj, ({rows},)")
+        _require(name, values, np.isfinite(values), "not finite; every value must be")
+    _require("mjj", columns["mjj"], columns["mjj"] > 0, "mjj must be positive")
+    for name, limit in GEV_MEDIAN.items():
+        if name in columns and (median := float(np.median(columns[name]))) > limit:
+            raise ToolError(
+                name, median, f"the median looks like GeV; masses must be in TeV (median at most {limit:g})"
+            )
+
+
+def _require(name: str, values: Floats, good: NDArray[np.bool_], allowed: str) -> None:
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        more = f", and {len(bad) - 1} more rows" if len(bad) > 1 else ""
+        raise ToolError(name, float(values[bad[0]]), f"row {bad[0]}{more}: {allowed}")
