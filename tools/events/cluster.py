@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 RADIUS = 1.0
 LEADING_PT_MIN = 1200.0  # GeV, the LHCO trigger
 TEV = 1e-3
@@ -28,9 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def cluster(
-    particles: Any, leading_pt_min: float = LEADING_PT_MIN
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
+def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
     """Features of the events that pass, and which ones passed.
 
     `particles` is an awkward array of events of massless particles with fields pt [GeV],
@@ -70,21 +70,26 @@ def cluster(
     # Two jets an event from here on: (n, 2) arrays.
     px, py, pz, energy = (ak.to_numpy(ak.sum(constituents[c], axis=2)) for c in ("px", "py", "pz", "E"))
     mass = np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))
+
+    each_jet = fastjet.ClusterSequence(ak.to_packed(ak.flatten(constituents, axis=1)), definition)
+    tau = ak.to_numpy(each_jet.njettiness(njets=[1, 2, 3], beta=1.0, R0=RADIUS)).reshape(n_passed, 2, 3)
+    return dijet_features(px, py, pz, energy, mass, tau), ak.to_numpy(passed)
+
+
+def dijet_features(px: Floats, py: Floats, pz: Floats, energy: Floats, mass: Floats, tau: Floats) -> dict[str, Floats]:
+    """COLUMNS from the two jets of n events: (n, 2) arrays in GeV and tau (n, 2, 3); jets ordered by mass here."""
     total = [np.sum(c, axis=1) for c in (energy, px, py, pz)]
     mjj = np.sqrt(np.maximum(total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2, 0.0))
     eta = np.arcsinh(pz / np.hypot(px, py))
     dphi = np.arctan2(py[:, 0], px[:, 0]) - np.arctan2(py[:, 1], px[:, 1])
     delta_phi = np.abs((dphi + np.pi) % (2 * np.pi) - np.pi)
 
-    each_jet = fastjet.ClusterSequence(ak.to_packed(ak.flatten(constituents, axis=1)), definition)
-    tau = ak.to_numpy(each_jet.njettiness(njets=[1, 2, 3], beta=1.0, R0=RADIUS)).reshape(n_passed, 2, 3)
-
     by_mass = np.argsort(mass, axis=1, kind="stable")
-    rows = np.arange(n_passed)[:, None]
+    rows = np.arange(len(mass))[:, None]
     mass, tau = mass[rows, by_mass], tau[rows, by_mass]
     features = {"mjj": mjj * TEV, "mj1": mass[:, 0] * TEV, "mj2": mass[:, 1] * TEV}
     for jet in (0, 1):
         for n in (0, 1, 2):
             features[f"tau{n + 1}_j{jet + 1}"] = tau[:, jet, n]
     features["delta_r_jj"] = np.hypot(eta[:, 0] - eta[:, 1], delta_phi)
-    return features, ak.to_numpy(passed)
+    return features

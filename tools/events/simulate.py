@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -18,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.contract import ToolError
 from tools.events.cluster import COLUMNS, LEADING_PT_MIN, cluster
 from tools.events.detector import respond
+from tools.events.frame import open_frame, write_frame
+from tools.events.lhco import pack_particles
 from tools.events.parquet import read_columns, write_events
 from tools.events.pythia import Process, generate
 
@@ -38,6 +43,7 @@ class Simulation(BaseModel):
     seed: int = Field(1, ge=0)
     shard_events: int = Field(2000, gt=0, description="accepted events a shard; part of what fixes the result")
     leading_pt_min: float = Field(LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")
+    particles: bool = Field(False, description="keep the detector objects too; changes nothing else")
 
     @property
     def n_shards(self) -> int:
@@ -55,16 +61,19 @@ def simulate(
 ) -> dict[str, Any]:
     """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
 
-    Shards wait in `out` + `.shards` until all are there. Raises ValueError when that folder
-    belongs to another simulation, FileExistsError when `out` is there already.
+    With `simulation.particles`, `out` + `.particles.h5` holds the same events in the official
+    2,101-column layout, labelled 0 for QCD and 1 for a resonance. Shards wait in `out` +
+    `.shards` until all are there. `progress(done, total)` counts events. Raises ToolError
+    when that folder belongs to another simulation or `out` is there already.
     """
     if out.exists():
-        raise FileExistsError(f"{out} exists; remove it or choose another name")
+        raise ToolError("out", str(out), "exists; remove it or choose another name")
     folder = out.with_name(out.name + ".shards")
     folder.mkdir(parents=True, exist_ok=True)
     plan = folder / "simulation.json"
     if plan.exists() and Simulation.model_validate_json(plan.read_text()) != simulation:
-        raise ValueError(f"{folder} holds the shards of another simulation: {plan.read_text()}")
+        other = json.dumps(json.loads(plan.read_text()))
+        raise ToolError("out", str(out), f"{folder} holds the shards of another simulation: {other}")
     plan.write_text(simulation.model_dump_json(indent=1))
 
     missing = [s for s in range(simulation.n_shards) if not _shard_path(folder, s).exists()]
@@ -73,7 +82,9 @@ def simulate(
         progress(done, simulation.events)
     if missing:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            workers or os.cpu_count() or 1, mp_context=context, initializer=_end_on_ctrl_c
+        ) as pool:
             futures = {pool.submit(_simulate_shard, simulation, s, folder): s for s in missing}
             try:
                 for future in as_completed(futures):
@@ -85,6 +96,11 @@ def simulate(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return _merge(simulation, folder, out)
+
+
+def _end_on_ctrl_c() -> None:
+    # The terminal sends Ctrl-C to the workers as well: there it should end them, not print tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _shard_path(folder: Path, shard: int) -> Path:
@@ -100,6 +116,7 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
     rng = np.random.default_rng(seeds)
     wanted, accepted, tried = simulation.shard_size(shard), 0, 0
     batches: list[dict[str, Any]] = []
+    kept: list[NDArray[np.float32]] = []
     while accepted < wanted:
         raw = [next(events) for _ in range(BATCH)]
         flat = np.concatenate(raw)
@@ -110,10 +127,16 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
         particles = ak.unflatten(ak.zip({"pt": pt, "eta": eta, "phi": phi}), np.bincount(event, minlength=BATCH))
         features, passed = cluster(particles, simulation.leading_pt_min)
         batches.append(features)
+        if simulation.particles:
+            is_signal = simulation.process.masses is not None
+            kept.append(pack_particles(particles[passed], np.full(passed.sum(), is_signal)))
         accepted += int(passed.sum())
         tried += BATCH
     columns = {name: np.concatenate([b[name] for b in batches])[:wanted] for name in COLUMNS}
     _shard_path(folder, shard).with_suffix(".json").write_text(json.dumps({"tried": tried, "accepted": accepted}))
+    if kept:
+        write_frame(_shard_path(folder, shard).with_suffix(".h5"), [np.concatenate(kept)[:wanted]])
+    # Last, because this file says that the shard is done.
     write_events(_shard_path(folder, shard), columns)
 
 
@@ -129,7 +152,15 @@ def _merge(simulation: Simulation, folder: Path, out: Path) -> dict[str, Any]:
         "columns": list(COLUMNS),
         "units": "masses in TeV; jets anti-kt R=1, j1 the lighter of the two leading in pt",
     }
+    if simulation.particles:
+        rows = (_particle_rows(path.with_suffix(".h5")) for path in shards)
+        write_frame(out.with_name(out.name + ".particles.h5"), rows)
     write_events(out, {name: np.concatenate([t[name] for t in tables]) for name in COLUMNS})
     out.with_name(out.name + ".provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     shutil.rmtree(folder)
     return provenance
+
+
+def _particle_rows(path: Path) -> NDArray[np.float32]:
+    with open_frame(path) as frame:
+        return frame.read().astype(np.float32)

@@ -1,0 +1,185 @@
+"""Readers of the official LHC Olympics layouts to the event table, truth labels always kept apart.
+
+- particles: HDF5, 700 x (pt [GeV], eta, phi) padded with zeros, then the label; black boxes have no label
+- features:  HDF5, 3-momenta [GeV], masses [GeV] and tau_1,2,3 of the two leading jets, `label` or none
+- CATHODE:   npy (N, 6), mjj, mj1, delta_mj [TeV], tau21_j1, tau21_j2, is_signal (arXiv:2109.00546)
+- parquet:   our own table
+
+Data: Kasieczka, Nachman, Shih, doi:10.5281/zenodo.4536377 (arXiv:2101.08320).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.contract import ToolError
+from tools.events.cluster import COLUMNS, cluster, dijet_features
+from tools.events.frame import open_frame, write_frame
+from tools.events.parquet import read_columns
+from tools.events.table import Columns, validate
+
+Labels = NDArray[np.bool_]
+Progress = Callable[[int, int], None]
+
+PARTICLES = 700
+UNLABELLED = 3 * PARTICLES  # columns of a black box
+LABELLED = UNLABELLED + 1
+ETA_MAX = 20.0  # beyond it, cosh(eta) makes energies that break the clustering
+CHUNK = 5000  # events in memory at a time: 84 MB
+JET_FEATURES = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
+FEATURES = tuple(f"{quantity}j{jet}" for jet in (1, 2) for quantity in JET_FEATURES)
+CATHODE = ("mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2")
+LABEL_NAMES = ("is_signal", "label")
+
+
+def read_events(path: Path, progress: Progress | None = None) -> tuple[Columns, Labels | None]:
+    """The event table of any of the layouts, told apart by content, and the labels where there are any.
+
+    Raises ToolError for a file of no known layout, with wrong columns, or with NaN;
+    FileNotFoundError when there is none.
+    """
+    with path.open("rb") as file:
+        magic = file.read(8)
+    if magic.startswith(b"\x93NUMPY"):
+        return read_cathode(path)
+    if magic.startswith(b"PAR1"):
+        columns = read_columns(path)
+        labels = [columns.pop(name) for name in LABEL_NAMES if name in columns]
+        validate(columns)
+        return columns, _truth(labels[0]) if labels else None
+    if magic != b"\x89HDF\r\n\x1a\n":
+        raise ToolError("path", str(path), "not an npy, parquet or HDF5 file")
+    with open_frame(path) as frame:
+        has_particles = frame.width in (UNLABELLED, LABELLED)
+    return cluster_particles(path, progress=progress) if has_particles else read_features(path)
+
+
+def read_particles(
+    path: Path, start: int = 0, stop: int | None = None, chunk: int = CHUNK
+) -> Iterator[tuple[Any, Labels | None]]:
+    """Chunks of events start..stop: an awkward array of particles (pt [GeV], eta, phi), and labels (None: black box).
+
+    Raises ToolError for another number of columns, a pt, eta or phi that makes no sense, a label other than 0 and 1.
+    """
+    import awkward as ak
+
+    with open_frame(path) as frame:
+        if frame.width not in (UNLABELLED, LABELLED):
+            raise ToolError("path", str(path), f"{frame.width} columns; {LABELLED}, or {UNLABELLED} without labels")
+        last = frame.rows if stop is None else min(stop, frame.rows)
+        if not 0 <= start <= last:
+            raise ToolError("start", start, f"must be from 0 to {last}, the end of the range asked for")
+        for first in range(start, last, chunk):
+            rows = frame.read(first, min(first + chunk, last))
+            pt, eta, phi = (rows[:, i:UNLABELLED:3] for i in range(3))
+            _check("pt", pt, (pt >= 0) & np.isfinite(pt), first, "must be finite and not negative")
+            _check("eta", eta, np.abs(eta) < ETA_MAX, first, f"must be within {ETA_MAX}")
+            _check("phi", phi, np.isfinite(phi), first, "must be finite")
+            there = pt > 0
+            flat = ak.zip({"pt": pt[there], "eta": eta[there], "phi": phi[there]})
+            labels = _truth(rows[:, -1], first) if frame.width == LABELLED else None
+            yield ak.unflatten(flat, there.sum(axis=1)), labels
+
+
+def _check(field: str, values: NDArray[np.float64], good: Labels, first: int, allowed: str) -> None:
+    bad = np.argwhere(~good)
+    if len(bad):
+        event, particle = bad[0]
+        raise ToolError(field, float(values[event, particle]), f"event {first + event}, particle {particle}: {allowed}")
+
+
+def cluster_particles(
+    path: Path,
+    start: int = 0,
+    stop: int | None = None,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    leading_pt_min: float = 0.0,
+) -> tuple[Columns, Labels | None]:
+    """Jets and their features (COLUMNS) of a particle file.
+
+    The official events have passed the trigger already, so by default no further cut is made; events
+    without two jets of two particles are left out, of the labels too. `progress(done, total)` counts events read.
+    """
+    with open_frame(path) as frame:
+        total = (frame.rows if stop is None else min(stop, frame.rows)) - start
+    parts: list[Columns] = []
+    truth: list[Labels] = []
+    done = 0
+    for particles, labels in read_particles(path, start, stop, chunk):
+        features, passed = cluster(particles, leading_pt_min)
+        parts.append(features)
+        if labels is not None:
+            truth.append(labels[passed])
+        done += len(particles)
+        if progress:
+            progress(done, total)
+    columns = {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in COLUMNS}
+    validate(columns)
+    return columns, np.concatenate(truth) if truth else None
+
+
+def read_features(path: Path) -> tuple[Columns, Labels | None]:
+    """The table (COLUMNS) of a high-level feature file: jets re-ordered by mass, mjj from their 4-vectors, TeV."""
+    with open_frame(path) as frame:
+        missing = [name for name in FEATURES if name not in frame.names]
+        if missing:
+            raise ToolError("path", str(path), f"columns {missing} are missing; it has {list(frame.names)[:20]}")
+        values = dict(zip(frame.names, frame.read().T, strict=True))
+    for name in FEATURES:
+        bad = np.flatnonzero(~np.isfinite(values[name]))
+        if len(bad):
+            raise ToolError(name, float(values[name][bad[0]]), f"row {bad[0]} of {path} is not finite")
+    px, py, pz, mass, *tau = (np.stack([values[f"{q}j{jet}"] for jet in (1, 2)], axis=1) for q in JET_FEATURES)
+    energy = np.sqrt(px**2 + py**2 + pz**2 + mass**2)
+    columns = dijet_features(px, py, pz, energy, mass, np.stack(tau, axis=2))
+    validate(columns)
+    if (median := float(np.median(columns["mjj"]))) < 0.1:
+        raise ToolError("mjj", median, f"the momenta in {path} look like TeV; feature files hold GeV")
+    return columns, _truth(values["label"]) if "label" in values else None
+
+
+def read_cathode(path: Path) -> tuple[Columns, Labels]:
+    """Columns `CATHODE` and the labels of an (N, 6) npy file; raises ToolError for another shape."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ToolError("path", str(path), f"not a readable npy file of numbers ({error})") from None
+    if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind not in "fiu":
+        raise ToolError("path", str(path), f"shape {array.shape} of {array.dtype}; need (N, 6): {CATHODE}, is_signal")
+    columns = dict(zip(CATHODE, array[:, :5].T.astype(np.float64), strict=True))
+    validate(columns)
+    return columns, _truth(array[:, 5])
+
+
+def _truth(values: NDArray[Any], first: int = 0) -> Labels:
+    bad = np.flatnonzero((values != 0) & (values != 1))
+    if len(bad):
+        raise ToolError("label", float(values[bad[0]]), f"row {first + bad[0]}: labels are 0 or 1")
+    return np.asarray(values == 1)
+
+
+def pack_particles(particles: Any, labels: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows (n, 2101) of the official layout: the 700 leading particles by falling pt, zeros, label."""
+    import awkward as ak
+
+    leading = particles[ak.argsort(particles.pt, axis=1, ascending=False)][:, :PARTICLES]
+    rows = np.zeros((len(leading), LABELLED), dtype=np.float32)
+    for i, field in enumerate(("pt", "eta", "phi")):
+        padded = ak.fill_none(ak.pad_none(leading[field], PARTICLES, clip=True), 0.0)
+        rows[:, i:UNLABELLED:3] = ak.to_numpy(padded)
+    rows[:, -1] = labels
+    return rows
+
+
+def write_particles(path: Path, particles: Any, labels: NDArray[Any]) -> None:
+    """Write events (awkward: pt [GeV], eta, phi) and their 0/1 labels in the official layout; pandas reads it too."""
+    if len(particles) != len(labels):
+        raise ToolError("labels", len(labels), f"one label an event is needed, {len(particles)}")
+    _truth(np.asarray(labels))
+    write_frame(path, [pack_particles(particles, labels)])
