@@ -31,7 +31,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_arrays(path: str, columns: Mapping[str, NDArray[np.floating]], units: Mapping[str, str] | None = None) -> ArrayRef:
+def save_arrays(
+    path: str, columns: Mapping[str, NDArray[np.floating]], units: Mapping[str, str] | None = None
+) -> ArrayRef:
     """Write columns to a new parquet file below the working directory and describe it."""
     target = Path(path)
     if target.is_absolute() or ".." in target.parts or target.suffix != ".parquet":

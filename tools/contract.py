@@ -17,7 +17,7 @@ from tools.journal import append
 
 
 class ToolError(ValueError):
-    """A request that cannot be served: which field, the value it had, what is allowed. The caller can mend it and retry."""
+    """A request that cannot be served: which field, its value, what is allowed. The caller can mend it and retry."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
@@ -61,7 +61,9 @@ class Tool(Generic[Req, Res]):
         except ToolError as error:
             append(tool=self.name, request=arguments, error=error.as_dict(), seconds=time.monotonic() - start)
             raise
-        append(tool=self.name, request=arguments, result=result.model_dump(mode="json"), seconds=time.monotonic() - start)
+        append(
+            tool=self.name, request=arguments, result=result.model_dump(mode="json"), seconds=time.monotonic() - start
+        )
         return result
 
     def parse(self, arguments: dict[str, Any]) -> Req:

@@ -1,0 +1,1 @@
+"""Who answers: language models behind an OpenAI-compatible service, or the built-in analyst."""

@@ -1,0 +1,179 @@
+"""The events of a trace: small tagged records under one format version.
+
+Large texts (prompts, replies, output, files) are blobs, named here by their SHA-256. Nothing in an
+event may hold a secret: requests carry no headers, commands no environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from agents.backends.base import Usage
+from agents.state import Observation, Plan
+from sandbox.driver import SandboxInfo
+from tasks.convergence import Decision
+from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+
+FORMAT = 1
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    time: float = Field(0.0, description="seconds since the epoch, set by the store")
+    index: int = Field(-1, description="line number in the trace, set by the store")
+
+
+class RunStarted(Event):
+    kind: Literal["run_started"] = "run_started"
+    format: int = FORMAT
+    run: str
+    request: str
+    task: str
+    options: dict[str, Any] = Field(description="all that is needed to prepare the task again")
+    facts: dict[str, Any] = Field(description="what the agents are told about the inputs")
+    inputs: dict[str, str] = Field(description="input file -> SHA-256")
+    backend: str
+    is_llm: bool
+    sandbox: SandboxInfo
+    budget: dict[str, float]
+    seed: int
+    versions: dict[str, str]
+    prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
+
+
+class RunResumed(Event):
+    kind: Literal["run_resumed"] = "run_resumed"
+    sandbox: SandboxInfo
+
+
+class CanaryChecked(Event):
+    kind: Literal["canary_checked"] = "canary_checked"
+    held: bool
+    lines: list[str]
+
+
+class ModelCalled(Event):
+    kind: Literal["model_called"] = "model_called"
+    key: str
+    role: str
+    where: str = Field(description="who asked: planner/<iteration>, worker/<iteration>/<step>, reporter")
+    request: str = Field(description="blob: canonical request")
+    reply: str = Field(description="blob: reply")
+    model: str
+    usage: Usage
+    seconds: float
+
+
+class Executed(Event):
+    kind: Literal["executed"] = "executed"
+    key: str
+    where: str
+    argv: list[str]
+    cwd: str
+    given: dict[str, str] = Field(description="files written for the command: path -> blob")
+    exit_code: int
+    ended: str
+    seconds: float
+    stdout: str = Field(description="blob")
+    stderr: str = Field(description="blob")
+    dropped_bytes: int
+    files: dict[str, str] = Field(description="files new or changed afterwards: workspace path -> blob")
+    unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
+
+
+class ToolCalled(Event):
+    kind: Literal["tool_called"] = "tool_called"
+    where: str
+    tool: str
+    arguments: dict[str, Any]
+    result: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+    seconds: float
+
+
+class Planned(Event):
+    kind: Literal["planned"] = "planned"
+    iteration: int
+    plan: Plan
+
+
+class StepStarted(Event):
+    kind: Literal["step_started"] = "step_started"
+    iteration: int
+    step: str
+
+
+class StepFinished(Event):
+    kind: Literal["step_finished"] = "step_finished"
+    observation: Observation
+    seconds: float
+
+
+class Graded(Event):
+    kind: Literal["graded"] = "graded"
+    key: str
+    iteration: int
+    submission: Submission | None
+    score: Score
+
+
+class Decided(Event):
+    kind: Literal["decided"] = "decided"
+    iteration: int
+    decision: Decision
+
+
+class Claimed(Event):
+    kind: Literal["claimed"] = "claimed"
+    claim: Claim
+    checks: list[CheckedNumber]
+
+
+class Sealed(Event):
+    kind: Literal["sealed"] = "sealed"
+    metrics: list[Metric]
+    checks: list[CheckedNumber] = Field(description="the claims table, truth included")
+    curves: dict[str, list[float]] = Field(default_factory=dict, description="e.g. background_efficiency, sic")
+    artefact: str | None = None
+
+
+class Trouble(Event):
+    """Something went wrong, sorted by who can act."""
+
+    kind: Literal["trouble"] = "trouble"
+    who: Literal["model", "operator", "programmer"]
+    where: str
+    text: str
+
+
+class RunFinished(Event):
+    kind: Literal["run_finished"] = "run_finished"
+    status: Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
+    reason: str
+    seconds: float
+    usage: Usage
+    model_calls: int
+    peak_memory_mib: float | None = None
+
+
+AnyEvent = Annotated[
+    RunStarted
+    | RunResumed
+    | CanaryChecked
+    | ModelCalled
+    | Executed
+    | ToolCalled
+    | Planned
+    | StepStarted
+    | StepFinished
+    | Graded
+    | Decided
+    | Claimed
+    | Sealed
+    | Trouble
+    | RunFinished,
+    Field(discriminator="kind"),
+]
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)

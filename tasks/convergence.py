@@ -1,0 +1,52 @@
+"""When to stop: a pure rule from the history of steering scores to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.score import Score
+
+
+class Rule(BaseModel):
+    """Stop when `patience` iterations in a row brought no significant gain, or after `max_iterations`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    patience: int = Field(1, ge=1)
+    min_gain_sigma: float = Field(1.0, ge=0, description="a gain counts above this many errors of the best score")
+    max_iterations: int = Field(4, ge=1)
+
+
+class Decision(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    action: Literal["continue", "converged", "exhausted"]
+    reason: str
+    best: int | None = Field(description="index of the best iteration so far")
+
+
+def decide(history: Sequence[Score], rule: Rule) -> Decision:
+    """`history` holds one score per iteration, refused ones (value None) included: they count as no gain."""
+    best: int | None = None
+    since = 0
+    for index, score in enumerate(history):
+        if score.value is None:
+            since += 1
+            continue
+        if best is None:
+            best, since = index, 0
+            continue
+        leader = history[best]
+        assert leader.value is not None
+        gain = score.value - leader.value
+        significant = gain > rule.min_gain_sigma * (leader.error or 0.0)
+        since = 0 if significant and gain > 0 else since + 1
+        if gain > 0:
+            best = index
+    n = len(history)
+    if best is not None and since >= rule.patience:
+        return Decision(action="converged", best=best, reason=f"no significant gain in the last {since} iteration(s)")
+    if n >= rule.max_iterations:
+        return Decision(action="exhausted", best=best, reason=f"{n} of {rule.max_iterations} iterations used")
+    return Decision(action="continue", best=best, reason=f"{n} of {rule.max_iterations} iterations used")

@@ -1,0 +1,74 @@
+"""What every anomaly tool needs of its events: features, mjj and a signal region that leaves something to train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tools.contract import Request, ToolError
+from tools.events.parquet import read_columns
+from tools.events.table import derive, validate
+
+Floats = NDArray[np.float64]
+FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
+MIN_EVENTS = 500  # fewer on either side of the window cannot train anything
+
+
+class WindowRequest(Request):
+    """Events and a signal region in mjj."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+    window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
+    features: list[str] = Field(
+        default=FEATURES,
+        min_length=1,
+        description="columns or derived features, e.g. mj1, delta_mj, tau21_j1, tau21_j2, tau32_j1, tau32_j2",
+    )
+    seed: int = Field(1, ge=0)
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Features (n, d) and mjj (n,) in TeV of all events, and which of them lie in the signal region."""
+
+    features: Floats
+    mjj: Floats
+    inside: NDArray[np.bool_]
+
+
+def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
+    """Raises ToolError for an unreadable file, missing or constant features, NaN, or a window without events in or beside it."""
+    columns = load_table(request.events)
+    low, high = request.window
+    if not 0 < low < high:
+        raise ToolError("window", request.window, "two edges in TeV, 0 < lower < upper")
+    chosen = derive(columns, request.features)
+    features = np.column_stack([chosen[name] for name in request.features])
+    for name, spread in zip(request.features, np.ptp(features, axis=0), strict=True):
+        if spread == 0:
+            raise ToolError("features", name, "this feature is constant; take it out")
+    mjj = columns["mjj"]
+    inside = (mjj >= low) & (mjj < high)
+    n_in, n_below, n_above = int(inside.sum()), int((mjj < low).sum()), int((mjj >= high).sum())
+    if n_in < MIN_EVENTS or (need_sidebands and min(n_below, n_above) < MIN_EVENTS):
+        raise ToolError(
+            "window",
+            request.window,
+            f"holds {n_in} events, with {n_below} below and {n_above} above; at least {MIN_EVENTS} each are needed. "
+            f"mjj runs from {mjj.min():.3f} to {mjj.max():.3f} TeV",
+        )
+    return Windowed(features, mjj, inside)
+
+
+def load_table(path: str) -> dict[str, Floats]:
+    """A validated event table from parquet."""
+    try:
+        columns = read_columns(Path(path))
+    except OSError as error:
+        raise ToolError("events", path, f"a readable parquet file ({error})") from None
+    validate(columns)
+    return columns

@@ -1,0 +1,56 @@
+"""What scores are worth: significance, mass and yield of a bump, for cuts at fixed background efficiencies.
+
+Crew and harness call the same function, on the same file of scores: a claim can be checked to the digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.bumphunt.fit import Fit, fit_signal, scan_mass
+from tools.bumphunt.spectrum import RANGE, SIGMA, Spectrum, histogram, make_edges
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One cut: the spectra it gives, a scan over masses and the fit at the best of them."""
+
+    efficiency: float
+    spectrum: Spectrum
+    masses: Floats
+    z: Floats
+    fit: Fit
+
+
+def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float) -> float:
+    """The score that keeps the fraction `efficiency` of the events beside the window: the background's efficiency.
+
+    Raises ValueError when fewer than 10 sideband events would be kept.
+    """
+    side = score[(mjj < window[0]) | (mjj >= window[1])]
+    kept = round(efficiency * len(side))
+    if kept < 10:
+        raise ValueError(f"efficiency={efficiency} keeps {kept} of {len(side)} sideband events; at least 10 are needed")
+    return float(np.sort(side)[-kept])
+
+
+def mass_grid(window: tuple[float, float]) -> Floats:
+    """Masses to test inside a window, spaced by one mass resolution (relative sigma)."""
+    n = max(2, 1 + round(np.log(window[1] / window[0]) / SIGMA))
+    return np.asarray(np.geomspace(*window, n))
+
+
+def measure(
+    mjj: Floats, score: Floats, window: tuple[float, float], efficiency: float, mjj_range: tuple[float, float] = RANGE
+) -> Cut:
+    """Cut on the score, scan masses over the window [TeV] and fit at the most significant one."""
+    spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range))
+    masses = mass_grid(window)
+    z, _ = scan_mass(spectrum, masses)
+    best = float(masses[int(np.argmax(z))])
+    return Cut(efficiency, spectrum, masses, z, fit_signal(spectrum, best, window))

@@ -1,0 +1,107 @@
+"""The bump-hunt tool: cut on a score, fit the mjj spectrum, report significance, mass and yield for every cut."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.bumphunt.measure import Cut, measure
+from tools.bumphunt.spectrum import RANGE
+from tools.contract import Request, Result, ToolError, tool
+from tools.events.parquet import read_columns
+
+EFFICIENCIES = [1e-2, 3e-3, 1e-3]
+
+
+class ScanRequest(Request):
+    """A file of scores, one per event, and a mass window to search."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+    scores: str = Field(description="parquet file with a column `score`, one row per event")
+    window: tuple[float, float] = Field(description="lower and upper edge in mjj, TeV; masses in it are tested")
+    efficiencies: list[float] = Field(
+        default=EFFICIENCIES, min_length=1, max_length=20, description="background efficiencies to cut at"
+    )
+    mjj_range: tuple[float, float] = Field(RANGE, description="range of the fit, TeV")
+
+
+class CutResult(BaseModel):
+    """The fit after one cut. `signal` counts passing events."""
+
+    model_config = ConfigDict(frozen=True)
+    efficiency: float
+    mass: float = Field(description="TeV")
+    mass_error: float
+    signal: float
+    signal_error: float
+    z: float = Field(description="local significance in standard deviations")
+    p_value: float = Field(description="local, one-sided")
+    deviance: float = Field(description="of the fit; comparable with `bins` where counts are large")
+    bins: int
+    valid: bool
+
+
+class ScanResult(Result):
+    """One entry per cut, and which of them is the most significant."""
+
+    cuts: list[CutResult]
+    best: int = Field(description="index into `cuts`")
+
+
+@tool("bumphunt.scan")
+def scan(request: ScanRequest) -> ScanResult:
+    """Bump hunt: keep the events of highest score (at fixed background efficiencies), fit a narrow resonance on a
+    smooth background in mjj with a profile likelihood; mass, passing signal and local p-value for every cut.
+    The local p-value does not know how many windows, cuts and trainings were tried.
+    """
+    mjj = _column(request.events, "mjj", "events")
+    score = _column(request.scores, "score", "scores")
+    if len(mjj) != len(score):
+        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    low, high = request.mjj_range
+    if not low < request.window[0] < request.window[1] < high:
+        raise ToolError(
+            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
+        )
+    cuts = []
+    for efficiency in request.efficiencies:
+        try:
+            cuts.append(summary(measure(mjj, score, request.window, efficiency, request.mjj_range)))
+        except ValueError as error:
+            raise ToolError("efficiencies", efficiency, str(error)) from None
+        print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
+    return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])))
+
+
+def summary(cut: Cut) -> CutResult:
+    fit = cut.fit
+    return CutResult(
+        efficiency=cut.efficiency,
+        mass=fit.mass,
+        mass_error=fit.mass_error,
+        signal=fit.signal,
+        signal_error=fit.signal_error,
+        z=fit.z,
+        p_value=fit.p_value,
+        deviance=fit.deviance,
+        bins=fit.bins,
+        valid=fit.valid,
+    )
+
+
+def _column(path: str, name: str, field: str) -> NDArray[np.float64]:
+    try:
+        values = read_columns(Path(path), [name])[name]
+    except KeyError as error:
+        raise ToolError(field, path, f"must hold a column {name!r}: {error}") from None
+    except OSError as error:
+        raise ToolError(field, path, f"a readable parquet file ({error})") from None
+    if not np.all(np.isfinite(values)):
+        raise ToolError(
+            field, path, f"column {name!r} must be finite; row {int(np.argmin(np.isfinite(values)))} is not"
+        )
+    return values

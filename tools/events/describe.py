@@ -1,0 +1,57 @@
+"""A first look at an event file: rows, columns, ranges, what can be derived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.contract import Request, Result, ToolError, tool
+from tools.events.parquet import read_columns
+from tools.events.table import available, validate
+
+
+class DescribeRequest(Request):
+    """Which file to look at."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+
+
+class ColumnSummary(BaseModel):
+    """Mean, spread and quantiles (0, 5, 50, 95, 100%) of a column."""
+
+    model_config = ConfigDict(frozen=True)
+    mean: float
+    std: float
+    quantiles: list[float]
+    correlation_mjj: float = Field(description="linear correlation with mjj")
+
+
+class DescribeResult(Result):
+    """Summary of every column; masses in TeV."""
+
+    rows: int
+    columns: dict[str, ColumnSummary]
+    features: list[str] = Field(description="all feature names that tools accept for this file")
+
+
+@tool("events.describe")
+def describe(request: DescribeRequest) -> DescribeResult:
+    """Rows, columns, ranges and correlations with mjj of an event file, and the feature names usable with it."""
+    try:
+        columns = read_columns(Path(request.events))
+    except OSError as error:
+        raise ToolError("events", request.events, f"a readable parquet file ({error})") from None
+    validate(columns)
+    mjj = columns["mjj"]
+    summaries = {
+        name: ColumnSummary(
+            mean=float(v.mean()),
+            std=float(v.std()),
+            quantiles=[float(q) for q in np.percentile(v, [0, 5, 50, 95, 100])],
+            correlation_mjj=float(np.corrcoef(v, mjj)[0, 1]) if v.std() > 0 and mjj.std() > 0 else 0.0,
+        )
+        for name, v in columns.items()
+    }
+    return DescribeResult(rows=len(mjj), columns=summaries, features=available(columns))
