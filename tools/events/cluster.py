@@ -40,6 +40,8 @@ def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dic
     import awkward as ak
     import fastjet
 
+    # FastJet permits this to those who cite it (arXiv:1111.6097); its banner would spoil what tools print.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     particles = ak.zip(
         {
             "px": particles.pt * np.cos(particles.phi),

@@ -40,10 +40,10 @@ class Simulation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     process: Process = Process()
     events: int = Field(gt=0, le=50_000_000, description="accepted events")
-    seed: int = Field(1, ge=0)
-    shard_events: int = Field(2000, gt=0, description="accepted events a shard; part of what fixes the result")
-    leading_pt_min: float = Field(LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")
-    particles: bool = Field(False, description="keep the detector objects too; changes nothing else")
+    seed: int = Field(default=1, ge=0)
+    shard_events: int = Field(default=2000, gt=0, description="accepted events a shard; part of what fixes the result")
+    leading_pt_min: float = Field(default=LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")
+    particles: bool = Field(default=False, description="keep the detector objects too; changes nothing else")
 
     @property
     def n_shards(self) -> int:

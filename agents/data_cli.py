@@ -1,0 +1,153 @@
+"""`beamcrew data`: get, simulate, convert and describe event files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tools.contract import ToolError
+from tools.events import download
+from tools.events.lhco import read_events
+from tools.events.parquet import write_events
+from tools.events.pythia import Process
+from tools.events.simulate import Simulation
+from tools.events.simulate import simulate as run_simulation
+
+app = typer.Typer(help="Event files: download, simulate, convert, describe.", no_args_is_help=True)
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+class Kind(StrEnum):
+    qcd = "qcd"
+    resonance = "resonance"
+
+
+@app.command()
+def lhco(
+    folder: Annotated[Path, typer.Option("--out", help="where the files go")] = Path("data/lhco"),
+    file: Annotated[
+        list[str] | None, typer.Option(help=f"one of {', '.join(download.LHCO_FILES)}; may be repeated")
+    ] = None,
+    base_url: Annotated[str, typer.Option(help="Zenodo, or a mirror of it")] = download.ZENODO,
+) -> None:
+    """Download official LHC Olympics files from Zenodo (by default the 74 MB of R&D jets); goes on where it stopped."""
+    with _one_line_errors("run the same command again: the download goes on where it stopped"):
+        for name in file or [next(iter(download.LHCO_FILES))]:
+            with _bar(name, DownloadColumn()) as progress:
+                path = download.fetch_official(name, folder, base_url, progress)
+            out.print(f"{path}: MD5 as published")
+
+
+@app.command()
+def simulate(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
+    process: Annotated[Kind, typer.Option(help="QCD dijets, or a resonance A -> B C")] = Kind.qcd,
+    masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
+    events: Annotated[int, typer.Option(help="accepted events")] = 10_000,
+    seed: Annotated[int, typer.Option(help="the result depends on it, not on the workers")] = 1,
+    workers: Annotated[int | None, typer.Option(help="processes; default: one a core")] = None,
+    particles: Annotated[bool, typer.Option("--particles", help="keep the particles too, in OUT.particles.h5")] = False,
+) -> None:
+    """Simulate LHCO-like events with Pythia 8, a parametric detector and FastJet; about 10-20 ms an event and core."""
+    with _one_line_errors("finished shards are kept: run the same command again to go on"):
+        resonance = _masses(masses) if process is Kind.resonance else None
+        simulation = Simulation(process=Process(masses=resonance), events=events, seed=seed, particles=particles)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _bar(target.name, MofNCompleteColumn()) as progress:
+            provenance = run_simulation(simulation, target, workers, progress)
+        out.print(f"{target}: {events} events, acceptance {provenance['acceptance']:.3f}")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="any official layout: HDF5, npy or parquet")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
+) -> None:
+    """Convert to our parquet table. Truth labels go to OUT.labels.parquet, never into the events."""
+    with _one_line_errors("nothing was written"):
+        if target.exists():
+            raise ToolError("OUT", str(target), "exists; remove it or choose another name")
+        with _bar(source.name, MofNCompleteColumn()) as progress:
+            columns, is_signal = read_events(source, progress)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if is_signal is not None:
+            write_events(labels_path(target), {"is_signal": is_signal.astype(np.float32)})
+        write_events(target, columns)
+        labels = "no labels" if is_signal is None else f"labels in {labels_path(target)}"
+        out.print(f"{target}: {len(columns['mjj'])} events, {labels}")
+
+
+@app.command()
+def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Rows, columns, ranges, units and whether there are labels (not how many of each kind: that is truth)."""
+    with _one_line_errors("stopped"):
+        with _bar(source.name, MofNCompleteColumn()) as progress:
+            columns, is_signal = read_events(source, progress)
+        apart = labels_path(source)
+        labels = "yes" if is_signal is not None else f"in {apart}" if apart.exists() else "no"
+        table = Table(
+            "column",
+            "unit",
+            "minimum",
+            "median",
+            "maximum",
+        )
+        for name, values in columns.items():
+            unit = "TeV" if name.startswith(("mj", "delta_m")) else ""
+            table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
+        out.print(table)
+        out.print(f"{source}: rows {len(columns['mjj'])}, columns {len(columns)}, labels: {labels}")
+
+
+def labels_path(events: Path) -> Path:
+    """Where the truth of an event file goes."""
+    return events.with_name(events.name + ".labels.parquet")
+
+
+def _masses(text: str) -> tuple[float, float, float]:
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ToolError("masses", text, "three numbers in TeV, as in 3.5,0.5,0.1") from None
+    return a, b, c
+
+
+@contextmanager
+def _bar(title: str, count: DownloadColumn | MofNCompleteColumn) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def _one_line_errors(after_interrupt: str) -> Iterator[None]:
+    """What the user can mend is one line and exit code 2; Ctrl-C says what happens next, exit code 130."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        _fail(f"{where}={first['input']!r}: {first['msg']}" if where else first["msg"])
+    except (ToolError, OSError, BrokenProcessPool) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        err.print(f"interrupted; {after_interrupt}")
+        raise typer.Exit(130) from None
+
+
+def _fail(message: str) -> None:
+    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
