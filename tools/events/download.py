@@ -27,7 +27,6 @@ LHCO_FILES = {
     "events_LHCO2020_BlackBox1.h5": 4536624,
     "events_LHCO2020_BlackBox1.masterkey": 4536624,  # its truth labels
 }
-BLOCK = 1 << 20
 ATTEMPTS = 5  # in a row without a new byte
 TIMEOUT = httpx.Timeout(30.0)
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -135,7 +134,7 @@ def _append(client: httpx.Client, url: str, part: Path, progress: Progress | Non
             done = 0
         total = done + int(answer.headers.get("Content-Length", -done))
         with part.open("ab" if resumed else "wb") as file:
-            for block in answer.iter_raw(BLOCK):
+            for block in answer.iter_raw():  # as they come: larger blocks would be lost with the connection
                 file.write(block)
                 done += len(block)
                 if progress:

@@ -64,10 +64,12 @@ def simulate(
     With `simulation.particles`, `out` + `.particles.h5` holds the same events in the official
     2,101-column layout, labelled 0 for QCD and 1 for a resonance. Shards wait in `out` +
     `.shards` until all are there. `progress(done, total)` counts events. Raises ToolError
-    when that folder belongs to another simulation or `out` is there already.
+    when that folder belongs to another simulation, `out` is there already or `workers` < 1.
     """
     if out.exists():
         raise ToolError("out", str(out), "exists; remove it or choose another name")
+    if workers is not None and workers < 1:
+        raise ToolError("workers", workers, "at least 1")
     folder = out.with_name(out.name + ".shards")
     folder.mkdir(parents=True, exist_ok=True)
     plan = folder / "simulation.json"
