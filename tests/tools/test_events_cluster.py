@@ -65,6 +65,14 @@ def test_lighter_jet_comes_first_whichever_leads_in_pt() -> None:
     assert np.all(columns["tau1_j1"] < columns["tau1_j2"])  # the substructure goes with its jet
 
 
+def test_two_jets_leading_in_pt_are_used() -> None:
+    dijet = pair((1300.0, 200.0), 0.0, 0.3) + pair((1200.0, 300.0), np.pi, 0.5)
+    reference = features(dijet)
+    with_third = features(pair((300.0, 200.0), 1.6, 0.9) + dijet)
+    for name in COLUMNS:
+        np.testing.assert_allclose(with_third[name], reference[name], rtol=1e-9, err_msg=name)
+
+
 def test_two_particles_have_analytic_tau() -> None:
     """With beta = 1 the best single axis lies on the harder particle: tau1 = pt_soft * d / (pt_soft + pt_hard)."""
     columns = features(pair((1300.0, 200.0), 0.0, 0.3) + pair((1200.0, 300.0), np.pi, 0.5))

@@ -87,12 +87,18 @@ class Unreliable(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is part of the tests, not worth a traceback."""
+
+
 @pytest.fixture
 def server() -> Iterator[str]:
     Unreliable.requests.clear()
     Unreliable.starts.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Unreliable) as httpd:
-        httpd.daemon_threads = True
+    with Server(("127.0.0.1", 0), Unreliable) as httpd:
         thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         Unreliable.base = f"http://127.0.0.1:{httpd.server_port}"
@@ -179,8 +185,9 @@ def test_server_without_progress_is_given_up_and_the_part_kept(server: str, tmp_
 
 def test_server_that_ignores_range_starts_over_but_not_for_ever(server: str, tmp_path: Path) -> None:
     assert "no progress" in refused(f"{server}/forgetful/f", tmp_path / "f.h5").allowed
-    Unreliable.requests["forgetful"] = 99
-    download.fetch(f"{server}/forgetful/f", tmp_path / "f.h5", MD5, pause=0.0)
+    Unreliable.requests["forgetful"], seen = 99, []
+    download.fetch(f"{server}/forgetful/f", tmp_path / "f.h5", MD5, lambda *step: seen.append(step), pause=0.0)
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert (tmp_path / "f.h5").read_bytes() == CONTENT
 
 

@@ -99,6 +99,18 @@ def test_ranges_chunks_and_black_boxes(tmp_path: Path, particles, labels) -> Non
     assert_same(columns, cluster(particles)[0], rtol=1e-4)
 
 
+def test_labels_stay_with_their_events_when_some_have_no_two_jets(tmp_path: Path, particles, labels) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "events.h5"
+    rows = lhco.pack_particles(particles, labels)
+    rows[0, :2100] = 0.0  # an empty event
+    rows[4, 6:2100] = 0.0  # two particles only
+    write_frame(path, [rows])
+    columns, truth = lhco.cluster_particles(path, chunk=3)
+    kept = [i for i in range(len(labels)) if i not in (0, 4)]
+    np.testing.assert_array_equal(truth, labels[kept])
+    assert_same(columns, cluster(particles[kept])[0], rtol=1e-4)
+
+
 def test_bare_dataset_is_read_too(tmp_path: Path, particles, labels) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "bare.h5"
     with h5py.File(path, "w") as file:
@@ -153,7 +165,7 @@ def test_frame_of_several_blocks_keeps_names_and_columns_together(tmp_path: Path
     with h5py.File(path, "w") as file:
         group = file.create_group("features")
         group["axis0"], group["axis1"] = np.array([b"x", b"label", b"y"]), np.arange(2)
-        group["block0_items"], group["block0_values"] = np.array([b"x", b"y"]), np.array([[1.0, 3.0], [4.0, 6.0]])
+        group["block0_items"], group["block0_values"] = np.array([b"y", b"x"]), np.array([[3.0, 1.0], [6.0, 4.0]])
         group["block1_items"], group["block1_values"] = np.array([b"label"]), np.array([[2], [5]])
     with open_frame(path) as frame:
         assert frame.names == ("x", "label", "y")
