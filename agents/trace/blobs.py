@@ -1,0 +1,100 @@
+"""Content-addressed blobs: `blobs/ab/cdef...` holds the bytes whose SHA-256 is abcdef... Secrets never get in."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+REDACTED = "[redacted]"
+SHORTEST_SECRET = 8  # placeholders such as "none", used as keys of local servers, are words of the language too
+
+
+class TraceError(RuntimeError):
+    """A trace that cannot be written, read or trusted: for the operator; says which file, and which line."""
+
+
+class Redactor:
+    """Replaces known secrets, however JSON may have escaped them, by `[redacted]`."""
+
+    def __init__(self, secrets: Sequence[str] = ()) -> None:
+        forms = {form for s in secrets if len(s) >= SHORTEST_SECRET for form in (s, *_escaped(s))}
+        self._words = sorted(forms, key=len, reverse=True)
+
+    def text(self, value: str) -> str:
+        for word in self._words:
+            value = value.replace(word, REDACTED)
+        return value
+
+    def data(self, value: bytes) -> bytes:
+        """Binary files too: one that holds a key is better broken than published."""
+        for word in self._words:
+            value = value.replace(word.encode(), REDACTED.encode())
+        return value
+
+    def tree(self, value: Any) -> Any:
+        """The same for every string of a JSON document, names included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.tree(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(str(name)): self.tree(item) for name, item in value.items()}
+        return value
+
+
+def _escaped(secret: str) -> tuple[str, str]:
+    return json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+
+
+class Blobs:
+    """The blobs of one run, below `folder`."""
+
+    def __init__(self, folder: Path, redactor: Redactor | None = None) -> None:
+        self._folder = folder
+        self._redactor = redactor or Redactor()
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their SHA-256; the file is there as a whole or not at all."""
+        data = self._redactor.data(data)
+        sha = hashlib.sha256(data).hexdigest()
+        path = self._path(sha)
+        if path.exists():
+            return sha
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fd, fresh = tempfile.mkstemp(dir=path.parent)
+            try:
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(fd)
+                Path(fresh).replace(path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    Path(fresh).unlink()
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be written: {error.strerror}") from error
+        return sha
+
+    def get(self, sha: str) -> bytes:
+        """The bytes with this SHA-256, checked."""
+        path = self._path(sha)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != sha:
+            raise TraceError(f"{path}: the content does not have the SHA-256 it is named by")
+        return data
+
+    def _path(self, sha: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", sha):
+            raise TraceError(f"{self._folder}: {sha!r} is not the name of a blob")
+        return self._folder / sha[:2] / sha[2:]

@@ -1,0 +1,132 @@
+"""What a trace remembers, to be played instead of done again: resume, replay and fork are this one mechanism.
+
+A recorded result is found by what was asked (kind, key, and who asked) and by how often that was asked before, never
+by its position in the trace: workers run side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from agents.backends.base import Usage
+from agents.trace.events import (
+    AnyEvent,
+    Event,
+    Executed,
+    Graded,
+    ModelCalled,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    Trouble,
+)
+from agents.trace.store import TRACE, Store
+
+E = TypeVar("E", bound=Event)
+
+
+def canonical_key(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity(event: Event) -> tuple[str, str]:
+    """Kind and what it is found by: for recorded results what was asked, for notes all they say but the time."""
+    if isinstance(event, ModelCalled | Executed):
+        return event.kind, f"{event.key} {event.where}"
+    if isinstance(event, Graded):
+        return event.kind, event.key
+    document = event.model_dump(mode="json", exclude={"time", "index", "seconds"})
+    return document["kind"], canonical_key(document)
+
+
+def _of_session(event: AnyEvent) -> bool:
+    """What belongs to one session of the operator does not follow from anything recorded, and is never played."""
+    operators = isinstance(event, Trouble) and event.who == "operator"
+    return operators or isinstance(event, RunStarted | RunResumed | RunFinished)
+
+
+def _reopens(event: AnyEvent) -> bool:
+    return isinstance(event, RunResumed) or (isinstance(event, Trouble) and event.where == TRACE)
+
+
+class Record:
+    """The events that were there when the run was opened, each to be played once. Safe to use from several threads."""
+
+    def __init__(self, events: Sequence[AnyEvent] = ()) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, str], deque[AnyEvent]] = {}
+        self._clock: dict[int, float] = {}
+        self._played_usage = Usage()
+        self._played_calls = 0
+        self._played_seconds = 0.0
+        spent, before = 0.0, None
+        for event in events:
+            # Wall time, without the gap between the end of one session and the start of the next.
+            spent += 0.0 if before is None or _reopens(event) else max(0.0, event.time - before)
+            before = event.time
+            self._clock[event.index] = spent
+            if not _of_session(event):
+                self._waiting.setdefault(identity(event), deque()).append(event)
+
+    def take(self, kind: type[E], key: str, where: str | None = None) -> E | None:
+        """The next recorded result for what is asked, or None: then it has to be done live."""
+        name = kind.model_fields["kind"].default
+        event = self._play((name, key if where is None else f"{key} {where}"))
+        assert event is None or isinstance(event, kind)
+        return event
+
+    def seen(self, event: Event) -> bool:
+        """Play a note (a plan, a finished step, a decision...) if the trace has it already."""
+        return self._play(identity(event)) is not None
+
+    def _play(self, name: tuple[str, str]) -> AnyEvent | None:
+        with self._lock:
+            if not self._waiting.get(name):
+                return None
+            event = self._waiting[name].popleft()
+            self._played_seconds = max(self._played_seconds, self._clock[event.index])
+            if isinstance(event, ModelCalled):
+                self._played_usage = added(self._played_usage, event.usage)
+                self._played_calls += 1
+            return event
+
+    def unplayed(self) -> list[AnyEvent]:
+        """What was recorded and not asked for again, in the order of the trace. A faithful replay leaves nothing."""
+        with self._lock:
+            return sorted((e for queue in self._waiting.values() for e in queue), key=lambda e: e.index)
+
+    @property
+    def played_seconds(self) -> float:
+        """Wall time the run had taken when the latest of the played events was written."""
+        return self._played_seconds
+
+    @property
+    def played_usage(self) -> Usage:
+        """What the played model calls had cost."""
+        return self._played_usage
+
+    @property
+    def played_calls(self) -> int:
+        return self._played_calls
+
+
+def added(a: Usage, b: Usage) -> Usage:
+    """The sum of two usages."""
+    return Usage(
+        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
+        completion_tokens=a.completion_tokens + b.completion_tokens,
+        dollars=a.dollars + b.dollars,
+    )
+
+
+def note(store: Store, record: Record, event: Event) -> None:
+    """Append an event that follows from others, unless the trace has it from before it was resumed."""
+    if not record.seen(event):
+        store.append(event)

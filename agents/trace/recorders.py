@@ -1,0 +1,203 @@
+"""Backend, bench and grader wrapped with their own verbs: what was recorded is played, what is new is recorded.
+
+Live results are returned as they were recorded, so that a resumed run sees to the byte what an uninterrupted one saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from agents.backends.base import Backend, BackendLost, Reply, Request
+from agents.trace.events import Executed, Graded, ModelCalled, Trouble
+from agents.trace.record import Record, canonical_key
+from agents.trace.store import Store
+from agents.workbench import Bench, place
+from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
+from sandbox.reader import UnsafeFile, list_files, read_bytes
+from sandbox.writer import write_bytes
+from tasks.score import Score, Submission
+
+FILE_MAX = 64 << 20
+COMMAND_MAX = 256 << 20
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class RecordedBackend:
+    """A backend that never asks for the same reply twice."""
+
+    def __init__(self, backend: Backend, store: Store, record: Record) -> None:
+        self._backend, self._store, self._record = backend, store, record
+
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    @property
+    def is_llm(self) -> bool:
+        return self._backend.is_llm
+
+    def complete(self, request: Request, where: str) -> Reply:
+        """The recorded reply, or a live one. `where` says who asks: planner/0, worker/0/scan, reporter."""
+        key = request.key()
+        event = self._record.take(ModelCalled, key, where)
+        return self._reply(event or self._live(request, key, where))
+
+    def _live(self, request: Request, key: str, where: str) -> ModelCalled:
+        start = time.monotonic()
+        try:
+            reply = self._backend.complete(request)
+        except BackendLost as error:
+            self._store.append(Trouble(who="operator", where=where, text=str(error)))
+            raise
+        return self._store.append(
+            ModelCalled(
+                key=key,
+                role=request.role,
+                where=where,
+                request=self._store.put(request.model_dump_json().encode()),
+                reply=self._store.put(reply.model_dump_json().encode()),
+                model=reply.model,
+                usage=reply.usage,
+                seconds=time.monotonic() - start,
+            )
+        )
+
+    def _reply(self, event: ModelCalled) -> Reply:
+        return Reply.model_validate_json(self._store.get(event.reply))
+
+
+class RecordedWorkbench:
+    """A bench that records the files a command leaves, and puts them back instead of running the command again."""
+
+    def __init__(self, bench: Bench, store: Store, record: Record) -> None:
+        self._bench, self._store, self._record = bench, store, record
+        self._known: dict[str, str] = {}  # workspace path -> SHA-256 of what the trace knows to lie there
+
+    @property
+    def workspace(self) -> Path:
+        return self._bench.workspace
+
+    def read(self, relative: str, max_bytes: int) -> bytes:
+        return self._bench.read(relative, max_bytes)
+
+    def run(
+        self,
+        where: str,
+        argv: Sequence[str],
+        *,
+        cwd: str = WORKSPACE,
+        files: Mapping[str, bytes] | None = None,
+        seconds: float | None = None,
+    ) -> ExecResult:
+        """See `Bench.run`. Two commands are the same when words, folder and given files are."""
+        given = dict(files or {})
+        hashes = {name: sha256(data) for name, data in given.items()}
+        key = canonical_key([list(argv), cwd, hashes])
+        event = self._record.take(Executed, key, where)
+        if event:
+            self._restore(event)
+        else:
+            event = self._live(key, where, argv, cwd, given, seconds)
+        return ExecResult(
+            exit_code=event.exit_code,
+            stdout=self._store.get(event.stdout).decode(),
+            stderr=self._store.get(event.stderr).decode(),
+            dropped_bytes=event.dropped_bytes,
+            seconds=event.seconds,
+            ended=event.ended,
+        )
+
+    def _live(
+        self, key: str, where: str, argv: Sequence[str], cwd: str, files: Mapping[str, bytes], seconds: float | None
+    ) -> Executed:
+        folder = place(cwd)
+        try:
+            result = self._bench.run(where, argv, cwd=cwd, files=files, seconds=seconds)
+        except SandboxLost as error:
+            self._store.append(Trouble(who="operator", where=where, text=str(error)))
+            raise
+        self._known |= {str(PurePosixPath(folder, name)): sha256(data) for name, data in files.items()}
+        saved, unsaved = self._save(folder)
+        return self._store.append(
+            Executed(
+                key=key,
+                where=where,
+                argv=list(argv),
+                cwd=cwd,
+                given={name: self._store.put(data) for name, data in files.items()},
+                exit_code=result.exit_code,
+                ended=result.ended,
+                seconds=result.seconds,
+                stdout=self._store.put(result.stdout.encode()),
+                stderr=self._store.put(result.stderr.encode()),
+                dropped_bytes=result.dropped_bytes,
+                files=saved,
+                unsaved=unsaved,
+            )
+        )
+
+    def _save(self, folder: str) -> tuple[dict[str, str], list[str]]:
+        """Blobs of the files under a folder that are new or have changed, and what is left out and why."""
+        try:
+            listing = list_files(self.workspace, folder)
+        except (UnsafeFile, OSError) as error:
+            return {}, [str(error)]
+        saved: dict[str, str] = {}
+        unsaved = [f"{path}: {reason}" for path, reason in listing.refused.items()]
+        room = COMMAND_MAX
+        for path in listing.files:
+            try:
+                data = read_bytes(self.workspace, path, FILE_MAX)
+            except UnsafeFile as error:
+                unsaved.append(str(error))
+                continue
+            if self._known.get(path) == sha256(data):
+                continue
+            if len(data) > room:
+                unsaved.append(f"{path}: the command left more than {COMMAND_MAX} bytes")
+                continue
+            room -= len(data)
+            saved[path] = self._store.put(data)
+            self._known[path] = sha256(data)
+        return saved, unsaved
+
+    def _restore(self, event: Executed) -> None:
+        folder = place(event.cwd)
+        given = {str(PurePosixPath(folder, name)): sha for name, sha in event.given.items()}
+        for path, sha in (given | event.files).items():
+            data = self._store.get(sha)
+            if not self._holds(path, data):
+                write_bytes(self.workspace, path, data)
+            self._known[path] = sha256(data)
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            return read_bytes(self.workspace, path, len(data)) == data
+        except UnsafeFile:
+            return False
+
+
+class RecordedGrader:
+    """A grader whose verdicts are taken from the trace where it has them."""
+
+    def __init__(self, grade: Callable[[int, Submission | None], Score], store: Store, record: Record) -> None:
+        self._grade, self._store, self._record = grade, store, record
+
+    def grade(self, iteration: int, submission: Submission | None) -> Score:
+        """The score of an iteration's submission; None when nothing was handed in."""
+        key = canonical_key([iteration, submission and submission.model_dump(mode="json")])
+        event = self._record.take(Graded, key)
+        if event is None:
+            try:
+                score = self._grade(iteration, submission)
+            except SandboxLost as error:
+                self._store.append(Trouble(who="operator", where=f"grader/{iteration}", text=str(error)))
+                raise
+            event = self._store.append(Graded(key=key, iteration=iteration, submission=submission, score=score))
+        return event.score

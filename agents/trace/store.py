@@ -1,0 +1,190 @@
+"""The trace of a run: `trace.jsonl`, one event a line, beside its blobs. The only source of truth about a run."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from pydantic import ValidationError
+
+from agents.trace.blobs import Blobs, Redactor, TraceError
+from agents.trace.events import EVENT, FORMAT, AnyEvent, Event, Trouble
+
+__all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
+
+TRACE = "trace.jsonl"
+E = TypeVar("E", bound=Event)
+Listener = Callable[[Any], None]
+
+
+class Store:
+    """Appends events, each on the disk before `append` returns. Safe to use from several threads."""
+
+    def __init__(self, path: Path, fd: int, events: list[AnyEvent], redactor: Redactor) -> None:
+        self._path, self._fd, self._events, self._redactor = path, fd, events, redactor
+        self._blobs = Blobs(path.parent / "blobs", redactor)
+        self._lock = threading.RLock()
+        self._listeners: list[Listener] = []
+
+    @classmethod
+    def create(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
+        """A new trace in a folder that has none. `secrets` never reach the disk."""
+        path = run_dir / TRACE
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise TraceError(f"{path}: there is a trace already; resume it, or take another folder") from None
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be made: {error.strerror}") from error
+        _claim(fd, path)
+        return cls(path, fd, [], Redactor(secrets))
+
+    @classmethod
+    def open(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
+        """An existing trace, to go on with. A last line that a crash cut short is taken off, and that is recorded."""
+        path = run_dir / TRACE
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            _claim(fd, path)
+            data = path.read_bytes()
+            events, cut = _parse(path, data), len(data) - (data.rfind(b"\n") + 1)
+            os.ftruncate(fd, len(data) - cut)
+        except BaseException:
+            os.close(fd)
+            raise
+        store = cls(path, fd, events, Redactor(secrets))
+        if cut:
+            text = f"line {len(events) + 1} had been cut short by a crash; its {cut} bytes were taken off"
+            store.append(Trouble(who="operator", where=TRACE, text=text))
+        return store
+
+    @property
+    def run_dir(self) -> Path:
+        return self._path.parent
+
+    def append(self, event: E) -> E:
+        """Write one event and return it as it was written: with index and time, and without secrets."""
+        with self._lock:
+            event = event.model_copy(update={"index": len(self._events), "time": time.time()})
+            # Not model_dump_json: that turns NaN and infinity into null, which a list of floats would not read back.
+            document = self._redactor.tree(event.model_dump(mode="json"))
+            line = json.dumps(document, separators=(",", ":")) + "\n"
+            written = EVENT.validate_json(line)  # what cannot be read back must not get in
+            self._write(line.encode(), written)
+            for listener in self._listeners:
+                try:
+                    listener(written)
+                except Exception:
+                    logging.getLogger(__name__).exception("a listener of the trace failed")
+        return cast(E, written)
+
+    def _write(self, line: bytes, event: AnyEvent) -> None:
+        """All or nothing, on the disk and in memory: a full disk, or an interrupt by the user, undoes it."""
+        end = os.fstat(self._fd).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            os.fsync(self._fd)
+            self._events.append(event)
+        except BaseException as error:
+            del self._events[event.index :]
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, end)
+            if isinstance(error, OSError):
+                raise TraceError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise
+
+    def put(self, data: bytes) -> str:
+        """Store a blob, without secrets, and return its SHA-256."""
+        return self._blobs.put(data)
+
+    def get(self, sha: str) -> bytes:
+        """The blob with this SHA-256, checked."""
+        return self._blobs.get(sha)
+
+    def events(self) -> list[AnyEvent]:
+        with self._lock:
+            return list(self._events)
+
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` called with each event appended from now on, in order. What it raises is only logged."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def read_trace(run_dir: Path) -> list[AnyEvent]:
+    """The events of a run that may still be going on: a last line that is not complete yet is left out."""
+    path = run_dir / TRACE
+    try:
+        return _parse(path, path.read_bytes())
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def blobs_of(run_dir: Path) -> Blobs:
+    """The blobs of a run, for reading."""
+    return Blobs(run_dir / "blobs")
+
+
+def _claim(fd: int, path: Path) -> None:
+    """One process a run: two of them would mix their lines. The kernel forgets the lock when the process ends."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise TraceError(f"{path}: another process is working on this run") from None
+
+
+def _parse(path: Path, data: bytes) -> list[AnyEvent]:
+    """The complete lines. Whatever is wrong with one names the file and the line."""
+    lines = data.split(b"\n")[:-1]
+    if not lines:
+        raise TraceError(f"{path}: holds no event")
+    _check_format(path, lines[0])
+    events: list[AnyEvent] = []
+    for index, line in enumerate(lines):
+        try:
+            event = EVENT.validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ".".join(map(str, first["loc"][1:]))
+            raise TraceError(f"{path}, line {index + 1}: not an event: {what} {first['msg']}") from None
+        if event.index != index:
+            raise TraceError(f"{path}, line {index + 1}: holds event {event.index}, lines are missing or out of order")
+        events.append(event)
+    return events
+
+
+def _check_format(path: Path, line: bytes) -> None:
+    """Before anything else is read: another format need not have the same fields."""
+    try:
+        first = json.loads(line)
+        found = first["format"] if first["kind"] == "run_started" else None
+    except (ValueError, TypeError, KeyError):
+        found = None
+    if found is None:
+        raise TraceError(f"{path}, line 1: does not begin as a trace does, with run_started and its format")
+    if found != FORMAT:
+        raise TraceError(f"{path}, line 1: format {found!r}, this version of beamcrew reads format {FORMAT}")
