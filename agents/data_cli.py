@@ -18,13 +18,14 @@ from rich.table import Table
 
 from tools.contract import ToolError
 from tools.events import download
-from tools.events.lhco import read_events
+from tools.events.lhco import particle_rows, read_events
 from tools.events.parquet import write_events
 from tools.events.pythia import Process
 from tools.events.simulate import Simulation
 from tools.events.simulate import simulate as run_simulation
 
 app = typer.Typer(help="Event files: download, simulate, convert, describe.", no_args_is_help=True)
+INFO_EVENTS = 2000  # of a file that has to be clustered first
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
 
@@ -94,7 +95,8 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Rows, columns, ranges, units and whether there are labels (not how many of each kind: that is truth)."""
     with _one_line_errors("stopped"):
         with _bar(source.name, MofNCompleteColumn()) as progress:
-            columns, is_signal = read_events(source, progress)
+            columns, is_signal = read_events(source, progress, limit=INFO_EVENTS)
+            of = particle_rows(source)
         apart = labels_path(source)
         labels = "yes" if is_signal is not None else f"in {apart}" if apart.exists() else "no"
         table = Table(
@@ -108,6 +110,8 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
             unit = "TeV" if name.startswith(("mj", "delta_m")) else ""
             table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
         out.print(table)
+        if of is not None and of > INFO_EVENTS:
+            out.print(f"{of} events of particles; ranges are those of the first {INFO_EVENTS}, clustered")
         out.print(f"{source}: rows {len(columns['mjj'])}, columns {len(columns)}, labels: {labels}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from agents import data_cli
 from tools.contract import ToolError
+from tools.events.lhco import write_particles
 from tools.events.parquet import read_columns
 
 
@@ -50,6 +52,17 @@ def test_info_describes_without_telling_the_truth(cathode: Path) -> None:
     for words in ("rows 50, columns 5, labels: yes", "mjj", "TeV", "3."):
         assert words in result.stdout
     assert "10" not in result.stdout.split("labels")[1]  # the number of signal events
+
+
+def test_info_clusters_only_the_first_events_of_particles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dijet = [
+        {"pt": pt, "eta": 0.0, "phi": phi} for phi, pt in ((0.0, 1500.0), (0.1, 200.0), (3.0, 1400.0), (3.2, 200.0))
+    ]
+    write_particles(tmp_path / "p.h5", ak.Array([dijet] * 7), np.zeros(7))
+    monkeypatch.setattr(data_cli, "INFO_EVENTS", 3)
+    result = call("info", tmp_path / "p.h5")
+    assert "7 events of particles; ranges are those of the first 3" in result.stdout
+    assert "rows 3, columns 10, labels: yes" in result.stdout
 
 
 def test_info_finds_labels_beside_the_events(cathode: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tools.events.table import Columns, validate
 Labels = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
 PARTICLES = 700
 UNLABELLED = 3 * PARTICLES  # columns of a black box
 LABELLED = UNLABELLED + 1
@@ -37,14 +38,16 @@ CATHODE = ("mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2")
 LABEL_NAMES = ("is_signal", "label")
 
 
-def read_events(path: Path, progress: Progress | None = None) -> tuple[Columns, Labels | None]:
+def read_events(
+    path: Path, progress: Progress | None = None, limit: int | None = None
+) -> tuple[Columns, Labels | None]:
     """The event table of any of the layouts, told apart by content, and the labels where there are any.
 
-    Raises ToolError for a file of no known layout, with wrong columns, or with NaN;
-    FileNotFoundError when there is none.
+    Particles are clustered, about 1 ms an event; `limit` takes only that many events of such a file.
+    Raises ToolError for a file of no known layout, with wrong columns, or with NaN; FileNotFoundError
+    when there is none.
     """
-    with path.open("rb") as file:
-        magic = file.read(8)
+    magic = _magic(path)
     if magic.startswith(b"\x93NUMPY"):
         return read_cathode(path)
     if magic.startswith(b"PAR1"):
@@ -52,11 +55,24 @@ def read_events(path: Path, progress: Progress | None = None) -> tuple[Columns, 
         labels = [columns.pop(name) for name in LABEL_NAMES if name in columns]
         validate(columns)
         return columns, _truth(labels[0]) if labels else None
-    if magic != b"\x89HDF\r\n\x1a\n":
+    if magic != HDF5:
         raise ToolError("path", str(path), "not an npy, parquet or HDF5 file")
+    if particle_rows(path) is None:
+        return read_features(path)
+    return cluster_particles(path, stop=limit, progress=progress)
+
+
+def particle_rows(path: Path) -> int | None:
+    """How many events a particle file holds; None for a file of another layout."""
+    if _magic(path) != HDF5:
+        return None
     with open_frame(path) as frame:
-        has_particles = frame.width in (UNLABELLED, LABELLED)
-    return cluster_particles(path, progress=progress) if has_particles else read_features(path)
+        return frame.rows if frame.width in (UNLABELLED, LABELLED) else None
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def read_particles(
