@@ -39,13 +39,14 @@ class Redactor:
         return value
 
     def tree(self, value: Any) -> Any:
-        """The same for every string of a JSON document, names included."""
+        """The same for every string of a JSON document, names included; half characters, which models can write and no
+        JSON reader takes, become question marks."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value.encode(errors="replace").decode())
         if isinstance(value, list):
             return [self.tree(item) for item in value]
         if isinstance(value, dict):
-            return {self.text(str(name)): self.tree(item) for name, item in value.items()}
+            return {self.tree(str(name)): self.tree(item) for name, item in value.items()}
         return value
 
 

@@ -224,6 +224,14 @@ def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     assert started.options == {"[redacted]": ["a [redacted]"]}
 
 
+def test_half_characters_of_a_model_do_no_harm(tmp_path: Path) -> None:
+    event = ToolCalled(where="w", tool="t", arguments={"a": ["b\udfff"]}, seconds=0)
+    written(tmp_path, [STARTED, event])
+    back = read_trace(tmp_path)[1]
+    assert isinstance(back, ToolCalled)
+    assert back.arguments == {"a": ["b?"]}
+
+
 def test_blobs_are_named_by_content_and_checked(tmp_path: Path) -> None:
     with Store.create(tmp_path) as store:
         sha = store.put(b"data")
