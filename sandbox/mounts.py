@@ -1,0 +1,61 @@
+"""What can be seen inside the bubblewrap sandbox: a root of nothing and what is bound into it, as bwrap's words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
+
+SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
+HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
+ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
+
+
+def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: Path) -> list[str]:
+    """Every mount, in order; `scratch` is a folder of the driver for the small files made up for the inside."""
+    tmp = str(limits.tmp_mib << 20)
+    words = ["--ro-bind", "/usr", "/usr"]
+    for name in SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            words += ["--symlink", str(path.readlink()), name]
+        elif path.is_dir():
+            words += ["--ro-bind", name, name]
+    words += [word for name in ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
+    for name, text in ACCOUNTS.items():
+        (scratch / name).write_text(text)
+        words += ["--ro-bind", str(scratch / name), f"/etc/{name}"]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    for device in sorted(Path("/dev").glob("nvidia*")):
+        words += ["--dev-bind", str(device), str(device)]
+    words += ["--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    words += ["--size", tmp, "--tmpfs", "/tmp"]
+    words += interpreter([Path(sys.base_prefix), Path(sys.prefix)], packages=Path(__file__).parent.parent)
+    words += ["--ro-bind", str(tools), f"{TOOLS_ROOT}/tools", "--ro-bind", str(inputs), INPUTS]
+    words += ["--bind", str(workspace), WORKSPACE, "--remount-ro", "/"]
+    return words
+
+
+def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
+    """Bind the interpreter and its virtual environment where they are on the host, and nothing around them.
+
+    `packages` is the folder that holds beamcrew's packages. When it lies in what is bound (beamcrew installed into
+    site-packages), empty folders lie over those that judge and decide: graders, labels, samples, agents.
+    """
+    words: list[str] = []
+    for prefix in dict.fromkeys(prefixes):
+        if not prefix.is_relative_to("/usr"):
+            words += ["--ro-bind", str(prefix), str(prefix)]
+    seen = [Path("/usr"), *prefixes]
+    if any(packages.resolve().is_relative_to(prefix.resolve()) for prefix in seen):
+        for name in HOST_ONLY:
+            if (folder := packages / name).is_dir():
+                words += ["--size", "4096", "--tmpfs", str(folder), "--remount-ro", str(folder)]
+    return words
+
+
+def search_path() -> str:
+    """PATH inside, on which `python` is the interpreter that runs beamcrew itself."""
+    return ":".join(dict.fromkeys([f"{sys.prefix}/bin", f"{sys.base_prefix}/bin", "/usr/bin", "/bin"]))

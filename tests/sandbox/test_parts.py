@@ -1,0 +1,129 @@
+"""The parts that the drivers are made of: output caps, the call filter, mounts, and the choice of a driver."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import mounts, seccomp
+from sandbox.bubblewrap import Bubblewrap
+from sandbox.driver import Limits, SandboxLost
+from sandbox.image import NUMERICS, fill_context
+from sandbox.inside import LONGEST_WORD, first_process
+from sandbox.select import choose
+from sandbox.watch import Capture, folder_bytes
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 50))
+def test_capture_keeps_both_ends_and_counts_the_rest(pieces: list[bytes], cap: int) -> None:
+    capture = Capture(cap)
+    for piece in pieces:
+        capture.feed(piece)
+    whole = b"".join(pieces)
+    assert capture.dropped == max(0, len(whole) - cap)
+    if len(whole) <= cap:
+        assert capture.text() == whole.decode(errors="replace")
+    else:
+        head, tail = whole[: cap - cap // 2], whole[len(whole) - cap // 2 :]
+        gap = f"\n[... {capture.dropped} bytes dropped ...]\n".encode()
+        assert capture.text() == (head + gap + tail).decode(errors="replace")
+
+
+def verdict(program: bytes, arch: int, number: int) -> int:
+    """Interpret a filter for one call, as the kernel would."""
+    lines = list(struct.iter_unpack("=HBBI", program))
+    at, value = 0, 0
+    while True:
+        code, true, false, operand = lines[at]
+        if code == seccomp.RETURN:
+            return int(operand)
+        if code == seccomp.LOAD:
+            value = arch if operand == seccomp.ARCH else number
+            at += 1
+        else:
+            hit = value == operand if code == seccomp.EQUAL else value >= operand
+            at += 1 + (true if hit else false)
+
+
+@pytest.mark.parametrize("machine", seccomp.AUDIT_ARCH)
+def test_call_filter_refuses_what_it_lists_and_nothing_else(machine: str) -> None:
+    program = seccomp.program(machine)
+    assert program
+    arch = seccomp.AUDIT_ARCH[machine]
+    denied = {row[list(seccomp.AUDIT_ARCH).index(machine)] for row in seccomp.DENIED.values()}
+    for number in range(500):
+        assert verdict(program, arch, number) == (seccomp.REFUSE if number in denied else seccomp.ALLOW)
+    assert verdict(program, arch, seccomp.X32_BIT + 1) == seccomp.REFUSE
+    assert verdict(program, 0x40000003, 1) == seccomp.KILL
+    assert seccomp.program("riscv64") is None
+
+
+def test_what_judges_is_masked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = tmp_path / "installed"
+    for name in ("agents", "tasks", "sandbox", "numpy"):
+        (prefix / "site" / name).mkdir(parents=True)
+        (prefix / "site" / name / "inside.txt").touch()
+    usual = mounts.interpreter
+
+    def with_installed(prefixes: list[Path], packages: Path) -> list[str]:
+        return usual(prefixes, packages) + usual([prefix], packages=prefix / "site")
+
+    monkeypatch.setattr(mounts, "interpreter", with_installed)
+    for name in ("inputs", "workspace"):
+        (tmp_path / name).mkdir()
+    try:
+        box = Bubblewrap(tmp_path / "inputs", tmp_path / "workspace", tmp_path / "inputs", Limits())
+    except SandboxLost as error:
+        pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
+    with box:
+        assert box.exec(["find", str(prefix / "site"), "-type", "f"]).stdout == f"{prefix}/site/numpy/inside.txt\n"
+
+
+def test_a_command_no_kernel_would_start() -> None:
+    with pytest.raises(ValueError, match="write it to a file"):
+        first_process(["python", "-c", "x" * (LONGEST_WORD + 1)], "/workspace", {})
+    with pytest.raises(ValueError, match="no command"):
+        first_process([], "/workspace", {})
+
+
+def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "away").symlink_to("/usr")
+    for k in range(10):
+        (tmp_path / str(k)).touch()
+    assert folder_bytes(tmp_path) == 11 * 4096
+
+
+def test_choice_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    folders = (tmp_path / "inputs", tmp_path / "workspace", tmp_path / "tools")
+    for folder in folders:
+        folder.mkdir()
+    with pytest.raises(ValueError, match="choose one of auto, docker, bubblewrap"):
+        choose("podman", *folders, Limits())  # type: ignore[arg-type]
+    with pytest.raises(SandboxLost, match="beamcrew doctor"):
+        choose("docker", *folders, Limits())
+    try:
+        with choose("auto", *folders, Limits()) as box:
+            assert box.info.driver == "bubblewrap"
+            assert box.info.reason.startswith(f"took bubblewrap, since there is no Docker to use at unix://{tmp_path}")
+    except SandboxLost as error:
+        pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
+
+
+def test_no_bubblewrap_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.bubblewrap.candidates", list)
+    with pytest.raises(SandboxLost, match="install the package bubblewrap"):
+        Bubblewrap(tmp_path, tmp_path, tmp_path, Limits())
+
+
+def test_the_image_is_built_from_pinned_packages_and_tools_alone(tmp_path: Path) -> None:
+    fill_context(Path(__file__).parents[2], tmp_path)
+    lines = (tmp_path / "requirements.txt").read_text().splitlines()
+    assert {line.split("==")[0] for line in lines} >= {*NUMERICS, "torch", "zuko"}
+    assert all("==" in line for line in lines)
+    assert not {"openai", "docker", "langgraph"} & {line.split("==")[0] for line in lines}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["requirements.txt", "tools"]
