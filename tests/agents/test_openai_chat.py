@@ -1,0 +1,287 @@
+"""The client of OpenAI-compatible services, against one on loopback that answers from a script."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from chat_service import Answer, Service, completion, refusal, running
+
+from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
+from agents.backends.chat_format import function_name
+from agents.backends.openai_chat import LONGEST_WAIT, OpenAIChat
+from agents.budget import Price
+
+KEY = "sk-test-0123456789abcdef"
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"mass": {"type": "number"}}, "required": ["mass"]}
+CLASSIFY = ToolSchema(name="anomaly.classify", description="train a classifier", parameters=SCHEMA)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with running() as service:
+        yield service
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def backend(service: Service, slept: list[float]) -> OpenAIChat:
+    return OpenAIChat(
+        "gpt-x", service.url, KEY, Price(prompt=2, completion=10), timeout=5, max_retries=2, sleep=slept.append
+    )
+
+
+def ask(**more: Any) -> Request:
+    messages = (Message(role="system", content="You plan."), Message(role="user", content="Is there a bump?"))
+    return Request(**({"role": "planner", "messages": messages} | more))
+
+
+def lost(backend: OpenAIChat, request: Request | None = None) -> str:
+    """The message for the operator; whatever happened, the key is nowhere in the exception."""
+    with pytest.raises(BackendLost) as caught:
+        backend.complete(request or ask())
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    message = str(caught.value)
+    assert message.startswith(f"openai:gpt-x at {backend.base_url}: ")
+    return message
+
+
+def test_a_plain_reply(service: Service, backend: OpenAIChat) -> None:
+    reply = backend.complete(ask())
+    assert reply.message == Message(role="assistant", content="hello")
+    assert (reply.model, reply.finish) == ("m-1", "stop")
+    assert (backend.name, backend.is_llm) == ("openai:gpt-x", True)
+    assert service.keys == [f"Bearer {KEY}"]
+
+
+def test_the_body_is_the_documented_one(service: Service, backend: OpenAIChat) -> None:
+    call = ToolCall(id="c7", name="anomaly.classify", arguments='{"mass": 3}')
+    history = (
+        Message(role="user", content="go"),
+        Message(role="assistant", tool_calls=(call,)),
+        Message(role="tool", content="done", tool_call_id="c7"),
+    )
+    backend.complete(
+        ask(messages=history, tools=(CLASSIFY,), response_schema=SCHEMA, temperature=0.5, seed=7, max_tokens=99)
+    )
+    function = {"name": "anomaly__classify", "description": "train a classifier", "parameters": SCHEMA}
+    called = {"id": "c7", "type": "function", "function": {"name": "anomaly__classify", "arguments": '{"mass": 3}'}}
+    assert service.bodies == [
+        {
+            "model": "gpt-x",
+            "messages": [
+                {"role": "user", "content": "go"},
+                {"role": "assistant", "tool_calls": [called]},
+                {"role": "tool", "content": "done", "tool_call_id": "c7"},
+            ],
+            "tools": [{"type": "function", "function": function}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA}},
+            "temperature": 0.5,
+            "seed": 7,
+            "max_tokens": 99,
+        }
+    ]
+
+
+def test_tool_calls_come_back_under_our_names(service: Service, backend: OpenAIChat) -> None:
+    calls = [
+        {"id": "a", "type": "function", "function": {"name": "anomaly__classify", "arguments": '{"mass": 3.5}'}},
+        {"id": "b", "type": "function", "function": {"name": "made__up", "arguments": "{not json"}},
+        {"type": "function", "function": {"name": "anomaly.classify", "arguments": {"mass": 2}}},
+    ]
+    service.answers = [completion(None, "tool_calls", tool_calls=calls)]
+    reply = backend.complete(ask(tools=(CLASSIFY,)))
+    assert reply.message.content == ""
+    assert reply.finish == "tool_calls"
+    assert [(c.id, c.name, c.arguments) for c in reply.message.tool_calls] == [
+        ("a", "anomaly.classify", '{"mass": 3.5}'),
+        ("b", "made__up", "{not json"),
+        ("call_2", "anomaly.classify", '{"mass": 2}'),
+    ]
+
+
+@pytest.mark.parametrize("name", ["anomaly.classify", "a b", "é.x", "x" * 90])
+def test_function_names_are_allowed_ones(name: str) -> None:
+    assert 0 < len(function_name(name)) <= 64
+    assert set(function_name(name)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+def test_tokens_and_dollars(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [
+        completion(),
+        completion(usage={"prompt_tokens": 10, "completion_tokens": 1, "cost": 0.25}),
+        completion(usage=None),
+    ]
+    usages = [backend.complete(ask()).usage for _ in range(3)]
+    assert [(u.prompt_tokens, u.completion_tokens, u.dollars) for u in usages] == [
+        (1000, 200, pytest.approx(0.004)),  # 1000 x 2 + 200 x 10 dollars per million
+        (10, 1, 0.25),
+        (0, 0, 0.0),
+    ]
+
+
+def test_truncated_and_refused_replies_are_replies(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [completion("half a pl", "length"), completion(None, "stop", refusal="I will not")]
+    assert backend.complete(ask()).finish == "length"
+    assert backend.complete(ask()).message.content == "I will not"
+
+
+def test_waits_as_long_as_the_service_asks(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+    service.answers = [
+        refusal(429, "slow down", {"Retry-After": "7"}),
+        refusal(429, "slow down", {"Retry-After": "86400"}),
+        completion(),
+    ]
+    assert backend.complete(ask()).message.content == "hello"
+    assert slept == [7, LONGEST_WAIT]
+
+
+def test_a_retry_date_is_understood(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+    date = formatdate(time.time() + 20, usegmt=True)
+    service.answers = [refusal(503, "loading", {"Retry-After": date}), completion()]
+    backend.complete(ask())
+    assert 15 < slept[0] <= 20
+
+
+def test_failures_of_the_service_pass(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+    service.answers = [refusal(500, "oops"), Answer("<h1>bad gateway</h1>", 502), completion()]
+    assert backend.complete(ask()).message.content == "hello"
+    assert 0.5 <= slept[0] <= 1 <= slept[1] <= 2
+
+
+def test_tries_are_bounded(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+    service.answers = [refusal(500, "oops")]
+    assert "HTTP 500: oops), after 3 tries" in lost(backend)
+    assert (len(service.bodies), len(slept)) == (3, 2)
+
+
+def test_a_silent_service(service: Service, slept: list[float]) -> None:
+    service.answers = [completion()]
+    service.answers[0].delay = 1.0
+    backend = OpenAIChat("gpt-x", service.url, KEY, timeout=0.1, max_retries=1, sleep=slept.append)
+    assert "no answer in time" in lost(backend)
+    assert len(slept) == 1
+
+
+def test_nobody_listens(slept: list[float]) -> None:
+    with running() as service:
+        url = service.url
+    backend = OpenAIChat("gpt-x", url, KEY, max_retries=1, sleep=slept.append)
+    assert "refused" in lost(backend)
+    assert len(slept) == 1
+
+
+def test_no_credit_is_not_retried(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+    service.answers = [refusal(429, "You exceeded your current quota", code="insufficient_quota")]
+    assert "no credit left" in lost(backend)
+    assert slept == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key(service: Service, status: int) -> None:
+    service.answers = [refusal(status, f"Incorrect API key provided: {KEY}.")]
+    message = lost(OpenAIChat("gpt-x", service.url, KEY, api_key_env="MY_KEY"))
+    assert "the key was refused: put a valid one in MY_KEY" in message
+    assert "Incorrect API key provided: [key]." in message
+    service.answers = [refusal(status, "You must provide a key.")]
+    assert "a key is wanted and none was given" in lost(OpenAIChat("gpt-x", service.url))
+
+
+def test_an_unknown_model(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [refusal(404, "The model does not exist", code="model_not_found")]
+    service.models = [f"other-{n}" for n in range(12)] + ["gpt-x-1"]
+    message = lost(backend)
+    assert "no model 'gpt-x'" in message
+    assert "it has gpt-x-1, other-" in message
+    assert "and 3 more" in message
+    service.models = []
+    assert "/v1" in lost(backend)
+
+
+COMPLAINTS = [
+    refusal(400, "'response_format.type' must be 'text' or 'json_object'"),
+    refusal(422, "unsupported", param="response_format.schema"),
+    refusal(500, "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type')}]"),
+]
+
+
+def test_simpler_ways_to_ask_for_json_are_found_and_remembered(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [*COMPLAINTS, completion('{"mass": 3}')]
+    backend.complete(ask(response_schema=SCHEMA))
+    asked = [body.get("response_format") for body in service.bodies]
+    assert [a and a["type"] for a in asked] == ["json_schema", "json_object", "json_object", None]
+    assert [a and "schema" in a for a in asked] == [False, True, False, None]
+    system = [body["messages"][0]["content"] for body in service.bodies]
+    assert system[0] == "You plan."
+    assert all(text.startswith("You plan.\n\n") and text.endswith(json.dumps(SCHEMA)) for text in system[1:])
+    backend.complete(ask(response_schema=SCHEMA, messages=(Message(role="user", content="again"),)))
+    assert len(service.bodies) == 5
+    assert "response_format" not in service.bodies[-1]
+    assert [m["role"] for m in service.bodies[-1]["messages"]] == ["system", "user"]
+
+
+def test_unsupported_parameters_are_dropped_and_remembered(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [
+        refusal(400, "Use 'max_completion_tokens' instead of 'max_tokens'.", param="max_tokens"),
+        refusal(400, "'temperature' does not support 0 with this model."),
+        Answer({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}, 422),
+        completion(),
+    ]
+    backend.complete(ask())
+    backend.complete(ask())
+    sent = [{*body} - {"model", "messages"} for body in service.bodies]
+    assert sent[0] == {"max_tokens", "temperature", "seed"}
+    assert sent[1] == {"max_completion_tokens", "temperature", "seed"}
+    assert sent[3:] == [{"max_completion_tokens"}, {"max_completion_tokens"}]
+
+
+def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: OpenAIChat) -> None:
+    service.answers = [refusal(400, "max_tokens is too large, and so are max_completion_tokens")]
+    assert "the request was refused (HTTP 400: max_tokens is too large" in lost(backend)
+    service.answers = [completion()]
+    backend.complete(ask())
+    assert "max_tokens" in service.bodies[-1]  # a guess that failed is not remembered
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["<html>Welcome</html>", '{"choices": [', {"choices": []}, {"error": {"message": KEY}}, {"choices": [{}]}, "null"],
+)
+def test_what_is_no_completion(service: Service, backend: OpenAIChat, body: Any) -> None:
+    service.answers = [Answer(body)]
+    assert "no chat completion" in lost(backend)
+
+
+def test_the_key_is_neither_logged_nor_shown(
+    service: Service, backend: OpenAIChat, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    service.answers = [refusal(500, f"you sent {KEY}"), refusal(400, "x" * 290 + KEY)]
+    lost(backend)
+    assert caplog.records
+    assert KEY not in caplog.text + repr(backend) + str(backend)
+
+
+@pytest.mark.parametrize("url", ["ftp://host/v1", "host/v1", "http://me:hunter2@host/v1", "http://host/v1?key=hunter2"])
+def test_addresses_that_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as caught:
+        OpenAIChat("gpt-x", url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_that_no_header_can_carry() -> None:
+    with pytest.raises(ValueError, match="OPENAI_API_KEY has blanks") as caught:
+        OpenAIChat("gpt-x", None, "sk-one sk-two")
+    assert "sk-one" not in str(caught.value)
