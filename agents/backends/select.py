@@ -1,0 +1,65 @@
+"""Which backend answers: what the operator asked for, and what the environment offers."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from urllib.parse import urlsplit
+
+from agents.backends.base import Backend
+from agents.backends.openai_chat import DEFAULT_URL, SHORTEST_SECRET, OpenAIChat
+from agents.budget import Price
+
+SPECS = ("auto", "analyst", "openai")
+KEY_LIKE = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)(_?\d+)?$", re.IGNORECASE)
+
+
+def choose_backend(
+    spec: str | None = None,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    api_key_env: str = "OPENAI_API_KEY",
+    price: Price | None = None,
+) -> Backend:
+    """The backend for `spec`; auto: a service where a key or an address is given, else the built-in analyst.
+
+    Read from the environment: the key in `api_key_env`, and OPENAI_BASE_URL and BEAMCREW_MODEL for what is
+    not given. Raises ValueError naming the field, its value and what is allowed.
+    """
+    spec = spec or "auto"
+    if spec not in SPECS:
+        raise ValueError(f"backend: {spec!r} is unknown; allowed: {', '.join(SPECS)}")
+    key = os.environ.get(api_key_env, "").strip()
+    base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+    model = model or os.environ.get("BEAMCREW_MODEL") or None
+    if spec == "analyst" or (spec == "auto" and not key and not base_url):
+        from agents.backends.analyst import Analyst
+
+        return Analyst()
+    url = base_url or DEFAULT_URL
+    if not model:
+        raise ValueError(
+            f"model: none given for {urlsplit(url).hostname}; name one with --model or BEAMCREW_MODEL, "
+            "or take the built-in analyst with --backend analyst"
+        )
+    backend = OpenAIChat(model, url, key, price, api_key_env=api_key_env)
+    if not key and not is_loopback(url):
+        raise ValueError(f"{api_key_env}: not set, and {backend.base_url} is not on this machine; put the key there")
+    return backend
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def secrets(*names: str) -> list[str]:
+    """Values of `names` and of all environment variables named like keys, longest first: to redact from traces."""
+    values = {value.strip() for name, value in os.environ.items() if name in names or KEY_LIKE.search(name)}
+    return sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
