@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -59,11 +60,12 @@ def fill_context(root: Path, context: Path) -> None:
 
 
 def _run(words: list[str], tag: str, say: Callable[[str], None]) -> None:
-    last = ""
+    last: deque[str] = deque(maxlen=5)
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as build:
         for line in build.stdout or ():
             if line.strip():
-                say(last := line.rstrip())
+                last.append(line.rstrip())
+                say(last[-1])
     if build.returncode:
-        raise SandboxLost(f"the build of {tag} failed: {last}")
+        raise SandboxLost("\n".join([f"the build of {tag} failed:", *last]))

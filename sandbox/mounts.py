@@ -9,6 +9,7 @@ from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
+ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only goes by `python3`
 HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
 ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
 
@@ -34,6 +35,7 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: P
     words += ["--size", tmp, "--tmpfs", "/tmp"]
     words += interpreter([Path(sys.base_prefix), Path(sys.prefix)], packages=Path(__file__).parent.parent)
     words += ["--ro-bind", str(tools), f"{TOOLS_ROOT}/tools", "--ro-bind", str(inputs), INPUTS]
+    words += ["--symlink", sys.executable, f"{ALIAS}/python"]
     words += ["--bind", str(workspace), WORKSPACE, "--remount-ro", "/"]
     return words
 
@@ -58,4 +60,7 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
 
 def search_path() -> str:
     """PATH inside, on which `python` is the interpreter that runs beamcrew itself."""
-    return ":".join(dict.fromkeys([f"{sys.prefix}/bin", f"{sys.base_prefix}/bin", "/usr/bin", "/bin"]))
+    folders = [f"{sys.prefix}/bin", f"{sys.base_prefix}/bin", "/usr/bin", "/bin"]
+    if not Path(sys.prefix, "bin", "python").exists():
+        folders.insert(0, ALIAS)
+    return ":".join(dict.fromkeys(folders))

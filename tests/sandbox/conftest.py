@@ -5,6 +5,7 @@ The Docker tests take the image beamcrew-sandbox:test, which tests/sandbox/make_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from sandbox.bubblewrap import Bubblewrap
 from sandbox.docker import Docker
 from sandbox.driver import Limits, Sandbox, SandboxLost
 
-TEST_IMAGE = "beamcrew-sandbox:test"
+TEST_IMAGE = os.environ.get("BEAMCREW_TEST_IMAGE", "beamcrew-sandbox:test")
 TOOLS = Path(__file__).parents[2] / "tools"
 Make = Callable[..., Sandbox]
 
