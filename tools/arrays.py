@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.contract import ToolError
-from tools.events.parquet import write_events
+from tools.events.parquet import read_columns, write_events
 
 
 class ArrayRef(BaseModel):
@@ -24,6 +24,22 @@ class ArrayRef(BaseModel):
     units: dict[str, str] = Field(default_factory=dict, description="per column; columns not listed are pure numbers")
     rows: int
     sha256: str
+
+
+def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
+    """Columns of a parquet file, finite; ToolError names the request's `field` when something is wrong with the file."""
+    try:
+        columns = read_columns(Path(path), names)
+    except ToolError as error:
+        raise ToolError(field, path, error.allowed) from None
+    except OSError as error:
+        raise ToolError(field, path, f"a readable parquet file ({error.strerror or error})") from None
+    for name, values in columns.items():
+        if not np.all(np.isfinite(values)):
+            raise ToolError(
+                field, path, f"column {name!r} must be finite; row {int(np.argmin(np.isfinite(values)))} is not"
+            )
+    return columns
 
 
 def sha256(path: Path) -> str:

@@ -15,16 +15,14 @@ the window, the fold's own (held-out) template events take their place.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.anomaly.data import MIN_EVENTS, Floats, WindowRequest, load
-from tools.arrays import ArrayRef, save_arrays
+from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, tool
-from tools.events.parquet import read_columns
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 
 ARGOS_MIN_TEMPLATE = 25  # fewer kept template events make the metric a draw of luck
@@ -82,7 +80,10 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         print(f"fold {fold + 1}/{request.folds} done", file=sys.stderr)
 
     inside = raw[data.inside]
-    merit = lambda a, b: argos(a, b, ARGOS_MIN_TEMPLATE)  # noqa: E731
+
+    def merit(window: Floats, reference: Floats) -> float:
+        return argos(window, reference, ARGOS_MIN_TEMPLATE)
+
     area = auc(inside, raw_template)
     return ClassifyResult(
         scores=save_arrays(request.out, {"score": raw}),
@@ -123,13 +124,10 @@ def _background_rank(score: Floats, sideband: Floats) -> Floats:
 
 def _template(request: ClassifyRequest) -> NDArray[np.float64]:
     """The template's features within the window's range of training, checked."""
-    try:
-        columns = read_columns(Path(request.template), request.features)
-    except KeyError as error:
-        raise ToolError("template", request.template, f"must hold the features {request.features}: {error}") from None
-    except OSError as error:
-        raise ToolError("template", request.template, f"a readable parquet file ({error})") from None
+    columns = load_arrays(request.template, "template", request.features)
     table = np.column_stack([columns[name] for name in request.features])
-    if len(table) < 2 * request.folds or not np.all(np.isfinite(table)):
-        raise ToolError("template", request.template, f"needs at least {2 * request.folds} events, all finite")
+    if len(table) < 2 * request.folds:
+        raise ToolError(
+            "template", request.template, f"has {len(table)} events; at least {2 * request.folds} are needed"
+        )
     return table

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tools.arrays import load_arrays
 from tools.contract import Request, ToolError
-from tools.events.parquet import read_columns
 from tools.events.table import derive, validate
 
 Floats = NDArray[np.float64]
@@ -66,9 +65,6 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
 
 def load_table(path: str) -> dict[str, Floats]:
     """A validated event table from parquet."""
-    try:
-        columns = read_columns(Path(path))
-    except OSError as error:
-        raise ToolError("events", path, f"a readable parquet file ({error})") from None
+    columns = load_arrays(path, "events")
     validate(columns)
     return columns

@@ -27,7 +27,8 @@ class FlowSettings(BaseModel):
     transforms: int = Field(3, ge=1, le=20)
     hidden: int = Field(64, ge=4, le=1024)
     bins: int = Field(8, ge=2, le=64)
-    epochs: int = Field(12, ge=1, le=1000)
+    max_events: int = Field(1_000_000, ge=1000, description="train on at most this many sideband events")
+    epochs: int = Field(10, ge=1, le=1000)
     batch: int = Field(2048, ge=16)
     learning_rate: float = Field(3e-3, gt=0, lt=1)
     patience: int = Field(5, ge=1, description="epochs without a better validation loss before training stops")
@@ -117,7 +118,7 @@ def train_flow(
     ).to(device)
     flow = ConditionalFlow(model, scaler, (float(log_m.mean()), float(log_m.std()) or 1.0), [], device)
 
-    order = np.random.default_rng(seed).permutation(len(features))
+    order = np.random.default_rng(seed).permutation(len(features))[: settings.max_events]
     n_val = max(1, len(order) // 10)
     z = torch.as_tensor(scaler.forward(features), dtype=torch.float32, device=device)[order]
     c = flow._context(mjj)[order]

@@ -67,6 +67,14 @@ def scan_mass(spectrum: Spectrum, masses: Floats, sigma: float = SIGMA) -> tuple
     return z, signal
 
 
+def fit_amplitude(spectrum: Spectrum, mass: float, sigma: float) -> tuple[float, float]:
+    """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
+    start, _ = fit_background(spectrum)
+    minuit = _minimise(_fixed_shape(_objective(spectrum), signal_shape(spectrum.edges, mass, sigma)), [*start, 0.0])
+    minuit.hesse()
+    return float(minuit.values[3]), float(minuit.errors[3])
+
+
 def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float]) -> Fit:
     """Float mass (within `mass_range`), width and yield, starting at `mass` [TeV]."""
     start, null = fit_background(spectrum)

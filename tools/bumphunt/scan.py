@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.arrays import load_arrays
 from tools.bumphunt.measure import Cut, measure
 from tools.bumphunt.spectrum import RANGE
 from tools.contract import Request, Result, ToolError, tool
-from tools.events.parquet import read_columns
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 
@@ -58,8 +56,8 @@ def scan(request: ScanRequest) -> ScanResult:
     smooth background in mjj with a profile likelihood; mass, passing signal and local p-value for every cut.
     The local p-value does not know how many windows, cuts and trainings were tried.
     """
-    mjj = _column(request.events, "mjj", "events")
-    score = _column(request.scores, "score", "scores")
+    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
+    score = load_arrays(request.scores, "scores", ["score"])["score"]
     if len(mjj) != len(score):
         raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
     low, high = request.mjj_range
@@ -91,17 +89,3 @@ def summary(cut: Cut) -> CutResult:
         bins=fit.bins,
         valid=fit.valid,
     )
-
-
-def _column(path: str, name: str, field: str) -> NDArray[np.float64]:
-    try:
-        values = read_columns(Path(path), [name])[name]
-    except KeyError as error:
-        raise ToolError(field, path, f"must hold a column {name!r}: {error}") from None
-    except OSError as error:
-        raise ToolError(field, path, f"a readable parquet file ({error})") from None
-    if not np.all(np.isfinite(values)):
-        raise ToolError(
-            field, path, f"column {name!r} must be finite; row {int(np.argmin(np.isfinite(values)))} is not"
-        )
-    return values

@@ -33,13 +33,13 @@ class Spectrum:
 
     @property
     def centres(self) -> Floats:
-        return np.sqrt(self.edges[1:] * self.edges[:-1])
+        return np.asarray(np.sqrt(self.edges[1:] * self.edges[:-1]))
 
 
 def make_edges(low: float, high: float) -> Floats:
     """Logarithmic bins of relative width BIN from `low` to about `high` TeV."""
     n = max(8, round(np.log(high / low) / BIN))
-    return low * np.exp(np.arange(n + 1) * np.log(high / low) / n)
+    return np.asarray(low * np.exp(np.arange(n + 1) * np.log(high / low) / n))
 
 
 def histogram(mjj: Floats, passed: NDArray[np.bool_], edges: Floats) -> Spectrum:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.contract import Request, Result, ToolError, tool
-from tools.events.parquet import read_columns
+from tools.arrays import load_arrays
+from tools.contract import Request, Result, tool
 from tools.events.table import available, validate
 
 
@@ -39,10 +37,7 @@ class DescribeResult(Result):
 @tool("events.describe")
 def describe(request: DescribeRequest) -> DescribeResult:
     """Rows, columns, ranges and correlations with mjj of an event file, and the feature names usable with it."""
-    try:
-        columns = read_columns(Path(request.events))
-    except OSError as error:
-        raise ToolError("events", request.events, f"a readable parquet file ({error})") from None
+    columns = load_arrays(request.events, "events")
     validate(columns)
     mjj = columns["mjj"]
     summaries = {

@@ -1,0 +1,138 @@
+"""How the analyst plans: survey the mass range, then sharpen the search where the survey points.
+
+With sidebands: a survey (iteration 0) runs a quick CATHODE in windows over the whole range; the next
+iteration centres one window on the best mass, with the full recipe and a cut study; further
+iterations change one thing at a time, features first, then the ensemble. With a background
+reference only classifiers are tried. An idea that did not help is not built upon.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from agents.state import Plan, PlannedCall, Step
+
+HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
+SURVEY_STEP = 0.085  # of neighbouring windows: they overlap by a quarter
+CLASSIC = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]
+EXTENDED = [*CLASSIC, "tau32_j1", "tau32_j2"]
+QUICK_FLOW = {"transforms": 2, "epochs": 5, "max_events": 80_000}
+QUICK = {"ensemble": 1, "folds": 3}
+# What to change, in this order, once a window is found: (features, models per fold).
+IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (CLASSIC, 12), (EXTENDED, 12)]
+
+
+def plan(context: dict[str, Any]) -> Plan:
+    facts, history = context["facts"], context["history"]
+    if not facts["sidebands"]:
+        return _against_reference(facts, context["iteration"])
+    graded = [entry for entry in history if entry["value"] is not None]
+    if not graded:
+        return _survey(facts)
+    best = max(graded, key=lambda entry: entry["value"])
+    return _sharpen(facts, context["iteration"], best["details"]["mass"], len(history))
+
+
+def _survey(facts: dict[str, Any]) -> Plan:
+    low, high = facts["search_range_tev"]
+    steps, centre = [], low / (1 - HALF_WIDTH)
+    while centre * (1 + HALF_WIDTH) < high and len(steps) < 9:
+        window = _window(centre, facts)
+        steps.append(
+            Step(
+                id=f"window_{round(1000 * centre)}",
+                goal=f"Quick CATHODE in the window {window} TeV: template, scores, bump hunt.",
+                calls=_chain(facts, window, CLASSIC, QUICK_FLOW, {**QUICK}, oversample=2.0),
+            )
+        )
+        centre *= 1 + SURVEY_STEP
+    steps.append(
+        Step(
+            id="choose",
+            goal="Compare the windows and hand in the scores of the most significant one.",
+            depends_on=[step.id for step in steps],
+            submits=True,
+        )
+    )
+    return Plan(
+        reasoning="The mass is unknown: a quick search in overlapping windows over the whole range comes first, "
+        "so that the careful one is spent where it matters.",
+        steps=steps,
+    )
+
+
+def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int) -> Plan:
+    window = _window(mass, facts)
+    features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
+    features = [name for name in features if name in facts["features"]]
+    search = Step(
+        id="search",
+        goal=f"CATHODE with the full recipe in {window} TeV, features {', '.join(features)}, {ensemble} models a fold.",
+        calls=_chain(facts, window, features, {}, {"ensemble": ensemble, "seed": 1 + iteration}, oversample=4.0),
+        submits=True,
+    )
+    study = Step(
+        id="cut_study",
+        goal="Significance against the background efficiency of the cut, and the mjj spectrum after it, as a figure.",
+        depends_on=["search"],
+    )
+    return Plan(
+        reasoning=f"The best bump so far is at {mass:.3f} TeV: a window centred on it, {len(features)} features and "
+        f"{5 * ensemble} models; a cut study shows whether the excess is stable.",
+        steps=[search, study],
+    )
+
+
+def _against_reference(facts: dict[str, Any], iteration: int) -> Plan:
+    low, high = facts["window_tev"]
+    window = [round(low - 0.01, 3), round(high + 0.01, 3)]
+    ensemble = (4, 10, 20)[min(iteration, 2)]
+    features = [name for name in CLASSIC if name in facts["features"]]
+    call = PlannedCall(
+        tool="anomaly.classify",
+        arguments={
+            "events": facts["events"],
+            "window": window,
+            "template": facts["reference"],
+            "features": features,
+            "ensemble": ensemble,
+            "seed": 1 + iteration,
+        },
+    )
+    step = Step(
+        id="search",
+        goal=f"Classify data against the background reference with {5 * ensemble} boosted models.",
+        calls=[call],
+        submits=True,
+    )
+    return Plan(
+        reasoning=f"A reference is given, so only the classifier is open: {ensemble} models a fold.", steps=[step]
+    )
+
+
+def _window(centre: float, facts: dict[str, Any]) -> list[float]:
+    """HALF_WIDTH around the centre, shifted where it would leave the search range."""
+    low, high = facts["search_range_tev"]
+    half = HALF_WIDTH * centre
+    centre = min(max(centre, low + half), high - half)
+    return [math.ceil(1000 * (centre - half)) / 1000, math.floor(1000 * (centre + half)) / 1000]
+
+
+def _chain(
+    facts: dict[str, Any],
+    window: list[float],
+    features: list[str],
+    flow: dict[str, Any],
+    classifier: dict[str, Any],
+    oversample: float,
+) -> list[PlannedCall]:
+    """Template, classifier, bump hunt: the three calls of one CATHODE search."""
+    common = {"events": facts["events"], "window": window}
+    template = {**common, "features": features, "flow": flow, "oversample": oversample, "out": "template.parquet"}
+    scores = {**common, "features": features, "template": "template.parquet", "out": "scores.parquet", **classifier}
+    return [
+        PlannedCall(tool="anomaly.cathode_template", arguments=template),
+        PlannedCall(tool="anomaly.classify", arguments=scores),
+        PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"}),
+    ]

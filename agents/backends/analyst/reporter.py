@@ -1,0 +1,36 @@
+"""How the analyst reports: the best graded submission's numbers, and what they do and do not say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.score import Claim
+
+
+def claim(context: dict[str, Any]) -> Claim:
+    graded = [entry for entry in context["history"] if entry["value"] is not None]
+    if not graded:
+        reasons = "; ".join(entry["reason"] for entry in context["history"])
+        return Claim(discovery=False, text=f"No valid scores were handed in, so nothing can be said. {reasons}")
+    best = max(graded, key=lambda entry: entry["value"])
+    numbers = best["details"]
+    found = numbers["p_global"] < context["facts"]["discovery_below_p_global"]
+    trials = f"{numbers['trials']} trials (masses, cuts and {len(graded)} graded submissions) are accounted for"
+    if not found:
+        return Claim(
+            discovery=False,
+            p_value=numbers["p_global"],
+            text=f"No significant resonance. The largest excess is at {numbers['mass']:.3f} TeV with a local p-value of "
+            f"{numbers['p_local']:.2g}; {trials}, which leaves a global p-value of {numbers['p_global']:.2g}.",
+        )
+    return Claim(
+        discovery=True,
+        mass=numbers["mass"],
+        mass_error=numbers["mass_error"],
+        n_signal=numbers["n_signal"],
+        n_signal_error=numbers["n_signal_error"],
+        p_value=numbers["p_global"],
+        text=f"A narrow resonance at {numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV with "
+        f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f} signal events in the data; {trials}. The signal "
+        "count extrapolates the part that scores like background; it assumes a narrow width and a smooth cut efficiency.",
+    )

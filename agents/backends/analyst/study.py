@@ -1,0 +1,40 @@
+"""The Python file the analyst writes for a cut study; EVENTS, SCORES and WINDOW are put before it."""
+
+CUT_STUDY = """
+# Does the excess depend on one lucky cut? Significance and fitted mass over a range of cuts, and a picture.
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from tools.bumphunt.measure import measure
+from tools.bumphunt.spectrum import signal_shape
+from tools.events.parquet import read_columns
+
+mjj = read_columns(Path(EVENTS), ["mjj"])["mjj"]
+score = read_columns(Path(SCORES), ["score"])["score"]
+efficiencies = np.geomspace(5e-4, 0.1, 8)
+cuts = [measure(mjj, score, tuple(WINDOW), float(e)) for e in efficiencies]
+for cut in cuts:
+    fit = cut.fit
+    print(f"efficiency {cut.efficiency:.2g}: z = {fit.z:.2f}, mass {fit.mass:.3f} +- {fit.mass_error:.3f} TeV, "
+          f"{fit.signal:.0f} +- {fit.signal_error:.0f} events")
+
+best = max(cuts, key=lambda cut: cut.fit.z)
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+left.semilogx(efficiencies, [cut.fit.z for cut in cuts], "o-")
+left.set(xlabel="background efficiency of the cut", ylabel="local significance")
+spectrum, fit = best.spectrum, best.fit
+signal = fit.signal * signal_shape(spectrum.edges, fit.mass, fit.sigma)
+right.errorbar(spectrum.centres, spectrum.passed, np.sqrt(spectrum.passed), fmt="k.", label="data")
+right.stairs(fit.background, spectrum.edges, label="background")
+right.stairs(fit.background + signal, spectrum.edges, label="with signal")
+near = (spectrum.edges > 0.75 * fit.mass) & (spectrum.edges < 1.3 * fit.mass)
+right.set(xlabel="mjj [TeV]", ylabel=f"events, efficiency {best.efficiency:.2g}",
+          xlim=(spectrum.edges[near][0], spectrum.edges[near][-1]))
+right.legend()
+figure.savefig("cut_study.png", dpi=110)
+"""

@@ -1,0 +1,91 @@
+"""What every agent of a run shares: the backend, the bench, the trace, the meter and the task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from agents.backends.base import Message, Reply, Request
+from agents.budget import Meter
+from agents.trace.events import Event, Trouble
+from agents.trace.record import Record, note
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.store import Store
+from tasks.task import Task
+
+RETRIES = 3
+
+
+class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the program
+    """The model gave no usable answer within the retries: its failure, and a result of the run."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """One run's parts. `seed` goes into every request."""
+
+    task: Task
+    request: str
+    facts: dict[str, Any]
+    backend: RecordedBackend
+    bench: RecordedWorkbench
+    grader: RecordedGrader
+    store: Store
+    record: Record
+    meter: Meter
+    seed: int
+
+    def note(self, event: Event) -> None:
+        note(self.store, self.record, event)
+
+    def complete(self, request: Request, where: str) -> Reply:
+        """One reply, within the budget."""
+        self.meter.check(where)
+        reply = self.backend.complete(request, where)
+        self.meter.add(reply.usage)
+        return reply
+
+    def ask(self, request: Request, answer: type[BaseModel], where: str) -> BaseModel:
+        """A reply that validates as `answer`; what was wrong goes back to the model, RETRIES times at most.
+
+        Raises ModelFailed with the last error.
+        """
+        messages = list(request.messages)
+        problem = ""
+        for _ in range(RETRIES):
+            reply = self.complete(request.model_copy(update={"messages": tuple(messages)}), where)
+            try:
+                return answer.model_validate_json(strip_fence(reply.message.content))
+            except ValidationError as error:
+                problem = explain(error)
+                if reply.finish == "length":
+                    problem = f"the reply was cut off at {request.max_tokens} tokens. {problem}"
+                self.note(Trouble(who="model", where=where, text=problem))
+                messages += [
+                    Message(role="assistant", content=reply.message.content),
+                    Message(
+                        role="user", content=f"That does not follow the schema: {problem}\nReply with the JSON only."
+                    ),
+                ]
+        raise ModelFailed(f"{where}: no valid {answer.__name__} in {RETRIES} replies: {problem}")
+
+
+def strip_fence(text: str) -> str:
+    """The JSON inside a Markdown fence, or the text itself."""
+    text = text.strip()
+    if text.startswith("```"):
+        text = text.split("\n", 1)[-1].rsplit("```", 1)[0]
+    return text
+
+
+def explain(error: ValidationError) -> str:
+    """The first few problems: which field, what it was, what is allowed."""
+    lines = []
+    for problem in error.errors()[:3]:
+        field = ".".join(map(str, problem["loc"])) or "reply"
+        value = json.dumps(problem["input"], default=str)
+        lines.append(f"{field}={value[:120]}: {problem['msg']}")
+    return "; ".join(lines)

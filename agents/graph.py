@@ -1,0 +1,101 @@
+"""The wiring: plan -> work (side by side, wave by wave) -> grade -> plan again, or report."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+from agents.crew import Crew, ModelFailed
+from agents.planner import plan
+from agents.reporter import report
+from agents.state import Observation, Plan, Step
+from agents.trace.events import Decided, Trouble
+from agents.worker import Worker
+from tasks.convergence import Decision, decide
+from tasks.score import CheckedNumber, Claim, Score, Submission
+
+
+class State(TypedDict, total=False):
+    """What nodes hand on. Lists only grow."""
+
+    iteration: int
+    plan: Plan | None
+    observations: Annotated[list[Observation], operator.add]
+    scores: Annotated[list[Score], operator.add]
+    submissions: Annotated[list[Submission | None], operator.add]
+    decision: Decision
+    claim: Claim | None
+    checks: list[CheckedNumber]
+    step: Step  # what a worker is sent
+
+
+def build(crew: Crew) -> Any:
+    """The compiled graph of a run."""
+    rule = crew.task.rule
+
+    def planning(state: State) -> State:
+        iteration = len(state.get("scores", []))
+        try:
+            made = plan(crew, iteration, state.get("scores", []), _current(state, iteration - 1))
+        except ModelFailed as error:
+            crew.note(Trouble(who="model", where=f"planner/{iteration}", text=str(error)))
+            made = None
+        return {"iteration": iteration, "plan": made}
+
+    def waiting(state: State) -> State:
+        return {}
+
+    def next_wave(state: State) -> list[Send] | str:
+        if state["plan"] is None:
+            return "grade"
+        done = {o.step for o in _current(state, state["iteration"])}
+        ready = [s for s in state["plan"].steps if s.id not in done and set(s.depends_on) <= done]
+        return [Send("work", state | {"step": step}) for step in ready] or "grade"
+
+    def working(state: State) -> State:
+        step = state["step"]
+        done = {o.step: o for o in _current(state, state["iteration"]) if o.step in step.depends_on}
+        return {"observations": [Worker(crew, state["iteration"], step).work(done)]}
+
+    def grading(state: State) -> State:
+        iteration = state["iteration"]
+        # In the order of the plan: workers that ran side by side finish in any order.
+        handed_in = {o.step: o.submission for o in _current(state, iteration) if o.submission}
+        order = [step.id for step in state["plan"].steps] if state["plan"] else []
+        submission = next((handed_in[step] for step in reversed(order) if step in handed_in), None)
+        score = crew.grader.grade(iteration, submission)
+        decision = decide([*state.get("scores", []), score], rule)
+        crew.note(Decided(iteration=iteration, decision=decision))
+        return {"scores": [score], "submissions": [submission], "decision": decision}
+
+    def verdict(state: State) -> str:
+        return "plan" if state["decision"].action == "continue" else "report"
+
+    def reporting(state: State) -> State:
+        try:
+            claim, checks = report(crew, state["scores"], state["observations"], state["decision"])
+        except ModelFailed as error:
+            crew.note(Trouble(who="model", where="reporter", text=str(error)))
+            return {"claim": None, "checks": []}
+        return {"claim": claim, "checks": checks}
+
+    graph = StateGraph(State)
+    graph.add_node("plan", planning)
+    graph.add_node("wait", waiting)
+    graph.add_node("work", working)
+    graph.add_node("grade", grading)
+    graph.add_node("report", reporting)
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "wait")
+    graph.add_conditional_edges("wait", next_wave, ["work", "grade"])
+    graph.add_edge("work", "wait")
+    graph.add_conditional_edges("grade", verdict, ["plan", "report"])
+    graph.add_edge("report", END)
+    return graph.compile()
+
+
+def _current(state: State, iteration: int) -> list[Observation]:
+    return [o for o in state.get("observations", []) if o.iteration == iteration]

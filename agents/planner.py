@@ -1,0 +1,56 @@
+"""One plan an iteration, from the request, the facts, the catalogue and the history of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agents.backends.base import Request
+from agents.context import opening
+from agents.crew import Crew, ModelFailed
+from agents.state import Observation, Plan
+from agents.trace.events import Planned
+from tasks.score import Score
+from tools.catalogue import CATALOGUE
+
+# Left out of what the agents read: arrays, which the report draws.
+ARRAYS = ("spectrum", "score_histogram")
+
+
+def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequence[Observation]) -> Plan:
+    """Raises ModelFailed when the model cannot write a plan of known tools."""
+    context: dict[str, Any] = {
+        "request": crew.request,
+        "facts": crew.facts,
+        "iteration": iteration,
+        "tools": [_tool(name) for name in crew.task.tools],
+        "history": [verdict(score) for score in scores],
+        "observations": [o.model_dump(mode="json") for o in observations],
+        "remaining": crew.meter.remaining(),
+    }
+    request = Request(
+        role="planner",
+        messages=opening("planner", crew.task.brief(), context),
+        response_schema=Plan.model_json_schema(),
+        seed=crew.seed,
+    )
+    where = f"planner/{iteration}"
+    answer = crew.ask(request, Plan, where)
+    assert isinstance(answer, Plan)
+    unknown = sorted({c.tool for s in answer.steps for c in s.calls} - set(crew.task.tools))
+    if unknown:
+        raise ModelFailed(f"{where}: the plan calls {unknown}, which this task does not offer")
+    crew.note(Planned(iteration=iteration, plan=answer))
+    return answer
+
+
+def verdict(score: Score) -> dict[str, Any]:
+    """A score without its arrays."""
+    shown = score.model_dump(mode="json", exclude={"details"})
+    return shown | {"details": {k: v for k, v in score.details.items() if k not in ARRAYS}}
+
+
+def _tool(name: str) -> dict[str, Any]:
+    """A tool in brief: the worker gets the full schema."""
+    tool = CATALOGUE[name]
+    return {"name": name, "description": tool.description, "arguments": list(tool.request.model_fields)}

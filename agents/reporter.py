@@ -1,0 +1,39 @@
+"""The crew's answer: a claim, which is recorded as claimed and compared with what the harness computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from agents.backends.base import Request
+from agents.context import opening
+from agents.crew import Crew
+from agents.planner import verdict
+from agents.state import Observation
+from agents.trace.events import Claimed
+from tasks.convergence import Decision
+from tasks.score import CheckedNumber, Claim, Score
+
+
+def report(
+    crew: Crew, scores: Sequence[Score], observations: Sequence[Observation], decision: Decision | None
+) -> tuple[Claim, list[CheckedNumber]]:
+    """Raises ModelFailed when the model gives no valid claim."""
+    context: dict[str, Any] = {
+        "request": crew.request,
+        "facts": crew.facts,
+        "history": [verdict(score) for score in scores],
+        "decision": decision.model_dump(mode="json") if decision else None,
+        "observations": [{"step": o.step, "ok": o.ok, "summary": o.summary} for o in observations],
+    }
+    request = Request(
+        role="reporter",
+        messages=opening("reporter", crew.task.brief(), context),
+        response_schema=Claim.model_json_schema(),
+        seed=crew.seed,
+    )
+    claim = crew.ask(request, Claim, "reporter")
+    assert isinstance(claim, Claim)
+    checks = crew.task.check(claim, scores)
+    crew.note(Claimed(claim=claim, checks=checks))
+    return claim, checks

@@ -1,0 +1,62 @@
+"""Claimed numbers beside the harness's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tasks.score import CheckedNumber, Claim, Score
+
+DECADE = 0.5  # p-values agree within half a decade
+
+
+def best_score(scores: Sequence[Score]) -> Score | None:
+    """The graded submission of the highest steering value."""
+    graded = [score for score in scores if score.value is not None]
+    return max(graded, key=lambda score: score.value or 0.0, default=None)
+
+
+def check(claim: Claim, scores: Sequence[Score], alpha: float) -> list[CheckedNumber]:
+    """`alpha`: the global p-value below which the harness itself would call it a discovery.
+
+    Mass and yield agree within the larger of the two errors; without a claimed discovery there is
+    no mass or yield to compare.
+    """
+    best = best_score(scores)
+    details = best.details if best else {}
+    p_global = details.get("p_global")
+    found = None if p_global is None else bool(p_global < alpha)
+    checks = [
+        CheckedNumber(
+            name="discovery",
+            claimed=claim.discovery,
+            harness=found,
+            agrees=None if found is None else claim.discovery == found,
+        ),
+        CheckedNumber(name="p_value", claimed=claim.p_value, harness=p_global, agrees=_same_p(claim.p_value, p_global)),
+    ]
+    for name in ("mass", "n_signal"):
+        claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
+        harness, harness_error = details.get(name), details.get(f"{name}_error")
+        agrees = None
+        if claimed is not None and harness is not None:
+            agrees = abs(claimed - harness) <= max(error or 0.0, harness_error or 0.0)
+        checks.append(
+            CheckedNumber(
+                name=name,
+                claimed=claimed,
+                claimed_error=error,
+                harness=harness,
+                harness_error=harness_error,
+                agrees=agrees,
+            )
+        )
+    return checks
+
+
+def _same_p(a: float | None, b: float | None) -> bool | None:
+    if a is None or b is None:
+        return None
+    if min(a, b) <= 0:
+        return a == b
+    return abs(math.log10(a) - math.log10(b)) <= DECADE

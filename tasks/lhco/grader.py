@@ -1,0 +1,123 @@
+"""Steering score of a submission with sidebands: the significance of a bump after cuts on the scores.
+
+Everything here is computed by the harness from the inputs and one column of scores. The global
+p-value is a Sidak bound over all masses of the search range, all cuts and all graded submissions
+of the run; these tests are positively correlated, so the bound is conservative.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.reader import UnsafeFile, read_bytes, read_parquet
+from tasks.score import Score, Submission
+from tools.bumphunt.fit import Fit
+from tools.bumphunt.measure import mass_grid, measure
+from tools.bumphunt.scan import EFFICIENCIES, summary
+from tools.bumphunt.spectrum import Spectrum, signal_shape
+from tools.bumphunt.yields import total_yield
+from tools.events.parquet import read_columns
+
+Floats = NDArray[np.float64]
+SEARCH = (2.7, 5.5)  # TeV, where masses are looked for
+WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
+MAX_BYTES = 512 * 2**20
+BOOTSTRAPS = 20
+BEST_OF = "significance"
+
+
+def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") -> Floats:
+    """One finite score per event; ValueError says what is wrong with the file."""
+    try:
+        columns = read_parquet(workspace, path, max_bytes=MAX_BYTES, max_rows=2 * rows + 1000, max_columns=16)
+    except UnsafeFile as error:
+        raise ValueError(f"{field}: {error}") from None
+    if "score" not in columns:
+        raise ValueError(f"{field}={path!r}: needs a column 'score', has {sorted(columns)}")
+    score = np.asarray(columns["score"], dtype=np.float64)
+    if len(score) != rows:
+        raise ValueError(f"{field}={path!r}: {len(score)} rows, but {rows} events: one score per event, in file order")
+    if not np.all(np.isfinite(score)):
+        raise ValueError(f"{field}={path!r}: {int((~np.isfinite(score)).sum())} scores are not finite")
+    if np.ptp(score) == 0:
+        raise ValueError(f"{field}={path!r}: all scores are equal")
+    return score
+
+
+def refused(reason: str, metric: str = BEST_OF) -> Score:
+    return Score(metric=metric, value=None, reason=reason)
+
+
+def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, seed: int = 1) -> Score:
+    """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`."""
+    mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
+    low, high = submission.window
+    if not (SEARCH[0] <= low < high <= SEARCH[1] and WIDTH[0] <= high - low <= WIDTH[1]):
+        return refused(f"window={submission.window}: inside {SEARCH} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
+    try:
+        score = read_scores(workspace, submission.scores, len(mjj))
+        cuts = [measure(mjj, score, submission.window, efficiency) for efficiency in EFFICIENCIES]
+    except ValueError as error:
+        return refused(str(error))
+    best = int(np.argmax([cut.fit.z for cut in cuts]))
+    cut = cuts[best]
+    trials = n_graded * len(cuts) * len(mass_grid(SEARCH))
+    p_global = float(-np.expm1(trials * np.log1p(-min(cut.fit.p_value, 1 - 1e-15))))
+    amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
+    details: dict[str, Any] = {
+        "window": list(submission.window),
+        "cuts": [summary(c).model_dump() for c in cuts],
+        "best": best,
+        "p_local": cut.fit.p_value,
+        "p_global": p_global,
+        "trials": trials,
+        "mass": cut.fit.mass,
+        "mass_error": cut.fit.mass_error,
+        "n_signal": amount.n_signal,
+        "n_signal_error": amount.error,
+        "spectrum": spectrum_details(cut.spectrum, cut.fit),
+        "score_histogram": _score_histogram(score, (mjj >= low) & (mjj < high)),
+    }
+    return Score(
+        metric=BEST_OF,
+        value=cut.fit.z,
+        error=_bootstrap(mjj, score, submission.window, cut.efficiency, seed),
+        reason=f"local significance at background efficiency {cut.efficiency:g}, mass {cut.fit.mass:.3f} TeV",
+        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        details=details,
+    )
+
+
+def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], efficiency: float, seed: int) -> float:
+    """Standard deviation of the significance over resamplings of the events."""
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(BOOTSTRAPS):
+        drawn = rng.integers(0, len(mjj), len(mjj))
+        values.append(measure(mjj[drawn], score[drawn], window, efficiency).fit.z)
+    return float(np.std(values, ddof=1))
+
+
+def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
+    """What the report draws: mjj before and after the cut, with the fit."""
+    return {
+        "edges": spectrum.edges.tolist(),
+        "inclusive": (spectrum.passed + spectrum.failed).tolist(),
+        "passed": spectrum.passed.tolist(),
+        "background": fit.background.tolist(),
+        "signal": (fit.signal * signal_shape(spectrum.edges, fit.mass, fit.sigma)).tolist(),
+    }
+
+
+def _score_histogram(score: Floats, inside: NDArray[np.bool_]) -> dict[str, list[float]]:
+    edges = np.linspace(float(score.min()), float(score.max()), 61)
+    return {
+        "edges": edges.tolist(),
+        "window": np.histogram(score[inside], edges, density=True)[0].tolist(),
+        "sidebands": np.histogram(score[~inside], edges, density=True)[0].tolist(),
+    }

@@ -1,0 +1,67 @@
+"""Data sets mixed by seed from the shipped sample: background, and a counted number of signal events.
+
+The sample is simulated (`sample/PROVENANCE.md`): QCD dijets and one reservoir for each of three
+resonances A -> BC. Two mixes with different seeds share events where they draw from the same reservoir.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.task import TaskError
+from tools.events.parquet import read_columns
+
+Floats = NDArray[np.float64]
+SAMPLE = Path(__file__).parent / "sample"
+SIGNALS = {  # reservoir -> (m_A, m_B, m_C) in TeV
+    "3500_500_100": (3.5, 0.5, 0.1),
+    "3000_400_250": (3.0, 0.4, 0.25),
+    "4200_730_380": (4.2, 0.73, 0.38),
+}
+MAX_SIGNAL = 3000
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Events in random order with their truth."""
+
+    columns: dict[str, Floats]
+    is_signal: NDArray[np.bool_]
+
+
+def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = SAMPLE) -> Mix:
+    """`background` QCD events and `n_signal` of one reservoir, drawn without replacement and shuffled.
+
+    Same arguments, same data set. Raises TaskError naming the option and what is allowed.
+    """
+    if signal not in SIGNALS:
+        raise TaskError("signal", signal, f"select from {', '.join(SIGNALS)}")
+    if not 0 <= n_signal <= MAX_SIGNAL:
+        raise TaskError("n_signal", n_signal, f"0 to {MAX_SIGNAL}")
+    qcd, resonance = _reservoir(sample / "qcd.parquet"), _reservoir(sample / f"signal_{signal}.parquet")
+    n_qcd = len(qcd["mjj"])
+    if not 10_000 <= background <= n_qcd:
+        raise TaskError("background", background, f"10000 to {n_qcd}, the events there are")
+    rng = np.random.default_rng(seed)
+    b, s = rng.permutation(n_qcd)[:background], rng.permutation(len(resonance["mjj"]))[:n_signal]
+    order = rng.permutation(background + n_signal)
+    columns = {name: np.concatenate([qcd[name][b], resonance[name][s]])[order] for name in qcd}
+    return Mix(columns, (np.arange(background + n_signal) >= background)[order])
+
+
+def unused_background(background: int, seed: int, sample: Path = SAMPLE) -> dict[str, Floats]:
+    """The QCD events that `mix` with the same arguments left out: an independent, signal-free reference."""
+    qcd = _reservoir(sample / "qcd.parquet")
+    rest = np.random.default_rng(seed).permutation(len(qcd["mjj"]))[background:]
+    return {name: values[rest] for name, values in qcd.items()}
+
+
+def _reservoir(path: Path) -> dict[str, Floats]:
+    try:
+        return read_columns(path)
+    except OSError as error:
+        raise TaskError("sample", str(path), f"the shipped sample is missing or unreadable ({error})") from None

@@ -1,0 +1,90 @@
+"""The three LHCO presets: where their events come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tasks.lhco.mix import SIGNALS, mix
+from tasks.lhco.task import LhcoTask, require, window_around
+from tasks.lhco.truth import Truth
+from tasks.task import TaskError
+from tools.contract import ToolError
+from tools.events.lhco import read_cathode, read_features
+
+Floats = NDArray[np.float64]
+Loaded = tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]
+RND_MASS = 3.5  # TeV, published
+RND_FILE = "events_anomalydetection_v2.features.h5"
+FULL_SIGNAL_REGION = (3.3, 3.7)
+
+
+class LhcoDemo(LhcoTask):
+    """Shipped simulated events; the injection is one that mjj alone does not show."""
+
+    name: ClassVar[str] = "lhco-demo"
+    title: ClassVar[str] = "LHCO-like search on the shipped simulated events"
+    signal: str = Field("3500_500_100", description=f"reservoir: {', '.join(SIGNALS)}")
+    n_signal: int = Field(600, description="injected signal events, 0 to 3000")
+    background: int = Field(200_000, description="QCD events")
+
+    def load(self) -> Loaded:
+        mixed = mix(self.background, self.signal, self.n_signal, self.seed)
+        mass = SIGNALS[self.signal][0]
+        true = Truth(mass=mass if self.n_signal else None, n_signal=self.n_signal, window=window_around(mass))
+        return mixed.columns, mixed.is_signal, true, None
+
+
+class LhcoRnd(LhcoTask):
+    """The official R&D data set: all QCD events of the feature file and `n_signal` of its 100,000 signal events."""
+
+    name: ClassVar[str] = "lhco-rnd"
+    title: ClassVar[str] = "LHC Olympics R&D data set, sidebands included"
+    data: Path | None = None
+    n_signal: int = Field(1000, ge=0, description="injected signal events")
+
+    def load(self) -> Loaded:
+        path = require(self.data, RND_FILE, "beamcrew data lhco")
+        try:
+            columns, is_signal = read_features(path)
+        except ToolError as error:
+            raise TaskError("data", str(path), str(error)) from None
+        if is_signal is None:
+            raise TaskError("data", str(path), "this preset injects labelled signal, and the file has no labels")
+        rng = np.random.default_rng(self.seed)
+        there = np.flatnonzero(is_signal)
+        if self.n_signal > len(there):
+            raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the signal events of the file")
+        chosen = np.concatenate([np.flatnonzero(~is_signal), rng.permutation(there)[: self.n_signal]])
+        chosen = rng.permutation(chosen)
+        true = Truth(mass=RND_MASS if self.n_signal else None, n_signal=self.n_signal, window=window_around(RND_MASS))
+        return {name: values[chosen] for name, values in columns.items()}, is_signal[chosen], true, None
+
+
+class LhcoSr(LhcoTask):
+    """The signal-region task of arXiv:2509.08535: 122,124 events, 772 of them signal, and a background reference."""
+
+    name: ClassVar[str] = "lhco-sr"
+    title: ClassVar[str] = "LHCO signal region with a background-only reference"
+    tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify")
+    has_sidebands: ClassVar[bool] = False
+    data: Path | None = None
+
+    def load(self) -> Loaded:
+        parts = []
+        for file in ("innerdata_train.npy", "innerdata_test.npy", "innerdata_background.npy"):
+            path = require(self.data, file, "the CATHODE release, Zenodo 5759087")
+            try:
+                parts.append(read_cathode(path))
+            except ToolError as error:
+                raise TaskError("data", str(path), str(error)) from None
+        (train, train_label), (test, test_label), (reference, _) = parts
+        labels = np.concatenate([train_label, test_label])
+        order = np.random.default_rng(self.seed).permutation(len(labels))
+        columns = {name: np.concatenate([train[name], test[name]])[order] for name in train}
+        true = Truth(mass=RND_MASS, n_signal=int(labels.sum()), window=FULL_SIGNAL_REGION)
+        return columns, labels[order], true, reference

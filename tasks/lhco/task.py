@@ -1,0 +1,124 @@
+"""The LHCO tasks: is there a resonance, at what mass, with how many events, how sure?
+
+`lhco-demo` mixes the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-sr` the
+signal-region arrays of the CATHODE release. Labels go to the sealed folder and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.convergence import Rule
+from tasks.lhco import claims, grader, reference_grader, sealed, truth
+from tasks.lhco.grader import SEARCH, WIDTH, read_scores
+from tasks.lhco.truth import Truth
+from tasks.score import CheckedNumber, Claim, Score, Submission
+from tasks.task import TaskError, Verdict
+from tools.events.parquet import write_events
+from tools.events.table import available
+
+Floats = NDArray[np.float64]
+DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
+REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
+
+
+class LhcoTask(BaseModel):
+    """What the three presets share. Subclasses say where events come from (`load`) and what grades them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str]
+    title: ClassVar[str]
+    request: ClassVar[str] = REQUEST
+    tools: ClassVar[tuple[str, ...]] = (
+        "events.describe",
+        "anomaly.cathode_template",
+        "anomaly.sideband_template",
+        "anomaly.classify",
+        "bumphunt.scan",
+    )
+    has_sidebands: ClassVar[bool] = True
+    alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
+    max_iterations: int = Field(3, ge=1, le=50)
+    patience: int = Field(1, ge=1, le=50)
+    seed: int = Field(1, ge=0, description="of the data set")
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return (Path(__file__).parent / "brief.md").read_text()
+
+    def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]:
+        """Events, labels, truth, and the background reference where there is one."""
+        raise NotImplementedError
+
+    def prepare(self, inputs: Path, sealed: Path) -> dict[str, Any]:
+        columns, is_signal, true, reference = self.load()
+        inputs.mkdir(parents=True, exist_ok=True)
+        write_events(inputs / "events.parquet", columns)
+        truth.write(sealed, true, is_signal)
+        facts: dict[str, Any] = {
+            "task": self.name,
+            "events": "/inputs/events.parquet",
+            "rows": len(columns["mjj"]),
+            "features": [name for name in available(columns) if name != "mjj"],
+            "mjj_tev": [round(float(q), 3) for q in np.percentile(columns["mjj"], [0, 5, 50, 95, 100])],
+            "discovery_below_p_global": self.alpha,
+            "sidebands": self.has_sidebands,
+        }
+        if self.has_sidebands:
+            facts |= {"search_range_tev": SEARCH, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
+        else:
+            facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
+        if reference is not None:
+            write_events(inputs / "reference.parquet", reference)
+            facts |= {"reference": "/inputs/reference.parquet", "reference_rows": len(reference["mjj"])}
+        return facts
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        judge = grader.grade if self.has_sidebands else reference_grader.grade
+        return judge(submission, inputs, workspace, n_graded)
+
+    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
+        return claims.check(claim, scores, self.alpha)
+
+    def seal(
+        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+    ) -> Verdict:
+        """Separation of the best submission inside the true window; without one there is nothing to separate."""
+        true, is_signal = truth.read(sealed_folder)
+        table = sealed.with_truth(checks, true)
+        metrics = sealed.biases(checks, true)
+        curves: dict[str, list[float]] = {}
+        if submission is not None:
+            mjj = self.load()[0]["mjj"]
+            score = read_scores(workspace, submission.scores, len(is_signal))
+            inside = (mjj >= true.window[0]) & (mjj < true.window[1])
+            separation, curves = sealed.separation(score[inside & is_signal], score[inside & ~is_signal])
+            metrics = separation + metrics
+        return Verdict(metrics=metrics, checks=table, curves=curves)
+
+
+def window_around(mass: float) -> tuple[float, float]:
+    """The signal region of the R&D data set (3.3 to 3.7 TeV for 3.5), scaled with the mass."""
+    return (round(mass * 3.3 / 3.5, 3), round(mass * 3.7 / 3.5, 3))
+
+
+def require(folder: Path | None, file: str, source: str) -> Path:
+    """`folder`/`file`, or a TaskError that says where it comes from."""
+    if folder is None:
+        raise TaskError("data", None, f"this task needs --data FOLDER with {file} ({source})")
+    path = folder / file
+    if not path.is_file():
+        raise TaskError("data", str(folder), f"must hold {file} ({source})")
+    return path

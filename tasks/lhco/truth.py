@@ -1,0 +1,33 @@
+"""The sealed side of an LHCO task: labels and the resonance's true numbers, in a folder outside every mount."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.events.parquet import read_columns, write_events
+
+LABELS, TRUTH = "labels.parquet", "truth.json"
+
+
+class Truth(BaseModel):
+    """What was injected. `mass` and `window` are None without signal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    mass: float | None = Field(description="TeV")
+    n_signal: int
+    window: tuple[float, float] = Field(description="TeV, where the sealed metrics are computed")
+
+
+def write(folder: Path, truth: Truth, is_signal: NDArray[np.bool_]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TRUTH).write_text(truth.model_dump_json(indent=1))
+    write_events(folder / LABELS, {"is_signal": is_signal.astype(np.float64)})
+
+
+def read(folder: Path) -> tuple[Truth, NDArray[np.bool_]]:
+    truth = Truth.model_validate_json((folder / TRUTH).read_text())
+    return truth, read_columns(folder / LABELS)["is_signal"] > 0.5

@@ -1,0 +1,64 @@
+"""A task: what is asked, with which data and tools, and how the answer is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.convergence import Rule
+from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+
+
+class TaskError(ValueError):
+    """A task cannot be prepared as asked: names the option, its value and what is allowed. For the operator."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(f"{field}={value!r}: {allowed}")
+
+
+class Verdict(BaseModel):
+    """Everything that needs truth: computed once, after the run has ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    metrics: list[Metric]
+    checks: list[CheckedNumber]
+    curves: dict[str, list[float]] = Field(default_factory=dict)
+    artefact: str | None = None
+
+
+class Task(Protocol):
+    """Prepared inputs, a grader that needs no truth, and one that does."""
+
+    name: str
+    title: str
+    request: str
+    tools: tuple[str, ...]
+    rule: Rule
+
+    def options(self) -> dict[str, Any]:
+        """All that is needed to make this very task again: `make_task(name, options)`."""
+        ...
+
+    def brief(self) -> str:
+        """What the agents are told, as Markdown."""
+        ...
+
+    def prepare(self, inputs: Path, sealed: Path) -> dict[str, Any]:
+        """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError."""
+        ...
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        """Steering score from data alone. `n_graded` submissions, this one included, count as trials."""
+        ...
+
+    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
+        """Claimed numbers beside the harness's own."""
+        ...
+
+    def seal(
+        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed: Path
+    ) -> Verdict: ...
