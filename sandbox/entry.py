@@ -71,7 +71,8 @@ def end_all(seconds: float = 2.0) -> None:
         while time.monotonic() < deadline:
             for pid in children():
                 os.kill(pid, signal.SIGKILL)
-            os.waitpid(-1, 0)
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.005)  # not blocking: a process may have become ours after we looked
 
 
 def supervise(argv: list[str], seconds: float) -> int:
