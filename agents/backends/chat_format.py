@@ -84,9 +84,8 @@ def to_body(request: Request, model: str, dialect: Dialect) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": message.role}
-    if message.content or not message.tool_calls:
-        wire["content"] = message.content
+    # Content may be left out beside tool calls, says the API; chat templates of real models fail without it.
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         wire["tool_calls"] = [
             {

@@ -83,7 +83,7 @@ def test_the_body_is_the_documented_one(service: Service, backend: OpenAIChat) -
             "model": "gpt-x",
             "messages": [
                 {"role": "user", "content": "go"},
-                {"role": "assistant", "tool_calls": [called]},
+                {"role": "assistant", "content": "", "tool_calls": [called]},
                 {"role": "tool", "content": "done", "tool_call_id": "c7"},
             ],
             "tools": [{"type": "function", "function": function}],
