@@ -102,6 +102,8 @@ class Bubblewrap:
             ended = self._follow(process, out, err, start + wall)
             if not os.read(ready, 1) and ended == "exit":
                 raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
+        if self._closed:
+            raise SandboxLost("this sandbox was closed while the command ran")
         if ended == "exit" and self._full():
             ended = "workspace"
         return ExecResult(
@@ -190,7 +192,7 @@ class Bubblewrap:
         return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20)
 
     def close(self) -> None:
-        """End every command that still runs; their `exec` calls come back as ended by signal 9."""
+        """End every command that still runs; their `exec` calls come back as SandboxLost."""
         self._closed = True
         with self._lock:
             running = list(self._running)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,11 +33,13 @@ class Verdict(BaseModel):
 class Task(Protocol):
     """Prepared inputs, a grader that needs no truth, and one that does."""
 
-    name: str
-    title: str
-    request: str
-    tools: tuple[str, ...]
-    rule: Rule
+    name: ClassVar[str]
+    title: ClassVar[str]
+    request: ClassVar[str]
+    tools: ClassVar[tuple[str, ...]]
+
+    @property
+    def rule(self) -> Rule: ...
 
     def options(self) -> dict[str, Any]:
         """All that is needed to make this very task again: `make_task(name, options)`."""
@@ -47,7 +49,7 @@ class Task(Protocol):
         """What the agents are told, as Markdown."""
         ...
 
-    def prepare(self, inputs: Path, sealed: Path) -> dict[str, Any]:
+    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
         """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError."""
         ...
 
@@ -60,5 +62,7 @@ class Task(Protocol):
         ...
 
     def seal(
-        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed: Path
-    ) -> Verdict: ...
+        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+    ) -> Verdict:
+        """The metrics that need truth, of the best submission. Called once, after the run has ended."""
+        ...

@@ -62,11 +62,11 @@ class LhcoTask(BaseModel):
         """Events, labels, truth, and the background reference where there is one."""
         raise NotImplementedError
 
-    def prepare(self, inputs: Path, sealed: Path) -> dict[str, Any]:
+    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
         inputs.mkdir(parents=True, exist_ok=True)
         write_events(inputs / "events.parquet", columns)
-        truth.write(sealed, true, is_signal)
+        truth.write(sealed_folder, true, is_signal)
         facts: dict[str, Any] = {
             "task": self.name,
             "events": "/inputs/events.parquet",

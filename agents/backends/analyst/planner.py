@@ -36,7 +36,8 @@ def plan(context: dict[str, Any]) -> Plan:
 
 def _survey(facts: dict[str, Any]) -> Plan:
     low, high = facts["search_range_tev"]
-    steps, centre = [], low / (1 - HALF_WIDTH)
+    steps: list[Step] = []
+    centre = low / (1 - HALF_WIDTH)
     while centre * (1 + HALF_WIDTH) < high and len(steps) < 9:
         window = _window(centre, facts)
         steps.append(

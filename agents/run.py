@@ -1,0 +1,279 @@
+"""The composition root: task + backend + sandbox + recorders -> graph, and an end that is always recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+import secrets as random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import tools
+from agents import graph
+from agents.backends.base import Backend, BackendLost
+from agents.backends.select import secrets
+from agents.budget import Budget, BudgetSpent, Meter
+from agents.context import prompt_hashes
+from agents.crew import Crew
+from agents.trace.events import CanaryChecked, RunFinished, RunResumed, RunStarted, Sealed, Trouble
+from agents.trace.record import Record, note
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.report import write_report
+from agents.trace.result import RunResult, build_result
+from agents.trace.store import Store, read_trace
+from agents.workbench import Workbench
+from sandbox.canaries import plant_and_probe
+from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
+from sandbox.select import choose
+from tasks.catalogue import make_task
+from tasks.score import Score, Submission
+from tasks.task import Task
+
+Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
+PACKAGES = ("beamcrew", "numpy", "scikit-learn", "torch", "zuko", "iminuit", "langgraph", "openai", "pydantic")
+RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
+
+
+class Settings(BaseModel):
+    """What an operator chooses for a new run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    request: str
+    task: str = "lhco-demo"
+    options: dict[str, Any] = Field(default_factory=dict, description="of the task")
+    sandbox: Kind = "auto"
+    limits: Limits = Limits()
+    budget: Budget = Budget()
+    seed: int = Field(1, description="goes into every request to a model")
+    workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
+
+
+def start(
+    settings: Settings, backend: Backend, run_dir: Path, listeners: Sequence[Callable[[Any], None]] = ()
+) -> RunResult:
+    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError for a task that cannot be prepared."""
+    task = make_task(settings.task, settings.options)
+    run_dir = run_dir.resolve()
+    _meter(settings.budget, backend, Record())  # a budget that cannot be kept is refused before anything is written
+    facts = task.prepare(run_dir / "inputs", run_dir / "sealed")
+    (run_dir / "workspace").mkdir()
+    with (
+        Store.create(run_dir, secrets()) as store,
+        choose(settings.sandbox, run_dir / "inputs", run_dir / "workspace", _tools(), settings.limits) as sandbox,
+    ):
+        for listener in listeners:
+            store.listen(listener)
+        begun = RunStarted(
+            run=run_dir.name,
+            request=settings.request,
+            task=task.name,
+            options=task.options(),
+            facts=facts,
+            inputs=_hashes(run_dir / "inputs"),
+            backend=backend.name,
+            is_llm=backend.is_llm,
+            sandbox=sandbox.info,
+            budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
+            seed=settings.seed,
+            versions=_versions(),
+            prompts=prompt_hashes(),
+        )
+        store.append(begun)
+        _carry_out(begun, task, backend, sandbox, store, Record(), settings.budget, settings.workers)
+    return _finish(run_dir)
+
+
+def resume(
+    run_dir: Path,
+    backend: Backend,
+    budget: Budget | None = None,
+    workers: int = 2,
+    listeners: Sequence[Callable[[Any], None]] = (),
+) -> RunResult:
+    """Go on with a run that was interrupted, lost its sandbox or service, or spent its budget.
+
+    What the trace has is played, not paid again. Raises ValueError when the run has ended, or was made with another
+    backend.
+    """
+    run_dir = run_dir.resolve()
+    begun, ended = _beginning(run_dir)
+    if ended and ended.status in ("converged", "exhausted", "failed"):
+        raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
+    if begun.backend != backend.name:
+        raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
+    task = make_task(begun.task, begun.options)
+    with (
+        Store.open(run_dir, secrets()) as store,
+        choose(_kind(begun), run_dir / "inputs", run_dir / "workspace", _tools(), begun.sandbox.limits) as sandbox,
+    ):
+        record = Record(store.events())
+        for listener in listeners:
+            store.listen(listener)
+        store.append(RunResumed(sandbox=sandbox.info))
+        chosen = budget or Budget.model_validate(begun.budget)
+        _carry_out(begun, task, backend, sandbox, store, record, chosen, workers)
+    return _finish(run_dir)
+
+
+def new_run_dir(runs: Path, task: str) -> Path:
+    """A folder name that sorts by time: runs/20261121-153012-lhco-demo-1f3a."""
+    return runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}-{random.token_hex(2)}"
+
+
+def _carry_out(
+    begun: RunStarted,
+    task: Task,
+    backend: Backend,
+    sandbox: Sandbox,
+    store: Store,
+    record: Record,
+    budget: Budget,
+    workers: int,
+) -> None:
+    """Run the graph to its end, whatever that is, and record it."""
+    began = time.monotonic()
+    run_dir = store.run_dir
+    meter = _meter(budget, backend, record)
+
+    def grade(iteration: int, submission: Submission | None) -> Score:
+        if submission is None:
+            return Score(metric="none", value=None, reason="no step handed in scores")
+        return task.grade(submission, run_dir / "inputs", sandbox.workspace, iteration + 1)
+
+    crew = Crew(
+        task=task,
+        request=begun.request,
+        facts=begun.facts,
+        backend=RecordedBackend(backend, store, record),
+        bench=RecordedWorkbench(Workbench(sandbox), store, record),
+        grader=RecordedGrader(grade, store, record),
+        store=store,
+        record=record,
+        meter=meter,
+        seed=begun.seed,
+    )
+    status: Status
+    try:
+        with _interruptible(sandbox):
+            verdict = plant_and_probe(sandbox, run_dir / "sealed" / "labels.parquet")
+            crew.note(CanaryChecked(held=verdict.held, lines=verdict.lines))
+            if not verdict.held:
+                raise SandboxLost("a canary was reached from inside: " + "; ".join(verdict.lines))
+            config = {"recursion_limit": RECURSION, "max_concurrency": workers}
+            state = graph.build(crew).invoke({}, config)
+        status, reason = _judge(state)
+        if _hashes(run_dir / "inputs") != begun.inputs:
+            raise SandboxLost("the inputs changed during the run: its results cannot be trusted")
+        _seal(crew, state, run_dir)
+    except KeyboardInterrupt:
+        status, reason = "interrupted", "stopped by the operator; `beamcrew resume` goes on"
+    except BudgetSpent as error:
+        status, reason = "budget", str(error)
+    except (BackendLost, SandboxLost) as error:
+        status, reason = "lost", str(error)
+    except Exception as error:
+        # A defect of ours is no result of the crew: keep the evidence, and let the run be resumed once it is mended.
+        store.append(Trouble(who="programmer", where="run", text=traceback.format_exc()))
+        status, reason = "lost", f"defect: {error!r}"
+    store.append(
+        RunFinished(
+            status=status,
+            reason=reason,
+            seconds=record.played_seconds + time.monotonic() - began,
+            usage=meter.spent,
+            model_calls=meter.model_calls,
+            peak_memory_mib=_peak_memory(),
+        )
+    )
+
+
+def _judge(state: graph.State) -> tuple[Status, str]:
+    decision = state["decision"]
+    if decision.best is None:
+        return "failed", f"no valid scores were handed in: {state['scores'][-1].reason}"
+    if state["claim"] is None:
+        return "failed", "the reporter gave no valid claim"
+    return ("converged" if decision.action == "converged" else "exhausted"), decision.reason
+
+
+def _seal(crew: Crew, state: graph.State, run_dir: Path) -> None:
+    """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
+    best = state["decision"].best
+    submission = None if best is None else state["submissions"][best]
+    verdict = crew.task.seal(state["checks"], submission, run_dir / "workspace", run_dir / "sealed")
+    crew.note(Sealed(metrics=verdict.metrics, checks=verdict.checks, curves=verdict.curves, artefact=verdict.artefact))
+
+
+@contextmanager
+def _interruptible(sandbox: Sandbox) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM commands in the sandbox end at once, so that waiting for them cannot hang the stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        sandbox.close()
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _meter(budget: Budget, backend: Backend, record: Record) -> Meter:
+    # Played calls are added again as the graph asks for them; only the wall time is carried over.
+    return Meter(budget, priced=not backend.is_llm or getattr(backend, "price", None) is not None)
+
+
+def _beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
+    events = read_trace(run_dir)
+    if not events or not isinstance(events[0], RunStarted):
+        raise ValueError(f"{run_dir}: the trace does not begin with the start of a run")
+    last = events[-1]
+    return events[0], last if isinstance(last, RunFinished) else None
+
+
+def _finish(run_dir: Path) -> RunResult:
+    write_report(run_dir)
+    return build_result(run_dir)
+
+
+def _kind(begun: RunStarted) -> Kind:
+    return "docker" if begun.sandbox.driver == "docker" else "bubblewrap"
+
+
+def _tools() -> Path:
+    return Path(tools.__file__).parent
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _peak_memory() -> float:
+    """MiB of the largest process so far, our own or one that we started (Linux counts KiB)."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
