@@ -56,22 +56,26 @@ def _reopens(event: AnyEvent) -> bool:
     return isinstance(event, RunResumed) or (isinstance(event, Trouble) and event.where == TRACE)
 
 
+def wall_seconds(events: Sequence[AnyEvent]) -> list[float]:
+    """How long the run had been at work when each event was written; the time between two sessions does not count."""
+    spent, seconds = 0.0, []
+    for before, event in zip([None, *events], events, strict=False):
+        spent += 0.0 if before is None or _reopens(event) else max(0.0, event.time - before.time)
+        seconds.append(spent)
+    return seconds
+
+
 class Record:
     """The events that were there when the run was opened, each to be played once. Safe to use from several threads."""
 
     def __init__(self, events: Sequence[AnyEvent] = ()) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[tuple[str, str], deque[AnyEvent]] = {}
-        self._clock: dict[int, float] = {}
+        self._clock = {event.index: spent for event, spent in zip(events, wall_seconds(events), strict=True)}
         self._played_usage = Usage()
         self._played_calls = 0
         self._played_seconds = 0.0
-        spent, before = 0.0, None
         for event in events:
-            # Wall time, without the gap between the end of one session and the start of the next.
-            spent += 0.0 if before is None or _reopens(event) else max(0.0, event.time - before)
-            before = event.time
-            self._clock[event.index] = spent
             if not _of_session(event):
                 self._waiting.setdefault(identity(event), deque()).append(event)
 

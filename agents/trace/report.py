@@ -1,0 +1,133 @@
+"""`report.md`, `report.html` and `result.json` of a run, finished or not, from its trace alone.
+
+The same trace gives the same bytes. Whatever agents wrote is shown and never interpreted: HTML is escaped by default,
+Markdown by filters, and the HTML file forbids scripts and content from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from agents.trace import plots, words
+from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, Sealed
+from agents.trace.result import RunResult, best_of, first_event, graded_of, last, result_of
+from agents.trace.store import TRACE, blobs_of, read_trace
+from agents.trace.story import Iteration, tell
+
+FIGURES = "figures"
+STATUS = {
+    "converged": "converged",
+    "exhausted": "all iterations used",
+    "failed": "failed",
+    "budget": "budget used up",
+    "interrupted": "interrupted",
+    "lost": "stopped by a lost service or sandbox",
+    "unfinished": "not finished",
+}
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write the three files and `figures/` into the folder of the run; returns the path of the HTML file."""
+    events = read_trace(run_dir)
+    result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+    iterations = tell(events, blobs_of(run_dir))
+    facts = _facts(events, result, iterations)
+    _write(run_dir / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
+    for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
+        _write(run_dir / figure_path(data), data)
+    templates = environment()
+    for name in ("report.md", "report.html"):
+        _write(run_dir / name, templates.get_template(f"{name}.j2").render(facts).encode())
+    return run_dir / "report.html"
+
+
+def environment() -> Environment:
+    """The templates with their filters."""
+    loaded = Environment(
+        loader=PackageLoader("agents.trace"),
+        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    loaded.filters |= {
+        "md": words.markdown,
+        "fenced": words.fenced,
+        "shortened": words.shortened,
+        "json": words.document,
+        "label": words.label,
+        "p": words.probability,
+        "duration": words.duration,
+        "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
+        "figure_path": figure_path,
+    }
+    loaded.globals |= {"measured": words.measured, "quantity": words.quantity}
+    return loaded
+
+
+def figure_path(data: bytes) -> str:
+    """Where a picture of report.md lies, below the folder of the run."""
+    return f"{FIGURES}/{hashlib.sha256(data).hexdigest()[:16]}.png"
+
+
+def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[Iteration]) -> dict[str, Any]:
+    """What the templates may use."""
+    started, sealed, best = first_event(events), last(events, Sealed), best_of(events)
+    details = graded_of(events)[best].score.details if best is not None else {}
+    return {
+        "result": result,
+        "started": started,
+        "date": datetime.datetime.fromtimestamp(started.time, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
+        "status": STATUS[result.status],
+        "iterations": iterations,
+        "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
+        "best_cut": details.get("best"),
+        "trials": details.get("trials"),
+        "canaries": [line for e in events if isinstance(e, CanaryChecked) for line in e.lines],
+        "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
+        "plots": _plots(result, best, details, sealed),
+        "missing": _missing(result, iterations),
+    }
+
+
+def _plots(result: RunResult, best: int | None, details: dict[str, Any], sealed: Sealed | None) -> dict[str, bytes]:
+    drawn = {
+        "steering": plots.steering(result.iterations, best),
+        "spectrum": plots.spectrum(details),
+        "scores": plots.scores(details),
+        "sic": plots.sic(sealed.curves) if sealed else None,
+    }
+    return {name: data for name, data in drawn.items() if data is not None}
+
+
+def _missing(result: RunResult, iterations: Sequence[Iteration]) -> list[str]:
+    """What a reader would look for in vain."""
+    lacks = {
+        "a plan": not any(i.steps for i in iterations),
+        "a submission that the grader accepted": result.steering is None,
+        "the crew's answer": result.claim is None,
+        "sealed metrics, which are computed once after a regular end": not result.sealed,
+        "a probe of the sandbox": result.canaries_held is None,
+    }
+    return [what for what, lacking in lacks.items() if lacking]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _write(path: Path, data: bytes) -> None:
+    """As a whole or not at all: a report may be open in a browser while it is written again."""
+    path.parent.mkdir(exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(data)
+    fresh.replace(path)

@@ -1,0 +1,215 @@
+"""`result.json`: what came out of a run, for programs. Built from the trace alone; the schema is `RunResult`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.backends.base import Usage
+from agents.trace.events import (
+    AnyEvent,
+    CanaryChecked,
+    Claimed,
+    Decided,
+    Graded,
+    ModelCalled,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    Sealed,
+    Trouble,
+)
+from agents.trace.record import added, wall_seconds
+from agents.trace.store import TRACE, TraceError, read_trace
+from sandbox.driver import SandboxInfo
+from tasks.score import CheckedNumber, Claim, Metric, Score
+
+E = TypeVar("E")
+Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost", "unfinished"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IterationResult(Frozen):
+    """What the grader said about the submission of one iteration."""
+
+    iteration: int = Field(description="counted from 0")
+    metric: str = Field(description="name of the steering metric")
+    value: float | None = Field(description="the steering metric; null when the submission was refused")
+    error: float | None = Field(None, description="its uncertainty")
+    reason: str = Field(description="what was measured, or why the submission was refused")
+    window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
+    mass: float | None = Field(None, description="fitted mass, TeV")
+    mass_error: float | None = Field(None, description="its uncertainty, TeV")
+    n_signal: float | None = Field(None, description="signal events in the data, as the harness fits them")
+    n_signal_error: float | None = Field(None, description="its uncertainty")
+    p_local: float | None = Field(None, description="p-value of the best cut and window by itself")
+    p_global: float | None = Field(None, description="p-value corrected for everything that was tried")
+    method: str = Field("", description="how the crew says it made the scores")
+    artefact: str | None = Field(None, description="SHA-256 of the graded file")
+
+
+class Steering(Frozen):
+    """The best steering metric; it was steered by, so it is not an unbiased estimate."""
+
+    iteration: int = Field(description="the iteration that reached it")
+    metric: str = Field(description="its name")
+    value: float = Field(description="its value")
+    error: float | None = Field(description="its uncertainty")
+
+
+class Cost(Frozen):
+    """What the model calls of all sessions cost together."""
+
+    model_calls: int = Field(description="calls that were paid for")
+    prompt_tokens: int = Field(description="tokens sent")
+    completion_tokens: int = Field(description="tokens received")
+    dollars: float = Field(description="price by the configured rates")
+
+
+class TroubleLine(Frozen):
+    """Something that went wrong."""
+
+    who: Literal["model", "operator", "programmer"] = Field(description="who can act on it")
+    where: str = Field(description="planner/<iteration>, worker/<iteration>/<step>, ...")
+    text: str = Field(description="what happened")
+
+
+class RunResult(Frozen):
+    """The schema of `result.json`. Numbers that are not finite are null."""
+
+    format: int = Field(1, description="version of this schema")
+    run: str = Field(description="name of the run")
+    request: str = Field(description="what was asked")
+    task: str = Field(description="name of the task")
+    options: dict[str, Any] = Field(description="options of the task")
+    backend: str = Field(description="which model, or `analyst` for the built-in rules")
+    is_llm: bool = Field(description="false: no language model was involved")
+    seed: int = Field(description="seed of the run")
+    sandbox: SandboxInfo = Field(description="where generated code ran, as of the last session")
+    status: Status = Field(description="how the run ended; `unfinished` when the trace just stops")
+    reason: str = Field(description="why it ended")
+    iterations: list[IterationResult] = Field(description="one entry per graded iteration")
+    best_iteration: int | None = Field(description="the iteration with the best steering metric")
+    steering: Steering | None = Field(description="the best steering metric, null when none was reached")
+    sealed: list[Metric] = Field(description="metrics that need truth, computed once after the end")
+    claims: list[CheckedNumber] = Field(description="claimed numbers beside the harness's own and the truth")
+    claim: Claim | None = Field(description="the crew's answer, its text included")
+    canaries_held: bool | None = Field(description="did every probe of the sandbox find it tight? null: not probed")
+    cost: Cost = Field(description="what the model calls cost")
+    seconds: float = Field(description="wall time of all sessions together")
+    peak_memory_mib: float | None = Field(description="largest memory use that was seen, MiB")
+    troubles: list[TroubleLine] = Field(description="what went wrong on the way")
+    trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
+
+
+def build_result(run_dir: Path) -> RunResult:
+    """The result of a run, finished or not, from its trace."""
+    return result_of(read_trace(run_dir), hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+
+
+def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
+    """The result that these events add up to."""
+    started = first_event(events)
+    finished, status, reason = _ending(events)
+    graded = graded_of(events)
+    iterations = [_iteration(event) for event in graded.values()]
+    best = best_of(events)
+    sealed = last(events, Sealed)
+    claimed = last(events, Claimed)
+    calls = [event for event in events if isinstance(event, ModelCalled)]
+    usage = reduce(added, (call.usage for call in calls), Usage())
+    canaries = [event.held for event in events if isinstance(event, CanaryChecked)]
+    sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed)]
+    return RunResult(
+        **started.model_dump(include={"run", "request", "task", "options", "backend", "is_llm", "seed"}),
+        sandbox=sandboxes[-1],
+        status=status,
+        reason=reason,
+        iterations=iterations,
+        best_iteration=best,
+        steering=_steering(best, graded[best].score) if best is not None else None,
+        sealed=sealed.metrics if sealed else [],
+        claims=sealed.checks if sealed and sealed.checks else claimed.checks if claimed else [],
+        claim=claimed.claim if claimed else None,
+        canaries_held=all(canaries) if canaries else None,
+        cost=Cost(model_calls=len(calls), **usage.model_dump()),
+        seconds=finished.seconds if finished else wall_seconds(events)[-1],
+        peak_memory_mib=finished.peak_memory_mib if finished else None,
+        troubles=[TroubleLine(who=e.who, where=e.where, text=e.text) for e in events if isinstance(e, Trouble)],
+        trace_sha256=trace_sha256,
+    )
+
+
+def first_event(events: Sequence[AnyEvent]) -> RunStarted:
+    """How the run was started."""
+    started = events[0]
+    if not isinstance(started, RunStarted):
+        raise TraceError("a trace begins with run_started")
+    return started
+
+
+def last(events: Sequence[AnyEvent], kind: type[E]) -> E | None:
+    """The latest event of a kind."""
+    return next((event for event in reversed(events) if isinstance(event, kind)), None)
+
+
+def graded_of(events: Sequence[AnyEvent]) -> dict[int, Graded]:
+    """The verdict on each iteration."""
+    graded = {event.iteration: event for event in events if isinstance(event, Graded)}
+    return dict(sorted(graded.items()))
+
+
+def best_of(events: Sequence[AnyEvent]) -> int | None:
+    """The iteration that the convergence rule calls the best, or, before it was asked, the one with the best score."""
+    graded = graded_of(events)
+    decided = last(events, Decided)
+    if decided and decided.decision.best in graded:
+        return decided.decision.best
+    values = {k: event.score.value for k, event in graded.items() if event.score.value is not None}
+    return max(values, key=values.__getitem__) if values else None
+
+
+def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str]:
+    """An end before the last resume is none."""
+    for event in reversed(events):
+        if isinstance(event, RunFinished):
+            return event, event.status, event.reason
+        if isinstance(event, RunResumed):
+            break
+    return None, "unfinished", "the trace stops here: the run is still going on, or its process was killed"
+
+
+def _iteration(event: Graded) -> IterationResult:
+    score, details = event.score, event.score.details
+    window = event.submission.window if event.submission else None
+    names = ("mass", "mass_error", "n_signal", "n_signal_error", "p_local", "p_global")
+    return IterationResult(
+        iteration=event.iteration,
+        **score.model_dump(include={"metric", "reason", "artefact"}),
+        value=number(score.value),
+        error=number(score.error),
+        window=window,
+        **{name: number(details.get(name)) for name in names},
+        method=event.submission.method if event.submission else "",
+    )
+
+
+def _steering(iteration: int, score: Score) -> Steering | None:
+    if score.value is None:
+        return None
+    return Steering(iteration=iteration, metric=score.metric, value=score.value, error=score.error)
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None for whatever else stands there."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None

@@ -1,0 +1,92 @@
+"""How the report writes numbers, times and foreign text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from statistics import NormalDist
+from typing import Any
+
+from agents.trace.result import number
+
+NONE = "–"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
+
+
+def measured(value: Any, error: Any = None, unit: str = "") -> str:
+    """`3.512 ± 0.021 TeV`: two digits of the error decide how many the value gets."""
+    value, error = number(value), number(error)
+    if value is None:
+        return NONE
+    tail = f" {unit}" if unit else ""
+    if error is None or error <= 0:
+        return f"{value:.4g}{tail}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}{tail}"
+
+
+def probability(p: Any) -> str:
+    """`3.2 × 10⁻⁷ (5.0 σ)`."""
+    p = number(p)
+    if p is None:
+        return NONE
+    if p <= 0 or p >= 1:
+        return f"{p:g}"
+    sigma = f"({0 - NormalDist().inv_cdf(p):.1f} σ)"
+    if p >= 0.001:
+        return f"{p:.2g} {sigma}"
+    mantissa, _, exponent = f"{p:.1e}".partition("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)} {sigma}"
+
+
+def quantity(name: str, value: Any, error: Any = None) -> str:
+    """A number of the claims table, written as its name asks for."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.startswith("p_"):
+        return probability(value)
+    unit = "TeV" if name.startswith(("mass", "window")) else ""
+    return measured(value, error, unit)
+
+
+def label(name: str) -> str:
+    """The name of a quantity as people say it."""
+    return {"n_signal": "signal events", "p_value": "global p-value"}.get(name, name.replace("_", " "))
+
+
+def duration(seconds: Any) -> str:
+    """`1 h 02 min`, `3 min 20 s`, `4.2 s`."""
+    seconds = number(seconds)
+    if seconds is None:
+        return NONE
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def document(value: Any) -> str:
+    """JSON for people to read, cut where it gets long."""
+    return shortened(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a long text."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters, see the trace ...]\n{text[-half:]}"
+
+
+def markdown(text: Any) -> str:
+    """Foreign text on one line of Markdown: shown as it is, never as mark-up, HTML or a link."""
+    return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(str(text).split()))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Foreign text as a code block that it cannot close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

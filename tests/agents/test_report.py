@@ -1,0 +1,210 @@
+"""The report says what the trace says, the same every time, and nothing a model wrote comes alive in it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import CODE, SCRIPT, converged, failed, graded_details
+from test_trace_store import STARTED
+
+from agents.trace import plots, store, words
+from agents.trace.events import (
+    Graded,
+    RunResumed,
+)
+from agents.trace.report import write_report
+from agents.trace.result import RunResult, build_result
+from agents.trace.store import TRACE, Store
+from tasks.score import Score
+
+
+@pytest.fixture(autouse=True)
+def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(1.79e9, 7.5)
+    monkeypatch.setattr(store.time, "time", lambda: next(clock))
+
+
+class Document(HTMLParser):
+    """Tags and attributes that a browser would see."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.urls: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.urls += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def files_of(run_dir: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run_dir)): p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+
+
+def test_the_same_trace_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converged(tmp_path)
+    write_report(tmp_path)
+    first = files_of(tmp_path)
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    write_report(tmp_path)
+    assert files_of(tmp_path) == first
+    assert {"report.md", "report.html", "result.json"} <= set(first)
+
+
+def test_nothing_a_model_wrote_comes_alive(tmp_path: Path) -> None:
+    write_report(converged(tmp_path))
+    page = Document((tmp_path / "report.html").read_text())
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert page.text.count(SCRIPT) > 10  # shown, not dropped
+    assert {url.partition(",")[0] for url in page.urls} == {"data:image/png;base64"}
+    text = (tmp_path / "report.md").read_text()
+    outside_code = re.sub(r"^(`{3,})python\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert "<script" not in re.sub(r"\\<", "", outside_code)
+    assert set(re.findall(r"(?<!\\)\]\(([^)]*)\)", outside_code)) == {
+        f"figures/{p.name}" for p in (tmp_path / "figures").iterdir()
+    }
+    assert "not the end of the block" not in outside_code
+
+
+def test_the_result_has_the_numbers_of_the_events(tmp_path: Path) -> None:
+    write_report(converged(tmp_path))
+    text = (tmp_path / "result.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    result = RunResult.model_validate_json(text)
+    assert [it.value for it in result.iterations] == [4.2, None, 5.2]
+    assert "999 found" in result.iterations[1].reason
+    assert result.best_iteration == 2
+    assert result.steering is not None
+    assert (result.steering.value, result.steering.error) == (5.2, 0.4)
+    best = result.iterations[2]
+    assert (best.mass, best.mass_error, best.n_signal, best.p_global) == (3.512, 0.0213, 193.2, 4.1e-8)
+    assert best.window == (3.3, 3.7)
+    assert [(m.name, m.value) for m in result.sealed] == [("AUC", 0.912), ("max SIC", None)]
+    assert {c.name: c.truth for c in result.claims}["mass"] == 3.5
+    assert result.claim is not None
+    assert result.claim.mass == 3.51
+    assert (result.cost.model_calls, result.cost.prompt_tokens, result.cost.completion_tokens) == (3, 3000, 600)
+    assert result.cost.dollars == pytest.approx(0.03)
+    assert (result.status, result.seconds, result.peak_memory_mib) == ("converged", 754.2, 2311.5)
+    assert result.canaries_held is True
+    assert result.trace_sha256 == hashlib.sha256((tmp_path / TRACE).read_bytes()).hexdigest()
+
+
+def test_both_reports_show_the_numbers(tmp_path: Path) -> None:
+    write_report(converged(tmp_path))
+    for text in (Document((tmp_path / "report.html").read_text()).text, (tmp_path / "report.md").read_text()):
+        for words_ in (
+            "No LLM was involved: built-in analyst",
+            "A new resonance is claimed: m = 3.510 ± 0.020 TeV",
+            "3.512 ± 0.021 TeV",
+            "5.20 ± 0.40",
+            "refused",
+            "differs",
+            "4.1 × 10⁻⁸ (5.4 σ)",
+            "0.9120 ± 0.0040",
+            "beamcrew resume r1",
+            "Canaries: held",
+            "corrected for 77 trials",
+        ):
+            assert words_ in text
+    assert len(list((tmp_path / "figures").iterdir())) == 5  # steering, spectrum, scores, SIC, and the step's one
+
+
+def test_a_failed_run_gets_a_report_that_says_what_is_missing(tmp_path: Path) -> None:
+    write_report(failed(tmp_path))
+    page = Document((tmp_path / "report.html").read_text()).text
+    assert "did not reach a regular end" in page
+    assert "What this report lacks: a submission that the grader accepted; the crew's answer" in page
+    assert "engine gone" in page
+    assert "No LLM was involved" not in page
+    result = build_result(tmp_path)
+    assert (result.status, result.steering, result.iterations, result.claim) == ("lost", None, [], None)
+
+
+def test_a_run_that_goes_on_is_not_finished(tmp_path: Path) -> None:
+    failed(tmp_path)
+    with Store.open(tmp_path) as trace:
+        trace.append(RunResumed(sandbox=STARTED.sandbox))
+    write_report(tmp_path)
+    assert build_result(tmp_path).status == "unfinished"
+    assert build_result(tmp_path).seconds == 4 * 7.5
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {},
+        {"spectrum": None, "cuts": "many", "score_histogram": []},
+        {
+            "spectrum": {"edges": [1, 2], "passed": [1]},
+            "cuts": [{}, 3],
+            "best": 9,
+            "mass": "heavy",
+            "p_global": float("nan"),
+        },
+        {
+            "spectrum": {"edges": [1, 2, 3, 4], "passed": [0, 0, 0], "background": [0, 0, None], "signal": [1]},
+            "window": [1],
+        },
+        {"score_histogram": {"edges": [0, 1, 2], "window": [0, 0], "sidebands": [1]}},
+    ],
+)
+def test_whatever_a_grader_leaves_out_is_left_out(tmp_path: Path, details: dict[str, Any]) -> None:
+    with Store.create(tmp_path) as trace:
+        trace.append(STARTED)
+        score = Score(metric="m", value=1.0, reason="r", details=details)
+        trace.append(Graded(key="k", iteration=0, submission=None, score=score))
+    write_report(tmp_path)
+    assert build_result(tmp_path).steering is not None
+
+
+def test_a_missing_blob_is_named_in_the_report(tmp_path: Path) -> None:
+    converged(tmp_path)
+    sha = hashlib.sha256(CODE.encode()).hexdigest()
+    (tmp_path / "blobs" / sha[:2] / sha[2:]).unlink()
+    write_report(tmp_path)
+    assert "cannot be read" in (tmp_path / "report.html").read_text()
+
+
+def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    first = plots.spectrum(graded_details())
+    with matplotlib.rc_context({"axes.facecolor": "red", "figure.dpi": 30}):
+        assert plots.spectrum(graded_details()) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (words.measured(3.51234, 0.0213, "TeV"), "3.512 ± 0.021 TeV"),
+        (words.measured(1234.5, 56.7), "1234 ± 57"),
+        (words.measured(0.5), "0.5"),
+        (words.measured(float("nan"), 1), "–"),
+        (words.measured(1.0, 0.0), "1"),
+        (words.probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
+        (words.probability(0.5), "0.5 (0.0 σ)"),
+        (words.probability(0.0), "0"),
+        (words.probability(None), "–"),
+        (words.duration(59.99), "60.0 s"),
+        (words.duration(3720), "1 h 02 min"),
+        (words.quantity("discovery", False), "no"),
+        (words.quantity("mass", 3.5, 0.1), "3.50 ± 0.10 TeV"),
+    ],
+)
+def test_numbers_are_written_as_physicists_do(text: str, expected: str) -> None:
+    assert text == expected
