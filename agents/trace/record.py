@@ -48,8 +48,9 @@ def identity(event: Event) -> tuple[str, str]:
 
 def _of_session(event: AnyEvent) -> bool:
     """What belongs to one session of the operator does not follow from anything recorded, and is never played."""
-    operators = isinstance(event, Trouble) and event.who == "operator"
-    return operators or isinstance(event, RunStarted | RunResumed | RunFinished)
+    if isinstance(event, Trouble):
+        return event.who != "model"
+    return isinstance(event, RunStarted | RunResumed | RunFinished)
 
 
 def _reopens(event: AnyEvent) -> bool:

@@ -23,6 +23,7 @@ from agents.trace.store import TRACE, blobs_of, read_trace
 from agents.trace.story import Iteration, tell
 
 FIGURES = "figures"
+ENDED = ("converged", "exhausted", "failed")  # a regular end: nothing is left to resume
 STATUS = {
     "converged": "converged",
     "exhausted": "all iterations used",
@@ -88,6 +89,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "started": started,
         "date": datetime.datetime.fromtimestamp(started.time, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
         "status": STATUS[result.status],
+        "resumable": result.status not in ENDED,
         "iterations": iterations,
         "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
         "best_cut": details.get("best"),

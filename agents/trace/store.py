@@ -85,10 +85,7 @@ class Store:
             written = EVENT.validate_json(line)  # what cannot be read back must not get in
             self._write(line.encode(), written)
             for listener in self._listeners:
-                try:
-                    listener(written)
-                except Exception:
-                    logging.getLogger(__name__).exception("a listener of the trace failed")
+                _tell(listener, written)
         return cast(E, written)
 
     def _write(self, line: bytes, event: AnyEvent) -> None:
@@ -121,8 +118,10 @@ class Store:
             return list(self._events)
 
     def listen(self, listener: Listener) -> None:
-        """Have `listener` called with each event appended from now on, in order. What it raises is only logged."""
+        """Have `listener` called with each event there is and will be, in order. What it raises is only logged."""
         with self._lock:
+            for event in self._events:
+                _tell(listener, event)
             self._listeners.append(listener)
 
     def close(self) -> None:
@@ -147,6 +146,13 @@ def read_trace(run_dir: Path) -> list[AnyEvent]:
 def blobs_of(run_dir: Path) -> Blobs:
     """The blobs of a run, for reading."""
     return Blobs(run_dir / "blobs")
+
+
+def _tell(listener: Listener, event: AnyEvent) -> None:
+    try:
+        listener(event)
+    except Exception:
+        logging.getLogger(__name__).exception("a listener of the trace failed")
 
 
 def _claim(fd: int, path: Path) -> None:

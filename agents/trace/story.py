@@ -120,7 +120,9 @@ def _place(where: str) -> tuple[int, str]:
 
 
 def _add_command(step: StepStory, event: Executed, reader: Reader) -> None:
-    step.commands.append(Command(event, reader.text(event.stdout), reader.text(event.stderr)))
+    command = Command(event, reader.text(event.stdout), reader.text(event.stderr))
+    if not (command.ok and "tools.call" in event.argv):  # told already, as a tool call
+        step.commands.append(command)
     for path in _ending(event.given, ".py"):
         step.code[path] = reader.text(event.given[path])
     for path in _ending(event.files, ".png"):

@@ -1,0 +1,208 @@
+"""What happens in a run while it happens: a display on a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from agents.backends.base import Usage
+from agents.state import Step
+from agents.trace.events import (
+    AnyEvent,
+    CanaryChecked,
+    Claimed,
+    Decided,
+    Graded,
+    ModelCalled,
+    Planned,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    Trouble,
+)
+from agents.trace.record import added
+from agents.trace.words import duration, label, measured
+
+
+@dataclass
+class StepState:
+    """A step of the current plan: waiting, then started, then finished."""
+
+    step: Step
+    started: float | None = None
+    seconds: float | None = None
+    ok: bool = False
+
+
+@dataclass
+class Progress:
+    """How far a run is, from its events."""
+
+    title: str = ""
+    backend: str = ""
+    doing: str = "starting"
+    iteration: int = 0
+    steps: dict[str, StepState] = field(default_factory=dict)
+    scores: dict[int, Graded] = field(default_factory=dict)
+    best: int | None = None
+    calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+    trouble: str = ""
+
+    def take(self, event: AnyEvent) -> None:
+        """Move on by one event."""
+        if isinstance(event, RunStarted):
+            self.title, self.backend = event.request, f"{event.backend} in {event.sandbox.driver}"
+            self.doing = "planning"
+        elif isinstance(event, RunResumed):
+            for state in self.steps.values():  # a step that was interrupted is taken up again now
+                state.started = state.started and event.time
+        elif isinstance(event, Planned):
+            self.iteration, self.doing = event.iteration, "working"
+            self.steps = {step.id: StepState(step) for step in event.plan.steps}
+        elif isinstance(event, StepStarted) and event.step in self.steps:
+            self.steps[event.step].started = event.time
+        elif isinstance(event, StepFinished) and event.observation.step in self.steps:
+            state = self.steps[event.observation.step]
+            state.seconds, state.ok = event.seconds, event.observation.ok
+        elif isinstance(event, Graded):
+            self.scores[event.iteration] = event
+        elif isinstance(event, Decided):
+            self.best = event.decision.best
+            self.doing = "planning" if event.decision.action == "continue" else "writing the answer"
+        elif isinstance(event, ModelCalled):
+            self.calls, self.usage = self.calls + 1, added(self.usage, event.usage)
+        elif isinstance(event, Trouble):
+            self.trouble = f"{event.where}: {event.text}"
+        elif isinstance(event, RunFinished):
+            self.doing = f"{event.status}: {event.reason}"
+
+
+class LiveView:
+    """A listener of the store. Everything goes to stderr, so that stdout stays clean for results."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress, self._lock = Progress(), threading.Lock()
+        shown = self._console.is_terminal and (console is not None or sys.stdout.isatty())
+        self._spinner = Spinner("dots")
+        self._live = Live(get_renderable=self.render, console=self._console, redirect_stdout=False) if shown else None
+
+    def __call__(self, event: AnyEvent) -> None:
+        with self._lock:
+            self._progress.take(event)
+        if self._live is None and (line := describe(event)):
+            self._console.print(Text(printable(line)), soft_wrap=True)
+
+    def render(self) -> RenderableType:
+        """The display as it is now."""
+        with self._lock:
+            p = self._progress
+            self._spinner.text = Text(printable(p.doing), "bold")
+            tokens = p.usage.prompt_tokens + p.usage.completion_tokens
+            cost = f"{p.calls} model calls, {tokens:,} tokens, ${p.usage.dollars:.4f}"
+            parts: list[RenderableType] = [
+                Text.assemble((one_line(p.title), "bold"), "  ", (p.backend, "dim")),
+                *([_steps(p)] if p.steps else []),
+                *([_scores(p)] if p.scores else []),
+                self._spinner,
+                Text(cost, "dim"),
+            ]
+            if p.trouble:
+                parts.append(Text(one_line(f"trouble: {p.trouble}"), "yellow", no_wrap=True, overflow="ellipsis"))
+            return Group(*parts)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+
+def describe(event: AnyEvent) -> str | None:
+    """An event in a line, or None for those that would only be noise."""
+    match event:
+        case RunStarted():
+            return f"run {event.run}: {event.request} ({event.backend} in {event.sandbox.driver})"
+        case RunResumed():
+            return "resumed"
+        case CanaryChecked():
+            return f"sandbox: canaries {'held' if event.held else 'DID NOT HOLD'}"
+        case Planned():
+            return f"iteration {event.iteration}: plan with steps {', '.join(s.id for s in event.plan.steps)}"
+        case StepStarted():
+            return f"iteration {event.iteration}: {event.step} started"
+        case StepFinished():
+            o = event.observation
+            ending = "done" if o.ok else "failed"
+            return f"iteration {o.iteration}: {o.step} {ending} after {duration(event.seconds)}: {o.summary}"
+        case Graded():
+            return f"iteration {event.iteration}: {score_text(event)}"
+        case Decided():
+            return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
+        case Claimed():
+            return f"answer: {event.claim.text}"
+        case Trouble():
+            return f"trouble ({event.who}) {event.where}: {event.text}"
+        case RunFinished():
+            return f"{event.status} after {duration(event.seconds)}, ${event.usage.dollars:.4f}: {event.reason}"
+    return None
+
+
+def score_text(event: Graded) -> str:
+    """`expected significance = 4.20 ± 0.40`, or why there is none."""
+    score = event.score
+    if score.value is None:
+        return f"refused: {score.reason}"
+    return f"{label(score.metric)} = {measured(score.value, score.error)}"
+
+
+def printable(text: str) -> str:
+    """On one line, and without the control sequences by which foreign text could take over a terminal."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def one_line(text: str, width: int = 160) -> str:
+    text = printable(text)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _steps(p: Progress) -> Table:
+    table = Table(title=f"iteration {p.iteration}", title_justify="left", box=None, padding=(0, 1), show_header=False)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", min_width=10)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for state in p.steps.values():
+        if state.seconds is not None:
+            mark, spent = Text("✓", "green") if state.ok else Text("✗", "red"), duration(state.seconds)
+        elif state.started is not None:
+            mark, spent = Text("▶", "cyan"), duration(max(0.0, time.time() - state.started))
+        else:
+            mark, spent = Text("·", "dim"), ""
+        table.add_row(mark, Text(state.step.id), spent, Text(one_line(state.step.goal), "dim"))
+    return table
+
+
+def _scores(p: Progress) -> Table:
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for iteration, event in p.scores.items():
+        best = iteration == p.best
+        style = "bold green" if best else "red" if event.score.value is None else ""
+        table.add_row(f"iteration {iteration}", Text(one_line(score_text(event)) + (" ★" if best else ""), style))
+    return table
