@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 from statistics import NormalDist
 from typing import Any
 
 from agents.trace.result import number
 
 NONE = "–"
+WIDTH = 92  # characters of a line of JSON
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
 
@@ -68,8 +70,22 @@ def duration(seconds: Any) -> str:
 
 
 def document(value: Any) -> str:
-    """JSON for people to read, cut where it gets long."""
-    return shortened(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON for people to read: what fits on a line stays on it, and it is cut where it gets long."""
+    return shortened(_laid_out(value))
+
+
+def _laid_out(value: Any, indent: str = "") -> str:
+    flat, inner = json.dumps(value, ensure_ascii=False), indent + "  "
+    if len(indent) + len(flat) <= WIDTH or not isinstance(value, dict | list):
+        return flat
+    if isinstance(value, dict):
+        items = [f"{json.dumps(name, ensure_ascii=False)}: {_laid_out(item, inner)}" for name, item in value.items()]
+    elif all(isinstance(item, int | float) for item in value):
+        return textwrap.fill(flat, WIDTH, subsequent_indent=inner)
+    else:
+        items = [_laid_out(item, inner) for item in value]
+    body = ",\n".join(inner + item for item in items)
+    return f"{{\n{body}\n{indent}}}" if isinstance(value, dict) else f"[\n{body}\n{indent}]"
 
 
 def shortened(text: str) -> str:

@@ -209,3 +209,16 @@ def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.Monkey
 )
 def test_numbers_are_written_as_physicists_do(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_long_json_stays_json_and_short_lists_stay_on_a_line() -> None:
+    value = {
+        "window": [3.3, 3.7],
+        "losses": [k / 7 for k in range(40)],
+        "names": ["x" * 30] * 5,
+        "deep": [{"a": "ü" * 90}],
+    }
+    text = words.document(value)
+    assert json.loads(text) == value
+    assert '  "window": [3.3, 3.7],' in text.splitlines()
+    assert len(text.splitlines()) < 30
