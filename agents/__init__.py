@@ -1,0 +1,1 @@
+"""Who decides what to do next: planner, workers, reporter, and the command line that starts them."""

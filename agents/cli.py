@@ -65,7 +65,7 @@ def run(
                 "workers": workers,
             }
         )
-        chosen = choose_backend(backend, model=model, base_url=base_url, price=price and Price.parse(price))
+        chosen = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
         run_dir = new_run_dir(runs, task)
         with _watched() as listeners:
             result = start(settings, chosen, run_dir, listeners)
@@ -91,7 +91,7 @@ def resume(
     from agents.budget import Budget, Price
 
     with _clear_errors():
-        chosen = choose_backend(backend, model=model, base_url=base_url, price=price and Price.parse(price))
+        chosen = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
         budget = Budget.model_validate(limits) if any(limits.values()) else None
         with _watched() as listeners:

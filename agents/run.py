@@ -27,7 +27,7 @@ from agents.budget import Budget, BudgetSpent, Meter
 from agents.context import prompt_hashes
 from agents.crew import Crew
 from agents.trace.events import CanaryChecked, RunFinished, RunResumed, RunStarted, Sealed, Trouble
-from agents.trace.record import Record, note
+from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
@@ -62,7 +62,7 @@ class Settings(BaseModel):
 def start(
     settings: Settings, backend: Backend, run_dir: Path, listeners: Sequence[Callable[[Any], None]] = ()
 ) -> RunResult:
-    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError for a task that cannot be prepared."""
+    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared."""
     task = make_task(settings.task, settings.options)
     run_dir = run_dir.resolve()
     _meter(settings.budget, backend, Record())  # a budget that cannot be kept is refused before anything is written

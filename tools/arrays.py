@@ -27,7 +27,7 @@ class ArrayRef(BaseModel):
 
 
 def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Columns of a parquet file, finite; ToolError names the request's `field` when something is wrong with the file."""
+    """Columns of a parquet file, all finite; ToolError names the request's `field` when the file is wrong."""
     try:
         columns = read_columns(Path(path), names)
     except ToolError as error:

@@ -36,7 +36,7 @@ def auc_error(value: float, n_signal: int, n_background: int) -> float:
 
 
 def efficiencies(signal: Floats, background: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Signal efficiency, background efficiency and background events kept for every cut `score >= t`, tightest first."""
+    """Signal and background efficiency, and background events kept, for every cut `score >= t`: tightest first."""
     _need(signal, background)
     cuts = np.unique(np.concatenate([signal, background]))[::-1]
     kept_s = len(signal) - np.searchsorted(np.sort(signal), cuts, "left")

@@ -16,6 +16,8 @@ class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model 
 
 
 class Frozen(BaseModel):
+    """Immutable, and without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -73,6 +75,8 @@ class Reply(Frozen):
 
 
 class Backend(Protocol):
+    """Whoever answers requests."""
+
     @property
     def name(self) -> str:
         """What reports call it, e.g. `analyst` or `openai:gpt-5-mini`."""

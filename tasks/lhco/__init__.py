@@ -1,0 +1,1 @@
+"""The LHC Olympics tasks: data, graders, questions."""

@@ -1,4 +1,4 @@
-"""CATHODE's background template: a density of the features given mjj, learned in the sidebands, drawn in the signal region.
+"""CATHODE's background template: the features' density given mjj, learned in the sidebands, drawn in the window.
 
 Hallin et al., arXiv:2109.00546: p(x | mjj) is fitted outside the window only, and sampled at
 mjj values drawn from a kernel density estimate of the window's own mjj spectrum.

@@ -40,7 +40,7 @@ class Windowed:
 
 
 def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
-    """Raises ToolError for an unreadable file, missing or constant features, NaN, or a window without events in or beside it."""
+    """Raises ToolError for an unreadable file, NaN, missing or constant features, a window with too few events."""
     columns = load_table(request.events)
     low, high = request.window
     if not 0 < low < high:

@@ -1,0 +1,1 @@
+"""Collision events: official layouts, parquet, simulation with Pythia 8 and FastJet."""

@@ -16,11 +16,12 @@ def claim(context: dict[str, Any]) -> Claim:
     numbers = best["details"]
     found = numbers["p_global"] < context["facts"]["discovery_below_p_global"]
     trials = f"{numbers['trials']} trials (masses, cuts and {len(graded)} graded submissions) are accounted for"
+    mass = f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
     if not found:
         return Claim(
             discovery=False,
             p_value=numbers["p_global"],
-            text=f"No significant resonance. The largest excess is at {numbers['mass']:.3f} TeV with a local p-value of "
+            text=f"No significant resonance. The largest excess is at {mass} with a local p-value of "
             f"{numbers['p_local']:.2g}; {trials}, which leaves a global p-value of {numbers['p_global']:.2g}.",
         )
     return Claim(
@@ -30,7 +31,7 @@ def claim(context: dict[str, Any]) -> Claim:
         n_signal=numbers["n_signal"],
         n_signal_error=numbers["n_signal_error"],
         p_value=numbers["p_global"],
-        text=f"A narrow resonance at {numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV with "
-        f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f} signal events in the data; {trials}. The signal "
-        "count extrapolates the part that scores like background; it assumes a narrow width and a smooth cut efficiency.",
+        text=f"A narrow resonance at {mass} with {numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f} signal "
+        f"events in the data, global p-value {numbers['p_global']:.2g}; {trials}. The signal count extrapolates the part "
+        "that scores like background; it assumes a narrow width and a smooth efficiency of the cut.",
     )

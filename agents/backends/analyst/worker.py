@@ -96,7 +96,8 @@ def _summary(answers: list[dict[str, Any]]) -> str:
         if "cuts" in result:
             best = result["cuts"][result["best"]]
             parts.append(
-                f"best cut {best['efficiency']:g}: z = {best['z']:.2f} at {best['mass']:.3f} +- {best['mass_error']:.3f} TeV, "
+                f"best cut {best['efficiency']:g}: z = {best['z']:.2f} at {best['mass']:.3f} "
+                f"+- {best['mass_error']:.3f} TeV, "
                 f"{best['signal']:.0f} +- {best['signal_error']:.0f} signal events pass"
             )
     return "; ".join(parts) or "done"

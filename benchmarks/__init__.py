@@ -1,0 +1,1 @@
+"""Speed and physics of the whole, measured: `python -m benchmarks.<name> [--quick]`."""

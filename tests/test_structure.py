@@ -1,0 +1,85 @@
+"""Conventions as tests: imports go one way, files stay small, importing does nothing heavy, packages are listed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("agents", "sandbox", "tasks", "tools")
+# Who may import whom, of our own packages. Tasks read what leaves the sandbox through its strict reader.
+ALLOWED = {
+    "tools": {"tools"},
+    "sandbox": {"sandbox"},
+    "tasks": {"tasks", "tools", "sandbox.reader"},
+    "agents": {"agents", "tasks", "tools", "sandbox"},
+}
+MAX_LINES = 400
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+ALL_SOURCES = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    ours = {name for name in imported(path) if name.split(".")[0] in PACKAGES}
+    wrong = {n for n in ours if not any(n == a or n.startswith(a + ".") for a in ALLOWED[package])}
+    assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_only_one_file_knows_the_openai_package() -> None:
+    users = [path.name for path in SOURCES if any(name.split(".")[0] == "openai" for name in imported(path))]
+    assert users == ["openai_chat.py"]
+
+
+@pytest.mark.parametrize("path", ALL_SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_file_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            public = [n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+            assert ast.get_docstring(node) or len(public) == 0, f"{path.relative_to(ROOT)}: class {node.name}"
+
+
+def test_importing_does_nothing_heavy() -> None:
+    code = (
+        "import sys, agents.cli, tools.catalogue, tasks.catalogue\n"
+        "heavy = {'torch', 'zuko', 'sklearn', 'awkward', 'fastjet', 'pythia8mc', 'h5py'} & sys.modules.keys()\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_packages_are_listed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {f"{name}*" for name in PACKAGES}
+
+
+def test_dependencies_are_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    loose = [line for line in [*project["dependencies"], *extras] if "==" not in line.split(";")[0]]
+    assert not loose
