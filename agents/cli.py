@@ -141,9 +141,7 @@ def _build(build_args: dict[str, Any], certificates: Path | None) -> None:
     from sandbox.image import build_image
 
     root = Path(__file__).parent.parent
-    build_image(
-        root, build_args={k: str(v) for k, v in build_args.items()}, certificates=certificates, progress=err.print
-    )
+    build_image(root, build_args={k: str(v) for k, v in build_args.items()}, certificates=certificates, say=err.print)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tasks.score import Submission
 from tools.catalogue import CATALOGUE
 
 MAX_TURNS = 16
+MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
 SHOWN = 4000  # characters of output that go back to the model
 
 
@@ -113,10 +114,12 @@ class Worker:
             return self._error("tool", call.name, f"not a tool of this step; select from {', '.join(names)}")
         try:
             arguments = json.loads(call.arguments or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return self._error("arguments", call.arguments[:200], f"must be a JSON object ({error})")
-        if not isinstance(arguments, dict):
-            return self._error("arguments", call.arguments[:200], "must be a JSON object")
+        if not isinstance(arguments, dict) or _depth(arguments) > MAX_DEPTH:
+            return self._error(
+                "arguments", call.arguments[:200], f"must be a JSON object, nested {MAX_DEPTH} deep at most"
+            )
         if call.name in OWN:
             try:
                 return self._own(OWN[call.name].model_validate(arguments))
@@ -184,6 +187,13 @@ class Worker:
     def _error(self, field: str, value: str, allowed: str) -> dict[str, Any]:
         self._crew.note(Trouble(who="model", where=self._where, text=f"{field}={value}: {allowed}"))
         return {"error": {"field": field, "value": value, "allowed": allowed}}
+
+
+def _depth(value: Any) -> int:
+    """Nesting of lists and objects; a number has none."""
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
 
 
 def _tails(result: ExecResult) -> dict[str, str]:

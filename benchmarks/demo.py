@@ -1,4 +1,4 @@
-"""The demo from request to report, over seeds, with and without signal: `python -m benchmarks.demo [--quick] [--seeds N]`.
+"""The demo from request to report, over seeds, with and without signal: `python -m benchmarks.demo [--quick]`.
 
 For every seed the built-in analyst carries out `lhco-demo`; its sealed max SIC is set beside that of the
 idealised classifier: the same trees with the same budget, trained against true background that is not
