@@ -3,7 +3,8 @@
 Classification without labels (arXiv:1708.02949) with the tree ensembles of Finke et al.
 (arXiv:2309.13111). All events of the file, in and beside the window, are dealt into k folds; an
 event is scored by the one ensemble of its fold, which was trained on the other folds. Events in
-and beside the window are thus treated alike, so a cut cannot favour the window by itself.
+and beside the window are thus treated alike, so a cut cannot favour the window by itself. That holds for
+template events that are copies of the file's own (a sideband template) too: each lies in its original's fold.
 The raw score is turned into a background rank within the fold,
 
     score = -log10 P(raw score of a sideband event >= this one's),
@@ -67,6 +68,8 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     rng = np.random.default_rng(request.seed)
     fold_data = rng.permutation(len(data.mjj)) % request.folds
     fold_template = rng.permutation(len(template)) % request.folds
+    original = _originals(template, data.features)
+    fold_template[original >= 0] = fold_data[original[original >= 0]]
     raw, raw_template = np.empty(len(data.mjj)), np.empty(len(template))
     for fold in range(request.folds):
         training = data.inside & (fold_data != fold)
@@ -95,6 +98,14 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         n_window=len(inside),
         n_template=len(template),
     )
+
+
+def _originals(template: Floats, events: Floats) -> NDArray[np.int64]:
+    """For each template event the row of the event that it is a copy of (to float32, as files hold it), or -1."""
+    both = np.concatenate([events, template]).astype(np.float32)
+    _, first, key = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    row = first[key[len(events) :]]
+    return np.where(row < len(events), row, -1)
 
 
 def _ensemble(request: ClassifyRequest, x: Floats, y: Floats, to_score: Floats, fold: int) -> Floats:
