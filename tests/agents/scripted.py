@@ -1,0 +1,262 @@
+"""A backend that follows a script, a task that takes milliseconds, and a crew around both: for the tests of the crew.
+
+As a program (`python scripted.py SCRIPT LOG run ...`) it is the command line with both in place.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from test_trace_store import STARTED
+
+from agents.backends.base import Message, Reply, Request, ToolCall, Usage
+from agents.budget import Budget, Meter
+from agents.context import read_context
+from agents.crew import Crew
+from agents.trace.record import Record
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.store import Store
+from agents.workbench import Workbench
+from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
+from sandbox.reader import read_bytes
+from tasks.convergence import Rule
+from tasks.lhco.grader import read_scores
+from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.task import Verdict
+from tools.events.parquet import read_columns, write_events
+
+Answer = str | Message | Reply | Exception
+Script = Mapping[str, Sequence[Answer | Callable[[Request], Answer]]]
+ROWS = 300
+SUBMISSION = {"scores": "scores.parquet", "window": [3.3, 3.7], "method": "scripted"}
+CLAIM = {"discovery": False, "p_value": 0.5, "text": "nothing found"}
+
+
+def call(name: str, /, **arguments: Any) -> Message:
+    """The message of a model that calls one tool."""
+    return raw_call(name, json.dumps(arguments))
+
+
+def raw_call(name: str, arguments: str) -> Message:
+    return Message(role="assistant", tool_calls=(ToolCall(id="c", name=name, arguments=arguments),))
+
+
+def python(code: str, name: str = "a.py") -> Message:
+    return call("run_python", name=name, code=code)
+
+
+def step(name: str, after: Sequence[str] = (), submits: bool = False, **more: Any) -> dict[str, Any]:
+    return {"id": name, "goal": f"do {name}", "depends_on": list(after), "submits": submits, **more}
+
+
+def plan(*steps: dict[str, Any]) -> str:
+    return json.dumps({"reasoning": "because", "steps": steps})
+
+
+def columns(rows: int = ROWS, seed: int = 1) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "mjj": random.uniform(2.5, 6.0, rows),
+        "mj1": random.uniform(0.1, 0.5, rows),
+        "mj2": random.uniform(0.5, 1.0, rows),
+    }
+
+
+def scores_file(noise: float) -> bytes:
+    """A parquet file of scores; the more noise, the lower the grade."""
+    events = columns()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "scores.parquet")
+        write_events(path, {"score": events["mj1"] + noise * events["mj2"]})
+        return path.read_bytes()
+
+
+def hand_in(noise: float = 0.0, before: str = "") -> list[Message]:
+    """Three turns: write scores with nothing but the standard library, so that it is quick; submit; finish."""
+    text = base64.b64encode(scores_file(noise)).decode()
+    code = (
+        f"{before}\nimport base64\nopen('scores.parquet', 'wb').write(base64.b64decode('{text}'))\nprint('written')\n"
+    )
+    return [python(code, "score.py"), call("submit", **SUBMISSION), call("finish", summary="handed in")]
+
+
+class Scripted:
+    """Answers by who asks (planner/0, worker/0/a, reporter) and turn; what is not in the script is an error.
+
+    It keeps nothing between calls but a log of their keys, so that a resumed run can go on with a new one.
+    """
+
+    name, is_llm = "scripted", False
+
+    def __init__(self, script: Script, log: Path | None = None, usage: Usage | None = None) -> None:
+        self._script, self._log, self._usage = script, log, usage or Usage()
+        self._lock = threading.Lock()
+        self.asked: list[tuple[str, Request]] = []
+
+    def complete(self, request: Request) -> Reply:
+        context = read_context(request.messages[1])
+        where = {
+            "planner": lambda: f"planner/{context['iteration']}",
+            "worker": lambda: f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}",
+            "reporter": lambda: "reporter",
+        }[request.role]()
+        with self._lock:
+            self.asked.append((where, request))
+            if self._log:
+                with self._log.open("a") as log:
+                    log.write(f"{where} {request.key()}\n")
+        turn = sum(message.role == "assistant" for message in request.messages)
+        answers = self._script[where]
+        assert turn < len(answers), f"{where}: asked more than {len(answers)} times"
+        answer = answers[turn]
+        answer = answer(request) if callable(answer) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Reply):
+            return answer
+        message = Message(role="assistant", content=answer) if isinstance(answer, str) else answer
+        return Reply(message=message, model="script", usage=self._usage)
+
+
+class TinyTask(BaseModel):
+    """A few hundred events; the grade is how well the scores follow one column."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "tiny"
+    title: ClassVar[str] = "A task for tests"
+    request: ClassVar[str] = "Is there anything?"
+    tools: ClassVar[tuple[str, ...]] = ("events.describe",)
+    defect: ClassVar[bool] = False
+    max_iterations: int = Field(2, ge=1)
+    patience: int = 1
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return "# A task for tests"
+
+    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
+        for folder in (inputs, sealed_folder):
+            folder.mkdir(parents=True)
+        write_events(inputs / "events.parquet", columns())
+        write_events(sealed_folder / "labels.parquet", {"is_signal": columns()["mj1"] > 0.4})
+        return {"task": self.name, "events": "/inputs/events.parquet", "rows": ROWS}
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        if self.defect:
+            raise ZeroDivisionError("a defect of the grader")
+        try:
+            score = read_scores(workspace, submission.scores, ROWS)
+        except ValueError as error:
+            return Score(metric="correlation", value=None, reason=str(error))
+        truth = read_columns(inputs / "events.parquet")["mj1"]
+        artefact = sha256(read_bytes(workspace, submission.scores, 1 << 20)).hexdigest()
+        value = float(np.corrcoef(score, truth)[0, 1])
+        return Score(metric="correlation", value=value, error=0.01, reason="correlation with mj1", artefact=artefact)
+
+    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
+        return [CheckedNumber(name="discovery", claimed=claim.discovery, harness=False, agrees=not claim.discovery)]
+
+    def seal(
+        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+    ) -> Verdict:
+        labels = read_columns(sealed_folder / "labels.parquet")["is_signal"]
+        return Verdict(metrics=[Metric(name="signal fraction", value=float(labels.mean()))], checks=list(checks))
+
+
+class FakeSandbox:
+    """Runs a Python function where a driver would run a command: `command(argv, folder)` gives its output."""
+
+    info = SandboxInfo(driver="fake", version="1", reason="tests", limits=Limits())
+
+    def __init__(self, workspace: Path, command: Callable[[Sequence[str], Path], str | ExecResult]) -> None:
+        self.workspace, self._command = workspace, command
+        workspace.mkdir()
+
+    def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
+        folder = self.workspace / Path(cwd).relative_to(WORKSPACE)
+        out = self._command(argv, folder)
+        return out if isinstance(out, ExecResult) else ExecResult(exit_code=0, stdout=out, stderr="", seconds=0.1)
+
+
+def pretend(argv: Sequence[str], folder: Path) -> str:
+    """What the scripts of `hand_in` do, without a process: whatever is run leaves good scores."""
+    (folder / "scores.parquet").write_bytes(scores_file(0.0))
+    return "written"
+
+
+def make_crew(
+    folder: Path, backend: Any, sandbox: Any = None, task: Any = None, budget: Budget | None = None, **spent: Any
+) -> Crew:
+    """A crew at work in `folder`, its trace begun; without a sandbox its commands only pretend."""
+    task = task or TinyTask()
+    facts = task.prepare(folder / "inputs", folder / "sealed")
+    store, record = Store.create(folder), Record()
+    store.append(STARTED)
+    sandbox = sandbox or FakeSandbox(folder / "workspace", pretend)
+
+    def grade(iteration: int, submission: Submission | None) -> Score:
+        if submission is None:
+            return Score(metric="none", value=None, reason="no step handed in scores")
+        return task.grade(submission, folder / "inputs", sandbox.workspace, iteration + 1)
+
+    return Crew(
+        task=task,
+        request="Is there anything?",
+        facts=facts,
+        backend=RecordedBackend(backend, store, record),
+        bench=RecordedWorkbench(Workbench(sandbox), store, record),
+        grader=RecordedGrader(grade, store, record),
+        store=store,
+        record=record,
+        meter=Meter(budget or Budget(), priced=True, **spent),
+        seed=1,
+    )
+
+
+def two_rounds(before: str = "") -> Script:
+    """Two steps side by side and one after them; then a worse try, so that the run converges on its first."""
+    look = [python("print('looked')"), call("finish", summary="looked")]
+    return {
+        "planner/0": [plan(step("a"), step("b"), step("c", ["a", "b"], submits=True))],
+        "worker/0/a": [call("events.describe", events="/inputs/none.parquet"), call("finish", summary="no file")],
+        "worker/0/b": look,
+        "worker/0/c": hand_in(0.1, before),
+        "planner/1": [plan(step("c", submits=True))],
+        "worker/1/c": hand_in(0.5),
+        "reporter": ["no JSON", json.dumps(CLAIM)],
+    }
+
+
+SCRIPTS = {"plain": two_rounds(), "slow": two_rounds("import time\nopen('begun', 'w').close()\ntime.sleep(6)")}
+
+
+def main() -> None:
+    from agents import cli
+    from agents.backends import select
+    from tasks import catalogue
+
+    script, log = sys.argv[1:3]
+    del sys.argv[1:3]
+    catalogue.TASKS["tiny"] = TinyTask  # type: ignore[assignment]
+    select.choose_backend = lambda *_, **__: Scripted(SCRIPTS[script], Path(log))  # type: ignore[assignment]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
