@@ -32,6 +32,8 @@ def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[s
         columns = read_columns(Path(path), names)
     except ToolError as error:
         raise ToolError(field, path, error.allowed) from None
+    except FileNotFoundError:
+        raise ToolError(field, path, "a readable parquet file; there is no such file") from None
     except OSError as error:
         raise ToolError(field, path, f"a readable parquet file ({error.strerror or error})") from None
     for name, values in columns.items():
@@ -54,7 +56,10 @@ def save_arrays(
     target = Path(path)
     if target.is_absolute() or ".." in target.parts or target.suffix != ".parquet":
         raise ToolError("out", path, "a relative path below the working directory ending in .parquet")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_events(target, columns)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_events(target, columns)
+    except OSError as error:
+        raise ToolError("out", path, f"a file that can be written ({error.strerror or error})") from None
     rows = len(next(iter(columns.values())))
     return ArrayRef(path=path, columns=list(columns), units=dict(units or {}), rows=rows, sha256=sha256(target))

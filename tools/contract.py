@@ -53,7 +53,7 @@ class Tool(Generic[Req, Res]):
     run: Callable[[Req], Res]
     description: str
 
-    def __call__(self, **arguments: Any) -> Res:
+    def __call__(self, /, **arguments: Any) -> Res:
         """Raises ToolError, and nothing else, for anything wrong with the arguments."""
         start = time.monotonic()
         try:
@@ -72,8 +72,9 @@ class Tool(Generic[Req, Res]):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or self.name
-            names = ", ".join(self.request.model_fields)
-            allowed = f"unknown field; allowed are {names}" if first["type"] == "extra_forbidden" else first["msg"]
+            allowed = first["msg"]
+            if first["type"] == "extra_forbidden":
+                allowed = f"unknown field; allowed are {', '.join(_fields(self.request, first['loc'][:-1]))}"
             raise ToolError(field, first["input"], allowed) from None
 
     def schema(self) -> dict[str, Any]:
@@ -89,6 +90,16 @@ def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
         return Tool(name, hints["request"], hints["return"], function, inspect.getdoc(function) or "")
 
     return wrap
+
+
+def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the object at `path` inside `model`."""
+    for part in path:
+        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        if not (inspect.isclass(inner) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return list(model.model_fields)
 
 
 def _short(value: object, limit: int = 200) -> str:
