@@ -16,6 +16,7 @@ from agents.crew import Crew, explain
 from agents.state import Frozen, Observation, Step
 from agents.trace.events import StepFinished, StepStarted, ToolCalled, Trouble
 from sandbox.driver import WORKSPACE, ExecResult
+from sandbox.reader import UnsafeFile
 from tasks.score import Submission
 from tools.catalogue import CATALOGUE
 
@@ -114,18 +115,23 @@ class Worker:
             return self._error("tool", call.name, f"not a tool of this step; select from {', '.join(names)}")
         try:
             arguments = json.loads(call.arguments or "{}")
+            json.dumps(arguments, ensure_ascii=False).encode()  # half characters fit into no file
         except (ValueError, RecursionError) as error:
             return self._error("arguments", call.arguments[:200], f"must be a JSON object ({error})")
         if not isinstance(arguments, dict) or _depth(arguments) > MAX_DEPTH:
             return self._error(
                 "arguments", call.arguments[:200], f"must be a JSON object, nested {MAX_DEPTH} deep at most"
             )
-        if call.name in OWN:
+        try:
+            if call.name not in OWN:
+                return self._tool(call.name, arguments)
             try:
-                return self._own(OWN[call.name].model_validate(arguments))
+                action = OWN[call.name].model_validate(arguments)
             except ValidationError as error:
                 return self._error("arguments", call.name, explain(error))
-        return self._tool(call.name, arguments)
+            return self._own(action)
+        except UnsafeFile as error:  # code of this step has put something in the way of a file
+            return self._error("folder", self._cwd, str(error))
 
     def _own(self, action: BaseModel) -> dict[str, Any]:
         if isinstance(action, RunPython):
@@ -145,7 +151,8 @@ class Worker:
         self._calls += 1
         file = f"call_{self._calls}.json"
         content = json.dumps(arguments, indent=1, sort_keys=True).encode()
-        ran = self._run(["python", "-m", "tools.call", name, file], {file: content})
+        # -P: a file that the model named tools.py or json.py must not stand in for ours.
+        ran = self._run(["python", "-P", "-m", "tools.call", name, file], {file: content})
         answer = _last_json(ran.stdout)
         if ran.ended != "exit" or answer is None or not ({"result", "error"} & answer.keys()):
             answer = {
