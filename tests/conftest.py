@@ -12,7 +12,7 @@ Toy = Callable[..., tuple[Table, np.ndarray]]
 
 
 def toy_events(n: int = 20_000, n_signal: int = 0, seed: int = 1, mass: float = 3.5) -> tuple[Table, np.ndarray]:
-    """A falling mjj spectrum with features that know nothing of mjj, a narrow resonance, and the truth; rows shuffled."""
+    """A falling mjj spectrum, features that know nothing of mjj, and a narrow resonance; rows shuffled, with truth."""
     rng = np.random.default_rng(seed)
 
     def event(mjj: np.ndarray, mj1: np.ndarray, delta: np.ndarray, tau21: list[np.ndarray]) -> Table:
