@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from agents import data_cli
 
@@ -178,11 +179,9 @@ def _clear_errors() -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        err.print(
-            f"[red]error:[/] {'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}", highlight=False
-        )
+        _error(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}")
     except (ValueError, OSError, SandboxLost, TraceError) as error:
-        err.print("[red]error:[/]", str(error), markup=True, highlight=False)
+        _error(str(error))
     except KeyboardInterrupt:
         err.print("stopped")
         raise typer.Exit(130) from None
@@ -191,13 +190,17 @@ def _clear_errors() -> Iterator[None]:
     raise typer.Exit(2)
 
 
+def _error(text: str) -> None:
+    err.print(Text("error: ", style="red") + Text(text, style="default"), soft_wrap=True)
+
+
 def _conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
-    err.print(f"{result.status}: {result.reason}", highlight=False)
-    err.print(f"report: {run_dir / 'report.html'}", highlight=False)
+    err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
+    err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):
-        err.print(f"go on with: beamcrew resume {run_dir}", highlight=False)
+        err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)
     raise typer.Exit(EXIT[result.status])
 
 

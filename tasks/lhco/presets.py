@@ -29,7 +29,7 @@ class LhcoDemo(LhcoTask):
     name: ClassVar[str] = "lhco-demo"
     title: ClassVar[str] = "LHCO-like search on the shipped simulated events"
     signal: str = Field("3500_500_100", description=f"reservoir: {', '.join(SIGNALS)}")
-    n_signal: int = Field(600, description="injected signal events, 0 to 3000")
+    n_signal: int = Field(560, description="injected signal events, 0 to 3000")
     background: int = Field(200_000, description="QCD events")
 
     def load(self) -> Loaded:
