@@ -27,11 +27,11 @@ from agents.budget import Budget, BudgetSpent, Meter
 from agents.context import prompt_hashes
 from agents.crew import Crew
 from agents.trace.events import CanaryChecked, RunFinished, RunResumed, RunStarted, Sealed, Trouble
-from agents.trace.record import Record
+from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
-from agents.trace.store import Store, read_trace
+from agents.trace.store import TRACE, Store, read_trace
 from agents.workbench import Workbench
 from sandbox.canaries import plant_and_probe
 from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
@@ -65,7 +65,9 @@ def start(
     """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared."""
     task = make_task(settings.task, settings.options)
     run_dir = run_dir.resolve()
-    _meter(settings.budget, backend, Record())  # a budget that cannot be kept is refused before anything is written
+    _meter(settings.budget, backend, 0.0)  # a budget that cannot be kept is refused before anything is written
+    if any((run_dir / name).exists() for name in ("inputs", "sealed", "workspace", TRACE)):
+        raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
     facts = task.prepare(run_dir / "inputs", run_dir / "sealed")
     (run_dir / "workspace").mkdir()
     with (
@@ -89,7 +91,7 @@ def start(
             versions=_versions(),
             prompts=prompt_hashes(),
         )
-        store.append(begun)
+        begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
         _carry_out(begun, task, backend, sandbox, store, Record(), settings.budget, settings.workers)
     return _finish(run_dir)
 
@@ -142,9 +144,8 @@ def _carry_out(
     workers: int,
 ) -> None:
     """Run the graph to its end, whatever that is, and record it."""
-    began = time.monotonic()
     run_dir = store.run_dir
-    meter = _meter(budget, backend, record)
+    meter = _meter(budget, backend, wall_seconds(store.events())[-1])
 
     def grade(iteration: int, submission: Submission | None) -> Score:
         if submission is None:
@@ -190,7 +191,7 @@ def _carry_out(
         RunFinished(
             status=status,
             reason=reason,
-            seconds=record.played_seconds + time.monotonic() - began,
+            seconds=meter.seconds,
             usage=meter.spent,
             model_calls=meter.model_calls,
             peak_memory_mib=_peak_memory(),
@@ -234,9 +235,9 @@ def _interruptible(sandbox: Sandbox) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _meter(budget: Budget, backend: Backend, record: Record) -> Meter:
+def _meter(budget: Budget, backend: Backend, seconds: float) -> Meter:
     # Played calls are added again as the graph asks for them; only the wall time is carried over.
-    return Meter(budget, priced=not backend.is_llm or getattr(backend, "price", None) is not None)
+    return Meter(budget, priced=not backend.is_llm or getattr(backend, "price", None) is not None, seconds=seconds)
 
 
 def _beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
