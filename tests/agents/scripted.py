@@ -139,6 +139,7 @@ class TinyTask(BaseModel):
     defect: ClassVar[bool] = False
     max_iterations: int = Field(2, ge=1)
     patience: int = 1
+    seed: int = 1
 
     @property
     def rule(self) -> Rule:
@@ -152,8 +153,8 @@ class TinyTask(BaseModel):
 
     def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
         for folder in (inputs, sealed_folder):
-            folder.mkdir(parents=True)
-        write_events(inputs / "events.parquet", columns())
+            folder.mkdir(parents=True, exist_ok=True)
+        write_events(inputs / "events.parquet", columns(seed=self.seed))
         write_events(sealed_folder / "labels.parquet", {"is_signal": columns()["mj1"] > 0.4})
         return {"task": self.name, "events": "/inputs/events.parquet", "rows": ROWS}
 
