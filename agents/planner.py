@@ -26,7 +26,6 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         "tools": [_tool(name) for name in crew.task.tools],
         "history": [verdict(score) for score in scores],
         "observations": [o.model_dump(mode="json") for o in observations],
-        "remaining": crew.meter.remaining(),
     }
     request = Request(
         role="planner",
