@@ -63,6 +63,8 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     """Score every event by how much more often its like occurs in the window's data than in the background template
     (k-fold tree ensemble). Submit the scores file, or cut on it with bumphunt.scan.
     """
+    if request.out_template == request.out:
+        raise ToolError("out_template", request.out_template, "another file than `out`")
     data = load(request, need_sidebands=False)
     template = _template(request)
     rng = np.random.default_rng(request.seed)
@@ -137,8 +139,7 @@ def _template(request: ClassifyRequest) -> NDArray[np.float64]:
     """The template's features within the window's range of training, checked."""
     columns = load_arrays(request.template, "template", request.features)
     table = np.column_stack([columns[name] for name in request.features])
-    if len(table) < 2 * request.folds:
-        raise ToolError(
-            "template", request.template, f"has {len(table)} events; at least {2 * request.folds} are needed"
-        )
+    needed = max(2 * request.folds, ARGOS_MIN_TEMPLATE)
+    if len(table) < needed:
+        raise ToolError("template", request.template, f"has {len(table)} events; at least {needed} are needed")
     return table

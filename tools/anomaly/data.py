@@ -47,9 +47,6 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
         raise ToolError("window", request.window, "two edges in TeV, 0 < lower < upper")
     chosen = derive(columns, request.features)
     features = np.column_stack([chosen[name] for name in request.features])
-    for name, spread in zip(request.features, np.ptp(features, axis=0), strict=True):
-        if spread == 0:
-            raise ToolError("features", name, "this feature is constant; take it out")
     mjj = columns["mjj"]
     inside = (mjj >= low) & (mjj < high)
     n_in, n_below, n_above = int(inside.sum()), int((mjj < low).sum()), int((mjj >= high).sum())
@@ -60,6 +57,10 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
             f"holds {n_in} events, with {n_below} below and {n_above} above; at least {MIN_EVENTS} each are needed. "
             f"mjj runs from {mjj.min():.3f} to {mjj.max():.3f} TeV",
         )
+    trained_on = features[~inside] if need_sidebands else features
+    for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
+        if spread == 0:
+            raise ToolError("features", name, "this feature is constant; take it out")
     return Windowed(features, mjj, inside)
 
 
