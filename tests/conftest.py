@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+
+# Small problems: on a busy machine threads would only wait for each other. Before numpy and torch read it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# Same examples every time, however slow the machine is.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 Table = dict[str, np.ndarray]
 Toy = Callable[..., tuple[Table, np.ndarray]]
