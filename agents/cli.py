@@ -94,7 +94,7 @@ def resume(
     with _clear_errors():
         chosen = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
-        budget = Budget.model_validate(limits) if any(limits.values()) else None
+        budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
         with _watched() as listeners:
             result = runs.resume(run_dir, chosen, budget, workers, listeners)
     _conclude(run_dir, result, as_json)
@@ -113,7 +113,7 @@ def tools(
             return
     table = Table("tool", "what it does")
     for tool in CATALOGUE.values():
-        table.add_row(tool.name, " ".join(tool.description.split()))
+        table.add_row(tool.name, Text(" ".join(tool.description.split())))
     out.print(table)
 
 
@@ -134,7 +134,7 @@ def doctor(
         checks = report()
     table = Table("check", "", "detail")
     for check in checks:
-        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", check.detail)
+        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail))
     out.print(table)
 
 

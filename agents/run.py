@@ -108,6 +108,8 @@ def resume(
     What the trace has is played, not paid again. Raises ValueError when the run has ended, or was made with another
     backend.
     """
+    if workers < 1:
+        raise ValueError(f"workers={workers}: at least 1")
     run_dir = run_dir.resolve()
     begun, ended = _beginning(run_dir)
     if ended and ended.status in ("converged", "exhausted", "failed"):
