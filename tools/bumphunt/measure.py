@@ -30,8 +30,10 @@ class Cut:
 def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float) -> float:
     """The score that keeps the fraction `efficiency` of the events beside the window: the background's efficiency.
 
-    Raises ValueError when fewer than 10 sideband events would be kept.
+    Raises ValueError when that is no fraction, or fewer than 10 sideband events would be kept.
     """
+    if not 0 < efficiency < 1:
+        raise ValueError(f"efficiency={efficiency} must lie between 0 and 1")
     side = score[(mjj < window[0]) | (mjj >= window[1])]
     kept = round(efficiency * len(side))
     if kept < 10:

@@ -61,6 +61,8 @@ def scan(request: ScanRequest) -> ScanResult:
     if len(mjj) != len(score):
         raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
     low, high = request.mjj_range
+    if not 0.1 <= low < high <= 100:
+        raise ToolError("mjj_range", request.mjj_range, "two increasing edges from 0.1 to 100 TeV")
     if not low < request.window[0] < request.window[1] < high:
         raise ToolError(
             "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
