@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from agents.state import Plan, PlannedCall, Step
+from agents.state import MAX_STEPS, Plan, PlannedCall, Step
 
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
 SURVEY_STEP = 0.085  # of neighbouring windows: they overlap by a quarter
@@ -37,8 +37,8 @@ def plan(context: dict[str, Any]) -> Plan:
 def _survey(facts: dict[str, Any]) -> Plan:
     low, high = facts["search_range_tev"]
     steps: list[Step] = []
-    centre = low / (1 - HALF_WIDTH)
-    while centre * (1 + HALF_WIDTH) < high and len(steps) < 9:
+    centre, last = low / (1 - HALF_WIDTH), high / (1 + HALF_WIDTH)  # whose windows end where the range does
+    while len(steps) < MAX_STEPS - 1:
         window = _window(centre, facts)
         steps.append(
             Step(
@@ -47,7 +47,9 @@ def _survey(facts: dict[str, Any]) -> Plan:
                 calls=_chain(facts, window, CLASSIC, QUICK_FLOW, {**QUICK}, oversample=2.0),
             )
         )
-        centre *= 1 + SURVEY_STEP
+        if centre >= last:
+            break
+        centre = min(centre * (1 + SURVEY_STEP), last)
     steps.append(
         Step(
             id="choose",
