@@ -1,0 +1,159 @@
+"""The built-in analyst: its plans and calls are valid, follow the data, and say no more than the history does."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+
+from agents.backends.analyst import Analyst
+from agents.backends.analyst.planner import HALF_WIDTH, IDEAS
+from agents.backends.base import Message, Request
+from agents.context import opening
+from agents.state import MAX_STEPS, Plan
+from tasks.lhco.grader import SEARCH, WIDTH
+from tasks.score import Claim
+from tools.bumphunt.spectrum import RANGE
+from tools.catalogue import CATALOGUE
+
+ALPHA = 2.87e-7
+FACTS: dict[str, Any] = {
+    "events": "/inputs/events.parquet",
+    "features": ["mj1", "mj2", "delta_mj", "tau21_j1", "tau21_j2", "tau32_j1", "tau32_j2"],
+    "sidebands": True,
+    "search_range_tev": list(SEARCH),
+    "discovery_below_p_global": ALPHA,
+}
+REFERENCE = {
+    "events": "/inputs/events.parquet",
+    "features": ["mj1", "delta_mj", "tau21_j1", "tau21_j2"],
+    "sidebands": False,
+    "window_tev": [3.3, 3.7],
+    "reference": "/inputs/reference.parquet",
+    "discovery_below_p_global": ALPHA,
+}
+
+
+def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
+    request = Request(role=role, messages=(*opening(role, "brief", context), *conversation))
+    reply = Analyst().complete(request)
+    assert Analyst().complete(request) == reply, "same request, same reply"
+    assert (reply.model, reply.usage.dollars) == ("analyst", 0.0)
+    return reply.message
+
+
+def entry(value: float | None, mass: float = 3.5, p_global: float = 1e-9, **more: float) -> dict[str, Any]:
+    details = {
+        "mass": mass,
+        "mass_error": 0.021,
+        "n_signal": 612.4,
+        "n_signal_error": 48.7,
+        "p_local": 1.3e-11,
+        "p_global": p_global,
+        "trials": 137,
+    } | more
+    reason = "no scores" if value is None else "fine"
+    return {"metric": "z", "value": value, "error": 0.3, "reason": reason, "details": {} if value is None else details}
+
+
+def plan(history: list[dict[str, Any]], facts: dict[str, Any] = FACTS) -> Plan:
+    content = ask("planner", {"facts": facts, "history": history, "iteration": len(history)}).content
+    return Plan.model_validate_json(content)
+
+
+def windows(made: Plan) -> list[list[float]]:
+    """Window of each step that calls tools, the same in all its calls."""
+    found = []
+    for step in made.steps:
+        if step.calls:
+            first, *others = [call.arguments["window"] for call in step.calls]
+            assert all(other == first for other in others)
+            found.append(first)
+    return found
+
+
+PLANS = {
+    "survey": lambda: plan([]),
+    "survey again": lambda: plan([entry(None)]),
+    "narrow survey": lambda: plan([], FACTS | {"search_range_tev": [3.0, 3.5]}),
+    **{f"sharpen {n}": lambda n=n: plan([entry(4.0 - k / 10) for k in range(n)]) for n in (1, 2, 3, 4, 5, 9)},
+    "few features": lambda: plan([entry(4.0)] * 4, FACTS | {"features": ["mj1", "delta_mj"]}),
+    **{f"reference {n}": lambda n=n: plan([entry(2.0)] * n, REFERENCE) for n in (0, 1, 2, 5)},
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_planned_call_is_one_that_the_tool_takes(name: str) -> None:
+    made = PLANS[name]()
+    assert sum(step.submits for step in made.steps) == 1
+    assert len(made.steps) <= MAX_STEPS
+    for step in made.steps:
+        for call in step.calls:
+            parsed = CATALOGUE[call.tool].parse(call.arguments)
+            for feature in getattr(parsed, "features", []) if name == "few features" else []:
+                assert feature in ("mj1", "delta_mj")
+
+
+@pytest.mark.parametrize("search", [list(SEARCH), [2.7, 5.0], [3.0, 3.5], [2.6, 6.0]])
+def test_the_survey_covers_the_search_range_in_overlapping_windows(search: list[float]) -> None:
+    found = windows(plan([], FACTS | {"search_range_tev": search}))
+    low, high = search
+    assert found[0][0] == pytest.approx(low, abs=0.0021)
+    assert found[-1][1] == pytest.approx(high, abs=0.0021)
+    for (a, b), (c, d) in itertools.pairwise(found):
+        assert a < c < b < d
+        assert b - c > 0.2 * (b - a), "a resonance at an edge of one window lies well inside the next"
+    for a, b in found:
+        assert low <= a < b <= high
+        assert WIDTH[0] <= b - a <= WIDTH[1]
+        assert RANGE[0] < a < b < RANGE[1]
+
+
+@pytest.mark.parametrize("mass", [2.5, 2.71, 3.0, 3.5, 4.9, 5.4, 5.49, 6.0])
+def test_the_next_window_is_centred_on_the_best_mass_and_stays_in_range(mass: float) -> None:
+    ((low, high),) = windows(plan([entry(3.0, 4.4), entry(6.0, mass), entry(None), entry(2.0, 3.2)]))
+    assert SEARCH[0] <= low < high <= SEARCH[1]
+    assert high - low == pytest.approx(2 * HALF_WIDTH * mass, abs=0.003)
+    if SEARCH[0] <= mass <= SEARCH[1]:
+        assert low <= mass <= high
+    if SEARCH[0] / (1 - HALF_WIDTH) < mass < SEARCH[1] / (1 + HALF_WIDTH):
+        assert (low + high) / 2 == pytest.approx(mass, abs=0.002)
+
+
+def test_each_round_tries_another_idea_until_they_run_out() -> None:
+    tried = []
+    for n in range(1, 7):
+        classify = plan([entry(4.0)] * n).steps[0].calls[1].arguments
+        tried.append((classify["features"], classify["ensemble"]))
+    assert tried == [*IDEAS, IDEAS[-1], IDEAS[-1]]
+
+
+def claim(*history: dict[str, Any]) -> Claim:
+    return Claim.model_validate_json(ask("reporter", {"facts": FACTS, "history": list(history)}).content)
+
+
+@pytest.mark.parametrize(("p_global", "found"), [(ALPHA * 0.99, True), (ALPHA, False), (1e-3, False), (1.0, False)])
+def test_a_discovery_is_claimed_below_alpha_and_nowhere_else(p_global: float, found: bool) -> None:
+    said = claim(entry(3.0, 4.4), entry(6.0, 3.5, p_global))
+    assert said.discovery is found
+    assert said.p_value == p_global
+    assert (said.mass, said.n_signal) == ((3.5, 612.4) if found else (None, None))
+
+
+@pytest.mark.parametrize("p_global", [1e-9, 0.3])
+def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
+    history = [entry(3.0, 4.4), entry(6.0, 3.512, p_global), entry(None)]
+    numbers = {float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", claim(*history).text)}
+    known = [*history[1]["details"].values(), 2.0]  # the number of graded submissions
+    assert numbers
+    for number in numbers:
+        assert any(number == pytest.approx(value, rel=0.05) for value in known), number
+
+
+def test_nothing_handed_in_is_no_discovery_and_says_why() -> None:
+    said = claim(entry(None), entry(None))
+    assert not said.discovery
+    assert (said.mass, said.p_value) == (None, None)
+    assert "no scores" in said.text
