@@ -86,6 +86,8 @@ def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float])
     near = np.abs(spectrum.centres / mass - 1) < 2 * SIGMA
     guess = max(1.0, float(spectrum.passed[near].sum()) / 2)
     minuit = _minimise(full, [*start, guess, mass, SIGMA], {4: mass_range, 5: SIGMA_RANGE})
+    if not 1.01 * SIGMA_RANGE[0] < minuit.values[5] < 0.99 * SIGMA_RANGE[1]:
+        minuit.fixed[5] = True  # at its bound the width has no parabola, and spoils the errors of the others
     minuit.hesse()
     values = np.array(minuit.values)
     z = _signed(null - float(minuit.fval or 0.0), values[3])
