@@ -1,0 +1,130 @@
+"""The fit on toys: no bump where there is none, the injected one where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, norm
+
+from tools.bumphunt.fit import SIGMA_RANGE, Fit, fit_amplitude, fit_background, fit_signal, scan_mass
+from tools.bumphunt.measure import mass_grid
+from tools.bumphunt.spectrum import RANGE, SIGMA, Spectrum, make_edges, signal_shape
+
+EDGES = make_edges(*RANGE)
+CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])
+SHAPE = np.diff(EDGES) * CENTRES**-7
+SHAPE /= SHAPE.sum()
+X = np.log(CENTRES / 3.5)
+WINDOW = (3.3, 3.7)
+
+
+def toy(
+    rng: np.random.Generator, passing: float = 2000, signal: float = 0, slope: float = 0, curve: float = 0
+) -> Spectrum:
+    """Poisson counts: 100,000 failing events, an efficiency that moves with mjj, a resonance at 3.5 TeV."""
+    efficiency = np.exp(slope * X + curve * X**2)
+    background = passing * SHAPE * efficiency / (SHAPE * efficiency).sum()
+    bump = signal * signal_shape(EDGES, 3.5)
+    return Spectrum(EDGES, rng.poisson(background + bump).astype(float), rng.poisson(1e5 * SHAPE).astype(float))
+
+
+def test_without_a_signal_the_significance_is_a_unit_gaussian() -> None:
+    rng = np.random.default_rng(10)
+    z = np.array([scan_mass(toy(rng), np.array([3.5]))[0][0] for _ in range(300)])
+    assert abs(z.mean()) < 4 / np.sqrt(300)  # four standard errors each
+    assert abs(z.std() - 1) < 4 / np.sqrt(600)
+    assert kstest(norm.sf(z), "uniform").pvalue > 1e-4  # four standard deviations
+    assert np.any(z < -1.5)  # deficits come out negative, and are not cut off
+    assert np.any(z > 1.5)
+
+
+def test_with_few_events_a_bump_is_not_faked() -> None:
+    rng = np.random.default_rng(11)
+    z = np.array([scan_mass(toy(rng, passing=150), np.array([3.5]))[0][0] for _ in range(150)])
+    # q0 of few counts is not exactly a chi-square; above 2 sigma are 2.3%, 3.4 of 150: at most 11 (four sigma).
+    assert (z > 2).sum() <= 11
+    assert z.max() < 4
+
+
+def test_mass_and_yield_come_back_with_honest_errors() -> None:
+    rng = np.random.default_rng(12)
+    fits = [fit_signal(toy(rng, signal=150), 3.47, WINDOW) for _ in range(100)]
+    assert all(fit.valid for fit in fits)
+    for pulls in (
+        np.array([(fit.mass - 3.5) / fit.mass_error for fit in fits]),
+        np.array([(fit.signal - 150) / fit.signal_error for fit in fits]),
+    ):
+        assert abs(pulls.mean()) < 0.3  # three standard errors
+        assert abs(pulls.std() - 1) < 0.2  # 2.8 of them
+    assert np.mean([fit.sigma for fit in fits]) == pytest.approx(SIGMA, rel=0.1)
+    deviance = np.array([fit.deviance for fit in fits])
+    # Chi-square of 123 bins less 6 parameters, but for the bins with few counts at high mass.
+    assert 0.7 < deviance.mean() / (fits[0].bins - 6) < 1.2
+
+
+def test_errors_hold_where_the_width_ends_at_its_bound() -> None:
+    narrow = 150 * signal_shape(EDGES, 3.5, 0.003)
+    fit = fit_signal(Spectrum(EDGES, 2000 * SHAPE + narrow, 1e5 * SHAPE), 3.48, WINDOW)
+    assert fit.sigma == pytest.approx(SIGMA_RANGE[0], rel=0.01)
+    assert 0.8 < fit.signal_error / np.sqrt(fit.signal) < 2
+    assert 0.001 < fit.mass_error < 0.006
+    rng = np.random.default_rng(14)
+    errors = np.array([fit_signal(toy(rng, signal=60), 3.48, WINDOW).signal_error for _ in range(60)])
+    assert errors.min() > np.sqrt(60) / 2
+
+
+def test_the_floated_fit_is_at_least_as_good_as_the_scan_and_its_p_value_is_that_of_z() -> None:
+    rng = np.random.default_rng(13)
+    for _ in range(5):
+        spectrum = toy(rng, signal=120)
+        masses = mass_grid(WINDOW)
+        z, signal = scan_mass(spectrum, masses)
+        best = int(np.argmax(z))
+        fit = fit_signal(spectrum, float(masses[best]), WINDOW)
+        assert abs(masses[best] - 3.5) < 0.08
+        assert fit.z >= z[best] - 1e-3
+        assert fit.p_value == pytest.approx(norm.sf(fit.z))
+        assert signal[best] == pytest.approx(120, abs=5 * fit.signal_error)
+        total = fit.background.sum() + fit.signal * signal_shape(EDGES, fit.mass, fit.sigma).sum()
+        assert total == pytest.approx(spectrum.passed.sum(), rel=0.01)  # a free norm makes the totals agree
+
+
+@pytest.mark.parametrize(("slope", "curve"), [(1.5, 0.0), (-1.5, 2.0), (0.0, -3.0)])
+def test_an_efficiency_that_moves_smoothly_with_mjj_fakes_no_bump(slope: float, curve: float) -> None:
+    # A hundred times the events: a bias that 2,000 passing events would hide stands out.
+    scale = 100
+    efficiency = np.exp(slope * X + curve * X**2)
+    background = scale * 2000 * SHAPE * efficiency / (SHAPE * efficiency).sum()
+    spectrum = Spectrum(EDGES, background, scale * 1e5 * SHAPE)
+    z, signal = scan_mass(spectrum, np.array([3.0, 3.5, 4.2]))
+    assert np.all(np.abs(z) < 0.05)
+    assert np.all(np.abs(signal) < 0.01 * np.sqrt(scale * 2000))
+    coefficients, _ = fit_background(spectrum)
+    centre = np.log(CENTRES / CENTRES[len(CENTRES) // 2])
+    fitted = coefficients[0] + coefficients[1] * centre + coefficients[2] * centre**2
+    np.testing.assert_allclose(np.exp(fitted), background / spectrum.failed, rtol=1e-3)
+
+
+def test_a_deficit_has_negative_significance_and_yield() -> None:
+    hole = 1 - 0.5 * (np.abs(CENTRES / 3.5 - 1) < 2 * SIGMA)
+    spectrum = Spectrum(EDGES, 4000 * SHAPE * hole, 1e5 * SHAPE)
+    z, signal = scan_mass(spectrum, np.array([3.5]))
+    assert z[0] < -3
+    assert signal[0] < 0
+    amplitude, error = fit_amplitude(spectrum, 3.5, SIGMA)
+    assert amplitude == pytest.approx(signal[0], abs=0.05 * error)
+    assert amplitude / error < -3
+
+
+def test_amplitude_on_exact_expectations_is_exact() -> None:
+    shape = signal_shape(EDGES, 3.5)
+    spectrum = Spectrum(EDGES, 2000 * SHAPE + 200 * shape, 1e5 * SHAPE)
+    amplitude, error = fit_amplitude(spectrum, 3.5, SIGMA)
+    assert amplitude == pytest.approx(200, rel=1e-3)
+    # The error of a weighted count in Gaussian approximation: (sum s^2 / mu)^-1/2, a little more with a background fit.
+    bound = 1 / np.sqrt((shape**2 / spectrum.passed).sum())
+    assert bound < error < 1.15 * bound
+    exact: Fit = fit_signal(spectrum, 3.48, WINDOW)
+    assert exact.mass == pytest.approx(3.5, abs=1e-3)
+    assert exact.signal == pytest.approx(200, rel=0.01)
+    assert exact.deviance < 0.01
