@@ -113,6 +113,8 @@ def resume(
     run_dir = run_dir.resolve()
     begun, ended = _beginning(run_dir)
     if ended and ended.status in ("converged", "exhausted", "failed"):
+        if not (run_dir / "result.json").exists():
+            return _finish(run_dir)  # killed between its end and its report
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
     if begun.backend != backend.name:
         raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
@@ -168,6 +170,7 @@ def _carry_out(
     )
     status: Status
     try:
+        _same_inputs(begun, run_dir)
         with _interruptible(sandbox):
             verdict = plant_and_probe(sandbox, run_dir / "sealed" / "labels.parquet")
             crew.note(CanaryChecked(held=verdict.held, lines=verdict.lines))
@@ -176,8 +179,7 @@ def _carry_out(
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
         status, reason = _judge(state)
-        if _hashes(run_dir / "inputs") != begun.inputs:
-            raise SandboxLost("the inputs changed during the run: its results cannot be trusted")
+        _same_inputs(begun, run_dir)
         _seal(crew, state, run_dir)
     except KeyboardInterrupt:
         status, reason = "interrupted", "stopped by the operator; `beamcrew resume` goes on"
@@ -199,6 +201,11 @@ def _carry_out(
             peak_memory_mib=_peak_memory(),
         )
     )
+
+
+def _same_inputs(begun: RunStarted, run_dir: Path) -> None:
+    if _hashes(run_dir / "inputs") != begun.inputs:
+        raise SandboxLost("the inputs changed since the run began: its results cannot be trusted")
 
 
 def _judge(state: graph.State) -> tuple[Status, str]:

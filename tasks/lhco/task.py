@@ -44,7 +44,7 @@ class LhcoTask(BaseModel):
     )
     has_sidebands: ClassVar[bool] = True
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
-    max_iterations: int = Field(3, ge=1, le=50)
+    max_iterations: int = Field(4, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the data set")
 

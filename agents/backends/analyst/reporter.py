@@ -33,5 +33,5 @@ def claim(context: dict[str, Any]) -> Claim:
         p_value=numbers["p_global"],
         text=f"A narrow resonance at {mass} with {numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f} signal "
         f"events in the data, global p-value {numbers['p_global']:.2g}; {trials}. The signal count extrapolates the "
-        "part that scores like background; it assumes a narrow width and a smooth efficiency of the cut.",
+        "part that scores like background; it assumes a narrow width, and a signal that separates like simulated ones.",
     )
