@@ -47,8 +47,7 @@ def fit_background(spectrum: Spectrum) -> tuple[Floats, float]:
     """Coefficients (a0, a1, a2) without signal, and -2 log L."""
     objective = _objective(spectrum)
     zero = np.zeros(len(spectrum.passed))
-    total = max(spectrum.passed.sum(), 0.5) / max(spectrum.failed.sum(), 0.5)
-    minuit = Minuit(lambda a: objective(a, zero), [np.log(total), 0.0, 0.0])
+    minuit = Minuit(lambda a: objective(a, zero), _flat(spectrum))
     minuit.errors = [0.1, 0.5, 1.0]
     minuit.errordef = Minuit.LEAST_SQUARES
     minuit.migrad()
@@ -61,7 +60,8 @@ def scan_mass(spectrum: Spectrum, masses: Floats, sigma: float = SIGMA) -> tuple
     objective = _objective(spectrum)
     z, signal = np.empty(len(masses)), np.empty(len(masses))
     for i, mass in enumerate(masses):
-        minuit = _minimise(_fixed_shape(objective, signal_shape(spectrum.edges, mass, sigma)), [*start, 0.0])
+        shape = signal_shape(spectrum.edges, mass, sigma)
+        minuit = _minimise(_fixed_shape(objective, shape), [*start, 0.0], _flat(spectrum))
         z[i] = _signed(null - float(minuit.fval or 0.0), minuit.values[3])
         signal[i] = minuit.values[3]
     return z, signal
@@ -70,7 +70,8 @@ def scan_mass(spectrum: Spectrum, masses: Floats, sigma: float = SIGMA) -> tuple
 def fit_amplitude(spectrum: Spectrum, mass: float, sigma: float) -> tuple[float, float]:
     """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
     start, _ = fit_background(spectrum)
-    minuit = _minimise(_fixed_shape(_objective(spectrum), signal_shape(spectrum.edges, mass, sigma)), [*start, 0.0])
+    shape = signal_shape(spectrum.edges, mass, sigma)
+    minuit = _minimise(_fixed_shape(_objective(spectrum), shape), [*start, 0.0], _flat(spectrum))
     minuit.hesse()
     return float(minuit.values[3]), float(minuit.errors[3])
 
@@ -85,7 +86,8 @@ def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float])
 
     near = np.abs(spectrum.centres / mass - 1) < 2 * SIGMA
     guess = max(1.0, float(spectrum.passed[near].sum()) / 2)
-    minuit = _minimise(full, [*start, guess, mass, SIGMA], {4: mass_range, 5: SIGMA_RANGE})
+    limits = {4: mass_range, 5: SIGMA_RANGE}
+    minuit = _minimise(full, [*start, guess, mass, SIGMA], _flat(spectrum), limits)
     if not 1.01 * SIGMA_RANGE[0] < minuit.values[5] < 0.99 * SIGMA_RANGE[1]:
         minuit.fixed[5] = True  # at its bound the width has no parabola, and spoils the errors of the others
     minuit.hesse()
@@ -110,17 +112,32 @@ def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float])
     )
 
 
+def _flat(spectrum: Spectrum) -> list[float]:
+    """Transfer coefficients that do not depend on mjj."""
+    return [float(np.log(max(spectrum.passed.sum(), 0.5) / max(spectrum.failed.sum(), 0.5))), 0.0, 0.0]
+
+
 def _minimise(
-    function: Callable[[Floats], float], start: list[float], limits: dict[int, tuple[float, float]] | None = None
+    function: Callable[[Floats], float],
+    start: list[float],
+    flat: list[float],
+    limits: dict[int, tuple[float, float]] | None = None,
 ) -> Minuit:
-    minuit = Minuit(function, start)
-    minuit.errordef = Minuit.LEAST_SQUARES
-    steps = [0.05, 0.3, 0.5, max(1.0, 0.1 * abs(start[3])), 0.01, 0.002]
-    minuit.errors = steps[: len(start)]
-    for index, (low, high) in (limits or {}).items():
-        minuit.limits[index] = (low, high)
-    minuit.migrad()
-    return minuit
+    """From `start`, and where that does not converge from a `flat` transfer factor: the background of a strong signal
+    fitted without it may be bent so much that no way leads back."""
+    found = []
+    for first in (start, [*flat, *start[3:]]):
+        minuit = Minuit(function, first)
+        minuit.errordef = Minuit.LEAST_SQUARES
+        steps = [0.05, 0.3, 0.5, max(1.0, 0.1 * abs(start[3])), 0.01, 0.002]
+        minuit.errors = steps[: len(start)]
+        for index, (low, high) in (limits or {}).items():
+            minuit.limits[index] = (low, high)
+        minuit.migrad()
+        if minuit.valid:
+            return minuit
+        found.append(minuit)
+    return min(found, key=lambda minuit: float(minuit.fval or 0.0))
 
 
 def _fixed_shape(objective: Callable[[Floats, Floats], float], shape: Floats) -> Callable[[Floats], float]:
@@ -137,12 +154,15 @@ def _transfer(spectrum: Spectrum, a: Floats) -> Floats:
 
 
 def _profiled(spectrum: Spectrum, r: Floats, s: Floats) -> Floats:
-    """b_i that maximises Poisson(fail; b) Poisson(pass; r b + s): the larger root of a quadratic."""
+    """b_i >= 0 that maximises Poisson(fail; b) Poisson(pass; r b + s), r b + s >= 0: the larger root of a quadratic.
+
+    Where nothing passes and s < 0 the root can lie below the bound -s / r; the bound is the maximum then.
+    """
     total = spectrum.failed + spectrum.passed
     half = ((1 + r) * s - r * total) / 2
     # (1 + r) r b**2 + 2 half b - fail s = 0
     inside = np.sqrt(np.maximum(half**2 + (1 + r) * r * spectrum.failed * s, 0.0))
-    return np.asarray(np.maximum((inside - half) / ((1 + r) * r), 1e-12))
+    return np.asarray(np.maximum((inside - half) / ((1 + r) * r), np.maximum(-s / r, 1e-12)))
 
 
 def _objective(spectrum: Spectrum) -> Callable[[Floats, Floats], float]:
@@ -152,10 +172,7 @@ def _objective(spectrum: Spectrum) -> Callable[[Floats, Floats], float]:
     def value(a: Floats, s: Floats) -> float:
         r = _transfer(spectrum, a)
         b = _profiled(spectrum, r, s)
-        mu = r * b + s
-        # A deficit may not drive an expectation below zero: the wall is steep, and continuous.
-        wall = np.where(mu < 1e-9, 1e6 * (1e-9 - mu), 0.0).sum()
-        return float(2 * (_poisson(passed, np.maximum(mu, 1e-9)) + _poisson(failed, b)).sum() + wall)
+        return float(2 * (_poisson(passed, np.maximum(r * b + s, 1e-12)) + _poisson(failed, b)).sum())
 
     return value
 
