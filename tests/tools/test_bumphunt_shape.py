@@ -100,22 +100,23 @@ def test_the_profiled_background_is_the_most_likely_one(seed: int) -> None:
     n = 40
     r = rng.uniform(0.001, 0.5, n)
     failed, passed = rng.poisson(rng.uniform(0.5, 60, (2, n))).astype(float)
-    # Signals of both signs, none so negative that a passing count would be impossible.
-    s = rng.uniform(-0.3, 3, n) * np.maximum(passed, 0.1)
+    # Signals of both signs, and empty bins: there a deficit pushes the background up.
+    passed[::5], failed[::7] = 0, 0
+    s = rng.uniform(-0.3, 3, n) * np.maximum(passed, 1)
     spectrum = Spectrum(np.linspace(1, 2, n + 1), passed, failed)
     profiled = _profiled(spectrum, r, s)
     for i in range(n):
-        if failed[i] == 0 and passed[i] == 0:
-            continue  # the likelihood falls from zero on: the bound itself is the maximum
 
         def loss(b: float, i: int = i) -> float:
             mu = r[i] * b + s[i]
-            return b - failed[i] * np.log(b) + mu - passed[i] * np.log(mu) if mu > 0 else np.inf
+            if b <= 0 or mu < 0 or (mu == 0 and passed[i] > 0):
+                return np.inf
+            return b - failed[i] * np.log(b) + mu - (passed[i] * np.log(mu) if passed[i] else 0)
 
-        lowest = max(1e-12, -s[i] / r[i] * (1 + 1e-12))
+        lowest = max(1e-12, -s[i] / r[i])
         best = minimize_scalar(loss, bounds=(lowest, lowest + 1e4), method="bounded", options={"xatol": 1e-7})
-        if r[i] * profiled[i] + s[i] > 0:
-            assert loss(profiled[i]) <= loss(best.x) + 1e-6
+        assert r[i] * profiled[i] + s[i] >= -1e-12
+        assert loss(profiled[i] * (1 + 1e-12)) <= loss(best.x) + 1e-5
 
 
 def test_the_objective_is_the_deviance_and_zero_for_a_perfect_model() -> None:
@@ -129,6 +130,18 @@ def test_the_objective_is_the_deviance_and_zero_for_a_perfect_model() -> None:
     assert value(a, s) == pytest.approx(0, abs=1e-9)
     assert value(a, 0 * s) > 3
     assert value(a + [0.1, 0, 0], s) > 1  # noqa: RUF005
+
+
+def test_the_objective_has_no_step_at_zero_signal_where_bins_are_empty() -> None:
+    edges = make_edges(3.0, 4.0)
+    passed, failed = np.full((2, len(edges) - 1), 8.0)
+    passed[-4:], failed[-4:] = 0, 0
+    value = _objective(Spectrum(edges, passed, failed))
+    a, shape = np.zeros(3), signal_shape(edges, 3.9)
+    below, at, above = (value(a, s * shape) for s in (-1e-3, 0.0, 1e-3))
+    assert abs(above - at) < 1e-2
+    assert abs(below - at) < 1e-2
+    assert abs(value(a, 1e-6 * shape) - at) < 1e-5  # a dip there would catch every fit that starts at zero
 
 
 def test_the_threshold_keeps_the_stated_fraction_of_the_sidebands() -> None:
