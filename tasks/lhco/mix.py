@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.task import TaskError
+from tools.contract import ToolError
 from tools.events.parquet import read_columns
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,8 @@ def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = S
     if not 0 <= n_signal <= MAX_SIGNAL:
         raise TaskError("n_signal", n_signal, f"0 to {MAX_SIGNAL}")
     qcd, resonance = _reservoir(sample / "qcd.parquet"), _reservoir(sample / f"signal_{signal}.parquet")
+    if n_signal > len(resonance["mjj"]):
+        raise TaskError("n_signal", n_signal, f"0 to {len(resonance['mjj'])}, the events there are")
     n_qcd = len(qcd["mjj"])
     if not 10_000 <= background <= n_qcd:
         raise TaskError("background", background, f"10000 to {n_qcd}, the events there are")
@@ -63,5 +66,5 @@ def unused_background(background: int, seed: int, sample: Path = SAMPLE) -> dict
 def _reservoir(path: Path) -> dict[str, Floats]:
     try:
         return read_columns(path)
-    except OSError as error:
+    except (OSError, ToolError) as error:
         raise TaskError("sample", str(path), f"the shipped sample is missing or unreadable ({error})") from None
