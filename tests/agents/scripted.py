@@ -63,13 +63,9 @@ def plan(*steps: dict[str, Any]) -> str:
     return json.dumps({"reasoning": "because", "steps": steps})
 
 
-def columns(rows: int = ROWS, seed: int = 1) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {
-        "mjj": random.uniform(2.5, 6.0, rows),
-        "mj1": random.uniform(0.1, 0.5, rows),
-        "mj2": random.uniform(0.5, 1.0, rows),
-    }
+def columns(seed: int = 1) -> dict[str, np.ndarray]:
+    random, ranges = np.random.default_rng(seed), {"mjj": (2.5, 6.0), "mj1": (0.1, 0.5), "mj2": (0.5, 1.0)}
+    return {name: random.uniform(low, high, ROWS) for name, (low, high) in ranges.items()}
 
 
 def scores_file(noise: float) -> bytes:
@@ -91,10 +87,7 @@ def hand_in(noise: float = 0.0, before: str = "") -> list[Message]:
 
 
 class Scripted:
-    """Answers by who asks (planner/0, worker/0/a, reporter) and turn; what is not in the script is an error.
-
-    It keeps nothing between calls but a log of their keys, so that a resumed run can go on with a new one.
-    """
+    """Answers by who asks (planner/0, worker/0/a, reporter) and turn; keeps nothing but a log, for resumed runs."""
 
     name, is_llm = "scripted", False
 
@@ -105,11 +98,9 @@ class Scripted:
 
     def complete(self, request: Request) -> Reply:
         context = read_context(request.messages[1])
-        where = {
-            "planner": lambda: f"planner/{context['iteration']}",
-            "worker": lambda: f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}",
-            "reporter": lambda: "reporter",
-        }[request.role]()
+        where = f"planner/{context['iteration']}" if request.role == "planner" else request.role
+        if request.role == "worker":
+            where = f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}"
         with self._lock:
             self.asked.append((where, request))
             if self._log:
@@ -118,14 +109,15 @@ class Scripted:
         turn = sum(message.role == "assistant" for message in request.messages)
         answers = self._script[where]
         assert turn < len(answers), f"{where}: asked more than {len(answers)} times"
-        answer = answers[turn]
+        answer: Any = answers[turn]
         answer = answer(request) if callable(answer) else answer
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Reply):
             return answer
-        message = Message(role="assistant", content=answer) if isinstance(answer, str) else answer
-        return Reply(message=message, model="script", usage=self._usage)
+        if isinstance(answer, str):
+            answer = Message(role="assistant", content=answer)
+        return Reply(message=answer, model="script", usage=self._usage)
 
 
 class TinyTask(BaseModel):
@@ -133,8 +125,7 @@ class TinyTask(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "tiny"
-    title: ClassVar[str] = "A task for tests"
-    request: ClassVar[str] = "Is there anything?"
+    request: ClassVar[str] = "?"
     tools: ClassVar[tuple[str, ...]] = ("events.describe",)
     defect: ClassVar[bool] = False
     max_iterations: int = Field(2, ge=1)
@@ -166,9 +157,9 @@ class TinyTask(BaseModel):
         except ValueError as error:
             return Score(metric="correlation", value=None, reason=str(error))
         truth = read_columns(inputs / "events.parquet")["mj1"]
-        artefact = sha256(read_bytes(workspace, submission.scores, 1 << 20)).hexdigest()
+        sha = sha256(read_bytes(workspace, submission.scores, 1 << 20)).hexdigest()
         value = float(np.corrcoef(score, truth)[0, 1])
-        return Score(metric="correlation", value=value, error=0.01, reason="correlation with mj1", artefact=artefact)
+        return Score(metric="correlation", value=value, error=0.01, reason="with mj1", artefact=sha)
 
     def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
         return [CheckedNumber(name="discovery", claimed=claim.discovery, harness=False, agrees=not claim.discovery)]
@@ -196,7 +187,7 @@ class FakeSandbox:
 
 
 def pretend(argv: Sequence[str], folder: Path) -> str:
-    """What the scripts of `hand_in` do, without a process: whatever is run leaves good scores."""
+    """What `hand_in` does, without a process: whatever is run leaves good scores."""
     (folder / "scores.parquet").write_bytes(scores_file(0.0))
     return "written"
 
@@ -212,9 +203,8 @@ def make_crew(
     sandbox = sandbox or FakeSandbox(folder / "workspace", pretend)
 
     def grade(iteration: int, submission: Submission | None) -> Score:
-        if submission is None:
-            return Score(metric="none", value=None, reason="no step handed in scores")
-        return task.grade(submission, folder / "inputs", sandbox.workspace, iteration + 1)
+        nothing = Score(metric="none", value=None, reason="nothing")
+        return task.grade(submission, folder / "inputs", sandbox.workspace, 1) if submission else nothing
 
     return Crew(
         task=task,
@@ -232,11 +222,10 @@ def make_crew(
 
 def two_rounds(before: str = "") -> Script:
     """Two steps side by side and one after them; then a worse try, so that the run converges on its first."""
-    look = [python("print('looked')"), call("finish", summary="looked")]
     return {
         "planner/0": [plan(step("a"), step("b"), step("c", ["a", "b"], submits=True))],
         "worker/0/a": [call("events.describe", events="/inputs/none.parquet"), call("finish", summary="no file")],
-        "worker/0/b": look,
+        "worker/0/b": [python("print('looked')"), call("finish", summary="looked")],
         "worker/0/c": hand_in(0.1, before),
         "planner/1": [plan(step("c", submits=True))],
         "worker/1/c": hand_in(0.5),
@@ -252,8 +241,7 @@ def main() -> None:
     from agents.backends import select
     from tasks import catalogue
 
-    script, log = sys.argv[1:3]
-    del sys.argv[1:3]
+    script, log, *sys.argv[1:] = sys.argv[1:]
     catalogue.TASKS["tiny"] = TinyTask  # type: ignore[assignment]
     select.choose_backend = lambda *_, **__: Scripted(SCRIPTS[script], Path(log))  # type: ignore[assignment]
     cli.main()
