@@ -124,7 +124,7 @@ def test_the_next_window_is_centred_on_the_best_mass_and_stays_in_range(mass: fl
 
 def test_each_round_tries_another_idea_until_they_run_out() -> None:
     tried = []
-    for n in range(1, 7):
+    for n in range(1, len(IDEAS) + 3):
         classify = plan([entry(4.0)] * n).steps[0].calls[1].arguments
         tried.append((classify["features"], classify["ensemble"]))
     assert tried == [*IDEAS, IDEAS[-1], IDEAS[-1]]
