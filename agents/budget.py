@@ -116,10 +116,6 @@ class Meter:
                     "raise the limit and resume the run to go on"
                 )
 
-    def remaining(self) -> dict[str, float]:
-        """What is left of each limit, for prompts; without seconds, which would differ in every replay."""
-        return {name: max(limit - used, 0.0) for name, used, limit in self._limits() if name != "seconds"}
-
     def _limits(self) -> list[tuple[str, float, float]]:
         """Name, used and limit of what is limited."""
         with self._lock:

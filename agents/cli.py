@@ -35,6 +35,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
     max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
@@ -66,7 +67,9 @@ def run(
                 "workers": workers,
             }
         )
-        chosen = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
+        chosen = choose_backend(
+            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
+        )
         run_dir = new_run_dir(runs, task)
         with _watched() as listeners:
             result = start(settings, chosen, run_dir, listeners)
@@ -80,6 +83,7 @@ def resume(
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
     max_dollars: Annotated[float | None, typer.Option(help="a new budget in place of the old one")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="a new budget")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="a new budget, wall time")] = None,
@@ -92,7 +96,9 @@ def resume(
     from agents.budget import Budget, Price
 
     with _clear_errors():
-        chosen = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
+        chosen = choose_backend(
+            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
+        )
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
         budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
         with _watched() as listeners:

@@ -64,7 +64,7 @@ class Worker:
             reply = self._crew.complete(request, self._where)
             messages.append(reply.message)
             if not reply.message.tool_calls:
-                # Words without a call end the step, unless there is still something to hand in.
+                # Words without a call end the step; one that should have submitted has failed then.
                 self._end = self._end or Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
             for call in reply.message.tool_calls:
                 messages.append(Message(role="tool", tool_call_id=call.id, content=json.dumps(self._call(call))))

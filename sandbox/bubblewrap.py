@@ -55,7 +55,7 @@ class Bubblewrap:
         inside.own(self._workspace, os.geteuid(), os.getegid())
         self._limits = limits
         self._scratch = tempfile.TemporaryDirectory(prefix="beamcrew-bwrap-")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False

@@ -22,6 +22,7 @@ def choose_backend(
     base_url: str | None = None,
     api_key_env: str = "OPENAI_API_KEY",
     price: Price | None = None,
+    timeout: float = 300.0,
 ) -> Backend:
     """The backend for `spec`; auto: a service where a key or an address is given, else the built-in analyst.
 
@@ -44,7 +45,7 @@ def choose_backend(
             f"model: none given for {urlsplit(url).hostname}; name one with --model or BEAMCREW_MODEL, "
             "or take the built-in analyst with --backend analyst"
         )
-    backend = OpenAIChat(model, url, key, price, api_key_env=api_key_env)
+    backend = OpenAIChat(model, url, key, price, timeout, api_key_env=api_key_env)
     if not key and not is_loopback(url):
         raise ValueError(f"{api_key_env}: not set, and {backend.base_url} is not on this machine; put the key there")
     return backend

@@ -41,7 +41,6 @@ def test_spending_reaches_a_limit(budget: Budget, calls: int, words: str) -> Non
     with pytest.raises(BudgetSpent, match=f"before worker/2/fit: {words}"):
         meter.check("worker/2/fit")
     meter.check("worker/1/train", model_call=False)  # a command costs neither tokens nor dollars
-    assert set(meter.remaining().values()) >= {0.0}
 
 
 def test_time_stops_commands_too() -> None:
@@ -53,21 +52,18 @@ def test_time_stops_commands_too() -> None:
     for model_call in (True, False):
         with pytest.raises(BudgetSpent, match="60 of 60 seconds"):
             meter.check("worker/1/train", model_call=model_call)
-    assert meter.remaining() == {}  # seconds in a prompt would make every replay differ
 
 
 def test_without_limits_nothing_stops() -> None:
     meter = Meter(Budget(), priced=False)
     meter.add(Usage(prompt_tokens=10**9, dollars=1e6))
     meter.check("reporter")
-    assert meter.remaining() == {}
 
 
 def test_a_resumed_run_goes_on_counting() -> None:
     clock = Clock()
     budget = Budget(dollars=1, tokens=1000, seconds=100, model_calls=10)
     meter = Meter(budget, priced=True, spent=CALL, seconds=90, model_calls=8, clock=clock)
-    assert meter.remaining() == {"dollars": 0.75, "tokens": 900, "model_calls": 2}
     meter.add(CALL)
     clock.now += 4
     assert (meter.spent.dollars, meter.model_calls, meter.seconds) == (0.5, 9, 94)

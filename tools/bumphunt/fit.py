@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from iminuit import Minuit
 from numpy.typing import NDArray
+from scipy.special import xlogy
 from scipy.stats import norm
 
 from tools.bumphunt.spectrum import SIGMA, Spectrum, signal_shape
@@ -179,4 +180,4 @@ def _objective(spectrum: Spectrum) -> Callable[[Floats, Floats], float]:
 
 def _poisson(n: Floats, mu: Floats) -> Floats:
     """Half the deviance of a count: mu - n + n log(n / mu)."""
-    return np.asarray(mu - n + np.where(n > 0, n * np.log(np.maximum(n, 1e-300) / mu), 0.0))
+    return np.asarray(mu - n + xlogy(n, n / mu))

@@ -119,7 +119,10 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
     wanted, accepted, tried = simulation.shard_size(shard), 0, 0
     batches: list[dict[str, Any]] = []
     kept: list[NDArray[np.float32]] = []
+    parent = multiprocessing.parent_process()
     while accepted < wanted:
+        if parent and not parent.is_alive():
+            os._exit(1)  # the run was killed: nobody waits for this shard, and the next run makes it again
         raw = [next(events) for _ in range(BATCH)]
         flat = np.concatenate(raw)
         index = np.repeat(np.arange(BATCH), [len(r) for r in raw])
