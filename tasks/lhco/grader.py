@@ -44,8 +44,11 @@ def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") ->
         raise ValueError(f"{field}={path!r}: {len(score)} rows, but {rows} events: one score per event, in file order")
     if not np.all(np.isfinite(score)):
         raise ValueError(f"{field}={path!r}: {int((~np.isfinite(score)).sum())} scores are not finite")
-    if np.ptp(score) == 0:
+    spread = float(score.max()) - float(score.min())
+    if spread == 0:
         raise ValueError(f"{field}={path!r}: all scores are equal")
+    if not np.isfinite(spread):
+        raise ValueError(f"{field}={path!r}: scores lie too far apart for numbers of double precision")
     return score
 
 
@@ -62,10 +65,11 @@ def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, 
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
         cuts = [measure(mjj, score, submission.window, efficiency) for efficiency in EFFICIENCIES]
-    except ValueError as error:
-        return refused(str(error))
-    best = int(np.argmax([cut.fit.z for cut in cuts]))
-    cut = cuts[best]
+        best = int(np.argmax([cut.fit.z for cut in cuts]))
+        cut = cuts[best]
+        error = _bootstrap(mjj, score, submission.window, cut.efficiency, seed)
+    except ValueError as reason:
+        return refused(str(reason))
     trials = n_graded * len(cuts) * len(mass_grid(SEARCH))
     p_global = float(-np.expm1(trials * np.log1p(-min(cut.fit.p_value, 1 - 1e-15))))
     amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
@@ -86,7 +90,7 @@ def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, 
     return Score(
         metric=BEST_OF,
         value=cut.fit.z,
-        error=_bootstrap(mjj, score, submission.window, cut.efficiency, seed),
+        error=error,
         reason=f"local significance at background efficiency {cut.efficiency:g}, mass {cut.fit.mass:.3f} TeV",
         artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
         details=details,

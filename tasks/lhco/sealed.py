@@ -33,6 +33,10 @@ def separation(signal: Floats, background: Floats, seed: int = 1) -> tuple[list[
             )
         )
     for efficiency in EFFICIENCIES:
+        if round(efficiency * len(background)) < 1:
+            note = f"{len(background)} background events: none is kept at efficiency {efficiency:g}"
+            metrics.append(Metric(name=f"sic_at_{efficiency:g}", value=None, note=note))
+            continue
         metrics.append(
             Metric(
                 name=f"sic_at_{efficiency:g}",
