@@ -5,10 +5,11 @@ Crew and harness call the same function, on the same file of scores: a claim can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from tools.bumphunt.fit import Fit, fit_signal, scan_mass
 from tools.bumphunt.spectrum import RANGE, SIGMA, Spectrum, histogram, make_edges
@@ -50,9 +51,15 @@ def mass_grid(window: tuple[float, float]) -> Floats:
 def measure(
     mjj: Floats, score: Floats, window: tuple[float, float], efficiency: float, mjj_range: tuple[float, float] = RANGE
 ) -> Cut:
-    """Cut on the score, scan masses over the window [TeV] and fit at the most significant one."""
+    """Cut on the score, scan masses over the window [TeV] and fit at the most significant one.
+
+    The fit's mass, width and yield float; its significance and p-value are those of the scan, at fixed mass and
+    width: the masses tried can be counted as trials, a floating width could not.
+    """
     spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range))
     masses = mass_grid(window)
     z, _ = scan_mass(spectrum, masses)
-    best = float(masses[int(np.argmax(z))])
-    return Cut(efficiency, spectrum, masses, z, fit_signal(spectrum, best, window))
+    best = int(np.argmax(z))
+    fit = fit_signal(spectrum, float(masses[best]), window)
+    fit = replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best])))
+    return Cut(efficiency, spectrum, masses, z, fit)
