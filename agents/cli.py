@@ -196,6 +196,12 @@ def _clear_errors() -> Iterator[None]:
     raise typer.Exit(2)
 
 
+def _number(value: float | bool | None, error: float | None = None) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+
+
 def _error(text: str) -> None:
     err.print(Text("error: ", style="red") + Text(text, style="default"), soft_wrap=True)
 
@@ -203,6 +209,15 @@ def _error(text: str) -> None:
 def _conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
+    for check in result.claims:
+        agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
+        claimed, harness = _number(check.claimed, check.claimed_error), _number(check.harness, check.harness_error)
+        table.add_row(check.name, claimed, harness, _number(check.truth), agrees)
+    if result.claims:
+        err.print(table)
+    if not result.is_llm:
+        err.print("No LLM was involved: the built-in analyst follows fixed rules.", highlight=False)
     err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):

@@ -64,7 +64,7 @@ class Progress:
     def take(self, event: AnyEvent) -> None:
         """Move on by one event."""
         if isinstance(event, RunStarted):
-            self.title, self.backend = event.request, f"{event.backend} in {event.sandbox.driver}"
+            self.title, self.backend = event.request, crew(event)
             self.doing = "planning"
         elif isinstance(event, RunResumed):
             for state in self.steps.values():  # a step that was interrupted is taken up again now
@@ -88,6 +88,11 @@ class Progress:
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
             self.doing = f"{event.status}: {event.reason}"
+
+
+def crew(event: RunStarted) -> str:
+    """Who works, and where."""
+    return f"{event.backend}{'' if event.is_llm else ', no LLM involved'}, in {event.sandbox.driver}"
 
 
 class LiveView:
@@ -138,7 +143,7 @@ def describe(event: AnyEvent) -> str | None:
     """An event in a line, or None for those that would only be noise."""
     match event:
         case RunStarted():
-            return f"run {event.run}: {event.request} ({event.backend} in {event.sandbox.driver})"
+            return f"run {event.run}: {event.request} ({crew(event)}; {event.sandbox.reason})"
         case RunResumed():
             return "resumed"
         case CanaryChecked():
