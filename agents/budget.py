@@ -50,6 +50,7 @@ class Budget(BaseModel):
     tokens: int | None = Field(None, gt=0, description="prompt and completion together")
     seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="wall time")
     model_calls: int | None = Field(None, gt=0)
+    reply_tokens: int = Field(4096, ge=16, description="longest single reply asked for; a cut-off reply is asked again")
 
 
 class Meter:
@@ -125,4 +126,8 @@ class Meter:
                 "seconds": self.seconds,
                 "model_calls": self._model_calls,
             }
-        return [(name, used[name], limit) for name, limit in self.budget.model_dump(exclude_none=True).items()]
+        return [
+            (name, used[name], limit)
+            for name, limit in self.budget.model_dump(exclude_none=True).items()
+            if name in used
+        ]

@@ -41,6 +41,7 @@ def run(
     max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
     max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="budget")] = None,
+    reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
     max_seconds: Annotated[float | None, typer.Option(help="budget, wall time")] = None,
     workers: Annotated[int, typer.Option(help="steps that run side by side")] = 2,
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
@@ -63,7 +64,9 @@ def run(
                 "task": task,
                 "options": prepared.options(),
                 "sandbox": sandbox,
-                "budget": Budget(dollars=max_dollars, tokens=max_tokens, seconds=max_seconds),
+                "budget": Budget(
+                    dollars=max_dollars, tokens=max_tokens, seconds=max_seconds, reply_tokens=reply_tokens
+                ),
                 "workers": workers,
             }
         )

@@ -17,6 +17,7 @@ from agents.trace.store import Store
 from tasks.task import Task
 
 RETRIES = 3
+SHOWN = 2000  # characters of a faulty reply that go back: rambling would fill a small context
 
 
 class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the program
@@ -44,6 +45,7 @@ class Crew:
     def complete(self, request: Request, where: str) -> Reply:
         """One reply, within the budget."""
         self.meter.check(where)
+        request = request.model_copy(update={"max_tokens": self.meter.budget.reply_tokens})
         reply = self.backend.complete(request, where)
         self.meter.add(reply.usage)
         return reply
@@ -62,10 +64,10 @@ class Crew:
             except ValidationError as error:
                 problem = explain(error)
                 if reply.finish == "length":
-                    problem = f"the reply was cut off at {request.max_tokens} tokens. {problem}"
+                    problem = f"the reply was cut off at {self.meter.budget.reply_tokens} tokens. {problem}"
                 self.note(Trouble(who="model", where=where, text=problem))
                 messages += [
-                    Message(role="assistant", content=reply.message.content),
+                    Message(role="assistant", content=reply.message.content[:SHOWN]),
                     Message(
                         role="user", content=f"That does not follow the schema: {problem}\nReply with the JSON only."
                     ),

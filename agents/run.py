@@ -127,7 +127,9 @@ def resume(
         for listener in listeners:
             store.listen(listener)
         store.append(RunResumed(sandbox=sandbox.info))
-        chosen = budget or Budget.model_validate(begun.budget)
+        first = Budget.model_validate(begun.budget)
+        # What is asked must stay the same, or nothing of the record could be played.
+        chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
         _carry_out(begun, task, backend, sandbox, store, record, chosen, workers)
     return _finish(run_dir)
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from agents.backends.analyst import Analyst
 from agents.run import Settings, start
 from agents.trace.result import RunResult
+from tasks.lhco.grader import SEARCH
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tools.anomaly import classify
@@ -37,8 +38,8 @@ from tools.events.table import derive
 from tools.metrics import max_sic
 
 
-def carry_out(seed: int, n_signal: int, runs: Path, iterations: int) -> RunResult:
-    options = {"seed": seed, "n_signal": n_signal, "max_iterations": iterations}
+def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace) -> RunResult:
+    options = {"seed": seed, "n_signal": n_signal, "max_iterations": choices.iterations, "search": choices.search}
     settings = Settings(request=LhcoDemo.request, task="lhco-demo", options=options)
     return start(settings, Analyst(), runs / f"seed-{seed}-signal-{n_signal}")
 
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed with and one without signal")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=LhcoDemo().max_iterations, help="at most, per run")
+    parser.add_argument("--search", type=float, nargs=2, default=SEARCH, help="mass range, TeV: narrow is quicker")
     parser.add_argument("--runs", type=Path, help="keep the runs here")
     arguments = parser.parse_args()
     seeds = range(1, 2 if arguments.quick else arguments.seeds + 1)
@@ -133,16 +135,14 @@ def main() -> None:
         runs = arguments.runs or Path(scratch, "runs")
         signal, null = [], []
         for seed in seeds:
-            row = row_of(
-                carry_out(seed, LhcoDemo().n_signal, runs, arguments.iterations), idealised_sic25(seed, Path(scratch))
-            )
+            row = row_of(carry_out(seed, LhcoDemo().n_signal, runs, arguments), idealised_sic25(seed, Path(scratch)))
             signal.append(row)
             fitted = [f"{row[n]:.3f} ± {row[n + '_error']:.3f}" if row[n] else "-" for n in ("mass", "n_signal")]
             numbers = [f"{row['wall_s']:.0f}", f"{row['sic25'] or 0:.1f}", f"{row['ideal']:.1f}", *fitted]
             table.add_row(str(seed), *numbers, f"{row['p_value']:.1e}", "")
             console.print(f"seed {seed}: {' | '.join(numbers)}")
         for seed in seeds:
-            result = carry_out(seed, 0, runs, arguments.iterations)
+            result = carry_out(seed, 0, runs, arguments)
             null.append(result)
             value = result.steering.value if result.steering else float("nan")
             p_global = claimed(result, "p_value").claimed

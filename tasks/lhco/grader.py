@@ -56,12 +56,19 @@ def refused(reason: str, metric: str = BEST_OF) -> Score:
     return Score(metric=metric, value=None, reason=reason)
 
 
-def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, seed: int = 1) -> Score:
+def grade(
+    submission: Submission,
+    inputs: Path,
+    workspace: Path,
+    n_graded: int,
+    search: tuple[float, float] = SEARCH,
+    seed: int = 1,
+) -> Score:
     """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`."""
     mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
     low, high = submission.window
-    if not (SEARCH[0] <= low < high <= SEARCH[1] and WIDTH[0] <= high - low <= WIDTH[1]):
-        return refused(f"window={submission.window}: inside {SEARCH} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
+    if not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
+        return refused(f"window={submission.window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
         cuts = [measure(mjj, score, submission.window, efficiency) for efficiency in EFFICIENCIES]
@@ -70,7 +77,7 @@ def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, 
         error = _bootstrap(mjj, score, submission.window, cut.efficiency, seed)
     except ValueError as reason:
         return refused(str(reason))
-    trials = n_graded * len(cuts) * len(mass_grid(SEARCH))
+    trials = n_graded * len(cuts) * len(mass_grid(search))
     p_global = float(-np.expm1(trials * np.log1p(-min(cut.fit.p_value, 1 - 1e-15))))
     amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
     details: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.convergence import Rule
 from tasks.lhco import claims, grader, reference_grader, sealed, truth
@@ -47,6 +47,15 @@ class LhcoTask(BaseModel):
     max_iterations: int = Field(4, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the data set")
+    search: tuple[float, float] = Field(SEARCH, description="masses looked for, TeV; fewer masses, fewer trials")
+
+    @field_validator("search")
+    @classmethod
+    def _inside(cls, search: tuple[float, float]) -> tuple[float, float]:
+        low, high = search
+        if not SEARCH[0] <= low < high <= SEARCH[1] or high < 1.2 * low:
+            raise ValueError(f"must lie inside {SEARCH} TeV, the upper edge at least 1.2 times the lower")
+        return search
 
     @property
     def rule(self) -> Rule:
@@ -77,7 +86,7 @@ class LhcoTask(BaseModel):
             "sidebands": self.has_sidebands,
         }
         if self.has_sidebands:
-            facts |= {"search_range_tev": SEARCH, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
+            facts |= {"search_range_tev": self.search, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
         else:
             facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
         if reference is not None:
@@ -86,8 +95,9 @@ class LhcoTask(BaseModel):
         return facts
 
     def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
-        judge = grader.grade if self.has_sidebands else reference_grader.grade
-        return judge(submission, inputs, workspace, n_graded)
+        if self.has_sidebands:
+            return grader.grade(submission, inputs, workspace, n_graded, self.search)
+        return reference_grader.grade(submission, inputs, workspace, n_graded)
 
     def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
         return claims.check(claim, scores, self.alpha)
