@@ -78,7 +78,7 @@ def test_a_model_that_does_not_learn_is_given_up(tmp_path: Path) -> None:
 
 def test_a_reply_that_was_cut_off_is_called_that(tmp_path: Path) -> None:
     cut = Reply(message=Message(role="assistant", content='{"discovery": tr'), model="m", finish="length")
-    crew, backend = crew_for(tmp_path, cut, GOOD)
+    crew, backend = crew_for(tmp_path, cut, GOOD, budget=Budget(reply_tokens=77))
     assert ask(crew).discovery
     assert "cut off at 77 tokens" in backend.asked[1][1].messages[-1].content
 

@@ -29,7 +29,14 @@ def shown(events: list[AnyEvent], terminal: bool) -> str:
 def test_a_display_on_a_terminal(tmp_path: Path) -> None:
     text = shown(read_trace(converged(tmp_path)), terminal=True)
     last = text[text.rindex("Is there a new resonance?") :]
-    for words in ("analyst, no LLM involved, in fake", "✓", "train", "1 min 10 s", "3 model calls, 3,600 tokens, $0.0300", "converged"):
+    for words in (
+        "analyst, no LLM involved, in fake",
+        "✓",
+        "train",
+        "1 min 10 s",
+        "3 model calls, 3,600 tokens, $0.0300",
+        "converged",
+    ):
         assert words in last
     for words in ("iteration 0 expected significance = 4.20 ± 0.40", "refused: 1000 rows", "5.20 ± 0.40 ★"):
         assert words in " ".join(last.split())
