@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +17,7 @@ from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWork
 from agents.trace.store import Store
 from tasks.task import Task
 
+A = TypeVar("A", bound=BaseModel)
 RETRIES = 3
 SHOWN = 2000  # characters of a faulty reply that go back: rambling would fill a small context
 
@@ -50,28 +52,29 @@ class Crew:
         self.meter.add(reply.usage)
         return reply
 
-    def ask(self, request: Request, answer: type[BaseModel], where: str) -> BaseModel:
+    def ask(self, request: Request, answer: type[A], where: str, objection: Callable[[A], str] = lambda _: "") -> A:
         """A reply that validates as `answer`; what was wrong goes back to the model, RETRIES times at most.
 
-        Raises ModelFailed with the last error.
+        `objection` says what is wrong with a valid one, or nothing. Raises ModelFailed with the last error.
         """
         messages = list(request.messages)
         problem = ""
         for _ in range(RETRIES):
             reply = self.complete(request.model_copy(update={"messages": tuple(messages)}), where)
             try:
-                return answer.model_validate_json(strip_fence(reply.message.content))
+                found = answer.model_validate_json(strip_fence(reply.message.content))
+                problem = objection(found)
             except ValidationError as error:
                 problem = explain(error)
-                if reply.finish == "length":
-                    problem = f"the reply was cut off at {self.meter.budget.reply_tokens} tokens. {problem}"
-                self.note(Trouble(who="model", where=where, text=problem))
-                messages += [
-                    Message(role="assistant", content=reply.message.content[:SHOWN]),
-                    Message(
-                        role="user", content=f"That does not follow the schema: {problem}\nReply with the JSON only."
-                    ),
-                ]
+            if not problem:
+                return found
+            if reply.finish == "length":
+                problem = f"the reply was cut off at {self.meter.budget.reply_tokens} tokens. {problem}"
+            self.note(Trouble(who="model", where=where, text=problem))
+            messages += [
+                Message(role="assistant", content=reply.message.content[:SHOWN]),
+                Message(role="user", content=f"That cannot be used: {problem}\nReply with the JSON only."),
+            ]
         raise ModelFailed(f"{where}: no valid {answer.__name__} in {RETRIES} replies: {problem}")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents.backends.base import Request
 from agents.context import opening
-from agents.crew import Crew, ModelFailed
+from agents.crew import Crew
 from agents.state import Observation, Plan
 from agents.trace.events import Planned
 from tasks.score import Score
@@ -33,14 +33,17 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         response_schema=Plan.model_json_schema(),
         seed=crew.seed,
     )
-    where = f"planner/{iteration}"
-    answer = crew.ask(request, Plan, where)
-    assert isinstance(answer, Plan)
-    unknown = sorted({c.tool for s in answer.steps for c in s.calls} - set(crew.task.tools))
-    if unknown:
-        raise ModelFailed(f"{where}: the plan calls {unknown}, which this task does not offer")
+    answer = crew.ask(request, Plan, f"planner/{iteration}", _unknown_tools(crew.task.tools))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
+
+
+def _unknown_tools(offered: Sequence[str]) -> Callable[[Plan], str]:
+    def objection(made: Plan) -> str:
+        unknown = sorted({call.tool for step in made.steps for call in step.calls} - set(offered))
+        return f"the plan calls {unknown}; select tools from {', '.join(offered)}" if unknown else ""
+
+    return objection
 
 
 def verdict(score: Score) -> dict[str, Any]:

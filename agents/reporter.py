@@ -33,7 +33,6 @@ def report(
         seed=crew.seed,
     )
     claim = crew.ask(request, Claim, "reporter")
-    assert isinstance(claim, Claim)
     checks = crew.task.check(claim, scores)
     crew.note(Claimed(claim=claim, checks=checks))
     return claim, checks

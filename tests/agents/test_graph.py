@@ -173,7 +173,7 @@ def test_the_planner_sees_verdicts_and_observations_of_the_round_before(tmp_path
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([plan(step("a", calls=[{"tool": "nonesuch"}], submits=True))], "nonesuch"),
+        ([plan(step("a", calls=[{"tool": "nonesuch"}], submits=True))] * RETRIES, "nonesuch"),
         ([plan(step("a"))] * RETRIES, "submits=true"),
         ([plan(step("a", ["b"], submits=True), step("b"))] * RETRIES, "earlier steps"),
         ([plan(step("a", submits=True), step("a"))] * RETRIES, "unique"),
