@@ -24,7 +24,7 @@ from sandbox.driver import Limits, SandboxLost
 from sandbox.watch import folder_bytes
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"tools": ("torch", "zuko", "h5py", "mplhep"), "simulate": ("pythia8mc", "fastjet", "awkward", "h5py")}
+EXTRAS = {"tools": ("torch", "zuko", "h5py"), "simulate": ("pythia8mc", "fastjet", "awkward", "h5py")}
 GIB = 1 << 30
 
 
