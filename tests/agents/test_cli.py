@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
 from scripted import Scripted, TinyTask, two_rounds
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from agents import doctor
 from agents.backends import select
