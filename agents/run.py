@@ -36,8 +36,9 @@ from agents.workbench import Workbench
 from sandbox.canaries import plant_and_probe
 from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
 from sandbox.select import choose
+from sandbox.writer import write_bytes
 from tasks.catalogue import make_task
-from tasks.score import Score, Submission
+from tasks.score import MAX_BYTES, Score, Submission
 from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
@@ -223,8 +224,16 @@ def _seal(crew: Crew, state: graph.State, run_dir: Path) -> None:
     """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
     best = state["decision"].best
     submission = None if best is None else state["submissions"][best]
+    if best is not None and submission is not None:
+        _restore(crew, submission.scores, state["scores"][best].artefact)
     verdict = crew.task.seal(state["checks"], submission, run_dir / "workspace", run_dir / "sealed")
     crew.note(Sealed(metrics=verdict.metrics, checks=verdict.checks, curves=verdict.curves, artefact=verdict.artefact))
+
+
+def _restore(crew: Crew, path: str, graded: str | None) -> None:
+    """What is sealed is what was graded: a later step may have written over the file."""
+    if graded and hashlib.sha256(crew.bench.read(path, MAX_BYTES)).hexdigest() != graded:
+        write_bytes(crew.bench.workspace, path, crew.store.get(graded))
 
 
 @contextmanager

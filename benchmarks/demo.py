@@ -48,7 +48,7 @@ def idealised_sic25(seed: int, folder: Path) -> float:
     """Max SIC (25 background events) of data against true background, out of fold, inside the true window."""
     task = LhcoDemo(seed=seed)
     columns, is_signal, truth, _ = task.load()
-    reference = unused_background(task.background, seed)
+    reference = unused_background(task.events - task.n_signal, seed)
     inside = (reference["mjj"] >= truth.window[0]) & (reference["mjj"] < truth.window[1])
     template = {name: values[inside] for name, values in derive(reference, FEATURES).items()}
     here = Path.cwd()

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_BYTES = 512 * 2**20  # of a file that is handed in
+
 
 class Submission(BaseModel):
     """What a worker hands in: files in the workspace, and the window they were made for."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
-from tasks.score import Score, Submission
+from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.measure import mass_grid, measure
 from tools.bumphunt.scan import EFFICIENCIES, summary
@@ -26,7 +26,6 @@ from tools.events.parquet import read_columns
 Floats = NDArray[np.float64]
 SEARCH = (2.7, 5.5)  # TeV, where masses are looked for
 WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
-MAX_BYTES = 512 * 2**20
 BOOTSTRAPS = 20
 BEST_OF = "significance"
 

@@ -48,7 +48,7 @@ def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = S
         raise TaskError("n_signal", n_signal, f"0 to {len(resonance['mjj'])}, the events there are")
     n_qcd = len(qcd["mjj"])
     if not 10_000 <= background <= n_qcd:
-        raise TaskError("background", background, f"10000 to {n_qcd}, the events there are")
+        raise TaskError("background", background, f"10000 to {n_qcd}, the QCD events there are")
     rng = np.random.default_rng(seed)
     b, s = rng.permutation(n_qcd)[:background], rng.permutation(len(resonance["mjj"]))[:n_signal]
     order = rng.permutation(background + n_signal)

@@ -30,17 +30,18 @@ class LhcoDemo(LhcoTask):
     title: ClassVar[str] = "LHCO-like search on the shipped simulated events"
     signal: str = Field("3500_500_100", description=f"reservoir: {', '.join(SIGNALS)}")
     n_signal: int = Field(560, description="injected signal events, 0 to 3000")
-    background: int = Field(200_000, description="QCD events")
+    # The total is fixed: a row count that moved with the injection would tell it.
+    events: int = Field(200_000, ge=20_000, description="events in all, signal included")
 
     def load(self) -> Loaded:
-        mixed = mix(self.background, self.signal, self.n_signal, self.seed)
+        mixed = mix(self.events - self.n_signal, self.signal, self.n_signal, self.seed)
         mass = SIGNALS[self.signal][0]
         true = Truth(mass=mass if self.n_signal else None, n_signal=self.n_signal, window=window_around(mass))
         return mixed.columns, mixed.is_signal, true, None
 
 
 class LhcoRnd(LhcoTask):
-    """The official R&D data set: all QCD events of the feature file and `n_signal` of its 100,000 signal events."""
+    """The official R&D feature file: as many events as it has QCD, `n_signal` of them drawn from its signal instead."""
 
     name: ClassVar[str] = "lhco-rnd"
     title: ClassVar[str] = "LHC Olympics R&D data set, sidebands included"
@@ -59,7 +60,8 @@ class LhcoRnd(LhcoTask):
         there = np.flatnonzero(is_signal)
         if self.n_signal > len(there):
             raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the signal events of the file")
-        chosen = np.concatenate([np.flatnonzero(~is_signal), rng.permutation(there)[: self.n_signal]])
+        background = rng.permutation(np.flatnonzero(~is_signal))
+        chosen = np.concatenate([background[self.n_signal :], rng.permutation(there)[: self.n_signal]])
         chosen = rng.permutation(chosen)
         true = Truth(mass=RND_MASS if self.n_signal else None, n_signal=self.n_signal, window=window_around(RND_MASS))
         return {name: values[chosen] for name, values in columns.items()}, is_signal[chosen], true, None

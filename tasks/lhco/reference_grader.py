@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sandbox.reader import read_bytes
-from tasks.lhco.grader import MAX_BYTES, read_scores, refused, spectrum_details
-from tasks.score import Score, Submission
+from tasks.lhco.grader import read_scores, refused, spectrum_details
+from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.counting import significance
 from tools.bumphunt.fit import Fit, fit_signal, scan_mass
 from tools.bumphunt.measure import mass_grid

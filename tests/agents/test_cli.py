@@ -59,7 +59,7 @@ def refused(*words: str) -> str:
         (["--set", "n_signal=-1"], "n_signal=-1", "0 to 3000"),
         (["--set", "signal=9000"], "signal=9000", "string"),
         (["--set", 'signal="9000"'], "signal='9000'", "3500_500_100"),
-        (["--set", "background=5"], "background=5", "10000 to"),
+        (["--set", "events=5"], "events=5", "20000"),
         (["--set", "alpha=2"], "alpha=2", "less than 1"),
         (["--seed", "-1"], "seed=-1", "greater than or equal to 0"),
         (["--max-iterations", "0"], "max_iterations=0", "greater than or equal to 1"),

@@ -41,6 +41,8 @@ class Windowed:
 
 def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     """Raises ToolError for an unreadable file, NaN, missing or constant features, a window with too few events."""
+    if "mjj" in request.features:
+        raise ToolError("features", "mjj", "the bump is looked for in mjj, so it is no feature: scores would sculpt it")
     columns = load_table(request.events)
     low, high = request.window
     if not 0 < low < high:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.contract import ToolError
+
 Floats = NDArray[np.float64]
 MARGIN = 1e-3  # features are scaled to (MARGIN, 1 - MARGIN), so that the logit stays finite
 
@@ -100,7 +102,8 @@ def train_flow(
 ) -> ConditionalFlow:
     """Maximum likelihood with Adam and a one-cycle rate; the epoch of lowest validation loss (10% held out) is kept.
 
-    `features` (n, d), `mjj` (n,) TeV. Same seed, same flow on a CPU. Uses CUDA when there is one.
+    `features` (n, d), `mjj` (n,) TeV. Same seed, same flow on a CPU. Uses CUDA when there is one. Raises ToolError
+    when no epoch ends with a finite loss.
     """
     import torch
     import zuko
@@ -152,6 +155,8 @@ def train_flow(
             since += 1
             if since >= settings.patience:
                 break
+    if not np.isfinite(best):
+        raise ToolError("flow", settings.model_dump(), "training diverged; lower learning_rate")
     model.load_state_dict(best_state)
     model.eval()
     return flow
