@@ -131,3 +131,8 @@ def test_the_reference_of_a_mix_shares_no_event_with_it() -> None:
     mixed, left_out = (np.column_stack([c[name] for name in columns]) for c in (columns, rest))
     assert len(np.unique(mixed, axis=0)) == len(mixed)
     assert len(np.unique(np.concatenate([mixed, left_out]), axis=0)) == len(mixed) + len(left_out)
+
+
+def test_the_number_of_rows_does_not_tell_the_injection() -> None:
+    rows = {n: len(make_task("lhco-demo", {"n_signal": n, "events": 20_000}).load()[1]) for n in (0, 500, 3000)}
+    assert set(rows.values()) == {20_000}

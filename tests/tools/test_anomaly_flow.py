@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tools.anomaly.cathode import kde_sample
 from tools.anomaly.flow import MARGIN, ConditionalFlow, FlowSettings, Scaler, train_flow
+from tools.contract import ToolError
 
 SETTINGS = FlowSettings(transforms=1, hidden=32, epochs=10, batch=1024, learning_rate=2e-2)
 WINDOW = (3.3, 3.7)
@@ -169,3 +170,11 @@ def test_mjj_is_drawn_like_the_window_and_inside_it() -> None:
     assert abs(drawn.mean() - falling.mean()) < 4 * falling.std() / 200 + 1e-4
     assert drawn.std() == pytest.approx(falling.std(), rel=0.02)
     assert len(np.unique(drawn)) > 39_000  # smoothed, not copied
+
+
+def test_a_diverged_training_is_an_error() -> None:
+    rng = np.random.default_rng(1)
+    x, mjj = rng.normal(size=(2000, 2)), rng.uniform(2.5, 5.0, 2000)
+    x[5] = np.nan  # what a runaway loss looks like, without waiting for one
+    with pytest.raises(ToolError, match="diverged"):
+        train_flow(x, mjj, FlowSettings(epochs=1, batch=500), 1)

@@ -73,6 +73,7 @@ def refused(tool: Tool[Any, Any], **changes: Any) -> ToolError:
         ({"events": "no_mjj.parquet"}, "mjj", "needs the column mjj"),
         ({"events": "empty.parquet"}, "mjj", "at least one is needed"),
         ({"events": "constant.parquet", "features": ["mj1", "delta_mj"]}, "features", "constant"),
+        ({"features": ["mj1", "mjj"]}, "features", "sculpt"),
         ({"features": ["mj1", "mj3"]}, "names", "allowed are mjj, mj1"),
         ({"features": []}, "features", "at least 1 item"),
         ({"window": (3.7, 3.3)}, "window", "0 < lower < upper"),
