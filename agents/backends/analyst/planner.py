@@ -21,7 +21,7 @@ QUICK_FLOW = {"transforms": 2, "epochs": 5, "max_events": 80_000}
 QUICK = {"ensemble": 1, "folds": 3}
 FULL_FLOW = {"transforms": 2, "epochs": 8}
 # What to change, in this order, once a window is found: (features, models per fold).
-IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 12)]
+IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 
 
 def plan(context: dict[str, Any]) -> Plan:
