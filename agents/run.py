@@ -26,7 +26,7 @@ from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
 from agents.context import prompt_hashes
 from agents.crew import Crew
-from agents.trace.events import CanaryChecked, RunFinished, RunResumed, RunStarted, Sealed, Trouble
+from agents.trace.events import CanaryChecked, Executed, RunFinished, RunResumed, RunStarted, Sealed, Trouble
 from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
@@ -201,7 +201,7 @@ def _carry_out(
             seconds=meter.seconds,
             usage=meter.spent,
             model_calls=meter.model_calls,
-            peak_memory_mib=_peak_memory(),
+            peak_memory_mib=_peak_memory(store),
         )
     )
 
@@ -295,6 +295,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _peak_memory() -> float:
-    """MiB of the largest process so far, our own or one that we started (Linux counts KiB)."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+def _peak_memory(store: Store) -> float:
+    """MiB of the hungriest command of the run, or of this process if that took more (Linux counts KiB)."""
+    commands = [event.peak_mib or 0.0 for event in store.events() if isinstance(event, Executed)]
+    return max(*commands, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

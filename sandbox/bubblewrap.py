@@ -57,6 +57,7 @@ class Bubblewrap:
         self._scratch = tempfile.TemporaryDirectory(prefix="beamcrew-bwrap-")
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
+        self._peaks: dict[int, int] = {}  # bytes, the most that was seen of each
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._filter = Path(self._scratch.name, "seccomp")
@@ -112,6 +113,7 @@ class Bubblewrap:
             stderr=err.text(),
             dropped_bytes=out.dropped + err.dropped,
             seconds=time.monotonic() - start,
+            peak_mib=self._peaks.pop(process.pid, 0) / 2**20,
             ended=ended,
         )
 
@@ -180,6 +182,7 @@ class Bubblewrap:
         mine = watch.tree_usage(pid)
         with self._lock:
             self._usage[pid] = mine
+            self._peaks[pid] = max(self._peaks.get(pid, 0), mine.memory)
             everyone = list(self._usage.values())
         memory, processes = (sum(values) for values in zip(*everyone, strict=True))
         if processes > self._limits.processes + len(everyone) and mine.processes == max(u.processes for u in everyone):

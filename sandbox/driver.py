@@ -50,6 +50,7 @@ class ExecResult(BaseModel):
     stderr: str
     dropped_bytes: int = Field(0, description="output beyond the cap, counted and thrown away")
     seconds: float
+    peak_mib: float | None = Field(None, description="most memory its processes were seen to use; None: not watched")
     ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 
     @property

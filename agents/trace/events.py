@@ -79,6 +79,7 @@ class Executed(Event):
     stdout: str = Field(description="blob")
     stderr: str = Field(description="blob")
     dropped_bytes: int
+    peak_mib: float | None = Field(None, description="most memory its processes were seen to use")
     files: dict[str, str] = Field(description="files new or changed afterwards: workspace path -> blob")
     unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
 

@@ -109,6 +109,7 @@ class RecordedWorkbench:
             stdout=self._store.get(event.stdout).decode(),
             stderr=self._store.get(event.stderr).decode(),
             dropped_bytes=event.dropped_bytes,
+            peak_mib=event.peak_mib,
             seconds=event.seconds,
             ended=event.ended,
         )
@@ -137,6 +138,7 @@ class RecordedWorkbench:
                 stdout=self._store.put(result.stdout.encode()),
                 stderr=self._store.put(result.stderr.encode()),
                 dropped_bytes=result.dropped_bytes,
+                peak_mib=result.peak_mib,
                 files=saved,
                 unsaved=unsaved,
             )
