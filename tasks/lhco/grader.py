@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
 from tasks.score import MAX_BYTES, Score, Submission
+from tools.bumphunt.counting import sidak
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.measure import mass_grid, measure
 from tools.bumphunt.scan import EFFICIENCIES, summary
@@ -77,7 +78,7 @@ def grade(
     except ValueError as reason:
         return refused(str(reason))
     trials = n_graded * len(cuts) * len(mass_grid(search))
-    p_global = float(-np.expm1(trials * np.log1p(-min(cut.fit.p_value, 1 - 1e-15))))
+    p_global = sidak(cut.fit.p_value, trials)
     amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
     details: dict[str, Any] = {
         "window": list(submission.window),

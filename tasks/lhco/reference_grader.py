@@ -17,7 +17,7 @@ from scipy.stats import norm
 from sandbox.reader import read_bytes
 from tasks.lhco.grader import read_scores, refused, spectrum_details
 from tasks.score import MAX_BYTES, Score, Submission
-from tools.bumphunt.counting import significance
+from tools.bumphunt.counting import sidak, significance
 from tools.bumphunt.fit import Fit, fit_signal, scan_mass
 from tools.bumphunt.measure import mass_grid
 from tools.bumphunt.scan import EFFICIENCIES
@@ -65,7 +65,7 @@ def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, 
             "cuts": cuts,
             "best": best,
             "p_local": p_local,
-            "p_global": float(-np.expm1(trials * np.log1p(-min(p_local, 1 - 1e-15)))),
+            "p_global": sidak(p_local, trials),
             "trials": trials,
             "mass": fit.mass,
             "mass_error": fit.mass_error,

@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
+def sidak(p_value: float, trials: int) -> float:
+    """Chance that the smallest of `trials` independent p-values is at most `p_value`: 1 - (1 - p)**trials.
+
+    >>> round(sidak(0.01, 10), 6)
+    0.095618
+    """
+    return float(-np.expm1(trials * np.log1p(-min(p_value, 1 - 1e-15))))
+
+
 def significance(n: float, background: float, error: float) -> float:
     """Asimov-style significance of n over b +- sigma, negative for a deficit.
 
