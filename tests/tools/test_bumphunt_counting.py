@@ -75,4 +75,5 @@ def test_impossible_counts_are_refused(arguments: tuple[float, float, float]) ->
 
 
 def test_examples_in_the_docstring_hold() -> None:
-    assert doctest.testmod(counting) == (0, 1)
+    failed, attempted = doctest.testmod(counting)
+    assert failed == 0 < attempted
