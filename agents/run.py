@@ -34,7 +34,8 @@ from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from agents.workbench import Workbench
 from sandbox.canaries import plant_and_probe
-from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
+from sandbox.docker import IMAGE
+from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from sandbox.select import choose
 from sandbox.writer import write_bytes
 from tasks.catalogue import make_task
@@ -54,6 +55,8 @@ class Settings(BaseModel):
     task: str = "lhco-demo"
     options: dict[str, Any] = Field(default_factory=dict, description="of the task")
     sandbox: Kind = "auto"
+    image: str = Field(IMAGE, description="of the Docker sandbox")
+    gpu: Gpu = "auto"
     limits: Limits = Limits()
     budget: Budget = Budget()
     seed: int = Field(1, description="goes into every request to a model")
@@ -73,7 +76,15 @@ def start(
     (run_dir / "workspace").mkdir()
     with (
         Store.create(run_dir, secrets()) as store,
-        choose(settings.sandbox, run_dir / "inputs", run_dir / "workspace", _tools(), settings.limits) as sandbox,
+        choose(
+            settings.sandbox,
+            run_dir / "inputs",
+            run_dir / "workspace",
+            _tools(),
+            settings.limits,
+            image=settings.image,
+            gpu=settings.gpu,
+        ) as sandbox,
     ):
         for listener in listeners:
             store.listen(listener)

@@ -26,7 +26,7 @@ from typing import Self
 import psutil
 
 from sandbox import inside, mounts, seccomp, watch
-from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
+from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
 NOBODY = 65534
 ADVICE = (
@@ -49,7 +49,13 @@ class Bubblewrap:
     """A `Sandbox` of namespaces. Several threads may call `exec` at once and share the limits of the run."""
 
     def __init__(
-        self, inputs: Path, workspace: Path, tools: Path, limits: Limits, reason: str = "bubblewrap was asked for"
+        self,
+        inputs: Path,
+        workspace: Path,
+        tools: Path,
+        limits: Limits,
+        reason: str = "bubblewrap was asked for",
+        gpu: Gpu = "auto",
     ) -> None:
         self._workspace = workspace.resolve()
         inside.own(self._workspace, os.geteuid(), os.getegid())
@@ -62,8 +68,11 @@ class Bubblewrap:
         self._closed = False
         self._filter = Path(self._scratch.name, "seccomp")
         self._filter.write_bytes(seccomp.program() or b"")
-        variables = {"PATH": mounts.search_path(), **inside.environment(limits)}
-        binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name))
+        model = None if gpu == "none" else watch.gpu_model()
+        variables = {"PATH": mounts.search_path(), **inside.environment(limits, model is not None)}
+        binds = mounts.binds(
+            inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name), model is not None
+        )
         self._isolation = [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)),
             *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"),
@@ -72,7 +81,7 @@ class Bubblewrap:
         ]
         version = self._find_working()
         self.info = SandboxInfo(
-            driver="bubblewrap", version=version, gpu=watch.gpu_model(), reason=reason, limits=limits, image=None
+            driver="bubblewrap", version=version, gpu=model, reason=reason, limits=limits, image=None
         )
 
     def _find_working(self) -> str:

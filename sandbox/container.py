@@ -30,16 +30,17 @@ def share(workspace: Path, rootless: bool) -> str:
     return "0:0" if rootless else f"{uid}:{gid}"
 
 
-def isolation(inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any]) -> dict[str, Any]:
+def isolation(
+    inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any], gpu: bool
+) -> dict[str, Any]:
     """What the container is created with, given what the engine says about itself."""
     bound = {INPUTS: (inputs, True), f"{TOOLS_ROOT}/tools": (tools, True), WORKSPACE: (workspace, False)}
     kernel = inside.kernel_limits(limits)
     memory = limits.memory_mib << 20
-    gpu = "nvidia" in facts.get("Runtimes", {})
     return {
         "entrypoint": [],
         "command": [*PYTHON, FIRST],
-        "environment": inside.environment(limits),
+        "environment": inside.environment(limits, gpu),
         "user": share(workspace, rootless="name=rootless" in facts.get("SecurityOptions", [])),
         "hostname": "sandbox",
         "labels": {"beamcrew.run": workspace.name, "beamcrew.pid": str(os.getpid())},

@@ -26,7 +26,8 @@ import requests
 
 from sandbox import inside, watch
 from sandbox.container import PYTHON, isolation
-from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
+from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
+from sandbox.gpu import hand_in
 
 IMAGE = "beamcrew-sandbox:latest"
 GRACE = 3.0  # seconds that the watchman inside has before the host steps in
@@ -72,6 +73,7 @@ class Docker:
         limits: Limits,
         image: str = IMAGE,
         reason: str = "Docker was asked for",
+        gpu: Gpu = "auto",
     ) -> None:
         self._workspace = workspace.resolve()
         self._limits = limits
@@ -82,10 +84,15 @@ class Docker:
             facts = self._client.info()
         with engine(f"looking for the image {image}"):
             image_id = str(self._client.images.get(image).id)
-        self._isolation = isolation(inputs, self._workspace, tools, limits, facts) | {"image": image_id}
-        gpu = watch.gpu_model() if self._isolation["device_requests"] else None
+        handed_in = hand_in(gpu, facts)
+        self._isolation = isolation(inputs, self._workspace, tools, limits, facts, handed_in) | {"image": image_id}
         self.info = SandboxInfo(
-            driver="docker", version=facts["ServerVersion"], image=image_id, gpu=gpu, reason=reason, limits=limits
+            driver="docker",
+            version=facts["ServerVersion"],
+            image=image_id,
+            reason=reason,
+            limits=limits,
+            gpu=watch.gpu_model() if handed_in else None,
         )
         self._start()
         if not (probe := self.exec(["true"])).ok:

@@ -20,6 +20,7 @@ INPUTS = "/inputs"
 WORKSPACE = "/workspace"
 TOOLS_ROOT = "/opt/beamcrew"
 Kind = Literal["auto", "docker", "bubblewrap"]
+Gpu = Literal["auto", "none", "insist"]  # insist: even where the way it is handed in has known holes
 
 
 class SandboxLost(RuntimeError):  # noqa: N818 - it is the sandbox that is lost, not the command that failed

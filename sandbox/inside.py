@@ -10,12 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from sandbox import entry
 from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits
-from sandbox.watch import gpu_model
 
 LONGEST_WORD = (128 << 10) - 1  # Linux: MAX_ARG_STRLEN, its final zero byte left out
 
 
-def environment(limits: Limits) -> dict[str, str]:
+def environment(limits: Limits, gpu: bool) -> dict[str, str]:
     """All variables inside but PATH, which is the driver's: nothing of the host's own environment."""
     threads = str(max(1, math.floor(limits.cpus)))
     fixed = {
@@ -32,7 +31,7 @@ def environment(limits: Limits) -> dict[str, str]:
         # Workers share the cores: threads that spin while they wait make two of them ten times slower than one.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    return fixed if gpu_model() else {**fixed, "CUDA_VISIBLE_DEVICES": ""}
+    return fixed if gpu else {**fixed, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def kernel_limits(limits: Limits) -> dict[str, int]:

@@ -14,7 +14,7 @@ HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen
 ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
 
 
-def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: Path) -> list[str]:
+def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: Path, gpu: bool) -> list[str]:
     """Every mount, in order; `scratch` is a folder of the driver for the small files made up for the inside."""
     tmp = str(limits.tmp_mib << 20)
     words = ["--ro-bind", "/usr", "/usr"]
@@ -29,7 +29,7 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: P
         (scratch / name).write_text(text)
         words += ["--ro-bind", str(scratch / name), f"/etc/{name}"]
     words += ["--proc", "/proc", "--dev", "/dev"]
-    for device in sorted(Path("/dev").glob("nvidia*")):
+    for device in sorted(Path("/dev").glob("nvidia*")) if gpu else ():
         words += ["--dev-bind", str(device), str(device)]
     words += ["--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += ["--size", tmp, "--tmpfs", "/tmp"]

@@ -8,10 +8,19 @@ from typing import get_args
 
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.docker import IMAGE, Docker
-from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
+from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 
 
-def choose(kind: Kind, inputs: Path, workspace: Path, tools: Path, limits: Limits, *, image: str = IMAGE) -> Sandbox:
+def choose(
+    kind: Kind,
+    inputs: Path,
+    workspace: Path,
+    tools: Path,
+    limits: Limits,
+    *,
+    image: str = IMAGE,
+    gpu: Gpu = "auto",
+) -> Sandbox:
     """The sandbox for a run; `info.reason` tells why it is this one.
 
     A driver that was asked for by name is never replaced by another: SandboxLost says what is missing.
@@ -19,12 +28,14 @@ def choose(kind: Kind, inputs: Path, workspace: Path, tools: Path, limits: Limit
     if kind not in get_args(Kind):
         raise ValueError(f"no sandbox {kind!r}; choose one of {', '.join(get_args(Kind))}")
     if kind == "bubblewrap":
-        return Bubblewrap(inputs, workspace, tools, limits)
+        return Bubblewrap(inputs, workspace, tools, limits, gpu=gpu)
     if kind == "docker":
-        return Docker(inputs, workspace, tools, limits, image=image)
+        return Docker(inputs, workspace, tools, limits, image=image, gpu=gpu)
     try:
-        return Docker(inputs, workspace, tools, limits, image=image, reason=f"an engine answers and has {image}")
+        return Docker(
+            inputs, workspace, tools, limits, image=image, gpu=gpu, reason=f"an engine answers and has {image}"
+        )
     except SandboxLost as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
         reason = f"took bubblewrap, since there is no Docker to use at {where}: {error}"
-        return Bubblewrap(inputs, workspace, tools, limits, reason=reason)
+        return Bubblewrap(inputs, workspace, tools, limits, gpu=gpu, reason=reason)
