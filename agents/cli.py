@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agents import data_cli
+from agents import data_cli, doctor_cli
+from agents.console import clear_errors, err, name_values, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and look at events.")
-out, err = Console(), Console(stderr=True)
 
 EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
 
@@ -53,8 +52,8 @@ def run(
     from agents.run import Settings, new_run_dir, start
     from tasks.catalogue import make_task
 
-    with _clear_errors():
-        options = _options(option or [])
+    with clear_errors():
+        options = {name: _typed(value) for name, value in name_values("--set", option).items()}
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
         options |= {name: value for name, value in named.items() if value is not None}
         prepared = make_task(task, options)
@@ -98,7 +97,7 @@ def resume(
     from agents.backends.select import choose_backend
     from agents.budget import Budget, Price
 
-    with _clear_errors():
+    with clear_errors():
         chosen = choose_backend(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
         )
@@ -116,7 +115,7 @@ def tools(
     """List the typed tools, or show the JSON schema of one."""
     from tools.catalogue import CATALOGUE, find
 
-    with _clear_errors():
+    with clear_errors():
         if name:
             out.print_json(json.dumps(find(name).schema()))
             return
@@ -126,46 +125,15 @@ def tools(
     out.print(table)
 
 
-@app.command()
-def doctor(
-    build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
-    build_arg: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")
-    ] = None,
-    certificates: Annotated[Path | None, typer.Option(help="CA bundle for pip during --build, a build secret")] = None,
-) -> None:
-    """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
-    from agents.doctor import report
-
-    with _clear_errors():
-        if build:
-            _build(_options(build_arg or []), certificates)
-        checks = report()
-    table = Table("check", "", "detail")
-    for check in checks:
-        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail))
-    out.print(table)
+app.command()(doctor_cli.doctor)
 
 
-def _build(build_args: dict[str, Any], certificates: Path | None) -> None:
-    from sandbox.image import build_image
-
-    root = Path(__file__).parent.parent
-    build_image(root, build_args={k: str(v) for k, v in build_args.items()}, certificates=certificates, say=err.print)
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value that reads as JSON (number, true, list) is taken as such."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise ValueError(f"--set {pair!r}: must be NAME=VALUE")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
+def _typed(value: str) -> Any:
+    """A value that reads as JSON (number, true, list) is taken as such."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 @contextmanager
@@ -176,37 +144,10 @@ def _watched() -> Iterator[list[Any]]:
         yield [view]
 
 
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """What an operator can mend is one line and exit status 2, not a traceback."""
-    from pydantic import ValidationError
-
-    from agents.trace.store import TraceError
-    from sandbox.driver import SandboxLost
-
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors()[0]
-        _error(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}")
-    except (ValueError, OSError, SandboxLost, TraceError) as error:
-        _error(str(error))
-    except KeyboardInterrupt:
-        err.print("stopped")
-        raise typer.Exit(130) from None
-    else:
-        return
-    raise typer.Exit(2)
-
-
 def _number(value: float | bool | None, error: float | None = None) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
-
-
-def _error(text: str) -> None:
-    err.print(Text("error: ", style="red") + Text(text, style="default"), soft_wrap=True)
 
 
 def _conclude(run_dir: Path, result: Any, as_json: bool) -> None:

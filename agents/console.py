@@ -1,0 +1,50 @@
+"""What the commands share: where they print, how they read NAME=VALUE, and how they say what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+out, err = Console(), Console(stderr=True)
+
+
+def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
+    """What a repeatable option NAME=VALUE was given. Raises ValueError for anything else."""
+    values = {}
+    for pair in pairs or ():
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise ValueError(f"{option} {pair!r}: must be NAME=VALUE")
+        values[name] = value
+    return values
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """What an operator can mend is one line and exit status 2, not a traceback."""
+    from pydantic import ValidationError
+
+    from agents.trace.store import TraceError
+    from sandbox.driver import SandboxLost
+
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        _error(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}")
+    except (ValueError, OSError, SandboxLost, TraceError) as error:
+        _error(str(error))
+    except KeyboardInterrupt:
+        err.print("stopped")
+        raise typer.Exit(130) from None
+    else:
+        return
+    raise typer.Exit(2)
+
+
+def _error(text: str) -> None:
+    err.print(Text("error: ", style="red") + Text(text, style="default"), soft_wrap=True)
