@@ -36,6 +36,10 @@ def run(
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
+    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
+    gpu: Annotated[
+        str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
+    ] = "auto",
     seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
     max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
     max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
@@ -63,11 +67,13 @@ def run(
                 "task": task,
                 "options": prepared.options(),
                 "sandbox": sandbox,
+                "gpu": gpu,
                 "budget": Budget(
                     dollars=max_dollars, tokens=max_tokens, seconds=max_seconds, reply_tokens=reply_tokens
                 ),
                 "workers": workers,
             }
+            | ({"image": image} if image else {})
         )
         chosen = choose_backend(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout

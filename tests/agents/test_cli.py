@@ -11,11 +11,13 @@ import pytest
 from scripted import Scripted, TinyTask, two_rounds
 from typer.testing import CliRunner, Result
 
-from agents import doctor
+from agents import doctor, run
 from agents.backends import select
 from agents.cli import EXIT, app
 from agents.trace.events import RunFinished
 from agents.trace.result import RunResult
+from sandbox.docker import IMAGE
+from sandbox.driver import SandboxLost
 from tasks import catalogue
 from tools.catalogue import CATALOGUE
 
@@ -67,6 +69,7 @@ def refused(*words: str) -> str:
         (["--max-seconds", "nan"], "seconds=nan", "finite"),
         (["--workers", "0"], "workers=0", "greater than or equal to 1"),
         (["--sandbox", "chroot"], "sandbox='chroot'", "'docker' or 'bubblewrap'"),
+        (["--gpu", "two"], "gpu='two'", "'none' or 'insist'"),
         (["--backend", "oracle"], "'oracle'", "auto, analyst, openai"),
         (["--backend", "openai"], "model", "--model"),
         (["--backend", "openai", "--model", "m"], "OPENAI_API_KEY", "put the key there"),
@@ -138,6 +141,22 @@ def test_a_run_prints_one_result_as_json_and_the_rest_on_stderr(ended: Result, t
     assert f"report: {Path('runs') / run_dir.name / 'report.html'}" in ended.stderr.splitlines()
     assert "resume" not in ended.stderr
     assert "nothing to resume" in refused("resume", str(run_dir))
+
+
+def test_image_and_gpu_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def choose(kind: str, *_: object, image: str, gpu: str) -> None:
+        asked.update(kind=kind, image=image, gpu=gpu)
+        raise SandboxLost("asked for enough")
+
+    monkeypatch.setattr(run, "choose", choose)
+    monkeypatch.setattr(select, "choose_backend", lambda *_, **__: Scripted(two_rounds()))
+    words = ["run", "--task", "tiny", "--sandbox", "docker"]
+    assert "asked for enough" in refused(*words, "--image", "beamcrew@sha256:0123", "--gpu", "none")
+    assert asked == {"kind": "docker", "image": "beamcrew@sha256:0123", "gpu": "none"}
+    refused(*words)
+    assert asked == {"kind": "docker", "image": IMAGE, "gpu": "auto"}
 
 
 @pytest.mark.parametrize(("words", "said"), [(["--max-dollars", "0"], "dollars=0"), (["--workers", "0"], "workers")])
