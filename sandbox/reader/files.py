@@ -1,0 +1,86 @@
+"""Regular files of a workspace, found without following a link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+
+class UnsafeFile(ValueError):  # noqa: N818 - the file is unsafe, the reader did its work
+    """A file that is not taken over: which one, and why. Good enough to be shown to the agent that made it."""
+
+    def __init__(self, relative: str, reason: str) -> None:
+        super().__init__(f"{relative!r}: {reason}")
+
+
+class Listing(NamedTuple):
+    """Regular files with their sizes in bytes, and what else lies there with the reason why it is left alone."""
+
+    files: dict[str, int]
+    refused: dict[str, str]
+
+
+def read_bytes(workspace: Path, relative: str, max_bytes: int) -> bytes:
+    """The content of one regular file of at most `max_bytes`."""
+    with opened(workspace, relative, os.O_RDONLY | os.O_NONBLOCK) as fd:
+        if reason := _objection(os.fstat(fd)):
+            raise UnsafeFile(relative, reason)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise UnsafeFile(relative, f"larger than {max_bytes} bytes")
+    return data
+
+
+def list_files(workspace: Path, sub: str = ".", max_files: int = 1000) -> Listing:
+    """What lies under `sub`, by paths relative to the workspace."""
+    listing = Listing({}, {})
+    with opened(workspace, sub, os.O_RDONLY | os.O_DIRECTORY) as top:
+        for folder, folders, names, fd in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+            for name in sorted(names + folders):
+                path = str(PurePosixPath(sub, folder, name))
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                if len(listing.files) + len(listing.refused) >= max_files:
+                    raise UnsafeFile(sub, f"more than {max_files} files")
+                if reason := _objection(status) or ("" if path.isprintable() else "unprintable name"):
+                    listing.refused[path] = reason
+                else:
+                    listing.files[path] = status.st_size
+    return listing
+
+
+def _objection(status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return "a symbolic link"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    return "has more than one hard link" if status.st_nlink > 1 else ""
+
+
+@contextlib.contextmanager
+def opened(workspace: Path, relative: str, flags: int) -> Iterator[int]:
+    """The file or folder at the end of a path, walked component by component without following a link."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or "\0" in relative or not relative:
+        raise UnsafeFile(relative, "not a path inside the workspace")
+    with contextlib.ExitStack() as opened:
+
+        def step(name: str, parent: int | None, how: int) -> int:
+            fd = os.open(name, how | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            opened.callback(os.close, fd)
+            return fd
+
+        try:
+            fd = step(os.fspath(workspace), None, os.O_RDONLY | os.O_DIRECTORY)
+            for name in path.parts[:-1]:
+                fd = step(name, fd, os.O_RDONLY | os.O_DIRECTORY)
+            fd = step(path.name or ".", fd, flags)
+        except OSError as error:
+            raise UnsafeFile(relative, f"{error.strerror} (links are not followed)") from error
+        yield fd

@@ -1,0 +1,72 @@
+"""Parquet files of flat columns of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sandbox.reader.files import UnsafeFile, read_bytes
+
+NUMBERS = ("BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE")  # parquet's physical types that are numbers
+THRIFT_LIMIT = 1 << 20  # bytes and items in parquet's own metadata
+
+
+def read_parquet(
+    workspace: Path,
+    relative: str,
+    max_bytes: int,
+    max_rows: int,
+    max_columns: int,
+    columns: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Columns of numbers, all of them or those named; a missing value of a column becomes NaN.
+
+    The announced numbers of rows and columns and the sizes before and after decompression are looked at before
+    anything is decoded, so that a small file cannot fill the memory.
+    """
+    data = read_bytes(workspace, relative, max_bytes)
+    try:
+        file = pq.ParquetFile(
+            pa.BufferReader(data), thrift_string_size_limit=THRIFT_LIMIT, thrift_container_size_limit=THRIFT_LIMIT
+        )
+        names = _check_parquet(relative, file.metadata, max_rows, max_columns, columns)
+        table = file.read(columns=names, use_threads=False)
+        arrays = {name: table.column(name).to_numpy() for name in names}
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, UnsafeFile):
+            raise
+        raise UnsafeFile(relative, f"not a parquet file of numbers: {error}") from error
+    if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+        raise UnsafeFile(relative, f"column {odd[0]!r} does not hold plain numbers")
+    return arrays
+
+
+def _check_parquet(
+    relative: str, metadata: Any, max_rows: int, max_columns: int, columns: Sequence[str] | None
+) -> list[str]:
+    """The names of the columns to read, when the file is as flat and small as it has to be."""
+    if metadata.num_rows > max_rows:
+        raise UnsafeFile(relative, f"{metadata.num_rows} rows, {max_rows} are allowed")
+    if metadata.num_columns > max_columns:
+        raise UnsafeFile(relative, f"{metadata.num_columns} columns, {max_columns} are allowed")
+    schema = [metadata.schema.column(k) for k in range(metadata.num_columns)]
+    names = [column.name for column in schema] if columns is None else list(columns)
+    if missing := set(names) - {column.name for column in schema}:
+        raise UnsafeFile(relative, f"no column {sorted(missing)[0]!r}, it has {[column.name for column in schema]}")
+    for column in schema:
+        plain = column.path == column.name and column.max_repetition_level == 0
+        logical = column.logical_type.type in ("NONE", "INT")
+        if column.name in names and not (plain and logical and column.physical_type in NUMBERS):
+            raise UnsafeFile(relative, f"column {column.name!r} does not hold plain numbers")
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    chunks = [group.column(k) for group in groups for k in range(metadata.num_columns)]
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    allowed = 16 * max_rows * max_columns + THRIFT_LIMIT  # 8 bytes a number, and as much again for dictionaries
+    if unpacked > allowed or any(chunk.num_values > metadata.num_rows for chunk in chunks):
+        raise UnsafeFile(relative, f"unpacks to {unpacked} bytes, {allowed} are allowed")
+    return names

@@ -1,0 +1,88 @@
+"""`.safetensors`: the length of a JSON header, the header, the numbers.
+
+Read here and not by the library of that name: the format is these three parts, the library is one more dependency in
+compiled code, and it checks what a file must be to be valid, not how much of it a grader is ready to take.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox.reader.files import UnsafeFile, read_bytes
+from sandbox.reader.plain import MAX_ARRAYS, Room, as_array, check_name
+
+HEADER_MAX = 1 << 20
+DTYPES = {
+    **{"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4"},
+    **{"U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8"},
+}
+
+
+def read_safetensors(workspace: Path, relative: str, max_bytes: int, max_values: int) -> dict[str, np.ndarray]:
+    """Arrays of plain numbers (NaN among them), of at most `max_values` together. Raises UnsafeFile.
+
+    As the format demands, they lie one behind the other and fill the file: no gap, no overlap, nothing behind them.
+    """
+    data = memoryview(read_bytes(workspace, relative, max_bytes))
+    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
+    if not 0 < length <= min(HEADER_MAX, len(data) - 8):
+        raise UnsafeFile(relative, f"not a safetensors file: a header of {length} bytes in {len(data)} bytes")
+    header = _parse(relative, bytes(data[8 : 8 + length]))
+    body, room, place = data[8 + length :], Room(relative, max_values), 0
+    tensors = [(name, *_checked(relative, name, entry, room)) for name, entry in header.items()]
+    arrays: dict[str, np.ndarray] = {}
+    for name, dtype, shape, begin, end in sorted(tensors, key=lambda tensor: tensor[3:]):
+        if begin != place:
+            raise UnsafeFile(relative, f"{name!r} begins at byte {begin}, where {place} is the next free one")
+        if end > len(body):
+            raise UnsafeFile(relative, f"{name!r} ends at byte {end} of {len(body)}")
+        arrays[name] = as_array(body[begin:end], dtype, shape)
+        place = end
+    if place != len(body):
+        raise UnsafeFile(relative, f"{len(body) - place} bytes belong to no array")
+    return {name: arrays[name] for name in header}
+
+
+def _parse(relative: str, text: bytes) -> dict[str, Any]:
+    """The header without its remarks."""
+
+    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise UnsafeFile(relative, "names an array twice")
+        return found
+
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UnsafeFile):
+            raise
+        raise UnsafeFile(relative, f"the header is not JSON: {str(error)[:200]}") from error
+    if not isinstance(header, dict):
+        raise UnsafeFile(relative, "the header is not a JSON object")
+    header.pop("__metadata__", None)
+    if len(header) > MAX_ARRAYS:
+        raise UnsafeFile(relative, f"{len(header)} arrays, {MAX_ARRAYS} are allowed")
+    return header
+
+
+def _checked(relative: str, name: str, entry: Any, room: Room) -> tuple[np.dtype, list[int], int, int]:
+    """Type, shape, first byte and the byte after the last, which fit to each other."""
+    check_name(relative, name)
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise UnsafeFile(relative, f"{name!r} is not described by dtype, shape and data_offsets")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str) or code not in DTYPES:
+        raise UnsafeFile(relative, f"{name!r} does not hold plain numbers: {', '.join(DTYPES)}")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or [type(n) for n in offsets] != [int, int]:
+        raise UnsafeFile(relative, f"{name!r} has no shape and offsets in whole numbers")
+    dtype, values = np.dtype(DTYPES[code]), room.take(name, shape)
+    begin, end = offsets
+    if begin < 0 or end - begin != values * dtype.itemsize:
+        raise UnsafeFile(relative, f"{name!r} announces {values} values of {code}, which its offsets do not hold")
+    return dtype, shape, begin, end
