@@ -4,13 +4,16 @@ The root is built from nothing: system libraries, the interpreter and its packag
 What is not bound does not exist inside, the operator's home and the host's network among it. Files made in the
 workspace belong to the operator. The kernel holds the limits of a single process (files, number of processes where
 the operator is not root); what concerns a whole run (memory, processes, bytes in the workspace) is looked at every
-TICK, and the biggest command ends when it is too much. `Limits.cpus` is advice here: it sets the number of threads.
+TICK, and the biggest command ends when it is too much. `Limits.cpus`, rounded up, CPUs are picked at random for a run,
+and its processes are held on them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import random
 import selectors
 import shutil
 import subprocess
@@ -26,6 +29,7 @@ from typing import Self
 import psutil
 
 from sandbox import inside, mounts, seccomp, watch
+from sandbox.capture import Capture
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
 NOBODY = 65534
@@ -60,6 +64,8 @@ class Bubblewrap:
         self._workspace = workspace.resolve()
         inside.own(self._workspace, os.geteuid(), os.getegid())
         self._limits = limits
+        usable = sorted(os.sched_getaffinity(0))
+        self._cpus = set(random.sample(usable, min(len(usable), math.ceil(limits.cpus))))
         self._scratch = tempfile.TemporaryDirectory(prefix="beamcrew-bwrap-")
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
@@ -105,8 +111,9 @@ class Bubblewrap:
         """Run one command in namespaces of its own and wait for its end; see `Sandbox.exec`."""
         if self._closed:
             raise SandboxLost("this sandbox has been closed")
+        watch.check_disk(self._workspace)
         wall = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
-        out, err = watch.Capture(self._limits.output_kib << 10), watch.Capture(self._limits.output_kib << 10)
+        out, err = Capture(self._limits.output_kib << 10), Capture(self._limits.output_kib << 10)
         start = time.monotonic()
         with self._started(argv, cwd) as (process, ready):
             ended = self._follow(process, out, err, start + wall)
@@ -116,6 +123,8 @@ class Bubblewrap:
             raise SandboxLost("this sandbox was closed while the command ran")
         if ended == "exit" and self._full():
             ended = "workspace"
+        if ended == "workspace":
+            watch.check_disk(self._workspace)
         return ExecResult(
             exit_code=process.returncode if process.returncode >= 0 else 128 - process.returncode,
             stdout=out.text(),
@@ -135,16 +144,17 @@ class Bubblewrap:
             try:
                 # NPROC is counted for each user namespace; root on the host is exempt, hence the count in `_too_much`.
                 kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
-                first = inside.first_process(argv, cwd, kernel, ready_fd=ready_write)
-                process = subprocess.Popen(
-                    [self._bwrap, *self._isolation, *rules_words, "--", sys.executable, *first],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env={},
-                    cwd="/",
-                    pass_fds=(ready_write, rules.fileno()),
-                )
+                first = inside.one_command(argv, cwd, kernel, ready_write)
+                with on_cpus(self._cpus):
+                    process = subprocess.Popen(
+                        [self._bwrap, *self._isolation, *rules_words, "--", sys.executable, *first],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        env={},
+                        cwd="/",
+                        pass_fds=(ready_write, rules.fileno()),
+                    )
             except (OSError, ValueError) as error:
                 os.close(ready)
                 if isinstance(error, ValueError):
@@ -166,7 +176,7 @@ class Bubblewrap:
                 if stream:
                     stream.close()
 
-    def _follow(self, process: subprocess.Popen[bytes], out: watch.Capture, err: watch.Capture, deadline: float) -> str:
+    def _follow(self, process: subprocess.Popen[bytes], out: Capture, err: Capture, deadline: float) -> str:
         """Collect output until the command is over and nobody holds its streams; on a limit end it, and say which."""
         ended, ticks, look_at = "exit", 0, time.monotonic() + watch.TICK
         pidfd = os.pidfd_open(process.pid)
@@ -198,10 +208,11 @@ class Bubblewrap:
             return "processes"  # each bwrap has one process more than its command
         if memory > self._limits.memory_mib << 20 and mine.memory == max(u.memory for u in everyone):
             return "memory"
-        return "workspace" if ticks % watch.TICKS_PER_WALK == 0 and self._full() else "exit"
+        return "workspace" if ticks % watch.TICKS_PER_WALK == 0 and self._full(pid) else "exit"
 
-    def _full(self) -> bool:
-        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20)
+    def _full(self, pid: int | None = None) -> bool:
+        pids = [process.pid for process in watch.tree(pid)] if pid else []
+        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20, pids)
 
     def close(self) -> None:
         """End every command that still runs; their `exec` calls come back as SandboxLost."""
@@ -217,6 +228,17 @@ class Bubblewrap:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def on_cpus(cpus: set[int]) -> Iterator[None]:
+    """What this thread starts meanwhile runs on these CPUs alone; the call filter keeps it from choosing others."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:

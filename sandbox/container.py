@@ -12,9 +12,6 @@ from sandbox import inside
 from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
 
 NOBODY = 65534
-PYTHON = ["python3", "-I", "-S", "-c"]
-# The first process reaps orphans and reads its standard input, which the operator's process holds open as a lifeline.
-FIRST = "import os, signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile os.read(0, 1): pass"
 
 
 def share(workspace: Path, rootless: bool) -> str:
@@ -39,12 +36,14 @@ def isolation(
     memory = limits.memory_mib << 20
     return {
         "entrypoint": [],
-        "command": [*PYTHON, FIRST],
+        "command": ["python3", *inside.warm_process()],
         "environment": inside.environment(limits, gpu),
         "user": share(workspace, rootless="name=rootless" in facts.get("SecurityOptions", [])),
         "hostname": "sandbox",
         "labels": {"beamcrew.run": workspace.name, "beamcrew.pid": str(os.getpid())},
         "stdin_open": True,
+        # The engine would keep a copy of all output on the host's disk, without a limit.
+        "log_config": docker.types.LogConfig(type="none"),
         "auto_remove": True,
         "network_mode": "none",
         "read_only": True,
@@ -59,7 +58,7 @@ def isolation(
         "mem_limit": memory,
         "memswap_limit": memory,
         "nano_cpus": int(min(limits.cpus, facts["NCPU"]) * 1e9),
-        "pids_limit": limits.processes + 2,  # the first process, and one to clean up with
+        "pids_limit": limits.processes + 2,  # the first process, and the supervisor of a command
         "ulimits": [
             docker.types.Ulimit(name=name.lower(), soft=kernel[name], hard=kernel[name])
             for name in ("CORE", "NOFILE", "FSIZE")

@@ -1,10 +1,10 @@
-"""The container sandbox: one warm container for a run, one engine exec for each command.
+"""The container sandbox: one warm container for a run, in which each command is a fork of its first process.
 
 The container has no network, a read-only root, no capabilities, no new privileges, the engine's default seccomp
-profile, and limits of memory, CPUs and processes that the kernel holds for the run as a whole. Its first process only
-reaps; nothing inside can end it, and it ends when the operator's process does. Each command runs under
-`sandbox.entry`, which keeps the time and ends what the command leaves behind. Should a command have got rid of that
-watchman, everything in the container is killed from a second exec, and if that fails a new container takes over.
+profile, and limits of memory, CPUs and processes that the kernel holds for the run as a whole. Its first process
+(`sandbox.warm`) takes commands, keeps their time and ends what they leave behind; nothing inside can end it, and it
+ends when the operator's process does. The host keeps the time as well, and an eye on the workspace: should the first
+process not do what it is told, the container is removed, and the next command finds the sandbox lost.
 Where a GPU is handed in, this is containment, not a hard boundary: the device's driver is part of the host's kernel.
 """
 
@@ -14,8 +14,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,19 +24,14 @@ import docker.errors
 import requests
 
 from sandbox import inside, watch
-from sandbox.container import PYTHON, isolation
+from sandbox.channel import Channel, Question
+from sandbox.container import isolation
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 from sandbox.gpu import hand_in
 
 IMAGE = "beamcrew-sandbox:latest"
-GRACE = 3.0  # seconds that the watchman inside has before the host steps in
-KILL_ALL = "import os; os.kill(-1, 9)"  # the sender and the first process are spared
-OOM_KILLS = """
-from pathlib import Path
-for name in ("memory.events", "memory/memory.oom_control"):
-    if (file := Path("/sys/fs/cgroup", name)).exists():
-        print(dict(line.split() for line in file.read_text().splitlines()).get("oom_kill", 0))
-"""
+GRACE = 3.0  # seconds that the first process has for ending a command before the host steps in
+ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 ENGINE_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
@@ -49,17 +43,7 @@ def engine(doing: str) -> Iterator[None]:
     except docker.errors.ImageNotFound as error:
         raise SandboxLost(f"{doing}: there is no such image. `beamcrew doctor --build` builds it") from error
     except ENGINE_ERRORS as error:
-        if isinstance(error, docker.errors.APIError) and error.status_code in (404, 409):
-            raise SandboxLost(f"{doing}: the container is gone, it was ended from outside") from error
         raise SandboxLost(f"{doing}: {error}. Is the engine there and yours to use? See `beamcrew doctor`") from error
-
-
-@dataclass(eq=False)
-class Command:
-    """A command that runs now, and why the host ended it, if it did."""
-
-    deadline: float
-    ended: str = "exit"
 
 
 class Docker:
@@ -78,14 +62,13 @@ class Docker:
         self._workspace = workspace.resolve()
         self._limits = limits
         self._lock = threading.RLock()
-        self._live: set[Command] = set()
+        self._closed = False
         with engine("looking for the Docker engine"):
             self._client = docker.from_env()
             facts = self._client.info()
         with engine(f"looking for the image {image}"):
             image_id = str(self._client.images.get(image).id)
         handed_in = hand_in(gpu, facts)
-        self._isolation = isolation(inputs, self._workspace, tools, limits, facts, handed_in) | {"image": image_id}
         self.info = SandboxInfo(
             driver="docker",
             version=facts["ServerVersion"],
@@ -94,19 +77,19 @@ class Docker:
             limits=limits,
             gpu=watch.gpu_model() if handed_in else None,
         )
-        self._start()
+        with engine("starting the container"):
+            settings = isolation(inputs, self._workspace, tools, limits, facts, handed_in)
+            name = f"beamcrew-{uuid.uuid4().hex[:12]}"
+            self._container = self._client.containers.create(name=name, image=image_id, **settings)
+            try:
+                self._channel = Channel(self._container.attach_socket(params=ATTACHED))
+                self._container.start()
+            except BaseException:
+                self._container.remove(force=True)
+                raise
         if not (probe := self.exec(["true"])).ok:
             self.close()
             raise SandboxLost(f"the image {image} runs no command: {probe.stderr.strip() or probe.stdout.strip()}")
-
-    def _start(self) -> None:
-        """A fresh container, held alive by the open standard input of its first process."""
-        with engine("starting the container"):
-            name = f"beamcrew-{uuid.uuid4().hex[:12]}"
-            self._container = self._client.containers.create(name=name, **self._isolation)
-            self._lifeline = self._container.attach_socket(params={"stdin": 1, "stream": 1})
-            self._container.start()
-            self._oom_kills = self._count_oom_kills()
 
     @property
     def workspace(self) -> Path:
@@ -114,98 +97,68 @@ class Docker:
 
     def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
         """Run one command in the warm container and wait for its end; see `Sandbox.exec`."""
+        inside.check(argv, cwd)
+        watch.check_disk(self._workspace)
         start = time.monotonic()
         wall = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
-        words = ["python3", *inside.first_process(argv, cwd, inside.kernel_limits(self._limits), seconds=wall)]
-        out, err = watch.Capture(self._limits.output_kib << 10), watch.Capture(self._limits.output_kib << 10)
-        command = Command(deadline=start + wall + GRACE)
-        with engine("running a command"), self._counted(command):
-            exec_id = self._client.api.exec_create(self._container.id, words)["Id"]
-            stream = self._client.api.exec_start(exec_id, stream=True, demux=True)
-            self._follow(command, threading.Thread(target=drain, args=(stream, out, err), daemon=True))
-            code = 137 if command.ended != "exit" else int(self._client.api.exec_inspect(exec_id)["ExitCode"])
-            if command.ended == "exit" and code:
-                command.ended = self._why(code, late=time.monotonic() - start >= wall)
-        if command.ended == "exit" and self._full():
-            command.ended = "workspace"
+        question = self._channel.ask(argv, cwd, inside.kernel_limits(self._limits), wall, self._limits.output_kib << 10)
+        silent = self._follow(question, start + wall + GRACE)
+        took = time.monotonic() - start
+        if silent:
+            return ExecResult(exit_code=137, stdout="", stderr="", seconds=took, ended="timeout")
+        answer = question.answer
+        if answer is None:
+            raise SandboxLost(f"the command has no end: {self._why_lost()}")
+        if answer.ended == "lost":
+            raise SandboxLost("what another command left behind could only be ended together with this one")
+        ended = "workspace" if answer.ended == "exit" and self._full() else answer.ended
+        if ended == "workspace":
+            watch.check_disk(self._workspace)
         return ExecResult(
-            exit_code=code,
-            stdout=out.text(),
-            stderr=err.text(),
-            dropped_bytes=out.dropped + err.dropped,
-            seconds=time.monotonic() - start,
-            ended=command.ended,
+            exit_code=answer.code,
+            stdout=answer.stdout,
+            stderr=answer.stderr,
+            dropped_bytes=answer.dropped,
+            peak_mib=answer.peak_mib,
+            seconds=took,
+            ended=ended,
         )
 
-    def _follow(self, command: Command, reader: threading.Thread) -> None:
-        """Wait until the output ends; meanwhile keep an eye on the workspace, and on the time should nobody inside."""
-        reader.start()
-        while reader.is_alive():
-            reader.join(watch.TICK * watch.TICKS_PER_WALK)
-            if command.ended == "exit" and reader.is_alive():
-                if self._full():
-                    self._end_all("workspace")
-                elif time.monotonic() > command.deadline:
-                    self._end_all("timeout")
+    def _follow(self, question: Question, deadline: float) -> bool:
+        """Wait for the answer with an eye on the workspace; True when there is none and the container had to go."""
+        full = False
+        while not question.over.wait(watch.TICK * watch.TICKS_PER_WALK):
+            if not full and self._full(running=True):
+                full, deadline = True, time.monotonic() + GRACE
+                self._channel.end("workspace")
+            if time.monotonic() > deadline:
+                self.close()
+                return True
+        return False
 
-    def _full(self) -> bool:
-        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20)
+    def _full(self, running: bool = False) -> bool:
+        pids: list[int] = []
+        if running:
+            with contextlib.suppress(*ENGINE_ERRORS):  # an engine that is gone shows in the answer
+                pids = [int(row[0]) for row in self._container.top(ps_args="-o pid")["Processes"]]
+        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20, pids)
 
-    def _why(self, code: int, late: bool) -> str:
-        """Why a command failed that the host did not end. Raises SandboxLost when there is no container any more."""
-        with self._lock:
-            self._container.reload()
-            before, self._oom_kills = self._oom_kills, self._count_oom_kills()
-            if self._oom_kills > before:
-                return "memory"
-        return "timeout" if late and code == 137 else "exit"
-
-    def _count_oom_kills(self) -> int:
-        counts = self._container.exec_run([*PYTHON, OOM_KILLS]).output.split()
-        return int(counts[0]) if counts and counts[0].isdigit() else 0
-
-    @contextlib.contextmanager
-    def _counted(self, command: Command) -> Iterator[None]:
-        """The command is live meanwhile; when the last one leaves, nothing that runs may be left in the container."""
-        with self._lock:
-            self._live.add(command)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._live.discard(command)
-                if not self._live and self._processes() > 1:
-                    self._sweep()
-
-    def _processes(self) -> int:
-        return len(self._container.top(ps_args="-o pid")["Processes"])
-
-    def _end_all(self, why: str) -> None:
-        """End every command: who fills the workspace, or killed its watchman, cannot be told from outside."""
-        with self._lock:
-            for command in self._live:
-                command.ended = why
-            self._sweep()
-
-    def _sweep(self) -> None:
-        """Kill everything but the first process, or take a new container where not even that can be started."""
-        for _ in range(3):
-            with contextlib.suppress(docker.errors.APIError):
-                self._container.exec_run([*PYTHON, KILL_ALL])
-            if self._processes() == 1:
-                return
-        self._remove()
-        self._start()
-
-    def _remove(self) -> None:
-        self._lifeline.close()
-        with contextlib.suppress(docker.errors.APIError):
-            self._container.remove(force=True)
+    def _why_lost(self) -> str:
+        if self._closed:
+            return "this sandbox has been closed"
+        if words := self._channel.last_words():
+            return f"the container failed: {words}"
+        return "the container is gone, it was ended from outside, or the engine is. See `beamcrew doctor`"
 
     def close(self) -> None:
         """Remove the container with everything in it; commands that still run come back as SandboxLost."""
-        with engine("removing the container"):
-            self._remove()
+        with self._lock, engine("removing the container"):
+            if self._closed:
+                return
+            self._closed = True
+            self._channel.close()
+            with contextlib.suppress(docker.errors.APIError):  # it removes itself once it has ended
+                self._container.remove(force=True)
             self._client.close()
 
     def __enter__(self) -> Self:
@@ -213,11 +166,3 @@ class Docker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-def drain(stream: Iterable[tuple[bytes | None, bytes | None]], out: watch.Capture, err: watch.Capture) -> None:
-    """Read a command's output to its end; a connection that breaks is an end too, and the exit code tells the rest."""
-    with contextlib.suppress(OSError):
-        for out_data, err_data in stream:
-            out.feed(out_data or b"")
-            err.feed(err_data or b"")

@@ -51,7 +51,10 @@ class ExecResult(BaseModel):
     stderr: str
     dropped_bytes: int = Field(0, description="output beyond the cap, counted and thrown away")
     seconds: float
-    peak_mib: float | None = Field(None, description="most memory its processes were seen to use; None: not watched")
+    peak_mib: float | None = Field(
+        None,
+        description="most memory that its processes were seen to use together (bubblewrap), or one of them used (Docker)",
+    )
     ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 
     @property

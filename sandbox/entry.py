@@ -1,10 +1,12 @@
-"""The first process of every command inside: makes the working folder, takes the limits on, becomes the command.
+"""How every command begins inside: makes the working folder, takes the limits on, becomes the command.
 
-It is sent as source text (`python -I -S -c`), so no file of this package has to exist inside. In a PID namespace of
-its own (bubblewrap) it simply turns into the command, and the kernel ends whatever the command leaves behind. In a
-container shared by several commands (Docker) it stays as the parent of everything the command starts, daemons
-included, and ends them all when the command has ended or its time is up.
+It is sent as source text, so no file of this package has to exist inside. In a PID namespace of its own (bubblewrap)
+it simply turns into the command, and the kernel ends whatever the command leaves behind. In a container shared by
+several commands (Docker) it stays as the parent of everything the command starts, daemons included, and ends them all
+when the command has ended or its time is up.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -90,21 +92,25 @@ def supervise(argv: list[str], seconds: float) -> int:
     return 128 - code if code < 0 else code
 
 
-def main() -> None:
-    settings, argv = json.loads(sys.argv[1]), sys.argv[2:]
-    take_limits(settings["limits"])
-    if "ready_fd" in settings:
-        os.write(settings["ready_fd"], b"+")
-        os.close(settings["ready_fd"])
+def run(
+    argv: list[str], cwd: str, limits: dict[str, int], ready_fd: int | None = None, seconds: float | None = None
+) -> None:
+    """Never returns: becomes the command, or with `seconds` watches over it and exits with its code."""
+    take_limits(limits)
+    if ready_fd is not None:
+        os.write(ready_fd, b"+")
+        os.close(ready_fd)
     try:
-        Path(settings["cwd"]).mkdir(parents=True, exist_ok=True)
-        os.chdir(settings["cwd"])
+        Path(cwd).mkdir(parents=True, exist_ok=True)
+        os.chdir(cwd)
     except OSError as error:
-        sys.exit(f"working folder {settings['cwd']}: {error.strerror}")
-    if "seconds" in settings:
-        sys.exit(supervise(argv, settings["seconds"]))
+        sys.stderr.write(f"working folder {cwd}: {error.strerror}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    if seconds is not None:
+        os._exit(supervise(argv, seconds))
     become(argv)
 
 
 if __name__ == "__main__":
-    main()
+    run(sys.argv[2:], **json.loads(sys.argv[1]))

@@ -8,9 +8,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from sandbox import entry
+from sandbox import capture, entry, warm
 from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits
 
+BOOT = """
+import json, sys, types
+for name, source in json.loads(sys.argv[1]).items():
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+module.main()
+"""
 LONGEST_WORD = (128 << 10) - 1  # Linux: MAX_ARG_STRLEN, its final zero byte left out
 
 
@@ -47,11 +54,8 @@ def kernel_limits(limits: Limits) -> dict[str, int]:
     }
 
 
-def first_process(argv: Sequence[str], cwd: str, limits: dict[str, int], **settings: float) -> list[str]:
-    """The arguments with which Python runs `sandbox.entry` inside, which then runs `argv` in `cwd`.
-
-    Raises ValueError for a folder outside the workspace and for a command that no kernel would start.
-    """
+def check(argv: Sequence[str], cwd: str) -> None:
+    """Raises ValueError for a folder outside the workspace and for a command that no kernel would start."""
     path = PurePosixPath(cwd)
     if ".." in path.parts or not path.is_relative_to(WORKSPACE):
         raise ValueError(f"cwd {cwd!r} is not in {WORKSPACE}")
@@ -59,8 +63,20 @@ def first_process(argv: Sequence[str], cwd: str, limits: dict[str, int], **setti
         raise ValueError("no command given")
     if longest := max((len(word.encode()) for word in argv if len(word.encode()) > LONGEST_WORD), default=0):
         raise ValueError(f"a word of the command has {longest} bytes, {LONGEST_WORD} are possible: write it to a file")
-    source = Path(entry.__file__).read_text()
-    return ["-I", "-S", "-c", source, json.dumps({"cwd": str(path), "limits": limits, **settings}), *argv]
+
+
+def one_command(argv: Sequence[str], cwd: str, limits: dict[str, int], ready_fd: int) -> list[str]:
+    """The arguments with which Python runs `sandbox.entry` inside, which then becomes `argv`. Raises as `check`."""
+    check(argv, cwd)
+    settings = {"cwd": cwd, "limits": limits, "ready_fd": ready_fd}
+    return ["-I", "-S", "-c", Path(entry.__file__).read_text(), json.dumps(settings), *argv]
+
+
+def warm_process() -> list[str]:
+    """The arguments with which Python runs `sandbox.warm` inside, which then takes commands."""
+    modules = (capture, entry, warm)
+    sources = {"sandbox": ""} | {module.__name__: Path(str(module.__file__)).read_text() for module in modules}
+    return ["-I", "-S", "-c", BOOT, json.dumps(sources)]
 
 
 def own(workspace: Path, uid: int, gid: int) -> None:

@@ -1,8 +1,9 @@
 """A small system-call filter for bubblewrap, in the spirit of the one that Docker has by default.
 
-Two kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
-sized tmpfs shows (memfd, System V memory, io_uring), and those that reach parts of the kernel that an analysis never
-needs (keyrings, which are shared with the operator's session, eBPF, namespaces, mounts). Everything else is allowed.
+Three kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
+sized tmpfs shows (memfd, System V memory, io_uring), the one by which a process would leave the CPUs of its run, and
+those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
+session, eBPF, namespaces, mounts). Everything else is allowed.
 The program is classic BPF, one 8-byte instruction each: code, jump if true, jump if false, operand.
 """
 
@@ -25,6 +26,7 @@ DENIED = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
+    "sched_setaffinity": (203, 122),
     "unshare": (272, 97),
     "setns": (308, 268),
     "mount": (165, 40),

@@ -1,51 +1,23 @@
-"""Measuring what commands use: captured output, process trees, the size of a workspace, the GPU that is there."""
+"""Measuring what commands use: process trees, the size of a workspace, the GPU that is there."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections import deque
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
+from sandbox.driver import SandboxLost
+
 TICK = 0.1  # seconds between two looks at a process tree
 TICKS_PER_WALK = 10  # walks over the workspace are rarer
 ENTRY_BYTES = 4096  # what a file counts at least, so that empty files cannot use up the inodes
-DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps, whatever was deleted but is still open
-
-
-class Capture:
-    """One output stream: keeps the first and the last half of `cap` bytes, counts what lies between.
-
-    Both ends, since a log begins with what was asked for and ends with the traceback.
-    """
-
-    def __init__(self, cap: int) -> None:
-        self._head_cap, self._tail_cap = cap - cap // 2, cap // 2
-        self._head = bytearray()
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
-        self.dropped = 0
-
-    def feed(self, data: bytes) -> None:
-        room = self._head_cap - len(self._head)
-        self._head += data[:room]
-        if rest := data[room:]:
-            self._tail.append(rest)
-            self._tail_bytes += len(rest)
-        while self._tail_bytes > self._tail_cap:
-            first = self._tail.popleft()
-            cut = min(len(first), self._tail_bytes - self._tail_cap)
-            self.dropped += cut
-            self._tail_bytes -= cut
-            if cut < len(first):
-                self._tail.appendleft(first[cut:])
-
-    def text(self) -> str:
-        gap = f"\n[... {self.dropped} bytes dropped ...]\n".encode() if self.dropped else b""
-        return (bytes(self._head) + gap + b"".join(self._tail)).decode(errors="replace")
+DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps
 
 
 class Usage(NamedTuple):
@@ -53,14 +25,18 @@ class Usage(NamedTuple):
     processes: int
 
 
+def tree(pid: int) -> list[psutil.Process]:
+    """The processes under `pid`, itself left out."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
 def tree_usage(pid: int) -> Usage:
     """Resident bytes and number of processes under `pid`; one that ends meanwhile counts as nothing."""
     memory = processes = 0
-    try:
-        tree = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return Usage(0, 0)
-    for process in tree:
+    for process in tree(pid):
         try:
             memory += process.memory_info().rss
             processes += 1
@@ -85,10 +61,37 @@ def folder_bytes(root: Path) -> int:
     return total
 
 
-def workspace_full(workspace: Path, limit: int) -> bool:
-    """More in the workspace than `limit` bytes, or next to nothing left on its disk."""
+def hidden_bytes(pids: Iterable[int], device: int) -> int:
+    """Disk bytes of files on `device` that these processes hold open and that no folder lists any more."""
+    files: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    file = entry.stat()
+                    if stat.S_ISREG(file.st_mode) and file.st_nlink == 0 and file.st_dev == device:
+                        files[file.st_ino] = file.st_blocks * 512
+    return sum(files.values())
+
+
+def workspace_full(workspace: Path, limit: int, pids: Iterable[int] = ()) -> bool:
+    """More than `limit` bytes in the workspace, files deleted but held open by `pids` included, or no disk left."""
+    if disk_low(workspace):
+        return True
+    return folder_bytes(workspace) + hidden_bytes(pids, workspace.stat().st_dev) > limit
+
+
+def disk_low(workspace: Path) -> bool:
     disk = os.statvfs(workspace)
-    return disk.f_bavail * disk.f_frsize < DISK_RESERVE or folder_bytes(workspace) > limit
+    return disk.f_bavail * disk.f_frsize < DISK_RESERVE
+
+
+def check_disk(workspace: Path) -> None:
+    """Raises SandboxLost when the host's disk is full while nothing runs: no fault of the command before or after."""
+    if disk_low(workspace):
+        raise SandboxLost(
+            f"less than {DISK_RESERVE >> 20} MiB are left on the disk of {workspace}: free some, then resume the run"
+        )
 
 
 def gpu_model() -> str | None:

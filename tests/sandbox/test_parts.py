@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from sandbox import mounts, seccomp
 from sandbox.bubblewrap import Bubblewrap
+from sandbox.capture import Capture
 from sandbox.driver import Limits, SandboxLost
 from sandbox.image import NUMERICS, fill_context
-from sandbox.inside import LONGEST_WORD, first_process
+from sandbox.inside import LONGEST_WORD, check
 from sandbox.select import choose
-from sandbox.watch import Capture, folder_bytes
+from sandbox.watch import folder_bytes
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 50))
@@ -85,9 +86,9 @@ def test_what_judges_is_masked_where_it_is_installed(tmp_path: Path, monkeypatch
 
 def test_a_command_no_kernel_would_start() -> None:
     with pytest.raises(ValueError, match="write it to a file"):
-        first_process(["python", "-c", "x" * (LONGEST_WORD + 1)], "/workspace", {})
+        check(["python", "-c", "x" * (LONGEST_WORD + 1)], "/workspace")
     with pytest.raises(ValueError, match="no command"):
-        first_process([], "/workspace", {})
+        check([], "/workspace")
 
 
 def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""The host's end of the line to the first process of a container (`sandbox.warm`): commands out, answers back.
+
+What comes back was made among generated code and is taken for words, not for truth: lines are capped, each must be a
+well-formed answer to a question that is open, and anything else ends the conversation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import docker.utils.socket as multiplexed
+from pydantic import BaseModel, ConfigDict, Field
+
+LINE_MAX = 64 << 20
+LAST_WORDS = 2000  # bytes of the first process's own complaints that are kept
+
+
+class Answer(BaseModel):
+    """How a command ended, as the first process saw it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    id: int
+    code: int = Field(ge=0, le=255)
+    ended: Literal["exit", "timeout", "memory", "processes", "workspace", "lost"]
+    stdout: str
+    stderr: str
+    dropped: int = Field(ge=0)
+    peak_mib: float = Field(ge=0)
+
+
+class Question:
+    """A command that was asked for: `over` is set when there is an answer, or when there will never be one."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.answer: Answer | None = None
+
+
+class Channel:
+    """Several threads may ask at once; one thread of the channel's own listens."""
+
+    def __init__(self, attached: Any) -> None:
+        """`attached`: the engine's stream to and from the container, standard output and error interleaved."""
+        self._attached = attached
+        self._socket = getattr(attached, "_sock", attached)  # a unix socket comes wrapped for reading only
+        self._socket.settimeout(None)
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Question] = {}
+        self._last_words: deque[bytes] = deque(maxlen=8)
+        self._ended = False
+        threading.Thread(target=self._listen, name="sandbox-channel", daemon=True).start()
+
+    def ask(self, argv: Sequence[str], cwd: str, limits: dict[str, int], seconds: float, output: int) -> Question:
+        """Have a command started. On a channel that has ended, the question is over at once."""
+        question, number = Question(), next(self._numbers)
+        order = {"id": number, "argv": list(argv), "cwd": cwd, "limits": limits, "seconds": seconds, "output": output}
+        with self._lock:
+            self._open[number] = question
+            self._say(order)
+        return question
+
+    def end(self, why: str) -> None:
+        """Have every command ended, for a reason that their answers will name."""
+        with self._lock:
+            self._say({"end": why})
+
+    def _say(self, order: dict[str, Any]) -> None:
+        try:
+            if self._ended:
+                raise OSError("the channel has ended")
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+        except OSError:
+            self._give_up()
+
+    def last_words(self) -> str:
+        """What the first process, or whoever was to start it, complained of."""
+        return b"".join(self._last_words)[-LAST_WORDS:].decode(errors="replace").strip()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a KeyError is an answer that nobody asked for
+            for line in self._lines():
+                answer = Answer.model_validate_json(line)
+                with self._lock:
+                    question = self._open.pop(answer.id)
+                question.answer = answer
+                question.over.set()
+        with self._lock:
+            self._give_up()
+
+    def _lines(self) -> Iterator[bytes]:
+        pieces: list[bytes] = []
+        size = 0
+        for stream, data in multiplexed.frames_iter(self._attached, tty=False):
+            if stream == multiplexed.STDERR:
+                self._last_words.append(data[-LAST_WORDS:])
+                continue
+            *ends, rest = data.split(b"\n")
+            for end in ends:
+                yield b"".join([*pieces, end])
+                pieces, size = [], 0
+            pieces.append(rest)
+            size += len(rest)
+            if size > LINE_MAX:
+                return
+
+    def _give_up(self) -> None:
+        self._ended = True
+        for question in self._open.values():
+            question.over.set()
+        self._open.clear()
+
+    def close(self) -> None:
+        """Let go of the line: for the first process this is the end of its input."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(2)
+        self._attached.close()
