@@ -74,10 +74,10 @@ class Bubblewrap:
         self._closed = False
         self._filter = Path(self._scratch.name, "seccomp")
         self._filter.write_bytes(seccomp.program() or b"")
-        model = None if gpu == "none" else watch.gpu_model()
-        variables = {"PATH": mounts.search_path(), **inside.environment(limits, model is not None)}
+        self._gpu = None if gpu == "none" else watch.gpu_model()
+        variables = {"PATH": mounts.search_path(), **inside.environment(limits, self._gpu is not None)}
         binds = mounts.binds(
-            inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name), model is not None
+            inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name), self._gpu is not None
         )
         self._isolation = [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)),
@@ -87,7 +87,7 @@ class Bubblewrap:
         ]
         version = self._find_working()
         self.info = SandboxInfo(
-            driver="bubblewrap", version=version, gpu=model, reason=reason, limits=limits, image=None
+            driver="bubblewrap", version=version, gpu=self._gpu, reason=reason, limits=limits, image=None
         )
 
     def _find_working(self) -> str:
@@ -144,6 +144,9 @@ class Bubblewrap:
             try:
                 # NPROC is counted for each user namespace; root on the host is exempt, hence the count in `_too_much`.
                 kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
+                if not self._gpu:  # CUDA reserves far more than it uses
+                    # No memory limit, only a net under a process that would outrun whoever watches.
+                    kernel["DATA"] = 4 * self._limits.memory_mib << 20
                 first = inside.one_command(argv, cwd, kernel, ready_write)
                 with on_cpus(self._cpus):
                     process = subprocess.Popen(

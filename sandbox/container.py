@@ -10,6 +10,7 @@ import docker.types
 
 from sandbox import inside
 from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
+from sandbox.gpu import request
 
 NOBODY = 65534
 
@@ -63,5 +64,5 @@ def isolation(
             docker.types.Ulimit(name=name.lower(), soft=kernel[name], hard=kernel[name])
             for name in ("CORE", "NOFILE", "FSIZE")
         ],
-        "device_requests": [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpu else [],
+        "device_requests": [request(facts)] if gpu else [],
     }

@@ -27,7 +27,7 @@ from sandbox import inside, watch
 from sandbox.channel import Channel, Question
 from sandbox.container import isolation
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
-from sandbox.gpu import hand_in
+from sandbox.gpu import hand_in, remark
 
 IMAGE = "beamcrew-sandbox:latest"
 GRACE = 3.0  # seconds that the first process has for ending a command before the host steps in
@@ -73,7 +73,7 @@ class Docker:
             driver="docker",
             version=facts["ServerVersion"],
             image=image_id,
-            reason=reason,
+            reason="; ".join(filter(None, (reason, remark(gpu, facts)))),
             limits=limits,
             gpu=watch.gpu_model() if handed_in else None,
         )

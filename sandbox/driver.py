@@ -53,7 +53,7 @@ class ExecResult(BaseModel):
     seconds: float
     peak_mib: float | None = Field(
         None,
-        description="most memory that its processes were seen to use together (bubblewrap), or one of them used (Docker)",
+        description="most memory that its processes were seen to use together (bubblewrap) or one used (Docker)",
     )
     ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 

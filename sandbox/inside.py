@@ -42,15 +42,11 @@ def environment(limits: Limits, gpu: bool) -> dict[str, str]:
 
 
 def kernel_limits(limits: Limits) -> dict[str, int]:
-    """What the kernel checks in each process, as RLIMIT names.
-
-    DATA is no memory limit, only a net under a process that would outrun whoever watches.
-    """
+    """What the kernel checks in each process, as RLIMIT names."""
     return {
         "CORE": 0,
         "NOFILE": limits.open_files,
         "FSIZE": limits.file_mib << 20,
-        "DATA": 4 * limits.memory_mib << 20,
     }
 
 
