@@ -251,6 +251,8 @@ def oom_kills() -> int:
 
 
 def main() -> None:
+    if os.getpid() != 1:
+        raise SystemExit("this ends every process that it sees, and belongs into a PID namespace of its own")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler of Python's own would let it be interrupted from inside
     set_dumpable(False)
     Warm().serve()
