@@ -11,6 +11,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
@@ -18,14 +21,22 @@ import docker.errors
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from sandbox.bubblewrap import Bubblewrap
 from sandbox.docker import IMAGE
-from sandbox.driver import Limits, SandboxLost
-from sandbox.watch import folder_bytes
+from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
+from sandbox.gpu import objection, toolkit_version
+from sandbox.image import LABEL, requirements_hash
+from sandbox.select import choose
+from sandbox.watch import folder_bytes, gpu_model
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = {"tools": ("torch", "zuko", "h5py"), "simulate": ("pythia8mc", "fastjet", "awkward", "h5py")}
 GIB = 1 << 30
+TORCH = """
+import torch
+there = torch.cuda.is_available()
+print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, {torch.cuda.get_device_name() if there else 'CPU only'}")
+raise SystemExit(not there)
+"""
 
 
 class Check(BaseModel):
@@ -42,7 +53,7 @@ def report(image: str = IMAGE) -> list[Check]:
     return [
         check_docker(image),
         check_bubblewrap(),
-        check_gpu(),
+        *check_gpu(image),
         check_machine(),
         check_model_service(),
         *check_extras(),
@@ -57,45 +68,85 @@ def check_docker(image: str) -> Check:
     except docker.errors.DockerException as error:
         return Check(name="docker", ok=False, detail=f"no engine answers ({error}); start one, or use bubblewrap")
     try:
-        digest = client.images.get(image).id
+        facts = client.images.get(image).attrs
     except docker.errors.ImageNotFound:
         return Check(name="docker", ok=False, detail=f"engine {version}, no image {image}: beamcrew doctor --build")
     except docker.errors.DockerException as error:
         return Check(name="docker", ok=False, detail=f"engine {version} does not show its images: {error}")
     finally:
         client.close()
-    return Check(name="docker", ok=True, detail=f"engine {version}, {image} is {digest}")
+    found = f"engine {version}, {image} is {facts['Id']}, {facts['Size'] / 1e9:.1f} GB"
+    if created := facts.get("Created"):  # reproducible images have no date
+        found += f", {(datetime.now(UTC) - datetime.fromisoformat(created)).days} days old"
+    label = (facts["Config"].get("Labels") or {}).get(LABEL)
+    if label is None or not (ROOT / "pyproject.toml").is_file():
+        return Check(name="docker", ok=True, detail=f"{found}; nothing says which packages it was built from")
+    if label != requirements_hash(ROOT):
+        stale = "built from other packages than this checkout pins: beamcrew doctor --build"
+        return Check(name="docker", ok=False, detail=f"{found}; {stale}")
+    return Check(name="docker", ok=True, detail=f"{found}, with the packages that this checkout pins")
 
 
 def check_bubblewrap() -> Check:
     """Builds a sandbox and runs a command in it: that is all a run would do."""
-    with tempfile.TemporaryDirectory(prefix="beamcrew-doctor-") as folder:
-        workspace = Path(folder, "workspace")
-        workspace.mkdir()
-        try:
-            with Bubblewrap(Path(folder), workspace, ROOT / "tools", Limits()) as sandbox:
-                milliseconds = 1e3 * sandbox.exec(["/bin/true"]).seconds
-                detail = f"bwrap {sandbox.info.version} runs a command in {milliseconds:.0f} ms"
-                return Check(name="bubblewrap", ok=True, detail=detail)
-        except SandboxLost as error:
-            return Check(name="bubblewrap", ok=False, detail=str(error))
+    try:
+        with scratch_sandbox("bubblewrap") as sandbox:
+            milliseconds = 1e3 * sandbox.exec(["/bin/true"]).seconds
+            detail = f"bwrap {sandbox.info.version} runs a command in {milliseconds:.0f} ms"
+            return Check(name="bubblewrap", ok=True, detail=detail)
+    except SandboxLost as error:
+        return Check(name="bubblewrap", ok=False, detail=str(error))
 
 
-def check_gpu() -> Check:
+def check_gpu(image: str) -> Iterator[Check]:
+    """What the host has, whether it may go into a container, and what torch makes of it inside each sandbox."""
+    seen = nvidia_smi()
+    if not gpu_model():
+        nothing = "no NVIDIA GPU; everything runs on the CPU, the larger models slowly"
+        unlisted = f"{seen}, but the driver lists none in /proc/driver/nvidia/gpus: no sandbox would get it"
+        yield Check(name="gpu", ok=False, detail=unlisted if seen else nothing)
+        return
+    yield Check(name="gpu", ok=True, detail=seen or f"{gpu_model()}")
+    version = toolkit_version()
+    why = objection(version)
+    allowed = f"NVIDIA container toolkit {version}: no known way out of a container"
+    yield Check(name="gpu toolkit", ok=not why, detail=f"{why}, or use --gpu none" if why else allowed)
+    with ThreadPoolExecutor() as side_by_side:  # each takes the seconds that torch needs to start
+        yield from side_by_side.map(check_torch, ("docker", "bubblewrap"), (image, image))
+
+
+def check_torch(kind: Kind, image: str) -> Check:
+    try:
+        with scratch_sandbox(kind, image) as sandbox:
+            result = sandbox.exec(["python", "-c", TORCH], seconds=60)
+    except SandboxLost as error:
+        return Check(name=f"gpu in {kind}", ok=False, detail=str(error))
+    said = (result.stdout if result.stdout.strip() else result.stderr).strip().splitlines()
+    return Check(name=f"gpu in {kind}", ok=result.ok, detail=said[-1] if said else f"torch: {result.ended}")
+
+
+def nvidia_smi() -> str:
+    """Names and memory of the GPUs, '' where there is none."""
     command = shutil.which("nvidia-smi")
-    seen = ""
-    if command:
-        query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        seen = subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.strip().replace("\n", "; ")
-    if not seen:
-        return Check(name="gpu", ok=False, detail="no NVIDIA GPU; everything runs on the CPU, the larger models slowly")
-    if not importlib.util.find_spec("torch"):
-        return Check(name="gpu", ok=False, detail=f"{seen}, but no torch: pip install 'beamcrew[tools]'")
-    import torch  # heavy, and only worth its second where there is a GPU
+    if not command:
+        return ""
+    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
 
-    if not torch.cuda.is_available():
-        return Check(name="gpu", ok=False, detail=f"{seen}, but torch {torch.__version__} cannot use it")
-    return Check(name="gpu", ok=True, detail=f"{seen}; torch {torch.__version__}, CUDA {torch.version.cuda}")
+
+@contextmanager
+def scratch_sandbox(kind: Kind, image: str = IMAGE) -> Iterator[Sandbox]:
+    """A sandbox as a run has it, over folders that nobody needs. Raises SandboxLost."""
+    with tempfile.TemporaryDirectory(prefix="beamcrew-doctor-") as folder:
+        inputs, workspace = Path(folder, "inputs"), Path(folder, "workspace")
+        inputs.mkdir()
+        workspace.mkdir()
+        with choose(kind, inputs, workspace, ROOT / "tools", Limits(), image=image) as sandbox:
+            yield sandbox
 
 
 def check_machine() -> Check:

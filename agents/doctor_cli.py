@@ -13,26 +13,36 @@ from agents.console import clear_errors, err, name_values, out
 
 
 def doctor(
+    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
     build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")
     ] = None,
-    certificates: Annotated[Path | None, typer.Option(help="CA bundle for pip during --build, a build secret")] = None,
+    build_network: Annotated[str, typer.Option(help="for --build: host, if only the host has a network")] = "default",
+    certificates: Annotated[
+        Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
+    ] = None,
 ) -> None:
     """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor import report
-
-    with clear_errors():
-        if build:
-            _build(name_values("--build-arg", build_arg), certificates)
-        checks = report()
-    table = Table("check", "", "detail")
-    for check in checks:
-        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail))
-    out.print(table)
-
-
-def _build(build_args: dict[str, str], certificates: Path | None) -> None:
+    from sandbox.docker import IMAGE
     from sandbox.image import build_image
 
-    build_image(Path(__file__).parent.parent, build_args=build_args, certificates=certificates, say=err.print)
+    image = image or IMAGE
+    with clear_errors():
+        if build:
+            digest = build_image(
+                Path(__file__).parent.parent,
+                image,
+                name_values("--build-arg", build_arg),
+                certificates=certificates,
+                network=build_network,
+                say=lambda line: err.print(Text(line), soft_wrap=True),
+            )
+            out.print(Text(f"{image} is {digest}"), soft_wrap=True)
+            out.print(Text(f"for this image and no other: beamcrew run --image {digest}"), soft_wrap=True)
+        checks = report(image)
+    table = Table("check", "", "detail")
+    for check in checks:
+        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail, overflow="fold"))
+    out.print(table)

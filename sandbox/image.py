@@ -6,6 +6,7 @@ for the purpose and holds nothing but what belongs into the image, so nothing el
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from sandbox.docker import IMAGE
 from sandbox.driver import SandboxLost
 
 NUMERICS = ("iminuit", "matplotlib", "numpy", "pyarrow", "pydantic", "scikit-learn", "scipy")
+LABEL = "beamcrew.requirements"  # of an image: the SHA-256 of the requirements that it was built from
+BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 
 
 def build_image(
@@ -29,39 +32,65 @@ def build_image(
     certificates: Path | None = None,
     network: str = "default",
     say: Callable[[str], None] = print,
-) -> None:
-    """Build `tag` from the checkout in `root`; `build_args` are those of the Dockerfile, such as BASE or PIP_INDEX_URL.
+) -> str:
+    """Build `tag` from the checkout in `root` and answer with its digest; SandboxLost says why there is none.
 
-    `certificates` is what pip trusts during the build, and is not part of the image. `network` is that of the build
-    alone: 'host' where only the host itself reaches the package index.
+    `build_args` are those of the Dockerfile, such as BASE or PIP_INDEX_URL. `certificates` is what pip trusts during
+    the build, and is not part of the image. `network` is that of the build alone: 'host' where only the host itself
+    reaches the package index.
     """
-    if not (command := shutil.which("docker")):
-        raise SandboxLost(f"cannot build {tag}: the docker command is not on the PATH")
     if not (root / "pyproject.toml").is_file():
         raise SandboxLost(f"cannot build {tag}: {root} is not a checkout of the project, it has no pyproject.toml")
-    words = [command, "build", "--progress=plain", "--tag", tag, "--network", network]
-    words += ["--file", str(Path(__file__).with_name("Dockerfile"))]
+    if certificates and not certificates.is_file():
+        raise SandboxLost(f"cannot build {tag}: there is no file of certificates {certificates}")
+    words = [docker_command(), "build", "--progress=plain", "--tag", tag, "--network", network]
+    words += ["--label", f"{LABEL}={requirements_hash(root)}", "--file", str(Path(__file__).with_name("Dockerfile"))]
     for name, value in (build_args or {}).items():
         words += ["--build-arg", f"{name}={value}"]
     if certificates:
         words += ["--secret", f"id=certs,src={certificates}"]
-    with tempfile.TemporaryDirectory(prefix="beamcrew-image-") as context:
-        fill_context(root, Path(context))
-        _run([*words, context], tag, say)
+    with tempfile.TemporaryDirectory(prefix="beamcrew-image-") as folder:
+        context, digest = Path(folder, "context"), Path(folder, "digest")
+        context.mkdir()
+        fill_context(root, context)
+        _run([*words, "--iidfile", str(digest), str(context)], tag, say)
+        return digest.read_text().strip()
+
+
+def docker_command() -> str:
+    """The first docker command on the PATH that can build with BuildKit; a CLI without its plugin buildx cannot."""
+    found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
+    for path in found:
+        usage = subprocess.run(
+            [path, "build", "--help"], capture_output=True, text=True, env={**os.environ, **BUILDKIT}
+        )
+        if "--secret" in usage.stdout:
+            return path
+    if found:
+        raise SandboxLost(f"{', '.join(found)}: no BuildKit. Install the plugin docker-buildx (docker-buildx-plugin)")
+    raise SandboxLost("the docker command is not on the PATH: install docker-cli and docker-buildx")
+
+
+def requirements(root: Path) -> str:
+    """What is installed in the image, line by line: the numerics of the core, and the extra `tools`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    core = [line for line in project["dependencies"] if line.split("==")[0] in NUMERICS]
+    return "\n".join(core + project["optional-dependencies"]["tools"]) + "\n"
+
+
+def requirements_hash(root: Path) -> str:
+    return hashlib.sha256(requirements(root).encode()).hexdigest()
 
 
 def fill_context(root: Path, context: Path) -> None:
     """All that the engine gets to see: the pinned requirements, and tools/."""
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    core = [line for line in project["dependencies"] if line.split("==")[0] in NUMERICS]
-    pinned = core + project["optional-dependencies"]["tools"]
-    (context / "requirements.txt").write_text("\n".join(pinned) + "\n")
+    (context / "requirements.txt").write_text(requirements(root))
     shutil.copytree(root / "tools", context / "tools", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _run(words: list[str], tag: str, say: Callable[[str], None]) -> None:
     last: deque[str] = deque(maxlen=5)
-    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    environment = {**os.environ, **BUILDKIT}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as build:
         for line in build.stdout or ():
             if line.strip():

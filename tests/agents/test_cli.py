@@ -193,7 +193,7 @@ def test_tools_lists_all_and_shows_the_schema_of_one() -> None:
 
 def test_doctor_shows_its_checks_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     check = doctor.Check(name="extra", ok=False, detail="pip install 'beamcrew[tools]' [/red]")
-    monkeypatch.setattr(doctor, "report", lambda: [check])
+    monkeypatch.setattr(doctor, "report", lambda image: [check])
     result = call("doctor")
     assert result.exit_code == 0, result.exception
     assert "beamcrew[tools]" in "".join(re.sub(r"[│┃]", " ", result.stdout).split())
