@@ -1,4 +1,4 @@
-"""`beamcrew doctor`: what this machine offers, and building the image of the container sandbox."""
+"""`beamcrew doctor`: what this machine offers, building the image of the sandbox, removing what dead runs left."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ def doctor(
     certificates: Annotated[
         Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
     ] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="remove containers and folders that dead runs left")] = False,
 ) -> None:
     """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor import report
+    from sandbox import abandoned
     from sandbox.docker import IMAGE
     from sandbox.image import build_image
 
     image = image or IMAGE
     with clear_errors():
+        if clean:
+            for found in abandoned.clean():
+                out.print(Text(f"{'removed' if found.removed else 'left'} {found.name}: {found.why}"), soft_wrap=True)
         if build:
             digest = build_image(
                 Path(__file__).parent.parent,

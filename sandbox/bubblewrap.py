@@ -18,7 +18,6 @@ import selectors
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from typing import Self
 
 import psutil
 
-from sandbox import inside, mounts, seccomp, watch
+from sandbox import inside, mounts, owner, seccomp, watch
 from sandbox.capture import Capture
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
@@ -66,19 +65,18 @@ class Bubblewrap:
         self._limits = limits
         usable = sorted(os.sched_getaffinity(0))
         self._cpus = set(random.sample(usable, min(len(usable), math.ceil(limits.cpus))))
-        self._scratch = tempfile.TemporaryDirectory(prefix="beamcrew-bwrap-")
+        self._scratch = contextlib.ExitStack()
+        scratch = self._scratch.enter_context(owner.scratch())
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
         self._peaks: dict[int, int] = {}  # bytes, the most that was seen of each
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
-        self._filter = Path(self._scratch.name, "seccomp")
+        self._filter = scratch / "seccomp"
         self._filter.write_bytes(seccomp.program() or b"")
         self._gpu = None if gpu == "none" else watch.gpu_model()
         variables = {"PATH": mounts.search_path(), **inside.environment(limits, self._gpu is not None)}
-        binds = mounts.binds(
-            inputs.resolve(), self._workspace, tools.resolve(), limits, Path(self._scratch.name), self._gpu is not None
-        )
+        binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, scratch, self._gpu is not None)
         self._isolation = [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)),
             *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"),
@@ -224,7 +222,7 @@ class Bubblewrap:
             running = list(self._running)
         for process in running:
             end_tree(process)
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 import docker.types
 
-from sandbox import inside
+from sandbox import inside, owner
 from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
 from sandbox.gpu import request
 
@@ -41,7 +41,7 @@ def isolation(
         "environment": inside.environment(limits, gpu),
         "user": share(workspace, rootless="name=rootless" in facts.get("SecurityOptions", [])),
         "hostname": "sandbox",
-        "labels": {"beamcrew.run": workspace.name, "beamcrew.pid": str(os.getpid())},
+        "labels": owner.labels(workspace.parent.name),
         "stdin_open": True,
         # The engine would keep a copy of all output on the host's disk, without a limit.
         "log_config": docker.types.LogConfig(type="none"),

@@ -143,20 +143,18 @@ def test_a_run_prints_one_result_as_json_and_the_rest_on_stderr(ended: Result, t
     assert "nothing to resume" in refused("resume", str(run_dir))
 
 
-def test_image_and_gpu_reach_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {}
+def test_image_and_gpu_reach_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[run.Settings] = []
 
-    def choose(kind: str, *_: object, image: str, gpu: str) -> None:
-        asked.update(kind=kind, image=image, gpu=gpu)
+    def start(settings: run.Settings, *_: object) -> None:
+        asked.append(settings)
         raise SandboxLost("asked for enough")
 
-    monkeypatch.setattr(run, "choose", choose)
+    monkeypatch.setattr(run, "start", start)
     monkeypatch.setattr(select, "choose_backend", lambda *_, **__: Scripted(two_rounds()))
-    words = ["run", "--task", "tiny", "--sandbox", "docker"]
-    assert "asked for enough" in refused(*words, "--image", "beamcrew@sha256:0123", "--gpu", "none")
-    assert asked == {"kind": "docker", "image": "beamcrew@sha256:0123", "gpu": "none"}
-    refused(*words)
-    assert asked == {"kind": "docker", "image": IMAGE, "gpu": "auto"}
+    assert "asked for enough" in refused(*TINY, "--image", "sha256:0123", "--gpu", "none")
+    refused(*TINY)
+    assert [(settings.image, settings.gpu) for settings in asked] == [("sha256:0123", "none"), (IMAGE, "auto")]
 
 
 @pytest.mark.parametrize(("words", "said"), [(["--max-dollars", "0"], "dollars=0"), (["--workers", "0"], "workers")])

@@ -1,0 +1,70 @@
+"""Whose is it: containers and scratch folders tell which process made them, and whether that process still lives.
+
+A process is known by its number and the moment it began, since numbers are used again; both mean something only on
+the same boot of the same kernel and in the same PID namespace. A folder is locked by its owner: the kernel lets go of
+a lock with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
+PREFIX = "beamcrew-bwrap-"
+
+
+def labels(run: str) -> dict[str, str]:
+    """For a container that this process makes."""
+    return {RUN: run, HOST: platform.node(), OWNER: f"{_here()} {os.getpid()} {_began(os.getpid())}"}
+
+
+def alive(owned: Mapping[str, str]) -> str:
+    """Why a container with these labels may still be in use; '' only when its owner is provably dead."""
+    match = re.fullmatch(r"(\S+ \S+) (\d{1,9}) (\d+)", owned.get(OWNER, ""))
+    if not match:
+        return "it does not say which process made it"
+    here, pid, began = match.groups()
+    if here != _here():
+        return f"made on {owned.get(HOST) or 'another host'}, on another boot or in another PID namespace than this"
+    return f"process {pid} lives" if _lives(int(pid), began) else ""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder, locked by this process as long as it is in use."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(fd)
+
+
+def _here() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def _began(pid: int) -> str:
+    """Clock ticks from the boot of the system to the start of a process. Raises OSError when it cannot be seen."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _lives(pid: int, began: str) -> bool:
+    with contextlib.suppress(OSError):
+        return _began(pid) == began
+    try:
+        os.kill(pid, 0)  # tells of processes, too, that /proc is told to hide from us
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
