@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
-PREFIX = "beamcrew-bwrap-"
+PREFIX = "beamcrew-locked-"  # of folders whose owner holds a lock; older ones, without it, had another
 
 
 def labels(run: str) -> dict[str, str]:
