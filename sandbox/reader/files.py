@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+MAX_DEPTH = 32  # folders below the one that is listed
+
 
 class UnsafeFile(ValueError):  # noqa: N818 - the file is unsafe, the reader did its work
     """A file that is not taken over: which one, and why. Good enough to be shown to the agent that made it."""
@@ -40,19 +42,34 @@ def list_files(workspace: Path, sub: str = ".", max_files: int = 1000) -> Listin
     """What lies under `sub`, by paths relative to the workspace."""
     listing = Listing({}, {})
     with opened(workspace, sub, os.O_RDONLY | os.O_DIRECTORY) as top:
-        for folder, folders, names, fd in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-            for name in sorted(names + folders):
-                path = str(PurePosixPath(sub, folder, name))
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    continue
-                if len(listing.files) + len(listing.refused) >= max_files:
-                    raise UnsafeFile(sub, f"more than {max_files} files")
-                if reason := _objection(status) or ("" if path.isprintable() else "unprintable name"):
-                    listing.refused[path] = reason
-                else:
-                    listing.files[path] = status.st_size
+        for path, reason, size in _walk(top, PurePosixPath(sub), 0):
+            if len(listing.files) + len(listing.refused) >= max_files:
+                raise UnsafeFile(sub, f"more than {max_files} files")
+            if reason := reason or ("" if path.isprintable() else "unprintable name"):
+                listing.refused[path] = reason
+            else:
+                listing.files[path] = size
     return listing
+
+
+def _walk(fd: int, folder: PurePosixPath, depth: int) -> Iterator[tuple[str, str, int]]:
+    """Everything but folders: path, why it is left alone, size. A folder that cannot be looked into is left alone."""
+    for name in sorted(os.listdir(fd)):
+        path, status = str(folder / name), os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            yield path, _objection(status), status.st_size
+        elif depth == MAX_DEPTH:
+            yield path, f"more than {MAX_DEPTH} folders deep", 0
+        else:
+            try:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            except OSError as error:
+                yield path, error.strerror, 0
+                continue
+            try:
+                yield from _walk(inner, folder / name, depth + 1)
+            finally:
+                os.close(inner)
 
 
 def _objection(status: os.stat_result) -> str:
