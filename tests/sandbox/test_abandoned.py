@@ -22,6 +22,16 @@ from sandbox.driver import Limits
 ROOT = Path(__file__).parents[2]
 TEST_IMAGE = os.environ.get("BEAMCREW_TEST_IMAGE", "beamcrew-sandbox:test")
 TELL = "import json; from sandbox import owner; print(json.dumps(owner.labels('gone')))"
+RUN_ON = """
+import sys
+from pathlib import Path
+from sandbox.docker import Docker
+from sandbox.driver import Limits
+folder, tools, image = sys.argv[1:]
+with Docker(Path(folder, "inputs"), Path(folder, "workspace"), Path(tools), Limits(), image=image):
+    print("started", flush=True)
+    input()
+"""
 HOLD = "from sandbox import owner\nwith owner.scratch() as folder: print(folder, flush=True); input()"
 Labels = dict[str, str]
 
@@ -127,6 +137,26 @@ def left() -> Iterator[Callable[[Labels], str]]:
     for container in client.containers.list(all=True):
         if container in made:
             container.remove(force=True)
+    client.close()
+
+
+@pytest.mark.docker
+def test_a_container_that_outlives_its_killed_operator(tmp_path: Path) -> None:
+    for name in ("inputs", "workspace"):
+        (tmp_path / name).mkdir()
+    words = [sys.executable, "-c", RUN_ON, str(tmp_path), str(ROOT / "tools"), TEST_IMAGE]
+    client = docker.from_env()
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as operator:
+        assert operator.stdout
+        assert operator.stdout.readline() == "started\n"
+        (container,) = client.containers.list(filters={"label": f"{owner.RUN}={tmp_path.name}"})
+        container.pause()  # or it would see its standard input end
+        name = f"container {container.name}"
+        assert not any(found.removed for found in abandoned.clean_containers() if found.name == name)
+        operator.kill()
+        operator.wait()
+    assert [found.removed for found in abandoned.clean_containers() if found.name == name] == [True]
+    assert not client.containers.list(all=True, filters={"label": f"{owner.RUN}={tmp_path.name}"})
     client.close()
 
 
