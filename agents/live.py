@@ -28,6 +28,7 @@ from agents.trace.events import (
     RunFinished,
     RunResumed,
     RunStarted,
+    SandboxRenewed,
     StepFinished,
     StepStarted,
     Trouble,
@@ -146,6 +147,8 @@ def describe(event: AnyEvent) -> str | None:
             return f"run {event.run}: {event.request} ({crew(event)}; {event.sandbox.reason})"
         case RunResumed():
             return "resumed"
+        case SandboxRenewed():
+            return f"sandbox: a fresh one took over after {duration(event.seconds)}"
         case CanaryChecked():
             return f"sandbox: canaries {'held' if event.held else 'DID NOT HOLD'}"
         case Planned():

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
@@ -19,24 +20,21 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-import tools
-from agents import graph
+from agents import graph, sandboxes
 from agents.backends.base import Backend, BackendLost
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
 from agents.context import prompt_hashes
 from agents.crew import Crew
-from agents.trace.events import CanaryChecked, Executed, RunFinished, RunResumed, RunStarted, Sealed, Trouble
+from agents.trace.events import Executed, RunFinished, RunResumed, RunStarted, Sealed, Trouble
 from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from agents.workbench import Workbench
-from sandbox.canaries import plant_and_probe
 from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
-from sandbox.select import choose
 from sandbox.writer import write_bytes
 from tasks.catalogue import make_task
 from tasks.score import MAX_BYTES, Score, Submission
@@ -76,15 +74,11 @@ def start(
     (run_dir / "workspace").mkdir()
     with (
         Store.create(run_dir, secrets()) as store,
-        choose(
-            settings.sandbox,
-            run_dir / "inputs",
-            run_dir / "workspace",
-            _tools(),
-            settings.limits,
-            image=settings.image,
-            gpu=settings.gpu,
-        ) as sandbox,
+        _bench(
+            store,
+            sandboxes.first(run_dir, settings.sandbox, settings.limits, settings.image, settings.gpu),
+            settings.gpu,
+        ) as bench,
     ):
         for listener in listeners:
             store.listen(listener)
@@ -97,14 +91,15 @@ def start(
             inputs=_hashes(run_dir / "inputs"),
             backend=backend.name,
             is_llm=backend.is_llm,
-            sandbox=sandbox.info,
+            sandbox=bench.sandbox.info,
+            gpu=settings.gpu,
             budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
             seed=settings.seed,
             versions=_versions(),
             prompts=prompt_hashes(),
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
-        _carry_out(begun, task, backend, sandbox, store, Record(), settings.budget, settings.workers)
+        _carry_out(begun, task, backend, bench, store, Record(), settings.budget, settings.workers)
     return _finish(run_dir)
 
 
@@ -133,16 +128,16 @@ def resume(
     task = make_task(begun.task, begun.options)
     with (
         Store.open(run_dir, secrets()) as store,
-        choose(_kind(begun), run_dir / "inputs", run_dir / "workspace", _tools(), begun.sandbox.limits) as sandbox,
+        _bench(store, sandboxes.again(run_dir, begun.sandbox, begun.gpu), begun.gpu) as bench,
     ):
         record = Record(store.events())
         for listener in listeners:
             store.listen(listener)
-        store.append(RunResumed(sandbox=sandbox.info))
+        store.append(RunResumed(sandbox=bench.sandbox.info))
         first = Budget.model_validate(begun.budget)
         # What is asked must stay the same, or nothing of the record could be played.
         chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
-        _carry_out(begun, task, backend, sandbox, store, record, chosen, workers)
+        _carry_out(begun, task, backend, bench, store, record, chosen, workers)
     return _finish(run_dir)
 
 
@@ -155,7 +150,7 @@ def _carry_out(
     begun: RunStarted,
     task: Task,
     backend: Backend,
-    sandbox: Sandbox,
+    bench: Workbench,
     store: Store,
     record: Record,
     budget: Budget,
@@ -168,14 +163,14 @@ def _carry_out(
     def grade(iteration: int, submission: Submission | None) -> Score:
         if submission is None:
             return Score(metric="none", value=None, reason="no step handed in scores")
-        return task.grade(submission, run_dir / "inputs", sandbox.workspace, iteration + 1)
+        return task.grade(submission, run_dir / "inputs", bench.workspace, iteration + 1)
 
     crew = Crew(
         task=task,
         request=begun.request,
         facts=begun.facts,
         backend=RecordedBackend(backend, store, record),
-        bench=RecordedWorkbench(Workbench(sandbox), store, record),
+        bench=RecordedWorkbench(bench, store, record),
         grader=RecordedGrader(grade, store, record),
         store=store,
         record=record,
@@ -185,11 +180,8 @@ def _carry_out(
     status: Status
     try:
         _same_inputs(begun, run_dir)
-        with _interruptible(sandbox):
-            verdict = plant_and_probe(sandbox, run_dir / "sealed" / "labels.parquet")
-            crew.note(CanaryChecked(held=verdict.held, lines=verdict.lines))
-            if not verdict.held:
-                raise SandboxLost("a canary was reached from inside: " + "; ".join(verdict.lines))
+        with _interruptible(bench):
+            sandboxes.probe(bench.sandbox, store)
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
         status, reason = _judge(state)
@@ -248,14 +240,14 @@ def _restore(crew: Crew, path: str, graded: str | None) -> None:
 
 
 @contextmanager
-def _interruptible(sandbox: Sandbox) -> Iterator[None]:
+def _interruptible(bench: Workbench) -> Iterator[None]:
     """On Ctrl-C or SIGTERM commands in the sandbox end at once, so that waiting for them cannot hang the stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        sandbox.close()
+        bench.close()
         raise KeyboardInterrupt
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -264,6 +256,10 @@ def _interruptible(sandbox: Sandbox) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _bench(store: Store, sandbox: Sandbox, gpu: Gpu) -> Workbench:
+    return Workbench(sandbox, partial(sandboxes.fresh, store, sandbox.info, gpu))
 
 
 def _meter(budget: Budget, backend: Backend, seconds: float) -> Meter:
@@ -282,14 +278,6 @@ def _beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
 def _finish(run_dir: Path) -> RunResult:
     write_report(run_dir)
     return build_result(run_dir)
-
-
-def _kind(begun: RunStarted) -> Kind:
-    return "docker" if begun.sandbox.driver == "docker" else "bubblewrap"
-
-
-def _tools() -> Path:
-    return Path(tools.__file__).parent
 
 
 def _hashes(folder: Path) -> dict[str, str]:

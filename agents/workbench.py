@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-from sandbox.driver import WORKSPACE, ExecResult, Sandbox
+from sandbox.driver import WORKSPACE, ExecResult, Sandbox, SandboxInfo, SandboxLost
 from sandbox.reader import read_bytes
 from sandbox.writer import write_bytes
+
+RENEWALS = 10  # in one session of a run; code that can break sandboxes must not do so for ever
 
 
 def place(cwd: str) -> str:
@@ -46,12 +51,36 @@ class Bench(Protocol):
         """A regular file of the workspace. Raises UnsafeFile."""
         ...
 
+    def renew(self) -> SandboxInfo | None:
+        """Have a sandbox to work in: None when it is the one from before, or another worker has renewed it.
+
+        Raises SandboxLost when there is none to be had.
+        """
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Give the operator's machine this time to recover; False, at once, when there is no use in trying again."""
+        ...
+
 
 class Workbench:
-    """The live `Bench`: a sandbox driver with the strict reader and writer of its workspace."""
+    """The live `Bench`: a sandbox driver with the strict reader and writer of its workspace.
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    When the sandbox is lost, `fresh` makes the one that takes over; without it, what is lost is lost. Workers share
+    the bench, and the sandbox is renewed once for all of them.
+    """
+
+    def __init__(self, sandbox: Sandbox, fresh: Callable[[], Sandbox] | None = None) -> None:
+        self._sandbox, self._fresh = sandbox, fresh
+        self._lost = False
+        self._renewals = 0
+        self._lock = threading.RLock()  # held while a sandbox is renewed: nobody works meanwhile
+        self._closed = threading.Event()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The one that commands run in now."""
+        return self._sandbox
 
     @property
     def workspace(self) -> Path:
@@ -67,9 +96,53 @@ class Workbench:
         seconds: float | None = None,
     ) -> ExecResult:
         folder = place(cwd)
-        for name, data in (files or {}).items():
-            write_bytes(self.workspace, str(PurePosixPath(folder, name)), data)
-        return self._sandbox.exec(argv, cwd=cwd, seconds=seconds)
+        with self._lock:
+            sandbox = self._sandbox
+        try:
+            for name, data in (files or {}).items():
+                write_bytes(self.workspace, str(PurePosixPath(folder, name)), data)
+            return sandbox.exec(argv, cwd=cwd, seconds=seconds)
+        except SandboxLost:
+            with self._lock:
+                self._lost |= sandbox is self._sandbox
+            raise
+        except OSError as error:  # hostile files make it an UnsafeFile: this is the operator's disk
+            raise SandboxLost(f"the workspace cannot be written: {error}") from error
+
+    def renew(self) -> SandboxInfo | None:
+        with self._lock:
+            if not self._lost:
+                return None
+            if self._fresh is None or self._closed.is_set() or self._renewals >= RENEWALS:
+                raise SandboxLost(f"the sandbox is lost, after {self._renewals} times that a fresh one took over")
+            self._sandbox.close()  # whatever still runs in it must not write into a workspace that is put right
+            try:
+                self._sandbox = self._fresh()
+            except OSError as error:
+                raise SandboxLost(f"no fresh sandbox can be made: {error}") from error
+            self._lost = False
+            self._renewals += 1
+            if self._closed.is_set():  # while it was being made
+                self.close()
+            return self._sandbox.info
+
+    def wait(self, seconds: float) -> bool:
+        return self._fresh is not None and not self._closed.wait(seconds)
+
+    def close(self) -> None:
+        """End everything that runs, for good: its commands come back as SandboxLost and nothing is renewed.
+
+        Takes no lock, as a signal handler has no time for others to let go of it.
+        """
+        self._closed.set()
+        with contextlib.suppress(SandboxLost):  # it ends by itself when this process does
+            self._sandbox.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     def read(self, relative: str, max_bytes: int) -> bytes:
         return read_bytes(self.workspace, relative, max_bytes)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents.backends.base import Usage
 from agents.state import Observation, Plan
-from sandbox.driver import SandboxInfo
+from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
 
@@ -37,6 +37,7 @@ class RunStarted(Event):
     backend: str
     is_llm: bool
     sandbox: SandboxInfo
+    gpu: Gpu = Field("auto", description="the operator's choice; what came of it is in `sandbox`")
     budget: dict[str, float]
     seed: int
     versions: dict[str, str]
@@ -46,6 +47,15 @@ class RunStarted(Event):
 class RunResumed(Event):
     kind: Literal["run_resumed"] = "run_resumed"
     sandbox: SandboxInfo
+
+
+class SandboxRenewed(Event):
+    """The sandbox was lost (the troubles before say how), and a fresh one took over."""
+
+    kind: Literal["sandbox_renewed"] = "sandbox_renewed"
+    where: str = Field(description="whose command was lost first")
+    sandbox: SandboxInfo
+    seconds: float = Field(description="from the beginning of the lost command until work could go on")
 
 
 class CanaryChecked(Event):
@@ -81,6 +91,7 @@ class Executed(Event):
     dropped_bytes: int
     peak_mib: float | None = Field(None, description="most memory its processes were seen to use")
     files: dict[str, str] = Field(description="files new or changed afterwards: workspace path -> blob")
+    gone: list[str] = Field(default_factory=list, description="files known before that are no longer there")
     unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
 
 
@@ -162,6 +173,7 @@ class RunFinished(Event):
 AnyEvent = Annotated[
     RunStarted
     | RunResumed
+    | SandboxRenewed
     | CanaryChecked
     | ModelCalled
     | Executed

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from agents.backends.base import Usage
 from agents.trace.events import (
     AnyEvent,
+    CanaryChecked,
     Event,
     Executed,
     Graded,
@@ -23,6 +24,7 @@ from agents.trace.events import (
     RunFinished,
     RunResumed,
     RunStarted,
+    SandboxRenewed,
     Trouble,
 )
 from agents.trace.store import TRACE, Store
@@ -47,10 +49,10 @@ def identity(event: Event) -> tuple[str, str]:
 
 
 def _of_session(event: AnyEvent) -> bool:
-    """What belongs to one session of the operator does not follow from anything recorded, and is never played."""
+    """What belongs to one session of the operator, or to one sandbox: it follows from nothing, and is never played."""
     if isinstance(event, Trouble):
         return event.who != "model"
-    return isinstance(event, RunStarted | RunResumed | RunFinished)
+    return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed)
 
 
 def _reopens(event: AnyEvent) -> bool:

@@ -5,27 +5,20 @@ Live results are returned as they were recorded, so that a resumed run sees to t
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from agents.backends.base import Backend, BackendLost, Reply, Request
-from agents.trace.events import Executed, Graded, ModelCalled, Trouble
+from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, Trouble
+from agents.trace.files import Files, sha256
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
 from agents.workbench import Bench, place
 from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
-from sandbox.reader import UnsafeFile, list_files, read_bytes
-from sandbox.writer import write_bytes
 from tasks.score import Score, Submission
 
-FILE_MAX = 64 << 20
-COMMAND_MAX = 256 << 20
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+PAUSES = (2.0, 15.0)  # seconds before a lost command is tried again; an engine that restarts needs about ten
 
 
 class RecordedBackend:
@@ -73,11 +66,15 @@ class RecordedBackend:
 
 
 class RecordedWorkbench:
-    """A bench that records the files a command leaves, and puts them back instead of running the command again."""
+    """A bench that records the files a command leaves, and puts them back instead of running the command again.
+
+    A command whose sandbox was lost is run again in a fresh one, from where it began: what happens to the operator's
+    machine must not look like a result.
+    """
 
     def __init__(self, bench: Bench, store: Store, record: Record) -> None:
         self._bench, self._store, self._record = bench, store, record
-        self._known: dict[str, str] = {}  # workspace path -> SHA-256 of what the trace knows to lie there
+        self._files = Files(bench.workspace, store)
 
     @property
     def workspace(self) -> Path:
@@ -101,7 +98,7 @@ class RecordedWorkbench:
         key = canonical_key([list(argv), cwd, hashes])
         event = self._record.take(Executed, key, where)
         if event:
-            self._restore(event)
+            self._files.restore(event)
         else:
             event = self._live(key, where, argv, cwd, given, seconds)
         return ExecResult(
@@ -115,23 +112,21 @@ class RecordedWorkbench:
         )
 
     def _live(
-        self, key: str, where: str, argv: Sequence[str], cwd: str, files: Mapping[str, bytes], seconds: float | None
+        self, key: str, where: str, argv: Sequence[str], cwd: str, given: Mapping[str, bytes], seconds: float | None
     ) -> Executed:
         folder = place(cwd)
-        try:
-            result = self._bench.run(where, argv, cwd=cwd, files=files, seconds=seconds)
-        except SandboxLost as error:
-            self._store.append(Trouble(who="operator", where=where, text=str(error)))
-            raise
-        self._known |= {str(PurePosixPath(folder, name)): sha256(data) for name, data in files.items()}
-        saved, unsaved = self._save(folder)
-        return self._store.append(
+        self._files.prepare(folder)
+        result = self._result(
+            where, folder, lambda: self._bench.run(where, argv, cwd=cwd, files=given, seconds=seconds)
+        )
+        change = self._files.save(folder, given)
+        event = self._store.append(
             Executed(
                 key=key,
                 where=where,
                 argv=list(argv),
                 cwd=cwd,
-                given={name: self._store.put(data) for name, data in files.items()},
+                given={name: self._store.put(data) for name, data in given.items()},
                 exit_code=result.exit_code,
                 ended=result.ended,
                 seconds=result.seconds,
@@ -139,50 +134,31 @@ class RecordedWorkbench:
                 stderr=self._store.put(result.stderr.encode()),
                 dropped_bytes=result.dropped_bytes,
                 peak_mib=result.peak_mib,
-                files=saved,
-                unsaved=unsaved,
+                files=change.saved,
+                gone=change.gone,
+                unsaved=change.unsaved,
             )
         )
+        self._files.settle(event)
+        return event
 
-    def _save(self, folder: str) -> tuple[dict[str, str], list[str]]:
-        """Blobs of the files under a folder that are new or have changed, and what is left out and why."""
-        try:
-            listing = list_files(self.workspace, folder)
-        except (UnsafeFile, OSError) as error:
-            return {}, [str(error)]
-        saved: dict[str, str] = {}
-        unsaved = [f"{path}: {reason}" for path, reason in listing.refused.items()]
-        room = COMMAND_MAX
-        for path in listing.files:
+    def _result(self, where: str, folder: str, command: Callable[[], ExecResult]) -> ExecResult:
+        """The end of a command, in the sandbox that is there or in a fresh one."""
+        began, lost = time.monotonic(), False
+        for pause in (*PAUSES, None):
             try:
-                data = read_bytes(self.workspace, path, FILE_MAX)
-            except UnsafeFile as error:
-                unsaved.append(str(error))
-                continue
-            if self._known.get(path) == sha256(data):
-                continue
-            if len(data) > room:
-                unsaved.append(f"{path}: the command left more than {COMMAND_MAX} bytes")
-                continue
-            room -= len(data)
-            saved[path] = self._store.put(data)
-            self._known[path] = sha256(data)
-        return saved, unsaved
-
-    def _restore(self, event: Executed) -> None:
-        folder = place(event.cwd)
-        given = {str(PurePosixPath(folder, name)): sha for name, sha in event.given.items()}
-        for path, sha in (given | event.files).items():
-            data = self._store.get(sha)
-            if not self._holds(path, data):
-                write_bytes(self.workspace, path, data)
-            self._known[path] = sha256(data)
-
-    def _holds(self, path: str, data: bytes) -> bool:
-        try:
-            return read_bytes(self.workspace, path, len(data)) == data
-        except UnsafeFile:
-            return False
+                if fresh := self._bench.renew():
+                    seconds = time.monotonic() - began
+                    self._store.append(SandboxRenewed(where=where, sandbox=fresh, seconds=seconds))
+                if lost:  # only now: in the lost sandbox something may have gone on
+                    self._files.put_back(folder)
+                return command()
+            except SandboxLost as error:
+                lost = True
+                self._store.append(Trouble(who="operator", where=where, text=str(error)))
+                if pause is None or not self._bench.wait(pause):
+                    raise
+        raise AssertionError("the last try ends with a result or with an error")
 
 
 class RecordedGrader:

@@ -94,7 +94,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
         "best_cut": details.get("best"),
         "trials": details.get("trials"),
-        "canaries": [line for e in events if isinstance(e, CanaryChecked) for line in e.lines],
+        "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "plots": _plots(result, best, details, sealed),
         "missing": _missing(result, iterations),

@@ -22,6 +22,7 @@ from agents.trace.events import (
     RunFinished,
     RunResumed,
     RunStarted,
+    SandboxRenewed,
     Sealed,
     Trouble,
 )
@@ -94,7 +95,9 @@ class RunResult(Frozen):
     backend: str = Field(description="which model, or `analyst` for the built-in rules")
     is_llm: bool = Field(description="false: no language model was involved")
     seed: int = Field(description="seed of the run")
-    sandbox: SandboxInfo = Field(description="where generated code ran, as of the last session")
+    sandbox: SandboxInfo = Field(description="where generated code ran last")
+    sandbox_renewals: int = Field(description="how often it was lost and a fresh one took over")
+    renewal_seconds: float = Field(description="wall time from the loss of work until it could go on; in `seconds` too")
     status: Status = Field(description="how the run ended; `unfinished` when the trace just stops")
     reason: str = Field(description="why it ended")
     iterations: list[IterationResult] = Field(description="one entry per graded iteration")
@@ -128,10 +131,13 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
     calls = [event for event in events if isinstance(event, ModelCalled)]
     usage = reduce(added, (call.usage for call in calls), Usage())
     canaries = [event.held for event in events if isinstance(event, CanaryChecked)]
-    sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed)]
+    sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed | SandboxRenewed)]
+    renewals = [event for event in events if isinstance(event, SandboxRenewed)]
     return RunResult(
         **started.model_dump(include={"run", "request", "task", "options", "backend", "is_llm", "seed"}),
         sandbox=sandboxes[-1],
+        sandbox_renewals=len(renewals),
+        renewal_seconds=sum(event.seconds for event in renewals),
         status=status,
         reason=reason,
         iterations=iterations,

@@ -64,7 +64,7 @@ def _walk(fd: int, folder: PurePosixPath, depth: int) -> Iterator[tuple[str, str
             try:
                 inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             except OSError as error:
-                yield path, error.strerror, 0
+                yield path, str(error), 0
                 continue
             try:
                 yield from _walk(inner, folder / name, depth + 1)

@@ -20,7 +20,7 @@ from scripted import SCRIPTS, Scripted, TinyTask, two_rounds
 from agents.backends.base import BackendLost, Usage
 from agents.budget import Budget
 from agents.run import Settings, resume, start
-from agents.trace.events import Executed, ModelCalled, RunFinished, RunResumed, RunStarted, Trouble
+from agents.trace.events import CanaryChecked, Executed, ModelCalled, RunFinished, RunResumed, RunStarted, Trouble
 from agents.trace.record import identity
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, TraceError, read_trace
@@ -46,8 +46,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunResult,
 
 
 def facts(run_dir: Path) -> Counter[tuple[str, str]]:
-    """Everything a trace says but for sessions: when they began, ended, and what went wrong between."""
-    events = [e for e in read_trace(run_dir) if not isinstance(e, RunStarted | RunResumed | RunFinished)]
+    """Everything a trace says but for sessions: when they began, ended, in which sandbox, and what went wrong."""
+    sessions = RunStarted | RunResumed | CanaryChecked | RunFinished
+    events = [e for e in read_trace(run_dir) if not isinstance(e, sessions)]
     return Counter(identity(e) for e in events if not (isinstance(e, Trouble) and e.who != "model"))
 
 

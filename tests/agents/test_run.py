@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from scripted import CLAIM, Script, Scripted, TinyTask, call, hand_in, plan, python, step, two_rounds
 
-from agents import run as runs
+from agents import sandboxes
 from agents.backends.base import BackendLost, Message, Usage
 from agents.budget import Budget
 from agents.run import Settings, start
@@ -158,7 +158,7 @@ def test_inputs_that_change_during_a_run_spoil_it(tmp_path: Path, name: str) -> 
 
 def test_a_sandbox_that_leaks_gets_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leak = CanaryVerdict(held=False, lines=["LEAK key: tried to find a key"])
-    monkeypatch.setattr(runs, "plant_and_probe", lambda *_: leak)
+    monkeypatch.setattr(sandboxes, "plant_and_probe", lambda *_: leak)
     backend = Scripted(two_rounds())
     start(SETTINGS, backend, tmp_path / "r")
     assert "LEAK key" in ended(tmp_path / "r", "lost").reason

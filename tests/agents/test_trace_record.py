@@ -13,7 +13,7 @@ import pytest
 from test_trace_store import INFO, STARTED
 
 from agents.backends.base import BackendLost, Message, Reply, Request, Usage
-from agents.trace import recorders
+from agents.trace import files
 from agents.trace.events import Decided, Event, Executed, Graded, ModelCalled, RunResumed, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -244,8 +244,8 @@ def test_a_changed_workspace_is_put_right_and_an_intact_one_left_alone(store: St
 def test_what_is_too_big_is_left_out_with_the_reason(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorders, "FILE_MAX", 100)
-    monkeypatch.setattr(recorders, "COMMAND_MAX", 150)
+    monkeypatch.setattr(files, "FILE_MAX", 100)
+    monkeypatch.setattr(files, "COMMAND_MAX", 150)
 
     def command(folder: Path) -> str:
         for name, size in {"a": 90, "b": 90, "c": 101, "d": 50}.items():

@@ -29,6 +29,7 @@ from agents.trace.events import (
     RunFinished,
     RunResumed,
     RunStarted,
+    SandboxRenewed,
     Sealed,
     StepFinished,
     StepStarted,
@@ -61,6 +62,7 @@ SUBMISSION = Submission(scores="i0/s.parquet", window=(3.3, 3.7))
 EVERY = [
     STARTED,
     RunResumed(sandbox=INFO),
+    SandboxRenewed(where="worker/0/a", sandbox=INFO, seconds=3.5),
     CanaryChecked(held=True, lines=["no network"]),
     ModelCalled(
         key="k",

@@ -114,8 +114,8 @@ def test_rights_that_were_taken_away(workspace: Path) -> None:
     (folder / "locked" / "inner" / "x").touch()
     (folder / "locked" / "inner").chmod(0)
     (folder / "locked").chmod(0)
-    (folder / "out").chmod(0o500)
     (folder / "out" / "x").touch()
+    (folder / "out").chmod(0o500)
     remove_unless(workspace, "i0/a", kept)
     assert names(folder) == {"keep.txt", "out", "out/keep.txt"}
 
