@@ -110,7 +110,9 @@ def check_gpu(image: str) -> Iterator[Check]:
     version = toolkit_version()
     why = objection(version)
     allowed = f"NVIDIA container toolkit {version}: no known way out of a container"
-    yield Check(name="gpu toolkit", ok=not why, detail=f"{why}, or use --gpu none" if why else allowed)
+    yield Check(
+        name="gpu toolkit", ok=not why, detail=f"{why}, or choose --gpu none or --gpu insist" if why else allowed
+    )
     with ThreadPoolExecutor() as side_by_side:  # each takes the seconds that torch needs to start
         yield from side_by_side.map(check_torch, ("docker", "bubblewrap"), (image, image))
 
