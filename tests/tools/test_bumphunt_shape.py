@@ -10,8 +10,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from tools.bumphunt import scan
-from tools.bumphunt.fit import _objective, _profiled, _transfer
 from tools.bumphunt.measure import mass_grid, measure, threshold
+from tools.bumphunt.profile import deviance, log_mass, profiled_background, transfer
 from tools.bumphunt.spectrum import (
     ALPHA_HIGH,
     ALPHA_LOW,
@@ -19,7 +19,6 @@ from tools.bumphunt.spectrum import (
     N_LOW,
     SCALE,
     SIGMA,
-    Spectrum,
     _crystal_ball_cdf,
     histogram,
     make_edges,
@@ -103,8 +102,7 @@ def test_the_profiled_background_is_the_most_likely_one(seed: int) -> None:
     # Signals of both signs, and empty bins: there a deficit pushes the background up.
     passed[::5], failed[::7] = 0, 0
     s = rng.uniform(-0.3, 3, n) * np.maximum(passed, 1)
-    spectrum = Spectrum(np.linspace(1, 2, n + 1), passed, failed)
-    profiled = _profiled(spectrum, r, s)
+    profiled = profiled_background(passed, failed, r, s)
     for i in range(n):
 
         def loss(b: float, i: int = i) -> float:
@@ -123,25 +121,22 @@ def test_the_objective_is_the_deviance_and_zero_for_a_perfect_model() -> None:
     edges = make_edges(3.0, 4.0)
     failed = np.full(len(edges) - 1, 200.0)
     a = np.array([-2.0, 0.3, -0.5])
-    empty = Spectrum(edges, failed, failed)
-    s = 30 * signal_shape(edges, 3.5)
-    exact = Spectrum(edges, _transfer(empty, a) * failed + s, failed)
-    value = _objective(exact)
-    assert value(a, s) == pytest.approx(0, abs=1e-9)
-    assert value(a, 0 * s) > 3
-    assert value(a + [0.1, 0, 0], s) > 1  # noqa: RUF005
+    x, s = log_mass(edges), 30 * signal_shape(edges, 3.5)
+    exact = transfer(a, x) * failed + s
+    assert deviance(exact, failed, transfer(a, x), s) == pytest.approx(0, abs=1e-9)
+    assert deviance(exact, failed, transfer(a, x), 0 * s) > 3
+    assert deviance(exact, failed, 1.1 * transfer(a, x), s) > 1
 
 
 def test_the_objective_has_no_step_at_zero_signal_where_bins_are_empty() -> None:
     edges = make_edges(3.0, 4.0)
     passed, failed = np.full((2, len(edges) - 1), 8.0)
     passed[-4:], failed[-4:] = 0, 0
-    value = _objective(Spectrum(edges, passed, failed))
-    a, shape = np.zeros(3), signal_shape(edges, 3.9)
-    below, at, above = (value(a, s * shape) for s in (-1e-3, 0.0, 1e-3))
+    shape = signal_shape(edges, 3.9)
+    below, at, above, close = (deviance(passed, failed, np.ones(len(shape)), s * shape) for s in (-1e-3, 0, 1e-3, 1e-6))
     assert abs(above - at) < 1e-2
     assert abs(below - at) < 1e-2
-    assert abs(value(a, 1e-6 * shape) - at) < 1e-5  # a dip there would catch every fit that starts at zero
+    assert abs(close - at) < 1e-5  # a dip there would catch every fit that starts at zero
 
 
 def test_the_threshold_keeps_the_stated_fraction_of_the_sidebands() -> None:

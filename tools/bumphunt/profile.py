@@ -1,0 +1,170 @@
+"""The pass-fail likelihood, maximised for many spectra at once.
+
+In bin i with background b_i among the failing events,
+
+    n_pass,i ~ Poisson(r(m_i) b_i + S s_i),   n_fail,i ~ Poisson(b_i),   log r = a0 + a1 x + a2 x**2,  x = log(m/m0),
+
+the transfer factor of the "pass-fail ratio" method (e.g. CMS, arXiv:1705.10532): nothing is assumed
+about the shape of the dijet spectrum itself, only that a cut on a score that ignores mjj has a
+smooth efficiency. Every b_i is profiled in closed form, and what is left, (a0, a1, a2, S), is found by
+Fisher scoring: with mu = r b + S s and g = d mu / d(a, S) at fixed b,
+
+    gradient = 2 sum_i g_i (1 - n_pass,i / mu_i),   information = 2 sum_i g_i g_i^T / (mu_i + r_i**2 b_i),
+
+the second being the Fisher information after b_i has been profiled out. Masses and widths of the signal
+are fixed here; thousands of pseudo-experiments take seconds. Arrays end in the axis of bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
+
+from tools.bumphunt.spectrum import SIGMA, signal_shape
+
+Floats = NDArray[np.float64]
+TOLERANCE = 1e-8  # in -2 log L
+MAX_STEPS = 60
+LONGEST = 2.0  # of a step in log r at either end of the spectrum
+CHUNK = 2000  # fits done together: their arrays stay in the cache
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """Of F fits: transfer coefficients (F, 3); signal, its error and -2 log L over the saturated model (F,)."""
+
+    coefficients: Floats
+    signal: Floats
+    error: Floats
+    deviance: Floats
+
+
+def log_mass(edges: Floats) -> Floats:
+    """x = log(m/m0) at the centres of the bins, m0 that of the middle one."""
+    centres = np.sqrt(edges[1:] * edges[:-1])
+    return np.asarray(np.log(centres / centres[len(centres) // 2]))
+
+
+def transfer(a: Floats, x: Floats) -> Floats:
+    """r = exp(a0 + a1 x + a2 x**2), (..., n) from coefficients (..., 3)."""
+    return np.asarray(np.exp(np.clip(a[..., :1] + a[..., 1:2] * x + a[..., 2:3] * x**2, -50, 50)))
+
+
+def profiled_background(passed: Floats, failed: Floats, r: Floats, s: Floats) -> Floats:
+    """b_i >= 0 that maximises Poisson(fail; b) Poisson(pass; r b + s), r b + s >= 0: the larger root of a quadratic.
+
+    Where nothing passes and s < 0 the root can lie below the bound -s / r; the bound is the maximum then.
+    """
+    half = ((1 + r) * s - r * (failed + passed)) / 2
+    # (1 + r) r b**2 + 2 half b - fail s = 0
+    inside = np.sqrt(np.maximum(half**2 + (1 + r) * r * failed * s, 0.0))
+    return np.asarray(np.maximum((inside - half) / ((1 + r) * r), np.maximum(-s / r, 1e-12)))
+
+
+def deviance(passed: Floats, failed: Floats, r: Floats, s: Floats) -> Floats:
+    """-2 log L, b profiled, with the saturated model's value taken off; summed over the bins."""
+    b = profiled_background(passed, failed, r, s)
+    mu = np.maximum(r * b + s, 1e-12)
+    return np.asarray(2 * (mu - passed + xlogy(passed, passed / mu) + b - failed + xlogy(failed, failed / b)).sum(-1))
+
+
+def fit_background(passed: Floats, failed: Floats, edges: Floats) -> Maxima:
+    """Best transfer factor without signal for each of F pairs of spectra (F, n).
+
+    Without signal b + r b is the bin's total, and what is left is a binomial regression with logit a0 + a1 x + a2 x**2.
+    """
+    flat = np.log(np.maximum(passed.sum(-1), 0.5) / np.maximum(failed.sum(-1), 0.5))
+    start = np.stack([flat, *np.zeros((3, len(flat)))], axis=-1)
+    return _maximise(passed, failed, np.zeros_like(passed), log_mass(edges), start, free=False)
+
+
+def fit_signal_at(passed: Floats, failed: Floats, edges: Floats, shape: Floats, signal: Floats | None = None) -> Maxima:
+    """Best transfer factor and signal for each of F pairs of spectra (F, n), each with its own signal shape (F, n).
+
+    With `signal` (F,) that stays fixed and only the transfer factor is fitted.
+    """
+    null = fit_background(passed, failed, edges).coefficients
+    amount = np.zeros(len(passed)) if signal is None else signal
+    start = np.column_stack([null, amount])
+    return _maximise(passed, failed, shape, log_mass(edges), start, free=signal is None)
+
+
+def scan(passed: Floats, failed: Floats, edges: Floats, masses: Floats, sigma: float = SIGMA) -> tuple[Floats, Floats]:
+    """(local significance, best signal), each (T, M), of T pairs of spectra (T, n) at M fixed masses [TeV].
+
+    Signed root of the likelihood ratio, z = sign(S) sqrt(-2 log L(0) / L(S)): negative for a deficit
+    (Cowan et al., arXiv:1007.1727, eqs. 12 and 52: the one-sided local p-value is 1 - Phi(z)).
+    """
+    null = fit_background(passed, failed, edges)
+    shapes = np.stack([signal_shape(edges, mass, sigma) for mass in masses])
+    z, signal = np.empty((2, len(passed), len(masses)))
+    for first in range(0, len(passed), max(1, CHUNK // len(masses))):
+        rows = np.arange(first, min(first + max(1, CHUNK // len(masses)), len(passed)))
+        toy, mass = np.repeat(rows, len(masses)), np.tile(np.arange(len(masses)), len(rows))
+        start = np.column_stack([null.coefficients[toy], np.zeros(len(toy))])
+        best = _maximise(passed[toy], failed[toy], shapes[mass], log_mass(edges), start, free=True)
+        q = np.maximum(null.deviance[toy] - best.deviance, 0.0)
+        z[rows] = (np.sign(best.signal) * np.sqrt(q)).reshape(len(rows), -1)
+        signal[rows] = best.signal.reshape(len(rows), -1)
+    return z, signal
+
+
+def _maximise(passed: Floats, failed: Floats, shape: Floats, x: Floats, start: Floats, free: bool) -> Maxima:
+    """Fisher scoring from `start` (F, 4), with steps halved until they go down; the signal stays put unless `free`."""
+    theta = start.copy()
+    value = deviance(passed, failed, transfer(theta, x), theta[:, 3:] * shape)
+    error = np.zeros(len(theta))
+    active = np.arange(len(theta))
+    for _ in range(MAX_STEPS):
+        p, f, s, at = passed[active], failed[active], shape[active], theta[active]
+        gradient, information = _derivatives(p, f, s, x, at)
+        if not free:
+            gradient[:, 3], information[:, 3, :3], information[:, :3, 3] = 0.0, 0.0, 0.0
+            information[:, 3, 3] = 1.0
+        error[active] = np.sqrt(np.maximum(2 * np.linalg.inv(information)[:, 3, 3], 0.0))
+        step = -np.linalg.solve(information, gradient[..., None])[..., 0]
+        bend = np.abs(step[:, 0]) + np.abs(step[:, 1] * x[-1]) + np.abs(step[:, 2] * x[-1] ** 2)
+        step *= np.minimum(1.0, LONGEST / np.maximum(bend, 1e-300))[:, None]
+        going = -(gradient * step).sum(-1) > TOLERANCE
+        scale = np.where(going, 1.0, 0.0)
+        trying = np.flatnonzero(going)
+        for _ in range(12):
+            if len(trying) == 0:
+                break
+            new = at[trying] + scale[trying, None] * step[trying]
+            lower = deviance(p[trying], f[trying], transfer(new, x), new[:, 3:] * s[trying])
+            good = lower <= value[active[trying]]
+            theta[active[trying[good]]], value[active[trying[good]]] = new[good], lower[good]
+            trying = trying[~good]
+            scale[trying] /= 4
+        going[trying] = False  # no way down at any length: rounding
+        active = active[going]
+        if len(active) == 0:
+            break
+    return Maxima(theta[:, :3], theta[:, 3], error, value)
+
+
+def _derivatives(passed: Floats, failed: Floats, shape: Floats, x: Floats, theta: Floats) -> tuple[Floats, Floats]:
+    """Gradient (F, 4) and Fisher information (F, 4, 4) of the deviance, background profiled out."""
+    r, s = transfer(theta, x), theta[:, 3:] * shape
+    b = profiled_background(passed, failed, r, s)
+    mu = r * b + s
+    # Where the bound r b + s = 0 holds, b = -s / r moves with the parameters instead of mu.
+    bound = mu <= 1e-9 * (r * b)
+    pull = np.where(bound, 1 - failed / b, 1 - passed / np.maximum(mu, 1e-300))
+    weight = np.where(bound, 1 / b, 1 / (mu + r**2 * b))
+    along_a, along_s = np.where(bound, -b, r * b), np.where(bound, -shape / r, shape)
+    powers = np.stack([x**k for k in range(5)], axis=-1)
+    gradient = np.column_stack([(pull * along_a) @ powers[:, :3], (pull * along_s).sum(-1)])
+    moments = (weight * along_a**2) @ powers
+    mixed = (weight * along_a * along_s) @ powers[:, :3]
+    information = np.empty((len(theta), 4, 4))
+    for k in range(3):
+        information[:, k, :3] = moments[:, k : k + 3]
+    information[:, :3, 3] = information[:, 3, :3] = mixed
+    information[:, 3, 3] = (weight * along_s**2).sum(-1)
+    information += 1e-9 * np.eye(4)  # spectra without a passing event leave directions open
+    return 2 * gradient, 2 * information
