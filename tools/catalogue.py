@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.anomaly import cathode_template, classify, sideband_template
+from tools.anomaly import classify, latent, template
 from tools.bumphunt import scan
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
 
-_TOOLS: tuple[Tool[Any, Any], ...] = (describe, cathode_template, sideband_template, classify, scan)
+_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan)
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 
 

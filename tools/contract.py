@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -93,13 +93,23 @@ def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the object at `path` inside `model`."""
+    """Names of the fields of the object at `path` inside `model`; in a union, the path has the member's tag."""
+    reached = [model]
     for part in path:
-        inner = model.model_fields[str(part)].annotation if part in model.model_fields else None
-        if not (inspect.isclass(inner) and issubclass(inner, BaseModel)):
+        fields = [m.model_fields[str(part)].annotation for m in reached if part in m.model_fields]
+        tagged = [m for m in reached if any(field.default == part for field in m.model_fields.values())]
+        inner = _models(fields[0]) if fields else tagged
+        if not inner:
             break
-        model = inner
-    return list(model.model_fields)
+        reached = inner
+    return list(reached[0].model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names: itself, or members of a union."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _short(value: object, limit: int = 200) -> str:

@@ -37,8 +37,8 @@ class LhcoTask(BaseModel):
     request: ClassVar[str] = REQUEST
     tools: ClassVar[tuple[str, ...]] = (
         "events.describe",
-        "anomaly.cathode_template",
-        "anomaly.sideband_template",
+        "anomaly.template",
+        "anomaly.latent",
         "anomaly.classify",
         "bumphunt.scan",
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.anomaly import classify, sideband_template
-from tools.anomaly.classify import ClassifyRequest, _background_rank, _ensemble, _originals
+from tools.anomaly import classify, template
+from tools.anomaly.classify import _background_rank, _originals
 from tools.anomaly.data import FEATURES
+from tools.anomaly.trees import Trees
 from tools.arrays import load_arrays
 from tools.events.parquet import write_events
 from tools.events.table import derive
@@ -38,9 +39,9 @@ def inside(columns: Table) -> np.ndarray:
     return (columns["mjj"] >= WINDOW[0]) & (columns["mjj"] < WINDOW[1])
 
 
-def write(columns: Table, template: Table) -> None:
+def write(columns: Table, background: Table) -> None:
     write_events(Path("events.parquet"), columns)
-    write_events(Path("template.parquet"), {"mjj": template["mjj"], **derive(template, FEATURES)})
+    write_events(Path("template.parquet"), {"mjj": background["mjj"], **derive(background, FEATURES)})
 
 
 def scores(path: str = "scores.parquet") -> np.ndarray:
@@ -65,16 +66,15 @@ class Passing:
 def test_without_signal_a_cut_keeps_as_much_of_the_window_as_of_the_sidebands(toy: Toy) -> None:
     loose, tight, in_sample = Passing(1), Passing(2), Passing(1)
     for seed in SEEDS:
-        columns, template = toy(seed=seed)[0], toy(12_000, seed=100 + seed)[0]
-        write(columns, template)
+        columns, background = toy(seed=seed)[0], toy(12_000, seed=100 + seed)[0]
+        write(columns, background)
         classify(**REQUEST, seed=seed)
         window = inside(columns)
         for passing in (loose, tight):
             passing.add(scores(), window, ~window)
         # What scoring the training events themselves would do.
-        x = np.concatenate([stack(columns)[window], stack(template)])
-        y = np.concatenate([np.ones(window.sum()), np.zeros(len(template["mjj"]))])
-        raw = _ensemble(ClassifyRequest(**REQUEST, seed=seed), x, y, stack(columns), 0)
+        x = np.concatenate([stack(columns)[window], stack(background)])
+        raw = Trees().log_odds(x, np.arange(len(x)) < window.sum(), stack(columns), seed)
         in_sample.add(_background_rank(raw, np.sort(raw[~window])), window, ~window)
     for passing in (loose, tight):
         excess, error = passing.excess()
@@ -90,7 +90,7 @@ def test_a_sideband_template_does_not_lower_the_sidebands_it_was_taken_from(toy:
     for seed in SEEDS:
         columns = toy(seed=seed)[0]
         write_events(Path("events.parquet"), columns)
-        sideband_template(events="events.parquet", window=WINDOW, out="template.parquet")
+        template(events="events.parquet", window=WINDOW, method="sideband", out="template.parquet")
         classify(**REQUEST, seed=seed)
         mjj = columns["mjj"]
         passing.add(scores(), inside(columns), (mjj > 2.9) & (mjj < 4.1) & ~inside(columns))
@@ -102,8 +102,8 @@ def test_copies_in_a_template_are_found_and_nothing_else(toy: Toy) -> None:
     events = stack(toy(2000, seed=1)[0])
     fresh = stack(toy(500, seed=2)[0])
     rows = np.array([7, 1999, 0, 3])
-    template = np.concatenate([fresh, events[rows].astype(np.float32)])
-    np.testing.assert_array_equal(_originals(template, events), [*[-1] * 500, *rows])
+    mixed = np.concatenate([fresh, events[rows].astype(np.float32)])
+    np.testing.assert_array_equal(_originals(mixed, events), [*[-1] * 500, *rows])
 
 
 def test_an_injected_cluster_comes_out_on_top(toy: Toy) -> None:

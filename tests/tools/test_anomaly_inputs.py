@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.anomaly import cathode_template, classify, sideband_template
+from tools.anomaly import classify, latent, template
 from tools.anomaly.data import FEATURES
 from tools.contract import Tool, ToolError
 from tools.events.parquet import write_events
@@ -17,8 +17,9 @@ from tools.events.table import derive
 
 Table = dict[str, np.ndarray]
 Toy = Callable[..., tuple[Table, np.ndarray]]
-TEMPLATES = (cathode_template, sideband_template)
+TEMPLATES = (template, latent)
 ALL = (*TEMPLATES, classify)
+KINDS = ("spline_flow", "maf", "flow_matching", "diffusion", "morphing", "sideband")
 GOOD: dict[str, Any] = {"events": "events.parquet", "window": (3.3, 3.7)}
 
 
@@ -99,7 +100,7 @@ def test_a_template_needs_events_on_both_sides(tool: Tool[Any, Any], window: tup
 
 
 def test_a_feature_that_is_constant_in_the_sidebands_alone_cannot_be_learned_there() -> None:
-    error = refused(cathode_template, events="flat_sidebands.parquet", features=["mj1", "tau21_j1"])
+    error = refused(template, events="flat_sidebands.parquet", features=["mj1", "tau21_j1"])
     assert (error.field, error.value) == ("features", "mj1")
 
 
@@ -121,18 +122,51 @@ def test_the_template_and_the_files_to_write(changes: dict[str, Any], field: str
     assert words in error.allowed
 
 
-def test_bands_without_events_are_refused() -> None:
-    assert refused(sideband_template, width=1e-9).field == "width"
+@pytest.mark.parametrize("method", [{"kind": "sideband"}, {"kind": "morphing"}, {"kind": "diffusion", "partial": 1.0}])
+def test_bands_without_events_are_refused(method: dict[str, Any]) -> None:
+    assert refused(template, method={**method, "width": 1e-9}).field == "width"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"events": "nan.parquet"}, "events", "'mj1' must be finite; row 4321"),
+        ({"events": "flat_sidebands.parquet", "features": ["mj1", "tau21_j1"]}, "features", "constant"),
+        ({"features": ["mj1", "mj3"]}, "names", "allowed are mjj, mj1"),
+        ({"window": (7.0, 8.0)}, "window", "holds 0 events"),
+        ({"window": (2.0, 3.0)}, "window", "at least 500 each are needed"),
+        ({"window": (3.0, 9.0)}, "window", "at least 500 each are needed"),
+    ],
+)
+def test_every_method_refuses_alike(kind: str, changes: dict[str, Any], field: str, words: str) -> None:
+    error = refused(template, method=kind, **changes)
+    assert error.field == field
+    assert words in error.allowed
 
 
 @pytest.mark.parametrize("tool", TEMPLATES, ids=lambda tool: tool.name)
 def test_a_file_outside_the_working_directory_is_not_written(tool: Tool[Any, Any], tmp_path: Path) -> None:
-    quick = {"flow": {"transforms": 1, "hidden": 4, "epochs": 1}} if tool is cathode_template else {}
+    flow = {"kind": "spline_flow", "transforms": 1, "hidden": 4, "epochs": 1}
+    quick: dict[str, Any] = {"method": "sideband"} if tool is template else {"flow": flow, "closure": "events"}
     assert refused(tool, out=str(tmp_path / "x.parquet"), **quick).field == "out"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_of_the_flow_are_checked() -> None:
-    error = refused(cathode_template, flow={"epoch": 3})
-    assert error.field == "flow.epoch"
-    assert "epochs" in error.allowed
+@pytest.mark.parametrize(
+    ("tool", "changes", "field", "words"),
+    [
+        (template, {"method": {"kind": "maf", "epoch": 3}}, "method.maf.epoch", "allowed are epochs, batch"),
+        (template, {"method": {"kind": "morphing", "flow": {"epoch": 3}}}, "method.morphing.flow.epoch", "epochs"),
+        (template, {"method": "cathode"}, "method", "'spline_flow', 'maf', 'flow_matching'"),
+        (template, {"method": {"kind": "sideband", "width": -1}}, "method.sideband.width", "greater than 0"),
+        (template, {"closure": "none"}, "closure", "'window' or 'events'"),
+        (classify, {"classifier": {"kind": "trees", "depth": 3}}, "classifier.trees.depth", "max_iter"),
+        (classify, {"classifier": {"kind": "mlp", "select": "sic"}}, "classifier.mlp.select", "'argos'"),
+        (latent, {"out": "a.parquet", "out_events": "a.parquet"}, "out_events", "another file"),
+    ],
+)
+def test_settings_are_checked(tool: Tool[Any, Any], changes: dict[str, Any], field: str, words: str) -> None:
+    error = refused(tool, **changes)
+    assert error.field == field
+    assert words in error.allowed

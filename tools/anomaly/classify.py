@@ -1,10 +1,9 @@
-"""Data against background template: one score per event, from trees that never saw that event.
+"""Data against background template: one score per event, from models that never saw that event.
 
-Classification without labels (arXiv:1708.02949) with the tree ensembles of Finke et al.
-(arXiv:2309.13111). All events of the file, in and beside the window, are dealt into k folds; an
-event is scored by the one ensemble of its fold, which was trained on the other folds. Events in
-and beside the window are thus treated alike, so a cut cannot favour the window by itself. That holds for
-template events that are copies of the file's own (a sideband template) too: each lies in its original's fold.
+Classification without labels (arXiv:1708.02949) with an ensemble of trees or networks. All events of the file, in and
+beside the window, are dealt into k folds; an event is scored by the one ensemble of its fold, which was trained on the
+other folds. Events in and beside the window are thus treated alike, so a cut cannot favour the window by itself. That
+holds for template events that are copies of the file's own (a sideband template) too: each lies in its original's fold.
 The raw score is turned into a background rank within the fold,
 
     score = -log10 P(raw score of a sideband event >= this one's),
@@ -16,17 +15,27 @@ the window, the fold's own (held-out) template events take their place.
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from tools.anomaly.data import MIN_EVENTS, Floats, WindowRequest, load
+from tools.anomaly.data import MIN_EVENTS, Floats, WindowRequest, load, named
+from tools.anomaly.mlp import Mlp
+from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
+from tools.anomaly.trees import Trees
 from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, tool
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 
-ARGOS_MIN_TEMPLATE = 25  # fewer kept template events make the metric a draw of luck
+Mask = NDArray[np.bool_]
+
+
+class Classifier(Protocol):
+    """Settings that can be trained on x (n, d), y (data or template), and score other events."""
+
+    def log_odds(self, x: Floats, y: Mask, to_score: Floats, seed: int) -> Floats: ...
 
 
 class ClassifyRequest(WindowRequest):
@@ -34,11 +43,14 @@ class ClassifyRequest(WindowRequest):
 
     template: str = Field(description="template file made for the same window and features")
     folds: int = Field(5, ge=2, le=20)
-    ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; each with its own validation split")
-    max_iter: int = Field(200, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
-    max_leaf_nodes: int = Field(31, ge=2, le=1024)
-    learning_rate: float = Field(0.1, gt=0, le=1)
-    validation_fraction: float = Field(0.5, gt=0.05, lt=0.95)
+    ensemble: int = Field(
+        4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds are the 50 of arXiv:2309.13111"
+    )
+    classifier: Annotated[
+        Annotated[Trees | Mlp, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="a kind alone, 'trees' or 'mlp', or with its settings"),
+    ] = Trees()
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 
@@ -67,23 +79,16 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         raise ToolError("out_template", request.out_template, "another file than `out`")
     data = load(request, need_sidebands=False)
     template = _template(request)
-    rng = np.random.default_rng(request.seed)
-    fold_data = rng.permutation(len(data.mjj)) % request.folds
-    fold_template = rng.permutation(len(template)) % request.folds
-    original = _originals(template, data.features)
-    fold_template[original >= 0] = fold_data[original[original >= 0]]
-    raw, raw_template = np.empty(len(data.mjj)), np.empty(len(template))
-    for fold in range(request.folds):
-        training = data.inside & (fold_data != fold)
-        x = np.concatenate([data.features[training], template[fold_template != fold]])
-        y = np.concatenate([np.ones(training.sum()), np.zeros((fold_template != fold).sum())])
-        here, here_template = fold_data == fold, fold_template == fold
-        scored = _ensemble(request, x, y, np.concatenate([data.features[here], template[here_template]]), fold)
-        side = scored[: here.sum()][~data.inside[here]]
-        ranked = _background_rank(scored, np.sort(side if len(side) >= MIN_EVENTS else scored[here.sum() :]))
-        raw[here], raw_template[here_template] = ranked[: here.sum()], ranked[here.sum() :]
-        print(f"fold {fold + 1}/{request.folds} done", file=sys.stderr)
-
+    raw, raw_template = out_of_fold(
+        request.classifier,
+        data.features,
+        template,
+        data.inside,
+        ~data.inside,
+        folds=request.folds,
+        ensemble=request.ensemble,
+        seed=request.seed,
+    )
     inside = raw[data.inside]
 
     def merit(window: Floats, reference: Floats) -> float:
@@ -102,6 +107,43 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     )
 
 
+def out_of_fold(
+    classifier: Classifier,
+    events: Floats,
+    template: Floats,
+    data: Mask,
+    background: Mask,
+    folds: int,
+    ensemble: int,
+    seed: int,
+) -> tuple[Floats, Floats]:
+    """Scores of all events (n, d) and of the template (m, d), each by the models of its fold, as ranks.
+
+    `data` marks the events to train on, `background` those that define the rank (the sidebands); an event may be
+    neither, and is scored all the same. One fold's score is the mean log-odds of its `ensemble` models, which differ in
+    seed and validation split.
+    """
+    rng = np.random.default_rng(seed)
+    fold_data = rng.permutation(len(events)) % folds
+    fold_template = rng.permutation(len(template)) % folds
+    original = _originals(template, events)
+    fold_template[original >= 0] = fold_data[original[original >= 0]]
+    score, score_template = np.empty(len(events)), np.empty(len(template))
+    for fold in range(folds):
+        training, against = data & (fold_data != fold), fold_template != fold
+        x = np.concatenate([events[training], template[against]])
+        y = np.arange(len(x)) < training.sum()
+        here, here_template = fold_data == fold, fold_template == fold
+        to_score = np.concatenate([events[here], template[here_template]])
+        seeds = [int(np.random.SeedSequence([seed, fold, m]).generate_state(1)[0]) for m in range(ensemble)]
+        scored = np.mean([classifier.log_odds(x, y, to_score, each) for each in seeds], axis=0)
+        side = scored[: here.sum()][background[here]]
+        ranked = _background_rank(scored, np.sort(side if len(side) >= MIN_EVENTS else scored[here.sum() :]))
+        score[here], score_template[here_template] = ranked[: here.sum()], ranked[here.sum() :]
+        print(f"fold {fold + 1}/{folds} done", file=sys.stderr)
+    return score, score_template
+
+
 def _originals(template: Floats, events: Floats) -> NDArray[np.int64]:
     """For each template event the row of the event that it is a copy of (to float32, as files hold it), or -1."""
     events, template = events.astype(np.float32), template.astype(np.float32)
@@ -115,25 +157,6 @@ def _originals(template: Floats, events: Floats) -> NDArray[np.int64]:
     copies = found < len(among)
     row[maybe[copies]] = among[found[copies]]
     return row
-
-
-def _ensemble(request: ClassifyRequest, x: Floats, y: Floats, to_score: Floats, fold: int) -> Floats:
-    """Mean log-odds of `ensemble` boosted models that differ in seed and validation split."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    total = np.zeros(len(to_score))
-    for member in range(request.ensemble):
-        model = HistGradientBoostingClassifier(
-            max_iter=request.max_iter,
-            max_leaf_nodes=request.max_leaf_nodes,
-            learning_rate=request.learning_rate,
-            validation_fraction=request.validation_fraction,
-            early_stopping=True,
-            class_weight="balanced",
-            random_state=int(np.random.SeedSequence([request.seed, fold, member]).generate_state(1)[0]),
-        )
-        total += model.fit(x, y).decision_function(to_score)
-    return total / request.ensemble
 
 
 def _background_rank(score: Floats, sideband: Floats) -> Floats:

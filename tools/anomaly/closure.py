@@ -1,11 +1,26 @@
-"""Does a template look like data? A classifier that tries to tell them apart, with its AUC and error."""
+"""Does a template look like data, where there is no signal? A classifier that tries to tell them apart, outside the
+signal region.
+
+Two places to look, and the first is the better test: it asks for what is needed, an interpolation in mjj.
+
+- window: a second fit leaves out a window of the sidebands beside the signal region as well (its width the same share
+  of its mass, half a width away), and is compared with the data there;
+- events: a tenth of the sideband events, spread over all masses, is held out of the one fit. Costs no second fit, but
+  tests the density only: a sideband template would pass it by construction.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
 
-from tools.anomaly.data import Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.anomaly.data import MIN_EVENTS, Floats, Windowed
 from tools.metrics import auc, auc_error
+
+Place = Literal["window", "events"]
+HELD_OUT = 0.1
 
 
 def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
@@ -28,3 +43,32 @@ def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
         n_template.append(int((~is_data).sum()))
     value = float(np.mean(values))
     return value, auc_error(value, sum(n_data), sum(n_template))
+
+
+def control_window(data: Windowed) -> tuple[float, float] | None:
+    """Edges [TeV] of the held-out window, above the signal region or else below; None for want of events."""
+    low, high = data.window
+    ratio = high / low
+    for start in (high * np.sqrt(ratio), low / np.sqrt(ratio) / ratio):
+        edges = (float(start), float(start * ratio))
+        parts = [(data.mjj < edges[0]) & ~data.inside, _within(data.mjj, edges), data.mjj >= edges[1]]
+        if min(part.sum() for part in parts) >= MIN_EVENTS:
+            return edges
+    return None
+
+
+def held_out(
+    data: Windowed, place: Place, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], tuple[float, float] | None]:
+    """Which sideband events to close on, and their window where they fill one. Too few for a window: events instead."""
+    window = control_window(data) if place == "window" else None
+    if window is not None:
+        return _within(data.mjj, window), window
+    outside = np.flatnonzero(~data.inside)
+    held = np.zeros(len(data.mjj), dtype=bool)
+    held[rng.permutation(outside)[: int(HELD_OUT * len(outside))]] = True
+    return held, None
+
+
+def _within(mjj: Floats, edges: tuple[float, float]) -> NDArray[np.bool_]:
+    return np.asarray((mjj >= edges[0]) & (mjj < edges[1]))

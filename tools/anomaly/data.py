@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from tools.events.table import derive, validate
 
 Floats = NDArray[np.float64]
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
+EXTENDED = [*FEATURES, "tau32_j1", "tau32_j2"]
 MIN_EVENTS = 500  # fewer on either side of the window cannot train anything
 
 
@@ -37,6 +39,20 @@ class Windowed:
     features: Floats
     mjj: Floats
     inside: NDArray[np.bool_]
+    window: tuple[float, float]
+
+    def sidebands(self, rows: NDArray[np.bool_], window: tuple[float, float] | None = None) -> Sidebands:
+        """The chosen events, as sidebands of the signal region or of another window."""
+        return Sidebands(self.features[rows], self.mjj[rows], window or self.window)
+
+
+@dataclass(frozen=True)
+class Sidebands:
+    """What a background may be learned from: features (n, d) and mjj (n,) in TeV outside `window`, and the window."""
+
+    features: Floats
+    mjj: Floats
+    window: tuple[float, float]
 
 
 def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
@@ -63,7 +79,12 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
         if spread == 0:
             raise ToolError("features", name, "this feature is constant; take it out")
-    return Windowed(features, mjj, inside)
+    return Windowed(features, mjj, inside, request.window)
+
+
+def named(value: Any) -> Any:
+    """A kind alone stands for that kind with its defaults: "mlp" for {"kind": "mlp"}."""
+    return {"kind": value} if isinstance(value, str) else value
 
 
 def load_table(path: str) -> dict[str, Floats]:

@@ -1,162 +1,100 @@
-"""p(features | mjj) as a conditional neural spline flow on zuko, with the preprocessing of CATHODE.
+"""p(features | mjj) as a conditional normalizing flow on zuko: CATHODE's density (Hallin et al., arXiv:2109.00546).
 
-Preprocessing (arXiv:2109.00546): each feature is scaled to (0, 1) by its range in training, taken
-to logits and standardised; the context log(mjj) is standardised. The flow is autoregressive with
-rational-quadratic splines (Durkan et al., arXiv:1906.04032; Papamakarios et al., arXiv:1705.07057).
+log p(x|m) = log N(z; 0, 1) + log |det dz/dx| with z = f(x; m) autoregressive: rational-quadratic
+splines (Durkan et al., arXiv:1906.04032), or affine (MAF; Papamakarios et al., arXiv:1705.07057) as in the paper.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.scaling import to_tensor
+from tools.anomaly.training import Fitted, Progress, Training, fit_conditional
 
-Floats = NDArray[np.float64]
-MARGIN = 1e-3  # features are scaled to (MARGIN, 1 - MARGIN), so that the logit stays finite
-
-
-class FlowSettings(BaseModel):
-    """Size and training of the flow."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    transforms: int = Field(3, ge=1, le=20)
-    hidden: int = Field(64, ge=4, le=1024)
-    bins: int = Field(8, ge=2, le=64)
-    max_events: int = Field(1_000_000, ge=1000, description="train on at most this many sideband events")
-    epochs: int = Field(10, ge=1, le=1000)
-    batch: int = Field(2048, ge=16)
-    learning_rate: float = Field(3e-3, gt=0, lt=1)
-    patience: int = Field(5, ge=1, description="epochs without a better validation loss before training stops")
+CHUNK = 50_000  # events at a time through a network
 
 
 @dataclass
-class Scaler:
-    """x -> (logit(scaled x) - mean) / std, invertible within the range seen in training."""
-
-    low: Floats
-    high: Floats
-    mean: Floats
-    std: Floats
-
-    @staticmethod
-    def of(x: Floats) -> Scaler:
-        scaler = Scaler(x.min(axis=0), x.max(axis=0), np.zeros(x.shape[1]), np.ones(x.shape[1]))
-        z = scaler.forward(x)
-        scaler.mean, scaler.std = z.mean(axis=0), z.std(axis=0)
-        return scaler
-
-    def forward(self, x: Floats) -> Floats:
-        u = MARGIN + (1 - 2 * MARGIN) * (x - self.low) / (self.high - self.low)
-        u = np.clip(u, MARGIN / 2, 1 - MARGIN / 2)
-        return (np.log(u) - np.log1p(-u) - self.mean) / self.std
-
-    def inverse(self, z: Floats) -> Floats:
-        u = 1 / (1 + np.exp(-(z * self.std + self.mean)))
-        return self.low + (self.high - self.low) * (u - MARGIN) / (1 - 2 * MARGIN)
-
-
-@dataclass
-class ConditionalFlow:
-    """A trained density: sample features for given mjj."""
-
-    model: Any
-    scaler: Scaler
-    context: tuple[float, float]  # mean and std of log(mjj) in training
-    losses: list[tuple[float, float]]  # (training, validation) per epoch, nats per event
-    device: str
+class ConditionalFlow(Fitted):
+    """A trained flow: features of events to unit Gaussian numbers, given mjj, and back; losses in nats per event."""
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
         """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        z = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
+        return self.features(z, mjj)
+
+    def latent(self, features: Floats, mjj: Floats) -> Floats:
+        """z (n, d): unit Gaussian and independent of mjj for events of the density learned."""
+        x = self.coordinates.scaler.forward(features)
+        return self._through(x, mjj, lambda transform, part: transform(part))
+
+    def features(self, z: Floats, mjj: Floats) -> Floats:
+        """The inverse of `latent`."""
+        x = self._through(z, mjj, lambda transform, part: transform.inv(part))
+        return self.coordinates.scaler.inverse(x)
+
+    def _through(self, values: Floats, mjj: Floats, apply: Any) -> Floats:
         import torch
 
-        torch.manual_seed(seed)
-        c = self._context(mjj)
-        drawn = []
+        c, x = self.coordinates.context(mjj, self.device), to_tensor(values, self.device)
         with torch.no_grad():
-            for part in torch.split(c, 50_000):
-                drawn.append(self.model(part).sample().cpu().numpy())
-        x = self.scaler.inverse(np.concatenate(drawn).astype(np.float64))
-        # A spline flow has linear tails: a stray draw beyond the seen range goes to its edge.
-        return np.clip(x, self.scaler.low, self.scaler.high)
-
-    def _context(self, mjj: Floats) -> Any:
-        import torch
-
-        mean, std = self.context
-        return torch.as_tensor(((np.log(mjj) - mean) / std)[:, None], dtype=torch.float32, device=self.device)
+            parts = zip(torch.split(c, CHUNK), torch.split(x, CHUNK), strict=True)
+            done = [apply(self.model(context).transform, part).cpu().numpy() for context, part in parts]
+        return np.concatenate(done).astype(np.float64)
 
 
-def train_flow(
-    features: Floats,
-    mjj: Floats,
-    settings: FlowSettings,
-    seed: int,
-    progress: Callable[[int, float, float], None] | None = None,
-) -> ConditionalFlow:
-    """Maximum likelihood with Adam and a one-cycle rate; the epoch of lowest validation loss (10% held out) is kept.
+class Flow(Training):
+    """What the two flows share."""
 
-    `features` (n, d), `mjj` (n,) TeV. Same seed, same flow on a CPU. Uses CUDA when there is one. Raises ToolError
-    when no epoch ends with a finite loss.
-    """
-    import torch
-    import zuko
+    transforms: int = Field(3, ge=1, le=30)
+    hidden: int = Field(64, ge=4, le=1024)
 
-    torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    scaler = Scaler.of(features)
-    log_m = np.log(mjj)
-    model = zuko.flows.NSF(
-        features.shape[1],
-        context=1,
-        transforms=settings.transforms,
-        bins=settings.bins,
-        hidden_features=(settings.hidden, settings.hidden),
-    ).to(device)
-    flow = ConditionalFlow(model, scaler, (float(log_m.mean()), float(log_m.std()) or 1.0), [], device)
+    @abstractmethod
+    def build(self, dimensions: int) -> Any:
+        """The untrained zuko flow."""
 
-    order = np.random.default_rng(seed).permutation(len(features))[: settings.max_events]
-    n_val = max(1, len(order) // 10)
-    z = torch.as_tensor(scaler.forward(features), dtype=torch.float32, device=device)[order]
-    c = flow._context(mjj)[order]
-    z_val, c_val, z, c = z[:n_val], c[:n_val], z[n_val:], c[n_val:]
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> ConditionalFlow:
+        """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    n_batches = -(-len(z) // settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * n_batches
-    )
-    best, best_state, since = np.inf, copy.deepcopy(model.state_dict()), 0
-    for epoch in range(settings.epochs):
-        shuffled = torch.randperm(len(z), device=device)
-        total = 0.0
-        for batch in torch.split(shuffled, settings.batch):
-            loss = -model(c[batch]).log_prob(z[batch]).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch)
-        with torch.no_grad():
-            validation = float(-model(c_val).log_prob(z_val).mean())
-        flow.losses.append((total / len(z), validation))
-        if progress:
-            progress(epoch + 1, *flow.losses[-1])
-        if validation < best:
-            best, best_state, since = validation, copy.deepcopy(model.state_dict()), 0
-        else:
-            since += 1
-            if since >= settings.patience:
-                break
-    if not np.isfinite(best):
-        raise ToolError("flow", settings.model_dump(), "training diverged; lower learning_rate")
-    model.load_state_dict(best_state)
-    model.eval()
-    return flow
+        def loss(model: Any, x: Any, c: Any) -> Any:
+            return -model(c).log_prob(x).mean()
+
+        return ConditionalFlow(**vars(fit_conditional(self.build, loss, sidebands, self, seed, progress)))
+
+
+class SplineFlow(Flow):
+    """CATHODE with a neural spline flow: the default, quick and accurate."""
+
+    kind: Literal["spline_flow"] = "spline_flow"
+    bins: int = Field(8, ge=2, le=64)
+
+    def build(self, dimensions: int) -> Any:
+        import zuko
+
+        hidden = (self.hidden, self.hidden)
+        return zuko.flows.NSF(dimensions, context=1, transforms=self.transforms, bins=self.bins, hidden_features=hidden)
+
+
+class MaskedFlow(Flow):
+    """CATHODE with the paper's flow: 15 affine MADE blocks of 128 units (without its batch normalisation). Slow."""
+
+    kind: Literal["maf"] = "maf"
+    transforms: int = Field(15, ge=1, le=30)
+    hidden: int = Field(128, ge=4, le=1024)
+    epochs: int = Field(100, ge=1, le=1000)
+    batch: int = Field(256, ge=16)
+    learning_rate: float = Field(1e-4, gt=0, lt=1)
+    patience: int = Field(100, ge=1, description="epochs without a better validation before training stops")
+
+    def build(self, dimensions: int) -> Any:
+        import zuko
+
+        return zuko.flows.MAF(
+            dimensions, context=1, transforms=self.transforms, hidden_features=(self.hidden,), randperm=True
+        )

@@ -6,43 +6,55 @@ Right only where the features do not depend on mjj: quick, and a first look at m
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from tools.anomaly.data import WindowRequest, load
-from tools.arrays import ArrayRef, save_arrays
-from tools.contract import Result, ToolError, tool
+from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.training import Losses, Progress
+from tools.contract import ToolError
 
-
-class SidebandRequest(WindowRequest):
-    """Take the events beside the window as the background."""
-
-    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands, TeV")
-    out: str = Field("template.parquet", description="file to write, relative to the working directory")
+Rows = NDArray[np.int64]
 
 
-class SidebandResult(Result):
-    """The neighbouring events of the window."""
+class Sideband(BaseModel):
+    """CWoLa: the events just below and above the window, unchanged. Biased where features move with mjj."""
 
-    template: ArrayRef
-    n_below: int
-    n_above: int
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["sideband"] = "sideband"
+    width: float = Field(0.4, gt=0, description="of each of the two neighbouring bands, TeV")
+
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> SidebandTemplate:
+        return SidebandTemplate(sidebands.features[neighbours(sidebands, self.width)])
 
 
-@tool("anomaly.sideband_template")
-def sideband_template(request: SidebandRequest) -> SidebandResult:
-    """CWoLa background template: the events in the bands just below and above the window, unchanged.
-    Quick; biased where features move with mjj. Use its file as `template` of anomaly.classify.
-    """
-    data = load(request)
-    low, high = request.window
-    below = (data.mjj >= low - request.width) & (data.mjj < low)
-    above = (data.mjj >= high) & (data.mjj < high + request.width)
+class SidebandTemplate:
+    """Draws from the neighbouring events, whatever the mjj asked for."""
+
+    device = "cpu"
+
+    def __init__(self, features: Floats) -> None:
+        self.features = features
+        self.losses: Losses = []
+
+    def sample(self, mjj: Floats, seed: int) -> Floats:
+        """Each event at most once until all have been used."""
+        rows = cycle(len(self.features), len(mjj), np.random.default_rng(seed))
+        return np.asarray(self.features[rows])
+
+
+def neighbours(sidebands: Sidebands, width: float) -> Rows:
+    """Rows of the events within `width` [TeV] of the window; ToolError where one side has none."""
+    low, high = sidebands.window
+    mjj = sidebands.mjj
+    below, above = (mjj < low) & (mjj >= low - width), (mjj >= high) & (mjj < high + width)
     if not below.any() or not above.any():
-        raise ToolError("width", request.width, f"wide enough for events on both sides of the window {request.window}")
-    chosen = np.flatnonzero(below | above)
-    columns = {"mjj": data.mjj[chosen]}
-    columns |= {name: data.features[chosen, i] for i, name in enumerate(request.features)}
-    return SidebandResult(
-        template=save_arrays(request.out, columns, {"mjj": "TeV"}), n_below=int(below.sum()), n_above=int(above.sum())
-    )
+        raise ToolError("width", width, f"wide enough for events on both sides of the window {sidebands.window}")
+    return np.flatnonzero(below | above)
+
+
+def cycle(n: int, wanted: int, rng: np.random.Generator) -> Rows:
+    """`wanted` row numbers below `n` in random order, all of them equally often but for the last round."""
+    return np.concatenate([rng.permutation(n) for _ in range(-(-wanted // n))])[:wanted]

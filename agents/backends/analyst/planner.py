@@ -133,10 +133,12 @@ def _chain(
 ) -> list[PlannedCall]:
     """Template, classifier, bump hunt: the three calls of one CATHODE search."""
     common = {"events": facts["events"], "window": window}
-    template = {**common, "features": features, "flow": flow, "oversample": oversample, "out": "template.parquet"}
+    # The quick closure: a held-out window would take a second fit of every flow.
+    method = {"method": {"kind": "spline_flow", **flow}, "oversample": oversample, "closure": "events"}
+    template = {**common, "features": features, **method, "out": "template.parquet"}
     scores = {**common, "features": features, "template": "template.parquet", "out": "scores.parquet", **classifier}
     return [
-        PlannedCall(tool="anomaly.cathode_template", arguments=template),
+        PlannedCall(tool="anomaly.template", arguments=template),
         PlannedCall(tool="anomaly.classify", arguments=scores),
         PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"}),
     ]

@@ -1,0 +1,51 @@
+"""p(features | mjj) by conditional flow matching, in the manner of SIGMA (arXiv:2410.20537).
+
+The network is the velocity of a straight path from noise to data (Lipman et al., arXiv:2210.02747):
+
+    x_t = (1 - t) x_0 + t x_1,   x_0 ~ N(0, 1),   loss = E |v(x_t, t, m) - (x_1 - x_0)|^2,
+
+and an event is drawn by integrating dx/dt = v from t = 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.field import FieldTraining, midpoint
+from tools.anomaly.scaling import to_tensor
+from tools.anomaly.training import Fitted, Progress, fit_conditional
+
+
+class FlowMatching(FieldTraining):
+    """SIGMA: conditional flow matching."""
+
+    kind: Literal["flow_matching"] = "flow_matching"
+
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> VelocityField:
+        """Same seed, same field on a CPU. Raises ToolError when training diverges."""
+        import torch
+
+        def loss(model: Any, x: Any, c: Any) -> Any:
+            noise, t = torch.randn_like(x), torch.rand_like(c)
+            return (model((1 - t) * noise + t * x, t, c) - (x - noise)).square().mean()
+
+        fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)
+        return VelocityField(**vars(fitted), steps=self.steps)
+
+
+@dataclass
+class VelocityField(Fitted):
+    """A trained velocity: events are its streamlines' ends."""
+
+    steps: int
+
+    def sample(self, mjj: Floats, seed: int) -> Floats:
+        """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        noise = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
+        c = self.coordinates.context(mjj, self.device)
+        x = midpoint(self.model, to_tensor(noise, self.device), c, np.linspace(0, 1, self.steps + 1))
+        return self.coordinates.scaler.inverse(x)

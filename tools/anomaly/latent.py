@@ -1,0 +1,67 @@
+"""LaCATHODE: data against background in the flow's latent space (Hallin et al., arXiv:2210.14924).
+
+Every event goes to z = f(x; mjj), f the flow learned in the sidebands. Background is then a unit Gaussian at every
+mjj, within how well the flow closes: a classifier of z cannot learn mjj, and cuts on its score do not sculpt mjj.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from tools.anomaly.closure import Place
+from tools.anomaly.data import WindowRequest, load
+from tools.anomaly.flow import MaskedFlow, SplineFlow
+from tools.anomaly.template import learn, window_masses
+from tools.arrays import ArrayRef, save_arrays
+from tools.contract import Result, ToolError, tool
+
+
+class LatentRequest(WindowRequest):
+    """Learn a flow in the sidebands and map all events to its latent space."""
+
+    flow: Annotated[SplineFlow | MaskedFlow, Field(discriminator="kind")] = SplineFlow()
+    oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
+    closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
+    out: str = Field("template.parquet", description="file for the template, relative to the working directory")
+    out_events: str = Field("latent.parquet", description="file for the mapped events, rows as in `events`")
+
+
+class LatentResult(Result):
+    """Events and template in the latent space. Give both files and `features` to anomaly.classify."""
+
+    template: ArrayRef
+    events: ArrayRef
+    features: list[str]
+    closure_auc: float = Field(
+        description="classifier of the flow's events against held-out sideband data; 0.5 is perfect"
+    )
+    closure_auc_error: float
+    correlation: float = Field(description="largest |correlation| of a latent feature with mjj in the sidebands")
+
+
+@tool("anomaly.latent")
+def latent(request: LatentRequest) -> LatentResult:
+    """LaCATHODE: map all events to the latent space of a flow, where background is a unit Gaussian whatever mjj is.
+    Then call anomaly.classify with `events`, `template` and `features` of the result: its scores do not sculpt mjj.
+    """
+    if request.out_events == request.out:
+        raise ToolError("out_events", request.out_events, "another file than `out`")
+    data = load(request)
+    learned = learn(request.flow, data, request.closure, request.seed)
+    z = learned.template.latent(data.features, data.mjj)
+    mjj = window_masses(data, request.oversample, request.seed)
+    gauss = np.random.default_rng(request.seed + 2).standard_normal((len(mjj), z.shape[1]))
+    names = [f"z{i + 1}" for i in range(z.shape[1])]
+    outside = ~data.inside
+    correlations = [np.corrcoef(column, data.mjj[outside])[0, 1] for column in z[outside].T]
+    return LatentResult(
+        template=save_arrays(request.out, {"mjj": mjj} | dict(zip(names, gauss.T, strict=True)), {"mjj": "TeV"}),
+        events=save_arrays(request.out_events, {"mjj": data.mjj} | dict(zip(names, z.T, strict=True)), {"mjj": "TeV"}),
+        features=names,
+        closure_auc=learned.auc,
+        closure_auc_error=learned.auc_error,
+        correlation=float(np.max(np.abs(correlations))),
+    )

@@ -1,0 +1,76 @@
+"""A small neural network as weakly supervised classifier: CATHODE's (arXiv:2109.00546, section 4), 3 x 64 ReLU.
+
+Binary cross-entropy with classes weighted to equal sums, Adam; the log-odds are averaged over the best epochs. Which
+epochs are best is told by the validation loss, as published there, or otherwise: `selection.py`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tools.anomaly.data import Floats
+from tools.anomaly.flow import CHUNK
+from tools.anomaly.scaling import to_tensor
+from tools.anomaly.selection import Criterion, merit
+from tools.anomaly.training import Training, device, split, train
+
+
+class Mlp(Training):
+    """A network of 3 x 64 ReLU units, its best epochs averaged."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = Field(64, ge=2, le=1024)
+    layers: int = Field(3, ge=1, le=10)
+    epochs: int = Field(30, ge=1, le=1000)
+    batch: int = Field(512, ge=16)
+    learning_rate: float = Field(2e-3, gt=0, lt=1)
+    patience: int = Field(100, ge=1, description="epochs without a better validation before training stops")
+    validation_fraction: float = Field(0.5, gt=0.05, lt=0.95)
+    best_epochs: int = Field(10, ge=1, description="epochs to average")
+    select: Criterion = Field("loss", description="what tells the best epochs, on validation events")
+
+    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
+        """Train on x (n, d), y (data or template); the log-odds of `to_score` (m, d)."""
+        import torch
+
+        torch.manual_seed(seed)
+        where = device()
+        model = self.build(x.shape[1]).to(where)
+        mean, std = x.mean(axis=0), x.std(axis=0)
+        weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
+        tensors = [to_tensor(values, where) for values in ((x - mean) / std, y.astype(float), weight)]
+        used, held = split(len(x), self.validation_fraction, self.max_events, seed)
+
+        def loss(x: Any, y: Any, weight: Any) -> Any:
+            return torch.nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y, weight)
+
+        def quality() -> float:
+            return merit(self.select, _evaluate(model, tensors[0][held]), y[held])
+
+        training, validation = (tuple(t[rows] for t in tensors) for rows in (used, held))
+        _, states = train(model, loss, training, validation, self, seed, merit=quality, keep=self.best_epochs)
+        z, total = to_tensor((to_score - mean) / std, where), np.zeros(len(to_score))
+        for state in states:
+            model.load_state_dict(state)
+            total += _evaluate(model, z)
+        return total / len(states)
+
+    def build(self, dimensions: int) -> Any:
+        """The untrained network, (n, d) -> (n, 1)."""
+        from torch import nn
+
+        widths = [dimensions, *[self.hidden] * self.layers]
+        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+        return nn.Sequential(*layers, nn.Linear(self.hidden, 1))
+
+
+def _evaluate(model: Any, x: Any) -> Floats:
+    import torch
+
+    with torch.no_grad():
+        return np.concatenate([model(part)[:, 0].cpu().numpy() for part in torch.split(x, CHUNK)]).astype(np.float64)

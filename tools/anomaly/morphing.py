@@ -1,0 +1,58 @@
+"""Sideband events carried to the window's mass: flows for flows (arXiv:2211.02487; CURTAINs F4F, arXiv:2305.04646).
+
+In the papers a second flow, trained between two samples of the base density p(x|m), maps x at m1 to x' at m2.
+Here the map is composed of the base flow f itself, which needs no second training and is exact where f is:
+
+    x' = f^-1(f(x; m1); m2).
+
+It is invertible, is the identity at m2 = m1, and moves every event along a line of constant quantiles. It is not
+the papers' trained transport, which may move events less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.flow import ConditionalFlow, SplineFlow
+from tools.anomaly.sideband import cycle, neighbours
+from tools.anomaly.training import Losses, Progress
+
+
+class Morphing(BaseModel):
+    """CURTAINs-like: neighbouring sideband events, moved to the window's mass through a spline flow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["morphing"] = "morphing"
+    flow: SplineFlow = SplineFlow()
+    width: float = Field(0.4, gt=0, description="of each of the two bands that events are taken from, TeV")
+
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:
+        """Raises ToolError for empty bands, or when training diverges."""
+        rows = neighbours(sidebands, self.width)
+        flow = self.flow.fit(sidebands, seed, progress)
+        return Morph(flow, sidebands.features[rows], sidebands.mjj[rows], flow.losses, flow.device)
+
+
+@dataclass
+class Morph:
+    """The base flow, and the events to carry."""
+
+    flow: ConditionalFlow
+    features: Floats
+    mjj: Floats
+    losses: Losses
+    device: str
+
+    def move(self, features: Floats, mjj: Floats, to: Floats) -> Floats:
+        """Features (n, d) of events at `mjj`, carried to the masses `to`."""
+        return self.flow.features(self.flow.latent(features, mjj), to)
+
+    def sample(self, mjj: Floats, seed: int) -> Floats:
+        """A neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
+        rows = cycle(len(self.mjj), len(mjj), np.random.default_rng(seed))
+        return self.move(self.features[rows], self.mjj[rows], mjj)

@@ -1,0 +1,71 @@
+"""Coordinates in which networks learn: features on the whole line, standardised, and the standardised log of mjj.
+
+Each feature is scaled to (0, 1) by its range in training, taken to logits and standardised, as in CATHODE
+(arXiv:2109.00546); the context is c = (log mjj - mean) / std.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tools.anomaly.data import Floats
+
+MARGIN = 1e-3  # features are scaled to (MARGIN, 1 - MARGIN), so that the logit stays finite
+
+
+@dataclass
+class Scaler:
+    """x -> (logit(scaled x) - mean) / std, invertible within the range seen in training."""
+
+    low: Floats
+    high: Floats
+    mean: Floats
+    std: Floats
+
+    @staticmethod
+    def of(x: Floats) -> Scaler:
+        scaler = Scaler(x.min(axis=0), x.max(axis=0), np.zeros(x.shape[1]), np.ones(x.shape[1]))
+        z = scaler.forward(x)
+        scaler.mean, scaler.std = z.mean(axis=0), z.std(axis=0)
+        return scaler
+
+    def forward(self, x: Floats) -> Floats:
+        u = MARGIN + (1 - 2 * MARGIN) * (x - self.low) / (self.high - self.low)
+        u = np.clip(u, MARGIN / 2, 1 - MARGIN / 2)
+        return (np.log(u) - np.log1p(-u) - self.mean) / self.std
+
+    def inverse(self, z: Floats) -> Floats:
+        """Draws beyond the range seen in training end at its edge."""
+        u = 1 / (1 + np.exp(-np.clip(z * self.std + self.mean, -30, 30)))
+        x = self.low + (self.high - self.low) * (u - MARGIN) / (1 - 2 * MARGIN)
+        return np.clip(x, self.low, self.high)
+
+
+@dataclass
+class Coordinates:
+    """The scaler of the features and mean and std of log(mjj), both from the events of training."""
+
+    scaler: Scaler
+    mean: float
+    std: float
+
+    @staticmethod
+    def of(features: Floats, mjj: Floats) -> Coordinates:
+        log_m = np.log(mjj)
+        return Coordinates(Scaler.of(features), float(log_m.mean()), float(log_m.std()) or 1.0)
+
+    def tensors(self, features: Floats, mjj: Floats, device: str) -> tuple[Any, Any]:
+        """(x, c): float32 tensors of shape (n, d) and (n, 1)."""
+        return to_tensor(self.scaler.forward(features), device), self.context(mjj, device)
+
+    def context(self, mjj: Floats, device: str) -> Any:
+        return to_tensor(((np.log(mjj) - self.mean) / self.std)[:, None], device)
+
+
+def to_tensor(values: Floats, device: str) -> Any:
+    import torch
+
+    return torch.as_tensor(values, dtype=torch.float32, device=device)

@@ -1,0 +1,133 @@
+"""A background template for the signal region, by any of the methods, and the test that it closes.
+
+All methods share one interface: `fit(sidebands, seed, progress)` gives something with `sample(mjj, seed)`. The mjj to
+sample at are drawn from a kernel density estimate of the window's own spectrum (CATHODE, arXiv:2109.00546).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from tools.anomaly.closure import Place, closure, held_out
+from tools.anomaly.data import Floats, Sidebands, Windowed, WindowRequest, load, named
+from tools.anomaly.diffusion import Diffusion
+from tools.anomaly.flow import MaskedFlow, SplineFlow
+from tools.anomaly.flow_matching import FlowMatching
+from tools.anomaly.morphing import Morphing
+from tools.anomaly.sideband import Sideband
+from tools.anomaly.training import Losses, Progress
+from tools.arrays import ArrayRef, save_arrays
+from tools.contract import Result, tool
+
+KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
+
+
+class Template(Protocol):
+    """What a fit gives: one event (a row of features) per mjj [TeV] asked for; the training it took."""
+
+    losses: Losses
+    device: str
+
+    def sample(self, mjj: Floats, seed: int) -> Floats: ...
+
+
+class Method(Protocol):
+    """Settings that can be fitted."""
+
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Template: ...
+
+
+Methods = SplineFlow | MaskedFlow | FlowMatching | Diffusion | Morphing | Sideband
+
+
+class TemplateRequest(WindowRequest):
+    """Learn the background in the sidebands and sample it into the signal region."""
+
+    method: Annotated[
+        Annotated[Methods, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="a kind alone, e.g. 'spline_flow', or with its settings"),
+    ] = SplineFlow()
+    oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
+    closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
+    out: str = Field("template.parquet", description="file to write, relative to the working directory")
+
+
+class TemplateResult(Result):
+    """A background template for the window, and how well it closes in the sidebands."""
+
+    template: ArrayRef
+    closure_auc: float = Field(description="classifier of template against held-out sideband data; 0.5 is perfect")
+    closure_auc_error: float
+    closure_window: tuple[float, float] | None = Field(description="TeV; none: events held out at all masses")
+    n_window: int
+    n_sidebands: int
+    losses: Losses = Field(description="training and validation loss per epoch")
+    device: str
+
+
+@tool("anomaly.template")
+def template(request: TemplateRequest) -> TemplateResult:
+    """Background template: learn p(features | mjj) on the sidebands and sample it into the window. The default,
+    a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased where features move with mjj.
+    Use its file as `template` of anomaly.classify with the same window and features.
+    """
+    data = load(request)
+    learned = learn(request.method, data, request.closure, request.seed)
+    mjj = window_masses(data, request.oversample, request.seed)
+    drawn = learned.template.sample(mjj, request.seed + 2)
+    columns = {"mjj": mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
+    return TemplateResult(
+        template=save_arrays(request.out, columns, {"mjj": "TeV"}),
+        closure_auc=learned.auc,
+        closure_auc_error=learned.auc_error,
+        closure_window=learned.window,
+        n_window=int(data.inside.sum()),
+        n_sidebands=learned.n_sidebands,
+        losses=learned.template.losses,
+        device=learned.template.device,
+    )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted template and its closure."""
+
+    template: Any
+    n_sidebands: int
+    auc: float
+    auc_error: float
+    window: tuple[float, float] | None
+
+
+def learn(method: Method, data: Windowed, place: Place, seed: int) -> Learned:
+    """Fit on the sidebands, and close on what was held out of the fit, or of a second one."""
+    held, window = held_out(data, place, np.random.default_rng(seed))
+    outside = ~data.inside
+    fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
+    # The second fit has a window of its own: bands beside it are those of the control window.
+    control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
+    auc, error = closure(control.sample(data.mjj[held], seed + 1), data.features[held], seed)
+    return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window)
+
+
+def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
+    """mjj [TeV] to sample at: `oversample` times as many as events in the window."""
+    inside = data.mjj[data.inside]
+    return kde_sample(inside, *data.window, int(oversample * len(inside)), np.random.default_rng([seed, 1]))
+
+
+def kde_sample(mjj: Floats, low: float, high: float, n: int, rng: np.random.Generator) -> Floats:
+    """`n` values from a Gaussian kernel density of `mjj`, taken in logit space so that none leaves (low, high)."""
+    u = np.clip((mjj - low) / (high - low), 1e-6, 1 - 1e-6)
+    z = rng.choice(np.log(u) - np.log1p(-u), n) + KDE_WIDTH * rng.standard_normal(n)
+    return np.clip(low + (high - low) / (1 + np.exp(-z)), low, np.nextafter(high, low))
+
+
+def _report(epoch: int, training: float, validation: float) -> None:
+    print(f"epoch {epoch}: loss {training:.4f}, validation {validation:.4f}", file=sys.stderr)

@@ -1,0 +1,136 @@
+"""How every network is trained: Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.anomaly.data import Sidebands
+from tools.anomaly.scaling import Coordinates
+from tools.contract import ToolError
+
+HELD_OUT = 0.1  # of the events, to choose the epoch
+
+Losses = list[tuple[float, float]]  # (training, validation) per epoch
+Progress = Callable[[int, float, float], None]
+Loss = Callable[..., Any]  # tensors of a batch -> mean loss
+
+
+class Training(BaseModel):
+    """How long and how fast to train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    epochs: int = Field(10, ge=1, le=1000)
+    batch: int = Field(2048, ge=16)
+    learning_rate: float = Field(3e-3, gt=0, lt=1)
+    patience: int = Field(5, ge=1, description="epochs without a better validation before training stops")
+    max_events: int = Field(1_000_000, ge=1000, description="train on at most this many events")
+
+
+def device() -> str:
+    """CUDA when there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass
+class Fitted:
+    """A trained network with the coordinates it was trained in; `losses` as (training, validation) per epoch."""
+
+    model: Any
+    coordinates: Coordinates
+    losses: Losses
+    device: str
+
+
+def fit_conditional(
+    build: Callable[[int], Any],
+    loss: Callable[[Any, Any, Any], Any],
+    sidebands: Sidebands,
+    settings: Training,
+    seed: int,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Train `build(d)` on `loss(model, x (n, d), c (n, 1))`, x and c the coordinates of features and mjj.
+
+    Same seed, same network on a CPU. Raises ToolError when training diverges.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    where = device()
+    model = build(sidebands.features.shape[1]).to(where)
+    coordinates = Coordinates.of(sidebands.features, sidebands.mjj)
+    data = coordinates.tensors(sidebands.features, sidebands.mjj, where)
+    used, held = split(len(sidebands.mjj), HELD_OUT, settings.max_events, seed)
+    training, validation = (tuple(t[rows] for t in data) for rows in (used, held))
+    losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
+    return Fitted(model, coordinates, losses, where)
+
+
+def train(
+    model: Any,
+    loss: Loss,
+    tensors: tuple[Any, ...],
+    validation: tuple[Any, ...],
+    settings: Training,
+    seed: int,
+    progress: Progress | None = None,
+    merit: Callable[[], float] | None = None,
+    keep: int = 1,
+) -> tuple[Losses, list[dict[str, Any]]]:
+    """Minimise `loss`; (losses per epoch, the `keep` best epochs' parameters, best first). The model ends at the best.
+
+    An epoch is as good as its validation loss, or as `merit()` (larger is better) where that is given. `validation`
+    is judged with the same random numbers every epoch. Raises ToolError when no epoch ends with a finite loss.
+    """
+    import torch
+
+    n = len(tensors[0])
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    steps = settings.epochs * -(-n // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+    losses: Losses = []
+    best: list[tuple[float, int, dict[str, Any]]] = []
+    for epoch in range(settings.epochs):
+        model.train()
+        total = 0.0
+        for batch in torch.split(torch.randperm(n, device=tensors[0].device), settings.batch):
+            value = loss(*(t[batch] for t in tensors))
+            optimizer.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            total += value.item() * len(batch)
+        model.eval()
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            held_out = float(loss(*validation))
+            bad = -merit() if merit else held_out
+        losses.append((total / n, held_out))
+        if progress:
+            progress(epoch + 1, *losses[-1])
+        if np.isfinite(held_out):
+            best.append((bad, epoch, copy.deepcopy(model.state_dict())))
+            best = sorted(best, key=lambda entry: entry[:2])[:keep]
+        if best and epoch - max(entry[1] for entry in best) >= settings.patience:
+            break
+    if not best:
+        raise ToolError("method", settings.model_dump(), "training diverged; lower learning_rate")
+    states = [state for _, _, state in best]
+    model.load_state_dict(states[0])
+    return losses, states
+
+
+def split(n: int, fraction: float, max_events: int, seed: int) -> tuple[Any, Any]:
+    """(training, validation) rows: a random share of at most `max_events` is held out, at least one."""
+    order = np.random.default_rng(seed).permutation(n)[:max_events]
+    n_held = max(1, int(fraction * len(order)))
+    return order[n_held:], order[:n_held]
