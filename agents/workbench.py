@@ -101,13 +101,14 @@ class Workbench:
         try:
             for name, data in (files or {}).items():
                 write_bytes(self.workspace, str(PurePosixPath(folder, name)), data)
+        except OSError as error:  # hostile files make it an UnsafeFile: this is the operator's disk
+            raise SandboxLost(f"the workspace cannot be written: {error}") from error
+        try:
             return sandbox.exec(argv, cwd=cwd, seconds=seconds)
         except SandboxLost:
             with self._lock:
                 self._lost |= sandbox is self._sandbox
             raise
-        except OSError as error:  # hostile files make it an UnsafeFile: this is the operator's disk
-            raise SandboxLost(f"the workspace cannot be written: {error}") from error
 
     def renew(self) -> SandboxInfo | None:
         with self._lock:
