@@ -18,7 +18,7 @@ import docker
 import psutil
 import pytest
 from engine_proxy import EngineProxy
-from scripted import Scripted, TinyTask, two_rounds
+from scripted import Scripted, TinyTask, call, python, two_rounds
 
 from agents.run import Settings, resume, start
 from agents.trace import recorders
@@ -115,6 +115,27 @@ def test_a_container_killed_from_outside(tmp_path: Path, whole: tuple[RunResult,
     for name in ("report.md", "report.html"):
         assert "lost once and a fresh one took over" in (run_dir / name).read_text()
     assert containers(run_dir) == []
+
+
+@pytest.mark.docker
+def test_two_workers_lose_one_container_and_share_the_next(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    code = "import os, time\nassert not os.path.exists('half')\nopen('half', 'w').close()\ntime.sleep(2)\nprint('ok')"
+    script = dict(two_rounds()) | {f"worker/0/{name}": [python(code), call("finish", summary="")] for name in "ab"}
+
+    def disturb() -> None:
+        while not all((run_dir / "workspace" / "i0" / name / "half").exists() for name in "ab"):
+            time.sleep(0.02)
+        kill_container(run_dir)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    result = start(DOCKER, Scripted(script), run_dir)
+    thread.join()
+    assert (result.status, result.sandbox_renewals) == ("converged", 1)
+    executed = [e for e in of(run_dir, Executed) if e.where in ("worker/0/a", "worker/0/b")]
+    assert sorted((e.where, e.exit_code) for e in executed) == [("worker/0/a", 0), ("worker/0/b", 0)]
+    assert sorted(e.where for e in of(run_dir, Trouble) if e.who == "operator") == ["worker/0/a", "worker/0/b"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 import scripted
 from scripted import SCRIPTS, Scripted, TinyTask, two_rounds
 
+from agents import sandboxes
 from agents.backends.base import BackendLost, Usage
 from agents.budget import Budget
 from agents.run import Settings, resume, start
@@ -24,6 +25,8 @@ from agents.trace.events import CanaryChecked, Executed, ModelCalled, RunFinishe
 from agents.trace.record import identity
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, TraceError, read_trace
+from sandbox import select
+from sandbox.driver import Limits
 from tasks import catalogue
 
 SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap")
@@ -177,6 +180,23 @@ def test_a_request_that_holds_a_secret_is_not_paid_twice(tmp_path: Path, monkeyp
     first = (tmp_path / "calls").read_text()
     assert resume(tmp_path / "run", Scripted(two_rounds(), tmp_path / "calls")).status == "converged"
     assert {line.split()[0] for line in (tmp_path / "calls").read_text()[len(first) :].splitlines()} == {"reporter"}
+
+
+def test_the_choice_of_a_gpu_and_the_limits_are_those_of_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SETTINGS.model_copy(update={"gpu": "none", "limits": Limits(memory_mib=1234)})
+    lost = dict(two_rounds()) | {"reporter": [BackendLost("gone")]}
+    assert start(settings, Scripted(lost), tmp_path / "run").status == "lost"
+    asked: list[tuple[Any, ...]] = []
+
+    def choose(kind: str, *folders: Any, image: str, gpu: Any) -> Any:
+        asked.append((kind, folders[-1].memory_mib, gpu))
+        return select.choose(kind, *folders, image=image, gpu=gpu)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sandboxes, "choose", choose)
+    assert resume(tmp_path / "run", Scripted(two_rounds())).status == "converged"
+    assert asked == [("bubblewrap", 1234, "none")]
 
 
 def test_an_ended_run_is_not_resumed(whole: tuple[RunResult, Path]) -> None:
