@@ -62,7 +62,7 @@ class Docker:
         self._workspace = workspace.resolve()
         self._limits = limits
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed = self._removed = False  # an engine that was away may be asked to remove it again
         with engine("looking for the Docker engine"):
             self._client = docker.from_env()
             facts = self._client.info()
@@ -153,12 +153,13 @@ class Docker:
     def close(self) -> None:
         """Remove the container with everything in it; commands that still run come back as SandboxLost."""
         with self._lock, engine("removing the container"):
-            if self._closed:
-                return
             self._closed = True
             self._channel.close()
+            if self._removed:
+                return
             with contextlib.suppress(docker.errors.APIError):  # it removes itself once it has ended
                 self._container.remove(force=True)
+            self._removed = True
             self._client.close()
 
     def __enter__(self) -> Self:
