@@ -1,0 +1,136 @@
+"""Global p-value by pseudo-experiments: how often background alone gives a bump as large, anywhere that was looked.
+
+What was maximised over is maximised over again in every pseudo-experiment: masses in a window, cuts, windows.
+Cuts on one score are nested, so the events between two cuts are drawn, not those behind each. With N_i events
+in bin i and eps_k(m) = r_k / (1 + r_k) the fitted efficiency of cut k without signal,
+
+    n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),
+    p_global = (1 + number of toys with max z >= max z observed) / (1 + number of toys).
+
+Beyond the reach of the toys the tail is that of Gross and Vitells (arXiv:1005.1891, eq. 3 for one degree of freedom),
+
+    p_global <= sum over lines of { 1 - Phi(z) + <upcrossings of u0> exp(-(z**2 - u0**2) / 2) },
+
+a line being the masses of one cut, its upcrossings counted in the same toys, and the sum multiplied by how much more
+often than it says the toys do exceed what they can reach, if they do: few events have longer tails.
+Windows have classifiers of their own, and are drawn as if independent, which can only enlarge p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from tools.bumphunt.counting import sidak
+from tools.bumphunt.profile import fit_background, log_mass, scan, scan_maximum, transfer
+from tools.bumphunt.spectrum import Spectrum
+
+Floats = NDArray[np.float64]
+LEVEL = 1.0  # u0: low enough for many upcrossings
+CROSSING_TOYS = 100  # toys in which they are counted
+N_TOYS = 1000
+ENOUGH = 10  # toys above the observation, for their share to be the p-value
+CALIBRATION = 20  # toys in the tail that the extrapolation has to describe
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """The spectra of one score behind nested cuts (any order), and the masses [TeV] tested in each."""
+
+    spectra: Sequence[Spectrum]
+    masses: Floats
+
+
+@dataclass(frozen=True)
+class GlobalP:
+    """The largest local significance of all hunts, and the chance of one as large from background."""
+
+    z: float
+    mass: float  # TeV
+    hunt: int
+    cut: int  # index into the hunt's spectra
+    p_local: float  # asymptotic, 1 - Phi(z)
+    p_global: float
+    error: float  # of p_global, from the number of toys
+    method: Literal["toys", "upcrossings"]
+    n_toys: int
+    n_above: int
+
+
+def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> GlobalP:
+    """The p-value of the largest bump of all hunts; `tries` more such searches were made and are not listed.
+
+    For those the Sidak correction 1 - (1 - p)**tries is made, an upper bound for positively correlated searches.
+    With one mass and one cut this is the local p-value, by toys: exact also where events are few.
+    Raises ValueError without a mass or a spectrum, or for cuts that are not nested.
+    """
+    if not hunts or any(len(hunt.masses) == 0 or not hunt.spectra for hunt in hunts) or tries < 1 or n_toys < 1:
+        raise ValueError("global_p: needs at least one hunt, each with a mass and a spectrum, and tries, n_toys >= 1")
+    rng = np.random.default_rng(seed)
+    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng) for hunt in hunts]
+    observed, toys = [], np.full(n_toys, -np.inf)
+    for h, hunt in enumerate(hunts):
+        for k, spectrum in enumerate(hunt.spectra):
+            z = scan(spectrum.passed[None], spectrum.failed[None], spectrum.edges, hunt.masses)[0][0]
+            observed.append((float(z.max()), float(hunt.masses[np.argmax(z)]), h, k))
+            toys = np.maximum(toys, scan_maximum(*drawn[h][k], spectrum.edges, hunt.masses))
+    z, mass, h, k = max(observed)
+    n_above = int((toys >= z).sum())
+    method: Literal["toys", "upcrossings"] = "toys"
+    p = (1 + n_above) / (1 + n_toys)
+    error = float(np.sqrt(p * (1 - p) / n_toys))
+    if n_above < ENOUGH and z > LEVEL:
+        method, (p, error) = "upcrossings", _tail(hunts, drawn, toys, z)
+    return GlobalP(z, mass, h, k, float(norm.sf(z)), sidak(p, tries), error * tries, method, n_toys, n_above)
+
+
+def _tail(
+    hunts: Sequence[Hunt], drawn: Sequence[list[tuple[Floats, Floats]]], toys: Floats, z: float
+) -> tuple[float, float]:
+    """(p, its error) at a significance that next to none of the toys reaches."""
+    lines, points, crossings, n = 0, 0, 0, min(len(toys), CROSSING_TOYS)
+    for hunt, fields in zip(hunts, drawn, strict=True):
+        for spectrum, (passed, failed) in zip(hunt.spectra, fields, strict=True):
+            field = scan(passed[:n], failed[:n], spectrum.edges, hunt.masses)[0]
+            crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL)).sum())
+            lines, points = lines + 1, points + len(hunt.masses)
+
+    def extrapolated(level: float) -> float:
+        continuous = lines * norm.sf(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
+        return float(min(continuous, points * norm.sf(level)))  # no more than all points tested, as if exclusive
+
+    tail = min(CALIBRATION, len(toys))
+    reached = max(float(np.sort(toys)[-tail]), LEVEL)
+    longer = max(1.0, float((toys >= reached).mean()) / extrapolated(reached))
+    p = min(longer * extrapolated(z), (1 + ENOUGH) / (1 + len(toys)))
+    return p, p / float(np.sqrt(max(min(crossings, tail), 1)))
+
+
+def pseudo_experiments(spectra: Sequence[Spectrum], n: int, rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
+    """`n` times (passed, failed), each (n, bins), for every one of the nested `spectra`, from their background fits."""
+    order = sorted(range(len(spectra)), key=lambda k: -spectra[k].passed.sum())
+    total = spectra[0].passed + spectra[0].failed
+    for loose, tight in pairwise(order):
+        nested = np.all(spectra[tight].passed <= spectra[loose].passed)
+        if not nested or not np.array_equal(spectra[tight].passed + spectra[tight].failed, total):
+            raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
+    efficiencies = [np.ones(len(total))]
+    for k in order:
+        a = fit_background(spectra[k].passed[None], spectra[k].failed[None], spectra[k].edges).coefficients
+        r = transfer(a, log_mass(spectra[k].edges))[0]
+        efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where next to nothing passes
+    between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
+    tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))
+    drawn: list[tuple[Floats, Floats]] = [(np.empty(0), np.empty(0))] * len(spectra)
+    failed = np.zeros((n, len(total)))
+    everything = np.sum(between, axis=0) + tightest
+    for k, missed in zip(order, between, strict=True):
+        failed = failed + missed
+        drawn[k] = (everything - failed, failed)
+    return drawn
