@@ -11,6 +11,11 @@ SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only goes by `python3`
 HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
+# The kernel's memory and key rings; their owner is root, whose number the user inside has when the operator is root.
+MASKED = (
+    *("kcore", "kmsg", "keys", "key-users", "kpagecgroup", "kpagecount", "kpageflags"),
+    *("sched_debug", "slabinfo", "timer_list", "vmallocinfo"),
+)
 ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
 
 
@@ -28,7 +33,7 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: P
     for name, text in ACCOUNTS.items():
         (scratch / name).write_text(text)
         words += ["--ro-bind", str(scratch / name), f"/etc/{name}"]
-    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += [*kernel_files(), "--dev", "/dev"]
     for device in sorted(Path("/dev").glob("nvidia*")) if gpu else ():
         words += ["--dev-bind", str(device), str(device)]
     words += ["--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
@@ -38,6 +43,19 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: P
     words += ["--symlink", sys.executable, f"{ALIAS}/python"]
     words += ["--bind", str(workspace), WORKSPACE, "--remount-ro", "/"]
     return words
+
+
+def kernel_files() -> list[str]:
+    """/proc, read-only: where the operator is root, so is the owner of the kernel's settings, /proc/sys/kernel say.
+
+    Hidden in it is what tells of the kernel, and the first process: it belongs to bwrap, whose memory is not to be
+    written, and is of the same user as the command.
+    """
+    words = ["--proc", "/proc", "--size", "4096", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
+    for name in MASKED:
+        if (path := Path("/proc", name)).exists():
+            words += ["--ro-bind", "/dev/null", str(path)]
+    return [*words, "--remount-ro", "/proc"]
 
 
 def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
