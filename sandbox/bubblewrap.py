@@ -119,6 +119,7 @@ class Bubblewrap:
                 raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
         if self._closed:
             raise SandboxLost("this sandbox was closed while the command ran")
+        self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
         if ended == "exit" and self._full():
             ended = "workspace"
         if ended == "workspace":

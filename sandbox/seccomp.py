@@ -1,9 +1,10 @@
 """A small system-call filter for bubblewrap, in the spirit of the one that Docker has by default.
 
-Three kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
-sized tmpfs shows (memfd, System V memory, io_uring), the one by which a process would leave the CPUs of its run, and
-those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
-session, eBPF, namespaces, mounts). Everything else is allowed.
+Four kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
+sized tmpfs shows (memfd, System V memory, io_uring), the one by which a process would leave the CPUs of its run, those
+that take over another process (bwrap itself is the first one inside), and those that reach parts of the kernel that an
+analysis never needs (keyrings, which are shared with the operator's session, eBPF, namespaces, mounts, its log,
+sockets to the machine below a virtual one). Everything else is allowed.
 The program is classic BPF, one 8-byte instruction each: code, jump if true, jump if false, operand.
 """
 
@@ -26,6 +27,12 @@ DENIED = {
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
+    "syslog": (103, 116),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "open_by_handle_at": (304, 265),
     "sched_setaffinity": (203, 122),
     "unshare": (272, 97),
     "setns": (308, 268),
@@ -37,11 +44,13 @@ DENIED = {
     "fsopen": (430, 430),
     "mount_setattr": (442, 442),
 }
+SOCKET = (41, 198)
+FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: the network namespace keeps these in, others (vsock) it does not
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000  # x86_64 only: the same calls under other numbers
 
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
-NUMBER, ARCH = 0, 4  # offsets in struct seccomp_data
+NUMBER, ARCH, FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument the lower half
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 
@@ -53,8 +62,10 @@ def program(machine: str | None = None) -> bytes | None:
     column = list(AUDIT_ARCH).index(machine)
     numbers = sorted(row[column] for row in DENIED.values())
     lines = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, AUDIT_ARCH[machine]), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
-    # A jump counts the instructions it skips; REFUSE is the last one, just after ALLOW.
-    lines.append((AT_LEAST, len(numbers) + 1, 0, X32_BIT))
-    lines += [(EQUAL, len(numbers) - k, 0, number) for k, number in enumerate(numbers)]
-    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
+    # A jump counts the instructions it skips; after the numbers come ALLOW, REFUSE, and what is asked about a socket.
+    lines.append((AT_LEAST, len(numbers) + 2, 0, X32_BIT))
+    lines += [(EQUAL, len(numbers) + 1 - k, 0, number) for k, number in enumerate(numbers)]
+    lines += [(EQUAL, 2, 0, SOCKET[column]), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE), (LOAD, 0, 0, FIRST)]
+    lines += [(EQUAL, len(FAMILIES) - k, 0, family) for k, family in enumerate(FAMILIES)]
+    lines += [(RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)

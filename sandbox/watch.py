@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -20,9 +21,12 @@ ENTRY_BYTES = 4096  # what a file counts at least, so that empty files cannot us
 DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps
 
 
+UNSEEN = 1 << 62  # what a folder counts that cannot be looked into: more than any limit
+
+
 class Usage(NamedTuple):
     memory: int
-    processes: int
+    processes: int  # their threads counted, as the kernel does
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -34,19 +38,23 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def tree_usage(pid: int) -> Usage:
-    """Resident bytes and number of processes under `pid`; one that ends meanwhile counts as nothing."""
+    """Resident bytes and number of threads under `pid`; a process that ends meanwhile counts as nothing."""
     memory = processes = 0
     for process in tree(pid):
         try:
+            threads = process.num_threads()
             memory += process.memory_info().rss
-            processes += 1
+            processes += threads
         except psutil.Error:
             continue
     return Usage(memory, processes)
 
 
 def folder_bytes(root: Path) -> int:
-    """Disk bytes under `root`, links not followed, every entry counted with at least ENTRY_BYTES."""
+    """Disk bytes under `root`, links not followed, every entry counted with at least ENTRY_BYTES.
+
+    A folder that nobody may read, or that lies deeper than a path may be long, was made to hide something.
+    """
     total = 0
     pending = [os.fspath(root)]
     while pending:
@@ -56,8 +64,9 @@ def folder_bytes(root: Path) -> int:
                     total += max(ENTRY_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-        except OSError:  # removed or made unreadable while we looked
-            continue
+        except OSError as error:  # else it was removed while we looked
+            if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+                return UNSEEN
     return total
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from sandbox.driver import Limits, SandboxLost
 from sandbox.image import NUMERICS, fill_context
 from sandbox.inside import LONGEST_WORD, check
 from sandbox.select import choose
-from sandbox.watch import folder_bytes
+from sandbox.watch import UNSEEN, folder_bytes
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 50))
@@ -34,7 +36,7 @@ def test_capture_keeps_both_ends_and_counts_the_rest(pieces: list[bytes], cap: i
         assert capture.text() == (head + gap + tail).decode(errors="replace")
 
 
-def verdict(program: bytes, arch: int, number: int) -> int:
+def verdict(program: bytes, arch: int, number: int, first: int = 1) -> int:
     """Interpret a filter for one call, as the kernel would."""
     lines = list(struct.iter_unpack("=HBBI", program))
     at, value = 0, 0
@@ -43,7 +45,7 @@ def verdict(program: bytes, arch: int, number: int) -> int:
         if code == seccomp.RETURN:
             return int(operand)
         if code == seccomp.LOAD:
-            value = arch if operand == seccomp.ARCH else number
+            value = {seccomp.ARCH: arch, seccomp.NUMBER: number, seccomp.FIRST: first}[operand]
             at += 1
         else:
             hit = value == operand if code == seccomp.EQUAL else value >= operand
@@ -58,6 +60,9 @@ def test_call_filter_refuses_what_it_lists_and_nothing_else(machine: str) -> Non
     denied = {row[list(seccomp.AUDIT_ARCH).index(machine)] for row in seccomp.DENIED.values()}
     for number in range(500):
         assert verdict(program, arch, number) == (seccomp.REFUSE if number in denied else seccomp.ALLOW)
+    sockets = seccomp.SOCKET[list(seccomp.AUDIT_ARCH).index(machine)]
+    allowed = [family for family in range(64) if verdict(program, arch, sockets, family) == seccomp.ALLOW]
+    assert allowed == [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK]
     assert verdict(program, arch, seccomp.X32_BIT + 1) == seccomp.REFUSE
     assert verdict(program, 0x40000003, 1) == seccomp.KILL
     assert seccomp.program("riscv64") is None
@@ -96,6 +101,16 @@ def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path:
     for k in range(10):
         (tmp_path / str(k)).touch()
     assert folder_bytes(tmp_path) == 11 * 4096
+
+
+def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(25):
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+    assert folder_bytes(tmp_path) == UNSEEN
 
 
 def test_choice_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
