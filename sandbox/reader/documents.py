@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,25 @@ PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 def read_json(workspace: Path, relative: str, max_bytes: int = 1 << 20) -> Any:
-    """A JSON document; NaN and Infinity, which are not JSON, are refused."""
+    """A JSON document; numbers that are not finite are refused, and so is text that no file could hold."""
 
     def refuse(name: str) -> None:
         raise UnsafeFile(relative, f"{name} is not JSON")
 
+    def finite(text: str) -> float:
+        if not math.isfinite(number := float(text)):
+            raise UnsafeFile(relative, f"{text:.20} is no finite number")
+        return number
+
+    data = read_bytes(workspace, relative, max_bytes)
     try:
-        return json.loads(read_bytes(workspace, relative, max_bytes).decode(), parse_constant=refuse)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = json.loads(data.decode(), parse_constant=refuse, parse_float=finite)
+        json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for half a character
+    except UnsafeFile:
+        raise
+    except (ValueError, RecursionError) as error:  # too many digits, too, are a ValueError
         raise UnsafeFile(relative, f"not JSON: {error}") from error
+    return document
 
 
 def read_png(workspace: Path, relative: str, max_bytes: int = 4 << 20, max_pixels: int = 16 << 20) -> bytes:
