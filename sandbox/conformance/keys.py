@@ -1,0 +1,96 @@
+"""Keys of the operator: in the environment, in command lines, in the kernel's key rings."""
+
+from __future__ import annotations
+
+import ctypes
+
+from sandbox.canaries import planted_variable
+from sandbox.conformance.arena import Arena
+from sandbox.conformance.calls import numbers, program
+from sandbox.conformance.check import NotApplicable, check, expect_nothing, expect_refused
+from sandbox.conformance.host import victim
+from sandbox.inside import environment
+
+KEY = "BEAMCREW_PLANTED_KEY"
+OF_THE_DRIVER = {"PATH", "PWD", "HOSTNAME"}  # where programs, the command and the sandbox itself are
+VARIABLES = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+@check
+def environment_is_declared(arena: Arena) -> None:
+    """The environment of a command is the declared one and nothing else."""
+    declared = environment(arena.box.info.limits, arena.box.info.gpu is not None)
+    found = arena.ask(VARIABLES)
+    expect_nothing(found.keys() - declared.keys() - OF_THE_DRIVER, "not declared")
+    expect_nothing((name for name, value in declared.items() if found.get(name) != value), "not as declared")
+
+
+@check
+def key_in_the_environment(arena: Arena) -> None:
+    """A key in the operator's environment does not come inside."""
+    with planted_variable(KEY):
+        expect_nothing((name for name in arena.ask(VARIABLES) if name == KEY), "found")
+
+
+SEARCH = """
+import glob, json, os, sys
+found = []
+for name in glob.glob(sys.argv[1]):
+    try:
+        with open(name, "rb") as file: content = file.read()
+    except OSError: continue
+    if sys.argv[2][::-1].encode() in content: found.append(name)
+print(json.dumps(found))
+"""
+
+
+def search(arena: Arena, pattern: str, text: str) -> list[str]:
+    """The files of a pattern that hold a text, which is handed over backwards so that it is not found in itself."""
+    return [str(name) for name in arena.ask(SEARCH, pattern, text[::-1])]
+
+
+@check
+def key_of_another_process(arena: Arena) -> None:
+    """A key in the environment of a process of the host is not to be found in /proc."""
+    with victim({KEY: arena.secret}):
+        expect_nothing(search(arena, "/proc/[0-9]*/environ", arena.secret), "found in")
+
+
+@check
+def key_in_a_command_line(arena: Arena) -> None:
+    """A key in the command line of a process of the host is not to be found in /proc."""
+    with victim() as (_, mark):
+        expect_nothing(search(arena, "/proc/[0-9]*/cmdline", mark), "found in")
+
+
+@check
+def key_rings_listed(arena: Arena) -> None:
+    """A key in the operator's key ring is not listed inside."""
+    name = f"beamcrew-{arena.secret}"
+    libc = ctypes.CDLL(None)
+    call = numbers()
+    user = ctypes.c_long(-4)  # KEY_SPEC_USER_KEYRING
+    size = ctypes.c_long(4)
+    key = libc.syscall(ctypes.c_long(call["add_key"]), b"user", name.encode(), b"none", size, user)
+    if key < 0:
+        raise NotApplicable("the operator has no key ring here")
+    try:
+        expect_nothing(search(arena, "/proc/key*", name), "found in")
+    finally:
+        libc.syscall(ctypes.c_long(call["keyctl"]), ctypes.c_long(9), ctypes.c_long(key), user)  # KEYCTL_UNLINK
+
+
+RINGS = """
+name = f"beamcrew-{os.getpid()}".encode()
+print(json.dumps({
+    "add_key": apart("add_key", b"user", name, b"none", 4, -2),  # a ring of this process alone
+    "keyctl": call("keyctl", 0, -3, 0),  # the number of the session's ring
+    "request_key": call("request_key", b"user", name, None, 0),
+}))
+"""
+
+
+@check
+def key_rings(arena: Arena) -> None:
+    """The kernel's key rings, which the operator's session shares, cannot be used."""
+    expect_refused(arena.ask(program(RINGS)))
