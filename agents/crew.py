@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.backends.base import Message, Reply, Request
 from agents.budget import Meter
+from agents.confirm import Confirm
 from agents.trace.events import Event, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -36,6 +37,7 @@ class Crew:
     backend: RecordedBackend
     bench: RecordedWorkbench
     grader: RecordedGrader
+    confirm: Confirm | None  # where the task holds events out
     store: Store
     record: Record
     meter: Meter

@@ -1,4 +1,4 @@
-"""The wiring: plan -> work (side by side, wave by wave) -> grade -> plan again, or report."""
+"""The wiring: plan -> work (side by side, wave by wave) -> grade -> plan again, or confirm -> report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agents.crew import Crew, ModelFailed
 from agents.planner import plan
 from agents.reporter import report
 from agents.state import Observation, Plan, Step
-from agents.trace.events import Decided, Trouble
+from agents.trace.events import Confirmed, Decided, Trouble
 from agents.worker import Worker
 from tasks.convergence import Decision, decide
 from tasks.score import CheckedNumber, Claim, Score, Submission
@@ -27,6 +27,7 @@ class State(TypedDict, total=False):
     scores: Annotated[list[Score], operator.add]
     submissions: Annotated[list[Submission | None], operator.add]
     decision: Decision
+    confirmed: Score | None  # of the best submission, on the events held out
     claim: Claim | None
     checks: list[CheckedNumber]
     step: Step  # what a worker is sent
@@ -72,11 +73,21 @@ def build(crew: Crew) -> Any:
         return {"scores": [score], "submissions": [submission], "decision": decision}
 
     def verdict(state: State) -> str:
-        return "plan" if state["decision"].action == "continue" else "report"
+        return "plan" if state["decision"].action == "continue" else "confirm"
+
+    def confirming(state: State) -> State:
+        best = state["decision"].best
+        submission = None if best is None else state["submissions"][best]
+        if crew.confirm is None or best is None or submission is None:
+            return {"confirmed": None}
+        crew.meter.check("claim", model_call=False)
+        score = crew.confirm(best, submission, state["scores"][best])
+        crew.note(Confirmed(iteration=best, submission=submission, score=score))
+        return {"confirmed": score}
 
     def reporting(state: State) -> State:
         try:
-            claim, checks = report(crew, state["scores"], state["observations"], state["decision"])
+            claim, checks = report(crew, state["scores"], state["observations"], state["decision"], state["confirmed"])
         except ModelFailed as error:
             crew.note(Trouble(who="model", where="reporter", text=str(error)))
             return {"claim": None, "checks": []}
@@ -87,12 +98,14 @@ def build(crew: Crew) -> Any:
     graph.add_node("wait", waiting)
     graph.add_node("work", working)
     graph.add_node("grade", grading)
+    graph.add_node("confirm", confirming)
     graph.add_node("report", reporting)
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "wait")
     graph.add_conditional_edges("wait", next_wave, ["work", "grade"])
     graph.add_edge("work", "wait")
-    graph.add_conditional_edges("grade", verdict, ["plan", "report"])
+    graph.add_conditional_edges("grade", verdict, ["plan", "confirm"])
+    graph.add_edge("confirm", "report")
     graph.add_edge("report", END)
     return graph.compile()
 

@@ -21,6 +21,7 @@ from agents.trace.events import (
     AnyEvent,
     CanaryChecked,
     Claimed,
+    Confirmed,
     Decided,
     Graded,
     ModelCalled,
@@ -82,7 +83,9 @@ class Progress:
             self.scores[event.iteration] = event
         elif isinstance(event, Decided):
             self.best = event.decision.best
-            self.doing = "planning" if event.decision.action == "continue" else "writing the answer"
+            self.doing = "planning" if event.decision.action == "continue" else "making the claim"
+        elif isinstance(event, Confirmed):
+            self.doing = "writing the answer"
         elif isinstance(event, ModelCalled):
             self.calls, self.usage = self.calls + 1, added(self.usage, event.usage)
         elif isinstance(event, Trouble):
@@ -163,6 +166,8 @@ def describe(event: AnyEvent) -> str | None:
             return f"iteration {event.iteration}: {score_text(event)}"
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
+        case Confirmed():
+            return f"claim: {measured(event.score.value)}, {event.score.reason}"
         case Claimed():
             return f"answer: {event.claim.text}"
         case Trouble():

@@ -16,14 +16,19 @@ from tasks.score import CheckedNumber, Claim, Score
 
 
 def report(
-    crew: Crew, scores: Sequence[Score], observations: Sequence[Observation], decision: Decision | None
+    crew: Crew,
+    scores: Sequence[Score],
+    observations: Sequence[Observation],
+    decision: Decision | None,
+    confirmed: Score | None,
 ) -> tuple[Claim, list[CheckedNumber]]:
-    """Raises ModelFailed when the model gives no valid claim."""
+    """Raises ModelFailed when the model gives no valid claim. `confirmed`: the verdict on the unseen events, if any."""
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,
         "history": [verdict(score) for score in scores],
         "decision": decision.model_dump(mode="json") if decision else None,
+        "confirmed": verdict(confirmed) if confirmed else None,
         "observations": [{"step": o.step, "ok": o.ok, "summary": o.summary} for o in observations],
     }
     request = Request(
@@ -33,6 +38,6 @@ def report(
         seed=crew.seed,
     )
     claim = crew.ask(request, Claim, "reporter")
-    checks = crew.task.check(claim, scores)
+    checks = crew.task.check(claim, scores, confirmed)
     crew.note(Claimed(claim=claim, checks=checks))
     return claim, checks

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
-import resource
 import secrets as random
 import signal
 import threading
@@ -13,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -24,9 +21,11 @@ from agents import graph, sandboxes
 from agents.backends.base import Backend, BackendLost
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
+from agents.confirm import on_unseen_events
 from agents.context import prompt_hashes
 from agents.crew import Crew
-from agents.trace.events import Executed, RunFinished, RunResumed, RunStarted, Sealed, Trouble
+from agents.provenance import input_hashes, peak_memory, versions
+from agents.trace.events import RunFinished, RunResumed, RunStarted, Sealed, Trouble
 from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
@@ -41,7 +40,7 @@ from tasks.score import MAX_BYTES, Score, Submission
 from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
-PACKAGES = ("beamcrew", "numpy", "scikit-learn", "torch", "zuko", "iminuit", "langgraph", "openai", "pydantic")
+FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", TRACE)
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
 
 
@@ -68,15 +67,19 @@ def start(
     task = make_task(settings.task, settings.options)
     run_dir = run_dir.resolve()
     _meter(settings.budget, backend, 0.0)  # a budget that cannot be kept is refused before anything is written
-    if any((run_dir / name).exists() for name in ("inputs", "sealed", "workspace", TRACE)):
+    if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
-    facts = task.prepare(run_dir / "inputs", run_dir / "sealed")
-    (run_dir / "workspace").mkdir()
+    facts = task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
+    for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
+        if place.inputs.is_dir():
+            place.workspace.mkdir()
     with (
         Store.create(run_dir, secrets()) as store,
         _bench(
             store,
-            sandboxes.first(run_dir, settings.sandbox, settings.limits, settings.image, settings.gpu),
+            sandboxes.first(
+                sandboxes.searching(run_dir), settings.sandbox, settings.limits, settings.image, settings.gpu
+            ),
             settings.gpu,
         ) as bench,
     ):
@@ -88,14 +91,14 @@ def start(
             task=task.name,
             options=task.options(),
             facts=facts,
-            inputs=_hashes(run_dir / "inputs"),
+            inputs=input_hashes(run_dir),
             backend=backend.name,
             is_llm=backend.is_llm,
             sandbox=bench.sandbox.info,
             gpu=settings.gpu,
             budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
             seed=settings.seed,
-            versions=_versions(),
+            versions=versions(),
             prompts=prompt_hashes(),
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
@@ -128,7 +131,7 @@ def resume(
     task = make_task(begun.task, begun.options)
     with (
         Store.open(run_dir, secrets()) as store,
-        _bench(store, sandboxes.again(run_dir, begun.sandbox, begun.gpu), begun.gpu) as bench,
+        _bench(store, sandboxes.again(sandboxes.searching(run_dir), begun.sandbox, begun.gpu), begun.gpu) as bench,
     ):
         record = Record(store.events())
         for listener in listeners:
@@ -165,6 +168,18 @@ def _carry_out(
             return Score(metric="none", value=None, reason="no step handed in scores")
         return task.grade(submission, run_dir / "inputs", bench.workspace, iteration + 1)
 
+    def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
+        return task.confirm(submission, chosen, claim.inputs, workspace, run_dir / "sealed")
+
+    @contextmanager
+    def opened() -> Iterator[RecordedWorkbench]:
+        make = partial(sandboxes.fresh, store, claim, bench.sandbox.info, begun.gpu)
+        with Workbench(make(), make) as claiming:
+            benches.append(claiming)
+            yield RecordedWorkbench(claiming, store, record)
+
+    benches = [bench]
+    claim = sandboxes.claiming(run_dir)
     crew = Crew(
         task=task,
         request=begun.request,
@@ -172,6 +187,7 @@ def _carry_out(
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(bench, store, record),
         grader=RecordedGrader(grade, store, record),
+        confirm=on_unseen_events(store, opened, judge) if claim.inputs.is_dir() else None,
         store=store,
         record=record,
         meter=meter,
@@ -180,7 +196,7 @@ def _carry_out(
     status: Status
     try:
         _same_inputs(begun, run_dir)
-        with _interruptible(bench):
+        with _interruptible(benches):
             sandboxes.probe(bench.sandbox, store)
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
@@ -204,13 +220,13 @@ def _carry_out(
             seconds=meter.seconds,
             usage=meter.spent,
             model_calls=meter.model_calls,
-            peak_memory_mib=_peak_memory(store),
+            peak_memory_mib=peak_memory(store),
         )
     )
 
 
 def _same_inputs(begun: RunStarted, run_dir: Path) -> None:
-    if _hashes(run_dir / "inputs") != begun.inputs:
+    if input_hashes(run_dir) != begun.inputs:
         raise SandboxLost("the inputs changed since the run began: its results cannot be trusted")
 
 
@@ -229,7 +245,8 @@ def _seal(crew: Crew, state: graph.State, run_dir: Path) -> None:
     submission = None if best is None else state["submissions"][best]
     if best is not None and submission is not None:
         _restore(crew, submission.scores, state["scores"][best].artefact)
-    verdict = crew.task.seal(state["checks"], submission, run_dir / "workspace", run_dir / "sealed")
+    claim = run_dir / "claim" if state["confirmed"] and state["confirmed"].ok else None
+    verdict = crew.task.seal(state["checks"], submission, run_dir / "workspace", run_dir / "sealed", claim)
     crew.note(Sealed(metrics=verdict.metrics, checks=verdict.checks, curves=verdict.curves, artefact=verdict.artefact))
 
 
@@ -240,14 +257,15 @@ def _restore(crew: Crew, path: str, graded: str | None) -> None:
 
 
 @contextmanager
-def _interruptible(bench: Workbench) -> Iterator[None]:
+def _interruptible(benches: list[Workbench]) -> Iterator[None]:
     """On Ctrl-C or SIGTERM commands in the sandbox end at once, so that waiting for them cannot hang the stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        bench.close()
+        for bench in benches:
+            bench.close()
         raise KeyboardInterrupt
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -259,7 +277,8 @@ def _interruptible(bench: Workbench) -> Iterator[None]:
 
 
 def _bench(store: Store, sandbox: Sandbox, gpu: Gpu) -> Workbench:
-    return Workbench(sandbox, partial(sandboxes.fresh, store, sandbox.info, gpu))
+    place = sandboxes.searching(store.run_dir)
+    return Workbench(sandbox, partial(sandboxes.fresh, store, place, sandbox.info, gpu))
 
 
 def _meter(budget: Budget, backend: Backend, seconds: float) -> Meter:
@@ -278,23 +297,3 @@ def _beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
 def _finish(run_dir: Path) -> RunResult:
     write_report(run_dir)
     return build_result(run_dir)
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _peak_memory(store: Store) -> float:
-    """MiB of the hungriest command of the run, or of this process if that took more (Linux counts KiB)."""
-    commands = [event.peak_mib or 0.0 for event in store.events() if isinstance(event, Executed)]
-    return max(*commands, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

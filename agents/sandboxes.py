@@ -1,8 +1,9 @@
-"""The sandbox of a run: the one it begins in, and the same again when the run is resumed or its sandbox was lost."""
+"""The sandboxes of a run: its first, the same again when it is resumed or one was lost, and that of the claim."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import tools
 from agents.trace.events import CanaryChecked
@@ -13,21 +14,38 @@ from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxInfo, SandboxLost
 from sandbox.select import choose
 
 
-def first(run_dir: Path, kind: Kind, limits: Limits, image: str, gpu: Gpu) -> Sandbox:
+class Place(NamedTuple):
+    """What a sandbox sees as /inputs, and where its commands work."""
+
+    inputs: Path
+    workspace: Path
+
+
+def searching(run_dir: Path) -> Place:
+    """Where the crew works."""
+    return Place(run_dir / "inputs", run_dir / "workspace")
+
+
+def claiming(run_dir: Path) -> Place:
+    """Where the claim is made, from the events held out; a task without such has no such inputs."""
+    return Place(run_dir / "held_out", run_dir / "claim")
+
+
+def first(place: Place, kind: Kind, limits: Limits, image: str, gpu: Gpu) -> Sandbox:
     """The sandbox that a new run works in. Raises SandboxLost."""
-    return choose(kind, run_dir / "inputs", run_dir / "workspace", _tools(), limits, image=image, gpu=gpu)
+    return choose(kind, *place, Path(tools.__file__).parent, limits, image=image, gpu=gpu)
 
 
-def again(run_dir: Path, info: SandboxInfo, gpu: Gpu) -> Sandbox:
+def again(place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
     """A sandbox like the one that a run began in: the same driver, limits and choice of GPU, the very same image.
 
     Raises SandboxLost, which names the image, for a tag may mean another one by now.
     """
     if info.driver != "docker":
-        return first(run_dir, "bubblewrap", info.limits, IMAGE, gpu)
+        return first(place, "bubblewrap", info.limits, IMAGE, gpu)
     image = info.image or IMAGE
     try:
-        return first(run_dir, "docker", info.limits, image, gpu)
+        return first(place, "docker", info.limits, image, gpu)
     except SandboxLost as error:
         raise SandboxLost(
             f"{error}. This run goes on in its image {image} alone: if that is gone, load it again (docker load), or "
@@ -43,16 +61,12 @@ def probe(sandbox: Sandbox, store: Store) -> None:
         raise SandboxLost("a canary was reached from inside: " + "; ".join(verdict.lines))
 
 
-def fresh(store: Store, info: SandboxInfo, gpu: Gpu) -> Sandbox:
-    """What takes over from a sandbox that was lost: the same again, and probed. Raises SandboxLost."""
-    sandbox = again(store.run_dir, info, gpu)
+def fresh(store: Store, place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
+    """The same again, and probed: what takes over from a sandbox that was lost. Raises SandboxLost."""
+    sandbox = again(place, info, gpu)
     try:
         probe(sandbox, store)
     except BaseException:
         sandbox.close()
         raise
     return sandbox
-
-
-def _tools() -> Path:
-    return Path(tools.__file__).parent

@@ -49,20 +49,38 @@ class Task(Protocol):
         """What the agents are told, as Markdown."""
         ...
 
-    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
-        """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError."""
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError.
+
+        A task whose claim is made on unseen events writes the inputs of that claim into `held_out`; others leave it
+        out. Until the crew has made its choices no sandbox sees that folder.
+        """
         ...
 
     def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         """Steering score from data alone. `n_graded` submissions, this one included, count as trials."""
         ...
 
-    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
-        """Claimed numbers beside the harness's own."""
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        """The claim: the chosen submission, made again from the inputs in `held_out`, on the events unseen before."""
+        ...
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+        """Claimed numbers beside the harness's own: those of the unseen events where there are such."""
         ...
 
     def seal(
-        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
     ) -> Verdict:
-        """The metrics that need truth, of the best submission. Called once, after the run has ended."""
+        """The metrics that need truth, of the best submission. Called once, after the run has ended.
+
+        `confirmed`: the workspace in which the submission was made again on all events, where that was done.
+        """
         ...

@@ -137,6 +137,15 @@ class Decided(Event):
     decision: Decision
 
 
+class Confirmed(Event):
+    """The harness's verdict on the submission of an iteration, made again on events that no choice had seen."""
+
+    kind: Literal["confirmed"] = "confirmed"
+    iteration: int
+    submission: Submission
+    score: Score
+
+
 class Claimed(Event):
     kind: Literal["claimed"] = "claimed"
     claim: Claim
@@ -183,6 +192,7 @@ AnyEvent = Annotated[
     | StepFinished
     | Graded
     | Decided
+    | Confirmed
     | Claimed
     | Sealed
     | Trouble

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agents.trace import plots, words
-from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, Sealed
+from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed
 from agents.trace.result import RunResult, best_of, first_event, graded_of, last, result_of
 from agents.trace.store import TRACE, blobs_of, read_trace
 from agents.trace.story import Iteration, tell
@@ -84,6 +84,8 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
     """What the templates may use."""
     started, sealed, best = first_event(events), last(events, Sealed), best_of(events)
     details = graded_of(events)[best].score.details if best is not None else {}
+    confirmed = last(events, Confirmed)
+    unseen = confirmed.score.details if confirmed else {}
     return {
         "result": result,
         "started": started,
@@ -96,16 +98,20 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "trials": details.get("trials"),
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
-        "plots": _plots(result, best, details, sealed),
+        "fraction": unseen.get("fraction"),
+        "plots": _plots(result, best, details, unseen, sealed),
         "missing": _missing(result, iterations),
     }
 
 
-def _plots(result: RunResult, best: int | None, details: dict[str, Any], sealed: Sealed | None) -> dict[str, bytes]:
+def _plots(
+    result: RunResult, best: int | None, details: dict[str, Any], unseen: dict[str, Any], sealed: Sealed | None
+) -> dict[str, bytes]:
     drawn = {
         "steering": plots.steering(result.iterations, best),
         "spectrum": plots.spectrum(details),
         "scores": plots.scores(details),
+        "claim": plots.spectrum(unseen),
         "sic": plots.sic(sealed.curves) if sealed else None,
     }
     return {name: data for name, data in drawn.items() if data is not None}

@@ -16,6 +16,7 @@ from agents.trace.events import (
     AnyEvent,
     CanaryChecked,
     Claimed,
+    Confirmed,
     Decided,
     Graded,
     ModelCalled,
@@ -103,6 +104,9 @@ class RunResult(Frozen):
     iterations: list[IterationResult] = Field(description="one entry per graded iteration")
     best_iteration: int | None = Field(description="the iteration with the best steering metric")
     steering: Steering | None = Field(description="the best steering metric, null when none was reached")
+    confirmed: IterationResult | None = Field(
+        description="the best submission made again by the harness, judged on events that no choice had seen"
+    )
     sealed: list[Metric] = Field(description="metrics that need truth, computed once after the end")
     claims: list[CheckedNumber] = Field(description="claimed numbers beside the harness's own and the truth")
     claim: Claim | None = Field(description="the crew's answer, its text included")
@@ -143,6 +147,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         iterations=iterations,
         best_iteration=best,
         steering=_steering(best, graded[best].score) if best is not None else None,
+        confirmed=_iteration(confirmed) if (confirmed := last(events, Confirmed)) else None,
         sealed=sealed.metrics if sealed else [],
         claims=sealed.checks if sealed and sealed.checks else claimed.checks if claimed else [],
         claim=claimed.claim if claimed else None,
@@ -194,7 +199,7 @@ def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str
     return None, "unfinished", "the trace stops here: the run is still going on, or its process was killed"
 
 
-def _iteration(event: Graded) -> IterationResult:
+def _iteration(event: Graded | Confirmed) -> IterationResult:
     score, details = event.score, event.score.details
     window = event.submission.window if event.submission else None
     names = ("mass", "mass_error", "n_signal", "n_signal_error", "p_local", "p_global")

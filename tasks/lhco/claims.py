@@ -16,16 +16,16 @@ def best_score(scores: Sequence[Score]) -> Score | None:
     return max(graded, key=lambda score: score.value or 0.0, default=None)
 
 
-def check(claim: Claim, scores: Sequence[Score], alpha: float) -> list[CheckedNumber]:
-    """`alpha`: the global p-value below which the harness itself would call it a discovery.
+def check(claim: Claim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
+    """`judged`: what the harness computed itself, and `alpha` the p-value below which it would call it a discovery.
 
     Mass and yield agree within the larger of the two errors; without a claimed discovery there is
     no mass or yield to compare.
     """
-    best = best_score(scores)
-    details = best.details if best else {}
+    details = judged.details if judged else {}
     p_global = details.get("p_global")
-    found = None if p_global is None else bool(p_global < alpha)
+    # What could not be judged was not found, whatever is claimed; without anything judged there is nothing to compare.
+    found = None if judged is None else p_global is not None and bool(p_global < alpha)
     checks = [
         CheckedNumber(
             name="discovery",

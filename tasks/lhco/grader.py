@@ -92,7 +92,7 @@ def grade(
         "n_signal": amount.n_signal,
         "n_signal_error": amount.error,
         "spectrum": spectrum_details(cut.spectrum, cut.fit),
-        "score_histogram": _score_histogram(score, (mjj >= low) & (mjj < high)),
+        "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
     }
     return Score(
         metric=BEST_OF,
@@ -125,7 +125,8 @@ def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
     }
 
 
-def _score_histogram(score: Floats, inside: NDArray[np.bool_]) -> dict[str, list[float]]:
+def score_histogram(score: Floats, inside: NDArray[np.bool_]) -> dict[str, list[float]]:
+    """What the report draws: scores in the window and beside it."""
     edges = np.linspace(float(score.min()), float(score.max()), 61)
     return {
         "edges": edges.tolist(),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.convergence import Rule
-from tasks.lhco import claims, grader, reference_grader, sealed, truth
+from tasks.lhco import claims, confirm, grader, reference_grader, sealed, truth
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score, Submission
@@ -24,6 +24,8 @@ from tools.events.parquet import write_events
 from tools.events.table import available
 
 Floats = NDArray[np.float64]
+EVENTS = "events.parquet"
+HOLD_OUT = 7  # with the seed of the data set: which events are held out
 DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
@@ -48,6 +50,7 @@ class LhcoTask(BaseModel):
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the data set")
     search: tuple[float, float] = Field(SEARCH, description="masses looked for, TeV; fewer masses, fewer trials")
+    hold_out: float = Field(0.5, ge=0.1, le=0.9, description="fraction of the events that only the claim sees")
 
     @field_validator("search")
     @classmethod
@@ -71,11 +74,18 @@ class LhcoTask(BaseModel):
         """Events, labels, truth, and the background reference where there is one."""
         raise NotImplementedError
 
-    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
+        unseen = np.zeros(len(is_signal), dtype=bool)
         inputs.mkdir(parents=True, exist_ok=True)
-        write_events(inputs / "events.parquet", columns)
-        truth.write(sealed_folder, true, is_signal)
+        if self.has_sidebands:
+            rng = np.random.default_rng([self.seed, HOLD_OUT])
+            unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
+            held_out.mkdir(parents=True, exist_ok=True)
+            write_events(held_out / EVENTS, columns)
+            columns = {name: values[~unseen] for name, values in columns.items()}
+        write_events(inputs / EVENTS, columns)
+        truth.write(sealed_folder, true, is_signal, unseen)
         facts: dict[str, Any] = {
             "task": self.name,
             "events": "/inputs/events.parquet",
@@ -87,6 +97,7 @@ class LhcoTask(BaseModel):
         }
         if self.has_sidebands:
             facts |= {"search_range_tev": self.search, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
+            facts["held_out_rows"] = int(unseen.sum())
         else:
             facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
         if reference is not None:
@@ -99,22 +110,36 @@ class LhcoTask(BaseModel):
             return grader.grade(submission, inputs, workspace, n_graded, self.search)
         return reference_grader.grade(submission, inputs, workspace, n_graded)
 
-    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
-        return claims.check(claim, scores, self.alpha)
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        _, _, unseen = truth.read(sealed_folder)
+        return confirm.confirm(submission, chosen, held_out / EVENTS, workspace, unseen)
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+        return claims.check(claim, confirmed or claims.best_score(scores), self.alpha)
 
     def seal(
-        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
     ) -> Verdict:
-        """Separation of the best submission inside the true window; without one there is nothing to separate."""
-        true, is_signal = truth.read(sealed_folder)
+        """Separation inside the true window, of the scores of all events where the claim has made them, else of the
+        best submission; without one there is nothing to separate."""
+        true, is_signal, unseen = truth.read(sealed_folder)
         table = sealed.with_truth(checks, true)
         metrics = sealed.biases(checks, true)
         curves: dict[str, list[float]] = {}
         if submission is not None:
             mjj = self.load()[0]["mjj"]
-            score = read_scores(workspace, submission.scores, len(is_signal))
-            inside = (mjj >= true.window[0]) & (mjj < true.window[1])
-            separation, curves = sealed.separation(score[inside & is_signal], score[inside & ~is_signal])
+            of = np.ones(len(unseen), dtype=bool) if confirmed else ~unseen
+            score = read_scores(confirmed or workspace, submission.scores, int(of.sum()))
+            inside = (mjj[of] >= true.window[0]) & (mjj[of] < true.window[1])
+            signal = is_signal[of]
+            separation, curves = sealed.separation(score[inside & signal], score[inside & ~signal])
             metrics = separation + metrics
         return Verdict(metrics=metrics, checks=table, curves=curves)
 

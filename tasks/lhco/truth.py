@@ -22,12 +22,15 @@ class Truth(BaseModel):
     window: tuple[float, float] = Field(description="TeV, where the sealed metrics are computed")
 
 
-def write(folder: Path, truth: Truth, is_signal: NDArray[np.bool_]) -> None:
+def write(folder: Path, truth: Truth, is_signal: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> None:
+    """Labels of all events, and which of them the crew does not get before its choices are made."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRUTH).write_text(truth.model_dump_json(indent=1))
-    write_events(folder / LABELS, {"is_signal": is_signal.astype(np.float64)})
+    write_events(folder / LABELS, {"is_signal": is_signal.astype(np.float64), "held_out": held_out.astype(np.float64)})
 
 
-def read(folder: Path) -> tuple[Truth, NDArray[np.bool_]]:
+def read(folder: Path) -> tuple[Truth, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The truth; whether each event is signal; whether it is held out."""
     truth = Truth.model_validate_json((folder / TRUTH).read_text())
-    return truth, read_columns(folder / LABELS)["is_signal"] > 0.5
+    columns = read_columns(folder / LABELS)
+    return truth, columns["is_signal"] > 0.5, columns["held_out"] > 0.5

@@ -16,6 +16,7 @@ from agents.state import Observation, Plan, Step
 from agents.trace.events import (
     CanaryChecked,
     Claimed,
+    Confirmed,
     Decided,
     Executed,
     Graded,
@@ -179,6 +180,8 @@ def converged(run_dir: Path) -> Path:
                     iteration=k, decision=Decision(action=action, reason="no significant gain", best=2 if k == 2 else 0)
                 )
             )
+        unseen = Score(metric="significance", value=5.1, reason="unseen", details=graded_details() | {"fraction": 0.5})
+        trace.append(Confirmed(iteration=2, submission=submission, score=unseen))
         trace.append(Trouble(who="model", where="worker/1/train", text=f"malformed {SCRIPT}"))
         claim = Claim(
             discovery=True,

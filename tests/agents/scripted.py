@@ -131,6 +131,7 @@ class TinyTask(BaseModel):
     max_iterations: int = Field(2, ge=1)
     patience: int = 1
     seed: int = 1
+    holds_out: bool = False
 
     @property
     def rule(self) -> Rule:
@@ -142,10 +143,12 @@ class TinyTask(BaseModel):
     def brief(self) -> str:
         return "# A task for tests"
 
-    def prepare(self, inputs: Path, sealed_folder: Path) -> dict[str, Any]:
-        for folder in (inputs, sealed_folder):
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        for folder in (inputs, sealed_folder, *([held_out] if self.holds_out else [])):
             folder.mkdir(parents=True, exist_ok=True)
         write_events(inputs / "events.parquet", columns(seed=self.seed))
+        if self.holds_out:
+            write_events(held_out / "events.parquet", columns(seed=self.seed + 1))
         write_events(sealed_folder / "labels.parquet", {"is_signal": columns()["mj1"] > 0.4})
         return {"task": self.name, "events": "/inputs/events.parquet", "rows": ROWS}
 
@@ -161,11 +164,21 @@ class TinyTask(BaseModel):
         value = float(np.corrcoef(score, truth)[0, 1])
         return Score(metric="correlation", value=value, error=0.01, reason="with mj1", artefact=sha)
 
-    def check(self, claim: Claim, scores: Sequence[Score]) -> list[CheckedNumber]:
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        return self.grade(submission, held_out, workspace, 1).model_copy(update={"metric": "unseen"})
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return [CheckedNumber(name="discovery", claimed=claim.discovery, harness=False, agrees=not claim.discovery)]
 
     def seal(
-        self, checks: Sequence[CheckedNumber], submission: Submission | None, workspace: Path, sealed_folder: Path
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
     ) -> Verdict:
         labels = read_columns(sealed_folder / "labels.parquet")["is_signal"]
         return Verdict(metrics=[Metric(name="signal fraction", value=float(labels.mean()))], checks=list(checks))
@@ -197,7 +210,7 @@ def make_crew(
 ) -> Crew:
     """A crew at work in `folder`, its trace begun; without a sandbox its commands only pretend."""
     task = task or TinyTask()
-    facts = task.prepare(folder / "inputs", folder / "sealed")
+    facts = task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")
     store, record = Store.create(folder), Record()
     store.append(STARTED)
     sandbox = sandbox or FakeSandbox(folder / "workspace", pretend)
@@ -213,6 +226,7 @@ def make_crew(
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(Workbench(sandbox), store, record),
         grader=RecordedGrader(grade, store, record),
+        confirm=None,
         store=store,
         record=record,
         meter=Meter(budget or Budget(), priced=True, **spent),

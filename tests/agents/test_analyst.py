@@ -130,8 +130,9 @@ def test_each_round_tries_another_idea_until_they_run_out() -> None:
     assert tried == [*IDEAS, IDEAS[-1], IDEAS[-1]]
 
 
-def claim(*history: dict[str, Any]) -> Claim:
-    return Claim.model_validate_json(ask("reporter", {"facts": FACTS, "history": list(history)}).content)
+def claim(*history: dict[str, Any], confirmed: dict[str, Any] | None = None) -> Claim:
+    context = {"facts": FACTS, "history": list(history), "confirmed": confirmed}
+    return Claim.model_validate_json(ask("reporter", context).content)
 
 
 @pytest.mark.parametrize(("p_global", "found"), [(ALPHA * 0.99, True), (ALPHA, False), (1e-3, False), (1.0, False)])
@@ -150,6 +151,22 @@ def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
     assert numbers
     for number in numbers:
         assert any(number == pytest.approx(value, rel=0.05) for value in known), number
+
+
+@pytest.mark.parametrize(("p_unseen", "found"), [(ALPHA * 0.99, True), (0.4, False)])
+def test_what_the_unseen_events_say_counts_whatever_the_others_said(p_unseen: float, found: bool) -> None:
+    confirmed = entry(2.0, 3.52, p_unseen)
+    confirmed["details"]["tested_mass"] = 3.51
+    for p_searched in (1e-12, 0.9):
+        said = claim(entry(9.0, 3.5, p_searched), confirmed=confirmed)
+        assert (said.discovery, said.p_value) == (found, p_unseen)
+        assert "3.510 TeV" in said.text
+
+
+def test_what_the_unseen_events_do_not_confirm_is_not_claimed() -> None:
+    said = claim(entry(9.0, 3.5, 1e-12), confirmed=entry(None))
+    assert not said.discovery
+    assert "no scores" in said.text
 
 
 def test_nothing_handed_in_is_no_discovery_and_says_why() -> None:

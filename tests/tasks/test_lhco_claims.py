@@ -28,7 +28,7 @@ GRADED = [
 
 
 def agreement(claim: Claim, scores: list[Score]) -> dict[str, bool | None]:
-    return {check.name: check.agrees for check in claims.check(claim, scores, ALPHA)}
+    return {check.name: check.agrees for check in claims.check(claim, claims.best_score(scores), ALPHA)}
 
 
 def test_numbers_are_compared_with_the_best_submission_within_the_larger_error() -> None:
@@ -123,7 +123,8 @@ def test_too_few_events_give_no_number_instead_of_an_error() -> None:
 
 def test_truth_comes_back(tmp_path: Path) -> None:
     labels = np.random.default_rng(3).uniform(size=50) < 0.3
-    truth.write(tmp_path / "sealed", TRUTH, labels)
-    true, is_signal = truth.read(tmp_path / "sealed")
+    truth.write(tmp_path / "sealed", TRUTH, labels, ~labels)
+    true, is_signal, held_out = truth.read(tmp_path / "sealed")
     assert true == TRUTH
     np.testing.assert_array_equal(is_signal, labels)
+    np.testing.assert_array_equal(held_out, ~labels)

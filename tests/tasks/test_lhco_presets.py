@@ -22,14 +22,20 @@ from tools.events.table import COLUMNS, derive
 
 def test_demo_inputs_hold_the_events_and_nothing_of_the_truth(tmp_path: Path) -> None:
     task = make_task("lhco-demo", {"n_signal": 500, "events": 20_000, "seed": 4})
-    facts = task.prepare(tmp_path / "inputs", tmp_path / "sealed")
+    facts = task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
     inputs = tmp_path / "inputs"
     assert [path.name for path in inputs.iterdir()] == ["events.parquet"]
     assert_no_truth(inputs, {*COLUMNS, "delta_r_jj"})
+    true, is_signal, unseen = truth.read(tmp_path / "sealed")
+    everything = read_columns(tmp_path / "held_out" / "events.parquet")
     events = read_columns(inputs / "events.parquet")
-    true, is_signal = truth.read(tmp_path / "sealed")
-    assert facts["rows"] == len(events["mjj"]) == len(is_signal) == 20_000
+    assert facts["rows"] == len(events["mjj"]) == facts["held_out_rows"] == unseen.sum() == 10_000
+    assert len(everything["mjj"]) == len(is_signal) == 20_000
+    for name, values in events.items():
+        np.testing.assert_array_equal(values, everything[name][~unseen])
     assert is_signal.sum() == true.n_signal == 500
+    assert abs(is_signal[unseen].sum() - 250) < 5 * np.sqrt(125)  # drawn at random, signal or not
+    is_signal = is_signal[~unseen]
     assert true.mass == 3.5
     assert_order_is_random(is_signal)
     # Labels belong to their rows: the labelled events are the resonance.
@@ -45,8 +51,9 @@ def test_demo_inputs_hold_the_events_and_nothing_of_the_truth(tmp_path: Path) ->
 def test_signal_and_background_are_stored_alike(tmp_path: Path) -> None:
     """The stored digits must not tell them apart: the same mantissa bits are used in both."""
     task = make_task("lhco-demo", {"n_signal": 500, "events": 20_000})
-    task.prepare(tmp_path / "inputs", tmp_path / "sealed")
-    _, is_signal = truth.read(tmp_path / "sealed")
+    task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    _, is_signal, unseen = truth.read(tmp_path / "sealed")
+    is_signal = is_signal[~unseen]
     for name, values in read_columns(tmp_path / "inputs" / "events.parquet").items():
         bits = values.astype(np.float32).view(np.uint32)
         used = [np.bitwise_or.reduce(bits[rows]) & 0x7FFFFF for rows in (is_signal, ~is_signal)]
@@ -55,26 +62,32 @@ def test_signal_and_background_are_stored_alike(tmp_path: Path) -> None:
 
 def test_without_signal_there_is_no_mass_and_a_verdict_all_the_same(tmp_path: Path) -> None:
     task = make_task("lhco-demo", {"n_signal": 0, "events": 20_000})
-    task.prepare(tmp_path / "inputs", tmp_path / "sealed")
-    true, is_signal = truth.read(tmp_path / "sealed")
+    task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    true, is_signal, unseen = truth.read(tmp_path / "sealed")
     assert true.mass is None
     assert not is_signal.any()
-    write_events(tmp_path / "scores.parquet", {"score": np.random.default_rng(1).normal(size=len(is_signal))})
+    write_events(tmp_path / "scores.parquet", {"score": np.random.default_rng(1).normal(size=(~unseen).sum())})
     submission = Submission(scores="scores.parquet", window=(3.3, 3.7))
-    verdict = task.seal([], submission, tmp_path, tmp_path / "sealed")
+    verdict = task.seal([], submission, tmp_path, tmp_path / "sealed", None)
     assert [metric.value for metric in verdict.metrics] == [None]
-    assert task.seal([], None, tmp_path, tmp_path / "sealed").metrics == []
+    assert task.seal([], None, tmp_path, tmp_path / "sealed", None).metrics == []
 
 
 def test_demo_verdict_measures_the_true_separation(tmp_path: Path) -> None:
     task = make_task("lhco-demo", {"n_signal": 500, "events": 20_000, "seed": 2})
-    task.prepare(tmp_path / "inputs", tmp_path / "sealed")
-    _, is_signal = truth.read(tmp_path / "sealed")
+    task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    _, is_signal, unseen = truth.read(tmp_path / "sealed")
     score = np.random.default_rng(1).normal(size=len(is_signal)) + 1.5 * is_signal
-    write_events(tmp_path / "scores.parquet", {"score": score})
+    write_events(tmp_path / "scores.parquet", {"score": score[~unseen]})
+    (tmp_path / "claim").mkdir()
+    write_events(tmp_path / "claim" / "scores.parquet", {"score": score})
     submission = Submission(scores="scores.parquet", window=(3.0, 3.4))  # the true window counts, not the chosen one
-    metrics = {m.name: m for m in task.seal([], submission, tmp_path, tmp_path / "sealed").metrics}
-    assert abs((metrics["auc"].value or 0) - 0.8556) < 4 * (metrics["auc"].error or 0)  # Phi(1.5 / sqrt 2)
+    errors = []
+    for confirmed in (None, tmp_path / "claim"):
+        metrics = {m.name: m for m in task.seal([], submission, tmp_path, tmp_path / "sealed", confirmed).metrics}
+        errors.append(metrics["auc"].error or 0)
+        assert abs((metrics["auc"].value or 0) - 0.8556) < 4 * errors[-1]  # Phi(1.5 / sqrt 2)
+    assert errors[1] == pytest.approx(errors[0] / np.sqrt(2), rel=0.2)  # the claim's scores are of all events
 
 
 def write_rnd(folder: Path, label: bool = True) -> None:
@@ -97,13 +110,13 @@ def write_rnd(folder: Path, label: bool = True) -> None:
 def test_rnd_has_the_number_of_signal_events_asked_for_in_a_fixed_total(tmp_path: Path) -> None:
     write_rnd(tmp_path)
     task = make_task("lhco-rnd", {"data": str(tmp_path), "n_signal": 120})
-    facts = task.prepare(tmp_path / "inputs", tmp_path / "sealed")
-    true, is_signal = truth.read(tmp_path / "sealed")
-    assert facts["rows"] == len(is_signal) == 2500
+    facts = task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    true, is_signal, _ = truth.read(tmp_path / "sealed")
+    assert facts["rows"] + facts["held_out_rows"] == len(is_signal) == 2500
     assert is_signal.sum() == true.n_signal == 120
     assert_order_is_random(is_signal)
     assert_no_truth(tmp_path / "inputs", {*COLUMNS, "delta_r_jj"})
-    events = read_columns(tmp_path / "inputs" / "events.parquet")
+    events = read_columns(tmp_path / "held_out" / "events.parquet")
     assert len(np.unique(events["mjj"])) > 2480  # no event twice, but for float32
     assert 2 < np.median(events["mjj"]) < 5  # TeV
     with pytest.raises(TaskError, match="0 to 500"):
@@ -114,7 +127,7 @@ def test_tasks_without_their_data_say_where_it_comes_from(tmp_path: Path) -> Non
     for name, source in (("lhco-rnd", "beamcrew data lhco"), ("lhco-sr", "Zenodo")):
         for data in (None, str(tmp_path)):
             with pytest.raises(TaskError, match=source) as caught:
-                make_task(name, {"data": data}).prepare(tmp_path / "i", tmp_path / "s")
+                make_task(name, {"data": data}).prepare(tmp_path / "i", tmp_path / "h", tmp_path / "s")
             assert caught.value.field == "data"
     write_rnd(tmp_path, label=False)
     with pytest.raises(TaskError, match="no labels"):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"the CATHODE arrays (
 def signal_region(tmp_path_factory: pytest.TempPathFactory) -> tuple[LhcoTask, Path]:
     """The prepared task on the real events: inputs/, sealed/ and a workspace around them."""
     task, folder = make_task("lhco-sr", {"data": str(REAL)}), tmp_path_factory.mktemp("sr")
-    assert task.prepare(folder / "inputs", folder / "sealed")["rows"] == 122_124
+    assert task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")["rows"] == 122_124
     return task, folder
 
 
@@ -34,7 +34,9 @@ BOTH = Submission(scores="scores.parquet", reference_scores="reference_scores.pa
 
 def test_the_signal_region_inputs_hold_no_truth(signal_region: tuple[LhcoTask, Path]) -> None:
     assert_no_truth(signal_region[1] / "inputs", {"mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2"})
-    _, is_signal = truth.read(signal_region[1] / "sealed")
+    _, is_signal, held_out = truth.read(signal_region[1] / "sealed")
+    assert not held_out.any()
+    assert not (signal_region[1] / "held_out").exists()
     assert is_signal.sum() == 772
     assert_order_is_random(is_signal)
 
@@ -66,7 +68,7 @@ def test_what_good_scores_are_worth_in_the_signal_region(signal_region: tuple[Lh
     assert abs(details["n_signal"] - 772) < 3 * details["n_signal_error"]
     assert details["trials"] == 2 * len(grader.EFFICIENCIES)
     assert details["p_local"] < details["p_global"] < 1e-9
-    metrics = {m.name: m.value for m in task.seal([], BOTH, folder, folder / "sealed").metrics}
+    metrics = {m.name: m.value for m in task.seal([], BOTH, folder, folder / "sealed", None).metrics}
     assert (metrics["auc"] or 0) > 0.9
     assert 9 < (metrics["max_sic_25"] or 0) < 25  # 13 to 18 with more training
 

@@ -49,15 +49,20 @@ def mass_grid(window: tuple[float, float]) -> Floats:
 
 
 def measure(
-    mjj: Floats, score: Floats, window: tuple[float, float], efficiency: float, mjj_range: tuple[float, float] = RANGE
+    mjj: Floats,
+    score: Floats,
+    window: tuple[float, float],
+    efficiency: float,
+    mjj_range: tuple[float, float] = RANGE,
+    masses: Floats | None = None,
 ) -> Cut:
-    """Cut on the score, scan masses over the window [TeV] and fit at the most significant one.
+    """Cut on the score, scan `masses` (default: all over the window) [TeV] and fit at the most significant one.
 
     The fit's mass, width and yield float; its significance and p-value are those of the scan, at fixed mass and
     width: the masses tried can be counted as trials, a floating width could not.
     """
     spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range))
-    masses = mass_grid(window)
+    masses = mass_grid(window) if masses is None else masses
     z, _ = scan_mass(spectrum, masses)
     best = int(np.argmax(z))
     fit = fit_signal(spectrum, float(masses[best]), window)

@@ -1,0 +1,37 @@
+"""Where a run's numbers come from: its inputs, the versions of what it ran with, and the memory that it took."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from agents.trace.events import Executed
+from agents.trace.store import Store
+
+PACKAGES = ("beamcrew", "numpy", "scikit-learn", "torch", "zuko", "iminuit", "langgraph", "openai", "pydantic")
+
+
+def input_hashes(run_dir: Path) -> dict[str, str]:
+    """SHA-256 of what the sandboxes get to see as inputs."""
+    files = sorted(p for name in ("inputs", "held_out") for p in (run_dir / name).glob("*") if p.is_file())
+    return {str(p.relative_to(run_dir)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory(store: Store) -> float:
+    """MiB of the hungriest command of the run, or of this process if that took more (Linux counts KiB)."""
+    commands = [event.peak_mib or 0.0 for event in store.events() if isinstance(event, Executed)]
+    return max(*commands, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,0 +1,76 @@
+"""The claim on held-out events: right where there is signal, uniform p-values where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from tasks.lhco.confirm import METRIC, confirm
+from tasks.score import Score, Submission
+from tools.bumphunt.measure import measure
+from tools.events.parquet import write_events
+
+Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
+WINDOW = (3.3, 3.7)
+SUBMISSION = Submission(scores="scores.parquet", window=WINDOW)
+
+
+def choice(mass: float, efficiency: float = 1e-2) -> Score:
+    """What the grader said of a submission that was chosen."""
+    details: dict[str, Any] = {"cuts": [{"efficiency": 3e-3}, {"efficiency": efficiency}], "best": 1, "mass": mass}
+    return Score(metric="significance", value=5.0, reason="chosen", details=details)
+
+
+def judged(folder: Path, mjj: np.ndarray, score: np.ndarray, held_out: np.ndarray, mass: float = 3.5) -> Score:
+    write_events(folder / "events.parquet", {"mjj": mjj})
+    write_events(folder / "scores.parquet", {"score": score})
+    return confirm(SUBMISSION, choice(mass), folder / "events.parquet", folder, held_out)
+
+
+def test_the_claim_is_about_all_events_and_looks_at_the_unseen_ones_alone(toy: Toy, tmp_path: Path) -> None:
+    columns, is_signal = toy(40_000, n_signal=300, seed=3)
+    rng = np.random.default_rng(2)
+    score = rng.normal(size=len(is_signal)) + 3 * is_signal
+    held_out = rng.uniform(size=len(is_signal)) < 0.4
+    result = judged(tmp_path, columns["mjj"], score, held_out)
+    assert result.metric == METRIC
+    assert (result.value or 0) > 6
+    details = result.details
+    assert abs(details["mass"] - 3.5) < 4 * details["mass_error"]
+    assert abs(details["n_signal"] - 300) < 3 * details["n_signal_error"]
+    assert details["fraction"] == pytest.approx(0.4, abs=0.01)
+    assert (details["trials"], details["p_global"]) == (1, details["p_local"])
+    other = np.where(held_out, score, rng.permutation(score))
+    assert judged(tmp_path, columns["mjj"], other, held_out).details == details
+
+
+def test_without_signal_p_values_are_uniform_whatever_was_chosen_on_the_other_half(toy: Toy, tmp_path: Path) -> None:
+    """The mass of the largest fluctuation is chosen on one half; taken at its word there, it would be no p-value."""
+    at_its_word, p_values = [], []
+    for seed in range(40):
+        columns, _ = toy(12_000, n_signal=0, seed=100 + seed)
+        mjj, rng = columns["mjj"], np.random.default_rng(seed)
+        score, held_out = rng.normal(size=len(mjj)), np.arange(len(mjj)) % 2 == 0
+        chosen = measure(mjj[~held_out], score[~held_out], WINDOW, 1e-2)
+        at_its_word.append(chosen.fit.p_value)
+        mass = float(chosen.masses[np.argmax(chosen.z)])
+        p_values.append(judged(tmp_path, mjj, score, held_out, mass).details["p_local"])
+    assert kstest(p_values, "uniform").pvalue > 0.01
+    assert kstest(at_its_word, "uniform").pvalue < 1e-4
+
+
+def test_what_cannot_be_judged_says_why(tmp_path: Path) -> None:
+    mjj = np.linspace(2.5, 6, 1000)
+    write_events(tmp_path / "events.parquet", {"mjj": mjj})
+    held_out = np.ones(1000, dtype=bool)
+    missing = confirm(SUBMISSION, choice(3.5), tmp_path / "events.parquet", tmp_path, held_out)
+    assert missing.value is None
+    assert "scores" in missing.reason
+    short = judged(tmp_path, mjj[:-1], np.arange(998.0), held_out[:-1])
+    assert short.value is None
+    assert "998 rows, but 999 events" in short.reason
