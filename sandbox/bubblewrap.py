@@ -119,6 +119,8 @@ class Bubblewrap:
                 raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
         if self._closed:
             raise SandboxLost("this sandbox was closed while the command ran")
+        if ended == "exit" and process.returncode < 0:  # nothing inside reaches the outer bwrap
+            raise SandboxLost(f"bwrap was ended from outside, by signal {-process.returncode}")
         self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
         if ended == "exit" and self._full():
             ended = "workspace"

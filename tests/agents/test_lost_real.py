@@ -284,7 +284,6 @@ def kill_bwrap(run_dir: Path) -> None:
     bwrap.kill()
 
 
-@pytest.mark.xfail(strict=True, reason="the driver takes it for a command that was killed; with that mended, drop this")
 def test_a_bwrap_killed_from_outside(tmp_path: Path, whole: tuple[RunResult, Path]) -> None:
     run_dir = tmp_path / "run"
     result = disturbed(SETTINGS, run_dir, lambda: kill_bwrap(run_dir))
