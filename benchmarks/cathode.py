@@ -1,0 +1,263 @@
+"""Weakly supervised searches against the idealised classifier: `python -m benchmarks.cathode [--quick]`.
+
+Data, events to judge on and what is out of fold: `injections.py`. The idealised classifier (IAD) is the same trees with
+the same budget, trained against true background; the template has as many events as the IAD has true background
+(oversampled 2 times), so that smoothness alone and no larger number can favour it. `ratio_x4` gives the default of the
+tool. Seeds are 1 to N; errors are bootstrap errors of one injection or, of medians, 1.25 std / sqrt(N) over injections.
+The paper's recipe for speed: 15 affine blocks, batch 256, 100 epochs; one is run and 99 extrapolated, as every epoch
+costs the same; the classifier is the same in both chains. Timing draws its events with replacement.
+The last line is one JSON object:
+
+    sic25_ratio_median, sic1e3_ratio_median   CATHODE over IAD at S/sqrt(B) = 3 and 2: max SIC (25 background events
+                                              kept), SIC at background efficiency 1e-3
+    sic25_ratio_shifted, cwola_ratio_shifted  the same with features moved by 0.1 mjj, at S/sqrt(B) = 3
+    sr_real_sic25, sr_real_baseline_sic25     real signal region, out of fold: best recipe, 50 trees
+    speedup_vs_paper_recipe, peak_gib, exponent    of the whole chain on 200,000 events; of cost against events
+    argos_rank_correlation, loss_rank_correlation  with the true SIC, over models
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from contextlib import redirect_stderr
+from io import StringIO
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.injections import Injection, inject, judge
+from benchmarks.real_region import FOLDER, real_region
+from benchmarks.selection import rank_correlations
+from tools.anomaly.closure import closure
+from tools.anomaly.data import EXTENDED, Windowed
+from tools.anomaly.diffusion import Diffusion
+from tools.anomaly.flow import MaskedFlow, SplineFlow
+from tools.anomaly.flow_matching import FlowMatching
+from tools.anomaly.mlp import Mlp
+from tools.anomaly.morphing import Morphing
+from tools.anomaly.sideband import Sideband
+from tools.anomaly.template import Method, learn, window_masses
+from tools.anomaly.trees import Trees
+
+Floats = NDArray[np.float64]
+FLOW = SplineFlow(transforms=2, epochs=8)
+EQUAL = 2.0  # template events per data event: as many as the IAD has true background events
+SHIFT = 0.1
+SECTIONS = ("speed", "ratio", "shift", "methods", "selection", "real")
+METHODS: dict[str, Method] = {
+    "spline flow (CATHODE)": FLOW,
+    "MAF, 10 epochs": MaskedFlow(epochs=10, batch=2048, learning_rate=2e-3),
+    "flow matching (SIGMA)": FlowMatching(),
+    "diffusion (DRAPES)": Diffusion(),
+    "partial diffusion, 1 std": Diffusion(partial=1.0),
+    "morphing (flows for flows)": Morphing(flow=FLOW),
+    "sideband (CWoLa)": Sideband(),
+}
+console = Console(width=130, file=sys.stdout)
+
+
+def template_of(injection: Injection, method: Method, seed: int, oversample: float = EQUAL) -> Floats:
+    data = injection.data
+    fitted = method.fit(data.sidebands(~data.inside), seed)
+    return fitted.sample(window_masses(data, oversample, seed), seed + 2)
+
+
+def ratios(choices: argparse.Namespace) -> dict[str, Any]:
+    """CATHODE over IAD for injections of two strengths."""
+    rows: list[list[float]] = []
+    for seed in range(1, choices.injections + 1):
+        significance = 3.0 if seed % 2 else 2.0
+        injection = inject(significance, seed)
+        template = template_of(injection, FLOW, seed, 2 * EQUAL)
+        ideal, cathode, larger = (
+            quietly(judge, injection, against, Trees(), choices.ensemble, seed)
+            for against in (None, template[: len(template) // 2], template)
+        )
+        rows.append([s.sic25() for s in (ideal, cathode, larger)] + [s.sic1e3() for s in (ideal, cathode, larger)])
+        show(f"S/sqrt(B) = {significance:.0f}, seed {seed}", ("IAD", "CATHODE", "x4"), (ideal, cathode, larger))
+    table = np.array(rows)
+    r25, r1e3 = table[:, 1] / table[:, 0], table[:, 4] / table[:, 3]
+    strong = np.arange(len(table)) % 2 == 0
+    return {
+        "sic25_ratio_median": r25,
+        "sic1e3_ratio_median": r1e3,
+        "sic25_ratio_x4": table[:, 2] / table[:, 0],
+        "sic25_ratio_at_3": r25[strong],
+        "sic25_ratio_at_2": r25[~strong],
+        "sic25_iad": table[:, 0],
+        "sic25_cathode": table[:, 1],
+    }
+
+
+def shifted(choices: argparse.Namespace) -> dict[str, Any]:
+    """The same with features that move with mjj, where a sideband template fails."""
+    rows = []
+    for seed in range(1, choices.injections + 1):
+        injection = inject(3.0, seed, shift=SHIFT)
+        against = [None, template_of(injection, FLOW, seed), template_of(injection, Sideband(), seed)]
+        scores = [quietly(judge, injection, each, Trees(), choices.ensemble, seed) for each in against]
+        rows.append([s.sic25() for s in scores])
+        show(f"shifted, seed {seed}", ("IAD", "CATHODE", "CWoLa"), scores)
+    table = np.array(rows)
+    return {"sic25_ratio_shifted": table[:, 1] / table[:, 0], "cwola_ratio_shifted": table[:, 2] / table[:, 0]}
+
+
+def methods(choices: argparse.Namespace) -> dict[str, Any]:
+    """Every template and classifier on one injection, features as they are and moved."""
+    table = Table(
+        "method", "seconds", "closure AUC", "in the SR", "SIC25 / IAD", "moved: in the SR", "moved: SIC25 / IAD"
+    )
+    out: dict[str, Any] = {}
+    seed = 1
+    cases = [inject(3.0, seed, shift=shift) for shift in (0.0, SHIFT)]
+    ideals = [quietly(judge, case, None, Trees(), choices.ensemble, seed).sic25() for case in cases]
+    for name, method in METHODS.items():
+        cells, values = [], []
+        start = time.monotonic()
+        control = quietly(learn, method, cases[0].data, "window", seed)
+        seconds = (time.monotonic() - start) / 2  # two fits
+        for case, ideal in zip(cases, ideals, strict=True):
+            template = template_of(case, method, seed)
+            true_auc, error = closure(template, case.reference, seed)
+            ratio = quietly(judge, case, template, Trees(), choices.ensemble, seed).sic25() / ideal
+            cells += [f"{true_auc:.4f} ± {error:.4f}", f"{ratio:.2f}"]
+            values += [round(true_auc, 4), round(ratio, 3)]
+        closing = f"{control.auc:.4f} ± {control.auc_error:.4f}"
+        table.add_row(name, f"{seconds:.0f}", closing, *cells)
+        out[name] = [round(seconds, 1), round(control.auc, 4), *values]
+        console.print(f"{name}: {seconds:.0f} s, closure {closing}, {cells}")
+    # The classifiers, against one template.
+    template = template_of(cases[0], FLOW, seed)
+    for name, classifier in (
+        ("trees", Trees()),
+        ("trees, rounds by ARGOS", Trees(select="argos", max_iter=60)),
+        ("networks", Mlp()),
+        ("networks, epochs by ARGOS", Mlp(select="argos")),
+    ):
+        start = time.monotonic()
+        score = quietly(judge, cases[0], template, classifier, 2, seed)
+        seconds = time.monotonic() - start
+        table.add_row(f"spline flow, {name} (2 a fold)", f"{seconds:.0f}", "", "", f"{score.sic25() / ideals[0]:.2f}")
+        out[name] = [round(seconds, 1), None, None, round(score.sic25() / ideals[0], 3)]
+    console.print(table)
+    return {"methods": out}
+
+
+def speed(choices: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the whole chain, against the paper's recipe and against the number of events."""
+    times, sizes = [], (50_000, 200_000) if choices.quick else (50_000, 200_000, 1_000_000)
+    out: dict[str, Any] = {}
+    for size in sizes:
+        injection = resampled(size)
+        fit, rest = chain(injection, FLOW, choices.ensemble)
+        times.append(fit + rest)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        console.print(f"{size} events: fit {fit:.1f} s, sample and classify {rest:.1f} s, peak {peak:.2f} GiB")
+        if size == 200_000:
+            out["peak_gib"] = round(peak, 2)
+            slow = MaskedFlow(epochs=1)  # of 100
+            slow_fit, slow_rest = chain(injection, slow, choices.ensemble)
+            paper = 100 * slow_fit + slow_rest
+            out |= {"chain_s": round(times[-1], 1), "paper_chain_s": round(paper), "paper_epochs_run": 1}
+            out["speedup_vs_paper_recipe"] = round(paper / times[-1], 1)
+            console.print(f"paper's flow: {slow_fit:.1f} s an epoch, 100 epochs and the rest {paper:.0f} s")
+    slope = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+    return out | {"exponent": round(slope, 2), "peak_gib_largest": round(peak, 2), "largest": sizes[-1]}
+
+
+def chain(injection: Injection, method: Method, ensemble: int) -> tuple[float, float]:
+    """Seconds to fit, and to sample, classify and score all events with the tool's default oversampling."""
+    start = time.monotonic()
+    data = injection.data
+    fitted = method.fit(data.sidebands(~data.inside), 1)
+    middle = time.monotonic()
+    template = fitted.sample(window_masses(data, 4.0, 1), 3)
+    quietly(judge, injection, template, Trees(), ensemble, 1)
+    return middle - start, time.monotonic() - middle
+
+
+def resampled(size: int) -> Injection:
+    """An injection with `size` events of data drawn with replacement, and nothing else to judge."""
+    injection = inject(3.0, 1)
+    rows = np.random.default_rng(1).integers(0, len(injection.data.mjj), size)
+    data = injection.data
+    drawn = Windowed(data.features[rows], data.mjj[rows], data.inside[rows], data.window)
+    return Injection(drawn, injection.is_signal[rows], injection.reference[:25], injection.extra[:25])
+
+
+def selection(choices: argparse.Namespace) -> dict[str, Any]:
+    """Rank correlations of label-free merits with the true SIC."""
+    found = []
+    for seed in range(1, choices.injections // 2 + 2):
+        injection = inject((1.0, 2.0, 3.0)[seed % 3], seed, EXTENDED)
+        template = template_of(injection, FLOW, seed)
+        found.append(rank_correlations(injection, template, seed))
+        console.print(
+            f"S/sqrt(B) = {(1, 2, 3)[seed % 3]}, seed {seed}: { ({k: round(v, 2) for k, v in found[-1].items()}) }"
+        )
+    return {f"{name}_rank_correlation": np.array([each[name] for each in found]) for name in found[0]}
+
+
+def real(choices: argparse.Namespace) -> dict[str, Any]:
+    if not FOLDER.is_dir():
+        console.print(f"real signal region: skipped, {FOLDER} is absent")
+        return {"sr_real_sic25": None}
+    return real_region(1 if choices.quick else 10, console)
+
+
+def quietly(function: Any, *arguments: Any) -> Any:
+    with redirect_stderr(StringIO()):
+        return function(*arguments)
+
+
+def show(what: str, names: Any, scores: Any) -> None:
+    parts = []
+    for name, score in zip(names, scores, strict=True):
+        first, second = score.errors()
+        parts.append(f"{name} {score.sic25():.2f} ± {first:.2f}, {score.sic1e3():.2f} ± {second:.2f}")
+    console.print(f"{what}: max SIC25, SIC at 1e-3: " + "; ".join(parts))
+
+
+def summarise(values: dict[str, Any]) -> dict[str, Any]:
+    """Arrays over injections become their median and its error."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            out[name] = round(median(value), 3)
+            out[f"{name}_error"] = round(1.25 * float(np.std(value)) / np.sqrt(len(value)), 3)
+        else:
+            out[name] = value
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="2 injections, no million events, few models")
+    parser.add_argument("--injections", type=int, default=10)
+    parser.add_argument("--ensemble", type=int, default=4, help="models a fold")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
+    choices = parser.parse_args()
+    if choices.quick:
+        choices.injections, choices.ensemble = 2, 2
+        choices.sections = [name for name in choices.sections if name != "methods"]
+    # Speed first: the peak of memory is that of the process so far.
+    steps = dict(zip(SECTIONS, (speed, ratios, shifted, methods, selection, real), strict=True))
+    result: dict[str, Any] = {"injections": choices.injections, "ensemble": choices.ensemble}
+    for name in SECTIONS:
+        if name in choices.sections:
+            start = time.monotonic()
+            result |= summarise(steps[name](choices))
+            console.print(f"[{name}: {time.monotonic() - start:.0f} s]", markup=False)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
