@@ -1,4 +1,4 @@
-"""`beamcrew doctor`: what this machine offers, building the image of the sandbox, removing what dead runs left."""
+"""`beamcrew doctor`: what this machine offers, building the sandbox's image, cleaning up after dead runs, self-test."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def doctor(
         Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="remove containers and folders that dead runs left")] = False,
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="attack every sandbox of this machine, or --sandbox, with hostile code")
+    ] = False,
+    sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
 ) -> None:
     """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor import report
@@ -46,6 +50,13 @@ def doctor(
             )
             out.print(Text(f"{image} is {digest}"), soft_wrap=True)
             out.print(Text(f"for this image and no other: beamcrew run --image {digest}"), soft_wrap=True)
+        if sandbox and not selftest:
+            raise ValueError("--sandbox is for --selftest")
+        if selftest:
+            from agents.selftest import run_selftest
+
+            held = run_selftest(sandbox, image, lambda line: out.print(Text(line), soft_wrap=True))
+            raise typer.Exit(0 if held else 1)
         checks = report(image)
     table = Table("check", "", "detail")
     for check in checks:
