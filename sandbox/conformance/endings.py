@@ -82,7 +82,8 @@ def ever_new_processes(arena: Arena) -> None:
     """A process that lives on in ever new children is caught."""
     code = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {RESPAWN!r}, sys.argv[1]])\n"
     result = arena.python(code + "time.sleep(20)", mark := marker(), seconds=1.5)
-    time.sleep(2)  # by now the children live long enough to be found
+    time.sleep(2)  # by now the children live long enough to be found, by one of several looks
+    expect(not any(running(mark) for _ in range(8)), "it still runs")
     ended(result, "timeout", mark, within=3)
 
 

@@ -14,6 +14,7 @@ from sandbox.conformance.check import Breach, check, expect, expect_nothing
 from sandbox.reader import UnsafeFile
 
 BIG = 1 << 20
+PATIENCE = 10.0  # seconds; nothing here takes one
 
 
 def plant(arena: Arena, code: str, *words: object) -> None:
@@ -33,7 +34,7 @@ def in_time(function: Callable[..., Any], *words: object) -> Any:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     if not outcome:
         raise Breach("it waits for ever")
     if isinstance(outcome[0], BaseException):

@@ -18,7 +18,7 @@ import pytest
 from leaky import Leaky
 
 from sandbox import reader, writer
-from sandbox.conformance import suite
+from sandbox.conformance import handback, suite
 from sandbox.conformance.arena import Arena
 from sandbox.conformance.check import Breach, Check, NotApplicable, check, expect, expect_refused
 from sandbox.driver import Limits, Sandbox
@@ -164,6 +164,7 @@ def test_with_a_careless_reader_nothing_holds(tmp_path: Path, monkeypatch: pytes
     for module in (reader, writer):
         for name in (name for name in vars(Careless) if not name.startswith("_") and hasattr(module, name)):
             monkeypatch.setattr(module, name, getattr(Careless(), name))
+    monkeypatch.setattr(handback, "PATIENCE", 1.0)
     with leaky(tmp_path) as arena:
         seen = {one.name: suite.run_check(one, arena).state for one in HANDED_BACK}
     assert {name for name, state in seen.items() if state == "ok"} <= PLAIN
