@@ -48,7 +48,7 @@ from tools.anomaly.template import Method, learn, window_masses
 from tools.anomaly.trees import Trees
 
 Floats = NDArray[np.float64]
-FLOW = SplineFlow(transforms=2, epochs=8)
+FLOW = SplineFlow()
 EQUAL = 2.0  # template events per data event: as many as the IAD has true background events
 SHIFT = 0.1
 SECTIONS = ("speed", "ratio", "shift", "methods", "selection", "real")

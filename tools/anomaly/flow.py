@@ -72,7 +72,12 @@ class SplineFlow(Flow):
     """CATHODE with a neural spline flow: the default, quick and accurate."""
 
     kind: Literal["spline_flow"] = "spline_flow"
+    transforms: int = Field(2, ge=1, le=30)
     bins: int = Field(8, ge=2, le=64)
+    # Larger batches are quicker, and close worse in the window.
+    epochs: int = Field(12, ge=1, le=1000)
+    batch: int = Field(512, ge=16)
+    learning_rate: float = Field(2e-3, gt=0, lt=1)
 
     def build(self, dimensions: int) -> Any:
         import zuko
