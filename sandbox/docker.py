@@ -111,6 +111,7 @@ class Docker:
             raise SandboxLost(f"the command has no end: {self._why_lost()}")
         if answer.ended == "lost":
             raise SandboxLost("what another command left behind could only be ended together with this one")
+        self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
         ended = "workspace" if answer.ended == "exit" and self._full() else answer.ended
         if ended == "workspace":
             watch.check_disk(self._workspace)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from sandbox import capture, entry, warm
+from sandbox import capture, entry, seccomp, warm
 from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits
 
 BOOT = """
@@ -70,7 +70,7 @@ def one_command(argv: Sequence[str], cwd: str, limits: dict[str, int], ready_fd:
 
 def warm_process() -> list[str]:
     """The arguments with which Python runs `sandbox.warm` inside, which then takes commands."""
-    modules = (capture, entry, warm)
+    modules = (capture, entry, seccomp, warm)
     sources = {"sandbox": ""} | {module.__name__: Path(str(module.__file__)).read_text() for module in modules}
     return ["-I", "-S", "-c", BOOT, json.dumps(sources)]
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import entry
+from sandbox import entry, seccomp
 from sandbox.capture import Capture
 
 DUMPABLE = 4  # PR_SET_DUMPABLE
@@ -255,4 +255,5 @@ def main() -> None:
         raise SystemExit("this ends every process that it sees, and belongs into a PID namespace of its own")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler of Python's own would let it be interrupted from inside
     set_dumpable(False)
+    seccomp.install()
     Warm().serve()

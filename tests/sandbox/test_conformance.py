@@ -29,19 +29,11 @@ FAITHFUL = [one for one in suite.CHECKS if one.name.startswith("faithful.")]
 WALLS = [one for one in suite.CHECKS if one not in HANDED_BACK and one not in FAITHFUL]
 
 
-OPEN = {  # holes that are known and not closed yet
-    ("docker", "files.set_uid_files"): "a command may open the workspace to other users of the host",
-    ("docker", "network.machine_sockets"): "engines before 23 allow vsock in their call filter",
-}
-
-
 @pytest.mark.parametrize("one", suite.CHECKS, ids=lambda one: one.name)
-def test_driver(one: Check, driver: str, arena: Arena) -> None:
+def test_driver(one: Check, arena: Arena) -> None:
     verdict = suite.run_check(one, arena)
     if verdict.state == "skip":
         pytest.skip(verdict.seen)
-    if verdict.state == "FAIL" and (why := OPEN.get((driver, one.name))):
-        pytest.xfail(why)
     assert verdict.state == "ok", f"{one.promise}: {verdict.seen}"
 
 
