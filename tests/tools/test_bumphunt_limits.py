@@ -1,0 +1,87 @@
+"""CLs limits: against pseudo-experiments, against counting, with their coverage and the bands they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
+
+from tools.bumphunt.limits import BANDS, asymptotic_cls, cls_by_toys, upper_limit
+from tools.bumphunt.spectrum import RANGE, Spectrum, make_edges, signal_shape
+
+EDGES = make_edges(*RANGE)
+CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])
+FALLING = np.diff(EDGES) * CENTRES**-7
+FALLING /= FALLING.sum()
+BUMP = signal_shape(EDGES, 3.5)
+
+
+def toy(rng: np.random.Generator, passing: float, signal: float = 0) -> Spectrum:
+    return Spectrum(
+        EDGES, rng.poisson(passing * FALLING + signal * BUMP).astype(float), rng.poisson(1e5 * FALLING).astype(float)
+    )
+
+
+@pytest.mark.parametrize("passing", [2000, 150])  # 50 and 4 events under the bump
+def test_at_the_limit_pseudo_experiments_find_the_stated_cls(passing: float) -> None:
+    spectrum = toy(np.random.default_rng(3), passing)
+    limit = upper_limit(spectrum, 3.5)
+    cls = cls_by_toys(spectrum, 3.5, limit.observed, n_toys=1500)
+    assert 0.035 < cls < 0.075  # 0.05, with 75 toys in the tail; asymptotic limits are a little low
+
+
+def test_a_bump_in_one_bin_is_a_count_with_a_known_background() -> None:
+    """Everything in the middle bin: q is that of Poisson(S + b), whose CLs can be solved by hand."""
+    edges = make_edges(3.0, 4.0)
+    failed = np.full(len(edges) - 1, 1e9)
+    passed = np.full(len(edges) - 1, 100.0)
+    middle = len(passed) // 2
+    mass = float(np.sqrt(edges[middle] * edges[middle + 1])) / 1.0025
+    passed[middle] = 108
+    limit = upper_limit(Spectrum(edges, passed, failed), mass, sigma=1e-5)
+
+    def q(n: float, s: float) -> float:
+        return 2 * (s + 100 - n + n * np.log(n / (s + 100)))
+
+    def cls(s: float) -> float:
+        return float(asymptotic_cls(np.array([q(108, s) if s > 8 else 0.0]), np.array([q(100, s)]))[0]) - 0.05
+
+    # The neighbours measure the background to 3%: the limit is a little above that of a known one.
+    known = brentq(cls, 9, 60)
+    assert known < limit.observed < 1.1 * known
+
+
+def test_on_the_background_expectation_the_limit_is_the_median_one() -> None:
+    spectrum = Spectrum(EDGES, 500 * FALLING, 1e5 * FALLING)
+    limit = upper_limit(spectrum, 3.5)
+    assert limit.observed == pytest.approx(limit.expected[BANDS.index(0)], rel=0.01)
+    assert list(limit.expected) == sorted(limit.expected)
+
+
+def test_an_efficiency_scales_the_limit_and_its_error_loosens_it() -> None:
+    spectrum = toy(np.random.default_rng(4), 500)
+    passing = upper_limit(spectrum, 3.5)
+    exact = upper_limit(spectrum, 3.5, efficiency=(0.2, 0.0))
+    assert exact.observed == pytest.approx(passing.observed / 0.2, rel=1e-3)
+    by_error = [upper_limit(spectrum, 3.5, efficiency=(0.2, e)).observed for e in (0.0, 0.02, 0.05, 0.1)]
+    assert by_error == sorted(by_error)
+    assert by_error[1] < 1.1 * by_error[0] < by_error[3]
+
+
+def test_limits_cover_and_fall_into_their_bands() -> None:
+    rng = np.random.default_rng(5)
+    for passing, signal in ((1000, 12), (150, 6)):
+        covered = sum(upper_limit(toy(rng, passing, signal), 3.5).observed >= signal for _ in range(60))
+        assert binomtest(covered, 60, 0.95, alternative="less").pvalue > 0.01
+    expected = upper_limit(Spectrum(EDGES, 1000 * FALLING, 1e5 * FALLING), 3.5).expected
+    observed = np.array([upper_limit(toy(rng, 1000), 3.5).observed for _ in range(100)])
+    for n in (-1, 0, 1):
+        below = int((observed < expected[BANDS.index(n)]).sum())
+        assert binomtest(below, 100, norm.cdf(n)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("arguments", [{"efficiency": (0, 0.1)}, {"efficiency": (0.1, -1)}, {"level": 1.0}])
+def test_impossible_arguments_are_refused(arguments: dict) -> None:
+    with pytest.raises(ValueError, match="efficiency"):
+        upper_limit(toy(np.random.default_rng(6), 100), 3.5, **arguments)
