@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tools.anomaly import classify, latent, template
-from tools.bumphunt import scan
+from tools.bumphunt import cut_and_count, scan, sculpting_test
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
 
-_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan)
+_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan, cut_and_count, sculpting_test)
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 
 

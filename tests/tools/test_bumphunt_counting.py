@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
 
 from tools.bumphunt import counting
-from tools.bumphunt.counting import significance
+from tools.bumphunt.counting import closure_delta, count, significance
 
 
 def profile_likelihood(n: float, background: float, error: float) -> float:
@@ -72,6 +73,33 @@ def test_uncertainty_lowers_and_excess_raises_it() -> None:
 def test_impossible_counts_are_refused(arguments: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="need n >= 0"):
         significance(*arguments)
+
+
+def test_a_count_over_its_template_is_uniform_when_the_template_closes() -> None:
+    rng = np.random.default_rng(3)
+    for efficiency, level in ((1e-2, 0.05), (1e-3, 0.05)):
+        found = [
+            count(rng.normal(size=rng.poisson(10_000)), rng.normal(size=20_000), efficiency, 0.0) for _ in range(400)
+        ]
+        assert found[0].n_template == round(efficiency * 20_000)
+        assert found[0].background == pytest.approx(efficiency * 10_000, rel=0.05)
+        above = sum(c.p_value < level for c in found)
+        assert binomtest(above, 400, level).pvalue > 1e-3
+        assert found[0].error == pytest.approx(found[0].background / np.sqrt(found[0].n_template))
+
+
+def test_delta_is_the_spread_that_statistics_do_not_explain_and_keeps_false_alarms_away() -> None:
+    rng = np.random.default_rng(4)
+    b, kept = np.full(300, 500.0), np.full(300, 1000.0)
+    for true in (0.0, 0.1, 0.3):
+        n = rng.poisson(b * rng.gamma(kept, 1 / kept) * np.maximum(1 + true * rng.standard_normal(300), 0.01))
+        delta = closure_delta(n, b, kept)
+        assert delta == pytest.approx(true, abs=0.03)
+        z = np.array([significance(count, 500, 500 * np.sqrt(1 / 1000 + delta**2)) for count in n])
+        assert abs(z.std() - 1) < 0.2
+    assert closure_delta(b, b, kept) == 0
+    with pytest.raises(ValueError, match="keeps 0"):
+        count(np.ones(5), np.ones(10), 0.01, 0.0)
 
 
 def test_examples_in_the_docstring_hold() -> None:

@@ -1,5 +1,7 @@
 """A narrow bump on a smooth background in mjj, after a cut on a score."""
 
+from tools.bumphunt.hunt import cut_and_count
 from tools.bumphunt.scan import scan
+from tools.bumphunt.sculpting import sculpting_test
 
-__all__ = ["scan"]
+__all__ = ["cut_and_count", "scan", "sculpting_test"]

@@ -1,8 +1,68 @@
-"""Significance of a count over a background known with an error: where there are no sidebands to fit."""
+"""Significance of a count over a background known with an error: cut and count in a window, no fit in mjj.
+
+With the fraction eps of a background template above the cut, and N events in the window,
+
+    b = eps N,   sigma = b sqrt(1 / n_template + delta**2),
+
+n_template the template events kept and delta how well templates close: the spread of n / b - 1 that
+statistics do not explain, where there is no signal.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Events above a cut and what the template predicts; the p-value is local and one-sided."""
+
+    n: int
+    background: float
+    error: float
+    n_template: int
+    z: float
+    p_value: float
+
+
+def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Count:
+    """Count the scores of data in the window above the cut that keeps `efficiency` of the template's.
+
+    `delta` is relative. Raises ValueError when the cut keeps no template event or all of them.
+    """
+    kept = round(efficiency * len(template))
+    if not 1 <= kept < len(template) or not delta >= 0:
+        raise ValueError(f"efficiency={efficiency} keeps {kept} of {len(template)} template events, delta={delta}")
+    cut = np.sort(template)[-kept]
+    n, n_template = int((data >= cut).sum()), int((template >= cut).sum())  # more than `kept` where scores are equal
+    background = n_template / len(template) * len(data)
+    error = background * np.sqrt(1 / n_template + delta**2)
+    z = significance(n, background, error)
+    return Count(n, background, float(error), n_template, z, float(norm.sf(z)))
+
+
+def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
+    """delta from signal-free counts n (K,) over predictions b from n_template events: at least 0, 0 if they agree.
+
+    Solves sum_k (n_k / b_k - 1)**2 / (1 / b_k + 1 / n_template_k + delta**2) = K (Paule and Mandel,
+    J. Res. Natl. Bur. Stand. 87 (1982) 377, with the mean known to be 0).
+
+    >>> round(closure_delta(np.array([1100.0, 900.0]), np.full(2, 1000.0), np.full(2, 1e9)) ** 2, 6)
+    0.009
+    """
+    square, noise = (n / background - 1) ** 2, 1 / background + 1 / n_template
+
+    def unexplained(variance: float) -> float:
+        return float((square / (noise + variance)).sum() - len(n))
+
+    return 0.0 if unexplained(0.0) <= 0 else float(np.sqrt(brentq(unexplained, 0.0, square.max() + 1e-12)))
 
 
 def sidak(p_value: float, trials: int) -> float:

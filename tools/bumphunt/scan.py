@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.arrays import load_arrays
-from tools.bumphunt.measure import Cut, measure
+from tools.bumphunt.measure import Cut, measure, threshold
+from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE
 from tools.contract import Request, Result, ToolError, tool
 
@@ -41,6 +42,9 @@ class CutResult(BaseModel):
     deviance: float = Field(description="of the fit; comparable with `bins` where counts are large")
     bins: int
     valid: bool
+    smooth_p: float | None = Field(
+        None, description="that the passing fraction beside the window is smooth in mjj; below 0.01 do not trust a bump"
+    )
 
 
 class ScanResult(Result):
@@ -67,10 +71,14 @@ def scan(request: ScanRequest) -> ScanResult:
         raise ToolError(
             "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
         )
+    beside = (mjj < request.window[0]) | (mjj >= request.window[1])
     cuts = []
     for efficiency in request.efficiencies:
         try:
-            cuts.append(summary(measure(mjj, score, request.window, efficiency, request.mjj_range)))
+            cut = measure(mjj, score, request.window, efficiency, request.mjj_range)
+            passed = score >= threshold(score, mjj, request.window, efficiency)
+            smooth = sculpting(mjj[beside], passed[beside]).smooth_p
+            cuts.append(summary(cut).model_copy(update={"smooth_p": smooth}))
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)

@@ -1,0 +1,112 @@
+"""The cut-and-count tool: events above a cut in the window, over a background template, with its systematic error.
+
+The hunt of arXiv:2109.00546 and its successors: sliding windows, one call each, cuts at background efficiencies 1e-2,
+1e-3 and 1e-4. It needs a template that closes, where `bumphunt.scan` needs a score that leaves mjj alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.arrays import load_arrays
+from tools.bumphunt.counting import closure_delta, count
+from tools.contract import Request, Result, ToolError, tool
+
+Floats = NDArray[np.float64]
+BANDS = 3  # on either side, each half a window wide, in which the template's closure is measured
+MIN_BAND = 100
+
+
+class CountRequest(Request):
+    """Scores of events and template, as anomaly.classify writes them, and the window they were made for."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+    scores: str = Field(description="parquet file with a column `score`, one row per event")
+    template_scores: str = Field("template_scores.parquet", description="parquet file with the template's scores")
+    window: tuple[float, float] = Field(description="signal region in mjj, TeV")
+    efficiencies: list[float] = Field(
+        default=[1e-2, 1e-3, 1e-4], min_length=1, max_length=20, description="template fractions to keep"
+    )
+    delta: float | None = Field(
+        None, ge=0, description="relative closure error of the template; without it, measured beside the window"
+    )
+
+
+class CutCount(BaseModel):
+    """One cut."""
+
+    model_config = ConfigDict(frozen=True)
+    efficiency: float
+    n: int = Field(description="events in the window above the cut")
+    background: float
+    background_error: float = Field(description="from the template's size and its closure")
+    n_template: int
+    delta: float
+    z: float = Field(description="local significance in standard deviations")
+    p_value: float = Field(description="local, one-sided")
+
+
+class CountResult(Result):
+    """One entry per cut, and which of them is the most significant."""
+
+    cuts: list[CutCount]
+    best: int = Field(description="index into `cuts`")
+
+
+@tool("bumphunt.count")
+def cut_and_count(request: CountRequest) -> CountResult:
+    """Cut-and-count hunt: events in the window above cuts on the score, over what the background template predicts,
+    with its statistical and closure errors. No mass, and as good as the template is; the local p-value does not know
+    how many windows, cuts and trainings were tried.
+    """
+    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
+    score = load_arrays(request.scores, "scores", ["score"])["score"]
+    template = load_arrays(request.template_scores, "template_scores", ["score"])["score"]
+    if len(mjj) != len(score):
+        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    low, high = request.window
+    inside = (mjj >= low) & (mjj < high)
+    if not low < high or not inside.any():
+        raise ToolError("window", request.window, "two increasing edges in TeV with events between them")
+    cuts = []
+    for efficiency in request.efficiencies:
+        try:
+            delta = request.delta
+            if delta is None:
+                delta = beside(mjj, score, template, request.window, efficiency)
+            found = count(score[inside], template, efficiency, delta)
+        except ValueError as error:
+            raise ToolError("efficiencies", efficiency, str(error)) from None
+        cuts.append(
+            CutCount(
+                efficiency=efficiency,
+                n=found.n,
+                background=found.background,
+                background_error=found.error,
+                n_template=found.n_template,
+                delta=delta,
+                z=found.z,
+                p_value=found.p_value,
+            )
+        )
+    return CountResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])))
+
+
+def beside(mjj: Floats, score: Floats, template: Floats, window: tuple[float, float], efficiency: float) -> float:
+    """delta from bands next to the window [TeV], where the template of the window should nearly hold and no signal is.
+
+    What it contains of the features' own change with mjj is not the template's fault: it is an upper estimate. Raises
+    ValueError when no band has 100 events.
+    """
+    low, high = window
+    width = (high - low) / 2
+    bands = [(low - (k + 1) * width, low - k * width) for k in range(BANDS)]
+    bands += [(high + k * width, high + (k + 1) * width) for k in range(BANDS)]
+    held = [score[(mjj >= a) & (mjj < b)] for a, b in bands]
+    counts = [count(scores, template, efficiency, 0.0) for scores in held if len(scores) >= MIN_BAND]
+    if not counts:
+        raise ValueError(f"no {width:.3g} TeV beside the window {window} hold {MIN_BAND} events: give delta")
+    table = np.array([(found.n, found.background, found.n_template) for found in counts]).T
+    return closure_delta(*table)

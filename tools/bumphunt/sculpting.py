@@ -1,0 +1,100 @@
+"""Does a cut make a bump or a step out of background? The mjj spectrum of background-like events before and after it.
+
+Background-like are events beside the window, or a template's events inside it. Two questions. Do passing and failing
+events share one spectrum at all (Kolmogorov-Smirnov)? A slope is harmless, the fit has one; so: is the passing fraction
+as smooth as the transfer factor of `profile.py`, whose deviance in coarse bins is set beside that of toys,
+n_pass,i ~ Binomial(N_i, eps(m_i))? What is not smooth can pass for a resonance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import ks_2samp
+
+from tools.arrays import load_arrays
+from tools.bumphunt.profile import fit_background, log_mass, transfer
+from tools.contract import Request, Result, ToolError, tool
+
+Floats = NDArray[np.float64]
+BINS = 24
+N_TOYS = 400
+MIN_PASSING = 10
+
+
+@dataclass(frozen=True)
+class Sculpting:
+    """Two p-values: small ones say that the cut shapes mjj."""
+
+    shape_p: float  # one spectrum before and after the cut
+    smooth_p: float  # a passing fraction that a smooth transfer factor describes
+
+
+def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1) -> Sculpting:
+    """Test a cut on background-like events with these mjj [TeV]; ValueError for fewer than 10 that pass or fail."""
+    if min(passed.sum(), (~passed).sum()) < MIN_PASSING:
+        raise ValueError(f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must, and as many fail")
+    edges = np.geomspace(mjj.min(), np.nextafter(mjj.max(), np.inf), BINS + 1)
+    total, kept = np.histogram(mjj, edges)[0], np.histogram(mjj[passed], edges)[0].astype(np.float64)
+    found = fit_background(kept[None], (total - kept)[None], edges)
+    r = transfer(found.coefficients, log_mass(edges))[0]
+    toys = np.random.default_rng(seed).binomial(total, r / (1 + r), (n_toys, BINS)).astype(np.float64)
+    expected = fit_background(toys, total - toys, edges).deviance
+    return Sculpting(
+        shape_p=float(ks_2samp(mjj[passed], mjj[~passed], method="asymp").pvalue),
+        smooth_p=float((1 + (expected >= found.deviance[0]).sum()) / (1 + n_toys)),
+    )
+
+
+class SculptingRequest(Request):
+    """Background-like events with their scores: the sidebands of the event file, or a template."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with a column mjj; a template is one too")
+    scores: str = Field(description="parquet file with a column `score`, one row per event")
+    leave_out: tuple[float, float] | None = Field(
+        None, description="window in mjj, TeV, that may hold signal: its events are not used. A template has none"
+    )
+    efficiencies: list[float] = Field(default=[1e-2, 1e-3], min_length=1, max_length=20, description="events to keep")
+
+
+class CutSculpting(BaseModel):
+    """One cut."""
+
+    model_config = ConfigDict(frozen=True)
+    efficiency: float
+    shape_p: float = Field(description="that mjj is distributed alike before and after the cut; a slope is harmless")
+    smooth_p: float = Field(description="that the passing fraction is smooth in mjj; below 0.01 do not trust a bump")
+
+
+class SculptingResult(Result):
+    """One entry per cut."""
+
+    cuts: list[CutSculpting]
+
+
+@tool("bumphunt.sculpting")
+def sculpting_test(request: SculptingRequest) -> SculptingResult:
+    """Does cutting on these scores make a bump or a step in the mjj of background? Test the sidebands (leave the window
+    out) and the template's own scores before believing an excess.
+    """
+    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
+    score = load_arrays(request.scores, "scores", ["score"])["score"]
+    if len(mjj) != len(score):
+        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    if request.leave_out:
+        used = (mjj < request.leave_out[0]) | (mjj >= request.leave_out[1])
+        mjj, score = mjj[used], score[used]
+    cuts = []
+    for efficiency in request.efficiencies:
+        kept = round(efficiency * len(score))
+        if not MIN_PASSING <= kept <= len(score) - MIN_PASSING:
+            raise ToolError("efficiencies", efficiency, f"keeps {kept} of {len(score)} events; at least {MIN_PASSING}")
+        try:
+            found = sculpting(mjj, score >= np.sort(score)[-kept])
+        except ValueError as error:
+            raise ToolError("scores", request.scores, str(error)) from None
+        cuts.append(CutSculpting(efficiency=efficiency, shape_p=found.shape_p, smooth_p=found.smooth_p))
+    return SculptingResult(cuts=cuts)
