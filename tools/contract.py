@@ -79,7 +79,11 @@ class Tool(Generic[Req, Res]):
 
     def schema(self) -> dict[str, Any]:
         """Name, description and JSON schema of the arguments, as prompts carry them."""
-        return {"name": self.name, "description": self.description, "parameters": self.request.model_json_schema()}
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": _untitled(self.request.model_json_schema()),
+        }
 
 
 def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
@@ -103,6 +107,13 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
             break
         reached = inner
     return list(reached[0].model_fields)
+
+
+def _untitled(schema: Any) -> Any:
+    """A JSON schema without titles: they repeat the names, and prompts pay for every word."""
+    if isinstance(schema, dict):
+        return {k: _untitled(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
+    return [_untitled(v) for v in schema] if isinstance(schema, list) else schema
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,12 @@ def test_a_file_outside_the_working_directory_is_not_written(tool: Tool[Any, Any
         (template, {"method": {"kind": "morphing", "flow": {"epoch": 3}}}, "method.morphing.flow.epoch", "epochs"),
         (template, {"method": "cathode"}, "method", "'spline_flow', 'maf', 'flow_matching'"),
         (template, {"method": {"kind": "sideband", "width": -1}}, "method.sideband.width", "greater than 0"),
+        (
+            template,
+            {"method": {"kind": "maf", "batch": 1}},
+            "method.maf.batch",
+            "16",
+        ),  # not in the schema, and accepted
         (template, {"closure": "none"}, "closure", "'window' or 'events'"),
         (classify, {"classifier": {"kind": "trees", "depth": 3}}, "classifier.trees.depth", "max_iter"),
         (classify, {"classifier": {"kind": "mlp", "select": "sic"}}, "classifier.mlp.select", "'argos'"),
@@ -170,3 +177,9 @@ def test_settings_are_checked(tool: Tool[Any, Any], changes: dict[str, Any], fie
     error = refused(tool, **changes)
     assert error.field == field
     assert words in error.allowed
+
+
+def test_schemas_are_short_enough_for_small_models() -> None:
+    schemas = [json.dumps(tool.schema()) for tool in ALL]
+    assert sum(map(len, schemas)) < 13_000  # about 3,500 tokens
+    assert not any('"title"' in schema or '"batch": {' in schema for schema in schemas)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
@@ -25,12 +26,14 @@ class FieldTraining(Training):
     """Size and training of the network, and the steps of the integrator."""
 
     hidden: int = Field(64, ge=4, le=1024)
-    blocks: int = Field(3, ge=1, le=20)
+    blocks: SkipJsonSchema[int] = Field(3, ge=1, le=20)
     epochs: int = Field(30, ge=1, le=1000)
-    batch: int = Field(2048, ge=16)
+    batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: float = Field(3e-3, gt=0, lt=1)
-    patience: int = Field(100, ge=1, description="epochs without a better validation before training stops")
-    steps: int = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
+    patience: SkipJsonSchema[int] = Field(
+        100, ge=1, description="epochs without a better validation before training stops"
+    )
+    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
 
     def build(self, dimensions: int) -> Any:
         """A module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats, Sidebands
 from tools.anomaly.scaling import to_tensor
@@ -76,7 +77,7 @@ class SplineFlow(Flow):
     bins: int = Field(8, ge=2, le=64)
     # Larger batches are quicker, and close worse in the window.
     epochs: int = Field(12, ge=1, le=1000)
-    batch: int = Field(512, ge=16)
+    batch: SkipJsonSchema[int] = Field(512, ge=16)
     learning_rate: float = Field(2e-3, gt=0, lt=1)
 
     def build(self, dimensions: int) -> Any:
@@ -93,9 +94,11 @@ class MaskedFlow(Flow):
     transforms: int = Field(15, ge=1, le=30)
     hidden: int = Field(128, ge=4, le=1024)
     epochs: int = Field(100, ge=1, le=1000)
-    batch: int = Field(256, ge=16)
+    batch: SkipJsonSchema[int] = Field(256, ge=16)
     learning_rate: float = Field(1e-4, gt=0, lt=1)
-    patience: int = Field(100, ge=1, description="epochs without a better validation before training stops")
+    patience: SkipJsonSchema[int] = Field(
+        100, ge=1, description="epochs without a better validation before training stops"
+    )
 
     def build(self, dimensions: int) -> Any:
         import zuko

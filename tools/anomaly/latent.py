@@ -6,14 +6,12 @@ mjj, within how well the flow closes: a classifier of z cannot learn mjj, and cu
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 from pydantic import Field
 
 from tools.anomaly.closure import Place
 from tools.anomaly.data import WindowRequest, load
-from tools.anomaly.flow import MaskedFlow, SplineFlow
+from tools.anomaly.flow import SplineFlow
 from tools.anomaly.template import learn, window_masses
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, tool
@@ -22,7 +20,7 @@ from tools.contract import Result, ToolError, tool
 class LatentRequest(WindowRequest):
     """Learn a flow in the sidebands and map all events to its latent space."""
 
-    flow: Annotated[SplineFlow | MaskedFlow, Field(discriminator="kind")] = SplineFlow()
+    flow: SplineFlow = SplineFlow()
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
     closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
     out: str = Field("template.parquet", description="file for the template, relative to the working directory")

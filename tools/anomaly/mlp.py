@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
@@ -25,13 +26,15 @@ class Mlp(Training):
 
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(64, ge=2, le=1024)
-    layers: int = Field(3, ge=1, le=10)
+    layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)
     epochs: int = Field(30, ge=1, le=1000)
-    batch: int = Field(512, ge=16)
+    batch: SkipJsonSchema[int] = Field(512, ge=16)
     learning_rate: float = Field(2e-3, gt=0, lt=1)
-    patience: int = Field(100, ge=1, description="epochs without a better validation before training stops")
-    validation_fraction: float = Field(0.5, gt=0.05, lt=0.95)
-    best_epochs: int = Field(10, ge=1, description="epochs to average")
+    patience: SkipJsonSchema[int] = Field(
+        100, ge=1, description="epochs without a better validation before training stops"
+    )
+    validation_fraction: SkipJsonSchema[float] = Field(0.5, gt=0.05, lt=0.95)
+    best_epochs: SkipJsonSchema[int] = Field(10, ge=1, description="epochs to average")
     select: Criterion = Field("loss", description="what tells the best epochs, on validation events")
 
     def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Sidebands
 from tools.anomaly.scaling import Coordinates
@@ -22,14 +23,16 @@ Loss = Callable[..., Any]  # tensors of a batch -> mean loss
 
 
 class Training(BaseModel):
-    """How long and how fast to train."""
+    """How long and how fast to train. What schemas skip is for experts: models need not read it, and may set it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     epochs: int = Field(10, ge=1, le=1000)
-    batch: int = Field(2048, ge=16)
+    batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: float = Field(3e-3, gt=0, lt=1)
-    patience: int = Field(5, ge=1, description="epochs without a better validation before training stops")
-    max_events: int = Field(1_000_000, ge=1000, description="train on at most this many events")
+    patience: SkipJsonSchema[int] = Field(
+        5, ge=1, description="epochs without a better validation before training stops"
+    )
+    max_events: SkipJsonSchema[int] = Field(1_000_000, ge=1000, description="train on at most this many events")
 
 
 def device() -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats
 from tools.anomaly.selection import Criterion, merit
@@ -26,9 +27,9 @@ class Trees(BaseModel):
     max_iter: int = Field(200, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
     max_leaf_nodes: int = Field(31, ge=2, le=1024)
     learning_rate: float = Field(0.1, gt=0, le=1)
-    min_samples_leaf: int = Field(20, ge=1)
-    l2_regularization: float = Field(0.0, ge=0)
-    validation_fraction: float = Field(0.5, gt=0.05, lt=0.95)
+    min_samples_leaf: SkipJsonSchema[int] = Field(20, ge=1)
+    l2_regularization: SkipJsonSchema[float] = Field(0.0, ge=0)
+    validation_fraction: SkipJsonSchema[float] = Field(0.5, gt=0.05, lt=0.95)
 
     select: Criterion = Field("loss", description="what tells the best round, on validation events")
 
