@@ -16,7 +16,7 @@ from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
 
-FORMAT = 1
+FORMAT = 2  # 1 had no chain, see lines.py
 
 
 class Event(BaseModel):

@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from pydantic import ValidationError
-
 from agents.trace.blobs import Blobs, Redactor, TraceError
-from agents.trace.events import EVENT, FORMAT, AnyEvent, Event, Trouble
+from agents.trace.events import EVENT, AnyEvent, Event, Trouble
+from agents.trace.lines import UNCHAINED, chained, parse
 
 __all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
 
@@ -29,8 +28,8 @@ Listener = Callable[[Any], None]
 class Store:
     """Appends events, each on the disk before `append` returns. Safe to use from several threads."""
 
-    def __init__(self, path: Path, fd: int, events: list[AnyEvent], redactor: Redactor) -> None:
-        self._path, self._fd, self._events, self._redactor = path, fd, events, redactor
+    def __init__(self, path: Path, fd: int, events: list[AnyEvent], chain: str, redactor: Redactor) -> None:
+        self._path, self._fd, self._events, self._chain, self._redactor = path, fd, events, chain, redactor
         self._blobs = Blobs(path.parent / "blobs", redactor)
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
@@ -47,11 +46,15 @@ class Store:
         except OSError as error:
             raise TraceError(f"{path}: cannot be made: {error.strerror}") from error
         _claim(fd, path)
-        return cls(path, fd, [], Redactor(secrets))
+        return cls(path, fd, [], "", Redactor(secrets))
 
     @classmethod
     def open(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
-        """An existing trace, to go on with. A last line that a crash cut short is taken off, and that is recorded."""
+        """An existing trace, to go on with. A last line that a crash cut short is taken off, and that is recorded.
+
+        Raises TraceError, which names the line, for a trace that was damaged, and for one of the first format: it can
+        be read and replayed, but not gone on with.
+        """
         path = run_dir / TRACE
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -60,12 +63,14 @@ class Store:
         try:
             _claim(fd, path)
             data = path.read_bytes()
-            events, cut = _parse(path, data), len(data) - (data.rfind(b"\n") + 1)
+            (events, chain), cut = parse(path, data), len(data) - (data.rfind(b"\n") + 1)
+            if not chain:
+                raise TraceError(f"{path}: of format {UNCHAINED}, without a hash chain: to be replayed, not resumed")
             os.ftruncate(fd, len(data) - cut)
         except BaseException:
             os.close(fd)
             raise
-        store = cls(path, fd, events, Redactor(secrets))
+        store = cls(path, fd, events, chain, Redactor(secrets))
         if cut:
             text = f"line {len(events) + 1} had been cut short by a crash; its {cut} bytes were taken off"
             store.append(Trouble(who="operator", where=TRACE, text=text))
@@ -81,24 +86,27 @@ class Store:
             event = event.model_copy(update={"index": len(self._events), "time": time.time()})
             # Not model_dump_json: that turns NaN and infinity into null, which a list of floats would not read back.
             document = self._redactor.tree(event.model_dump(mode="json"))
-            line = json.dumps(document, separators=(",", ":")) + "\n"
-            written = EVENT.validate_json(line)  # what cannot be read back must not get in
-            self._write(line.encode(), written)
+            body = json.dumps(document, separators=(",", ":"))
+            written = EVENT.validate_json(body)  # what cannot be read back must not get in
+            line, chain = chained(body, self._chain)
+            self._write(line, written, chain)
             for listener in self._listeners:
                 _tell(listener, written)
         return cast(E, written)
 
-    def _write(self, line: bytes, event: AnyEvent) -> None:
+    def _write(self, line: bytes, event: AnyEvent, chain: str) -> None:
         """All or nothing, on the disk and in memory: a full disk, or an interrupt by the user, undoes it."""
-        end = os.fstat(self._fd).st_size
+        end, before = os.fstat(self._fd).st_size, self._chain
         try:
             rest = memoryview(line)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
             os.fsync(self._fd)
             self._events.append(event)
+            self._chain = chain
         except BaseException as error:
             del self._events[event.index :]
+            self._chain = before
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, end)
             if isinstance(error, OSError):
@@ -138,7 +146,7 @@ def read_trace(run_dir: Path) -> list[AnyEvent]:
     """The events of a run that may still be going on: a last line that is not complete yet is left out."""
     path = run_dir / TRACE
     try:
-        return _parse(path, path.read_bytes())
+        return parse(path, path.read_bytes())[0]
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -161,36 +169,3 @@ def _claim(fd: int, path: Path) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise TraceError(f"{path}: another process is working on this run") from None
-
-
-def _parse(path: Path, data: bytes) -> list[AnyEvent]:
-    """The complete lines. Whatever is wrong with one names the file and the line."""
-    lines = data.split(b"\n")[:-1]
-    if not lines:
-        raise TraceError(f"{path}: holds no event")
-    _check_format(path, lines[0])
-    events: list[AnyEvent] = []
-    for index, line in enumerate(lines):
-        try:
-            event = EVENT.validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            what = ".".join(map(str, first["loc"][1:]))
-            raise TraceError(f"{path}, line {index + 1}: not an event: {what} {first['msg']}") from None
-        if event.index != index:
-            raise TraceError(f"{path}, line {index + 1}: holds event {event.index}, lines are missing or out of order")
-        events.append(event)
-    return events
-
-
-def _check_format(path: Path, line: bytes) -> None:
-    """Before anything else is read: another format need not have the same fields."""
-    try:
-        first = json.loads(line)
-        found = first["format"] if first["kind"] == "run_started" else None
-    except (ValueError, TypeError, KeyError):
-        found = None
-    if found is None:
-        raise TraceError(f"{path}, line 1: does not begin as a trace does, with run_started and its format")
-    if found != FORMAT:
-        raise TraceError(f"{path}, line 1: format {found!r}, this version of beamcrew reads format {FORMAT}")
