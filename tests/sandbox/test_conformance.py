@@ -53,15 +53,15 @@ WITHOUT = {
     "limits.cpus": True,  # a busy machine gives two busy processes less than two CPUs anyway
     "workspace.holes_are_not_counted": True,  # a promise not to do too much
 }
-# What the kernel keeps from every user but root, with or without a sandbox.
+# What the kernel, or its usual settings, keep from every user but root, with or without a sandbox.
 ONLY_ROOT = {
-    *("files.label_file_by_handle", "keys.key_rings_listed", "kernel.clock", "kernel.control_groups"),
+    *("files.label_file_by_handle", "kernel.clock", "kernel.control_groups"),
     *("kernel.devices", "kernel.disks", "kernel.kernel_log", "kernel.kernel_memory", "kernel.kernel_programs"),
     *("kernel.kernel_settings", "kernel.modules", "kernel.name_of_the_machine", "kernel.performance_counters"),
     *("kernel.system_tree", "network.interfaces_stay", "network.raw_sockets", "privileges.become_root"),
     *("privileges.bind_mount", "privileges.block_devices", "privileges.character_devices"),
     *("privileges.detached_mounts", "privileges.enter_namespaces", "privileges.join_root", "privileges.mount_tmpfs"),
-    *("privileges.no_capabilities", "privileges.other_namespaces", "privileges.other_root", "privileges.priority"),
+    *("privileges.other_namespaces", "privileges.other_root", "privileges.priority"),
     *("privileges.privileged_files", "privileges.remount", "privileges.unmount", "privileges.user_is_not_root"),
     *("privileges.user_namespaces",),
 }
