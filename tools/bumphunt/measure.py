@@ -54,18 +54,17 @@ def measure(
     window: tuple[float, float],
     efficiency: float,
     mjj_range: tuple[float, float] = RANGE,
-    tested: tuple[float, float] | None = None,
+    masses: Floats | None = None,
 ) -> Cut:
-    """Cut on the score, scan the masses `tested` [TeV] (default: the window) and fit at the most significant one.
+    """Cut on the score, scan `masses` (default: all over the window) [TeV] and fit at the most significant one.
 
     The fit's mass, width and yield float; its significance and p-value are those of the scan, at fixed mass and
     width: the masses tried can be counted as trials, a floating width could not.
     """
-    tested = tested or window
     spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range))
-    masses = mass_grid(tested)
+    masses = mass_grid(window) if masses is None else masses
     z, _ = scan_mass(spectrum, masses)
     best = int(np.argmax(z))
-    fit = fit_signal(spectrum, float(masses[best]), tested)
+    fit = fit_signal(spectrum, float(masses[best]), window)
     fit = replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best])))
     return Cut(efficiency, spectrum, masses, z, fit)
