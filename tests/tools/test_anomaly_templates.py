@@ -11,7 +11,9 @@ import pytest
 
 from tools.anomaly import classify, latent, template
 from tools.anomaly.closure import closure, control_window
-from tools.anomaly.data import FEATURES, Windowed
+from tools.anomaly.data import FEATURES, Sidebands, Windowed
+from tools.anomaly.flow import SplineFlow
+from tools.anomaly.template import Mixed
 from tools.arrays import load_arrays
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import derive
@@ -160,6 +162,19 @@ def test_latent_events_are_unit_gaussian_in_the_window_and_classify_takes_them(h
     assert scored.argos < 0.12  # no signal: nothing found
     auc, error = closure(gauss, z[inside], seed=1)
     assert abs(auc - 0.5) < 4 * error + 0.01
+
+
+def test_a_mixture_draws_from_each_fit_in_turn() -> None:
+    mjj, rng = np.linspace(2.5, 4.5, 4000), np.random.default_rng(1)
+    sidebands = Sidebands(rng.normal(size=(4000, 2)), mjj, WINDOW)
+    method = SplineFlow(transforms=1, hidden=8, epochs=1)
+    mixture = Mixed(method, 3).fit(sidebands, seed=5)
+    drawn = mixture.sample(mjj[:100], seed=7)
+    for i, seed in enumerate((5, 1005, 2005)):
+        alone = method.fit(sidebands, seed)
+        np.testing.assert_array_equal(drawn[i::3], alone.sample(mjj[:100][i::3], 7 + 1000 * i))
+    assert mixture.losses == [loss for part in mixture.parts for loss in part.losses]
+    assert len(mixture.losses) == 3
 
 
 @pytest.mark.gpu

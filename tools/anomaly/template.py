@@ -53,6 +53,7 @@ class TemplateRequest(WindowRequest):
         BeforeValidator(named),
         Field(description="a kind alone, e.g. 'spline_flow', or with its settings"),
     ] = SplineFlow()
+    fits: int = Field(1, ge=1, le=20, description="networks trained with different seeds and mixed: steadier, slower")
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
     closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
     out: str = Field("template.parquet", description="file to write, relative to the working directory")
@@ -78,7 +79,8 @@ def template(request: TemplateRequest) -> TemplateResult:
     Use its file as `template` of anomaly.classify with the same window and features.
     """
     data = load(request)
-    learned = learn(request.method, data, request.closure, request.seed)
+    method = request.method if request.fits == 1 else Mixed(request.method, request.fits)
+    learned = learn(method, data, request.closure, request.seed)
     mjj = window_masses(data, request.oversample, request.seed)
     drawn = learned.template.sample(mjj, request.seed + 2)
     columns = {"mjj": mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
@@ -92,6 +94,35 @@ def template(request: TemplateRequest) -> TemplateResult:
         losses=learned.template.losses,
         device=learned.template.device,
     )
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several fits of one method with different seeds, drawn from in turn: what one of them gets wrong is diluted."""
+
+    method: Method
+    fits: int
+
+    def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Mixture:
+        """The fits' seeds are seed, seed + 1000, ..."""
+        return Mixture([self.method.fit(sidebands, seed + 1000 * i, progress) for i in range(self.fits)])
+
+
+class Mixture:
+    """An equal mixture of templates; its losses are those of the fits, one after the other."""
+
+    def __init__(self, parts: list[Template]) -> None:
+        self.parts = parts
+        self.losses = [loss for part in parts for loss in part.losses]
+        self.device = parts[0].device
+
+    def sample(self, mjj: Floats, seed: int) -> Floats:
+        """One event per entry of `mjj`, from each part in turn."""
+        drawn = [part.sample(mjj[i :: len(self.parts)], seed + 1000 * i) for i, part in enumerate(self.parts)]
+        out = np.empty((len(mjj), drawn[0].shape[1]))
+        for i, values in enumerate(drawn):
+            out[i :: len(self.parts)] = values
+        return out
 
 
 @dataclass(frozen=True)
