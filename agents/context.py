@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,23 @@ from typing import Any
 from agents.backends.base import Message
 
 PROMPTS = Path(__file__).parent / "prompts"
+FILES = ("planner.md", "worker.md", "reporter.md")
 FENCE = "```json\n"
 
 
-def prompt(name: str) -> str:
-    return (PROMPTS / f"{name}.md").read_text()
+def read_prompts(folder: Path = PROMPTS) -> dict[str, str]:
+    """Prompt file -> its text, of the crew that is installed or of a folder. Raises ValueError when one is missing."""
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"prompts={folder}: must hold {', '.join(FILES)}; {', '.join(missing)} is not there")
+    return {name: (folder / name).read_text() for name in FILES}
 
 
-def prompt_hashes() -> dict[str, str]:
-    """Prompt file -> SHA-256, for the trace."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(PROMPTS.glob("*.md"))}
-
-
-def opening(role: str, brief: str, context: dict[str, Any]) -> tuple[Message, Message]:
+def opening(prompt: str, brief: str, context: dict[str, Any]) -> tuple[Message, Message]:
     """System and first user message of a conversation."""
     block = json.dumps(context, indent=1, sort_keys=True)
     return (
-        Message(role="system", content=prompt(role)),
+        Message(role="system", content=prompt),
         Message(role="user", content=f"{brief}\n{FENCE}{block}\n```\n"),
     )
 

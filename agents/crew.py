@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ class Crew:
     task: Task
     request: str
     facts: dict[str, Any]
+    prompts: Mapping[str, str]  # file -> text
     backend: RecordedBackend
     bench: RecordedWorkbench
     grader: RecordedGrader

@@ -29,7 +29,7 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
     }
     request = Request(
         role="planner",
-        messages=opening("planner", crew.task.brief(), context),
+        messages=opening(crew.prompts["planner.md"], crew.task.brief(), context),
         response_schema=Plan.model_json_schema(),
         seed=crew.seed,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import platform
 import resource
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from agents.trace.events import Executed
+from agents.context import read_prompts
+from agents.trace.events import Executed, RunStarted
 from agents.trace.store import Store
 
 PACKAGES = ("beamcrew", "numpy", "scikit-learn", "torch", "zuko", "iminuit", "langgraph", "openai", "pydantic")
@@ -18,6 +20,17 @@ def input_hashes(run_dir: Path) -> dict[str, str]:
     """SHA-256 of what the sandboxes get to see as inputs."""
     files = sorted(p for name in ("inputs", "held_out") for p in (run_dir / name).glob("*") if p.is_file())
     return {str(p.relative_to(run_dir)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def keep_prompts(store: Store, prompts: Mapping[str, str]) -> dict[str, str]:
+    """Put the prompts of a run beside its trace; prompt file -> blob."""
+    return {name: store.put(text.encode()) for name, text in prompts.items()}
+
+
+def kept_prompts(begun: RunStarted, store: Store) -> dict[str, str]:
+    """What the agents of a run are told, whatever is installed by now: the same questions, or nothing can be played."""
+    installed = {hashlib.sha256(text.encode()).hexdigest(): text for text in read_prompts().values()}
+    return {name: installed.get(sha) or store.get(sha).decode() for name, sha in begun.prompts.items()}
 
 
 def versions() -> dict[str, str]:

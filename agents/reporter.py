@@ -33,7 +33,7 @@ def report(
     }
     request = Request(
         role="reporter",
-        messages=opening("reporter", crew.task.brief(), context),
+        messages=opening(crew.prompts["reporter.md"], crew.task.brief(), context),
         response_schema=Claim.model_json_schema(),
         seed=crew.seed,
     )

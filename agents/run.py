@@ -22,13 +22,13 @@ from agents.backends.base import Backend, BackendLost
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
 from agents.confirm import on_unseen_events
-from agents.context import prompt_hashes
+from agents.context import read_prompts
 from agents.crew import Crew
-from agents.provenance import input_hashes, peak_memory, versions
+from agents.provenance import input_hashes, keep_prompts, kept_prompts, peak_memory, versions
 from agents.trace.events import RunFinished, RunResumed, RunStarted, Sealed, Trouble
 from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
-from agents.trace.report import write_report
+from agents.trace.report import ENDED, write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from agents.workbench import Workbench
@@ -99,7 +99,7 @@ def start(
             budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
             seed=settings.seed,
             versions=versions(),
-            prompts=prompt_hashes(),
+            prompts=keep_prompts(store, read_prompts()),
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
         _carry_out(begun, task, backend, bench, store, Record(), settings.budget, settings.workers)
@@ -122,7 +122,7 @@ def resume(
         raise ValueError(f"workers={workers}: at least 1")
     run_dir = run_dir.resolve()
     begun, ended = _beginning(run_dir)
-    if ended and ended.status in ("converged", "exhausted", "failed"):
+    if ended and ended.status in ENDED:
         if not (run_dir / "result.json").exists():
             return _finish(run_dir)  # killed between its end and its report
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
@@ -184,6 +184,7 @@ def _carry_out(
         task=task,
         request=begun.request,
         facts=begun.facts,
+        prompts=kept_prompts(begun, store),
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(bench, store, record),
         grader=RecordedGrader(grade, store, record),
@@ -200,7 +201,7 @@ def _carry_out(
             sandboxes.probe(bench.sandbox, store)
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
-        status, reason = _judge(state)
+        status, reason = ending(state)
         _same_inputs(begun, run_dir)
         _seal(crew, state, run_dir)
     except KeyboardInterrupt:
@@ -230,7 +231,8 @@ def _same_inputs(begun: RunStarted, run_dir: Path) -> None:
         raise SandboxLost("the inputs changed since the run began: its results cannot be trusted")
 
 
-def _judge(state: graph.State) -> tuple[Status, str]:
+def ending(state: graph.State) -> tuple[Status, str]:
+    """How a run that came through the graph has ended, and why."""
     decision = state["decision"]
     if decision.best is None:
         return "failed", f"no valid scores were handed in: {state['scores'][-1].reason}"

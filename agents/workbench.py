@@ -63,6 +63,38 @@ class Bench(Protocol):
         ...
 
 
+class Nowhere:
+    """The `Bench` of a replay: a workspace into which recorded files are put, and no sandbox."""
+
+    def __init__(self, workspace: Path) -> None:
+        workspace.mkdir(parents=True)
+        self._workspace = workspace
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    def run(
+        self,
+        where: str,
+        argv: Sequence[str],
+        *,
+        cwd: str = WORKSPACE,
+        files: Mapping[str, bytes] | None = None,
+        seconds: float | None = None,
+    ) -> ExecResult:
+        raise SandboxLost("a replay has no sandbox")
+
+    def read(self, relative: str, max_bytes: int) -> bytes:
+        return read_bytes(self.workspace, relative, max_bytes)
+
+    def renew(self) -> SandboxInfo | None:
+        return None
+
+    def wait(self, seconds: float) -> bool:
+        return False
+
+
 class Workbench:
     """The live `Bench`: a sandbox driver with the strict reader and writer of its workspace.
 

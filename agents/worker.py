@@ -58,7 +58,7 @@ class Worker:
         """`done`: how the steps this one depends on ended. A model that gets nowhere makes a failed observation."""
         self._crew.note(StepStarted(iteration=self._iteration, step=self._step.id))
         start = time.monotonic()
-        messages = list(opening("worker", self._crew.task.brief(), self._context(done)))
+        messages = list(opening(self._crew.prompts["worker.md"], self._crew.task.brief(), self._context(done)))
         for _ in range(MAX_TURNS):
             request = Request(role="worker", messages=tuple(messages), tools=self._schemas(), seed=self._crew.seed)
             reply = self._crew.complete(request, self._where)

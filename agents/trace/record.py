@@ -25,6 +25,7 @@ from agents.trace.events import (
     RunResumed,
     RunStarted,
     SandboxRenewed,
+    StepFinished,
     Trouble,
 )
 from agents.trace.store import TRACE, Store
@@ -40,12 +41,23 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Kind and what it is found by: for recorded results what was asked, for notes all they say but the time."""
-    if isinstance(event, ModelCalled | Executed):
-        return event.kind, f"{event.key} {event.where}"
-    if isinstance(event, Graded):
-        return event.kind, event.key
-    document = event.model_dump(mode="json", exclude={"time", "index", "seconds"})
+    if isinstance(event, ModelCalled | Executed | Graded):
+        return event.kind, f"{event.key} {place_of(event)}"
+    document = said(event)
     return document["kind"], canonical_key(document)
+
+
+def place_of(event: Event) -> str:
+    """Where in the run an event belongs: who asked, or which iteration, or which step of it."""
+    if isinstance(event, StepFinished):
+        event = event.observation  # type: ignore[assignment]
+    names = ("where", "iteration", "step")
+    return "/".join(str(getattr(event, name)) for name in names if hasattr(event, name))
+
+
+def said(event: Event) -> dict[str, Any]:
+    """All that an event says but when, and how long it took."""
+    return event.model_dump(mode="json", exclude={"time", "index", "seconds"})
 
 
 def _of_session(event: AnyEvent) -> bool:
@@ -72,7 +84,7 @@ class Record:
     """The events that were there when the run was opened, each to be played once. Safe to use from several threads."""
 
     def __init__(self, events: Sequence[AnyEvent] = ()) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._waiting: dict[tuple[str, str], deque[AnyEvent]] = {}
         self._clock = {event.index: spent for event, spent in zip(events, wall_seconds(events), strict=True)}
         self._played_usage = Usage()
@@ -82,22 +94,30 @@ class Record:
             if not _of_session(event):
                 self._waiting.setdefault(identity(event), deque()).append(event)
 
-    def take(self, kind: type[E], key: str, where: str | None = None) -> E | None:
-        """The next recorded result for what is asked, or None: then it has to be done live."""
+    def take(self, kind: type[E], key: str, place: str, asked: dict[str, Any]) -> E | None:
+        """The next recorded result for what is asked, or None: then it has to be done live.
+
+        `key`: hash of what is `asked`; `place`: who asks.
+        """
         name = kind.model_fields["kind"].default
-        event = self._play((name, key if where is None else f"{key} {where}"))
+        event = self._play((name, f"{key} {place}")) or self._missed(kind, place, asked)
         assert event is None or isinstance(event, kind)
         return event
 
     def seen(self, event: Event) -> bool:
         """Play a note (a plan, a finished step, a decision...) if the trace has it already."""
-        return self._play(identity(event)) is not None
+        return (self._play(identity(event)) or self._missed(type(event), place_of(event), said(event))) is not None
+
+    def _missed(self, kind: type[Event], place: str, asked: dict[str, Any]) -> AnyEvent | None:
+        """What is played where nothing is recorded for what is asked."""
+        return None
 
     def _play(self, name: tuple[str, str]) -> AnyEvent | None:
         with self._lock:
             if not self._waiting.get(name):
                 return None
             event = self._waiting[name].popleft()
+            self._lock.notify_all()
             self._played_seconds = max(self._played_seconds, self._clock[event.index])
             if isinstance(event, ModelCalled):
                 self._played_usage = added(self._played_usage, event.usage)
@@ -108,6 +128,13 @@ class Record:
         """What was recorded and not asked for again, in the order of the trace. A faithful replay leaves nothing."""
         with self._lock:
             return sorted((e for queue in self._waiting.values() for e in queue), key=lambda e: e.index)
+
+    def wait_for_others(self, patience: float) -> None:
+        """Until all is played, or nothing has been for so many seconds: workers that run side by side end together."""
+        with self._lock:
+            while any(self._waiting.values()) and self._lock.wait(patience):
+                pass
+            self._lock.notify_all()
 
     @property
     def played_seconds(self) -> float:

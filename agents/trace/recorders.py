@@ -11,14 +11,23 @@ from pathlib import Path
 
 from agents.backends.base import Backend, BackendLost, Reply, Request
 from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, Trouble
-from agents.trace.files import Files, sha256
+from agents.trace.files import Change, Files, sha256
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
 from agents.workbench import Bench, place
 from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
+from sandbox.reader import UnsafeFile
 from tasks.score import Score, Submission
 
+REFUSED = "refused"  # how a command ended that was not run: hostile code had put something in the way of its files
 PAUSES = (2.0, 15.0)  # seconds before a lost command is tried again; an engine that restarts needs about ten
+
+
+class Refused(UnsafeFile):
+    """A recorded UnsafeFile, in the words of the first."""
+
+    def __init__(self, text: str) -> None:
+        ValueError.__init__(self, text)
 
 
 class RecordedBackend:
@@ -38,7 +47,7 @@ class RecordedBackend:
     def complete(self, request: Request, where: str) -> Reply:
         """The recorded reply, or a live one. `where` says who asks: planner/0, worker/0/scan, reporter."""
         key = request.key()
-        event = self._record.take(ModelCalled, key, where)
+        event = self._record.take(ModelCalled, key, where, request.model_dump(mode="json"))
         return self._reply(event or self._live(request, key, where))
 
     def _live(self, request: Request, key: str, where: str) -> ModelCalled:
@@ -94,13 +103,23 @@ class RecordedWorkbench:
     ) -> ExecResult:
         """See `Bench.run`. Two commands are the same when words, folder and given files are."""
         given = dict(files or {})
-        hashes = {name: sha256(data) for name, data in given.items()}
-        key = canonical_key([list(argv), cwd, hashes])
-        event = self._record.take(Executed, key, where)
+        asked = {"argv": list(argv), "cwd": cwd, "given": {name: sha256(data) for name, data in given.items()}}
+        key = canonical_key(list(asked.values()))
+        event = self._record.take(Executed, key, where, asked)
         if event:
-            self._files.restore(event)
+            self.play(event, given, seconds)
         else:
             event = self._live(key, where, argv, cwd, given, seconds)
+        return self.result(event)
+
+    def play(self, event: Executed, given: Mapping[str, bytes], seconds: float | None) -> None:
+        """Do to the files of the workspace what a recorded command did."""
+        self._files.restore(event)
+
+    def result(self, event: Executed) -> ExecResult:
+        """How a command ended. Raises UnsafeFile for one that was refused for what lay in its way."""
+        if event.ended == REFUSED:
+            raise Refused(self._store.get(event.stderr).decode())
         return ExecResult(
             exit_code=event.exit_code,
             stdout=self._store.get(event.stdout).decode(),
@@ -115,11 +134,15 @@ class RecordedWorkbench:
         self, key: str, where: str, argv: Sequence[str], cwd: str, given: Mapping[str, bytes], seconds: float | None
     ) -> Executed:
         folder = place(cwd)
-        self._files.prepare(folder)
-        result = self._result(
-            where, folder, lambda: self._bench.run(where, argv, cwd=cwd, files=given, seconds=seconds)
-        )
-        change = self._files.save(folder, given)
+        try:
+            self._files.prepare(folder)
+            result = self._result(
+                where, folder, lambda: self._bench.run(where, argv, cwd=cwd, files=given, seconds=seconds)
+            )
+            change = self._files.save(folder, given)
+        except UnsafeFile as error:  # a result like others: what lay in the way need not be there in a replay
+            result = ExecResult(exit_code=-1, stdout="", stderr=str(error), seconds=0.0, ended=REFUSED)
+            change, given = Change({}, [], []), {}
         event = self._store.append(
             Executed(
                 key=key,
@@ -169,8 +192,9 @@ class RecordedGrader:
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
         """The score of an iteration's submission; None when nothing was handed in."""
-        key = canonical_key([iteration, submission and submission.model_dump(mode="json")])
-        event = self._record.take(Graded, key)
+        asked = {"iteration": iteration, "submission": submission and submission.model_dump(mode="json")}
+        key = canonical_key(list(asked.values()))
+        event = self._record.take(Graded, key, str(iteration), asked)
         if event is None:
             try:
                 score = self._grade(iteration, submission)

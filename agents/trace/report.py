@@ -35,19 +35,20 @@ STATUS = {
 }
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write the three files and `figures/` into the folder of the run; returns the path of the HTML file."""
+def write_report(run_dir: Path, into: Path | None = None) -> Path:
+    """Write the three files and `figures/` into the folder of the run, or `into` another; the path of the HTML file."""
+    into = into or run_dir
     events = read_trace(run_dir)
     result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
     iterations = tell(events, blobs_of(run_dir))
     facts = _facts(events, result, iterations)
-    _write(run_dir / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
+    _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
-        _write(run_dir / figure_path(data), data)
+        _write(into / figure_path(data), data)
     templates = environment()
     for name in ("report.md", "report.html"):
-        _write(run_dir / name, templates.get_template(f"{name}.j2").render(facts).encode())
-    return run_dir / "report.html"
+        _write(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
+    return into / "report.html"
 
 
 def environment() -> Environment:

@@ -76,6 +76,21 @@ class Store:
             store.append(Trouble(who="operator", where=TRACE, text=text))
         return store
 
+    @classmethod
+    def reading(cls, run_dir: Path) -> Store:
+        """An existing trace, to be played: it cannot be appended to, and a run that still goes on is left in peace."""
+        path = run_dir / TRACE
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            events, chain = parse(path, path.read_bytes())
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(path, fd, events, chain, Redactor())
+
     @property
     def run_dir(self) -> Path:
         return self._path.parent

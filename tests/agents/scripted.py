@@ -21,7 +21,7 @@ from test_trace_store import STARTED
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
 from agents.budget import Budget, Meter
-from agents.context import read_context
+from agents.context import read_context, read_prompts
 from agents.crew import Crew
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -223,6 +223,7 @@ def make_crew(
         task=task,
         request="Is there anything?",
         facts=facts,
+        prompts=read_prompts(),
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(Workbench(sandbox), store, record),
         grader=RecordedGrader(grade, store, record),

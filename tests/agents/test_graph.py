@@ -27,7 +27,7 @@ from scripted import (
 from agents import graph
 from agents.context import read_context
 from agents.crew import RETRIES, Crew
-from agents.run import _judge
+from agents.run import ending
 from agents.trace.events import Decided, Event, Graded, Planned, StepFinished, StepStarted, Trouble
 
 REPORT = {"reporter": [json.dumps(CLAIM)]}
@@ -73,7 +73,7 @@ def test_independent_steps_run_side_by_side_and_dependent_ones_after_them(tmp_pa
     assert set(steps[:2]) == {"+a", "+b"}
     assert set(steps[2:4]) == {"-a", "-b"}
     assert steps[4:] == ["+c", "-c", "+d", "-d"]
-    assert _judge(state)[0] == "exhausted"
+    assert ending(state)[0] == "exhausted"
 
 
 def test_no_more_steps_at_once_than_workers(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_it_converges_and_reports_the_best(tmp_path: Path) -> None:
     state = graph.build(crew).invoke({}, {"recursion_limit": 1000})
     assert [d.decision.action for d in of(crew, Decided)] == ["continue", "continue", "converged"]
     assert state["decision"].best == 1
-    assert _judge(state)[0] == "converged"
+    assert ending(state)[0] == "converged"
     assert state["claim"].text == CLAIM["text"]
 
 
@@ -195,7 +195,7 @@ def test_a_plan_that_cannot_be_used_is_a_failed_round_and_the_run_goes_on(
     assert {e.who for e in trouble} == {"model"}
     assert [e.iteration for e in of(crew, Planned)] == [1]
     assert [e.score.value is None for e in of(crew, Graded)] == [True, False]
-    assert _judge(state)[0] == "exhausted"
+    assert ending(state)[0] == "exhausted"
 
 
 def test_refused_submissions_only_make_a_failed_run_with_an_answer(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_refused_submissions_only_make_a_failed_run_with_an_answer(tmp_path: Pat
     script: Any = {f"planner/{k}": [plan(step("s", submits=True))] for k in range(2)}
     crew, state = work(tmp_path, script | {"worker/0/s": wrong, "worker/1/s": wrong} | REPORT)
     assert all("none.parquet" in e.score.reason for e in of(crew, Graded))
-    status, reason = _judge(state)
+    status, reason = ending(state)
     assert status == "failed"
     assert "none.parquet" in reason
     assert state["claim"] is not None
@@ -216,5 +216,5 @@ def test_a_reporter_without_an_answer_makes_a_failed_run(tmp_path: Path) -> None
         "reporter": ["I do not know"] * RETRIES,
     }
     crew, state = work(tmp_path, script, max_iterations=1)
-    assert _judge(state) == ("failed", "the reporter gave no valid claim")
+    assert ending(state) == ("failed", "the reporter gave no valid claim")
     assert [e.where for e in of(crew, Trouble)] == ["reporter"] * (RETRIES + 1)

@@ -1,0 +1,169 @@
+"""A run once more from its record alone: the same graph, recorded replies and results, nothing live, nothing paid.
+
+Played are the model's replies, what commands printed and left, the grades, the verdict on unseen events and the sealed
+metrics. Computed anew are all else that the crew does: plans, requests, tool answers, submissions, decisions, the
+claims table, the end and the report. Each of these must come out as recorded, and nothing recorded may be left over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents import graph
+from agents.backends.base import Reply, Request
+from agents.budget import Budget, Meter
+from agents.confirm import Confirm, on_unseen_events
+from agents.crew import Crew
+from agents.provenance import kept_prompts
+from agents.run import RECURSION, ending
+from agents.trace.events import Confirmed, RunFinished, RunStarted, Sealed
+from agents.trace.record import place_of
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.report import ENDED, write_report
+from agents.trace.store import Store
+from agents.trace.strict import Differs, RecordEnds, Strict
+from agents.trace.verify import verified
+from agents.workbench import Nowhere
+from tasks.catalogue import make_task
+from tasks.score import Score, Submission
+from tasks.task import Task
+
+FILES = ("report.md", "report.html", "result.json")
+WORKERS = 64  # steps side by side: where a run was cut off, one that waits must not keep others from playing
+
+
+class Outcome(BaseModel):
+    """A replay that came to the end of the record; what it found to differ from the run is in `report`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run: str
+    events: int = Field(description="lines of the trace")
+    status: str = Field(description="how the run ended; anything but a regular end is played as far as it goes")
+    seconds: float = Field(description="wall time of the replay")
+    recorded_seconds: float = Field(description="wall time of the run")
+    report: dict[str, str] = Field(description="file of the report -> identical, differs, or not there to compare with")
+
+    @property
+    def whole(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def agrees(self) -> bool:
+        return "differs" not in self.report.values()
+
+
+class Silent:
+    """The backend of a replay: has the name of the run's, and is never asked."""
+
+    def __init__(self, begun: RunStarted) -> None:
+        self.name, self.is_llm = begun.backend, begun.is_llm
+
+    def complete(self, request: Request) -> Reply:
+        raise AssertionError("a strict record has the reply, or raises")
+
+
+class Played:
+    """What a replay takes from the record in place of the harness's own work."""
+
+    def __init__(self, store: Store, record: Strict, task: Task, out: Path) -> None:
+        self.store, self.record, self.task, self.out = store, record, task, out
+
+    def bench(self) -> RecordedWorkbench:
+        return RecordedWorkbench(Nowhere(self.out / "workspace"), self.store, self.record)
+
+    def grader(self) -> RecordedGrader:
+        return RecordedGrader(_never, self.store, self.record)
+
+    def confirm(self) -> Confirm:
+        return on_unseen_events(self.store, self.claim_bench, self.judge)
+
+    @contextmanager
+    def claim_bench(self) -> Iterator[RecordedWorkbench]:
+        yield RecordedWorkbench(Nowhere(self.out / "claim"), self.store, self.record)
+
+    def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
+        return self.record.recorded(Confirmed).score
+
+    def sealed(self, crew: Crew, state: graph.State) -> Sealed:
+        return self.record.recorded(Sealed)
+
+
+def replay(run_dir: Path, out: Path, parts: type[Played] = Played) -> Outcome:
+    """Play a run, with what it leaves in the folder `out`; nothing is written into the folder of the run.
+
+    Raises TraceError when the trace is damaged, and Differs for the first thing that is not as recorded.
+    """
+    start = time.monotonic()
+    run_dir = run_dir.resolve()
+    verified(run_dir)
+    with Store.reading(run_dir) as store:
+        begun, finished = beginning(store)
+        record = Strict(store, finished is not None and finished.status in ENDED)
+        play(begun, finished, parts(store, record, make_task(begun.task, begun.options), out))
+        recorded_seconds = finished.seconds if finished else 0.0
+    write_report(run_dir, out)
+    return Outcome(
+        run=begun.run,
+        events=len(store.events()),
+        status=finished.status if finished else "unfinished",
+        seconds=time.monotonic() - start,
+        recorded_seconds=recorded_seconds,
+        report={name: _compared(run_dir / name, out / name) for name in FILES},
+    )
+
+
+def beginning(store: Store) -> tuple[RunStarted, RunFinished | None]:
+    """How a run began and, unless it was resumed since, ended."""
+    events = store.events()
+    assert isinstance(events[0], RunStarted)
+    last = events[-1]
+    return events[0], last if isinstance(last, RunFinished) else None
+
+
+def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None:
+    """The graph from its start to the end of the record. Raises Differs."""
+    store, record = parts.store, parts.record
+    crew = Crew(
+        task=parts.task,
+        request=begun.request,
+        facts=begun.facts,
+        prompts=kept_prompts(begun, store),
+        backend=RecordedBackend(Silent(begun), store, record),
+        bench=parts.bench(),
+        grader=parts.grader(),
+        confirm=parts.confirm() if any(name.startswith("held_out/") for name in begun.inputs) else None,
+        store=store,
+        record=record,
+        # What was bought is there to be played; only how long a reply may be is part of what is asked.
+        meter=Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True),
+        seed=begun.seed,
+    )
+    try:
+        state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
+        crew.note(parts.sealed(crew, state))
+        end = ending(state)
+        if finished and finished.status in ENDED and end != (finished.status, finished.reason):
+            raise Differs(f"run_finished: was {(finished.status, finished.reason)}, the replay has {end}")
+    except RecordEnds:
+        pass
+    if left := record.unplayed():
+        first = left[0]
+        raise Differs(
+            f"{first.kind} {place_of(first)}, line {first.index + 1}: was recorded, and the replay never came to it"
+            + (f"; nor to {len(left) - 1} more" if len(left) > 1 else "")
+        )
+
+
+def _never(iteration: int, submission: Submission | None) -> Score:
+    raise AssertionError("a strict record has the score, or raises")
+
+
+def _compared(recorded: Path, rebuilt: Path) -> str:
+    if not recorded.exists():
+        return "not there to compare with"
+    return "identical" if recorded.read_bytes() == rebuilt.read_bytes() else "differs"

@@ -1,0 +1,58 @@
+"""A record that is played, and nothing else: what it does not have stops the replay by its first difference."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from agents.trace.differences import differences, shown
+from agents.trace.events import AnyEvent, Event, Executed, Graded, ModelCalled
+from agents.trace.record import Record, place_of, said
+from agents.trace.store import Store
+
+E = TypeVar("E", bound=Event)
+PATIENCE = 10.0  # seconds without progress after which what others have not played is taken to stay so
+
+
+class Differs(RuntimeError):  # noqa: N818 - a finding, not an error of the program
+    """The replay asked for something else than what was recorded: where, the first field that differs, both values."""
+
+
+class RecordEnds(RuntimeError):  # noqa: N818 - the regular end of the replay of a run that had none
+    """The run was cut off here: nothing more was recorded for this place."""
+
+
+class Strict(Record):
+    """`ended`: whether the run came to a regular end; if not, its record may end anywhere."""
+
+    def __init__(self, store: Store, ended: bool) -> None:
+        super().__init__(store.events())
+        self._store, self._ended = store, ended
+
+    def _missed(self, kind: type[Event], place: str, asked: dict[str, Any]) -> AnyEvent | None:
+        name = kind.model_fields["kind"].default
+        there = [e for e in self.unplayed() if e.kind == name and place_of(e) == place]
+        who = f"{name} {place}".strip()
+        if there:
+            path, recorded, now = next(differences(self._document(there[0]), asked))
+            raise Differs(f"{who}, line {there[0].index + 1}: {path} was {recorded}, the replay has {now}")
+        if self._ended:
+            raise Differs(f"{who}: the replay has more of these than the record: {shown(asked)}")
+        self.wait_for_others(PATIENCE)
+        raise RecordEnds(f"{who}: the record ends here")
+
+    def recorded(self, kind: type[E]) -> E:
+        """The next event of a kind that is not computed anew; it is not played yet. Raises RecordEnds, Differs."""
+        found = next((event for event in self.unplayed() if isinstance(event, kind)), None)
+        if found is None:
+            self._missed(kind, "", {})
+        assert found is not None
+        return found
+
+    def _document(self, event: AnyEvent) -> Any:
+        """What was asked for, or said, when an event was recorded."""
+        if isinstance(event, ModelCalled):
+            return json.loads(self._store.get(event.request))
+        names = ("argv", "cwd", "given") if isinstance(event, Executed) else ("iteration", "submission")
+        document = said(event)
+        return {name: document[name] for name in names} if isinstance(event, Executed | Graded) else document
