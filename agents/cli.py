@@ -1,4 +1,4 @@
-"""The command line: run | resume | replay | tools | data | doctor."""
+"""The command line: run | resume | replay | view | tools | data | doctor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agents import data_cli, doctor_cli, replay_cli
+from agents import data_cli, doctor_cli, replay_cli, view_cli
 from agents.console import clear_errors, err, name_values, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -132,6 +132,7 @@ def tools(
 
 
 app.command()(doctor_cli.doctor)
+app.command()(view_cli.view)
 app.command()(replay_cli.replay)
 
 

@@ -95,6 +95,14 @@ class Blobs:
             raise TraceError(f"{path}: the content does not have the SHA-256 it is named by")
         return data
 
+    def size(self, sha: str) -> int:
+        """Bytes of the blob with this SHA-256, so that nothing has to be read to know that it is too big."""
+        path = self._path(sha)
+        try:
+            return path.stat().st_size
+        except OSError as error:
+            raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
+
     def _path(self, sha: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", sha):
             raise TraceError(f"{self._folder}: {sha!r} is not the name of a blob")

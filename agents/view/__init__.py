@@ -1,0 +1,1 @@
+"""The web view of runs: served on loopback, read-only, from the traces alone."""

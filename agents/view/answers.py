@@ -1,0 +1,168 @@
+"""An address in, an answer out: everything the view serves, without a socket."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from agents.trace import plots
+from agents.trace.blobs import TraceError
+from agents.trace.events import AnyEvent, Confirmed, Graded
+from agents.view.blocks import blocks_of
+from agents.view.compare import compare
+from agents.view.library import Library, Trace, UnknownRun
+from agents.view.overview import Cards, overview_of
+from agents.view.pictures import is_png
+from agents.view.rows import rows_of
+
+# Nothing from elsewhere, no inline script, and no text may become mark-up even by mistake.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+NOTHING = "default-src 'none'; frame-ancestors 'none'; sandbox"  # what models wrote is shown and can do nothing
+STATIC = files("agents.view") / "static"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+RAW_MAX = 64 << 20  # bytes of a blob that is handed out as a whole
+FOREVER = "private, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back to the browser."""
+
+    status: int
+    type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):  # noqa: N818 - an answer too
+    """No such page, or not for you."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Answers:
+    """The pages, their data, and the blobs of the runs below one folder."""
+
+    def __init__(self, library: Library) -> None:
+        self._library, self._cards = library, Cards(library)
+        self._drawing = threading.Lock()  # matplotlib's settings are shared by all threads
+
+    def answer(self, target: str) -> Answer:
+        """The answer to GET `target`. Whatever goes wrong with the data is an answer as well; bugs are raised."""
+        try:
+            address = urlsplit(target)
+            parts = [unquote(part, errors="strict") for part in address.path.split("/")[1:]]
+            query = {name: values[-1] for name, values in parse_qs(address.query, max_num_fields=9).items()}
+            return self._route(parts, query)
+        except Refused as refused:
+            return _json({"error": str(refused)}, refused.status)
+        except UnknownRun as error:
+            return _json({"error": str(error)}, 404)
+        except TraceError as error:
+            return _json({"error": str(error)}, 422)
+        except OSError as error:
+            return _json({"error": f"cannot be read: {error.strerror}"}, 422)
+        except ValueError:
+            return _json({"error": "not an address"}, 400)
+
+    def _route(self, parts: list[str], query: dict[str, str]) -> Answer:
+        match parts:
+            case [""] | ["compare"] | ["runs", _]:
+                return _static("index.html", {"Content-Security-Policy": POLICY})
+            case ["static", name]:
+                return _static(name, {})
+            case ["api", "runs"]:
+                return _json({"folder": str(self._library.folder), "runs": self._cards.all()})
+            case ["api", "runs", name]:
+                return self._run(name, query)
+            case ["api", "runs", name, "events", index] if index.isascii() and index.isdecimal():
+                return self._event(name, int(index))
+            case ["api", "compare"]:
+                left, right = (self._library.trace(query.get(side, "")) for side in ("a", "b"))
+                return _json(compare(left, right))
+            case ["runs", name, "events", index, "spectrum.png"] if index.isascii() and index.isdecimal():
+                return self._spectrum(name, int(index))
+            case ["runs", name, "blobs", sha]:
+                return self._blob(name, sha)
+        raise Refused(404, "no such page")
+
+    def _run(self, name: str, query: dict[str, str]) -> Answer:
+        """The head and the rows from `after` on; next to nothing when the trace is the one that the page has."""
+        trace = self._library.trace(name)
+        stamp = "-".join(map(str, trace.stamp))
+        if query.get("stamp") == stamp:
+            return _json({"stamp": stamp})
+        rows = rows_of(trace.events)[max(0, int(query.get("after", "0"))) :]
+        return _json({"stamp": stamp, "overview": overview_of(trace), "rows": rows, "total": len(trace.events)})
+
+    def _event(self, name: str, index: int) -> Answer:
+        trace = self._library.trace(name)
+        event = _found(trace, index)
+        return _json({"n": index, "kind": event.kind, "time": event.time, "blocks": blocks_of(trace, event)})
+
+    def _spectrum(self, name: str, index: int) -> Answer:
+        event = _found(self._library.trace(name), index)
+        with self._drawing:
+            picture = plots.spectrum(event.score.details) if isinstance(event, Graded | Confirmed) else None
+        if picture is None:
+            raise Refused(404, "this event has no spectrum")
+        return Answer(200, "image/png", picture, {"Content-Security-Policy": NOTHING})
+
+    def _blob(self, name: str, sha: str) -> Answer:
+        blobs = self._library.trace(name).blobs
+        size = blobs.size(sha)
+        if size > RAW_MAX:
+            raise Refused(413, f"{size} bytes: too big to be sent; it lies in the folder of the run")
+        data = blobs.get(sha)
+        headers = {"Content-Security-Policy": NOTHING, "Cache-Control": FOREVER}
+        if is_png(data):
+            return Answer(200, "image/png", data, headers)
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            headers |= {"Content-Disposition": f'attachment; filename="{sha}.bin"'}
+            return Answer(200, "application/octet-stream", data, headers)
+        return Answer(200, "text/plain; charset=utf-8", data, headers)
+
+
+def _found(trace: Trace, index: int) -> AnyEvent:
+    try:
+        return trace.event(index)
+    except LookupError as error:
+        raise Refused(404, str(error)) from None
+
+
+def _static(name: str, headers: Mapping[str, str]) -> Answer:
+    there = {entry.name: entry for entry in STATIC.iterdir() if entry.is_file()}
+    if name not in there:
+        raise Refused(404, "no such page")
+    kind = TYPES[name[name.rindex(".") :]]
+    return Answer(200, f"{kind}; charset=utf-8", there[name].read_bytes(), headers)
+
+
+def _json(value: Any, status: int = 200) -> Answer:
+    text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Answer(status, "application/json", text.encode())
+
+
+def _finite(value: Any) -> Any:
+    """JSON of browsers has no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+Answering = Callable[[str], Answer]

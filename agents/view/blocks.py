@@ -1,0 +1,229 @@
+"""All of one event, as blocks that a browser can show without knowing what an event is.
+
+A block is text, code, messages, facts, a table, files, a figure, or a note. Blobs are named by their SHA-256 and never
+by an address; nothing in a block is mark-up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from agents.backends.base import Message, Reply, Request
+from agents.trace import words
+from agents.trace.blobs import TraceError
+from agents.trace.events import (
+    AnyEvent,
+    CanaryChecked,
+    Claimed,
+    Confirmed,
+    Executed,
+    Graded,
+    ModelCalled,
+    Planned,
+    Sealed,
+    StepFinished,
+    ToolCalled,
+    Trouble,
+)
+from agents.trace.words import shortened
+from agents.view.library import Trace
+from tasks.score import CheckedNumber
+
+Block = dict[str, Any]
+SPECTRUM = "Dijet masses before and after the cut, with the fit of background and signal; the window is shaded."
+READ_MAX = 4 << 20  # bytes of a blob that are read to show the beginning and the end of it
+
+
+def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
+    """The blocks of an event. A blob that is missing or broken makes a note that says so."""
+    match event:
+        case ModelCalled():
+            return [*_request(trace, event), *_reply(trace, event)]
+        case Executed():
+            return _command(trace, event)
+        case ToolCalled():
+            outcome = document("result", event.result) if event.error is None else document("error", event.error)
+            return [document("arguments", event.arguments), outcome]
+        case Planned():
+            rows = [
+                [s.id, s.goal, ", ".join(s.depends_on), ", ".join(c.tool for c in s.calls), "yes" if s.submits else ""]
+                for s in event.plan.steps
+            ]
+            suggested = {s.id: [c.model_dump() for c in s.calls] for s in event.plan.steps if s.calls}
+            return [
+                text("reasoning", event.plan.reasoning),
+                table("steps", ["step", "goal", "after", "tools", "submits"], rows),
+                *([document("suggested calls", suggested)] if suggested else []),
+            ]
+        case StepFinished():
+            seen = event.observation
+            handed_in = [document("submission", seen.submission.model_dump())] if seen.submission else []
+            return [text("what the worker reports", seen.summary), *handed_in]
+        case Graded() | Confirmed():
+            handed_in = [document("submission", event.submission.model_dump())] if event.submission else []
+            return [*_score(event), *handed_in]
+        case Claimed():
+            return [text("answer", event.claim.text), checks_table(event.checks)]
+        case Sealed():
+            rows = [[m.name, words.quantity(m.name, m.value, m.error), m.note] for m in event.metrics]
+            return [table("with the truth", ["metric", "value", "note"], rows), checks_table(event.checks)]
+        case CanaryChecked():
+            return [text("what was tried", "\n".join(event.lines))]
+        case Trouble():
+            return [text(event.where, event.text)]
+        case _:
+            return [document("event", event.model_dump(mode="json", exclude={"time", "index", "kind"}))]
+
+
+def text(title: str, content: str, kind: str = "text", sha: str | None = None) -> Block:
+    """Words or code; where they had to be shortened, `sha` is where the whole lies."""
+    block = {"type": kind, "label": title, "text": shortened(content)}
+    return block | ({"sha": sha} if sha and len(content) > words.LONGEST else {})
+
+
+def document(title: str, value: Any) -> Block:
+    """JSON, laid out for people."""
+    return {"type": "code", "label": title, "text": words.document(value)}
+
+
+def table(title: str, head: list[str], rows: list[list[str]], mark: int | None = None) -> Block:
+    """A table; `mark` is a row that stands out."""
+    return {"type": "table", "label": title, "head": head, "rows": rows, "mark": mark}
+
+
+def checks_table(checks: Iterable[CheckedNumber]) -> Block:
+    """The claims beside what the harness found, and the truth where it is known."""
+    says = {None: words.NONE, True: "agrees", False: "differs"}
+    rows = [
+        [
+            words.label(c.name),
+            words.quantity(c.name, c.claimed, c.claimed_error),
+            words.quantity(c.name, c.harness, c.harness_error),
+            says[c.agrees],
+            words.quantity(c.name, c.truth),
+        ]
+        for c in checks
+    ]
+    return table("claimed and checked", ["quantity", "claimed", "harness", "agrees", "truth"], rows)
+
+
+def _score(event: Graded | Confirmed) -> list[Block]:
+    score = event.score
+    facts = {"value": words.measured(score.value, score.error), "why": score.reason}
+    facts |= {"graded file": score.artefact} if score.artefact else {}
+    blocks: list[Block] = [
+        {"type": "facts", "label": score.metric, "rows": [[name, value] for name, value in facts.items()]}
+    ]
+    cuts = score.details.get("cuts")
+    if isinstance(cuts, list) and (rows := [_cut(cut) for cut in cuts if isinstance(cut, Mapping)]):
+        head = ["fraction kept", "mass [TeV]", "signal events", "z", "local p"]
+        blocks.append(table("cuts on the score", head, rows, score.details.get("best")))
+    if isinstance(score.details.get("spectrum"), Mapping):
+        blocks.append({"type": "plot", "label": SPECTRUM, "name": "spectrum", "n": event.index})
+    rest = {name: value for name, value in score.details.items() if name != "cuts"}
+    return [*blocks, *([document("details", rest)] if rest else [])]
+
+
+def _cut(cut: Mapping[str, Any]) -> list[str]:
+    return [
+        words.measured(cut.get("efficiency")),
+        words.measured(cut.get("mass"), cut.get("mass_error")),
+        words.measured(cut.get("signal"), cut.get("signal_error")),
+        words.measured(cut.get("z")),
+        words.probability(cut.get("p_value")),
+    ]
+
+
+def _request(trace: Trace, event: ModelCalled) -> list[Block]:
+    try:
+        request = Request.model_validate_json(_blob(trace, event.request))
+    except (TraceError, ValidationError) as error:
+        return [_note("prompt", error)]
+    facts = {
+        "temperature": f"{request.temperature:g}",
+        "longest reply": f"{request.max_tokens} tokens",
+        "seed": str(request.seed),
+        "tools offered": ", ".join(tool.name for tool in request.tools) or words.NONE,
+        "tokens": f"{event.usage.prompt_tokens} sent, {event.usage.completion_tokens} received",
+        "price": f"${event.usage.dollars:.4f}",
+    }
+    return [
+        {"type": "facts", "label": "", "rows": [[name, value] for name, value in facts.items()]},
+        {"type": "messages", "label": "prompt", "messages": [_message(m) for m in request.messages]}
+        | {"sha": event.request},
+    ]
+
+
+def _reply(trace: Trace, event: ModelCalled) -> list[Block]:
+    try:
+        reply = Reply.model_validate_json(_blob(trace, event.reply))
+    except (TraceError, ValidationError) as error:
+        return [_note("reply", error)]
+    return [{"type": "messages", "label": "reply", "messages": [_message(reply.message)], "sha": event.reply}]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [{"name": call.name, "text": shortened(_pretty(call.arguments))} for call in message.tool_calls]
+    return {"role": message.role, "text": shortened(_pretty(message.content)), "calls": calls}
+
+
+def _pretty(content: str) -> str:
+    """JSON for people; anything else as it is."""
+    if not content.lstrip().startswith(("{", "[")):
+        return content
+    try:
+        return words.document(json.loads(content))
+    except (ValueError, RecursionError):
+        return content
+
+
+def _command(trace: Trace, event: Executed) -> list[Block]:
+    facts = {
+        "command": " ".join(event.argv),
+        "in": event.cwd,
+        "ended": f"{event.ended}, exit status {event.exit_code}",
+        "took": words.duration(event.seconds),
+    }
+    facts |= {"memory": f"{event.peak_mib:.0f} MiB"} if event.peak_mib is not None else {}
+    facts |= {"output cut": f"{event.dropped_bytes} bytes"} if event.dropped_bytes else {}
+    blocks: list[Block] = [{"type": "facts", "label": "", "rows": [[name, value] for name, value in facts.items()]}]
+    blocks += [_read(trace, path, sha, "code") for path, sha in sorted(event.given.items())]
+    outputs = [_read(trace, name, sha, "code") for name, sha in (("output", event.stdout), ("errors", event.stderr))]
+    blocks += [block for block in outputs if block["text"]]
+    for path, sha in sorted(event.files.items()):
+        if path.endswith(".png"):
+            blocks.append({"type": "figure", "label": path, "sha": sha})
+    if event.files:
+        files = [{"path": path, "sha": sha, "size": _size(trace, sha)} for path, sha in sorted(event.files.items())]
+        blocks.append({"type": "files", "label": "files it left", "files": files})
+    left_out = [*(f"gone: {path}" for path in event.gone), *event.unsaved]
+    return [*blocks, *([text("not kept", "\n".join(left_out))] if left_out else [])]
+
+
+def _read(trace: Trace, title: str, sha: str, kind: str) -> Block:
+    try:
+        content = _blob(trace, sha).decode(errors="replace")
+    except TraceError as error:
+        return _note(title, error)
+    return text(title, content, kind, sha)
+
+
+def _blob(trace: Trace, sha: str) -> bytes:
+    if trace.blobs.size(sha) > READ_MAX:
+        raise TraceError(f"{trace.blobs.size(sha)} bytes: too big to be shown here")
+    return trace.blobs.get(sha)
+
+
+def _size(trace: Trace, sha: str) -> int | None:
+    try:
+        return trace.blobs.size(sha)
+    except TraceError:
+        return None
+
+
+def _note(title: str, error: Exception) -> Block:
+    return {"type": "note", "label": title, "text": str(error)}

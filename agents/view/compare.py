@@ -1,0 +1,116 @@
+"""Two runs side by side: numbers, plans, and the code of each step, line against line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+from agents.trace import words
+from agents.trace.blobs import TraceError
+from agents.trace.events import Executed, Planned
+from agents.trace.result import RunResult
+from agents.view.library import Trace
+from agents.view.overview import card_of, result_from, steering_of
+
+LINES_MAX = 1500  # of a file that is compared line by line
+BYTES_MAX = 256 << 10
+FILES_MAX = 60
+EQUAL_KEPT = 3  # unchanged lines around a change
+
+
+def compare(left: Trace, right: Trace) -> dict[str, Any]:
+    """What two runs have in common and what not. Numbers of a damaged trace are left out."""
+    runs, results = (left, right), (result_from(left), result_from(right))
+    columns = [dict(_numbers(result)) if result else {} for result in results]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    return {
+        "runs": [card_of(run) for run in runs],
+        "numbers": [[name, *(column.get(name, words.NONE) for column in columns)] for name in names],
+        "steering": [steering_of(result) if result else None for result in results],
+        "plans": _plans(left, right),
+        "code": _code(left, right),
+    }
+
+
+def _numbers(result: RunResult) -> Iterator[tuple[str, str]]:
+    best, held, cost = result.steering, result.confirmed, result.cost
+    yield "status", f"{result.status}: {result.reason}"
+    yield "task", result.task
+    yield "backend", result.backend if result.is_llm else f"{result.backend}, no LLM"
+    yield "seed", str(result.seed)
+    yield "iterations", str(len(result.iterations))
+    if best:
+        yield "best steering metric", f"{words.measured(best.value, best.error)} ({words.label(best.metric)})"
+    if held:
+        yield "significance on held-out events", words.measured(held.value, held.error)
+        yield "p on held-out events", words.probability(held.p_local)
+    for check in result.claims:
+        yield f"claimed {words.label(check.name)}", words.quantity(check.name, check.claimed, check.claimed_error)
+        if check.truth is not None:
+            yield f"true {words.label(check.name)}", words.quantity(check.name, check.truth)
+    for metric in result.sealed:
+        yield f"sealed {metric.name}", words.quantity(metric.name, metric.value, metric.error)
+    yield "wall time", words.duration(result.seconds)
+    yield "model calls", str(cost.model_calls)
+    yield "tokens", f"{cost.prompt_tokens + cost.completion_tokens:,}"
+    yield "cost", f"${cost.dollars:.4f}"
+    yield "troubles", str(len(result.troubles))
+    for name, value in result.options.items():
+        yield f"option {name}", str(value)
+
+
+def _plans(left: Trace, right: Trace) -> list[dict[str, Any]]:
+    sides = [{e.iteration: e for e in run.events if isinstance(e, Planned)} for run in (left, right)]
+    return [
+        {"iteration": k, "plans": [_plan(side.get(k)) for side in sides]} for k in sorted(sides[0].keys() | sides[1])
+    ]
+
+
+def _plan(event: Planned | None) -> dict[str, Any] | None:
+    if event is None:
+        return None
+    steps = [[step.id, step.goal] for step in event.plan.steps]
+    return {"n": event.index, "reasoning": words.shortened(event.plan.reasoning), "steps": steps}
+
+
+def _code(left: Trace, right: Trace) -> list[dict[str, Any]]:
+    """Files that commands were given, by step and name; the last version of each."""
+    sides = [
+        {
+            f"{event.where}/{path}": sha
+            for event in run.events
+            if isinstance(event, Executed)
+            for path, sha in event.given.items()
+        }
+        for run in (left, right)
+    ]
+    paths = sorted(sides[0].keys() | sides[1])
+    return [_file(path, left, right, sides[0].get(path), sides[1].get(path)) for path in paths[:FILES_MAX]]
+
+
+def _file(path: str, left: Trace, right: Trace, a: str | None, b: str | None) -> dict[str, Any]:
+    if a == b:
+        return {"path": path, "same": True, "rows": []}
+    try:
+        return {"path": path, "same": False, "rows": _diff(_lines(left, a), _lines(right, b))}
+    except TraceError as error:
+        return {"path": path, "same": False, "rows": [["note", str(error), ""]]}
+
+
+def _lines(run: Trace, sha: str | None) -> list[str]:
+    if sha is None:
+        return []
+    if run.blobs.size(sha) > BYTES_MAX:
+        raise TraceError(f"{run.blobs.size(sha)} bytes: too big to be compared here")
+    return run.blobs.get(sha).decode(errors="replace").splitlines()[:LINES_MAX]
+
+
+def _diff(a: list[str], b: list[str]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for group in difflib.SequenceMatcher(None, a, b, autojunk=False).get_grouped_opcodes(EQUAL_KEPT):
+        rows += [["gap", "", ""]] if rows else []
+        for tag, i, j, k, m in group:
+            rows += [[tag, old, new] for old, new in zip_longest(a[i:j], b[k:m], fillvalue="")]
+    return rows

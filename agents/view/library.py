@@ -1,0 +1,131 @@
+"""The folder of runs, as the view reads it: nothing is written, nothing outside it is opened, damage is shown."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from agents.trace.blobs import Blobs
+from agents.trace.events import EVENT, AnyEvent
+from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
+
+TRACE_MAX = 256 << 20  # bytes; a trace of 10,000 events has about 12 MB
+KEPT = 8  # traces in memory; what the list shows of the others is kept by whoever makes the list
+FIELDS = {model.model_fields["kind"].default: set(model.model_fields) for model in get_args(get_args(AnyEvent)[0])}
+
+Stamp = tuple[int, int]
+
+
+class UnknownRun(LookupError):  # noqa: N818 - an answer, not a failure
+    """There is no such run in the folder."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What could be read of a run. The index of every event is the place of its line, also in a damaged trace."""
+
+    name: str
+    stamp: Stamp
+    events: list[AnyEvent]
+    damage: list[str]
+    blobs: Blobs
+
+    def event(self, index: int) -> AnyEvent:
+        """The event on a line. Raises LookupError where that line could not be read, or there is none."""
+        for event in self.events[: index + 1][::-1]:  # each event stands at its index, or before it
+            if event.index == index:
+                return event
+        raise LookupError(f"there is no event {index} in {self.name}")
+
+
+class Library:
+    """The runs directly below a folder. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._kept: OrderedDict[str, Trace] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def names(self) -> list[str]:
+        """The runs there are. A link that leads out of the folder is none of them. Raises OSError."""
+        return sorted(path.name for path in self.folder.iterdir() if self._is_run(path))
+
+    def stamp(self, name: str) -> Stamp:
+        """Changes whenever the trace does. Raises UnknownRun."""
+        path = self.folder / name
+        try:
+            if not self._is_run(path):
+                raise UnknownRun(f"there is no run {name!r}")
+            status = (path / TRACE).stat()
+        except OSError as error:
+            raise UnknownRun(f"{name!r}: {error.strerror}") from error
+        return status.st_mtime_ns, status.st_size
+
+    def trace(self, name: str) -> Trace:
+        """The run as it is now. Raises UnknownRun; a damaged trace is no error."""
+        stamp = self.stamp(name)
+        with self._lock:
+            kept = self._kept.get(name)
+            if kept is None or kept.stamp != stamp:
+                kept = self._kept[name] = _read(self.folder / name, stamp)
+            self._kept.move_to_end(name)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return kept
+
+    def _is_run(self, path: Path) -> bool:
+        if not path.name.isprintable() or path.name == ".." or path.parent != self.folder:
+            return False
+        trace = path / TRACE
+        return trace.resolve().is_relative_to(self.folder) and trace.is_file()
+
+
+def _read(run_dir: Path, stamp: Stamp) -> Trace:
+    damage: list[str] = []
+    events: list[AnyEvent] = []
+    if stamp[1] > TRACE_MAX:
+        damage.append(f"{TRACE} has {stamp[1]} bytes, which is more than the view reads")
+    else:
+        try:
+            events = read_trace(run_dir)
+        except (TraceError, RecursionError) as error:  # the latter: brackets in brackets, thousands deep
+            damage.append(str(error))
+            events = _salvage(run_dir / TRACE, damage)
+    return Trace(run_dir.name, stamp, events, damage, blobs_of(run_dir))
+
+
+def _salvage(path: Path, damage: list[str]) -> list[AnyEvent]:
+    """Every line that can be understood by itself; what is wrong with the others goes to `damage`."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        damage.append(str(error))
+        return []
+    events: list[AnyEvent] = []
+    bad: list[int] = []
+    for index, line in enumerate(lines):
+        event = _understood(line)
+        if event is not None:
+            events.append(event.model_copy(update={"index": index}))
+        elif line:
+            bad.append(index + 1)
+    if bad:
+        shown = ", ".join(map(str, bad[:20])) + (", ..." if len(bad) > 20 else "")
+        damage.append(f"left out: {len(bad)} of {len(lines)} lines that hold no event ({shown})")
+    return events
+
+
+def _understood(line: bytes) -> AnyEvent | None:
+    """Fields that this version does not know are left out: another version may have written them."""
+    try:
+        document: Any = json.loads(line)
+        known = FIELDS[document["kind"]]
+        return EVENT.validate_python({name: value for name, value in document.items() if name in known})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError):
+        return None

@@ -1,0 +1,137 @@
+"""A timeline's rows: one short line for each event, and where in the run it belongs. The rest is asked for by click."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from agents.trace.events import (
+    AnyEvent,
+    CanaryChecked,
+    Claimed,
+    Confirmed,
+    Decided,
+    Executed,
+    Graded,
+    ModelCalled,
+    Planned,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    SandboxRenewed,
+    Sealed,
+    StepFinished,
+    StepStarted,
+    ToolCalled,
+    Trouble,
+)
+from agents.trace.record import wall_seconds
+from agents.trace.words import duration, label, measured
+
+Row = dict[str, Any]
+LONGEST = 240  # characters of a row's text
+START, END = "start", "end"
+
+
+def rows_of(events: Sequence[AnyEvent]) -> list[Row]:
+    """One row an event, in the order of the trace. `section` is start, an iteration, or end; `step` a step of it."""
+    return list(_rows(events))
+
+
+def _rows(events: Sequence[AnyEvent]) -> Iterator[Row]:
+    section = START
+    for event, at in zip(events, wall_seconds(events), strict=True):
+        own, step = _place(event)
+        if own is not None:
+            section = own
+        title, note, ok = _words(event)
+        row: Row = {"n": event.index, "kind": event.kind, "at": round(at, 3), "section": section, "step": step}
+        row |= {"title": _short(title), "note": _short(note), "ok": ok, "seconds": getattr(event, "seconds", None)}
+        if isinstance(event, ModelCalled):
+            usage = event.usage
+            row |= {"tokens": usage.prompt_tokens + usage.completion_tokens, "dollars": usage.dollars}
+        elif isinstance(event, Planned):
+            row["steps"] = [s.model_dump(include={"id", "goal", "depends_on", "submits"}) for s in event.plan.steps]
+            row["note"] = event.plan.reasoning[:4000]
+        elif isinstance(event, StepFinished):
+            row["note"] = event.observation.summary[:4000]
+        yield row
+        if isinstance(event, Decided) and event.decision.action != "continue":
+            section = END
+
+
+def _place(event: AnyEvent) -> tuple[str | None, str | None]:
+    """Section and step that an event names; None: it names none, and belongs to where the run is."""
+    if isinstance(event, StepStarted):
+        return str(event.iteration), event.step
+    if isinstance(event, StepFinished):
+        return str(event.observation.iteration), event.observation.step
+    if isinstance(event, Planned | Graded | Decided):
+        return str(event.iteration), None
+    if isinstance(event, Confirmed | Claimed | Sealed | RunFinished):
+        return END, None
+    parts = getattr(event, "where", "").split("/")
+    if parts[0] in ("reporter", "claim"):
+        return END, None
+    if parts[0] == "worker" and len(parts) > 2 and parts[1].isdecimal():
+        return parts[1], parts[2]
+    if parts[0] in ("planner", "grader") and len(parts) > 1 and parts[1].isdecimal():
+        return parts[1], None
+    return None, None
+
+
+def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
+    """What happened, a line more on it, and whether it went well (None: neither)."""
+    match event:
+        case RunStarted():
+            return "Run started", f"{event.backend}, in {event.sandbox.driver} {event.sandbox.version}", None
+        case RunResumed():
+            return "Run resumed", f"in {event.sandbox.driver} {event.sandbox.version}", None
+        case SandboxRenewed():
+            return "Fresh sandbox", f"lost at {event.where}, back after {duration(event.seconds)}", None
+        case CanaryChecked():
+            return ("Canaries held" if event.held else "Canaries did not hold"), "", event.held
+        case ModelCalled():
+            return f"{event.role} asks the model", event.model, None
+        case Executed():
+            ok = event.exit_code == 0 and event.ended == "exit"
+            note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
+            return " ".join(_plain(event.argv)), note, ok
+        case ToolCalled():
+            why = event.error or {}
+            return event.tool, "; ".join(f"{name}: {text}" for name, text in why.items()), event.error is None
+        case Planned():
+            return f"Plan of {len(event.plan.steps)} steps", "", None
+        case StepStarted():
+            return f"Step {event.step} started", "", None
+        case StepFinished():
+            done = event.observation
+            return f"Step {done.step} {'done' if done.ok else 'failed'}", "", done.ok
+        case Graded():
+            score = event.score
+            value = measured(score.value, score.error) if score.ok else "submission refused"
+            return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
+        case Decided():
+            return f"Decision: {event.decision.action}", event.decision.reason, None
+        case Confirmed():
+            score = event.score
+            value = measured(score.value) if score.ok else "not confirmed"
+            return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
+        case Claimed():
+            return ("A discovery is claimed" if event.claim.discovery else "No discovery is claimed"), "", None
+        case Sealed():
+            return "Sealed metrics opened", ", ".join(metric.name for metric in event.metrics), None
+        case Trouble():
+            return f"Trouble for the {event.who}", f"{event.where}: {event.text}", False
+        case RunFinished():
+            return f"Run {event.status}", event.reason, event.status in ("converged", "exhausted")
+
+
+def _plain(argv: list[str]) -> list[str]:
+    """What a command is about, without the interpreter's switches."""
+    return argv[argv.index("tools.call") :] if "tools.call" in argv else argv
+
+
+def _short(text: str) -> str:
+    text = " ".join(text[: 4 * LONGEST].split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,89 @@
+"""The web server of the view: loopback only, GET and HEAD only, and only for who calls it by a name of this machine."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from agents.view.answers import NOTHING, Answer, Answering, Answers
+from agents.view.library import Library
+
+ADDRESS = "127.0.0.1"
+# Any port: a tunnel may begin at another one. A page from elsewhere whose name was made to lead here is refused.
+OWN_NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+BY_DEFAULT = {"Content-Security-Policy": NOTHING, "Cache-Control": "no-store"}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "beamcrew", ""
+    timeout = 60
+    server: Server
+
+    def do_GET(self) -> None:
+        self._reply(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._reply(with_body=False)
+
+    def _not_allowed(self) -> None:
+        self.close_connection = True  # what came with the request is not read
+        self._send(Answer(405, "text/plain", b"only GET and HEAD\n", {"Allow": "GET, HEAD"}), with_body=True)
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _not_allowed  # noqa: N815
+
+    def _reply(self, with_body: bool) -> None:
+        hosts = self.headers.get_all("Host") or []
+        if len(hosts) != 1 or not OWN_NAMES.fullmatch(hosts[0].strip()) or not self.path.startswith("/"):
+            self.close_connection = True
+            self._send(Answer(403, "text/plain", b"this server answers to names of this machine only\n"), with_body)
+            return
+        try:
+            answer = self.server.answers(self.path)
+        except Exception:
+            logging.getLogger(__name__).exception("%s", self.path)
+            answer = Answer(500, "text/plain", b"a bug of the view; the terminal shows it\n")
+        self._send(answer, with_body)
+
+    def _send(self, answer: Answer, with_body: bool) -> None:
+        self.send_response(answer.status)
+        headers = {"Content-Type": answer.type, "Content-Length": str(len(answer.body))}
+        for name, value in (headers | ALWAYS | BY_DEFAULT | dict(answer.headers)).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a page that polls would fill the terminal."""
+
+
+class Server(ThreadingHTTPServer):
+    """The view of one folder of runs. Raises OSError when the port is taken."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.answers: Answering = Answers(Library(folder)).answer
+        super().__init__((ADDRESS, port), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://{ADDRESS}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away in the middle of an answer is no error."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)

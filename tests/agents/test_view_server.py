@@ -1,0 +1,136 @@
+"""The server of the view answers this machine only, by GET and HEAD only, and tells browsers to be strict."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from report_runs import converged
+from test_structure import MAX_LINES
+from typer.testing import CliRunner
+
+from agents.cli import app
+from agents.view.server import ADDRESS, Server
+
+STATIC = files("agents.view") / "static"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    converged(tmp_path / "one")
+    with Server(tmp_path, 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server: Server, target: str, method: str = "GET", host: str | None = None) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(ADDRESS, server.server_port, timeout=20)
+    connection.putrequest(method, target, skip_host=True)
+    connection.putheader("Host", f"127.0.0.1:{server.server_port}" if host is None else host)
+    connection.endheaders()
+    reply = connection.getresponse()
+    found = reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+    connection.close()
+    return found
+
+
+def test_it_listens_on_loopback_only(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("target", ["/", "/runs/one", "/compare?a=one&b=one"])
+def test_pages_forbid_inline_scripts_and_anything_from_elsewhere(server: Server, target: str) -> None:
+    status, headers, body = ask(server, target)
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert status == 200
+    assert policy["default-src"] == "'none'"
+    assert {policy[name] for name in ("script-src", "style-src", "img-src", "connect-src")} == {"'self'"}
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert not re.search(rb"<script(?![^>]*\bsrc=)|\bon\w+=|style=|https?:|<style", body)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost@evil", "", "0"]
+)
+def test_another_name_is_refused(server: Server, host: str) -> None:
+    status, _, body = ask(server, "/api/runs", host=host)
+    assert status == 403
+    assert b"one" not in body.replace(b"only", b"")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "[::1]:1", "127.0.0.1"])
+def test_names_of_this_machine_are_fine(server: Server, host: str) -> None:
+    assert ask(server, "/api/runs", host=host)[0] == 200
+
+
+def raw(server: Server, text: str) -> bytes:
+    with socket.create_connection((ADDRESS, server.server_port), timeout=20) as connection:
+        connection.sendall(text.encode())
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_requests_without_a_host_with_two_or_with_an_absolute_address_are_refused(server: Server) -> None:
+    for text in (
+        "GET /api/runs HTTP/1.0\r\n\r\n",
+        "GET /api/runs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        "GET http://evil.example/api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ):
+        assert b" 403 " in raw(server, text).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_only_reading(server: Server, method: str) -> None:
+    status, headers, _ = ask(server, "/api/runs", method)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_head_is_get_without_the_body(server: Server) -> None:
+    got, headed = ask(server, "/api/runs"), ask(server, "/api/runs", "HEAD")
+    assert headed[2] == b""
+    assert headed[1]["content-length"] == got[1]["content-length"] == str(len(got[2]))
+
+
+def test_an_answer_can_be_embedded_nowhere(server: Server) -> None:
+    for target in ("/", "/api/runs", "/static/app.js", "/nowhere"):
+        _, headers, _ = ask(server, target)
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+def test_a_bug_is_one_page_and_does_not_end_the_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(target: str) -> None:
+        raise RuntimeError(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "answers", broken)
+        assert ask(server, "/")[0] == 500
+    assert ask(server, "/")[0] == 200
+
+
+def test_files_of_the_page_are_small_and_take_nothing_from_elsewhere() -> None:
+    for file in STATIC.iterdir():
+        text = file.read_text()
+        assert len(text.splitlines()) <= MAX_LINES
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function", text), (
+            file.name
+        )
+        assert not [url for url in re.findall(r"https?://\S+", text) if "www.w3.org/2000/svg" not in url], file.name
+
+
+def test_a_port_that_is_taken_and_a_folder_that_is_not_there_are_one_line(server: Server, tmp_path: Path) -> None:
+    taken = CliRunner().invoke(app, ["view", str(tmp_path), "--port", str(server.server_port)])
+    assert (taken.exit_code, "--port 0 takes a free one" in taken.output) == (2, True)
+    missing = CliRunner().invoke(app, ["view", str(tmp_path / "nothing")])
+    assert (missing.exit_code, "no such folder" in missing.output) == (2, True)
