@@ -79,6 +79,18 @@ def test_spectra_without_a_passing_event_are_no_error() -> None:
     assert np.all(z[0] < 1e-3)
 
 
+def test_empty_bins_and_deficits_have_errors_of_counts() -> None:
+    """Bins without any event tell nothing of the error, neither does the bound that a deficit runs into."""
+    passed, failed = toys(40, 100, seed=5)
+    passed[:, :8], failed[:, :8], passed[:, -20:], failed[:, -20:] = 0, 0, 0, 0
+    shape = np.broadcast_to(signal_shape(EDGES, 3.5), passed.shape)
+    found = fit_signal_at(passed, failed, EDGES, shape)
+    assert (found.signal < 0).sum() > 5
+    bump = (shape[0] ** 2).sum() / (shape[0] * 100 * FALLING).sum()  # 1 / (events under the bump)
+    assert found.error.min() > 0.5 / np.sqrt(bump)
+    assert found.error.max() < 20 / np.sqrt(bump)
+
+
 @pytest.mark.parametrize("passing", [5000, 300, 60])
 def test_local_p_values_are_uniform_and_with_few_events_too_large_not_too_small(passing: float) -> None:
     """60 events in 123 bins are half an event a bin: deficits cannot be told apart there, excesses can."""

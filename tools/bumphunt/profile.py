@@ -149,7 +149,6 @@ def _maximise(passed: Floats, failed: Floats, shape: Floats, x: Floats, start: F
     """Fisher scoring from `start` (F, 4), with steps halved until they go down; the signal stays put unless `free`."""
     theta = start.copy()
     value = deviance(passed, failed, transfer(theta, x), theta[:, 3:] * shape)
-    error = np.zeros(len(theta))
     active = np.arange(len(theta))
     for _ in range(MAX_STEPS):
         p, f, s, at = passed[active], failed[active], shape[active], theta[active]
@@ -157,7 +156,6 @@ def _maximise(passed: Floats, failed: Floats, shape: Floats, x: Floats, start: F
         if not free:
             gradient[:, 3], information[:, 3, :3], information[:, :3, 3] = 0.0, 0.0, 0.0
             information[:, 3, 3] = 1.0
-        error[active] = np.sqrt(np.maximum(2 * np.linalg.inv(information)[:, 3, 3], 0.0))
         step = -np.linalg.solve(information, gradient[..., None])[..., 0]
         bend = np.abs(step[:, 0]) + np.abs(step[:, 1] * x[-1]) + np.abs(step[:, 2] * x[-1] ** 2)
         step *= np.minimum(1.0, LONGEST / np.maximum(bend, 1e-300))[:, None]
@@ -177,6 +175,10 @@ def _maximise(passed: Floats, failed: Floats, shape: Floats, x: Floats, start: F
         active = active[going]
         if len(active) == 0:
             break
+    # Of a deficit the error is that of no signal: at the bound r b + s = 0 the information is none of the curvature's.
+    at_least_none = np.column_stack([theta[:, :3], np.maximum(theta[:, 3], 0.0)])
+    information = _derivatives(passed, failed, shape, x, at_least_none)[1]
+    error = np.sqrt(np.maximum(2 * np.linalg.inv(information)[:, 3, 3], 0.0))
     return Maxima(theta[:, :3], theta[:, 3], error, value)
 
 
@@ -189,6 +191,7 @@ def _derivatives(passed: Floats, failed: Floats, shape: Floats, x: Floats, theta
     bound = mu <= 1e-9 * (r * b)
     pull = np.where(bound, 1 - failed / b, 1 - passed / np.maximum(mu, 1e-300))
     weight = np.where(bound, 1 / b, 1 / (mu + r**2 * b))
+    weight[~bound & (passed + failed == 0)] = 0.0  # -log L is linear in S there, and b is 0 only by observation
     along_a, along_s = np.where(bound, -b, r * b), np.where(bound, -shape / r, shape)
     powers = np.stack([x**k for k in range(5)], axis=-1)
     gradient = np.column_stack([(pull * along_a) @ powers[:, :3], (pull * along_s).sum(-1)])
