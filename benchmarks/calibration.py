@@ -1,0 +1,293 @@
+"""Do the claims hold what they say? `python -m benchmarks.calibration [--quick] [--processes 2]`.
+
+Two levels. The fit alone, on Poisson toys of a smooth spectrum (a minute). And the full chain on events, without and
+with signal (`chain`): each set is split at random into A and B; on A quick CATHODE searches in overlapping windows
+choose window, cut and mass; then, as the harness does it, the same recipe is trained anew in that one window on all
+events, and p-value, mass and yield are claimed from the scores of B, which no choice has seen, behind that one cut
+and over the masses within 3% of A's.
+
+A set has 80,000 events: QCD drawn at random from the shipped 300,000, so that two sets share 27% of their events on
+average and B of one with B of another 13%; and signal drawn from one of the three shipped reservoirs in turn
+(300 or 500 of 8,000 events). Sets with signal and without use other seeds. Results are kept a line each in `--keep`,
+and a benchmark that was interrupted goes on there. The last line is one JSON object:
+
+    n_null, false_discovery_rate, false_discovery_interval   signal-free sets, share with p < 0.05, its 95% interval
+    pvalue_ks                                                KS probability that their p-values are uniform
+    n_signal_sets, found                                     sets with signal, share with p < 0.05; of these:
+    mass_pull_mean, _width, _error; yield_pull_...           claimed minus true over claimed error; error of the mean
+    mass_coverage, yield_coverage                            share within one and two of the claimed errors
+    limit_coverage                                           share of true passing yields below the 95% upper limit
+    fit_...                                                  the same for the fit alone, and pvalue_ks at 3 spectra
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, kstest, norm
+
+from tasks.lhco.mix import SIGNALS, mix
+from tools.anomaly import classify, template
+from tools.bumphunt.counting import closure_delta
+from tools.bumphunt.fit import fit_signal
+from tools.bumphunt.limits import upper_limit
+from tools.bumphunt.lookelsewhere import Hunt, global_p
+from tools.bumphunt.measure import mass_grid, measure
+from tools.bumphunt.profile import scan
+from tools.bumphunt.scan import EFFICIENCIES
+from tools.bumphunt.spectrum import RANGE, Spectrum, make_edges, signal_shape
+from tools.bumphunt.yields import SLICES, binormal_total, total_yield
+from tools.events.parquet import read_columns, write_events
+
+Floats = NDArray[np.float64]
+EVENTS = 80_000
+HALF = 0.5  # of the events are B
+STRENGTHS = (300, 500)
+SEARCH = (2.83, 4.65)  # TeV, with all three resonances in it
+HALF_WIDTH, STEP = 0.0571, 0.1  # relative half-width of the survey's windows, and the step between them
+FLOW = {"kind": "spline_flow", "transforms": 1, "hidden": 32, "epochs": 4, "batch": 512, "learning_rate": 5e-3}
+CLASSIFIER = {"ensemble": 1, "folds": 4}
+NARROW = 0.03  # relative, of the masses tested on B around A's
+TOYS = 200
+ALPHA = 0.05
+MASS = np.array([3.5])
+
+
+def windows() -> Iterator[tuple[float, float]]:
+    centre = SEARCH[0] / (1 - HALF_WIDTH)
+    while centre * (1 + HALF_WIDTH) <= SEARCH[1]:
+        yield centre * (1 - HALF_WIDTH), centre * (1 + HALF_WIDTH)
+        centre *= 1 + STEP
+
+
+def scores(columns: dict[str, Floats], window: tuple[float, float], seed: int) -> tuple[Floats, Floats, Floats]:
+    """The recipe: CATHODE template and trees, in the working directory. (mjj, score) of all events, template scores."""
+    write_events(Path("events.parquet"), columns)
+    common: dict[str, Any] = {"events": "events.parquet", "window": window, "seed": seed}
+    template(**common, method=FLOW, oversample=2.0, closure="events")
+    classify(**common, template="template.parquet", **CLASSIFIER)
+    mjj = read_columns(Path("events.parquet"))["mjj"]
+    return mjj, read_columns(Path("scores.parquet"))["score"], read_columns(Path("template_scores.parquet"))["score"]
+
+
+def chain(signal: str, n_signal: int, seed: int) -> dict[str, Any]:
+    """One data set from mixing to claim, with the truth beside it."""
+    start = time.monotonic()
+    data = mix(EVENTS - n_signal, signal, n_signal, seed)
+    part = np.random.default_rng([seed, 1]).permutation(EVENTS) % 2 == 0
+    survey = []
+    half = {name: values[part] for name, values in data.columns.items()}
+    for window in windows():
+        mjj, score, _ = scores(half, window, seed)
+        survey += [(cut.fit.z, window, cut) for cut in (measure(mjj, score, window, e) for e in EFFICIENCIES)]
+    z, window, chosen = max(survey, key=lambda found: found[0])
+
+    mjj, score, reference = scores(data.columns, window, seed)
+    mjj, score, is_signal = mjj[~part], score[~part], data.is_signal[~part]
+    near = max(chosen.fit.mass * (1 - NARROW), window[0]), min(chosen.fit.mass * (1 + NARROW), window[1])
+    cut = measure(mjj, score, window, chosen.efficiency, masses=mass_grid(near))
+    found = global_p([Hunt([cut.spectrum], cut.masses)], n_toys=TOYS, seed=seed)
+    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.sigma, fraction=HALF)
+    side = np.sort(score[(mjj < window[0]) | (mjj >= window[1])])[::-1]
+    bounds = side[np.maximum(np.round(SLICES * len(side)).astype(int), 1) - 1]
+    inside = (mjj >= window[0]) & (mjj < window[1])
+    kept = score >= side[max(round(chosen.efficiency * len(side)), 1) - 1]
+    return {
+        "signal": signal,
+        "n_signal": n_signal,
+        "seed": seed,
+        "window": window,
+        "z_survey": z,
+        "efficiency": chosen.efficiency,
+        "mass_survey": chosen.fit.mass,
+        "masses": cut.masses.tolist(),
+        "p_value": found.p_global,
+        "p_local": found.p_local,
+        "z": found.z,
+        "mass": cut.fit.mass,
+        "mass_error": cut.fit.mass_error,
+        "sigma": cut.fit.sigma,
+        "passing": cut.fit.signal,
+        "passing_error": cut.fit.signal_error,
+        "passing_true": int((kept & is_signal).sum()),
+        "total": amount.n_signal,
+        "total_error": amount.error,
+        "total_true": int(is_signal.sum()),
+        "slices": amount.slices.tolist(),
+        "slice_errors": amount.slice_errors.tolist(),
+        "roc": [float((score[is_signal] >= bound).mean()) if n_signal else 0.0 for bound in bounds],
+        "n_window": int(inside.sum()),
+        "n_template": len(reference),
+        "in_window": [int((score[inside] >= bound).sum()) for bound in bounds],
+        "template": [int((reference >= bound).sum()) for bound in bounds],
+        "passed": cut.spectrum.passed.astype(int).tolist(),
+        "failed": cut.spectrum.failed.astype(int).tolist(),
+        "seconds": time.monotonic() - start,
+    }
+
+
+def one(job: tuple[str, int, int]) -> dict[str, Any]:
+    """`chain` in a working directory of its own, silent."""
+    here = Path.cwd()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):
+        os.chdir(folder)
+        try:
+            return chain(*job) | {"settings": settings()}
+        finally:
+            os.chdir(here)
+
+
+def settings() -> str:
+    """Changes with whatever makes kept results another benchmark's."""
+    text = json.dumps([EVENTS, STRENGTHS, SEARCH, HALF_WIDTH, STEP, FLOW, CLASSIFIER, NARROW, EFFICIENCIES])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def jobs(n: int) -> list[tuple[str, int, int]]:
+    """`n` signal-free sets and `n` with signal, in turn."""
+    names = list(SIGNALS)
+    found = []
+    for i in range(n):
+        found += [(names[0], 0, 1000 + i), (names[i % 3], STRENGTHS[(i // 3) % len(STRENGTHS)], 5000 + i)]
+    return found
+
+
+def carry_out(n: int, processes: int, keep: Path) -> list[dict[str, Any]]:
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    lines = keep.read_text().splitlines() if keep.exists() else []
+    known = {(r["signal"], r["n_signal"], r["seed"]): r for r in map(json.loads, lines) if r["settings"] == settings()}
+    wanted = jobs(n)
+    missing = [job for job in wanted if job not in known]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool, keep.open("a") as file:
+        for done in as_completed([pool.submit(one, job) for job in missing]):
+            row = done.result()
+            known[row["signal"], row["n_signal"], row["seed"]] = row
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            print(
+                f"{row['signal']} x {row['n_signal']}, seed {row['seed']}: p = {row['p_value']:.2g}, mass "
+                f"{row['mass']:.3f} TeV, {row['total']:.0f} +- {row['total_error']:.0f} of {row['total_true']}, "
+                f"{row['seconds']:.0f} s",
+                flush=True,
+            )
+    return [known[job] for job in wanted]
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """False discoveries, uniformity, pulls and coverage; yields anew from the kept slices, limits from the spectra."""
+    null, signal = ([row for row in rows if bool(row["n_signal"]) == with_signal] for with_signal in (False, True))
+    p = np.array([row["p_value"] for row in null])
+    false = int((p < ALPHA).sum())
+    interval = binomtest(false, len(null)).proportion_ci(0.95)
+    found = [row for row in signal if row["p_value"] < ALPHA]
+    mass = [(row["mass"] - SIGNALS[row["signal"]][0]) / row["mass_error"] for row in found]
+    total = [binormal_total(np.array(row["slices"]), np.array(row["slice_errors"]), fraction=HALF) for row in found]
+    amount = [(n - row["total_true"]) / error for row, (n, error, _) in zip(found, total, strict=True)]
+    relative = [n / row["total_true"] - 1 for row, (n, _, _) in zip(found, total, strict=True)]
+    passing = [(row["passing"] - row["passing_true"]) / row["passing_error"] for row in found]
+    edges = make_edges(*RANGE)
+    limits = [
+        upper_limit(
+            Spectrum(edges, np.array(row["passed"], float), np.array(row["failed"], float)), row["mass_survey"]
+        ).observed
+        for row in signal
+    ]
+    covered = [limit >= row["passing_true"] for limit, row in zip(limits, signal, strict=True)]
+    kept, template = (
+        np.array([row[name][-len(SLICES) :] for row in null], float) for name in ("in_window", "template")
+    )
+    scale = np.array([[row["n_window"] / row["n_template"]] for row in null])
+    return {
+        "n_null": len(null),
+        "false_discovery_rate": false / len(null),
+        "false_discovery_interval": [interval.low, interval.high],
+        "pvalue_ks": float(kstest(p, "uniform").pvalue),
+        "n_signal_sets": len(signal),
+        "found": len(found) / len(signal),
+        **pulls("mass", mass),
+        **pulls("yield", amount),
+        "yield_bias_median": float(np.median(relative)),
+        "yield_relative_error_median": float(np.median([error / n for n, error, _ in total])),
+        **pulls("passing", passing),
+        "limit_coverage": float(np.mean(covered)),
+        "closure_delta": {
+            f"{SLICES[k]:g}": closure_delta(kept[:, k], template[:, k] * scale[:, 0], template[:, k]) for k in (2, 3)
+        },
+    }
+
+
+def pulls(name: str, values: list[float]) -> dict[str, Any]:
+    pull = np.array(values)
+    return {
+        f"{name}_pull_mean": float(pull.mean()),
+        f"{name}_pull_width": float(pull.std(ddof=1)),
+        f"{name}_pull_error": float(pull.std(ddof=1) / np.sqrt(len(pull))),
+        f"{name}_coverage": [float((np.abs(pull) < k).mean()) for k in (1, 2)],
+    }
+
+
+def fit_level(n: int) -> dict[str, Any]:
+    """The fit alone: `n` toys at each of several strengths and masses, 10 `n` without signal at one mass."""
+    edges = make_edges(*RANGE)
+    centres = np.sqrt(edges[1:] * edges[:-1])
+    falling = np.diff(edges) * centres**-7
+    falling /= falling.sum()
+    rng = np.random.default_rng(1)
+
+    def toys(count: int, expected: Floats) -> tuple[Floats, Floats]:
+        failed = rng.poisson(1e5 * falling, (count, len(falling)))
+        return rng.poisson(expected, failed.shape).astype(np.float64), failed.astype(np.float64)
+
+    uniform = {
+        str(passing): float(
+            kstest(norm.sf(scan(*toys(10 * n, passing * falling), edges, MASS)[0][:, 0]), "uniform").pvalue
+        )
+        for passing in (5000, 1000, 300)
+    }
+    mass_pulls, yield_pulls = [], []
+    for mass, passing, signal in ((3.0, 1000, 60), (3.0, 300, 40), (3.5, 2000, 60), (3.5, 300, 25), (4.2, 300, 20)):
+        window = (mass * (1 - HALF_WIDTH), mass * (1 + HALF_WIDTH))
+        passed, failed = toys(n, passing * falling + signal * signal_shape(edges, mass))
+        masses = mass_grid(window)
+        for pass_, fail, z in zip(passed, failed, scan(passed, failed, edges, masses)[0], strict=True):
+            fit = fit_signal(Spectrum(edges, pass_, fail), float(masses[np.argmax(z)]), window)
+            mass_pulls.append((fit.mass - mass) / fit.mass_error)
+            yield_pulls.append((fit.signal - signal) / fit.signal_error)
+    found = {"pvalue_ks": uniform, **pulls("mass", mass_pulls), **pulls("passing", yield_pulls)}
+    return {f"fit_{name}": value for name, value in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="10 sets without and 10 with signal")
+    parser.add_argument("--sets", type=int, default=102, help="without signal, and as many with")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--keep", type=Path, default=Path("runs/calibration.jsonl"), help="one line a set")
+    arguments = parser.parse_args()
+    n = 10 if arguments.quick else arguments.sets
+    fits = fit_level(20 if arguments.quick else 100)
+    print(json.dumps(fits))
+    rows = carry_out(n, arguments.processes, arguments.keep)
+    print(json.dumps(summarise(rows) | fits))
+
+
+if __name__ == "__main__":
+    main()
