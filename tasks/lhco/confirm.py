@@ -42,7 +42,7 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
     except ValueError as reason:
         return refused(str(reason), METRIC)
     fraction = float(held_out.mean())
-    amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
+    amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma, fraction=fraction)
     low, high = submission.window
     details: dict[str, Any] = {
         "window": list(submission.window),
