@@ -18,6 +18,7 @@ from tools.bumphunt.yields import (
     SLOPE_PRIOR,
     _strength,
     binormal_total,
+    expected_efficiency,
     total_yield,
 )
 
@@ -116,3 +117,16 @@ def test_without_signal_the_yield_is_compatible_with_none() -> None:
         found = total_yield(*toy(0, 100 + seed, -0.7, 0.4), WINDOW, 3.5, SIGMA)
         assert found.n_signal < 4 * max(found.error, 30)
         assert np.all(np.abs(found.slices) < 4.5 * np.maximum(found.slice_errors, 1))
+
+
+def test_the_expected_efficiency_is_the_priors_roc_curve() -> None:
+    at_pivot, error = expected_efficiency(3e-3, 10)
+    assert at_pivot == pytest.approx(norm.cdf(LEARNED[0]), abs=0.01)
+    assert error == pytest.approx(OFFSET_WIDTH * norm.pdf(LEARNED[0]), rel=0.05)  # b says nothing there
+    by_cut = [expected_efficiency(cut, 10)[0] for cut in SLICES]
+    by_strength = [expected_efficiency(1e-2, z)[0] for z in (1, 3, 5, 10, 20)]
+    assert by_cut == sorted(by_cut)
+    assert by_strength[0] == by_strength[1]
+    assert by_strength[1:] == sorted(by_strength[1:])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        expected_efficiency(0.0)

@@ -114,6 +114,23 @@ def binormal_total(
     return mean, spread, float(chi2.flat[np.argmin(loss)])
 
 
+def expected_efficiency(background_efficiency: float, z: float = SEEN[0]) -> tuple[float, float]:
+    """Share of a signal behind the cut that keeps this share of background, and its error, by the priors.
+
+    `z` is the significance of what was there to learn from. Where nothing was found a limit on all of the signal takes
+    the lowest: a classifier learns a signal that cannot be seen hardly better. Raises ValueError outside (0, 1).
+    """
+    if not 0 < background_efficiency < 1:
+        raise ValueError(f"background_efficiency={background_efficiency} must lie between 0 and 1")
+    t = LEARNED[0] + LEARNED[1] * np.log(np.clip(z, *SEEN) / 10) + OFFSET_WIDTH * GRID
+    b = np.maximum(SLOPE_PRIOR[0] + SLOPE_PRIOR[1] * GRID, 0.01)
+    kept = norm.cdf(t[:, None] + b * (norm.ppf(background_efficiency) - PIVOT))
+    weight = np.exp(-(GRID[:, None] ** 2 + GRID**2) / 2)
+    weight /= weight.sum()
+    mean = float((weight * kept).sum())
+    return mean, float(np.sqrt((weight * (kept - mean) ** 2).sum()))
+
+
 def _strength(slices: Floats, background: Floats) -> float:
     """Z: significances sqrt(2 ((s + b) log(1 + s / b) - s)) of the three tightest slices, added in quadrature."""
     s, b = np.maximum(slices[:3], 0.0), background[:3]
