@@ -126,6 +126,7 @@ def test_files_of_the_page_are_small_and_take_nothing_from_elsewhere() -> None:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function", text), (
             file.name
         )
+        assert not re.search(r"replaceChildren\((?!\))", text), f"{file.name}: texts go through h and put"
         assert not [url for url in re.findall(r"https?://\S+", text) if "www.w3.org/2000/svg" not in url], file.name
 
 

@@ -2,6 +2,7 @@
 
 const ALLOWED = /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|aria-[a-z]+|data-[a-z]+)$/;
 const SVG_ALLOWED = /^(class|viewBox|role|aria-label|x|y|x1|y1|x2|y2|cx|cy|r|rx|width|height|d|points|transform|text-anchor|tabindex|preserveAspectRatio)$/;
+const READ = /^(title|alt|aria-label)$/; // attributes that are read to people
 const OWN_ADDRESS = /^(#|\/(?!\/))/;
 // Characters that cannot be seen, or that turn the reading direction around: shown by their number.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]+/gu;
@@ -19,13 +20,24 @@ function fill(element, attributes, children, allowed) {
     if (typeof value === "function") { element.addEventListener(name, value); continue; }
     if (!allowed.test(name)) throw new Error(`attribute ${name}`);
     if ((name === "href" || name === "src") && !OWN_ADDRESS.test(value)) throw new Error(`address ${value}`);
-    element.setAttribute(name, value === true ? "" : String(value));
+    const text = value === true ? "" : String(value);
+    element.setAttribute(name, READ.test(name) ? visible(text) : text);
   }
+  return add(element, children);
+}
+
+function add(element, children) {
   for (const child of children.flat(2)) {
     if (child === null || child === undefined || child === false) continue;
     element.append(child instanceof Node ? child : document.createTextNode(visible(child)));
   }
   return element;
+}
+
+// In place of replaceChildren, which would take texts as they are.
+export function put(element, ...children) {
+  element.replaceChildren();
+  return add(element, children);
 }
 
 export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children, ALLOWED);
@@ -42,13 +54,13 @@ export async function get(address) {
 
 export function show(title, crumb, ...content) {
   document.title = visible(title ? `${title} · beamcrew` : "beamcrew");
-  document.getElementById("crumb").replaceChildren(...crumb);
-  document.getElementById("main").replaceChildren(...content.filter(Boolean));
+  put(document.getElementById("crumb"), crumb);
+  put(document.getElementById("main"), content);
 }
 
 export const state = (text, kind = "") => {
   const place = document.getElementById("state");
-  if (place.textContent !== text) place.replaceChildren(text);
+  if (place.textContent !== text) put(place, text);
   place.className = kind;
 };
 

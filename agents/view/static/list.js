@@ -1,6 +1,6 @@
 // The list of runs: search, sorting, and the choice of two to compare. What was searched for stays in the address.
 
-import { date, duration, get, h, runAddress, show, state } from "./dom.js";
+import { date, duration, get, h, put, runAddress, show, state } from "./dom.js";
 
 const EVERY = 4000; // milliseconds between two looks for news
 const ORDERS = {
@@ -42,8 +42,8 @@ export async function listPage() {
       return words.every((word) => text.includes(word));
     });
     found.sort((a, b) => { const x = by(a), y = by(b); return x === y ? (b.date ?? 0) - (a.date ?? 0) : x < y ? -1 : 1; });
-    rows.replaceChildren(...found.map((run) => row(run, chosen, mark)));
-    count.replaceChildren(found.length === data.runs.length ? `${found.length} runs` : `${found.length} of ${data.runs.length} runs`);
+    put(rows, ...found.map((run) => row(run, chosen, mark)));
+    put(count, found.length === data.runs.length ? `${found.length} runs` : `${found.length} of ${data.runs.length} runs`);
     if (!found.length) rows.append(h("tr", {}, h("td", { colspan: head.length, class: "soft" }, data.runs.length ? "No run matches." : "There is no run in this folder yet.")));
     const query = new URLSearchParams([["q", search.value], ["sort", key === "newest" ? "" : key]].filter(([, value]) => value));
     history.replaceState(null, "", query.size ? `/?${query}` : "/");
@@ -54,7 +54,7 @@ export async function listPage() {
     const two = [...chosen];
     for (const box of rows.querySelectorAll("input")) box.disabled = !box.checked && two.length >= 2;
     compare.setAttribute("aria-disabled", String(two.length !== 2));
-    compare.replaceChildren(two.length === 2 ? "Compare the two" : "Tick two to compare");
+    put(compare, two.length === 2 ? "Compare the two" : "Tick two to compare");
     compare.setAttribute("href", two.length === 2 ? `/compare?${new URLSearchParams({ a: two[0], b: two[1] })}` : "#");
   }
 

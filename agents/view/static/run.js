@@ -1,7 +1,7 @@
 // One run: what it came to, and its timeline; while it goes on, what is new is added as it comes.
 
 import { facts, render, table } from "./blocks.js";
-import { date, get, h, runAddress, show, state } from "./dom.js";
+import { date, get, h, put, runAddress, show, state } from "./dom.js";
 import { lanes, steering } from "./plot.js";
 import { Timeline } from "./timeline.js";
 
@@ -25,11 +25,11 @@ export async function runPage(name) {
 
   function take() {
     if (!data.overview) return;
-    head.replaceChildren(...headOf(data.overview, name));
-    rest.replaceChildren(...restOf(data.overview, name));
+    put(head, ...headOf(data.overview, name));
+    put(rest, ...restOf(data.overview, name));
     timeline.add(data.rows);
     const end = Math.max(0, ...[...timeline.rows.values()].slice(-1).map((row) => row.at));
-    work.replaceChildren(...[lanes(timeline.spans(), end)].filter(Boolean));
+    put(work, ...[lanes(timeline.spans(), end)].filter(Boolean));
     const live = data.overview.card.status === "unfinished";
     state(live ? `unfinished, last event ${date(data.overview.card.last)}` : "", live ? "live" : "");
   }
@@ -59,7 +59,7 @@ export async function runPage(name) {
 
   function find() {
     const found = timeline.find(search.value);
-    hits.replaceChildren(...found.slice(0, HITS).map((row) => h("li", {}, h("a", { href: `#e${row.n}` }, `e${row.n}`), " ", row.step ? h("code", {}, `${row.section}/${row.step}`) : null, " ", row.title)),
+    put(hits, ...found.slice(0, HITS).map((row) => h("li", {}, h("a", { href: `#e${row.n}` }, `e${row.n}`), " ", row.step ? h("code", {}, `${row.section}/${row.step}`) : null, " ", row.title)),
       search.value.trim() ? h("li", { class: "soft" }, found.length > HITS ? `and ${found.length - HITS} more` : `${found.length} events`) : "");
   }
 

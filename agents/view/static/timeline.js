@@ -2,7 +2,7 @@
 // fetched when it is opened: a run of thousands of events costs no more than what is looked at.
 
 import { render } from "./blocks.js";
-import { duration, get, h, runAddress } from "./dom.js";
+import { duration, get, h, put, runAddress } from "./dom.js";
 
 const SECTIONS = { start: "Before the first plan", end: "The claim, and the end" };
 const GLYPHS = {
@@ -55,13 +55,13 @@ export class Timeline {
     const fetchBody = async () => {
       if (asked) return;
       asked = true;
-      body.replaceChildren(h("p", { class: "soft" }, "…"));
+      put(body, h("p", { class: "soft" }, "…"));
       try {
         const event = await get(`/api${runAddress(this.run)}/events/${row.n}`);
-        body.replaceChildren(...render(event.blocks, this.run));
+        put(body, ...render(event.blocks, this.run));
       } catch (error) {
         asked = false;
-        body.replaceChildren(h("p", { class: "bad" }, error.message));
+        put(body, h("p", { class: "bad" }, error.message));
       }
     };
     const tokens = row.tokens ? `${row.tokens.toLocaleString()} tokens` : "";
@@ -117,7 +117,7 @@ class Card {
 
   plan(step) {
     const about = [step.depends_on.length ? `after ${step.depends_on.join(", ")}` : "", step.submits ? "submits" : ""].filter(Boolean);
-    this.goal.replaceChildren(h("span", {}, step.goal), about.length ? h("span", { class: "soft" }, ` (${about.join("; ")})`) : "");
+    put(this.goal, h("span", {}, step.goal), about.length ? h("span", { class: "soft" }, ` (${about.join("; ")})`) : "");
   }
 
   add(row) {
@@ -125,12 +125,12 @@ class Card {
     this.count = (this.count ?? 0) + 1;
     if (row.kind === "step_finished") {
       [this.to, this.ok] = [row.at, row.ok];
-      this.result.replaceChildren(row.note);
+      put(this.result, row.note);
     }
     const text = this.ok === null ? "at work" : this.ok ? "done" : "failed";
     this.chip.className = `chip ${this.ok === null ? "unfinished" : this.ok ? "converged" : "failed"}`;
-    this.chip.replaceChildren(text);
-    this.meta.replaceChildren([`${this.count} events`, this.to === null ? "" : duration(this.to - this.from)].filter(Boolean).join(" · "));
+    put(this.chip, text);
+    put(this.meta, [`${this.count} events`, this.to === null ? "" : duration(this.to - this.from)].filter(Boolean).join(" · "));
     this.waiting.push(row);
     if (this.element.open) this.fill();
   }
