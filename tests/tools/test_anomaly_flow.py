@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tools.anomaly.data import Sidebands
 from tools.anomaly.flow import ConditionalFlow, MaskedFlow, SplineFlow
 from tools.anomaly.morphing import Morphing
-from tools.anomaly.scaling import MARGIN, Scaler
+from tools.anomaly.scaling import MARGIN, Coordinates, Scaler
 from tools.anomaly.template import kde_sample
 from tools.contract import ToolError
 
@@ -77,7 +77,8 @@ def test_latent_is_the_inverse_of_features_and_a_unit_gaussian_that_knows_nothin
     features, mjj = gaussian_sidebands(20_000, 11)
     z = flow.latent(features, mjj)
     scaler = flow.coordinates.scaler
-    seen = np.all((features > scaler.low) & (features < scaler.high), axis=1)
+    level = features - flow.coordinates.slope * (mjj - flow.coordinates.centre)[:, None]
+    seen = np.all((level > scaler.low) & (level < scaler.high), axis=1)
     np.testing.assert_allclose(flow.features(z, mjj)[seen], features[seen], atol=2e-3)
     error = 1 / np.sqrt(len(mjj))
     # The flow itself takes a few per cent: see the Kullback-Leibler test.
@@ -139,16 +140,19 @@ def test_a_gaussian_is_interpolated_into_the_window_left_out_of_training(kind: s
 
 def test_losses_approach_the_entropy(flow: ConditionalFlow) -> None:
     features, mjj = gaussian_sidebands(20_000, 9)
-    scaler = flow.coordinates.scaler
+    coordinates, scaler = flow.coordinates, flow.coordinates.scaler
     margin = 0.01 * (scaler.high - scaler.low)  # the density is one of the range of training
-    seen = np.all((features > scaler.low + margin) & (features < scaler.high - margin), axis=1)
+    level = features - coordinates.slope * (mjj - coordinates.centre)[:, None]
+    seen = np.all((level > scaler.low + margin) & (level < scaler.high - margin), axis=1)
     features, mjj = features[seen], mjj[seen]
     with torch.no_grad():
         z, c = flow.coordinates.tensors(features, mjj, "cpu")
         log_p = flow.model(c).log_prob(z).numpy().astype(float)
-    # Back to x: the scaler's derivative, from its definition by differences.
+    # Back to x: the derivative of the coordinates, from their definition by differences.
     step = 1e-6 * (scaler.high - scaler.low)
-    log_p += np.log((scaler.forward(features + step) - scaler.forward(features - step)) / (2 * step)).sum(1)
+    log_p += np.log(
+        (coordinates.forward(features + step, mjj) - coordinates.forward(features - step, mjj)) / (2 * step)
+    ).sum(1)
     x, y = features.T
     pull = (x - mean_of(mjj)) / WIDTH
     truth = -0.5 * pull**2 - 2 * (y - pull) ** 2 - np.log(2 * np.pi * WIDTH * 0.5)
@@ -192,11 +196,21 @@ def test_the_epoch_of_lowest_validation_loss_is_kept() -> None:
 
 
 def test_a_stray_draw_ends_at_the_edge_of_the_range_of_training(flow: ConditionalFlow) -> None:
-    low, high = flow.coordinates.scaler.low, flow.coordinates.scaler.high
+    low, high = flow.coordinates.seen
     far, near = flow.features(np.array([[60.0, -60.0], [0.0, 0.0]]), np.array([3.5, 3.5]))  # the tails are linear
-    assert far[0] == high[0]
     assert np.all((far >= low) & (far <= high))
     assert np.all((near > low) & (near < high))
+
+
+def test_coordinates_take_out_a_linear_trend_and_put_it_back() -> None:
+    features, mjj = gaussian_sidebands(20_000, 3)
+    coordinates = Coordinates.of(features, mjj)
+    x = coordinates.forward(features, mjj)
+    assert coordinates.slope[0] == pytest.approx(0.1, abs=4 * WIDTH / np.sqrt(len(mjj)))
+    assert abs(np.corrcoef(x[:, 0], mjj)[0, 1]) < 0.02
+    np.testing.assert_allclose(coordinates.inverse(x, mjj), features, atol=1e-9)
+    moved = coordinates.inverse(x, mjj + 0.1)[:, 0] - features[:, 0]
+    assert np.median(moved) == pytest.approx(0.1 * coordinates.slope[0], rel=1e-6)
 
 
 @given(st.integers(0, 1000))

@@ -46,7 +46,7 @@ class Diffusion(FieldTraining):
 
         rows = None if self.partial is None else neighbours(sidebands, self.width)
         fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)
-        source = None if rows is None else fitted.coordinates.scaler.forward(sidebands.features[rows])
+        source = None if rows is None else fitted.coordinates.forward(sidebands.features[rows], sidebands.mjj[rows])
         return Denoiser(**vars(fitted), start=self.partial or LARGEST, source=source, steps=self.steps)
 
 
@@ -69,7 +69,7 @@ class Denoiser(Fitted):
         widths = np.linspace(self.start ** (1 / CURVATURE), SMALLEST ** (1 / CURVATURE), self.steps) ** CURVATURE
         c = self.coordinates.context(mjj, self.device)
         x = midpoint(self.slope, to_tensor(x, self.device), c, np.append(widths, 0.0))
-        return self.coordinates.scaler.inverse(x)
+        return self.coordinates.inverse(x, mjj)
 
     def slope(self, x: Any, s: Any, c: Any) -> Any:
         """dx/ds = (x - D(x; s, m)) / s."""

@@ -32,13 +32,13 @@ class ConditionalFlow(Fitted):
 
     def latent(self, features: Floats, mjj: Floats) -> Floats:
         """z (n, d): unit Gaussian and independent of mjj for events of the density learned."""
-        x = self.coordinates.scaler.forward(features)
+        x = self.coordinates.forward(features, mjj)
         return self._through(x, mjj, lambda transform, part: transform(part))
 
     def features(self, z: Floats, mjj: Floats) -> Floats:
         """The inverse of `latent`."""
         x = self._through(z, mjj, lambda transform, part: transform.inv(part))
-        return self.coordinates.scaler.inverse(x)
+        return self.coordinates.inverse(x, mjj)
 
     def _through(self, values: Floats, mjj: Floats, apply: Any) -> Floats:
         import torch

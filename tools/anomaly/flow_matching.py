@@ -48,4 +48,4 @@ class VelocityField(Fitted):
         noise = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         c = self.coordinates.context(mjj, self.device)
         x = midpoint(self.model, to_tensor(noise, self.device), c, np.linspace(0, 1, self.steps + 1))
-        return self.coordinates.scaler.inverse(x)
+        return self.coordinates.inverse(x, mjj)

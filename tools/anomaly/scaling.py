@@ -1,7 +1,8 @@
 """Coordinates in which networks learn: features on the whole line, standardised, and the standardised log of mjj.
 
-Each feature is scaled to (0, 1) by its range in training, taken to logits and standardised, as in CATHODE
-(arXiv:2109.00546); the context is c = (log mjj - mean) / std.
+A straight line in mjj is fitted to each feature and subtracted: an interpolation that is exact where a feature moves
+linearly, and leaves less to learn elsewhere. Each feature is then scaled to (0, 1) by its range in training, taken to
+logits and standardised, as in CATHODE (arXiv:2109.00546); the context is c = (log mjj - mean) / std.
 """
 
 from __future__ import annotations
@@ -46,20 +47,33 @@ class Scaler:
 
 @dataclass
 class Coordinates:
-    """The scaler of the features and mean and std of log(mjj), both from the events of training."""
+    """Features without their linear trend in mjj, scaled; log(mjj), standardised. All from the events of training."""
 
     scaler: Scaler
+    slope: Floats  # of each feature, per TeV
+    centre: float  # TeV, where the trend is zero
+    seen: tuple[Floats, Floats]  # smallest and largest features
     mean: float
     std: float
 
     @staticmethod
     def of(features: Floats, mjj: Floats) -> Coordinates:
-        log_m = np.log(mjj)
-        return Coordinates(Scaler.of(features), float(log_m.mean()), float(log_m.std()) or 1.0)
+        log_m, centre = np.log(mjj), float(mjj.mean())
+        slope = (mjj - centre) @ (features - features.mean(axis=0)) / (np.sum((mjj - centre) ** 2) or 1.0)
+        scaler = Scaler.of(features - slope * (mjj - centre)[:, None])
+        seen = (features.min(axis=0), features.max(axis=0))
+        return Coordinates(scaler, slope, centre, seen, float(log_m.mean()), float(log_m.std()) or 1.0)
+
+    def forward(self, features: Floats, mjj: Floats) -> Floats:
+        return self.scaler.forward(features - self.slope * (mjj - self.centre)[:, None])
+
+    def inverse(self, x: Floats, mjj: Floats) -> Floats:
+        """Features at `mjj`; draws beyond the range seen in training end at its edge."""
+        return np.clip(self.scaler.inverse(x) + self.slope * (mjj - self.centre)[:, None], *self.seen)
 
     def tensors(self, features: Floats, mjj: Floats, device: str) -> tuple[Any, Any]:
         """(x, c): float32 tensors of shape (n, d) and (n, 1)."""
-        return to_tensor(self.scaler.forward(features), device), self.context(mjj, device)
+        return to_tensor(self.forward(features, mjj), device), self.context(mjj, device)
 
     def context(self, mjj: Floats, device: str) -> Any:
         return to_tensor(((np.log(mjj) - self.mean) / self.std)[:, None], device)
