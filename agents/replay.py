@@ -8,7 +8,7 @@ claims table, the end and the report. Each of these must come out as recorded, a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from agents.crew import Crew
 from agents.provenance import kept_prompts
 from agents.run import RECURSION, ending
 from agents.trace.events import Confirmed, RunFinished, RunStarted, Sealed
+from agents.trace.moved import Moved
 from agents.trace.record import place_of
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import ENDED, write_report
 from agents.trace.store import Store
-from agents.trace.strict import Differs, RecordEnds, Strict
+from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
 from agents.trace.verify import verified
 from agents.workbench import Nowhere
 from tasks.catalogue import make_task
@@ -47,6 +48,7 @@ class Outcome(BaseModel):
     seconds: float = Field(description="wall time of the replay")
     recorded_seconds: float = Field(description="wall time of the run")
     report: dict[str, str] = Field(description="file of the report -> identical, differs, or not there to compare with")
+    compared: list[Moved] | None = Field(None, description="what was made again, beside what was recorded; --execute")
 
     @property
     def whole(self) -> bool:
@@ -54,7 +56,8 @@ class Outcome(BaseModel):
 
     @property
     def agrees(self) -> bool:
-        return "differs" not in self.report.values()
+        moved = any(row.verdict == "moved" for row in self.compared or ())
+        return not moved and "differs" not in self.report.values()
 
 
 class Silent:
@@ -93,17 +96,18 @@ class Played:
         return self.record.recorded(Sealed)
 
 
-def replay(run_dir: Path, out: Path, parts: type[Played] = Played) -> Outcome:
+def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, patience: float = PATIENCE) -> Outcome:
     """Play a run, with what it leaves in the folder `out`; nothing is written into the folder of the run.
 
-    Raises TraceError when the trace is damaged, and Differs for the first thing that is not as recorded.
+    `parts` makes what the harness's own work is taken from; `patience`: see Strict. Raises TraceError when the trace
+    is damaged, and Differs for the first thing that is not as recorded.
     """
     start = time.monotonic()
     run_dir = run_dir.resolve()
     verified(run_dir)
     with Store.reading(run_dir) as store:
         begun, finished = beginning(store)
-        record = Strict(store, finished is not None and finished.status in ENDED)
+        record = Strict(store, finished is not None and finished.status in ENDED, patience)
         play(begun, finished, parts(store, record, make_task(begun.task, begun.options), out))
         recorded_seconds = finished.seconds if finished else 0.0
     write_report(run_dir, out)

@@ -11,7 +11,7 @@ from agents.trace.record import Record, place_of, said
 from agents.trace.store import Store
 
 E = TypeVar("E", bound=Event)
-PATIENCE = 10.0  # seconds without progress after which what others have not played is taken to stay so
+PATIENCE = 10.0  # seconds; what is only played takes milliseconds
 
 
 class Differs(RuntimeError):  # noqa: N818 - a finding, not an error of the program
@@ -23,11 +23,14 @@ class RecordEnds(RuntimeError):  # noqa: N818 - the regular end of the replay of
 
 
 class Strict(Record):
-    """`ended`: whether the run came to a regular end; if not, its record may end anywhere."""
+    """`ended`: whether the run came to a regular end; if not, its record may end anywhere.
 
-    def __init__(self, store: Store, ended: bool) -> None:
+    Where it does, the other workers play on; that ends, too, after `patience` seconds in which nothing was played.
+    """
+
+    def __init__(self, store: Store, ended: bool, patience: float = PATIENCE) -> None:
         super().__init__(store.events())
-        self._store, self._ended = store, ended
+        self._store, self._ended, self._patience = store, ended, patience
 
     def _missed(self, kind: type[Event], place: str, asked: dict[str, Any]) -> AnyEvent | None:
         name = kind.model_fields["kind"].default
@@ -38,7 +41,7 @@ class Strict(Record):
             raise Differs(f"{who}, line {there[0].index + 1}: {path} was {recorded}, the replay has {now}")
         if self._ended:
             raise Differs(f"{who}: the replay has more of these than the record: {shown(asked)}")
-        self.wait_for_others(PATIENCE)
+        self.wait_for_others(self._patience)
         raise RecordEnds(f"{who}: the record ends here")
 
     def recorded(self, kind: type[E]) -> E:
