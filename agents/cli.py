@@ -1,4 +1,4 @@
-"""The command line: run | resume | replay | view | tools | data | doctor."""
+"""The command line: run | resume | replay | view | trace | tools | data | doctor."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agents import data_cli, doctor_cli, replay_cli, view_cli
+from agents import data_cli, doctor_cli, replay_cli, trace_cli, view_cli
 from agents.console import clear_errors, err, name_values, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(trace_cli.app, name="trace")
 app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and look at events.")
 
 EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
