@@ -40,7 +40,7 @@ OFFSET_WIDTH = 0.13
 SLOPE_PRIOR = (0.41, 0.17)  # well below one, for signals have a tail of background-like events
 REFERENCE_OFFSET = (-0.2, 0.35)  # t, mean and width: from weakly (-0.4) to fully supervised (0.15), LHCO R&D events
 REFERENCE_SLOPE = (0.5, 0.15)  # nothing is lost beside a peak there
-SEEN = (3.0, 40.0)  # Z is taken within; the resonances say nothing of fainter ones
+SEEN = (3.0, 20.0)  # Z is taken within: the range of the resonances, above which nothing more is learned
 GRID = np.linspace(-3, 3, 25)  # standard deviations of t and b
 AMOUNTS = 200  # points in N
 
