@@ -16,7 +16,11 @@ and a benchmark that was interrupted goes on there. The last line is one JSON ob
     n_signal_sets, found                                     sets with signal, share with p < 0.05; of these:
     mass_pull_mean, _width, _error; yield_pull_...           claimed minus true over claimed error; error of the mean
     mass_coverage, yield_coverage                            share within one and two of the claimed errors
+    yield_bias_median, yield_relative_error_median           claimed over true - 1; claimed error over claimed
+    passing_...                                              against the signal events that passed: narrower than
+                                                             one, for the error has their Poisson spread in it
     limit_coverage                                           share of true passing yields below the 95% upper limit
+    closure_delta                                            of the templates at two cuts, from the signal-free sets
     fit_...                                                  the same for the fit alone, and pvalue_ks at 3 spectra
 """
 
@@ -192,24 +196,22 @@ def carry_out(n: int, processes: int, keep: Path) -> list[dict[str, Any]]:
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """False discoveries, uniformity, pulls and coverage; yields anew from the kept slices, limits from the spectra."""
+    """False discoveries, uniformity, pulls and coverage; yields, fits and limits anew, from kept slices and spectra."""
     null, signal = ([row for row in rows if bool(row["n_signal"]) == with_signal] for with_signal in (False, True))
     p = np.array([row["p_value"] for row in null])
     false = int((p < ALPHA).sum())
     interval = binomtest(false, len(null)).proportion_ci(0.95)
     found = [row for row in signal if row["p_value"] < ALPHA]
-    mass = [(row["mass"] - SIGNALS[row["signal"]][0]) / row["mass_error"] for row in found]
+    edges = make_edges(*RANGE)
+    spectra = [Spectrum(edges, np.array(row["passed"], float), np.array(row["failed"], float)) for row in signal]
+    fits = [fit_signal(spectra[k], row["mass"], row["window"]) for k, row in enumerate(signal)]
+    fits = [fit for fit, row in zip(fits, signal, strict=True) if row["p_value"] < ALPHA]
+    mass = [(fit.mass - SIGNALS[row["signal"]][0]) / fit.mass_error for fit, row in zip(fits, found, strict=True)]
     total = [binormal_total(np.array(row["slices"]), np.array(row["slice_errors"]), fraction=HALF) for row in found]
     amount = [(n - row["total_true"]) / error for row, (n, error, _) in zip(found, total, strict=True)]
     relative = [n / row["total_true"] - 1 for row, (n, _, _) in zip(found, total, strict=True)]
-    passing = [(row["passing"] - row["passing_true"]) / row["passing_error"] for row in found]
-    edges = make_edges(*RANGE)
-    limits = [
-        upper_limit(
-            Spectrum(edges, np.array(row["passed"], float), np.array(row["failed"], float)), row["mass_survey"]
-        ).observed
-        for row in signal
-    ]
+    passing = [(fit.signal - row["passing_true"]) / fit.signal_error for fit, row in zip(fits, found, strict=True)]
+    limits = [upper_limit(spectrum, row["mass_survey"]).observed for spectrum, row in zip(spectra, signal, strict=True)]
     covered = [limit >= row["passing_true"] for limit, row in zip(limits, signal, strict=True)]
     kept, template = (
         np.array([row[name][-len(SLICES) :] for row in null], float) for name in ("in_window", "template")

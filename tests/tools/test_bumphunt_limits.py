@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
 from tools.bumphunt.limits import BANDS, asymptotic_cls, cls_by_toys, upper_limit
-from tools.bumphunt.spectrum import RANGE, Spectrum, make_edges, signal_shape
+from tools.bumphunt.spectrum import RANGE, SCALE, Spectrum, make_edges, signal_shape
 
 EDGES = make_edges(*RANGE)
 CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])
@@ -37,7 +37,7 @@ def test_a_bump_in_one_bin_is_a_count_with_a_known_background() -> None:
     failed = np.full(len(edges) - 1, 1e9)
     passed = np.full(len(edges) - 1, 100.0)
     middle = len(passed) // 2
-    mass = float(np.sqrt(edges[middle] * edges[middle + 1])) / 1.0025
+    mass = float(np.sqrt(edges[middle] * edges[middle + 1])) / SCALE
     passed[middle] = 108
     limit = upper_limit(Spectrum(edges, passed, failed), mass, sigma=1e-5)
 
