@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from sandbox.reader import read_bytes
 from tasks.lhco.grader import read_scores, refused, score_histogram, spectrum_details
 from tasks.score import MAX_BYTES, Score, Submission
+from tools.bumphunt.limits import upper_limit
 from tools.bumphunt.measure import measure
 from tools.bumphunt.scan import summary
-from tools.bumphunt.yields import total_yield
+from tools.bumphunt.yields import expected_efficiency, total_yield
 from tools.events.parquet import read_columns
 
 METRIC = "significance on held-out events"
@@ -43,6 +44,9 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
         return refused(str(reason), METRIC)
     fraction = float(held_out.mean())
     amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma, fraction=fraction)
+    # Of all signal in all data: the share behind the cut, by simulated resonances, among the share that is held out.
+    share, share_error = expected_efficiency(cut.efficiency)
+    limit = upper_limit(cut.spectrum, float(mass[0]), efficiency=(share * fraction, share_error * fraction))
     low, high = submission.window
     details: dict[str, Any] = {
         "window": list(submission.window),
@@ -57,6 +61,9 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
         "mass_error": cut.fit.mass_error,
         "n_signal": amount.n_signal / fraction,
         "n_signal_error": amount.error / fraction,
+        "upper_limit": limit.observed,
+        "upper_limit_expected": list(limit.expected),
+        "upper_limit_level": limit.level,
         "spectrum": spectrum_details(cut.spectrum, cut.fit),
         "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
     }

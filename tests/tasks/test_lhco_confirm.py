@@ -64,6 +64,19 @@ def test_without_signal_p_values_are_uniform_whatever_was_chosen_on_the_other_ha
     assert kstest(at_its_word, "uniform").pvalue < 1e-4
 
 
+def test_where_nothing_is_found_a_limit_says_how_much_could_be_there(toy: Toy, tmp_path: Path) -> None:
+    """On all signal in all data: who looks at less of it excludes less, and the expected band holds the observed."""
+    columns, _ = toy(40_000, n_signal=0, seed=6)
+    score = np.random.default_rng(3).normal(size=40_000)
+    limits = []
+    for fraction in (0.8, 0.2):
+        details = judged(tmp_path, columns["mjj"], score, np.arange(40_000) % 10 < 10 * fraction).details
+        low, *_, high = details["upper_limit_expected"]
+        assert low < details["upper_limit"] < high
+        limits.append(details["upper_limit_expected"][2])
+    assert limits[1] / limits[0] == pytest.approx(2, rel=0.3)  # goes with one over the root of the events
+
+
 def test_what_cannot_be_judged_says_why(tmp_path: Path) -> None:
     mjj = np.linspace(2.5, 6, 1000)
     write_events(tmp_path / "events.parquet", {"mjj": mjj})

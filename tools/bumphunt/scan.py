@@ -8,12 +8,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.arrays import load_arrays
-from tools.bumphunt.measure import Cut, measure, threshold
+from tools.bumphunt.lookelsewhere import Hunt, global_p
+from tools.bumphunt.measure import Cut, mass_grid, measure, threshold
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE
 from tools.contract import Request, Result, ToolError, tool
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
+TOYS = 300  # pseudo-experiments; smaller p-values than these can show are extrapolated
 
 
 class ScanRequest(Request):
@@ -48,17 +50,18 @@ class CutResult(BaseModel):
 
 
 class ScanResult(Result):
-    """One entry per cut, and which of them is the most significant."""
+    """One entry per cut, which of them is the most significant, and how often background alone does as well."""
 
     cuts: list[CutResult]
     best: int = Field(description="index into `cuts`")
+    p_global: float = Field(description="of the best, over the window's masses and these cuts, by pseudo-experiments")
 
 
 @tool("bumphunt.scan")
 def scan(request: ScanRequest) -> ScanResult:
     """Bump hunt: keep the events of highest score (at fixed background efficiencies), fit a narrow resonance on a
     smooth background in mjj with a profile likelihood; mass, passing signal and local p-value for every cut.
-    The local p-value does not know how many windows, cuts and trainings were tried.
+    p_global does not know how many windows and trainings were tried before.
     """
     mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
     score = load_arrays(request.scores, "scores", ["score"])["score"]
@@ -72,17 +75,19 @@ def scan(request: ScanRequest) -> ScanResult:
             "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
         )
     beside = (mjj < request.window[0]) | (mjj >= request.window[1])
-    cuts = []
+    cuts, spectra = [], []
     for efficiency in request.efficiencies:
         try:
             cut = measure(mjj, score, request.window, efficiency, request.mjj_range)
             passed = score >= threshold(score, mjj, request.window, efficiency)
             smooth = sculpting(mjj[beside], passed[beside]).smooth_p
             cuts.append(summary(cut).model_copy(update={"smooth_p": smooth}))
+            spectra.append(cut.spectrum)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
-    return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])))
+    found = global_p([Hunt(spectra, mass_grid(request.window))], n_toys=TOYS)
+    return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])), p_global=found.p_global)
 
 
 def summary(cut: Cut) -> CutResult:

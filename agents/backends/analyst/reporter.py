@@ -27,10 +27,14 @@ def claim(context: dict[str, Any]) -> Claim:
             f"Mass ({numbers['tested_mass']:.3f} TeV), window and cut were chosen on the other events, so one test was "
             "made and nothing has to be corrected for."
         )
+        limit = f" At most {numbers['upper_limit']:.0f} signal events are in the data (95% CL)."
     else:
         basis = f"The local p-value is {numbers['p_local']:.2g}; {numbers['trials']} trials are accounted for."
+        limit = ""
     if p_value >= context["facts"]["discovery_below_p_global"]:
-        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {p_value:.2g}. {basis}"
+        text = (
+            f"No significant resonance. The excess nearest to one is at {mass}, p-value {p_value:.2g}. {basis}{limit}"
+        )
         return Claim(discovery=False, p_value=p_value, text=text)
     count = f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f}"
     return Claim(
