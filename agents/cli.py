@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from agents import data_cli, doctor_cli, replay_cli, trace_cli, view_cli
-from agents.console import clear_errors, err, name_values, out
+from agents.conclude import conclude, watched
+from agents.console import clear_errors, name_values, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(trace_cli.app, name="trace")
 app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and look at events.")
-
-EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
 
 
 @app.command()
@@ -80,9 +76,9 @@ def run(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
         )
         run_dir = new_run_dir(runs, task)
-        with _watched() as listeners:
+        with watched() as listeners:
             result = start(settings, chosen, run_dir, listeners)
-    _conclude(run_dir, result, as_json)
+    conclude(run_dir, result, as_json)
 
 
 @app.command()
@@ -110,9 +106,9 @@ def resume(
         )
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
         budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
-        with _watched() as listeners:
+        with watched() as listeners:
             result = runs.resume(run_dir, chosen, budget, workers, listeners)
-    _conclude(run_dir, result, as_json)
+    conclude(run_dir, result, as_json)
 
 
 @app.command()
@@ -143,39 +139,6 @@ def _typed(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-@contextmanager
-def _watched() -> Iterator[list[Any]]:
-    from agents.live import LiveView
-
-    with LiveView() as view:
-        yield [view]
-
-
-def _number(value: float | bool | None, error: float | None = None) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "-", True: "yes", False: "no"}[value]
-    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
-
-
-def _conclude(run_dir: Path, result: Any, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(result.model_dump_json(indent=1) + "\n")
-    table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
-    for check in result.claims:
-        agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
-        claimed, harness = _number(check.claimed, check.claimed_error), _number(check.harness, check.harness_error)
-        table.add_row(check.name, claimed, harness, _number(check.truth), agrees)
-    if result.claims:
-        err.print(table)
-    if not result.is_llm:
-        err.print("No LLM was involved: the built-in analyst follows fixed rules.", highlight=False)
-    err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
-    err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
-    if result.status in ("interrupted", "lost", "budget"):
-        err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)
-    raise typer.Exit(EXIT[result.status])
 
 
 def main() -> None:

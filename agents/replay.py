@@ -20,7 +20,7 @@ from agents.budget import Budget, Meter
 from agents.confirm import Confirm, on_unseen_events
 from agents.crew import Crew
 from agents.provenance import kept_prompts
-from agents.run import RECURSION, ending
+from agents.run import RECURSION, beginning, ending
 from agents.trace.events import Confirmed, RunFinished, RunStarted, Sealed
 from agents.trace.moved import Moved
 from agents.trace.record import place_of
@@ -106,7 +106,7 @@ def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, pati
     run_dir = run_dir.resolve()
     verified(run_dir)
     with Store.reading(run_dir) as store:
-        begun, finished = beginning(store)
+        begun, finished = beginning(run_dir)
         record = Strict(store, finished is not None and finished.status in ENDED, patience)
         play(begun, finished, parts(store, record, make_task(begun.task, begun.options), out))
         recorded_seconds = finished.seconds if finished else 0.0
@@ -119,14 +119,6 @@ def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, pati
         recorded_seconds=recorded_seconds,
         report={name: _compared(run_dir / name, out / name) for name in FILES},
     )
-
-
-def beginning(store: Store) -> tuple[RunStarted, RunFinished | None]:
-    """How a run began and, unless it was resumed since, ended."""
-    events = store.events()
-    assert isinstance(events[0], RunStarted)
-    last = events[-1]
-    return events[0], last if isinstance(last, RunFinished) else None
 
 
 def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None:

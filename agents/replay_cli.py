@@ -1,4 +1,4 @@
-"""`beamcrew replay`: a run once more from its trace."""
+"""`beamcrew replay`: a run once more from its trace; with its commands live, or live from a step on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from agents.conclude import conclude, watched
 from agents.console import clear_errors, err
 
 if TYPE_CHECKING:
@@ -21,21 +22,78 @@ if TYPE_CHECKING:
 
 DIFFERS = 6  # exit status
 STYLE = {"identical": "green", "within": "green", "flagged": "yellow", "moved": "red"}
+EXECUTE: Any = {"rich_help_panel": "with --execute"}
+FORK: Any = {"rich_help_panel": "with --fork"}
 
 
 def replay(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
-    execute: Annotated[
-        bool, typer.Option("--execute", help="run every command again and compare what comes out")
-    ] = False,
-    sandbox: Annotated[str | None, typer.Option(help="--execute in docker or bubblewrap; default: the run's")] = None,
-    image: Annotated[str | None, typer.Option(help="--execute in this Docker image; default: the run's")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="--execute: relative; what moves by more differs")] = 1e-6,
-    workers: Annotated[int, typer.Option(min=1, help="--execute: commands that run side by side")] = 2,
-    out: Annotated[Path | None, typer.Option(help="new folder to leave workspace and report in")] = None,
+    out: Annotated[Path | None, typer.Option(help="new folder for what is made; of the new run, with --fork")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the outcome on standard output")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="live commands or steps side by side")] = 2,
+    execute: Annotated[bool, typer.Option("--execute", help="run every command again, and compare", **EXECUTE)] = False,
+    sandbox: Annotated[str | None, typer.Option(help="docker or bubblewrap; default: the run's", **EXECUTE)] = None,
+    image: Annotated[str | None, typer.Option(help="of Docker; default: the run's, by digest", **EXECUTE)] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="relative; more has moved", **EXECUTE)] = 1e-6,
+    fork: Annotated[
+        str | None,
+        typer.Option(metavar="STEP", help="a new run, live from planner/1, worker/0/NAME or reporter on", **FORK),
+    ] = None,
+    request: Annotated[str | None, typer.Option(help="another request", **FORK)] = None,
+    prompts: Annotated[Path | None, typer.Option(help="folder with planner.md, worker.md, reporter.md", **FORK)] = None,
+    backend: Annotated[str, typer.Option(help="auto, analyst or openai", **FORK)] = "auto",
+    model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)", **FORK)] = None,
+    base_url: Annotated[str | None, typer.Option(help="service (or OPENAI_BASE_URL)", **FORK)] = None,
+    price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens", **FORK)] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model", **FORK)] = 300,
+    max_dollars: Annotated[float | None, typer.Option(help="budget, the past included", **FORK)] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="budget, the past included", **FORK)] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="budget, wall time from the step on", **FORK)] = None,
 ) -> None:
     """Play a run from its record: no model, no sandbox, no key. All must come out as recorded; 6: something did not."""
+    from agents.backends.select import choose_backend
+    from agents.budget import Price
+    from agents.context import read_prompts
+    from agents.fork import fork as fork_from
+    from agents.run import beginning, new_run_dir
+
+    if not fork:
+        _play(run_dir, out, as_json, execute, sandbox, image, tolerance, workers)
+        return
+    with clear_errors():
+        if execute:
+            raise ValueError("--execute, --fork: one of them")
+        told = read_prompts(prompts) if prompts else None
+        limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
+        chosen = choose_backend(
+            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
+        )
+        child = out or new_run_dir(run_dir.resolve().parent, beginning(run_dir)[0].task)
+        with watched() as listeners:
+            result = fork_from(
+                run_dir,
+                fork,
+                child,
+                chosen,
+                request=request,
+                prompts=told,
+                budget={name: limit for name, limit in limits.items() if limit is not None},
+                workers=workers,
+                listeners=listeners,
+            )
+    conclude(child, result, as_json)
+
+
+def _play(
+    run_dir: Path,
+    out: Path | None,
+    as_json: bool,
+    execute: bool,
+    sandbox: str | None,
+    image: str | None,
+    tolerance: float,
+    workers: int,
+) -> None:
     from agents.replay import replay as play
     from agents.rerun import rerun
     from agents.trace.strict import Differs

@@ -66,7 +66,7 @@ def start(
     """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared."""
     task = make_task(settings.task, settings.options)
     run_dir = run_dir.resolve()
-    _meter(settings.budget, backend, 0.0)  # a budget that cannot be kept is refused before anything is written
+    meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
     facts = task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
@@ -121,7 +121,7 @@ def resume(
     if workers < 1:
         raise ValueError(f"workers={workers}: at least 1")
     run_dir = run_dir.resolve()
-    begun, ended = _beginning(run_dir)
+    begun, ended = beginning(run_dir)
     if ended and ended.status in ENDED:
         if not (run_dir / "result.json").exists():
             return _finish(run_dir)  # killed between its end and its report
@@ -161,7 +161,7 @@ def _carry_out(
 ) -> None:
     """Run the graph to its end, whatever that is, and record it."""
     run_dir = store.run_dir
-    meter = _meter(budget, backend, wall_seconds(store.events())[-1])
+    meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
 
     def grade(iteration: int, submission: Submission | None) -> Score:
         if submission is None:
@@ -283,12 +283,13 @@ def _bench(store: Store, sandbox: Sandbox, gpu: Gpu) -> Workbench:
     return Workbench(sandbox, partial(sandboxes.fresh, store, place, sandbox.info, gpu))
 
 
-def _meter(budget: Budget, backend: Backend, seconds: float) -> Meter:
+def meter_of(budget: Budget, backend: Backend, seconds: float = 0.0) -> Meter:
+    """Raises ValueError for a budget that cannot be kept with this backend."""
     # Played calls are added again as the graph asks for them; only the wall time is carried over.
     return Meter(budget, priced=not backend.is_llm or getattr(backend, "price", None) is not None, seconds=seconds)
 
 
-def _beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
+def beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
     events = read_trace(run_dir)
     if not events or not isinstance(events[0], RunStarted):
         raise ValueError(f"{run_dir}: the trace does not begin with the start of a run")

@@ -25,6 +25,16 @@ class Event(BaseModel):
     index: int = Field(-1, description="line number in the trace, set by the store")
 
 
+class Parent(BaseModel):
+    """The run that a run was forked from. Its events up to the step, copied, are the first that follow run_started."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run: str
+    trace: str = Field(description="SHA-256 of its trace.jsonl")
+    step: str = Field(description="from here on the child is its own: planner/<iteration>, worker/..., reporter")
+    past: int = Field(ge=0, description="how many events were copied")
+
+
 class RunStarted(Event):
     kind: Literal["run_started"] = "run_started"
     format: int = FORMAT
@@ -42,6 +52,7 @@ class RunStarted(Event):
     seed: int
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
+    parent: Parent | None = None
 
 
 class RunResumed(Event):

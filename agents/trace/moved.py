@@ -14,7 +14,7 @@ from agents.trace.differences import differences
 from sandbox.reader import UnsafeFile, read_bytes, read_npz, read_parquet
 
 MAX_BYTES, MAX_VALUES, MAX_COLUMNS = 64 << 20, 1 << 27, 1000
-TIMES = ("time", "seconds")  # fields that say when or how long: never the same, and no result
+LEFT_OUT = ("time", "seconds", "sha256")  # never the same, and no result; hashes are of files compared themselves
 Verdict = Literal["identical", "within", "moved", "flagged"]
 
 
@@ -53,7 +53,7 @@ def compare_files(where: str, path: str, recorded: Path, live: Path, tolerance: 
 
 
 def compare_json(recorded: Any, now: Any, tolerance: float) -> tuple[Verdict, str]:
-    """Numbers within a relative tolerance, all else exactly; fields that hold times are left out."""
+    """Numbers within a relative tolerance, all else exactly; fields that hold times or hashes are left out."""
     worst, place = 0.0, ""
     for path, old, new in _leaves(recorded, now):
         if not (_is_number(old) and _is_number(new)):
@@ -103,7 +103,7 @@ def _shapes(arrays: dict[str, np.ndarray]) -> str:
 
 def _leaves(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for name in old.keys() - set(TIMES):
+        for name in old.keys() - set(LEFT_OUT):
             yield from _leaves(old[name], new[name], f"{path}.{name}" if path else str(name))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for k, pair in enumerate(zip(old, new, strict=True)):

@@ -60,11 +60,17 @@ def said(event: Event) -> dict[str, Any]:
     return event.model_dump(mode="json", exclude={"time", "index", "seconds"})
 
 
-def _of_session(event: AnyEvent) -> bool:
+def of_session(event: AnyEvent) -> bool:
     """What belongs to one session of the operator, or to one sandbox: it follows from nothing, and is never played."""
     if isinstance(event, Trouble):
         return event.who != "model"
     return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed)
+
+
+def _inherited(events: Sequence[AnyEvent]) -> int:
+    """Index of the last event that was copied from a parent."""
+    begun = events[0] if events else None
+    return begun.parent.past if isinstance(begun, RunStarted) and begun.parent else 0
 
 
 def _reopens(event: AnyEvent) -> bool:
@@ -90,17 +96,21 @@ class Record:
         self._played_usage = Usage()
         self._played_calls = 0
         self._played_seconds = 0.0
+        inherited = _inherited(events)
         for event in events:
-            if not _of_session(event):
-                self._waiting.setdefault(identity(event), deque()).append(event)
+            if not of_session(event):
+                by_place = isinstance(event, ModelCalled) and event.index <= inherited
+                name = (event.kind, place_of(event)) if by_place else identity(event)
+                self._waiting.setdefault(name, deque()).append(event)
 
     def take(self, kind: type[E], key: str, place: str, asked: dict[str, Any]) -> E | None:
         """The next recorded result for what is asked, or None: then it has to be done live.
 
-        `key`: hash of what is `asked`; `place`: who asks.
+        `key`: hash of what is `asked`; `place`: who asks. The past of a forked run is found by place alone: its
+        parent may have been asked in other words.
         """
         name = kind.model_fields["kind"].default
-        event = self._play((name, f"{key} {place}")) or self._missed(kind, place, asked)
+        event = self._play((name, place)) or self._play((name, f"{key} {place}")) or self._missed(kind, place, asked)
         assert event is None or isinstance(event, kind)
         return event
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from agents import doctor, run
 from agents.backends import select
-from agents.cli import EXIT, app
+from agents.cli import app
+from agents.conclude import EXIT
 from agents.trace.events import RunFinished
 from agents.trace.result import RunResult
 from sandbox.docker import IMAGE

@@ -1,0 +1,52 @@
+"""What the commands that carry out a run share: the live view, the table at the end, and the exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agents.console import err
+
+EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
+
+
+@contextmanager
+def watched() -> Iterator[list[Any]]:
+    """What listens to a run, to show it as it goes on."""
+    from agents.live import LiveView
+
+    with LiveView() as view:
+        yield [view]
+
+
+def _number(value: float | bool | None, error: float | None = None) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
+
+
+def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
+    """Say how a run ended, and end with the exit status for that."""
+    if as_json:
+        sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
+    for check in result.claims:
+        agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
+        claimed, harness = _number(check.claimed, check.claimed_error), _number(check.harness, check.harness_error)
+        table.add_row(check.name, claimed, harness, _number(check.truth), agrees)
+    if result.claims:
+        err.print(table)
+    if not result.is_llm:
+        err.print("No LLM was involved: the built-in analyst follows fixed rules.", highlight=False)
+    err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
+    err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
+    if result.status in ("interrupted", "lost", "budget"):
+        err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)
+    raise typer.Exit(EXIT[result.status])
