@@ -149,6 +149,14 @@ def test_a_damaged_trace_shows_what_there_is_and_says_what_is_wrong(runs: Path) 
     ask(runs, "/api/runs/one/events/4", status=404)
 
 
+def test_a_line_that_was_changed_later_is_shown_and_named(runs: Path) -> None:
+    path = runs / "one" / TRACE
+    path.write_bytes(path.read_bytes().replace(b"Scan the dijet mass", b"Scam the dijet mass", 1))
+    page = ask(runs, "/api/runs/one")
+    assert len(page["rows"]) == page["total"] == len(path.read_bytes().splitlines())
+    assert "line 4: was changed after it was written" in page["overview"]["card"]["damage"][0]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\0\0", b"[]\n", b'{"kind":"trouble"}\n', b'{"kind":["x"]}\n', b"[" * 9999 + b"\n"]
 )

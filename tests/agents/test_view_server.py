@@ -130,6 +130,24 @@ def test_files_of_the_page_are_small_and_take_nothing_from_elsewhere() -> None:
         assert not [url for url in re.findall(r"https?://\S+", text) if "www.w3.org/2000/svg" not in url], file.name
 
 
+def luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_all_text_can_be_read_by_day_and_by_night() -> None:
+    themes = re.findall(r":root \{(.*?)\}", (STATIC / "base.css").read_text(), re.DOTALL)
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", theme))
+        pairs = [(ink, paper) for ink in ("ink", "soft", "accent") for paper in ("paper", "sheet", "wash")]
+        pairs += [(ink, f"{ink}-wash") for ink in ("good", "bad", "warn")] + [("bad", "sheet"), ("ink", "tint")]
+        for ink, paper in pairs:
+            dark, light = sorted(luminance(colours[name]) for name in (ink, paper))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)  # WCAG 2, level AA
+
+
 def test_a_port_that_is_taken_and_a_folder_that_is_not_there_are_one_line(server: Server, tmp_path: Path) -> None:
     taken = CliRunner().invoke(app, ["view", str(tmp_path), "--port", str(server.server_port)])
     assert (taken.exit_code, "--port 0 takes a free one" in taken.output) == (2, True)

@@ -13,6 +13,10 @@ function open() {
 
 open().catch((error) => {
   state("");
-  show("", [], h("div", { class: "banner alert", role: "alert" }, h("strong", {}, "This cannot be shown. "), error.message),
-    h("p", {}, h("a", { href: "/" }, "All runs")));
+  show(
+    "",
+    [],
+    h("div", { class: "banner alert", role: "alert" }, h("strong", {}, "This cannot be shown. "), error.message),
+    h("p", {}, h("a", { href: "/" }, "All runs")),
+  );
 });

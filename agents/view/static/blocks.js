@@ -9,9 +9,11 @@ export function blobAddress(run, sha) {
   return `${runAddress(run)}/blobs/${sha}`;
 }
 
-export const whole = (run, sha) => (sha ? h("a", { class: "whole", href: blobAddress(run, sha) }, "the whole of it") : null);
+export const whole = (run, sha) =>
+  sha ? h("a", { class: "whole", href: blobAddress(run, sha) }, "the whole of it") : null;
 
-const label = (block, run) => (block.label || block.sha ? h("p", { class: "label" }, block.label, " ", run && whole(run, block.sha)) : null);
+const label = (block, run) =>
+  block.label || block.sha ? h("p", { class: "label" }, block.label, " ", run && whole(run, block.sha)) : null;
 
 const KINDS = {
   text: (block, run) => [label(block, run), h("p", { class: "said" }, block.text)],
@@ -21,30 +23,101 @@ const KINDS = {
   table: (block) => [label(block), table(block)],
   messages: (block, run) => [label(block, run), messages(block.messages)],
   figure: (block, run) => [figure(block, run)],
-  plot: (block, run) => [h("figure", { class: "drawn" }, picture(`${runAddress(run)}/events/${Number(block.n)}/${block.name}.png`, block.label), h("figcaption", {}, block.label))],
-  files: (block, run) => [label(block), h("ul", { class: "files" }, block.files.map((file) =>
-    h("li", {}, h("a", { href: blobAddress(run, file.sha) }, h("code", {}, file.path)), " ", h("span", { class: "soft small" }, bytes(file.size), " · ", file.sha.slice(0, 12)))))],
+  plot: (block, run) => [
+    h(
+      "figure",
+      { class: "drawn" },
+      picture(`${runAddress(run)}/events/${Number(block.n)}/${block.name}.png`, block.label),
+      h("figcaption", {}, block.label),
+    ),
+  ],
+  files: (block, run) => [
+    label(block),
+    h(
+      "ul",
+      { class: "files" },
+      block.files.map((file) =>
+        h(
+          "li",
+          {},
+          h("a", { href: blobAddress(run, file.sha) }, h("code", {}, file.path)),
+          " ",
+          h("span", { class: "soft small" }, bytes(file.size), " · ", file.sha.slice(0, 12)),
+        ),
+      ),
+    ),
+  ],
 };
 
 export const render = (blocks, run) => blocks.flatMap((block) => KINDS[block.type](block, run)).filter(Boolean);
 
-export const facts = (rows) => h("dl", { class: "facts" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+export const facts = (rows) =>
+  h(
+    "dl",
+    { class: "facts" },
+    rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 
 export function table(block) {
   const numeric = (text) => /^[–\d<-]/.test(text) && text.length < 28;
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": block.label || "table" }, h("table", {},
-    h("thead", {}, h("tr", {}, block.head.map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", {}, block.rows.map((row, k) => h("tr", { class: k === block.mark ? "best" : null },
-      row.map((text) => h("td", { class: text === "differs" || text === "refused" ? "bad" : text === "agrees" ? "good" : numeric(text) ? "n" : null }, text)))))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": block.label || "table" },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          block.head.map((text) => h("th", { scope: "col" }, text)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        block.rows.map((row, k) =>
+          h(
+            "tr",
+            { class: k === block.mark ? "best" : null },
+            row.map((text) =>
+              h(
+                "td",
+                {
+                  class:
+                    text === "differs" || text === "refused"
+                      ? "bad"
+                      : text === "agrees"
+                        ? "good"
+                        : numeric(text)
+                          ? "n"
+                          : null,
+                },
+                text,
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function figure(block, run) {
   const address = blobAddress(run, block.sha);
-  return h("figure", {}, h("a", { href: address }, picture(address, block.label)), h("figcaption", {}, h("code", {}, block.label)));
+  return h(
+    "figure",
+    {},
+    h("a", { href: address }, picture(address, block.label)),
+    h("figcaption", {}, h("code", {}, block.label)),
+  );
 }
 
 function picture(address, alt) {
-  const broken = (event) => event.target.replaceWith(h("p", { class: "bad" }, "This is not a picture that can be shown."));
+  const broken = (event) =>
+    event.target.replaceWith(h("p", { class: "bad" }, "This is not a picture that can be shown."));
   return h("img", { src: address, alt, loading: "lazy", error: broken });
 }
 
@@ -52,12 +125,24 @@ function messages(list) {
   // A conversation comes whole with every call: what the page showed before is folded.
   const earlier = list.length > 3 ? list.slice(0, -2) : [];
   const recent = list.slice(earlier.length);
-  return h("div", { class: "messages" },
-    earlier.length ? h("details", {}, h("summary", {}, `${earlier.length} earlier messages`), earlier.map(message)) : null,
-    recent.map(message));
+  return h(
+    "div",
+    { class: "messages" },
+    earlier.length
+      ? h("details", {}, h("summary", {}, `${earlier.length} earlier messages`), earlier.map(message))
+      : null,
+    recent.map(message),
+  );
 }
 
-const message = (one) => h("div", { class: `message ${["system", "user", "assistant", "tool"].includes(one.role) ? one.role : ""}` },
-  h("p", { class: "label" }, one.role),
-  one.text ? h("pre", { tabindex: "0" }, one.text) : null,
-  one.calls.map((call) => [h("p", { class: "label" }, "calls ", h("code", {}, call.name)), h("pre", { tabindex: "0" }, call.text)]));
+const message = (one) =>
+  h(
+    "div",
+    { class: `message ${["system", "user", "assistant", "tool"].includes(one.role) ? one.role : ""}` },
+    h("p", { class: "label" }, one.role),
+    one.text ? h("pre", { tabindex: "0" }, one.text) : null,
+    one.calls.map((call) => [
+      h("p", { class: "label" }, "calls ", h("code", {}, call.name)),
+      h("pre", { tabindex: "0" }, call.text),
+    ]),
+  );

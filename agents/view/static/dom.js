@@ -1,11 +1,14 @@
 // Elements from data. Texts become text nodes and nothing else; addresses are ours; no attribute can hold a script.
 
-const ALLOWED = /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|aria-[a-z]+|data-[a-z]+)$/;
-const SVG_ALLOWED = /^(class|viewBox|role|aria-label|x|y|x1|y1|x2|y2|cx|cy|r|rx|width|height|d|points|transform|text-anchor|tabindex|preserveAspectRatio)$/;
+const ALLOWED =
+  /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|aria-[a-z]+|data-[a-z]+)$/;
+const SVG_ALLOWED =
+  /^(class|viewBox|role|aria-label|x|y|x1|y1|x2|y2|cx|cy|r|rx|width|height|d|points|transform|text-anchor|tabindex|preserveAspectRatio)$/;
 const READ = /^(title|alt|aria-label)$/; // attributes that are read to people
 const OWN_ADDRESS = /^(#|\/(?!\/))/;
 // Characters that cannot be seen, or that turn the reading direction around: shown by their number.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]+/gu;
+const HIDDEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]+/gu;
 
 export function visible(text) {
   return String(text).replace(HIDDEN, (run) => {
@@ -17,7 +20,10 @@ export function visible(text) {
 function fill(element, attributes, children, allowed) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (typeof value === "function") { element.addEventListener(name, value); continue; }
+    if (typeof value === "function") {
+      element.addEventListener(name, value);
+      continue;
+    }
     if (!allowed.test(name)) throw new Error(`attribute ${name}`);
     if ((name === "href" || name === "src") && !OWN_ADDRESS.test(value)) throw new Error(`address ${value}`);
     const text = value === true ? "" : String(value);
@@ -64,13 +70,15 @@ export const state = (text, kind = "") => {
   place.className = kind;
 };
 
-export const date = (seconds) => new Date(1000 * seconds).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+export const date = (seconds) =>
+  new Date(1000 * seconds).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
   if (seconds < 0.1) return `${Math.round(1000 * seconds)} ms`;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  const whole = Math.round(seconds),
+    minutes = Math.floor(whole / 60);
   if (minutes < 60) return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }

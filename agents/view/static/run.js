@@ -5,18 +5,37 @@ import { date, get, h, put, runAddress, show, state } from "./dom.js";
 import { lanes, steering } from "./plot.js";
 import { Timeline } from "./timeline.js";
 
-const EVERY = 1500, SLOW = 10000, QUIET = 600; // milliseconds; seconds without news after which a look now and then will do
+const EVERY = 1500,
+  SLOW = 10000,
+  QUIET = 600; // milliseconds; seconds without news after which a look now and then will do
 const HITS = 40;
 
 export async function runPage(name) {
   const address = `/api${runAddress(name)}`;
   let data = await get(`${address}?after=0`);
   const timeline = new Timeline(name);
-  const head = h("div"), rest = h("div"), work = h("div");
+  const head = h("div"),
+    rest = h("div"),
+    work = h("div");
   const hits = h("ul", { class: "hits" });
-  const search = h("input", { type: "search", id: "search", placeholder: "find in this run", "aria-label": "Find events of this run", input: find });
-  show(data.overview.card.request || name, [h("a", { href: "/" }, "runs"), h("span", { class: "soft" }, "/"), h("code", {}, name)],
-    head, h("h2", { id: "timeline" }, "What the crew did"), work, h("div", { class: "bar" }, search), hits, timeline.element, rest);
+  const search = h("input", {
+    type: "search",
+    id: "search",
+    placeholder: "find in this run",
+    "aria-label": "Find events of this run",
+    input: find,
+  });
+  show(
+    data.overview.card.request || name,
+    [h("a", { href: "/" }, "runs"), h("span", { class: "soft" }, "/"), h("code", {}, name)],
+    head,
+    h("h2", { id: "timeline" }, "What the crew did"),
+    work,
+    h("div", { class: "bar" }, search),
+    hits,
+    timeline.element,
+    rest,
+  );
   addEventListener("hashchange", reveal);
   addEventListener("keydown", keys);
   take();
@@ -37,7 +56,8 @@ export async function runPage(name) {
   async function look() {
     if (!document.hidden) {
       try {
-        const known = data.total ?? 0, fresh = await get(`${address}?after=${known}&stamp=${data.stamp}`);
+        const known = data.total ?? 0,
+          fresh = await get(`${address}?after=${known}&stamp=${data.stamp}`);
         if ((fresh.total ?? known) < known) return location.reload(); // lines were taken off
         if (fresh.overview) {
           data = fresh;
@@ -59,13 +79,33 @@ export async function runPage(name) {
 
   function find() {
     const found = timeline.find(search.value);
-    put(hits, ...found.slice(0, HITS).map((row) => h("li", {}, h("a", { href: `#e${row.n}` }, `e${row.n}`), " ", row.step ? h("code", {}, `${row.section}/${row.step}`) : null, " ", row.title)),
-      search.value.trim() ? h("li", { class: "soft" }, found.length > HITS ? `and ${found.length - HITS} more` : `${found.length} events`) : "");
+    put(
+      hits,
+      ...found
+        .slice(0, HITS)
+        .map((row) =>
+          h(
+            "li",
+            {},
+            h("a", { href: `#e${row.n}` }, `e${row.n}`),
+            " ",
+            row.step ? h("code", {}, `${row.section}/${row.step}`) : null,
+            " ",
+            row.title,
+          ),
+        ),
+      search.value.trim()
+        ? h("li", { class: "soft" }, found.length > HITS ? `and ${found.length - HITS} more` : `${found.length} events`)
+        : "",
+    );
   }
 
   function keys(event) {
     if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "/") { event.preventDefault(); search.focus(); }
+    if (event.key === "/") {
+      event.preventDefault();
+      search.focus();
+    }
     if (event.key !== "j" && event.key !== "k") return;
     const all = [...timeline.element.querySelectorAll("summary")].filter((one) => one.checkVisibility());
     const at = all.indexOf(document.activeElement);
@@ -77,35 +117,101 @@ export async function runPage(name) {
 
 function headOf(view, name) {
   const card = view.card;
-  const damage = card.damage.length ? h("div", { class: "banner alert", role: "alert" }, h("strong", {}, "The trace is damaged. "), "What can be read of it is shown.", h("ul", {}, card.damage.map((text) => h("li", {}, text)))) : null;
+  const damage = card.damage.length
+    ? h(
+        "div",
+        { class: "banner alert", role: "alert" },
+        h("strong", {}, "The trace is damaged. "),
+        "What can be read of it is shown.",
+        h(
+          "ul",
+          {},
+          card.damage.map((text) => h("li", {}, text)),
+        ),
+      )
+    : null;
   if (!view.facts) return [h("h1", {}, name), damage].filter(Boolean);
   const plot = steering([view.steering]);
   return [
     h("p", { class: "eyebrow" }, card.task),
     h("h1", {}, card.request),
-    h("p", { class: "meta" }, h("span", { class: `chip ${card.status}` }, card.status_text), h("span", {}, date(card.date)), h("span", {}, card.backend)),
+    h(
+      "p",
+      { class: "meta" },
+      h("span", { class: `chip ${card.status}` }, card.status_text),
+      h("span", {}, date(card.date)),
+      h("span", {}, card.backend),
+    ),
     damage,
-    card.is_llm ? null : h("p", { class: "banner" }, h("strong", {}, "No LLM was involved: built-in analyst. "), "Plans and code come from fixed rules."),
+    card.is_llm
+      ? null
+      : h(
+          "p",
+          { class: "banner" },
+          h("strong", {}, "No LLM was involved: built-in analyst. "),
+          "Plans and code come from fixed rules.",
+        ),
     ["converged", "exhausted"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
-    h("div", { class: "columns" },
+    h(
+      "div",
+      { class: "columns" },
       h("section", { class: "card" }, h("h2", {}, "Answer"), answer(view)),
       plot ? h("section", { class: "card" }, h("h2", {}, view.steering.metric), plot) : null,
       view.confirmed ? heldOut(view.confirmed) : null,
-      h("section", { class: "card" }, h("h2", {}, "Cost and place"), facts(view.facts))),
-    view.troubles.length ? h("details", { class: "step", open: view.troubles.length < 6 }, h("summary", {}, h("span", { class: "title bad" }, view.troubles.length === 1 ? "1 trouble" : `${view.troubles.length} troubles`)),
-      h("ul", { class: "inside" }, view.troubles.map(([n, who, where, text]) => h("li", {}, h("a", { href: `#e${n}` }, `e${n}`), " ", h("code", {}, where), ` (for the ${who}) ${text}`)))) : null,
+      h("section", { class: "card" }, h("h2", {}, "Cost and place"), facts(view.facts)),
+    ),
+    view.troubles.length
+      ? h(
+          "details",
+          { class: "step", open: view.troubles.length < 6 },
+          h(
+            "summary",
+            {},
+            h(
+              "span",
+              { class: "title bad" },
+              view.troubles.length === 1 ? "1 trouble" : `${view.troubles.length} troubles`,
+            ),
+          ),
+          h(
+            "ul",
+            { class: "inside" },
+            view.troubles.map(([n, who, where, text]) =>
+              h("li", {}, h("a", { href: `#e${n}` }, `e${n}`), " ", h("code", {}, where), ` (for the ${who}) ${text}`),
+            ),
+          ),
+        )
+      : null,
   ].filter(Boolean);
 }
 
 function answer(view) {
   if (!view.claim) return h("p", { class: "soft" }, "There is no answer yet.");
-  return [h("p", { class: "verdict" }, view.claim.verdict), h("p", { class: "numbers" }, view.claim.numbers.map((text) => h("span", {}, text))), h("p", { class: "said" }, view.claim.text)];
+  return [
+    h("p", { class: "verdict" }, view.claim.verdict),
+    h(
+      "p",
+      { class: "numbers" },
+      view.claim.numbers.map((text) => h("span", {}, text)),
+    ),
+    h("p", { class: "said" }, view.claim.text),
+  ];
 }
 
-const heldOut = (held) => h("section", { class: "card" }, h("h2", {}, "Held-out events"),
-  h("p", { class: `verdict ${held.ok ? "" : "bad"}` }, held.value),
-  h("p", { class: "soft" }, `On the ${held.share} of the events that no choice had seen: one test, nothing to correct for. ${held.reason} `, h("a", { href: `#e${held.n}` }, `e${held.n}`)),
-  facts(held.facts));
+const heldOut = (held) =>
+  h(
+    "section",
+    { class: "card" },
+    h("h2", {}, "Held-out events"),
+    h("p", { class: `verdict ${held.ok ? "" : "bad"}` }, held.value),
+    h(
+      "p",
+      { class: "soft" },
+      `On the ${held.share} of the events that no choice had seen: one test, nothing to correct for. ${held.reason} `,
+      h("a", { href: `#e${held.n}` }, `e${held.n}`),
+    ),
+    facts(held.facts),
+  );
 
 function restOf(view, name) {
   if (!view.facts) return [];
@@ -113,7 +219,13 @@ function restOf(view, name) {
   return [
     ...(view.iterations ? part("Iterations", table(view.iterations)) : []),
     ...(view.checks ? part("Claimed and checked", table(view.checks)) : []),
-    ...(view.sealed ? part("Sealed metrics", h("p", { class: "soft" }, "Computed once, after the end, with labels that no agent and no sandbox ever saw."), table(view.sealed)) : []),
+    ...(view.sealed
+      ? part(
+          "Sealed metrics",
+          h("p", { class: "soft" }, "Computed once, after the end, with labels that no agent and no sandbox ever saw."),
+          table(view.sealed),
+        )
+      : []),
     ...part("Task", ...render([view.options], name)),
   ];
 }

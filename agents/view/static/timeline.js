@@ -6,8 +6,23 @@ import { duration, get, h, put, runAddress } from "./dom.js";
 
 const SECTIONS = { start: "Before the first plan", end: "The claim, and the end" };
 const GLYPHS = {
-  model_called: "◇", executed: "▸", tool_called: "⚙", planned: "☰", step_started: "·", step_finished: "✓", graded: "★", decided: "→",
-  confirmed: "◎", claimed: "❞", sealed: "◆", trouble: "!", canary_checked: "◈", run_started: "●", run_resumed: "↻", sandbox_renewed: "↻", run_finished: "■",
+  model_called: "◇",
+  executed: "▸",
+  tool_called: "⚙",
+  planned: "☰",
+  step_started: "·",
+  step_finished: "✓",
+  graded: "★",
+  decided: "→",
+  confirmed: "◎",
+  claimed: "❞",
+  sealed: "◆",
+  trouble: "!",
+  canary_checked: "◈",
+  run_started: "●",
+  run_resumed: "↻",
+  sandbox_renewed: "↻",
+  run_finished: "■",
 };
 
 export class Timeline {
@@ -31,7 +46,8 @@ export class Timeline {
 
   section(key) {
     if (!this.sections.has(key)) {
-      const title = SECTIONS[key] ?? `Iteration ${key}`, id = `section-${this.sections.size}`;
+      const title = SECTIONS[key] ?? `Iteration ${key}`,
+        id = `section-${this.sections.size}`;
       const element = h("section", { "aria-labelledby": id }, h("h3", { id }, title));
       this.sections.set(key, element);
       this.element.append(element);
@@ -65,13 +81,33 @@ export class Timeline {
       }
     };
     const tokens = row.tokens ? `${row.tokens.toLocaleString()} tokens` : "";
-    const meta = [tokens, row.dollars ? `$${row.dollars.toFixed(4)}` : "", row.seconds !== null && row.seconds !== undefined ? duration(row.seconds) : ""].filter(Boolean).join(" · ");
-    const shade = row.ok === false ? "bad" : row.kind in { graded: 1, confirmed: 1, claimed: 1 } ? "weighty" : "";
+    const meta = [
+      tokens,
+      row.dollars ? `$${row.dollars.toFixed(4)}` : "",
+      row.seconds !== null && row.seconds !== undefined ? duration(row.seconds) : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    const shade = row.ok === false ? "wrong" : row.kind in { graded: 1, confirmed: 1, claimed: 1 } ? "weighty" : "";
     const long = row.kind === "planned" || row.kind === "step_finished";
-    return h("details", { class: `event ${row.kind} ${shade}`, id: `e${row.n}`, toggle: (event) => event.target.open && fetchBody() },
-      h("summary", {}, h("span", { class: "glyph", "aria-hidden": "true" }, GLYPHS[row.kind] ?? "·"),
-        h("span", { class: "title" }, row.title, row.note ? h("span", { class: long ? "note long" : "note" }, row.note) : null),
-        h("span", { class: "meta" }, meta), h("a", { class: "number", href: `#e${row.n}`, title: `${duration(row.at)} after the start` }, `e${row.n}`)), body);
+    return h(
+      "details",
+      { class: `event ${row.kind} ${shade}`, id: `e${row.n}`, toggle: (event) => event.target.open && fetchBody() },
+      h(
+        "summary",
+        {},
+        h("span", { class: "glyph", "aria-hidden": "true" }, GLYPHS[row.kind] ?? "·"),
+        h(
+          "span",
+          { class: "title" },
+          row.title,
+          row.note ? h("span", { class: long ? "note long" : "note" }, row.note) : null,
+        ),
+        h("span", { class: "meta" }, meta),
+        h("a", { class: "number", href: `#e${row.n}`, title: `${duration(row.at)} after the start` }, `e${row.n}`),
+      ),
+      body,
+    );
   }
 
   // Open an event, wherever it is folded away, and go to it. False: there is none of this number (yet).
@@ -99,7 +135,15 @@ export class Timeline {
 
   // For the picture of when steps were at work.
   spans() {
-    return [...this.cards.values()].filter((card) => card.from !== null).map((card) => ({ name: `${card.section} / ${card.name}`, from: card.from, to: card.to, ok: card.ok, kind: `i${Number(card.section) % 4 || 0}` }));
+    return [...this.cards.values()]
+      .filter((card) => card.from !== null)
+      .map((card) => ({
+        name: `${card.section} / ${card.name}`,
+        from: card.from,
+        to: card.to,
+        ok: card.ok,
+        kind: `i${Number(card.section) % 4 || 0}`,
+      }));
   }
 }
 
@@ -111,13 +155,29 @@ class Card {
     this.result = h("span", { class: "note result" });
     this.meta = h("span", { class: "meta" });
     this.body = h("div", { class: "inside events" });
-    this.element = h("details", { class: "step", toggle: () => this.element.open && this.fill() },
-      h("summary", {}, h("span", { class: "title" }, h("strong", {}, name), " ", this.chip, this.goal, this.result), this.meta), this.body);
+    this.element = h(
+      "details",
+      { class: "step", toggle: () => this.element.open && this.fill() },
+      h(
+        "summary",
+        {},
+        h("span", { class: "title" }, h("strong", {}, name), " ", this.chip, this.goal, this.result),
+        this.meta,
+      ),
+      this.body,
+    );
   }
 
   plan(step) {
-    const about = [step.depends_on.length ? `after ${step.depends_on.join(", ")}` : "", step.submits ? "submits" : ""].filter(Boolean);
-    put(this.goal, h("span", {}, step.goal), about.length ? h("span", { class: "soft" }, ` (${about.join("; ")})`) : "");
+    const about = [
+      step.depends_on.length ? `after ${step.depends_on.join(", ")}` : "",
+      step.submits ? "submits" : "",
+    ].filter(Boolean);
+    put(
+      this.goal,
+      h("span", {}, step.goal),
+      about.length ? h("span", { class: "soft" }, ` (${about.join("; ")})`) : "",
+    );
   }
 
   add(row) {
@@ -130,7 +190,10 @@ class Card {
     const text = this.ok === null ? "at work" : this.ok ? "done" : "failed";
     this.chip.className = `chip ${this.ok === null ? "unfinished" : this.ok ? "converged" : "failed"}`;
     put(this.chip, text);
-    put(this.meta, [`${this.count} events`, this.to === null ? "" : duration(this.to - this.from)].filter(Boolean).join(" · "));
+    put(
+      this.meta,
+      [`${this.count} events`, this.to === null ? "" : duration(this.to - this.from)].filter(Boolean).join(" · "),
+    );
     this.waiting.push(row);
     if (this.element.open) this.fill();
   }
