@@ -13,6 +13,7 @@ from agents.budget import Price
 
 SPECS = ("auto", "analyst", "openai")
 KEY_LIKE = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)(_?\d+)?$", re.IGNORECASE)
+IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")  # a password
 
 
 def choose_backend(
@@ -61,6 +62,8 @@ def is_loopback(url: str) -> bool:
 
 
 def secrets(*names: str) -> list[str]:
-    """Values of `names` and of all environment variables named like keys, longest first: to redact from traces."""
+    """What to redact from traces, longest first: values of `names` and of all environment variables named like keys,
+    and passwords in those that hold an address."""
     values = {value.strip() for name, value in os.environ.items() if name in names or KEY_LIKE.search(name)}
+    values |= {password for value in os.environ.values() for password in IN_ADDRESS.findall(value)}
     return sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)

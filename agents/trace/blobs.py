@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REDACTED = "[redacted]"
+PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/:@\"']+@")
 SHORTEST_SECRET = 8  # placeholders such as "none", used as keys of local servers, are words of the language too
 
 
@@ -21,7 +22,7 @@ class TraceError(RuntimeError):
 
 
 class Redactor:
-    """Replaces known secrets, however JSON may have escaped them, by `[redacted]`."""
+    """Replaces known secrets, however JSON may have escaped them, and passwords in addresses by `[redacted]`."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         forms = {form for s in secrets if len(s) >= SHORTEST_SECRET for form in (s, *_escaped(s))}
@@ -30,13 +31,18 @@ class Redactor:
     def text(self, value: str) -> str:
         for word in self._words:
             value = value.replace(word, REDACTED)
-        return value
+        return PASSWORD.sub(rf"\1{REDACTED}@", value)
 
     def data(self, value: bytes) -> bytes:
         """Binary files too: one that holds a key is better broken than published."""
         for word in self._words:
             value = value.replace(word.encode(), REDACTED.encode())
-        return value
+        if b"://" not in value:
+            return value
+        try:
+            return self.text(value.decode()).encode()
+        except UnicodeDecodeError:
+            return value  # no text: what looks like an address there is none
 
     def tree(self, value: Any) -> Any:
         """The same for every string of a JSON document, names included; half characters, which models can write and no
