@@ -80,7 +80,7 @@ class Library:
             return kept
 
     def _is_run(self, path: Path) -> bool:
-        if not path.name.isprintable() or path.name == ".." or path.parent != self.folder:
+        if not path.name.isprintable() or path.parent != self.folder:
             return False
         trace = path / TRACE
         return trace.resolve().is_relative_to(self.folder) and trace.is_file()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from agents.trace import words
-from agents.trace.events import Confirmed, RunStarted, Sealed, Trouble
+from agents.trace.events import Confirmed, Parent, RunStarted, Sealed, Trouble
 from agents.trace.report import STATUS
-from agents.trace.result import IterationResult, RunResult, last, result_of
+from agents.trace.result import IterationResult, RunResult, first_event, last, result_of
 from agents.view.blocks import checks_table, document, table
 from agents.view.library import Library, Stamp, Trace
 
@@ -69,11 +69,11 @@ def overview_of(trace: Trace) -> dict[str, Any]:
     result = result_from(trace)
     if result is None:
         return {"card": card_of(trace)}
-    claim = result.claim
+    claim, started = result.claim, first_event(trace.events)
     return {
         "card": card_of(trace),
         "reason": result.reason,
-        "facts": [[name, value] for name, value in _facts(result)],
+        "facts": [[name, value] for name, value in _facts(result, started.parent)],
         "claim": {
             "verdict": "A new resonance is claimed" if claim.discovery else "No new resonance is claimed",
             "numbers": [
@@ -114,7 +114,7 @@ def steering_of(result: RunResult) -> dict[str, Any]:
     return {"metric": name, "points": points, "best": result.best_iteration}
 
 
-def _facts(result: RunResult) -> list[tuple[str, str]]:
+def _facts(result: RunResult, parent: Parent | None) -> list[tuple[str, str]]:
     cost, canaries = result.cost, {None: "not probed", True: "held", False: "did not hold"}[result.canaries_held]
     image = f" · {result.sandbox.image}" if result.sandbox.image else ""
     return [
@@ -126,6 +126,7 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
         ("sandbox", f"{result.sandbox.driver} {result.sandbox.version}{image}"),
         ("canaries", canaries),
         ("seed", str(result.seed)),
+        *([("forked from", f"{parent.run}, at {parent.step}")] if parent else []),
     ]
 
 

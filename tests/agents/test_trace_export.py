@@ -113,6 +113,8 @@ def test_the_same_trace_gives_the_same_json(tmp_path: Path, make: Any, form: Any
 def test_neither_truth_nor_secrets_leave(tmp_path: Path, form: str) -> None:
     run_dir = worked(tmp_path / "run")
     assert TRUTH in (run_dir / "trace.jsonl").read_text()
+    assert not [event for event in exported(run_dir).events if event.kind == "sealed"]
+    assert exported(run_dir).result.sealed == []
     done = CliRunner().invoke(
         app, ["trace", "export", str(run_dir), "--format", form, "--out", str(tmp_path / "x.json")]
     )

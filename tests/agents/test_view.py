@@ -13,7 +13,7 @@ from report_runs import CODE, converged, failed, graded_details, picture
 from test_trace_store import STARTED
 
 from agents.backends.base import Message, Reply, Request, Usage
-from agents.trace.events import Graded, ModelCalled
+from agents.trace.events import Graded, ModelCalled, Parent
 from agents.trace.store import TRACE, Store, read_trace
 from agents.view.answers import Answers
 from agents.view.library import Library, UnknownRun
@@ -22,7 +22,8 @@ from tasks.score import Score
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # these runs may get lost
     folder = tmp_path / "runs"
     converged(folder / "one")
     failed(folder / "two")
@@ -189,6 +190,7 @@ def test_a_half_written_line_is_left_for_later(runs: Path) -> None:
         "/api/runs/%ff",
         "/api/runs/link",
         "/api/runs/linked_file",
+        "/api/runs/one%2Finner",
         "/api/runs/one/events/-1",
         "/api/runs/one/events/999999",
         "/api/runs/one?after=x",
@@ -207,6 +209,7 @@ def test_nothing_else_is_handed_out(runs: Path, target: str) -> None:
     converged(outside)
     (runs.parent / "secret.txt").write_text("secret")
     (runs / "link").symlink_to(outside)
+    converged(runs / "one" / "inner")
     (runs / "linked_file").mkdir()
     (runs / "linked_file" / TRACE).symlink_to(outside / TRACE)
     answer = Answers(Library(runs)).answer(target)
@@ -253,6 +256,14 @@ def test_two_runs_are_compared(runs: Path) -> None:
     assert ["equal", "from tools import anomaly", "from tools import anomaly"] in changed[0]["rows"]
     assert len(data["plans"]) == 3
     ask(runs, "/api/compare?a=one&b=two")
+
+
+def test_a_fork_names_its_parent(tmp_path: Path) -> None:
+    parent = Parent(run="the first", trace="0" * 64, step="planner/1", past=0)
+    with Store.create(tmp_path / "r") as trace:
+        trace.append(STARTED.model_copy(update={"parent": parent}))
+    facts = dict(ask(tmp_path, "/api/runs/r")["overview"]["facts"])
+    assert facts["forked from"] == "the first, at planner/1"
 
 
 def test_a_run_that_goes_away_is_unknown(runs: Path) -> None:
