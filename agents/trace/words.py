@@ -49,7 +49,8 @@ def quantity(name: str, value: Any, error: Any = None) -> str:
         return "yes" if value else "no"
     if name.startswith("p_"):
         return probability(value)
-    unit = "TeV" if name.startswith(("mass", "window")) else ""
+    # A bias is claimed / true - 1.
+    unit = "TeV" if name.startswith(("mass", "window")) and not name.endswith("_bias") else ""
     return measured(value, error, unit)
 
 

@@ -205,6 +205,7 @@ def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.Monkey
         (words.duration(3720), "1 h 02 min"),
         (words.quantity("discovery", False), "no"),
         (words.quantity("mass", 3.5, 0.1), "3.50 ± 0.10 TeV"),
+        (words.quantity("mass_bias", 0.0008, 0.0012), "0.0008 ± 0.0012"),
     ],
 )
 def test_numbers_are_written_as_physicists_do(text: str, expected: str) -> None:
