@@ -103,7 +103,7 @@ function code(list, names) {
     other.map((file) =>
       h(
         "details",
-        { class: "step", open: other.length < 4 },
+        { class: "fold", open: other.length < 4 },
         h("summary", {}, h("span", { class: "title" }, h("code", {}, file.path))),
         diff(file.rows, names),
       ),

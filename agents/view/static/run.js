@@ -29,12 +29,12 @@ export async function runPage(name) {
     data.overview.card.request || name,
     [h("a", { href: "/" }, "runs"), h("span", { class: "soft" }, "/"), h("code", {}, name)],
     head,
+    rest,
     h("h2", { id: "timeline" }, "What the crew did"),
     work,
     h("div", { class: "bar" }, search),
     hits,
     timeline.element,
-    rest,
   );
   addEventListener("hashchange", reveal);
   addEventListener("keydown", keys);
@@ -141,6 +141,7 @@ function headOf(view, name) {
       h("span", { class: `chip ${card.status}` }, card.status_text),
       h("span", {}, date(card.date)),
       h("span", {}, card.backend),
+      h("a", { href: "#timeline" }, "what the crew did"),
     ),
     damage,
     card.is_llm
@@ -163,7 +164,7 @@ function headOf(view, name) {
     view.troubles.length
       ? h(
           "details",
-          { class: "step", open: view.troubles.length < 6 },
+          { class: "fold", open: view.troubles.length < 6 },
           h(
             "summary",
             {},
@@ -226,6 +227,11 @@ function restOf(view, name) {
           table(view.sealed),
         )
       : []),
-    ...part("Task", ...render([view.options], name)),
+    h(
+      "details",
+      { class: "fold" },
+      h("summary", {}, h("span", { class: "title" }, "Task options")),
+      h("div", { class: "inside" }, ...render([view.options], name)),
+    ),
   ];
 }
