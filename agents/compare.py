@@ -1,0 +1,145 @@
+"""Two runs side by side: what was planned, run, measured, claimed and paid, and where they part."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.trace import words
+from agents.trace.report import environment
+from agents.trace.result import RunResult, build_result, first_event
+from agents.trace.store import blobs_of, read_trace
+from agents.trace.story import Iteration, tell
+
+LONGEST = 400  # lines of one diff
+NONE = words.NONE
+SECTIONS = ("run", "plan", "metrics", "claims", "cost")
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Row(Frozen):
+    """One quantity of both runs, as people read it."""
+
+    section: str = Field(description="run, plan, metrics, claims or cost")
+    name: str
+    a: str
+    b: str
+
+    @property
+    def same(self) -> bool:
+        return self.a == self.b
+
+
+class CodeDiff(Frozen):
+    """A file that agents wrote, in both runs; identical ones are left out."""
+
+    path: str
+    lines: list[str] = Field(description="unified diff, without its header")
+
+
+class Comparison(Frozen):
+    """The schema of `beamcrew compare --json`."""
+
+    format: int = 1
+    a: RunResult
+    b: RunResult
+    rows: list[Row]
+    code: list[CodeDiff]
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Both runs from their traces, finished or not. Raises TraceError."""
+    sides = [_Side(path) for path in (a, b)]
+    named = [dict(side.rows()) for side in sides]
+    # In the order of the first run; what only the second has goes behind the section's last.
+    names = sorted(dict.fromkeys([*named[0], *named[1]]), key=lambda name: SECTIONS.index(name[0]))
+    rows = [
+        Row(section=section, name=name, a=named[0].get((section, name), NONE), b=named[1].get((section, name), NONE))
+        for section, name in names
+    ]
+    return Comparison(a=sides[0].result, b=sides[1].result, rows=rows, code=list(_diffs(*sides)))
+
+
+def to_html(comparison: Comparison) -> str:
+    """One file to send by mail: no scripts, nothing from elsewhere."""
+    return environment().get_template("compare.html.j2").render(c=comparison)
+
+
+class _Side:
+    """One run, read."""
+
+    def __init__(self, run_dir: Path) -> None:
+        events = read_trace(run_dir)
+        self.started, self.result = first_event(events), build_result(run_dir)
+        self.iterations: list[Iteration] = tell(events, blobs_of(run_dir))
+        self.code = {
+            f"i{iteration.number}/{step.step.id}/{path}": text
+            for iteration in self.iterations
+            for step in iteration.steps
+            for path, text in step.code.items()
+        }
+
+    def rows(self) -> Iterator[tuple[tuple[str, str], str]]:
+        yield from ((("run", name), text) for name, text in self._run())
+        for iteration in self.iterations:
+            yield ("plan", f"iteration {iteration.number}"), iteration.reasoning or NONE
+            for step in iteration.steps:
+                yield ("plan", f"iteration {iteration.number}, {step.step.id}"), _step(step)
+        yield from ((("metrics", name), text) for name, text in self._metrics())
+        for check in self.result.claims:
+            claimed = words.quantity(check.name, check.claimed, check.claimed_error)
+            harness = words.quantity(check.name, check.harness, check.harness_error)
+            truth = "" if check.truth is None else f", truth {words.quantity(check.name, check.truth)}"
+            yield ("claims", words.label(check.name)), f"{claimed} (harness {harness}{truth})"
+        if self.result.claim:
+            yield ("claims", "text"), self.result.claim.text
+        cost = self.result.cost
+        yield ("cost", "model calls"), str(cost.model_calls)
+        yield ("cost", "tokens"), f"{cost.prompt_tokens} sent, {cost.completion_tokens} received"
+        yield ("cost", "dollars"), f"{cost.dollars:.4g}"
+        yield ("cost", "wall time"), words.duration(self.result.seconds)
+
+    def _run(self) -> Iterator[tuple[str, str]]:
+        result = self.result
+        for name in ("request", "task", "backend", "seed"):
+            yield name, str(getattr(result, name))
+        for name, value in result.options.items():
+            yield f"option {name}", str(value)
+        yield "sandbox", " ".join(filter(None, (result.sandbox.driver, result.sandbox.image)))
+        if parent := self.started.parent:
+            yield "forked from", f"{parent.run}, before {parent.step}"
+        for name, sha in (*self.started.inputs.items(), *self.started.prompts.items()):
+            yield f"SHA-256 of {name}", sha[:16]
+        yield "ended", f"{result.status}: {result.reason}"
+
+    def _metrics(self) -> Iterator[tuple[str, str]]:
+        for one in self.result.iterations:
+            value = words.measured(one.value, one.error) if one.value is not None else f"refused: {one.reason}"
+            yield f"iteration {one.iteration}, {one.metric}", value
+        if confirmed := self.result.confirmed:
+            yield f"claim, {confirmed.metric}", words.measured(confirmed.value, confirmed.error)
+        for metric in self.result.sealed:
+            yield f"sealed, {metric.name}", words.measured(metric.value, metric.error)
+
+
+def _step(step: Any) -> str:
+    """What a step was to do, called and came to."""
+    calls = ", ".join(call.tool for call in step.calls)
+    ended = step.observation.summary if step.observation else "not ended"
+    return f"{step.step.goal} [{calls or 'no tools'}] {ended}"
+
+
+def _diffs(a: _Side, b: _Side) -> Iterator[CodeDiff]:
+    for path in sorted(a.code.keys() | b.code.keys()):
+        old, new = (side.code.get(path, "").splitlines() for side in (a, b))
+        if old != new:
+            lines = list(difflib.unified_diff(old, new, lineterm=""))[2:]
+            rest = [f"... {len(lines) - LONGEST} more lines"] if len(lines) > LONGEST else []
+            yield CodeDiff(path=path, lines=lines[:LONGEST] + rest)
