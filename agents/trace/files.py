@@ -129,7 +129,8 @@ class Files:
             self._known.pop(path, None)
 
     def _under(self, folder: str) -> list[str]:
-        return [path for path in list(self._known) if PurePosixPath(path).is_relative_to(folder)]
+        inside = "" if folder == "." else f"{folder}/"
+        return [path for path in list(self._known) if path.startswith(inside)]
 
     def _content(self, path: str, max_bytes: int = FILE_MAX) -> str | None:
         """SHA-256 of what lies there now."""
