@@ -42,12 +42,13 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
     iterations = tell(events, blobs_of(run_dir))
     facts = _facts(events, result, iterations)
-    _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
         _write(into / figure_path(data), data)
     templates = environment()
     for name in ("report.md", "report.html"):
         _write(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
+    # Last: where it is, all is there, and a run that was killed before gets its report when it is resumed.
+    _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     return into / "report.html"
 
 

@@ -111,6 +111,8 @@ def life(folder: Path, chance: random.Random | None) -> int:
     """A run from its start to its end, by as many sessions as it takes; how often it was killed."""
     folder.mkdir()
     for kills in range(1000):
+        if (folder / "run" / "result.json").exists():  # killed when all was done
+            return kills
         if chance and kills < KILLS:
             done = session(folder, None, chance.uniform(0.05, LONGEST))
         else:
@@ -129,6 +131,7 @@ def test_however_often_it_is_killed_a_run_comes_to_the_same_end(tmp_path: Path, 
         result = RunResult.model_validate_json((folder / "run" / "result.json").read_text())
         assert result.model_dump(include=SAME) == whole[0].model_dump(include=SAME)
         assert facts(folder / "run") == facts(whole[1] / "run")
+        assert (folder / "run" / "report.html").is_file()
         commands = Counter(e.key + e.where for e in recorded(folder) if isinstance(e, Executed))
         assert set(commands.values()) == {1}
         assert verified(folder / "run")
