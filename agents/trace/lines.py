@@ -86,7 +86,7 @@ def _format(path: Path, line: bytes) -> int:
     try:
         first = json.loads(line)
         found = first["format"] if first["kind"] == "run_started" else None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         found = None
     if found is None:
         raise TraceError(f"{path}, line 1: does not begin as a trace does, with run_started and its format")

@@ -101,6 +101,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "fraction": unseen.get("fraction"),
+        "limit": unseen.get("upper_limit"),
         "plots": _plots(result, best, details, unseen, sealed),
         "missing": _missing(result, iterations),
     }

@@ -49,6 +49,7 @@ DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "a line is missing": (lambda x: x[:5] + x[6:], "line 6: holds event 6, lines are missing"),
     "a line is missing, the others renumbered": (lambda x: renumbered(x[:5] + x[6:]), "line 6: was changed"),
     "the first lines are missing": (lambda x: x[3:], "line 1: does not begin"),
+    "the first line is nothing but brackets": (lambda x: [b"[" * 100_000, *x[1:]], "line 1: does not begin"),
     "two lines are exchanged": (lambda x: [*x[:5], x[6], x[5], *x[7:]], "line 6: holds event 6, .* out of order"),
     "two lines are exchanged and renumbered": (
         lambda x: renumbered([*x[:5], x[6], x[5], *x[7:]]),
