@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import tools
 from agents.context import read_prompts
 from agents.trace.events import Executed, RunStarted
 from agents.trace.store import Store
@@ -34,14 +35,31 @@ def kept_prompts(begun: RunStarted, store: Store) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    """Of Python, of the packages that numbers depend on, and of the tools: a hash of their source."""
+    found = {"python": platform.python_version(), "tools": tools_hash()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
+
+
+def tools_hash() -> str:
+    """The first 12 digits of a SHA-256 over the names and texts of the source files of `tools`."""
+    root = Path(str(tools.__file__)).parent
+    whole = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        whole.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()[:12]
+
+
+def changed(begun: RunStarted) -> list[str]:
+    """What is not here as it was when the run was made: a reason why numbers may come out different."""
+    here = versions()
+    return [
+        f"{name} {was} then, {here.get(name)} here" for name, was in begun.versions.items() if here.get(name) != was
+    ]
 
 
 def peak_memory(store: Store) -> float:

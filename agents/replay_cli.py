@@ -94,13 +94,17 @@ def _play(
     tolerance: float,
     workers: int,
 ) -> None:
+    from agents.provenance import changed
     from agents.replay import replay as play
     from agents.rerun import rerun
+    from agents.run import beginning
     from agents.trace.strict import Differs
 
     with clear_errors(), _folder(out) as folder:
         if not execute and (sandbox or image):
             raise ValueError("sandbox, image: go with --execute")
+        for difference in changed(beginning(run_dir)[0]):
+            err.print(Text(f"made with something else: {difference}"), soft_wrap=True)
         try:
             outcome = rerun(run_dir, folder, sandbox, image, tolerance, workers) if execute else play(run_dir, folder)
         except Differs as difference:

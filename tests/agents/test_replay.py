@@ -13,7 +13,7 @@ from scripted import SUBMISSION, Scripted, TinyTask, call, python, two_rounds
 from test_resume import killed_at
 from typer.testing import CliRunner
 
-from agents import cli, graph, planner, sandboxes, worker
+from agents import cli, graph, planner, provenance, sandboxes, worker
 from agents.backends.base import BackendLost
 from agents.replay import replay
 from agents.run import Settings, resume, start
@@ -268,6 +268,15 @@ def test_the_command_says_what_it_found(run_dir: Path, tmp_path: Path) -> None:
     assert (status, "differs: planned 0, line 4: plan.reasoning was" in err) == (6, True)
     status, _, err = beamcrew("replay", str(tmp_path / "none"))
     assert (status, "trace.jsonl: cannot be" in err) == (2, True)
+
+
+def test_other_tools_than_the_run_had_are_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their source is part of where a number comes from, and changes more often than a version."""
+    assert "made with something else" not in beamcrew("replay", str(run_dir))[2]
+    there = provenance.tools_hash()
+    monkeypatch.setattr(provenance, "tools_hash", lambda: "0123456789ab")
+    status, _, err = beamcrew("replay", str(run_dir))
+    assert (status, f"made with something else: tools {there} then, 0123456789ab here" in err) == (0, True)
 
 
 def test_differences_are_named_by_path() -> None:
