@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from sandbox.reader import read_bytes
 from tasks.lhco.grader import read_scores, refused, spectrum_details
 from tasks.score import MAX_BYTES, Score, Submission
-from tools.bumphunt.counting import sidak, significance
+from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import Fit, fit_signal, scan_mass
 from tools.bumphunt.measure import mass_grid
 from tools.bumphunt.scan import EFFICIENCIES
@@ -78,18 +77,14 @@ def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, 
 
 def _count(score: Floats, reference: Floats, efficiency: float) -> dict[str, Any]:
     """Events passing the cut that keeps `efficiency` of the reference, over what the reference predicts."""
-    threshold = float(np.sort(reference)[-max(1, round(efficiency * len(reference)))])
-    n, kept = float((score >= threshold).sum()), float((reference >= threshold).sum())
-    background = kept / len(reference) * len(score)
-    error = float(background * np.hypot(1 / np.sqrt(kept), NORMALISATION_ERROR))
-    z = significance(n, background, error)
+    found = count(score, reference, max(efficiency, 1 / len(reference)), NORMALISATION_ERROR)  # one event at least
     return {
         "efficiency": efficiency,
-        "threshold": threshold,
-        "z": z,
-        "p_value": float(norm.sf(z)),
-        "signal": n - background,
-        "signal_error": float(np.hypot(np.sqrt(n), error)),
+        "threshold": found.cut,
+        "z": found.z,
+        "p_value": found.p_value,
+        "signal": found.n - found.background,
+        "signal_error": float(np.hypot(np.sqrt(found.n), found.error)),
     }
 
 

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 class Count:
     """Events above a cut and what the template predicts; the p-value is local and one-sided."""
 
+    cut: float
     n: int
     background: float
     error: float
@@ -40,12 +41,12 @@ def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Co
     kept = round(efficiency * len(template))
     if not 1 <= kept < len(template) or not delta >= 0:
         raise ValueError(f"efficiency={efficiency} keeps {kept} of {len(template)} template events, delta={delta}")
-    cut = np.sort(template)[-kept]
+    cut = float(np.sort(template)[-kept])
     n, n_template = int((data >= cut).sum()), int((template >= cut).sum())  # more than `kept` where scores are equal
     background = n_template / len(template) * len(data)
     error = background * np.sqrt(1 / n_template + delta**2)
     z = significance(n, background, error)
-    return Count(n, background, float(error), n_template, z, float(norm.sf(z)))
+    return Count(cut, n, background, float(error), n_template, z, float(norm.sf(z)))
 
 
 def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
