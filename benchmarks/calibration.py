@@ -11,6 +11,7 @@ average and B of one with B of another 13%; and signal drawn from one of the thr
 (300 or 500 of 8,000 events). Sets with signal and without use other seeds. Results are kept a line each in `--keep`,
 and a benchmark that was interrupted goes on there. The last line is one JSON object:
 
+    code                                                     of the sources that the sets were searched with
     n_null, false_discovery_rate, false_discovery_interval   signal-free sets, share with p < 0.05, its 95% interval
     pvalue_ks                                                KS probability that their p-values are uniform
     n_signal_sets, found                                     sets with signal, share with p < 0.05; of these:
@@ -44,6 +45,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest, norm
 
 from tasks.lhco.mix import SIGNALS, mix
+from tools import anomaly, bumphunt
 from tools.anomaly import classify, template
 from tools.bumphunt.counting import closure_delta
 from tools.bumphunt.fit import fit_signal
@@ -52,7 +54,7 @@ from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import mass_grid, measure
 from tools.bumphunt.profile import scan
 from tools.bumphunt.scan import EFFICIENCIES
-from tools.bumphunt.spectrum import RANGE, Spectrum, make_edges, signal_shape
+from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, make_edges, signal_shape
 from tools.bumphunt.yields import SLICES, binormal_total, total_yield
 from tools.events.parquet import read_columns, write_events
 
@@ -153,9 +155,18 @@ def one(job: tuple[str, int, int]) -> dict[str, Any]:
     ):
         os.chdir(folder)
         try:
-            return chain(*job) | {"settings": settings()}
+            return chain(*job) | {"settings": settings(), "code": CODE}
         finally:
             os.chdir(here)
+
+
+def code() -> str:
+    """Which search a row comes from: a hash over the source of the tools that make and rank scores."""
+    sources = sorted(path for folder in (anomaly, bumphunt) for path in Path(str(folder.__file__)).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+CODE = code()  # as it was when the benchmark began
 
 
 def settings() -> str:
@@ -218,6 +229,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
     scale = np.array([[row["n_window"] / row["n_template"]] for row in null])
     return {
+        "code": sorted({row["code"] for row in rows}),
         "n_null": len(null),
         "false_discovery_rate": false / len(null),
         "false_discovery_interval": [interval.low, interval.high],
@@ -267,7 +279,9 @@ def fit_level(n: int) -> dict[str, Any]:
     mass_pulls, yield_pulls = [], []
     for mass, passing, signal in ((3.0, 1000, 60), (3.0, 300, 40), (3.5, 2000, 60), (3.5, 300, 25), (4.2, 300, 20)):
         window = (mass * (1 - HALF_WIDTH), mass * (1 + HALF_WIDTH))
-        passed, failed = toys(n, passing * falling + signal * signal_shape(edges, mass))
+        seen = mass * (1 + SCALE_ERROR * rng.standard_normal(n))
+        shapes = np.array([signal_shape(edges, each) for each in seen])
+        passed, failed = toys(n, passing * falling + signal * shapes)
         masses = mass_grid(window)
         for pass_, fail, z in zip(passed, failed, scan(passed, failed, edges, masses)[0], strict=True):
             fit = fit_signal(Spectrum(edges, pass_, fail), float(masses[np.argmax(z)]), window)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, kstest, norm
 from tools.bumphunt.fit import fit_signal
 from tools.bumphunt.measure import mass_grid
 from tools.bumphunt.profile import deviance, fit_background, fit_signal_at, log_mass, scan, transfer
-from tools.bumphunt.spectrum import RANGE, Spectrum, make_edges, signal_shape
+from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, make_edges, signal_shape
 
 EDGES = make_edges(*RANGE)
 CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])
@@ -19,10 +19,13 @@ FALLING /= FALLING.sum()
 X = log_mass(EDGES)
 
 
-def toys(n: int, passing: float, signal: float = 0, mass: float = 3.5, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def toys(
+    n: int, passing: float, signal: float = 0, mass: float = 3.5, seed: int = 1, scale_error: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """`n` pairs of spectra: `passing` background events pass on average, 100,000 fail."""
     rng = np.random.default_rng(seed)
-    expected = passing * FALLING + signal * signal_shape(EDGES, mass)
+    seen = mass * (1 + scale_error * rng.standard_normal(n))
+    expected = passing * FALLING + signal * np.array([signal_shape(EDGES, each) for each in seen])
     return (
         rng.poisson(expected, (n, len(FALLING))).astype(float),
         rng.poisson(1e5 * FALLING, (n, len(FALLING))).astype(float),
@@ -108,7 +111,7 @@ def test_mass_and_yield_pulls_and_coverage_over_strengths_and_masses() -> None:
     points = [(3.0, 300, 40), (3.5, 2000, 60), (3.5, 300, 30), (4.2, 300, 20), (4.2, 100, 25)]
     for seed, (mass, passing, signal) in enumerate(points):
         window = (mass * 3.3 / 3.5, mass * 3.7 / 3.5)
-        passed, failed = toys(40, passing, signal, mass, seed)
+        passed, failed = toys(40, passing, signal, mass, seed, SCALE_ERROR)
         masses = mass_grid(window)
         z = scan(passed, failed, EDGES, masses)[0]
         for i in range(40):

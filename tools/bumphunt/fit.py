@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt import profile
-from tools.bumphunt.spectrum import SIGMA, Spectrum, signal_shape
+from tools.bumphunt.spectrum import SCALE_ERROR, SIGMA, Spectrum, signal_shape
 
 Floats = NDArray[np.float64]
 SIGMA_RANGE = (0.006, 0.03)  # relative core width of what still counts as narrow
@@ -24,7 +24,10 @@ SCAN_POINTS = 41  # masses of the likelihood scan that gives the mass error
 
 @dataclass(frozen=True)
 class Fit:
-    """Maximum of the likelihood. `signal` >= 0 counts passing events; errors cover 68%."""
+    """Maximum of the likelihood. `signal` >= 0 counts passing events; errors cover 68%.
+
+    The error of the mass [TeV] is the likelihood's and that of the scale (SCALE_ERROR) in quadrature.
+    """
 
     mass: float
     mass_error: float
@@ -85,7 +88,7 @@ def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float])
     low, high = _mass_interval(spectrum, values[4], values[5], mass_range)
     return Fit(
         mass=float(values[4]),
-        mass_error=(high - low) / 2,
+        mass_error=float(np.hypot((high - low) / 2, SCALE_ERROR * values[4])),
         signal=float(values[3]),
         signal_error=float(minuit.errors[3]),
         sigma=float(values[5]),
