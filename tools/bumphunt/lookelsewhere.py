@@ -48,14 +48,9 @@ class Hunt:
 
 
 @dataclass(frozen=True)
-class GlobalP:
-    """The largest local significance of all hunts, and the chance of one as large from background."""
+class Chance:
+    """Of a bump as large, from background, in all that was looked at."""
 
-    z: float
-    mass: float  # TeV
-    hunt: int
-    cut: int  # index into the hunt's spectra
-    p_local: float  # asymptotic, 1 - Phi(z)
     p_global: float
     error: float  # of p_global, from the number of toys
     method: Literal["toys", "upcrossings"]
@@ -63,31 +58,58 @@ class GlobalP:
     n_above: int
 
 
-def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> GlobalP:
-    """The p-value of the largest bump of all hunts; `tries` more such searches were made and are not listed.
+@dataclass(frozen=True)
+class GlobalP(Chance):
+    """The largest local significance of all hunts, and the chance of one as large from background."""
 
-    For those the Sidak correction 1 - (1 - p)**tries is made, an upper bound for positively correlated searches.
-    With one mass and one cut this is the local p-value, by toys: exact also where events are few.
-    Raises ValueError without a mass or a spectrum, or for cuts that are not nested.
-    """
-    if not hunts or any(len(hunt.masses) == 0 or not hunt.spectra for hunt in hunts) or tries < 1 or n_toys < 1:
-        raise ValueError("global_p: needs at least one hunt, each with a mass and a spectrum, and tries, n_toys >= 1")
-    rng = np.random.default_rng(seed)
-    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng) for hunt in hunts]
-    observed, toys = [], np.full(n_toys, -np.inf)
-    for h, hunt in enumerate(hunts):
+    z: float
+    mass: float  # TeV
+    hunt: int
+    cut: int  # index into the hunt's spectra
+    p_local: float  # asymptotic, 1 - Phi(z)
+
+
+def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> GlobalP:
+    """The p-value of the largest bump of all hunts; arguments as those of `chance`."""
+    observed = []
+    for h, hunt in enumerate(_checked(hunts)):
         for k, spectrum in enumerate(hunt.spectra):
             z = scan(spectrum.passed[None], spectrum.failed[None], spectrum.edges, hunt.masses)[0][0]
             observed.append((float(z.max()), float(hunt.masses[np.argmax(z)]), h, k))
-            toys = np.maximum(toys, scan_maximum(*drawn[h][k], spectrum.edges, hunt.masses))
     z, mass, h, k = max(observed)
+    found = chance(hunts, z, tries, n_toys, seed)
+    return GlobalP(**vars(found), z=z, mass=mass, hunt=h, cut=k, p_local=float(norm.sf(z)))
+
+
+def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> Chance:
+    """How often background has a bump of `z` or more in the hunts, which may reach further than where z was seen.
+
+    `tries` such searches were made, of which one is listed. For the others the Sidak correction 1 - (1 - p)**tries is
+    made: what toys of independent searches would give, and an upper bound for positively correlated ones.
+    With one mass and one cut this is the local p-value, by toys: exact also where events are few.
+    Raises ValueError without a mass or a spectrum, or for cuts that are not nested.
+    """
+    if tries < 1 or n_toys < 1:
+        raise ValueError(f"tries={tries}, n_toys={n_toys}: at least 1 each")
+    rng = np.random.default_rng(seed)
+    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng) for hunt in _checked(hunts)]
+    toys = np.full(n_toys, -np.inf)
+    for hunt, fields in zip(hunts, drawn, strict=True):
+        for spectrum, field in zip(hunt.spectra, fields, strict=True):
+            toys = np.maximum(toys, scan_maximum(*field, spectrum.edges, hunt.masses))
     n_above = int((toys >= z).sum())
     method: Literal["toys", "upcrossings"] = "toys"
     p = (1 + n_above) / (1 + n_toys)
     error = float(np.sqrt(p * (1 - p) / n_toys))
     if n_above < ENOUGH and z > LEVEL:
         method, (p, error) = "upcrossings", _tail(hunts, drawn, toys, z)
-    return GlobalP(z, mass, h, k, float(norm.sf(z)), sidak(p, tries), error * tries, method, n_toys, n_above)
+    return Chance(sidak(p, tries), error * tries, method, n_toys, n_above)
+
+
+def _checked(hunts: Sequence[Hunt]) -> Sequence[Hunt]:
+    if not hunts or any(len(hunt.masses) == 0 or not hunt.spectra for hunt in hunts):
+        raise ValueError("global_p: needs at least one hunt, each with a mass and a spectrum")
+    return hunts
 
 
 def _tail(
