@@ -1,0 +1,87 @@
+"""How many data sets and repeats a question needs: the power of a paired t-test on the means of data sets.
+
+The mean difference of two backends over G data sets with R pairs of runs each has the variance
+
+    (tau2 + sigma2 / R) / G,
+
+tau2 the variance between data sets of the true difference, sigma2 that of a pair's difference on one data set. More
+repeats wear down the second term only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import nct, t
+
+from agents.stability.statistics.components import REST, components
+
+Floats = NDArray[np.float64]
+ALPHA, POWER = 0.05, 0.8
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Of paired differences: between data sets, and of one pair on a data set; NaN where they cannot be told."""
+
+    tau2: float
+    sigma2: float
+
+
+def variances(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
+    """From pairs (n,) on data sets (n,), by one-way analysis of variance; a negative tau2 is none."""
+    labels = np.unique(cluster)
+    if len(labels) < 2 or len(labels) == len(differences):
+        return Variances(math.nan, math.nan)
+    found = components(differences, {"dataset": cluster})
+    return Variances(max(0.0, found["dataset"]), max(0.0, found[REST]))
+
+
+def power(difference: float, variances: Variances, datasets: int, repeats: int) -> float:
+    """Probability that a two-sided t-test at 5% sees a true difference: noncentral t with G - 1 degrees of freedom."""
+    if datasets < 2:
+        return 0.0
+    variance = (variances.tau2 + variances.sigma2 / repeats) / datasets
+    if variance <= 0:
+        return 1.0 if difference else ALPHA
+    shift, cut = abs(difference) / math.sqrt(variance), t.ppf(1 - ALPHA / 2, datasets - 1)
+    wrong_side = 0.0 if shift > 5 else nct.cdf(-cut, datasets - 1, shift)  # below 1e-11 there, and scipy gives NaN
+    return float(nct.sf(cut, datasets - 1, shift) + wrong_side) if shift < 30 else 1.0
+
+
+def datasets_needed(difference: float, variances: Variances, repeats: int) -> int | None:
+    """The fewest data sets for a power of 80%; None: more than 10,000, or the variances are not known."""
+    return _fewest(lambda g: power(difference, variances, g, repeats), 2, variances)
+
+
+def repeats_needed(difference: float, variances: Variances, datasets: int) -> int | None:
+    """The fewest repeats on so many data sets for a power of 80%; None: no number of repeats is enough."""
+    return _fewest(lambda r: power(difference, variances, datasets, r), 1, variances)
+
+
+def detectable(variances: Variances, datasets: int, repeats: int) -> float:
+    """The smallest true difference that is seen with a power of 80%, by bisection; NaN where that cannot be told."""
+    spread = variances.tau2 + variances.sigma2 / max(repeats, 1)
+    if datasets < 2 or not spread > 0:
+        return math.nan
+    low, high = 0.0, 50 * math.sqrt(spread)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle, variances, datasets, repeats) >= POWER else (middle, high)
+    return high
+
+
+def _fewest(power_of: Callable[[int], float], least: int, variances: Variances) -> int | None:
+    """By bisection: power grows with the number."""
+    if math.isnan(variances.tau2) or power_of(MOST) < POWER:
+        return None
+    low, high = least - 1, MOST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_of(middle) >= POWER else (middle, high)
+    return high
