@@ -72,7 +72,7 @@ class LhcoSr(LhcoTask):
 
     name: ClassVar[str] = "lhco-sr"
     title: ClassVar[str] = "LHCO signal region with a background-only reference"
-    tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify")
+    tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify", "bumphunt.count")
     has_sidebands: ClassVar[bool] = False
     data: Path | None = None
 

@@ -43,6 +43,8 @@ class LhcoTask(BaseModel):
         "anomaly.latent",
         "anomaly.classify",
         "bumphunt.scan",
+        "bumphunt.count",
+        "bumphunt.sculpting",
     )
     has_sidebands: ClassVar[bool] = True
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import RND_FILE
 from tasks.score import Submission
 from tasks.task import TaskError
+from tools.catalogue import find
 from tools.events.frame import write_frame
 from tools.events.lhco import FEATURES
 from tools.events.parquet import read_columns, write_events
@@ -149,3 +151,12 @@ def test_the_reference_of_a_mix_shares_no_event_with_it() -> None:
 def test_the_number_of_rows_does_not_tell_the_injection() -> None:
     rows = {n: len(make_task("lhco-demo", {"n_signal": n, "events": 20_000}).load()[1]) for n in (0, 500, 3000)}
     assert set(rows.values()) == {20_000}
+
+
+@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-sr"])
+def test_what_a_worker_reads_fits_a_small_model(name: str) -> None:
+    """Tools and brief take about 5,000 tokens of a context that may have 8,192."""
+    task = make_task(name, {})
+    schemas = [json.dumps(find(tool).schema()) for tool in task.tools]
+    assert sum(map(len, schemas)) + len(task.brief()) < 17_500
+    assert all(tool in task.brief() or tool in ("events.describe", "anomaly.latent") for tool in task.tools)

@@ -49,7 +49,9 @@ class ClassifyRequest(WindowRequest):
     classifier: Annotated[
         Annotated[Trees | Mlp, Field(discriminator="kind")],
         BeforeValidator(named),
-        Field(description="a kind alone, 'trees' or 'mlp', or with its settings"),
+        Field(
+            description="a kind alone, 'trees' or 'mlp', or with its settings", json_schema_extra={"default": "trees"}
+        ),
     ] = Trees()
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")

@@ -29,7 +29,7 @@ class FieldTraining(Training):
     blocks: SkipJsonSchema[int] = Field(3, ge=1, le=20)
     epochs: int = Field(30, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
-    learning_rate: float = Field(3e-3, gt=0, lt=1)
+    learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without a better validation before training stops"
     )

@@ -78,7 +78,7 @@ class SplineFlow(Flow):
     # Larger batches are quicker, and close worse in the window.
     epochs: int = Field(12, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(512, ge=16)
-    learning_rate: float = Field(2e-3, gt=0, lt=1)
+    learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
 
     def build(self, dimensions: int) -> Any:
         import zuko
@@ -95,7 +95,7 @@ class MaskedFlow(Flow):
     hidden: int = Field(128, ge=4, le=1024)
     epochs: int = Field(100, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(256, ge=16)
-    learning_rate: float = Field(1e-4, gt=0, lt=1)
+    learning_rate: SkipJsonSchema[float] = Field(1e-4, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without a better validation before training stops"
     )

@@ -20,7 +20,7 @@ from tools.contract import Result, ToolError, tool
 class LatentRequest(WindowRequest):
     """Learn a flow in the sidebands and map all events to its latent space."""
 
-    flow: SplineFlow = SplineFlow()
+    flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
     closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
     out: str = Field("template.parquet", description="file for the template, relative to the working directory")

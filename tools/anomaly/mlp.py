@@ -29,7 +29,7 @@ class Mlp(Training):
     layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)
     epochs: int = Field(30, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(512, ge=16)
-    learning_rate: float = Field(2e-3, gt=0, lt=1)
+    learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without a better validation before training stops"
     )

@@ -28,7 +28,7 @@ class Morphing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["morphing"] = "morphing"
-    flow: SplineFlow = SplineFlow()
+    flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
     width: float = Field(0.4, gt=0, description="of each of the two bands that events are taken from, TeV")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:

@@ -51,7 +51,11 @@ class TemplateRequest(WindowRequest):
     method: Annotated[
         Annotated[Methods, Field(discriminator="kind")],
         BeforeValidator(named),
-        Field(description="a kind alone, e.g. 'spline_flow', or with its settings"),
+        # The default in the schema is the kind alone: of its settings the schema says enough.
+        Field(
+            description="a kind alone, e.g. 'spline_flow', or with its settings",
+            json_schema_extra={"default": "spline_flow"},
+        ),
     ] = SplineFlow()
     fits: int = Field(1, ge=1, le=20, description="networks trained with different seeds and mixed: steadier, slower")
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")

@@ -28,7 +28,7 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
-    learning_rate: float = Field(3e-3, gt=0, lt=1)
+    learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
         5, ge=1, description="epochs without a better validation before training stops"
     )
