@@ -31,8 +31,12 @@ def choose_backend(
     not given. Raises ValueError naming the field, its value and what is allowed.
     """
     spec = spec or "auto"
+    if spec.startswith("local:"):
+        from agents.backends.local import Local
+
+        return Local(spec.removeprefix("local:"))
     if spec not in SPECS:
-        raise ValueError(f"backend: {spec!r} is unknown; allowed: {', '.join(SPECS)}")
+        raise ValueError(f"backend: {spec!r} is unknown; allowed: {', '.join(SPECS)}, local:NAME")
     key = os.environ.get(api_key_env, "").strip()
     base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
     model = model or os.environ.get("BEAMCREW_MODEL") or None

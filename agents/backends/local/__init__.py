@@ -1,0 +1,106 @@
+"""A small language model in this process: real, free, and without a key; every reply has at least the right form."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+
+from jinja2 import TemplateError
+
+from agents.backends.base import Backend, Message, Reply, Request, Usage
+from agents.backends.local import grammar, prompt
+from agents.backends.local.engine import Engine, load
+from agents.backends.local.files import HELP, model_file
+from agents.budget import Price
+
+Turns = Sequence[dict[str, str]]
+FREE = Price(prompt=0, completion=0)
+ROOM = 64  # tokens that a reply needs at least
+THREADS = 4  # more help a model of this size little
+
+
+class Local(Backend):
+    """`local:NAME`: a packaged model or a GGUF file. Raises ValueError for the operator when it cannot be had.
+
+    At temperature 0 the likeliest reply, else drawn with the request's seed; the same on every call.
+    """
+
+    price = FREE
+
+    def __init__(self, model: str, threads: int | None = None) -> None:
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise ValueError(f"backend: local:{model} needs llama-cpp-python: {HELP}")
+        self._name = f"local:{model}"
+        path = model_file(model)
+        self._file = path.name
+        self._engine = load(path.resolve(), threads or default_threads())
+        self._as_text = _chat_format(self._engine)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def is_llm(self) -> bool:
+        return True
+
+    def complete(self, request: Request) -> Reply:
+        """One reply. Where a conversation has outgrown the context, its earlier results are left out; a request that
+        fits even so not gets an empty reply: a larger model could have answered, so that is this one's failure."""
+        tokens = self._fitting(request)
+        room = self._engine.context - len(tokens)
+        if room < ROOM:
+            text = f"the request has {len(tokens)} tokens; the context of this model holds {self._engine.context}"
+            return self._reply(Message(role="assistant", content=text), len(tokens), 0, "length")
+        limit = min(request.max_tokens, room)
+        done = self._engine.generate(tokens, _form(request, limit), limit, request.temperature, request.seed)
+        number = len(request.messages)
+        message = prompt.read_call(done.text, number) if request.tools else Message(role="assistant", content=done.text)
+        return self._reply(message, len(tokens), done.tokens, "stop" if done.ended else "length")
+
+    def _reply(self, message: Message, read: int, written: int, finish: str) -> Reply:
+        usage = Usage(prompt_tokens=read, completion_tokens=written)
+        return Reply(message=message, model=self._file, usage=usage, finish=finish)
+
+    def _fitting(self, request: Request) -> list[int]:
+        """The prompt's tokens, with as much of the conversation as leaves room for a reply."""
+        wanted = self._engine.context - min(request.max_tokens, self._engine.context // 8)
+        tokens = self._tokens(request, None)
+        for keep in range(len(request.messages) - 1, -1, -1):
+            if len(tokens) <= wanted:
+                break
+            tokens = self._tokens(request, keep)
+        return tokens
+
+    def _tokens(self, request: Request, keep: int | None) -> list[int]:
+        return self._engine.tokens(self._as_text(prompt.turns(request, keep)))
+
+
+def _chat_format(engine: Engine) -> Callable[[Turns], str]:
+    """How the model wants a conversation: by its own template, with a system message or without, or as plain text."""
+    if engine.template is None:
+        return prompt.plain
+    probe = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
+    for arranged in (list, prompt.without_system):
+        try:
+            engine.chat(arranged(probe))
+        except (ValueError, TemplateError):
+            continue
+        return lambda turns, arranged=arranged: engine.chat(arranged(turns))  # type: ignore[misc]
+    return prompt.plain
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the CPUs there are, up to a few."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else min(THREADS, len(os.sched_getaffinity(0)))
+
+
+def _form(request: Request, max_tokens: int) -> str | None:
+    """The grammar of the reply. A string has as many characters as half the tokens: one of them, about an eighth of
+    what the reply may have, cannot use it up."""
+    longest = max(max_tokens // 2, 16)
+    if request.tools:
+        return grammar.call_grammar(request.tools, longest)
+    return None if request.response_schema is None else grammar.reply_grammar(request.response_schema, longest)
