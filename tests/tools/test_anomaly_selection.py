@@ -87,11 +87,3 @@ def test_scores_that_know_nothing_have_auc_one_half_and_sic_one() -> None:
         error = bootstrap_error(lambda s, b, e=efficiency: sic_at(s, b, e), signal, background, 1)
         assert sic_at(signal, background, efficiency) == pytest.approx(np.sqrt(efficiency), abs=4 * error)
     assert max_sic(signal, background, 500) < 1.15
-
-
-@pytest.mark.gpu
-def test_networks_classify_on_the_gpu() -> None:
-    x, y = gaussians(12_000, 1)
-    fresh = gaussians(4000, 2)[0]
-    difference = Mlp(epochs=15, best_epochs=5).log_odds(x, y, fresh, seed=1) - (fresh[:, 0] - 0.5)
-    assert np.sqrt(np.mean(difference[np.all(np.abs(fresh) < 2, axis=1)] ** 2)) < 0.25

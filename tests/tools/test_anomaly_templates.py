@@ -175,11 +175,3 @@ def test_a_mixture_draws_from_each_fit_in_turn() -> None:
         np.testing.assert_array_equal(drawn[i::3], alone.sample(mjj[:100][i::3], 7 + 1000 * i))
     assert mixture.losses == [loss for part in mixture.parts for loss in part.losses]
     assert len(mixture.losses) == 3
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("method", BRIEF, ids=lambda method: method["kind"])
-def test_networks_are_trained_on_the_gpu_where_there_is_one(method: dict[str, Any]) -> None:
-    made = template(**COMMON, method=method, closure="events", out="gpu.parquet")
-    assert made.device == ("cpu" if method["kind"] == "sideband" else "cuda")
-    assert np.all(np.isfinite([made.closure_auc, *np.ravel(made.losses)]))
