@@ -18,6 +18,7 @@ from tools.anomaly.data import Floats
 
 EDGE = 0.01  # quantile of a feature that stands for its lower edge
 SLICES = 20  # of equal numbers of events in mjj, in which the edge is looked up
+ROUNDS = 3
 MARGIN = 1e-3  # features are scaled to (MARGIN, 1 - MARGIN), so that the logit stays finite
 
 
@@ -51,7 +52,7 @@ class Scaler:
 
 @dataclass
 class Coordinates:
-    """Features without the linear motion of their lower edge in mjj, scaled; log(mjj), standardised. All from the events of training."""
+    """Features without the motion of their edge, scaled; log(mjj), standardised. All from the events of training."""
 
     scaler: Scaler
     slope: Floats  # of each feature, per TeV
@@ -84,12 +85,18 @@ class Coordinates:
 
 
 def _edge_slope(features: Floats, mjj: Floats) -> Floats:
-    """Slope per TeV of the line through the EDGE quantiles of each feature in slices of mjj."""
+    """Slope per TeV of the line through the EDGE quantiles of each feature in slices of mjj.
+
+    Repeated on what is left: a slice smears an edge that moves within it.
+    """
     slices = [rows for rows in np.array_split(np.argsort(mjj), SLICES) if len(rows)]
     at = np.array([mjj[rows].mean() for rows in slices])
-    edges = np.array([np.quantile(features[rows], EDGE, axis=0) for rows in slices])
-    spread = np.sum((at - at.mean()) ** 2) or 1.0
-    return np.asarray((at - at.mean()) @ (edges - edges.mean(axis=0)) / spread)
+    away = at - at.mean()
+    slope = np.zeros(features.shape[1])
+    for _ in range(ROUNDS):
+        left = features - slope * mjj[:, None]
+        slope += away @ np.array([np.quantile(left[rows], EDGE, axis=0) for rows in slices]) / (away @ away or 1.0)
+    return slope
 
 
 def to_tensor(values: Floats, device: str) -> Any:
