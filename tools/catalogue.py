@@ -8,8 +8,9 @@ from tools.anomaly import classify, latent, template
 from tools.bumphunt import cut_and_count, scan, sculpting_test
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
+from tools.omnifold import unfold
 
-_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan, cut_and_count, sculpting_test)
+_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan, cut_and_count, sculpting_test, unfold)
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 
 

@@ -1,0 +1,195 @@
+"""OmniFold (arXiv:1911.09107; acceptance and efficiency: arXiv:2105.09923, section 2): weights for simulated events.
+
+Two steps are iterated on weights nu ("push", at gen) and omega ("pull", at reco) that multiply the simulation's own:
+
+    1.  reco:  r(y) = data / simulation weighted by nu;    omega_i = nu_i r(y_i)
+    2.  gen:   nu(x) = simulation weighted by omega / simulation = E[omega | x]
+
+Efficiency: an event that fails reco has no y. It is left out of step 2, which then averages omega over the events of
+equal truth that pass ("average", the unbinned form of iterative Bayesian unfolding), or keeps its nu ("keep").
+Fakes (fail gen) enter step 1 with their own weight, nu = 1: they are part of what the data are compared with.
+Totals are exact: after step 1 the simulation that passes reco sums to the data, step 2 conserves the sum of omega.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.omnifold.agreement import chi2
+from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
+from tools.omnifold.mlp import Mlp
+from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.trees import Trees
+
+Misses = Literal["average", "keep"]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """Push weights (n,) of simulated events: the truth is estimated by weight * push of those that pass gen.
+
+    `discrepancy`: before each update and at the end, chi^2 over bins of data and reweighted simulation at reco, and its
+    spread if they agree.
+    """
+
+    push: Floats
+    iterations: int
+    discrepancy: list[tuple[float, float]]
+
+
+def iterate(
+    problem: Problem,
+    classifier: Classifier,
+    iterations: int | None,
+    max_iterations: int = 10,
+    ensemble: int = 1,
+    misses: Misses = "average",
+    seed: int = 1,
+    progress: Progress = lambda line: None,
+) -> Unfolded:
+    """Run OmniFold for `iterations`, or until the data allow no more.
+
+    With iterations=None it stops when data and reweighted simulation differ by no more than their fluctuations, in
+    the bins of each observable (chi^2 below the number of bins) and to step 1's classifier (a held-out gain below its
+    error): the discrepancy principle (Morozov 1966), which needs no truth. Events are put into an order of their own
+    first, so the order given does not matter.
+    """
+    order = canonical(problem)
+    p = order.problem
+    push = np.ones(len(p))
+    discrepancy: list[tuple[float, float]] = []
+    first: Ratio | None = None
+    second: Ratio | None = None
+    done = 0
+    limit = max_iterations if iterations is None else iterations
+    for i in range(limit):
+        seeds = np.random.SeedSequence([seed, i]).generate_state(2)
+        first = ratio(classifier, detector_level(p, push), int(seeds[0]), ensemble, first)
+        discrepancy.append(chi2(p, push))
+        progress(
+            f"iteration {i + 1}: chi2 of data and simulation over bins {discrepancy[-1][0]:.2f}, "
+            f"held-out gain of the classifier {first.gain:.1e} ± {first.gain_error:.0e}"
+        )
+        if iterations is None and i > 0 and discrepancy[-1][0] < 1 and first.gain < first.gain_error:
+            break
+        pull = step1(p, push, first)
+        second = ratio(classifier, particle_level(p, pull, misses), int(seeds[1]), 1, second)
+        push = step2(p, pull, second, misses)
+        done = i + 1
+        if done == limit:
+            discrepancy.append(chi2(p, push))
+    restored = np.empty(len(p))
+    restored[order.rows] = push
+    return Unfolded(restored, done, discrepancy)
+
+
+def detector_level(p: Problem, push: Floats) -> Weighted:
+    """Step 1: simulation that passes reco, weighted by push, as reference; data as target."""
+    rows = p.pass_reco
+    none_data, none_sim = np.zeros(len(p.data)), np.zeros(int(rows.sum()))
+    return Weighted(
+        np.concatenate([p.reco[rows], p.data]),
+        np.concatenate([(p.weight * push)[rows], none_data]),
+        np.concatenate([none_sim, p.data_weight]),
+    )
+
+
+def step1(p: Problem, push: Floats, r: Ratio) -> Floats:
+    """omega: push times the ratio where there is a reco event, push elsewhere."""
+    rows = p.pass_reco
+    before = (p.weight * push)[rows]
+    factor = np.exp(r.log_ratio(p.reco[rows]))
+    factor *= p.data_weight.sum() / (before @ factor)
+    pull = push.copy()
+    pull[rows] *= factor
+    return pull
+
+
+def particle_level(p: Problem, pull: Floats, misses: Misses) -> Weighted:
+    """Step 2: simulation as reference, the same weighted by pull as target."""
+    rows = p.matched if misses == "average" else p.pass_gen
+    return Weighted(p.gen[rows], p.weight[rows], (p.weight * pull)[rows])
+
+
+def step2(p: Problem, pull: Floats, r: Ratio, misses: Misses) -> Floats:
+    """nu: a function of truth alone for events that pass gen, 1 for fakes."""
+    rows = p.pass_gen
+    used = p.matched if misses == "average" else rows
+    push = np.ones(len(p))
+    push[rows] = np.exp(r.log_ratio(p.gen[rows]))
+    push[rows] *= (p.weight * pull)[used].sum() / (p.weight * push)[used].sum()
+    return push
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A problem with its events sorted by content, and the rows of the original's simulation that they were."""
+
+    problem: Problem
+    rows: NDArray[np.int64]
+
+
+def canonical(p: Problem) -> Canonical:
+    """Sort data and simulation by all that is known of an event."""
+    data = np.lexsort((p.data_weight, *p.data.T))
+    sim = np.lexsort((p.pass_gen, p.pass_reco, p.weight, *p.reco.T, *p.gen.T))
+    return Canonical(
+        Problem(
+            p.data[data],
+            p.gen[sim],
+            p.reco[sim],
+            p.data_weight[data],
+            p.weight[sim],
+            p.pass_gen[sim],
+            p.pass_reco[sim],
+        ),
+        sim,
+    )
+
+
+class OmniFold(BaseModel):
+    """OmniFold: unbinned, any number of observables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["omnifold"] = "omnifold"
+    classifier: Annotated[Mlp | Trees, Field(discriminator="kind")] = Mlp()
+    iterations: int | None = Field(None, ge=1, le=100, description="default: the data decide")
+    max_iterations: int = Field(10, ge=1, le=100)
+    step1_ensemble: int = Field(1, ge=1, le=50, description="classifiers averaged in step 1")
+    misses: Misses = Field("average", description="events that fail reco: average of equal truth, or keep their weight")
+
+    def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
+        """See `iterate`."""
+        return iterate(
+            problem,
+            self.classifier,
+            self.iterations,
+            self.max_iterations,
+            self.step1_ensemble,
+            self.misses,
+            seed,
+            progress,
+        )
+
+    def fixed(self, iterations: int) -> OmniFold:
+        """The same with a given number of iterations."""
+        return self.model_copy(update={"iterations": iterations})
+
+    def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:
+        """Weights (n,) that give the events of `problem` the truth of `other` with `other_weight`; fakes get 0."""
+        mine, its = problem.pass_gen, other.pass_gen
+        events = Weighted(
+            np.concatenate([problem.gen[mine], other.gen[its]]),
+            np.concatenate([problem.weight[mine], np.zeros(int(its.sum()))]),
+            np.concatenate([np.zeros(int(mine.sum())), other_weight[its]]),
+        )
+        out = np.zeros(len(problem))
+        out[mine] = problem.weight[mine] * np.exp(ratio(self.classifier, events, seed, 1).log_ratio(problem.gen[mine]))
+        return np.asarray(out * (other_weight[its].sum() / out.sum()))

@@ -1,0 +1,134 @@
+"""Read published weights, and histogram any observable with its covariance:
+
+    unfolded = read(Path("unfolded.h5"))
+    histogram = unfolded.histogram(unfolded.gen["mass"], np.linspace(0, 60, 21))
+
+The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, so over its number), `model`, and
+each nuisance, whose shift d enters as d d^T; of a pair x_up, x_down half the difference is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tools.contract import ToolError
+from tools.omnifold.problem import Floats
+from tools.omnifold.publish import FORMAT, content_hash
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bin contents (b,), bin edges (b + 1,) and the covariance (b, b) by part."""
+
+    edges: Floats
+    values: Floats
+    parts: dict[str, Floats]
+
+    @property
+    def covariance(self) -> Floats:
+        return np.asarray(sum(self.parts.values(), np.zeros((len(self.values), len(self.values)))))
+
+    @property
+    def errors(self) -> Floats:
+        return np.asarray(np.sqrt(np.diag(self.covariance)))
+
+    def density(self) -> Histogram:
+        """Divided by the bin widths."""
+        width = np.diff(self.edges)
+        parts = {name: part / np.outer(width, width) for name, part in self.parts.items()}
+        return Histogram(self.edges, self.values / width, parts)
+
+
+@dataclass(frozen=True)
+class UnfoldedEvents:
+    """Observables at particle level (n,), truth weights (n,) by replica and `nominal`, and the publisher's metadata."""
+
+    gen: dict[str, Floats]
+    weights: dict[str, Floats]
+    metadata: dict[str, Any]
+
+    def histogram(self, values: Floats, edges: Floats, normalised: bool = False) -> Histogram:
+        """Of any quantity (n,) of the events; NaN marks events without one. `normalised`: contents sum to 1.
+
+        What falls outside the edges is in no bin, nor in the normalisation. Raises ToolError for a wrong length, edges
+        that do not increase, and a normalised histogram without content.
+        """
+        if len(values) != len(self.weights["nominal"]):
+            raise ToolError("values", len(values), f"one for each of the {len(self.weights['nominal'])} events")
+        if len(edges) < 2 or not np.all(np.diff(edges) > 0):
+            raise ToolError("edges", list(edges), "two or more increasing numbers")
+        counts = {name: np.histogram(values, edges, weights=w)[0] for name, w in self.weights.items()}
+        if normalised:
+            if empty := [name for name, c in counts.items() if c.sum() <= 0]:
+                raise ToolError("edges", list(edges), f"edges that hold events; {empty[0]} has none in them")
+            counts = {name: c / c.sum() for name, c in counts.items()}
+        return Histogram(np.asarray(edges, dtype=float), counts["nominal"], _parts(counts))
+
+
+def _parts(counts: dict[str, Floats]) -> dict[str, Floats]:
+    centre = counts["nominal"]
+    groups: dict[str, list[str]] = {}
+    for name in counts:
+        groups.setdefault(name.partition("_")[0], []).append(name)
+    parts = {}
+    if len(names := groups.get("bootstrap", [])) > 1:
+        parts["statistical"] = np.cov([counts[n] for n in names], rowvar=False).reshape(len(centre), -1)
+    if len(names := groups.get("ensemble", [])) > 1:
+        parts["ensemble"] = np.cov([counts[n] for n in names], rowvar=False).reshape(len(centre), -1) / len(names)
+    for name in groups.get("nuisance", []):
+        other = name.removesuffix("_up") + "_down"
+        if name.endswith("_down") and name.removesuffix("_down") + "_up" in counts:
+            continue
+        paired = name.endswith("_up") and other in counts
+        shift = (counts[name] - counts[other]) / 2 if paired else counts[name] - centre
+        parts[name.removesuffix("_up") if paired else name] = np.outer(shift, shift)
+    if "model" in counts:
+        parts["model"] = np.outer(counts["model"] - centre, counts["model"] - centre)
+    return parts
+
+
+def read(path: Path) -> UnfoldedEvents:
+    """A published file. Raises ToolError where it is none, or its content is not what its SHA-256 says."""
+    columns, text, digest = _parquet(path) if path.suffix == ".parquet" else _hdf5(path)
+    if content_hash(columns, text) != digest:
+        raise ToolError(
+            "path", str(path), f"a file as it was published; its content does not have the SHA-256 {digest}"
+        )
+    metadata = json.loads(text)
+    if {k: metadata.get(k) for k in FORMAT} != FORMAT:
+        raise ToolError("path", str(path), f"a file of {FORMAT}")
+    as_float = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    return UnfoldedEvents(
+        {name.removeprefix("gen_"): x for name, x in as_float.items() if name.startswith("gen_")},
+        {name.removeprefix("weights_"): x for name, x in as_float.items() if name.startswith("weights_")},
+        metadata,
+    )
+
+
+def _parquet(path: Path) -> tuple[dict[str, NDArray[np.float32]], str, str]:
+    try:
+        table = pq.read_table(path)
+        marks = table.schema.metadata
+        text, digest = marks[b"metadata"].decode(), marks[b"sha256"].decode()
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
+        raise ToolError("path", str(path), f"a file of unfolded events ({error})") from None
+    return {name: table[name].to_numpy() for name in table.column_names}, text, digest
+
+
+def _hdf5(path: Path) -> tuple[dict[str, NDArray[np.float32]], str, str]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            columns = {name: file[name][:] for name in file}
+            return columns, str(file.attrs["metadata"]), str(file.attrs["sha256"])
+    except (OSError, KeyError) as error:
+        raise ToolError("path", str(path), f"a file of unfolded events ({error})") from None

@@ -1,0 +1,208 @@
+"""Replicas of an unfolding, whose spread is its uncertainty; run side by side, each kept as soon as it is done.
+
+    ensemble_i    other seeds of the classifiers; their mean is the result
+    bootstrap_i   every measured and simulated event counted Poisson(1) times
+    nuisance_x    the simulation with its weights of variation x
+    model         another simulation unfolds the data, and its answer is carried over to the events of the first
+
+A folder holds the inputs and one file a replica: started again, a study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from tools.contract import ToolError
+from tools.omnifold.ibu import Ibu
+from tools.omnifold.iterate import OmniFold, Progress, Unfolded
+from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.sinkhorn import Sinkhorn
+
+Method = OmniFold | Ibu | Sinkhorn
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
+
+    ensemble: int = 1
+    bootstraps: int = 0
+    nuisances: Mapping[str, Floats] = field(default_factory=dict)
+    alternative: Problem | None = None
+    seed: int = 1
+
+    def names(self) -> list[str]:
+        """All replicas but the first of the ensemble, which comes before."""
+        return [
+            *(f"ensemble_{i}" for i in range(1, self.ensemble)),
+            *(f"bootstrap_{i}" for i in range(self.bootstraps)),
+            *(f"nuisance_{name}" for name in self.nuisances),
+            *(["model"] if self.alternative else []),
+        ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Truth weights (n,) of each replica, 0 for fakes, and what the first member of the ensemble reported."""
+
+    weights: dict[str, Floats]
+    nominal: Unfolded
+
+
+def study(
+    problem: Problem,
+    method: Method,
+    plan: Plan,
+    folder: Path,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Progress = lambda line: None,
+) -> Study:
+    """Run what is not in `folder` yet, in `workers` processes or in an executor that sees the folder (Dask's, say).
+
+    The first member of the ensemble decides the number of iterations for all. A replica that fails does not end the
+    others: its error is raised when all are through. Raises ToolError where the folder holds another study.
+    """
+    folder = folder.resolve()
+    _prepare(folder, problem, method, plan)
+    nominal = _run(str(folder), "ensemble_0", None, plan.seed, progress)
+    todo = [name for name in plan.names() if _read(folder, name) is None]
+    errors: list[BaseException] = []
+    start, total = time.monotonic(), len(todo)
+    with _executor(workers if executor is None else 1, executor) as pool:
+        futures: dict[Future[Unfolded], str] = {}
+        for i, name in enumerate(todo):
+            if pool is None:
+                futures[_now(str(folder), name, nominal.iterations, plan.seed)] = name
+                _say(progress, i + 1, total, name, start)
+            else:
+                futures[pool.submit(_run, str(folder), name, nominal.iterations, plan.seed)] = name
+        for i, future in enumerate(as_completed(futures)):
+            if error := future.exception():
+                errors.append(error)
+                progress(f"{futures[future]} failed: {error}")
+            elif pool is not None:
+                _say(progress, i + 1, total, futures[future], start)
+    if errors:
+        raise errors[0]
+    weights = {}
+    for name in ["ensemble_0", *plan.names()]:
+        done = _read(folder, name)
+        if done is None:
+            raise ToolError("folder", str(folder), f"a folder that keeps its files; {name} is gone")
+        weights[name] = done.push
+    return Study(weights, nominal)
+
+
+def _say(progress: Progress, done: int, total: int, name: str, start: float) -> None:
+    left = (time.monotonic() - start) / done * (total - done)
+    progress(f"replica {done}/{total} ({name}) done, about {left:.0f} s left")
+
+
+def _executor(workers: int, given: Executor | None) -> AbstractContextManager[Executor | None]:
+    if given is not None or workers == 1:
+        return nullcontext(given)
+    # Spawned, not forked: torch's threads do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _now(folder: str, name: str, iterations: int, seed: int) -> Future[Unfolded]:
+    future: Future[Unfolded] = Future()
+    try:
+        future.set_result(_run(folder, name, iterations, seed))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Progress = lambda line: None) -> Unfolded:
+    """One replica, from the folder's inputs into its file; `push` holds the truth weights."""
+    at = Path(folder)
+    if (done := _read(at, name)) is not None:
+        return done
+    problem, method = _inputs(at / "inputs"), METHOD.validate_json((at / "method.json").read_text())
+    if iterations is not None:
+        method = method.fixed(iterations)
+    kind, _, rest = name.partition("_")
+    own = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4])
+    if kind == "bootstrap":
+        rng = np.random.default_rng([own, 1])
+        problem = problem.reweighted(
+            problem.data_weight * rng.poisson(1, len(problem.data)), problem.weight * rng.poisson(1, len(problem))
+        )
+    elif kind == "nuisance":
+        problem = problem.reweighted(weight=np.load(at / "nuisances" / f"{rest}.npy"))
+    if kind == "model":
+        other = _inputs(at / "alternative")
+        unfolded = method.unfold(other, own, progress)
+        weights = method.carry(problem, other, other.weight * unfolded.push, own)
+    else:
+        unfolded = method.unfold(problem, seed if name == "ensemble_0" else own, progress)
+        weights = problem.weight * unfolded.push * problem.pass_gen
+    done = Unfolded(weights, unfolded.iterations, unfolded.discrepancy)
+    _write(at, name, done)
+    return done
+
+
+def _write(folder: Path, name: str, done: Unfolded) -> None:
+    path = folder / "replicas" / f"{name}.npz"
+    part = path.with_suffix(".part.npz")
+    np.savez(part, push=done.push, iterations=done.iterations, discrepancy=np.array(done.discrepancy))
+    part.replace(path)
+
+
+def _read(folder: Path, name: str) -> Unfolded | None:
+    try:
+        with np.load(folder / "replicas" / f"{name}.npz") as file:
+            pairs = [(float(a), float(b)) for a, b in file["discrepancy"]]
+            return Unfolded(file["push"], int(file["iterations"]), pairs)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # cut off: made again
+
+
+def _prepare(folder: Path, problem: Problem, method: Method, plan: Plan) -> None:
+    """Inputs into the folder, or the check that they are the same."""
+    arrays = {f"inputs/{f.name}": getattr(problem, f.name) for f in fields(problem)}
+    arrays |= {f"nuisances/{name}": weight for name, weight in plan.nuisances.items()}
+    if plan.alternative:
+        arrays |= {f"alternative/{f.name}": getattr(plan.alternative, f.name) for f in fields(plan.alternative)}
+    digest = hashlib.sha256(method.model_dump_json().encode())
+    for name, array in arrays.items():
+        if name.startswith("inputs/"):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    mark = {"seed": plan.seed, "inputs": digest.hexdigest()}
+    extra = {name: hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for name, a in arrays.items()}
+    known = folder / "study.json"
+    if known.exists():
+        before = json.loads(known.read_text())
+        changed = [k for k, v in extra.items() if before["arrays"].get(k, v) != v]
+        if before["mark"] != mark or changed:
+            raise ToolError("folder", str(folder), "a folder without another study: data, settings or seed differ")
+        extra = before["arrays"] | extra
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
+    (folder / "replicas").mkdir(exist_ok=True)
+    (folder / "method.json").write_text(method.model_dump_json())
+    known.write_text(json.dumps({"mark": mark, "arrays": extra}))
+
+
+def _inputs(folder: Path) -> Problem:
+    return Problem(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Problem)})

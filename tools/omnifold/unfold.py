@@ -1,0 +1,233 @@
+"""The tool: data and simulation from files, unfolded, with uncertainties, published."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from tools.anomaly.data import named
+from tools.arrays import load_arrays, sha256
+from tools.contract import Request, Result, ToolError, tool
+from tools.omnifold.discriminator import effective_sample_size, triangular
+from tools.omnifold.ibu import Ibu
+from tools.omnifold.iterate import OmniFold
+from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.publish import SUFFIXES, nominal, publish
+from tools.omnifold.read import Histogram, read
+from tools.omnifold.sinkhorn import Sinkhorn
+from tools.omnifold.uncertainty import Plan, study
+
+OUTSIDE = 0.005  # share of the data, in one observable, that may lie beyond the simulation
+BINS = 50  # of discriminators
+
+
+class UnfoldRequest(Request):
+    """Events at detector level, a simulation at both levels, and what to unfold how."""
+
+    data: str = Field("/inputs/data.parquet", description="parquet with a column reco_X per observable X")
+    simulation: str = Field("/inputs/simulation.parquet", description="parquet with gen_X and reco_X per observable X")
+    observables: list[str] = Field(min_length=1, description="names X; omnifold takes any number, the others up to two")
+    method: Annotated[
+        Annotated[OmniFold | Ibu | Sinkhorn, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="'omnifold', 'ibu' or 'sinkhorn' alone, or with its settings"),
+    ] = OmniFold()
+    ensemble: int = Field(1, ge=1, le=200, description="runs with other seeds, averaged")
+    bootstraps: int = Field(0, ge=0, le=1000, description="for the statistical error; 20 or more")
+    alternative: str | None = Field(None, description="another simulation file, for the model dependence")
+    nuisances: list[str] = Field([], description="columns of the simulation: its event weights under variations")
+    workers: int = Field(1, ge=1, le=256, description="processes side by side")
+    folder: str = Field("unfolding", description="keeps finished replicas; the same request goes on from there")
+    out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
+    report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
+    seed: int = Field(1, ge=0)
+
+
+class UnfoldResult(Result):
+    """Per-event weights of the simulation, and what data and detector level tell about them."""
+
+    out: str
+    rows: int
+    file_sha256: str
+    content_sha256: str
+    iterations: int
+    discrepancy: list[tuple[float, float]] = Field(
+        description="chi2 over bins of data and reweighted simulation at detector level, and its spread if they "
+        "agree: before each iteration and at the end"
+    )
+    reco_delta_before: dict[str, float] = Field(
+        description="triangular discriminator x 1000 of data and simulation at detector level, by observable"
+    )
+    reco_delta: dict[str, float] = Field(description="the same with the weights of the result")
+    n_unfolded: float = Field(description="events at particle level, the sum of the nominal weights")
+    effective_sample_size: float = Field(description="of the nominal weights")
+    outside: dict[str, float] = Field(description="share of the data beyond the simulation, by observable; not empty")
+    replicas: list[str]
+    submission: str | None = Field(description="HEPData archive, if a report was asked for")
+
+
+@tool("omnifold.unfold")
+def unfold(request: UnfoldRequest) -> UnfoldResult:
+    """Unfold detector effects: weights for simulated events that make them follow the data at particle level.
+    Columns weight, pass_gen and pass_reco (0 or 1) are used where files have them. Writes per-event weights, nominal
+    and one column per replica, of which any observable's histogram with covariance can be made.
+    """
+    out = _inside("out", request.out)
+    if out.suffix not in SUFFIXES:
+        raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
+    folder = _inside("folder", request.folder)
+    columns = load_arrays(request.simulation, "simulation")
+    data = _data(request)
+    problem = _problem(request, columns, data, "simulation")
+    outside = _outside(request, problem, "data")
+    nuisances = {name: _column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
+    for name, weight in nuisances.items():
+        try:
+            problem.reweighted(weight=weight)
+        except ToolError as error:
+            raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
+    alternative = None
+    if request.alternative:
+        alternative = _problem(request, load_arrays(request.alternative, "alternative"), data, "alternative")
+        _outside(request, alternative, "alternative")
+    plan = Plan(request.ensemble, request.bootstraps, nuisances, alternative, request.seed)
+    done = study(problem, request.method, plan, folder, request.workers, progress=_report)
+    gen = {x: columns[f"gen_{x}"] for x in request.observables}
+    metadata = {
+        "method": request.method.model_dump(),
+        "iterations": done.nominal.iterations,
+        "seed": request.seed,
+        "observables": request.observables,
+        "simulation_sha256": sha256(Path(request.simulation)),
+        "data_sha256": sha256(Path(request.data)),
+        "alternative_sha256": sha256(Path(request.alternative)) if request.alternative else None,
+        "events": {"data": len(problem.data), "simulation": len(problem)},
+    }
+    content = publish(out, gen, done.weights, metadata)
+    weights = nominal(done.weights)
+    before, after = _reco_deltas(request.observables, problem, weights)
+    return UnfoldResult(
+        out=request.out,
+        rows=len(problem),
+        file_sha256=sha256(out),
+        content_sha256=content,
+        iterations=done.nominal.iterations,
+        discrepancy=done.nominal.discrepancy,
+        reco_delta_before=before,
+        reco_delta=after,
+        n_unfolded=float(weights.sum()),
+        effective_sample_size=effective_sample_size(weights),
+        outside=outside,
+        replicas=list(done.weights),
+        submission=_make_report(request, problem) if request.report else None,
+    )
+
+
+def _data(request: UnfoldRequest) -> tuple[Floats, Floats]:
+    """Values (n, d) and weights (n,) of measured events that pass."""
+    columns = load_arrays(request.data, "data")
+    values = np.column_stack([_column(columns, f"reco_{x}", "data", request.data) for x in request.observables])
+    weight = columns.get("weight", np.ones(len(values)))
+    passed = columns.get("pass_reco", np.ones(len(values))) > 0
+    return values[passed], weight[passed]
+
+
+def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Floats, Floats], field: str) -> Problem:
+    path = request.simulation if field == "simulation" else str(request.alternative)
+    gen, reco = (
+        np.column_stack([_column(columns, f"{level}_{x}", field, path) for x in request.observables])
+        for level in ("gen", "reco")
+    )
+    ones = np.ones(len(gen))
+    flags = {name: columns.get(name, ones) for name in ("pass_gen", "pass_reco")}
+    for name, values in flags.items():
+        if not np.isin(values, (0, 1)).all():
+            raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")
+    problem = Problem.of(
+        data[0], gen, reco, data[1], columns.get("weight", ones), flags["pass_gen"] > 0, flags["pass_reco"] > 0
+    )
+    for sample, values in (("data", data[0]), (field, reco[problem.pass_reco]), (field, gen[problem.pass_gen])):
+        for name, spread in zip(request.observables, np.ptp(values, axis=0), strict=True):
+            if spread == 0:
+                raise ToolError("observables", name, f"is constant in {sample}; take it out")
+    return problem
+
+
+def _outside(request: UnfoldRequest, problem: Problem, field: str) -> dict[str, float]:
+    """Observables with data beyond the simulation, and their share; ToolError where it is not a few stray events."""
+    shares = dict(zip(request.observables, problem.outside().tolist(), strict=True))
+    out = {name: share for name, share in shares.items() if share > 0}
+    for name, share in out.items():
+        i = request.observables.index(name)
+        seen = problem.reco[problem.pass_reco, i]
+        said = (
+            f"{share:.2%} of the data lie outside the simulation in reco_{name}, which runs from {seen.min():.6g} to "
+            f"{seen.max():.6g} (the data: {problem.data[:, i].min():.6g} to {problem.data[:, i].max():.6g})"
+        )
+        if share > OUTSIDE:
+            raise ToolError(field, name, f"{said}; at most {OUTSIDE:.1%}: cut them, or simulate there")
+        _report(f"note: {said}")
+    return out
+
+
+def _reco_deltas(names: list[str], p: Problem, weights: Floats) -> tuple[dict[str, float], dict[str, float]]:
+    """Discriminators of data against simulation at detector level, before and after; fakes keep their weight."""
+    rows = p.pass_reco
+    after = np.where(p.pass_gen, weights, p.weight)
+    found: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for i, name in enumerate(names):
+        both = np.concatenate([p.data[:, i], p.reco[rows, i]])
+        edges = _edges(both, BINS)
+        data = np.histogram(p.data[:, i], edges, weights=p.data_weight)[0]
+        for deltas, w in zip(found, (p.weight, after), strict=True):
+            deltas[name] = triangular(data, np.histogram(p.reco[rows, i], edges, weights=w[rows])[0])
+    return found
+
+
+def _edges(x: Floats, bins: int) -> Floats:
+    """Equal bins over all but the outermost 0.1% on either side."""
+    low, high = np.quantile(x, (0.001, 0.999))
+    return np.linspace(float(low), float(high), bins + 1)
+
+
+def _make_report(request: UnfoldRequest, problem: Problem) -> str:
+    """Plots and tables of the published file, as anyone else would make them."""
+    try:
+        from tools.omnifold.hepdata import export
+        from tools.omnifold.plots import ratio_plot
+
+        folder = _inside("report", str(request.report))
+        events = read(Path(request.out))
+        histograms: dict[str, Histogram] = {}
+        for i, name in enumerate(request.observables):
+            x = problem.gen[problem.pass_gen, i]
+            edges = _edges(x, 20)
+            histograms[name] = events.histogram(np.where(problem.pass_gen, problem.gen[:, i], np.nan), edges)
+            simulated = np.histogram(x, edges, weights=problem.weight[problem.pass_gen])[0]
+            scaled = simulated * (histograms[name].values.sum() / simulated.sum())
+            ratio_plot(histograms[name], {"simulation": scaled}, name, folder / f"{name}.png")
+        return str(export(histograms, folder, f"Unfolded with {request.method.kind}."))
+    except ImportError as error:
+        raise ToolError(
+            "report", request.report, f"needs the extra `publish` ({error}); the weights are written"
+        ) from None
+
+
+def _column(columns: dict[str, Floats], name: str, field: str, path: str) -> Floats:
+    if name not in columns:
+        raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
+    return columns[name]
+
+
+def _inside(field: str, path: str) -> Path:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ToolError(field, path, "a relative path below the working directory")
+    return Path(path)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)
