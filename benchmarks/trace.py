@@ -143,7 +143,7 @@ def measure(n: int, repeats: int) -> dict[str, float | None]:
         for k in range(repeats):
             run_dir = Path(top, str(k))
             recorded.append(record(run_dir, n))
-            with patch("os.fsync"):
+            with patch("os.fsync"), patch("os.fdatasync"):
                 unsynced.append(record(Path(top, f"{k}-unsynced"), n))
             played.append(play(run_dir, Path(top, f"{k}-out"), n))
             written.append(peer(run_dir, Path(top, f"{k}.json")))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 REDACTED = "[redacted]"
 PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/:@\"']+@")
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+AT_ONCE = 8  # files that wait for the disk together: the journal of a file system takes all of them in one go
 SHORTEST_SECRET = 8  # placeholders such as "none", used as keys of local servers, are words of the language too
 
 
@@ -61,34 +63,45 @@ def _escaped(secret: str) -> tuple[str, str]:
 
 
 class Blobs:
-    """The blobs of one run, below `folder`."""
+    """The blobs of one run, below `folder`. Safe to use from several threads; one process at a time writes."""
 
     def __init__(self, folder: Path, redactor: Redactor | None = None) -> None:
         self._folder = folder
         self._redactor = redactor or Redactor()
+        self._lock = threading.Lock()
+        self._there: set[str] = set()  # written, or found to be whole, by this process
+        self._unsynced: set[Path] = set()
+        self._syncing: ThreadPoolExecutor | None = None
 
     def put(self, data: bytes) -> str:
-        """Store bytes and return their SHA-256; the file is there as a whole or not at all."""
+        """Store bytes and return their SHA-256. They outlive this process; the machine, after `sync`."""
         data = self._redactor.data(data)
         sha = hashlib.sha256(data).hexdigest()
         path = self._path(sha)
-        if path.exists():
-            return sha
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fd, fresh = tempfile.mkstemp(dir=path.parent)
+        with self._lock:
+            if sha in self._there:
+                return sha
             try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(fd)
-                Path(fresh).replace(path)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    Path(fresh).unlink()
-        except OSError as error:
-            raise TraceError(f"{path}: cannot be written: {error.strerror}") from error
+                _write(path, data)
+            except OSError as error:
+                raise TraceError(f"{path}: cannot be written: {error.strerror}") from error
+            self._unsynced.add(path)
+            self._there.add(sha)
         return sha
+
+    def sync(self) -> None:
+        """Have all that was put on the disk: what names a blob is to be written after this."""
+        with self._lock:
+            paths = list(self._unsynced)
+            if len(paths) > 1 and self._syncing is None:
+                self._syncing = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="blobs")
+        try:
+            for _ in self._syncing.map(_sync, paths) if self._syncing else map(_sync, paths):
+                pass
+        except OSError as error:
+            raise TraceError(f"{self._folder}: cannot be written: {error.strerror}") from error
+        with self._lock:
+            self._unsynced.difference_update(paths)
 
     def get(self, sha: str) -> bytes:
         """The bytes with this SHA-256, checked."""
@@ -113,3 +126,26 @@ class Blobs:
         if not re.fullmatch(r"[0-9a-f]{64}", sha):
             raise TraceError(f"{self._folder}: {sha!r} is not the name of a blob")
         return self._folder / sha[:2] / sha[2:]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file that is there already may be half of one, of a process that was killed: no event names it then."""
+    try:
+        fd = os.open(path, NEW, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, NEW, 0o600)
+    except FileExistsError:
+        if path.read_bytes() == data:
+            return
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

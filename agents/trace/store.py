@@ -15,7 +15,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from agents.trace.blobs import Blobs, Redactor, TraceError
-from agents.trace.events import EVENT, AnyEvent, Event, Trouble
+from agents.trace.events import (
+    EVENT,
+    AnyEvent,
+    Confirmed,
+    Event,
+    Executed,
+    Graded,
+    ModelCalled,
+    RunFinished,
+    RunStarted,
+    Sealed,
+    Trouble,
+)
 from agents.trace.lines import UNCHAINED, chained, parse
 
 __all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
@@ -23,10 +35,16 @@ __all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
 TRACE = "trace.jsonl"
 E = TypeVar("E", bound=Event)
 Listener = Callable[[Any], None]
+# What was paid for, took its time, or is done once. Notes follow from these, also when a run is resumed.
+PRECIOUS = RunStarted | ModelCalled | Executed | Graded | Confirmed | Sealed | RunFinished
 
 
 class Store:
-    """Appends events, each on the disk before `append` returns. Safe to use from several threads."""
+    """Appends events, each in the file before `append` returns: a process that is killed then loses none.
+
+    What is precious, with its blobs and all before it, is on the disk as well, where it outlives the machine: the
+    blobs first, so that no line ever names what is not there. Safe to use from several threads.
+    """
 
     def __init__(self, path: Path, fd: int, events: list[AnyEvent], chain: str, redactor: Redactor) -> None:
         self._path, self._fd, self._events, self._chain, self._redactor = path, fd, events, chain, redactor
@@ -97,6 +115,8 @@ class Store:
 
     def append(self, event: E) -> E:
         """Write one event and return it as it was written: with index and time, and without secrets."""
+        if precious := isinstance(event, PRECIOUS):
+            self._blobs.sync()
         with self._lock:
             event = event.model_copy(update={"index": len(self._events), "time": time.time()})
             # Not model_dump_json: that turns NaN and infinity into null, which a list of floats would not read back.
@@ -104,32 +124,38 @@ class Store:
             body = json.dumps(document, separators=(",", ":"))
             written = EVENT.validate_json(body)  # what cannot be read back must not get in
             line, chain = chained(body, self._chain)
-            self._write(line, written, chain)
+            self._write(line, written, chain, precious)
             for listener in self._listeners:
                 _tell(listener, written)
         return cast(E, written)
 
-    def _write(self, line: bytes, event: AnyEvent, chain: str) -> None:
-        """All or nothing, on the disk and in memory: a full disk, or an interrupt by the user, undoes it."""
-        end, before = os.fstat(self._fd).st_size, self._chain
+    def _write(self, line: bytes, event: AnyEvent, chain: str, precious: bool) -> None:
+        """All or nothing, in the file and in memory: a full disk undoes it, and an interrupt in half a line."""
+        end, before, rest = os.fstat(self._fd).st_size, self._chain, memoryview(line)
         try:
-            rest = memoryview(line)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
-            os.fsync(self._fd)
-            self._events.append(event)
-            self._chain = chain
-        except BaseException as error:
-            del self._events[event.index :]
-            self._chain = before
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, end)
-            if isinstance(error, OSError):
-                raise TraceError(f"{self._path}: cannot be written: {error.strerror}") from error
+            self._events[event.index :], self._chain = [event], chain
+            if precious:
+                os.fdatasync(self._fd)
+        except OSError as error:
+            self._undo(event, before, end)
+            raise TraceError(f"{self._path}: cannot be written: {error.strerror}") from error
+        except BaseException:
+            if rest:
+                self._undo(event, before, end)
+            else:  # a reply that is paid for is kept
+                self._events[event.index :], self._chain = [event], chain
             raise
 
+    def _undo(self, event: AnyEvent, chain: str, end: int) -> None:
+        del self._events[event.index :]
+        self._chain = chain
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, end)
+
     def put(self, data: bytes) -> str:
-        """Store a blob, without secrets, and return its SHA-256."""
+        """Store a blob, without secrets, and return its SHA-256. See `Blobs.put`."""
         return self._blobs.put(data)
 
     def get(self, sha: str) -> bytes:

@@ -104,6 +104,8 @@ EVERY = [
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),
 ]
 
+CALLED, ENDED = EVERY[4], EVERY[-1]
+
 
 def bare(event: Event) -> dict[str, Any]:
     return event.model_dump(exclude={"time", "index"})
@@ -268,18 +270,94 @@ def test_a_full_disk_is_the_operators_and_leaves_the_trace_readable(
     assert [e.index for e in read_trace(tmp_path)] == [0, 1]
 
 
-def test_an_interrupt_while_writing_leaves_the_trace_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(fd: int) -> None:
+def test_an_interrupt_in_half_a_line_undoes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def interrupt(fd: int, data: bytes) -> int:
+        write(fd, data[:10])
         raise KeyboardInterrupt
 
     with Store.create(tmp_path) as store:
         store.append(STARTED)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", interrupt)
+            patch.setattr(os, "write", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 store.append(Trouble(who="model", where="w", text="t"))
-        store.append(RunFinished(status="interrupted", reason="r", seconds=1, usage=Usage(), model_calls=0))
+        store.append(ENDED)
     assert [e.kind for e in read_trace(tmp_path)] == ["run_started", "run_finished"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_reply_outlives_an_interrupt_while_it_waits_for_the_disk_but_not_a_broken_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def interrupt(fd: int) -> None:
+        raise error(errno.EIO, os.strerror(errno.EIO))
+
+    with Store.create(tmp_path) as store:
+        store.append(STARTED)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", interrupt)
+            with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else TraceError):
+                store.append(CALLED)
+        store.append(ENDED)
+        there = store.events()
+    assert read_trace(tmp_path) == there
+    kept = ["model_called"] if error is KeyboardInterrupt else []
+    assert [e.kind for e in there] == ["run_started", *kept, "run_finished"]
+
+
+def test_blobs_are_on_the_disk_before_the_line_that_names_them_and_notes_wait_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def watch(name: str) -> None:
+        really = getattr(os, name)
+
+        def sync(fd: int) -> None:
+            path = Path(f"/proc/self/fd/{fd}").readlink()
+            synced.append("".join(path.parts[-2:]) if "blobs" in path.parts else f"line {len(read_lines(path))}")
+            really(fd)
+
+        monkeypatch.setattr(os, name, sync)
+
+    def read_lines(path: Path) -> list[bytes]:
+        return path.read_bytes().splitlines()
+
+    for name in ("fsync", "fdatasync"):
+        watch(name)
+    with Store.create(tmp_path) as store:
+        store.append(STARTED)
+        shas = {store.put(text) for text in (b"request", b"reply", b"request")}
+        store.append(Trouble(who="model", where="w", text="t"))
+        assert synced == ["line 1"]
+        store.append(CALLED)
+        assert (set(synced[1:3]), synced[3:]) == (shas, ["line 3"])
+        store.put(b"reply")
+        store.append(CALLED)
+    assert synced[4:] == ["line 4"]
+
+
+def test_half_a_blob_of_a_process_that_was_killed_is_made_whole(tmp_path: Path) -> None:
+    with Store.create(tmp_path) as store:
+        store.append(STARTED)
+        sha = store.put(b"all of it")
+    (tmp_path / "blobs" / sha[:2] / sha[2:]).write_bytes(b"all")
+    with Store.open(tmp_path) as store:
+        assert store.put(b"all of it") == sha
+        assert store.get(sha) == b"all of it"
+
+
+def test_a_blob_that_cannot_be_written_is_the_operators_and_can_be_put_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.create(tmp_path) as store:
+        (tmp_path / "blobs").write_text("in the way")
+        with pytest.raises(TraceError, match="cannot be written"):
+            store.put(b"data")
+        (tmp_path / "blobs").unlink()
+        assert store.get(store.put(b"data")) == b"data"
 
 
 def test_one_process_a_run_and_one_run_a_folder(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from tasks.score import Score
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(os, "fsync", lambda fd: None)  # these runs may get lost
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda fd: None)  # these runs may get lost
     folder = tmp_path / "runs"
     converged(folder / "one")
     failed(folder / "two")

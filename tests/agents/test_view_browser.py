@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from test_trace_store import STARTED
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
 from agents.state import Observation, Plan, Step
-from agents.trace import blobs
 from agents.trace import store as trace_store
 from agents.trace.events import (
     Claimed,
@@ -231,8 +231,8 @@ def test_a_run_that_is_not_there_is_said(watched: Watched, tmp_path: Path) -> No
 
 
 def test_thousands_of_events_are_one_page(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_store.os, "fsync", lambda fd: None)
-    monkeypatch.setattr(blobs.os, "fsync", lambda fd: None)
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda fd: None)
     with Store.create(tmp_path / "runs" / "one") as trace:
         trace.append(STARTED)
         for k in range(200):
