@@ -37,6 +37,7 @@ def folder(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "inf": good | {"tau1_j1": np.where(bad_row, np.inf, good["tau1_j1"])},
         "constant": good | {"mj1": np.full(8000, 0.25), "mj2": 0.25 + good["mj2"] - good["mj1"]},
         "flat_sidebands": good | {"mj1": np.where((mjj >= 3.3) & (mjj < 3.7), good["mj1"], 0.25)},
+        "weighted": good | {"weight": np.where(bad_row, -1.0, 1.0)},
         "gev": good | {"mjj": 1000 * mjj},
         "no_mjj": {name: values for name, values in good.items() if name != "mjj"},
         "empty": {name: values[:0] for name, values in good.items()},
@@ -69,6 +70,7 @@ def refused(tool: Tool[Any, Any], **changes: Any) -> ToolError:
     [
         ({"events": "nan.parquet"}, "events", "'mj1' must be finite; row 4321"),
         ({"events": "inf.parquet"}, "events", "'tau1_j1' must be finite; row 4321"),
+        ({"events": "weighted.parquet"}, "weight", "row 4321: events are counted here"),
         ({"events": "text.parquet"}, "events", "not a readable parquet file"),
         ({"events": "absent.parquet"}, "events", "no such file"),
         ({"events": "gev.parquet"}, "mjj", "TeV"),

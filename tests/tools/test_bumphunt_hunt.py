@@ -79,6 +79,18 @@ def test_requests_that_cannot_be_counted(files: np.ndarray, changes: dict[str, A
     assert error.value.field == field
 
 
+@pytest.mark.parametrize("tool", [cut_and_count, scan, sculpting_test], ids=lambda tool: tool.name)
+def test_weighted_events_are_not_counted_as_if_they_were_not(files: np.ndarray, tool: Any) -> None:
+    request = {"scores": "scores.parquet"} | ({} if tool is sculpting_test else {"window": WINDOW})
+    weights = np.where(np.arange(len(files)) == 17, -1.0, 1.0)
+    write_events(Path("weighted.parquet"), {"mjj": files, "weight": weights})
+    with pytest.raises(ToolError, match="row 17: events are counted here"):
+        tool(events="weighted.parquet", **request)
+    write_events(Path("bare.parquet"), {"mass": files})
+    with pytest.raises(ToolError, match="needs the column mjj"):
+        tool(events="bare.parquet", **request)
+
+
 def test_a_score_that_uses_mjj_is_found_out_and_an_independent_one_is_not() -> None:
     rng = np.random.default_rng(2)
     smooth, shape = [], []

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tools.arrays import load_arrays
 from tools.contract import Request, ToolError
-from tools.events.table import derive, validate
+from tools.events.table import derive, unweighted, validate
 
 Floats = NDArray[np.float64]
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
@@ -88,7 +88,8 @@ def named(value: Any) -> Any:
 
 
 def load_table(path: str) -> dict[str, Floats]:
-    """A validated event table from parquet."""
+    """A validated event table from parquet; weighted events are refused."""
     columns = load_arrays(path, "events")
     validate(columns)
+    unweighted(columns)
     return columns

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.arrays import load_arrays
 from tools.bumphunt.counting import closure_delta, count
+from tools.bumphunt.inputs import load_scored
 from tools.contract import Request, Result, ToolError, tool
 
 Floats = NDArray[np.float64]
@@ -61,11 +62,8 @@ def cut_and_count(request: CountRequest) -> CountResult:
     with its statistical and closure errors. No mass, and as good as the template is; the local p-value does not know
     how many windows, cuts and trainings were tried.
     """
-    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
-    score = load_arrays(request.scores, "scores", ["score"])["score"]
+    mjj, score = load_scored(request.events, request.scores)
     template = load_arrays(request.template_scores, "template_scores", ["score"])["score"]
-    if len(mjj) != len(score):
-        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
     low, high = request.window
     inside = (mjj >= low) & (mjj < high)
     if not low < high or not inside.any():

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.arrays import load_arrays
+from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import Cut, mass_grid, measure, threshold
 from tools.bumphunt.sculpting import sculpting
@@ -63,10 +63,7 @@ def scan(request: ScanRequest) -> ScanResult:
     smooth background in mjj with a profile likelihood; mass, passing signal and local p-value for every cut.
     p_global does not know how many windows and trainings were tried before.
     """
-    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
-    score = load_arrays(request.scores, "scores", ["score"])["score"]
-    if len(mjj) != len(score):
-        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    mjj, score = load_scored(request.events, request.scores)
     low, high = request.mjj_range
     if not 0.1 <= low < high <= 100:
         raise ToolError("mjj_range", request.mjj_range, "two increasing edges from 0.1 to 100 TeV")

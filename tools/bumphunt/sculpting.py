@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import ks_2samp
 
-from tools.arrays import load_arrays
+from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.profile import fit_background, log_mass, transfer
 from tools.contract import Request, Result, ToolError, tool
 
@@ -80,10 +80,7 @@ def sculpting_test(request: SculptingRequest) -> SculptingResult:
     """Does cutting on these scores make a bump or a step in the mjj of background? Test the sidebands (leave the window
     out) and the template's own scores before believing an excess.
     """
-    mjj = load_arrays(request.events, "events", ["mjj"])["mjj"]
-    score = load_arrays(request.scores, "scores", ["score"])["score"]
-    if len(mjj) != len(score):
-        raise ToolError("scores", request.scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    mjj, score = load_scored(request.events, request.scores)
     if request.leave_out:
         used = (mjj < request.leave_out[0]) | (mjj >= request.leave_out[1])
         mjj, score = mjj[used], score[used]

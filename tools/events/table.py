@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS
 
-__all__ = ["COLUMNS", "DERIVED", "available", "derive", "validate"]
+__all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5
+WEIGHTS = ("weight", "weights")
 # Above this median a mass in TeV is no longer credible, and the same number in GeV is ordinary.
 GEV_MEDIAN = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
 
@@ -91,6 +92,14 @@ def validate(columns: Mapping[str, Floats]) -> None:
             raise ToolError(
                 name, median, f"the median looks like GeV; masses must be in TeV (median at most {limit:g})"
             )
+
+
+def unweighted(columns: Mapping[str, Floats]) -> None:
+    """Raise ToolError for a column `weight` or `weights` that is not one everywhere, for tools that count events."""
+    for name in WEIGHTS:
+        if name in columns:
+            allowed = "events are counted here, each must weigh 1: draw by weight, or take the column out"
+            _require(name, columns[name], columns[name] == 1, allowed)
 
 
 def _require(name: str, values: Floats, good: NDArray[np.bool_], allowed: str) -> None:

@@ -1,0 +1,24 @@
+"""Events with their scores from files, for the tools of the bump hunt."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.arrays import load_arrays
+from tools.contract import ToolError
+from tools.events.table import unweighted
+
+Floats = NDArray[np.float64]
+
+
+def load_scored(events: str, scores: str) -> tuple[Floats, Floats]:
+    """(mjj [TeV], score), a number each per event. Raises ToolError for what is not, and for weighted events."""
+    table = load_arrays(events, "events")
+    unweighted(table)
+    if "mjj" not in table:
+        raise ToolError("events", events, f"needs the column mjj, has {', '.join(table)}")
+    mjj, score = table["mjj"], load_arrays(scores, "scores", ["score"])["score"]
+    if len(mjj) != len(score):
+        raise ToolError("scores", scores, f"has {len(score)} rows, the event file {len(mjj)}")
+    return mjj, score
