@@ -8,8 +8,11 @@ Events that models trained on are scored out of fold, the others by one fold eac
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from tasks.lhco.mix import SAMPLE, mix, unused_background
 from tools.anomaly.classify import Classifier, out_of_fold
 from tools.anomaly.data import FEATURES, Windowed
+from tools.anomaly.template import Method, Template, window_masses
 from tools.events.parquet import read_columns
 from tools.events.table import derive
 from tools.metrics import bootstrap_error, max_sic, sic_at
@@ -25,6 +29,7 @@ Floats = NDArray[np.float64]
 SIGNAL, WINDOW = "3500_500_100", (3.3, 3.7)
 BACKGROUND = 100_000
 MIN_BACKGROUND = 25
+EQUAL = 2.0  # template events per data event: as many as the IAD has true background events
 ABSOLUTE = ("mj1", "delta_mj")  # what the shifted variant moves by 0.1 mjj, as in arXiv:2109.00546
 
 
@@ -103,3 +108,18 @@ def judge(
     extra, rest = np.split(score[n:], [len(injection.extra)])
     background = score[:n][data.inside & ~injection.is_signal]
     return Scores(extra, np.concatenate([background, score_template if template is None else rest]))
+
+
+def template_of(injection: Injection, method: Method, seed: int) -> Floats:
+    """A template as large as the IAD's true background."""
+    data = injection.data
+    return draw(injection, method.fit(data.sidebands(~data.inside), seed), seed)
+
+
+def draw(injection: Injection, fitted: Template, seed: int, oversample: float = EQUAL) -> Floats:
+    return fitted.sample(window_masses(injection.data, oversample, seed), seed + 2)
+
+
+def quietly(function: Any, *arguments: Any) -> Any:
+    with redirect_stderr(StringIO()):
+        return function(*arguments)
