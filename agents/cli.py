@@ -27,7 +27,7 @@ def run(
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. n_signal=0; repeatable")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, analyst, openai or local:NAME")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
@@ -84,7 +84,7 @@ def run(
 @app.command()
 def resume(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
-    backend: Annotated[str, typer.Option(help="the backend of the run: auto, analyst, openai or local:NAME")] = "auto",
+    backend: Annotated[str, typer.Option(help="the backend of the run, as it was")] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,

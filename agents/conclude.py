@@ -44,7 +44,7 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     if result.claims:
         err.print(table)
     if not result.is_llm:
-        err.print("No LLM was involved: the built-in analyst follows fixed rules.", highlight=False)
+        err.print(f"No LLM was involved: the built-in {result.backend} follows fixed rules.", highlight=False)
     err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):

@@ -11,7 +11,7 @@ from agents.backends.base import Backend
 from agents.backends.openai_chat import DEFAULT_URL, SHORTEST_SECRET, OpenAIChat
 from agents.budget import Price
 
-SPECS = ("auto", "analyst", "openai")
+SPECS = ("auto", "analyst", "script", "random", "openai")
 KEY_LIKE = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)(_?\d+)?$", re.IGNORECASE)
 IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")  # a password
 
@@ -35,6 +35,10 @@ def choose_backend(
         from agents.backends.local import Local
 
         return Local(spec.removeprefix("local:"))
+    if spec in ("script", "random"):
+        from agents.backends.controls import RandomSearch, Script
+
+        return Script() if spec == "script" else RandomSearch()
     if spec not in SPECS:
         raise ValueError(f"backend: {spec!r} is unknown; allowed: {', '.join(SPECS)}, local:NAME")
     key = os.environ.get(api_key_env, "").strip()

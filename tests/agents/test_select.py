@@ -32,7 +32,7 @@ def test_a_key_means_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = choose_backend(model="gpt-x", price=price)
     assert isinstance(backend, OpenAIChat)
     assert (backend.name, backend.base_url, backend.price) == ("openai:gpt-x", "https://api.openai.com/v1", price)
-    assert choose_backend("analyst").name == "analyst"
+    assert [choose_backend(name).name for name in ("analyst", "script", "random")] == ["analyst", "script", "random"]
 
 
 def test_an_address_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_an_address_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"backend: 'claude' is unknown; allowed: auto, analyst, openai"):
+    with pytest.raises(ValueError, match=r"backend: 'claude' is unknown; allowed: auto, analyst, script, random, openai, local:NAME"):
         choose_backend("claude")
     with pytest.raises(ValueError, match=r"model: none given for localhost; .* BEAMCREW_MODEL"):
         choose_backend(base_url="http://localhost:1/v1")

@@ -20,7 +20,7 @@ class Analyst:
     def complete(self, request: Request) -> Reply:
         context = read_context(request.messages[1])
         if request.role == "planner":
-            message = Message(role="assistant", content=plan(context).model_dump_json())
+            message = Message(role="assistant", content=plan(context, request.seed).model_dump_json())
         elif request.role == "worker":
             message = act(context, request.messages[2:])
         else:

@@ -25,56 +25,65 @@ FULL_FLOW = {**LARGE_BATCHES, "epochs": 8}
 IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 
 
-def plan(context: dict[str, Any]) -> Plan:
+def plan(context: dict[str, Any], seed: int) -> Plan:
+    """`seed`: that of the request, so that repeats of a run differ on the same events, as those of a model do."""
     facts, history = context["facts"], context["history"]
     if not facts["sidebands"]:
-        return _against_reference(facts, context["iteration"])
+        return against_reference(facts, context["iteration"], seed)
     graded = [entry for entry in history if entry["value"] is not None]
     if not graded:
-        return _survey(facts)
+        return survey(facts, seed)
     best = max(graded, key=lambda entry: entry["value"])
-    return _sharpen(facts, context["iteration"], best["details"]["mass"], len(history))
+    return _sharpen(facts, context["iteration"], best["details"]["mass"], len(history), seed)
 
 
-def _survey(facts: dict[str, Any]) -> Plan:
-    low, high = facts["search_range_tev"]
-    steps: list[Step] = []
-    centre, last = low / (1 - HALF_WIDTH), high / (1 + HALF_WIDTH)  # whose windows end where the range does
-    while len(steps) < MAX_STEPS - 1:
-        window = _window(centre, facts)
+def survey(facts: dict[str, Any], seed: int) -> Plan:
+    """A quick search in overlapping windows over the whole range."""
+    steps = []
+    for centre in survey_centres(facts):
+        window = window_at(centre, facts)
         steps.append(
             Step(
                 id=f"window_{round(1000 * centre)}",
                 goal=f"Quick CATHODE in the window {window} TeV: template, scores, bump hunt.",
-                calls=_chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, oversample=2.0),
+                calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
             )
         )
-        if centre >= last:
-            break
-        centre = min(centre * (1 + SURVEY_STEP), last)
-    steps.append(
-        Step(
-            id="choose",
-            goal="Compare the windows and hand in the scores of the most significant one.",
-            depends_on=[step.id for step in steps],
-            submits=True,
-        )
-    )
     return Plan(
         reasoning="The mass is unknown: a quick search in overlapping windows over the whole range comes first, "
         "so that the careful one is spent where it matters.",
-        steps=steps,
+        steps=[*steps, choose(steps)],
     )
 
 
-def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int) -> Plan:
-    window = _window(mass, facts)
+def survey_centres(facts: dict[str, Any]) -> list[float]:
+    """Of the windows, TeV: the first and the last end where the range does."""
+    low, high = facts["search_range_tev"]
+    centres, last = [low / (1 - HALF_WIDTH)], high / (1 + HALF_WIDTH)
+    while centres[-1] < last and len(centres) < MAX_STEPS - 1:
+        centres.append(min(centres[-1] * (1 + SURVEY_STEP), last))
+    return centres
+
+
+def choose(steps: list[Step]) -> Step:
+    """The step that hands in the best of others."""
+    return Step(
+        id="choose",
+        goal="Compare the windows and hand in the scores of the most significant one.",
+        depends_on=[step.id for step in steps],
+        submits=True,
+    )
+
+
+def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, seed: int) -> Plan:
+    window = window_at(mass, facts)
     features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
     features = [name for name in features if name in facts["features"]]
+    classifier = {"ensemble": ensemble, "seed": seed + iteration}
     search = Step(
         id="search",
         goal=f"CATHODE with the full recipe in {window} TeV, features {', '.join(features)}, {ensemble} models a fold.",
-        calls=_chain(facts, window, features, FULL_FLOW, {"ensemble": ensemble, "seed": 1 + iteration}, oversample=4.0),
+        calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
         submits=True,
     )
     study = Step(
@@ -89,7 +98,8 @@ def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int) -> 
     )
 
 
-def _against_reference(facts: dict[str, Any], iteration: int) -> Plan:
+def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
+    """One classification of the data against the reference, with more models in each iteration."""
     low, high = facts["window_tev"]
     window = [round(low - 0.01, 3), round(high + 0.01, 3)]
     ensemble = (4, 10, 20)[min(iteration, 2)]
@@ -102,7 +112,7 @@ def _against_reference(facts: dict[str, Any], iteration: int) -> Plan:
             "template": facts["reference"],
             "features": features,
             "ensemble": ensemble,
-            "seed": 1 + iteration,
+            "seed": seed + iteration,
         },
     )
     step = Step(
@@ -116,7 +126,7 @@ def _against_reference(facts: dict[str, Any], iteration: int) -> Plan:
     )
 
 
-def _window(centre: float, facts: dict[str, Any]) -> list[float]:
+def window_at(centre: float, facts: dict[str, Any]) -> list[float]:
     """HALF_WIDTH around the centre, shifted where it would leave the search range."""
     low, high = facts["search_range_tev"]
     half = HALF_WIDTH * centre
@@ -124,20 +134,22 @@ def _window(centre: float, facts: dict[str, Any]) -> list[float]:
     return [math.ceil(1000 * (centre - half)) / 1000, math.floor(1000 * (centre + half)) / 1000]
 
 
-def _chain(
+def chain(
     facts: dict[str, Any],
     window: list[float],
     features: list[str],
     flow: dict[str, Any],
     classifier: dict[str, Any],
+    seed: int,
     oversample: float,
 ) -> list[PlannedCall]:
     """Template, classifier, bump hunt: the three calls of one CATHODE search."""
     common = {"events": facts["events"], "window": window}
+    seeded = {**common, "features": features, "seed": seed}
     # The quick closure: a held-out window would take a second fit of every flow.
     method = {"method": {"kind": "spline_flow", **flow}, "oversample": oversample, "closure": "events"}
-    template = {**common, "features": features, **method, "out": "template.parquet"}
-    scores = {**common, "features": features, "template": "template.parquet", "out": "scores.parquet", **classifier}
+    template = {**seeded, **method, "out": "template.parquet"}
+    scores = {**seeded, "template": "template.parquet", "out": "scores.parquet", **classifier}
     return [
         PlannedCall(tool="anomaly.template", arguments=template),
         PlannedCall(tool="anomaly.classify", arguments=scores),

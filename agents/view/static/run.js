@@ -149,7 +149,7 @@ function headOf(view, name) {
       : h(
           "p",
           { class: "banner" },
-          h("strong", {}, "No LLM was involved: built-in analyst. "),
+          h("strong", {}, `No LLM was involved: built-in ${card.backend}. `),
           "Plans and code come from fixed rules.",
         ),
     ["converged", "exhausted"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
