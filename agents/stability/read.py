@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 from agents.stability.cells import Cell, options_of
+from agents.stability.faults import classify
 from agents.stability.outcome import Answer, Outcome, Value
 from agents.stability.outcome import Truth as TrueNumbers
 from agents.stability.study import Study, Success
 from agents.trace.result import Cost, RunResult, number, result_of
-from agents.trace.store import TRACE, TraceError, read_trace
+from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
 from tasks.catalogue import make_task
 from tasks.lhco.truth import TRUTH, Truth
 from tasks.score import CheckedNumber
@@ -54,7 +55,7 @@ def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Ou
             "primary": primary.value if primary and not missing else None,
             "steering": _value(result.steering.value, result.steering.error) if result.steering else None,
             "sealed": known,
-            "faults": [],
+            "faults": classify(events, result, blobs_of(run_dir)),
             "iterations": len(result.iterations),
             "canaries_held": result.canaries_held,
             "cost": result.cost,
