@@ -22,7 +22,7 @@ def doctor(
     certificates: Annotated[
         Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
     ] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="remove containers and folders that dead runs left")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="remove containers that dead runs left")] = False,
     selftest: Annotated[
         bool, typer.Option("--selftest", help="attack every sandbox of this machine, or --sandbox, with hostile code")
     ] = False,

@@ -27,7 +27,7 @@ from typing import Self
 
 import psutil
 
-from sandbox import inside, mounts, owner, seccomp, watch
+from sandbox import inside, mounts, seccomp, watch
 from sandbox.capture import Capture
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
@@ -65,18 +65,15 @@ class Bubblewrap:
         self._limits = limits
         usable = sorted(os.sched_getaffinity(0))
         self._cpus = set(random.sample(usable, min(len(usable), math.ceil(limits.cpus))))
-        self._scratch = contextlib.ExitStack()
-        scratch = self._scratch.enter_context(owner.scratch())
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
         self._peaks: dict[int, int] = {}  # bytes, the most that was seen of each
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
-        self._filter = scratch / "seccomp"
-        self._filter.write_bytes(seccomp.program() or b"")
+        self._filter = seccomp.program()
         self._gpu = None if gpu == "none" else watch.gpu_model()
         variables = {"PATH": mounts.search_path(), **inside.environment(limits, self._gpu is not None)}
-        binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, scratch, self._gpu is not None)
+        binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, self._gpu is not None)
         self._isolation = [
             *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)),
             *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"),
@@ -140,9 +137,14 @@ class Bubblewrap:
     def _started(self, argv: Sequence[str], cwd: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         """The running bwrap and a pipe that carries one byte once the sandbox stands; leaving ends the whole tree."""
         ready, ready_write = os.pipe()
-        with self._filter.open("rb") as rules:
-            rules_words = ["--seccomp", str(rules.fileno())] if self._filter.stat().st_size else []
+        with contextlib.ExitStack() as made_up:
             try:
+                fds = {name: made_up.enter_context(in_memory(text.encode())) for name, text in mounts.ACCOUNTS.items()}
+                words = [word for name, fd in fds.items() for word in ("--ro-bind-data", str(fd), f"/etc/{name}")]
+                words += self._isolation
+                if self._filter:
+                    fds["seccomp"] = made_up.enter_context(in_memory(self._filter))
+                    words += ["--seccomp", str(fds["seccomp"])]
                 # NPROC is counted for each user namespace; root on the host is exempt, hence the count in `_too_much`.
                 kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
                 if not self._gpu:  # CUDA reserves far more than it uses
@@ -151,13 +153,13 @@ class Bubblewrap:
                 first = inside.one_command(argv, cwd, kernel, ready_write)
                 with on_cpus(self._cpus):
                     process = subprocess.Popen(
-                        [self._bwrap, *self._isolation, *rules_words, "--", sys.executable, *first],
+                        [self._bwrap, *words, "--", sys.executable, *first],
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE,
                         env={},
                         cwd="/",
-                        pass_fds=(ready_write, rules.fileno()),
+                        pass_fds=(ready_write, *fds.values()),
                     )
             except (OSError, ValueError) as error:
                 os.close(ready)
@@ -225,13 +227,24 @@ class Bubblewrap:
             running = list(self._running)
         for process in running:
             end_tree(process)
-        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def in_memory(data: bytes) -> Iterator[int]:
+    """What bwrap reads `data` from. A file on the disk would be left behind by an operator's process that is killed."""
+    fd = os.memfd_create("beamcrew")
+    try:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ MASKED = (
 ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
 
 
-def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: Path, gpu: bool) -> list[str]:
-    """Every mount, in order; `scratch` is a folder of the driver for the small files made up for the inside."""
+def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, gpu: bool) -> list[str]:
+    """Every mount, in order; the driver puts ACCOUNTS into /etc before them."""
     tmp = str(limits.tmp_mib << 20)
     words = ["--ro-bind", "/usr", "/usr"]
     for name in SYSTEM:
@@ -30,9 +30,6 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, scratch: P
         elif path.is_dir():
             words += ["--ro-bind", name, name]
     words += [word for name in ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
-    for name, text in ACCOUNTS.items():
-        (scratch / name).write_text(text)
-        words += ["--ro-bind", str(scratch / name), f"/etc/{name}"]
     words += [*kernel_files(), "--dev", "/dev"]
     for device in sorted(Path("/dev").glob("nvidia*")) if gpu else ():
         words += ["--dev-bind", str(device), str(device)]

@@ -1,23 +1,19 @@
-"""Whose is it: containers and scratch folders tell which process made them, and whether that process still lives.
+"""Whose is it: containers tell which process made them, and whether that process still lives.
 
 A process is known by its number and the moment it began, since numbers are used again; both mean something only on
-the same boot of the same kernel and in the same PID namespace. A folder is locked by its owner: the kernel lets go of
-a lock with the process.
+the same boot of the same kernel and in the same PID namespace.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import platform
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
-PREFIX = "beamcrew-locked-"  # of folders whose owner holds a lock; older ones, without it, had another
 
 
 def labels(run: str) -> dict[str, str]:
@@ -34,18 +30,6 @@ def alive(owned: Mapping[str, str]) -> str:
     if here != _here():
         return f"made on {owned.get(HOST) or 'another host'}, on another boot or in another PID namespace than this"
     return f"process {pid} lives" if _lives(int(pid), began) else ""
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder, locked by this process as long as it is in use."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield Path(folder)
-        finally:
-            os.close(fd)
 
 
 def _here() -> str:

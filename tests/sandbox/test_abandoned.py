@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +32,15 @@ with Docker(Path(folder, "inputs"), Path(folder, "workspace"), Path(tools), Limi
     print("started", flush=True)
     input()
 """
-HOLD = "from sandbox import owner\nwith owner.scratch() as folder: print(folder, flush=True); input()"
+RUN_BUBBLEWRAP = """
+import sys
+from pathlib import Path
+from sandbox.bubblewrap import Bubblewrap
+from sandbox.driver import Limits
+folder, tools = sys.argv[1:]
+with Bubblewrap(Path(folder, "inputs"), Path(folder, "workspace"), Path(tools), Limits()) as box:
+    box.exec(["sh", "-c", "touch begun; sleep 60"])
+"""
 Labels = dict[str, str]
 
 
@@ -76,48 +84,24 @@ def test_a_process_that_the_system_hides_is_not_dead(mine: Labels, monkeypatch: 
     assert "lives" in owner.alive(mine)
 
 
-def test_a_scratch_folder_goes_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    link = tmp_path / f"{owner.PREFIX}link"
-    link.symlink_to(precious)
-    words = [sys.executable, "-c", HOLD]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with (
-        owner.scratch() as held,
-        subprocess.Popen(
-            words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as other,
-    ):
-        assert other.stdout
-        folder = Path(other.stdout.readline().strip())
-        (folder / "file").write_text("")
-        assert {found.why for found in abandoned.clean_folders(tmp_path)} == {"its process lives"}
-        other.kill()
-        other.wait()
-        assert [found.name for found in abandoned.clean_folders(tmp_path) if found.why == "is quite new"]
-        monkeypatch.setattr(abandoned, "YOUNG", 0)
-        assert [found for found in abandoned.clean_folders(tmp_path) if found.removed] == [
-            (f"folder {folder}", True, "its process is dead")
-        ]
-        assert held.is_dir()
-        assert not folder.exists()
-    assert precious.is_dir()
-    assert link.is_symlink()
-    assert not held.exists()
+def test_bubblewrap_puts_nothing_where_a_killed_process_could_leave_it(tmp_path: Path) -> None:
+    for name in ("inputs", "workspace", "temporary"):
+        (tmp_path / name).mkdir()
+    words = [sys.executable, "-c", RUN_BUBBLEWRAP, str(tmp_path), str(ROOT / "tools")]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as operator:
+        while not (tmp_path / "workspace" / "begun").exists():
+            assert operator.poll() is None
+            time.sleep(0.02)
+        operator.kill()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["begun", "inputs", "temporary", "workspace"]
 
 
-def test_without_an_engine_folders_are_cleaned_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(abandoned, "YOUNG", 0)
+def test_without_an_engine_there_is_nothing_to_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    (tmp_path / f"{owner.PREFIX}old").mkdir()
     result = CliRunner().invoke(app, ["doctor", "--clean"])
     assert result.exit_code == 0, result.output
-    left, removed = result.stdout.splitlines()[:2]
-    assert left.startswith("left containers: no engine answers")
-    assert removed == f"removed folder {tmp_path}/{owner.PREFIX}old: its process is dead"
+    assert result.stdout.splitlines()[0].startswith("left containers: no engine answers")
 
 
 @pytest.fixture
@@ -152,10 +136,10 @@ def test_a_container_that_outlives_its_killed_operator(tmp_path: Path) -> None:
         (container,) = client.containers.list(filters={"label": f"{owner.RUN}={tmp_path.name}"})
         container.pause()  # or it would see its standard input end
         name = f"container {container.name}"
-        assert not any(found.removed for found in abandoned.clean_containers() if found.name == name)
+        assert not any(found.removed for found in abandoned.clean() if found.name == name)
         operator.kill()
         operator.wait()
-    assert [found.removed for found in abandoned.clean_containers() if found.name == name] == [True]
+    assert [found.removed for found in abandoned.clean() if found.name == name] == [True]
     assert not client.containers.list(all=True, filters={"label": f"{owner.RUN}={tmp_path.name}"})
     client.close()
 
@@ -169,7 +153,7 @@ def test_containers_of_dead_runs_go_and_no_others(
     unsigned = {owner.RUN: "old"}
     names = {left(labels): labels for labels in (dead, mine, elsewhere(dead), unsigned)}
     with Docker(tmp_path / "inputs", tmp_path / "workspace", ROOT / "tools", Limits(), image=TEST_IMAGE) as box:
-        found = {found.name.removeprefix("container "): found for found in abandoned.clean_containers()}
+        found = {found.name.removeprefix("container "): found for found in abandoned.clean()}
         assert [name for name in names if found[name].removed] == [n for n, labels in names.items() if labels == dead]
         (live,) = (item for item in found.values() if f"of {tmp_path.name}: " in item.why)
         assert f"process {os.getpid()} lives" in live.why
@@ -179,5 +163,5 @@ def test_containers_of_dead_runs_go_and_no_others(
     assert "made on cluster7" in whys[str(elsewhere(dead))]
     assert "docker rm -f" in whys[str(elsewhere(dead))]
     assert "does not say" in whys[str(unsigned)]
-    again = [found.name for found in abandoned.clean_containers() if found.removed]
+    again = [found.name for found in abandoned.clean() if found.removed]
     assert not set(again) & {f"container {name}" for name in names}
