@@ -2,6 +2,8 @@
 
 The metric is ARGOS (arXiv:2511.14832) of data against reference scores; significance, mass and
 signal count come from the events that pass cuts at fixed efficiency on the reference.
+The region is given and counts need no mass, so that the global p-value has few trials, cuts and
+submissions: for these Sidak's bound is sharp enough, and no pseudo-experiments are made.
 """
 
 from __future__ import annotations
