@@ -1,4 +1,4 @@
-"""The command line: run | resume | replay | compare | view | trace | tools | data | doctor."""
+"""The command line: run | resume | replay | compare | stability | view | trace | tools | data | doctor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agents import compare_cli, data_cli, doctor_cli, replay_cli, trace_cli, view_cli
+from agents import compare_cli, data_cli, doctor_cli, replay_cli, stability_cli, trace_cli, view_cli
 from agents.conclude import conclude, watched
 from agents.console import clear_errors, name_values, out
 
@@ -132,6 +132,7 @@ app.command()(doctor_cli.doctor)
 app.command()(view_cli.view)
 app.command()(replay_cli.replay)
 app.command()(compare_cli.compare)
+app.command()(stability_cli.stability)
 
 
 def _typed(value: str) -> Any:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import subprocess
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from agents.stability.cell import BUSY, INTERRUPTED, LOG, LOST, OUTCOME, STUDY, WRONG
+from agents.stability.cells import cells_of
+from agents.stability.ledger import Ledger
+from agents.stability.outcome import Outcome
 from agents.stability.study import Study, first_difference
 from agents.trace.store import TRACE
+from sandbox.driver import Kind
 
 PROGRAM = [sys.executable, "-m", "agents.stability.cell"]
 TICK = 0.02  # seconds between two looks at the processes
@@ -29,18 +36,15 @@ AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
 Told = Callable[[str, str], None]
 
 
-class Machine(NamedTuple):
+class Machine(BaseModel):
     """What is the operator's choice, and no part of the study."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
     data: str | None = None
-    sandbox: str = "auto"
+    sandbox: Kind = "auto"
 
     def arguments(self) -> list[str]:
         return ["--sandbox", self.sandbox, *(["--data", self.data] if self.data else [])]
-
-
-class CellError(RuntimeError):
-    """A cell cannot be carried out at all: a defect, or a machine where something is missing."""
 
 
 def open_folder(study: Study, runs: Path) -> Path:
@@ -65,6 +69,16 @@ def open_folder(study: Study, runs: Path) -> Path:
     return folder
 
 
+def forgive(study: Study, folder: Path) -> None:
+    """Have cells that were given up for want of a service or sandbox tried again: they were no result."""
+    for cell in cells_of(study):
+        path = folder / cell.name / OUTCOME
+        if path.exists() and Outcome.model_validate_json(path.read_bytes()).missing:
+            with Ledger(path.parent) as ledger:
+                ledger.forgive()
+                path.unlink()
+
+
 def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
     """The exit status of a cell's process: what a worker of a cluster runs. Its output is added to the cell's log."""
     process = _begin(Path(folder), name, arguments)
@@ -75,7 +89,7 @@ def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
 
 
 def locally(folder: Path, names: Sequence[str], workers: int, machine: Machine, tell: Told) -> None:
-    """All cells in processes on this machine, `workers` at a time. Raises CellError and ValueError, as `_verdict`."""
+    """All cells in processes on this machine, `workers` at a time. Raises ValueError, as `_verdict`."""
     waiting, running = deque(names), dict[str, subprocess.Popen[bytes]]()
     kills: Counter[str] = Counter()
     try:
@@ -142,7 +156,7 @@ def on_cluster(
 
 
 def _verdict(folder: Path, name: str, code: int, kills: Counter[str]) -> str:
-    """What an exit status says. Raises ValueError for what the operator can mend, CellError for a defect."""
+    """What an exit status says. Raises ValueError where trying again would not help, with what the cell's log says."""
     if (folder / name / OUTCOME).exists():
         return "done"
     if code == WRONG:
@@ -152,7 +166,8 @@ def _verdict(folder: Path, name: str, code: int, kills: Counter[str]) -> str:
     kills[name] += 1
     if code < 0 and kills[name] <= KILLS:
         return "killed"
-    raise CellError(f"{name}: its process ended with status {code}: {_last_line(folder / name / LOG)}")
+    log = folder / name / LOG
+    raise ValueError(f"{name}: its process ended with status {code}: {_last_line(log)}; see {log}")
 
 
 def _begin(folder: Path, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -165,6 +180,7 @@ def _begin(folder: Path, name: str, arguments: Sequence[str]) -> subprocess.Pope
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # of the harness; what the sandbox uses is the study's
             start_new_session=True,
         )
 

@@ -29,7 +29,7 @@ from agents.stability.study import Arm, Study
 from agents.trace.report import ENDED, write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, read_trace
-from sandbox.driver import Kind
+from sandbox.driver import Kind, Limits
 
 STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
 DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, as those of `beamcrew run`
@@ -102,6 +102,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kin
             options=options_of(study, cell, data),
             sandbox=sandbox,
             gpu=study.gpu,
+            limits=Limits(cpus=study.cpus),
             budget=study.budget_of(cell.arm),
             seed=cell.seed,
             workers=1,

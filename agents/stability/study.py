@@ -117,6 +117,7 @@ class Study(Frozen):
         default_factory=list, description="what will be left out, decided beforehand; in words"
     )
     attempts: int = Field(3, ge=1, description="starts of a cell that loses its service or sandbox, or is killed")
+    cpus: float = Field(1, gt=0, description="cores of a run's sandbox: cells that run side by side share a machine")
     gpu: Gpu = Field("none", description="else each cell takes one GPU")
 
     @field_validator("wordings", mode="before")
