@@ -34,15 +34,20 @@ class Variances:
 
 
 def variances(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
-    """From pairs (n,) on data sets (n,), by one-way analysis of variance; a negative tau2 is none."""
+    """From pairs (n,) on data sets (n,), by one-way analysis of variance; a negative tau2 is none.
+
+    Where each data set has one pair the two cannot be told apart, and all of it is tau2.
+    """
     labels = np.unique(cluster)
-    if len(labels) < 2 or len(labels) == len(differences):
+    if len(labels) < 2:
         return Variances(math.nan, math.nan)
+    if len(labels) == len(differences):
+        return Variances(float(differences.var(ddof=1)), 0.0)
     found = components(differences, {"dataset": cluster})
     return Variances(max(0.0, found["dataset"]), max(0.0, found[REST]))
 
 
-def power(difference: float, variances: Variances, datasets: int, repeats: int) -> float:
+def power(difference: float, variances: Variances, datasets: int, repeats: float) -> float:
     """Probability that a two-sided t-test at 5% sees a true difference: noncentral t with G - 1 degrees of freedom."""
     if datasets < 2:
         return 0.0
@@ -54,7 +59,7 @@ def power(difference: float, variances: Variances, datasets: int, repeats: int) 
     return float(nct.sf(cut, datasets - 1, shift) + wrong_side) if shift < 30 else 1.0
 
 
-def datasets_needed(difference: float, variances: Variances, repeats: int) -> int | None:
+def datasets_needed(difference: float, variances: Variances, repeats: float) -> int | None:
     """The fewest data sets for a power of 80%; None: more than 10,000, or the variances are not known."""
     return _fewest(lambda g: power(difference, variances, g, repeats), 2, variances)
 
@@ -64,7 +69,7 @@ def repeats_needed(difference: float, variances: Variances, datasets: int) -> in
     return _fewest(lambda r: power(difference, variances, datasets, r), 1, variances)
 
 
-def detectable(variances: Variances, datasets: int, repeats: int) -> float:
+def detectable(variances: Variances, datasets: int, repeats: float) -> float:
     """The smallest true difference that is seen with a power of 80%, by bisection; NaN where that cannot be told."""
     spread = variances.tau2 + variances.sigma2 / max(repeats, 1)
     if datasets < 2 or not spread > 0:

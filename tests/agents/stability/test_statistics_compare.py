@@ -160,4 +160,5 @@ def test_variances_of_pairs_are_found() -> None:
     random, cluster = np.random.default_rng(9), np.repeat(np.arange(4000), 5)
     found = variances(random.normal(0.3, 0.2, 4000)[cluster] + random.normal(0, 0.5, 20000), cluster)
     assert (found.tau2, found.sigma2) == pytest.approx((0.04, 0.25), rel=0.15)
-    assert math.isnan(variances(np.arange(4.0), np.arange(4)).tau2)
+    assert variances(np.arange(4.0), np.arange(4)) == Variances(pytest.approx(5 / 3), 0.0)
+    assert math.isnan(variances(np.arange(4.0), np.zeros(4, int)).tau2)
