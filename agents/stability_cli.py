@@ -107,14 +107,14 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     axes.add_row("data sets", str(len(study.datasets)), Text(", ".join(datasets)))
     axes.add_row("repeats", str(study.repeats), "")
     out.print(axes)
-    table = Table(
-        "backend", *(Text(name, justify="right") for name in ("runs", "left", "tokens", "dollars", "at most"))
-    )
-    table.add_column("run time, all in a row")
-    table.add_column("estimated by")
+    table = Table("backend")
+    for name in ("runs", "left", "tokens", "dollars", "at most"):
+        table.add_column(name, justify="right")
+    table.add_column("time")
+    table.add_column("from")
     rows = estimate(study, done)
     for row in rows:
-        time = f"at most {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
+        time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
         basis = f"{row.measured} runs done" if row.measured else "the analyst's requests" if row.tokens else ""
         table.add_row(
             row.arm,
@@ -131,7 +131,11 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     out.print(table)
     left = sum(row.left for row in rows)
     note = f"; without {unknown} backend(s) that have no price" if unknown else ""
-    out.print(Text(f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}"))
+    out.print(
+        Text(
+            f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times add up all runs"
+        )
+    )
 
 
 def _dollars(value: float | None) -> str:
