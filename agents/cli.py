@@ -38,6 +38,7 @@ def run(
         str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
     ] = "auto",
     seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="of the model")] = 0.0,
     max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
     max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="budget")] = None,
@@ -69,6 +70,7 @@ def run(
                     dollars=max_dollars, tokens=max_tokens, seconds=max_seconds, reply_tokens=reply_tokens
                 ),
                 "workers": workers,
+                "temperature": temperature,
             }
             | ({"image": image} if image else {})
         )

@@ -29,7 +29,7 @@ class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the progr
 
 @dataclass(frozen=True)
 class Crew:
-    """One run's parts. `seed` goes into every request."""
+    """One run's parts. `seed` and `temperature` go into every request."""
 
     task: Task
     request: str
@@ -43,6 +43,7 @@ class Crew:
     record: Record
     meter: Meter
     seed: int
+    temperature: float = 0.0
 
     def note(self, event: Event) -> None:
         note(self.store, self.record, event)
@@ -50,7 +51,8 @@ class Crew:
     def complete(self, request: Request, where: str) -> Reply:
         """One reply, within the budget."""
         self.meter.check(where)
-        request = request.model_copy(update={"max_tokens": self.meter.budget.reply_tokens})
+        common = {"max_tokens": self.meter.budget.reply_tokens, "temperature": self.temperature}
+        request = request.model_copy(update=common)
         reply = self.backend.complete(request, where)
         self.meter.add(reply.usage)
         return reply

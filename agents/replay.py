@@ -138,6 +138,7 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
         # What was bought is there to be played; only how long a reply may be is part of what is asked.
         meter=Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True),
         seed=begun.seed,
+        temperature=begun.temperature,
     )
     try:
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})

@@ -57,6 +57,7 @@ class Settings(BaseModel):
     limits: Limits = Limits()
     budget: Budget = Budget()
     seed: int = Field(1, description="goes into every request to a model")
+    temperature: float = Field(0.0, ge=0, le=2, description="goes into every request to a model")
     workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
 
 
@@ -98,6 +99,7 @@ def start(
             gpu=settings.gpu,
             budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
             seed=settings.seed,
+            temperature=settings.temperature,
             versions=versions(),
             prompts=keep_prompts(store, read_prompts()),
         )
@@ -193,6 +195,7 @@ def _carry_out(
         record=record,
         meter=meter,
         seed=begun.seed,
+        temperature=begun.temperature,
     )
     status: Status
     try:

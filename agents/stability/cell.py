@@ -105,6 +105,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kin
             limits=Limits(cpus=study.cpus),
             budget=study.budget_of(cell.arm),
             seed=cell.seed,
+            temperature=study.temperature,
             workers=1,
         )
         return runs.start(settings, backend, run_dir)

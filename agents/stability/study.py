@@ -109,6 +109,7 @@ class Study(Frozen):
     datasets: list[DataSet] = Field(min_length=1)
     repeats: int = Field(ge=1, le=10_000)
     seed: int = Field(1, ge=0, description="all seeds of runs and of fresh data sets follow from it")
+    temperature: float = Field(0.7, ge=0, le=2, description="at 0 a model repeats itself, and repeats say little")
     budget: Budget = Field(Budget(), description="of each run")
     primary: Primary = Primary()
     success: Success = Success()

@@ -50,6 +50,7 @@ class RunStarted(Event):
     gpu: Gpu = Field("auto", description="the operator's choice; what came of it is in `sandbox`")
     budget: dict[str, float]
     seed: int
+    temperature: float = Field(0.0, description="of every request to a model")
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
     parent: Parent | None = None
