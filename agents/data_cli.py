@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,11 +19,14 @@ from rich.table import Table
 
 from tools.contract import ToolError
 from tools.events import download
-from tools.events.lhco import particle_rows, read_events
-from tools.events.parquet import write_events
+from tools.events.energyflow import ZJETS_FILES, read_zjets
+from tools.events.lhco import Labels, particle_rows, read_events
+from tools.events.parquet import read_columns, write_events
 from tools.events.pythia import Process
 from tools.events.simulate import Simulation
 from tools.events.simulate import simulate as run_simulation
+from tools.events.zjets import COLUMNS as ZJETS
+from tools.events.zjets import NOT_PASSED, Tune, ZJets, ZJetsSimulation, simulate_zjets
 
 app = typer.Typer(help="Event files: download, simulate, convert, describe.", no_args_is_help=True)
 INFO_EVENTS = 2000  # of a file that has to be clustered first
@@ -33,6 +37,7 @@ err = Console(stderr=True)
 class Kind(StrEnum):
     qcd = "qcd"
     resonance = "resonance"
+    zjets = "zjets"
 
 
 @app.command()
@@ -52,28 +57,57 @@ def lhco(
 
 
 @app.command()
+def zjets(
+    folder: Annotated[Path, typer.Option("--out", help="where the files go")] = Path("data/zjets"),
+    file: Annotated[
+        list[str] | None,
+        typer.Option(help="Pythia21_Zjet_pTZ-200GeV_0.npz ... Herwig_Zjet_pTZ-200GeV_16.npz; repeatable"),
+    ] = None,
+    base_url: Annotated[str, typer.Option(help="Zenodo, or a mirror of it")] = download.ZENODO,
+) -> None:
+    """Download published Z+jets files of OmniFold from Zenodo (by default one of Pythia); goes on where it stopped."""
+    with _one_line_errors("run the same command again: the download goes on where it stopped"):
+        for name in file or [next(iter(ZJETS_FILES))]:
+            with _bar(name, DownloadColumn()) as progress:
+                path = download.fetch_official(name, folder, base_url, progress, records=ZJETS_FILES)
+            out.print(f"{path}: MD5 as published")
+
+
+@app.command()
 def simulate(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
-    process: Annotated[Kind, typer.Option(help="QCD dijets, or a resonance A -> B C")] = Kind.qcd,
+    process: Annotated[Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels")] = Kind.qcd,
     masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
     events: Annotated[int, typer.Option(help="accepted events")] = 10_000,
+    tune: Annotated[Tune, typer.Option(help="for Z+jets; vincia is another shower")] = Tune.monash,
     seed: Annotated[int, typer.Option(help="the result depends on it, not on the workers")] = 1,
     workers: Annotated[int | None, typer.Option(help="processes; default: one a core")] = None,
     particles: Annotated[bool, typer.Option("--particles", help="keep the particles too, in OUT.particles.h5")] = False,
 ) -> None:
-    """Simulate LHCO-like events with Pythia 8, a parametric detector and FastJet; about 10-20 ms an event and core."""
+    """Simulate with Pythia 8, a parametric detector and FastJet: LHCO-like dijets, or Z+jets for unfolding.
+
+    About 10-20 ms an event and core, 60 ms with --tune vincia.
+    """
     with _one_line_errors("finished shards are kept: run the same command again to go on"):
-        resonance = _masses(masses) if process is Kind.resonance else None
-        simulation = Simulation(process=Process(masses=resonance), events=events, seed=seed, particles=particles)
+        if particles and process is Kind.zjets:
+            raise ToolError("particles", particles, "not for zjets, which keeps observables only")
         target.parent.mkdir(parents=True, exist_ok=True)
         with _bar(target.name, MofNCompleteColumn()) as progress:
-            provenance = run_simulation(simulation, target, workers, progress)
+            if process is Kind.zjets:
+                wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed)
+                provenance = simulate_zjets(wanted, target, workers, progress)
+            else:
+                resonance = _masses(masses) if process is Kind.resonance else None
+                simulation = Simulation(
+                    process=Process(masses=resonance), events=events, seed=seed, particles=particles
+                )
+                provenance = run_simulation(simulation, target, workers, progress)
         out.print(f"{target}: {events} events, acceptance {provenance['acceptance']:.3f}")
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="any official layout: HDF5, npy or parquet")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="any official layout: HDF5, npy, npz or parquet")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
 ) -> None:
     """Convert to our parquet table. Truth labels go to OUT.labels.parquet, never into the events."""
@@ -81,13 +115,13 @@ def convert(
         if target.exists():
             raise ToolError("OUT", str(target), "exists; remove it or choose another name")
         with _bar(source.name, MofNCompleteColumn()) as progress:
-            columns, is_signal = read_events(source, progress)
+            columns, is_signal = _read(source, progress)
         target.parent.mkdir(parents=True, exist_ok=True)
         if is_signal is not None:
             write_events(labels_path(target), {"is_signal": is_signal.astype(np.float32)})
         write_events(target, columns)
         labels = "no labels" if is_signal is None else f"labels in {labels_path(target)}"
-        out.print(f"{target}: {len(columns['mjj'])} events, {labels}")
+        out.print(f"{target}: {_rows(columns)} events, {labels}")
 
 
 @app.command()
@@ -95,7 +129,7 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Rows, columns, ranges, units and whether there are labels (not how many of each kind: that is truth)."""
     with _one_line_errors("stopped"):
         with _bar(source.name, MofNCompleteColumn()) as progress:
-            columns, is_signal = read_events(source, progress, limit=INFO_EVENTS)
+            columns, is_signal = _read(source, progress, limit=INFO_EVENTS)
             of = particle_rows(source)
         apart = labels_path(source)
         labels = "yes" if is_signal is not None else f"in {apart}" if apart.exists() else "no"
@@ -106,13 +140,29 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
             "median",
             "maximum",
         )
-        for name, values in columns.items():
-            unit = "TeV" if name.startswith(("mj", "delta_m")) else ""
+        for name, column in columns.items():
+            values = column[column != NOT_PASSED]
+            unit = "TeV" if name.startswith(("mj", "delta_m")) else "GeV" if name.endswith("_mass") else ""
             table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
         out.print(table)
         if of is not None and of > INFO_EVENTS:
             out.print(f"{of} events of particles; ranges are those of the first {INFO_EVENTS}, clustered")
-        out.print(f"{source}: rows {len(columns['mjj'])}, columns {len(columns)}, labels: {labels}")
+        out.print(f"{source}: rows {_rows(columns)}, columns {len(columns)}, labels: {labels}")
+
+
+def _read(
+    source: Path, progress: Callable[[int, int], None], limit: int | None = None
+) -> tuple[dict[str, NDArray[np.float64]], Labels | None]:
+    """The table of an event file of either kind, and its labels where it has any: Z+jets have none."""
+    if source.suffix == ".npz":
+        return read_zjets(source), None
+    if source.suffix == ".parquet" and set(ZJETS) <= set(columns := read_columns(source)):
+        return columns, None
+    return read_events(source, progress, limit)
+
+
+def _rows(columns: dict[str, NDArray[np.float64]]) -> int:
+    return len(next(iter(columns.values())))
 
 
 def labels_path(events: Path) -> Path:

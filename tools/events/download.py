@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +44,19 @@ class RemoteFile:
 
 
 def fetch_official(
-    name: str, folder: Path, base_url: str = ZENODO, progress: Progress | None = None, pause: float = 1.0
+    name: str,
+    folder: Path,
+    base_url: str = ZENODO,
+    progress: Progress | None = None,
+    pause: float = 1.0,
+    records: Mapping[str, int] = LHCO_FILES,
 ) -> Path:
-    """One of LHCO_FILES into `folder`; raises ToolError for another name and as `zenodo_files` and `fetch` do."""
-    if name not in LHCO_FILES:
-        raise ToolError("file", name, f"allowed are {', '.join(LHCO_FILES)}")
-    files = zenodo_files(LHCO_FILES[name], base_url)
+    """One of the files of `records` into `folder`; raises ToolError for another name and as `zenodo_files`, `fetch`."""
+    if name not in records:
+        raise ToolError("file", name, f"allowed are {', '.join(records)}")
+    files = zenodo_files(records[name], base_url)
     if name not in files:
-        raise ToolError("file", name, f"record {LHCO_FILES[name]} has only {', '.join(files)}")
+        raise ToolError("file", name, f"record {records[name]} has only {', '.join(files)}")
     remote = files[name]
     folder.mkdir(parents=True, exist_ok=True)
     fetch(remote.url, folder / name, remote.md5, progress, pause)

@@ -8,7 +8,7 @@ two new narrow scalars, each of which decays to light quarks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +62,17 @@ class Process(BaseModel):
         return lines
 
 
-def generate(process: Process, seed: int) -> Iterator[NDArray[np.float64]]:
+class HasSettings(Protocol):
+    """Whatever names its process as Pythia command strings, read after the ones that all have in common."""
+
+    def settings(self) -> list[str]: ...
+
+
+def generate(process: HasSettings, seed: int, hook: Any = None) -> Iterator[NDArray[np.float64]]:
     """Endless events: an (n, 6) array of pt [GeV], eta, phi, pdg id, charge (as 0/1), mass [GeV] per stable particle.
 
-    13 TeV pp, Pythia's default (Monash) tune with underlying event. Events that Pythia
-    itself rejects are skipped. `seed` in 1 .. 900,000,000 (Pythia's range).
+    13 TeV pp, Pythia's default (Monash) tune with underlying event, unless the process says otherwise. Events that
+    Pythia itself or `hook` (its UserHooks) rejects are skipped. `seed` in 1 .. 900,000,000 (Pythia's range).
     """
     import pythia8mc
 
@@ -75,6 +81,8 @@ def generate(process: Process, seed: int) -> Iterator[NDArray[np.float64]]:
     for line in base + process.settings():
         if not pythia.readString(line):
             raise ValueError(f"Pythia does not accept the setting {line!r}")
+    if hook is not None:
+        pythia.setUserHooksPtr(hook)
     if not pythia.init():
         raise RuntimeError(f"Pythia could not be initialised for {process!r}")
     while True:

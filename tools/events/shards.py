@@ -1,0 +1,142 @@
+"""Long simulations in shards over many processes.
+
+The work is cut into shards, each with its own seed derived from (seed, shard number), so the
+result depends neither on the number of processes nor on interruptions: a finished shard is
+a file, and a second call goes on with the missing ones.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.contract import ToolError
+from tools.events.parquet import read_columns, write_events
+
+PYTHIA_SEEDS = 900_000_000
+VERSIONS = ("pythia8mc", "fastjet", "awkward", "numpy")
+
+
+class Sharded(BaseModel):
+    """A sample of `events` accepted events; all fields together fix the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    events: int = Field(gt=0, le=50_000_000, description="accepted events")
+    seed: int = Field(default=1, ge=0)
+    shard_events: int = Field(default=2000, gt=0, description="accepted events a shard; part of what fixes the result")
+
+    @property
+    def n_shards(self) -> int:
+        return -(-self.events // self.shard_events)
+
+    def shard_size(self, shard: int) -> int:
+        return min(self.shard_events, self.events - shard * self.shard_events)
+
+
+S = TypeVar("S", bound=Sharded)
+
+
+def seeds_of(simulation: Sharded, shard: int) -> tuple[int, np.random.Generator]:
+    """Pythia's seed, and the random numbers of everything else, of a shard."""
+    seeds = np.random.SeedSequence([simulation.seed, shard])
+    return int(seeds.generate_state(1)[0]) % PYTHIA_SEEDS + 1, np.random.default_rng(seeds)
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """The file that says that a shard is done; what else belongs to it lies beside it."""
+    return folder / f"{shard:06d}.parquet"
+
+
+def run_shards(
+    simulation: S,
+    out: Path,
+    work: Callable[[S, int, Path], Any],
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """`work(simulation, shard, folder)` for every shard that is missing; returns the folder, `out` + `.shards`.
+
+    `work` is a module's function and ends with `write_shard`. `progress(done, total)` counts events.
+    Raises ToolError when that folder belongs to another simulation, `out` is there already or `workers` < 1.
+    """
+    if out.exists():
+        raise ToolError("out", str(out), "exists; remove it or choose another name")
+    if workers is not None and workers < 1:
+        raise ToolError("workers", workers, "at least 1")
+    folder = out.with_name(out.name + ".shards")
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = folder / "simulation.json"
+    if plan.exists() and json.loads(plan.read_text()) != simulation.model_dump(mode="json"):
+        other = json.dumps(json.loads(plan.read_text()))
+        raise ToolError("out", str(out), f"{folder} holds the shards of another simulation: {other}")
+    plan.write_text(simulation.model_dump_json(indent=1))
+
+    missing = [s for s in range(simulation.n_shards) if not shard_path(folder, s).exists()]
+    done = simulation.events - sum(map(simulation.shard_size, missing))
+    if progress:
+        progress(done, simulation.events)
+    if not missing:
+        return folder
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context, initializer=_end_on_ctrl_c) as pool:
+        futures = {pool.submit(work, simulation, s, folder): s for s in missing}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += simulation.shard_size(futures[future])
+                if progress:
+                    progress(done, simulation.events)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return folder
+
+
+def end_if_abandoned() -> None:
+    """Called now and then by `work`: without the run that started it nobody waits for the shard, and the next run
+    makes it again."""
+    parent = multiprocessing.parent_process()
+    if parent and not parent.is_alive():
+        os._exit(1)
+
+
+def write_shard(folder: Path, shard: int, columns: dict[str, NDArray[Any]], tried: int, accepted: int) -> None:
+    """`tried` events were generated, `accepted` of them passed; `columns` may hold fewer."""
+    shard_path(folder, shard).with_suffix(".json").write_text(json.dumps({"tried": tried, "accepted": accepted}))
+    # Last, because this file says that the shard is done.
+    write_events(shard_path(folder, shard), columns)
+
+
+def merge_shards(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance."""
+    shards = [shard_path(folder, s) for s in range(simulation.n_shards)]
+    tables = [read_columns(path) for path in shards]
+    counts = [json.loads(path.with_suffix(".json").read_text()) for path in shards]
+    provenance: dict[str, Any] = {
+        "simulation": simulation.model_dump(mode="json"),
+        "versions": {package: version(package) for package in VERSIONS},
+        "acceptance": sum(c["accepted"] for c in counts) / sum(c["tried"] for c in counts),
+        "columns": list(tables[0]),
+        **facts,
+    }
+    write_events(out, {name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+    out.with_name(out.name + ".provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    shutil.rmtree(folder)
+    return provenance
+
+
+def _end_on_ctrl_c() -> None:
+    # The terminal sends Ctrl-C to the workers as well: there it should end them, not print tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

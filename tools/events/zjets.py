@@ -1,0 +1,194 @@
+"""Z+jets for unfolding, in the manner of OmniFold (arXiv:1911.09107): each event at particle and at detector level.
+
+Pythia 8 makes a stable Z and a parton at 14 TeV, p_T,hat > 150 GeV; a level is passed with pt(Z) > 200 GeV and
+a leading anti-kt R=0.4 jet (all particles but the Z and neutrinos, or all detector objects) of pt > 50 GeV, |y| < 2.1.
+The detector is that of `detector.py`; the Z is measured as two muons of half its pt would be.
+
+An event that passes one level only is a miss (gen) or a fake (reco). Where both jets pass but are not the same
+(dR > 0.4) the event makes two rows, a miss and a fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from tools.events.detector import CALO_ETA, INVISIBLE, respond
+from tools.events.pythia import generate
+from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, write_shard
+from tools.events.zjets_jets import OBSERVABLES, RADIUS, leading_jets
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+PT_Z_MIN = 200.0  # GeV
+# Early in the shower, at VETO_SCALE, pt(Z) is within 5 GeV (rms) of its final value: what is far below is given up.
+PT_Z_VETO, VETO_SCALE = 170.0, 20.0  # GeV
+PT_JET_MIN = 50.0  # GeV
+RAPIDITY_MAX = 2.1  # the whole jet lies inside the tracker
+Z_BOSON = 23
+BATCH = 250  # events clustered together
+LEVELS = ("gen", "reco")
+NOT_PASSED = -999.0  # stands at a level that is not passed
+COLUMNS = (*(f"{level}_{name}" for level in LEVELS for name in OBSERVABLES), "pass_gen", "pass_reco")
+
+
+class Tune(StrEnum):
+    """How showers, hadrons and the underlying event are made."""
+
+    monash = "monash"  # Monash 2013, Pythia's default
+    a14 = "a14"  # ATLAS A14 with NNPDF2.3LO, as in the published files
+    cuetp8m1 = "cuetp8m1"  # CMS CUETP8M1 with NNPDF2.3LO
+    vincia = "vincia"  # antenna shower with its own tune: the far-away one
+
+    def settings(self) -> list[str]:
+        """Pythia command strings."""
+        if self is Tune.vincia:
+            # Global showers: the sector showers of the default take two to three times as long.
+            return ["PartonShowers:model = 2", "Vincia:sectorShower = off"]
+        return [f"Tune:pp = {TUNES[self]}"]
+
+
+TUNES = {Tune.monash: 14, Tune.a14: 21, Tune.cuetp8m1: 18}
+
+
+class ZJets(BaseModel):
+    """The process: Z + one parton, the Z stable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    tune: Tune = Tune.monash
+
+    def settings(self) -> list[str]:
+        return [
+            "Beams:eCM = 14000.",
+            "WeakBosonAndParton:qqbar2gmZg = on",
+            "WeakBosonAndParton:qg2gmZq = on",
+            "WeakZ0:gmZmode = 2",
+            f"{Z_BOSON}:mayDecay = off",
+            "PhaseSpace:pTHatMin = 150.",
+            *self.tune.settings(),
+        ]
+
+    def veto(self) -> Any:
+        """A hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
+        import pythia8mc
+
+        class TooSoft(pythia8mc.UserHooks):  # type: ignore[misc]
+            def canVetoPT(self) -> bool:  # noqa: N802
+                return True
+
+            def scaleVetoPT(self) -> float:  # noqa: N802
+                return VETO_SCALE
+
+            def doVetoPT(self, _: int, event: Any) -> bool:  # noqa: N802
+                particles = (event[i] for i in reversed(range(event.size())))
+                return bool(next(p for p in particles if p.id() == Z_BOSON and p.isFinal()).pT() < PT_Z_VETO)
+
+        return TooSoft()
+
+
+class ZJetsSimulation(Sharded):
+    """One sample of Z+jets: which tune, how many rows, which seed."""
+
+    process: ZJets = ZJets()
+    shard_events: int = 1000
+
+
+def simulate_zjets(
+    simulation: ZJetsSimulation,
+    out: Path,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
+
+    Masses in GeV; NOT_PASSED stands at a level that is not passed. Shards, progress and errors: `run_shards`.
+    """
+    folder = run_shards(simulation, out, _simulate_shard, workers, progress)
+    facts = {
+        "pythia_settings": simulation.process.settings(),
+        "units": f"masses in GeV; leading anti-kt R=0.4 jet; {NOT_PASSED:g} at a level that is not passed",
+    }
+    return merge_shards(simulation, folder, out, facts)
+
+
+def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> None:
+    """Exactly `shard_size` rows, deterministic in (simulation, shard)."""
+    pythia_seed, rng = seeds_of(simulation, shard)
+    events = generate(simulation.process, pythia_seed, simulation.process.veto())
+    wanted, accepted, tried = simulation.shard_size(shard), 0, 0
+    tables: list[dict[str, Floats]] = []
+    while accepted < wanted:
+        end_if_abandoned()
+        table = both_levels([next(events) for _ in range(BATCH)], rng)
+        tables.append(table)
+        accepted += len(table["pass_gen"])
+        tried += BATCH
+    columns = {name: np.concatenate([t[name] for t in tables])[:wanted] for name in COLUMNS}
+    write_shard(folder, shard, columns, tried, accepted)
+
+
+def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
+    """The table (COLUMNS) of events as `pythia.generate` gives them, those that pass neither level left out."""
+    n = len(events)
+    flat = np.concatenate(events)
+    index = np.repeat(np.arange(n), [len(event) for event in events])
+    kind = np.abs(flat[:, 3]).astype(np.int64)
+    is_z = kind == Z_BOSON
+    pt_z = np.zeros(n)
+    pt_z[index[is_z]] = flat[is_z, 0]
+    seen = ~is_z & ~np.isin(kind, INVISIBLE) & (np.abs(flat[:, 1]) < CALO_ETA)
+    index, flat = index[seen], flat[seen]
+    pt, eta, phi, pdg, charged, mass = flat.T
+    where, reco_pt, reco_eta, reco_phi = respond(index, pt, eta, phi, pdg.astype(np.int64), charged > 0, rng)
+    measured = pt_z * (1 + z_resolution(pt_z) * rng.standard_normal(n))
+    return combine(
+        leading_jets(_events(n, index, pt, eta, phi, mass)),
+        leading_jets(_events(n, where, reco_pt, reco_eta, reco_phi, np.zeros(len(where)))),
+        pt_z,
+        measured,
+    )
+
+
+def z_resolution(pt: Floats) -> Floats:
+    """Relative, of two muons of half the pt each: sigma(pt)/pt = 1% (+) 1.5e-4 pt/GeV a track, over sqrt 2."""
+    return np.asarray(np.hypot(0.01, 1.5e-4 * pt / 2) / np.sqrt(2))
+
+
+def _events(n: int, index: NDArray[np.int64], pt: Floats, eta: Floats, phi: Floats, mass: Floats) -> Any:
+    import awkward as ak
+
+    fields = ak.zip({"pt": pt, "eta": eta, "phi": phi, "mass": mass})
+    return ak.unflatten(fields, np.bincount(index, minlength=n))
+
+
+def combine(gen: dict[str, Floats], reco: dict[str, Floats], gen_z: Floats, reco_z: Floats) -> dict[str, Floats]:
+    """One row an event that passes a level, from the leading jets and pt(Z) [GeV] at both; two for unmatched jets."""
+    pass_gen, pass_reco = passes(gen, gen_z), passes(reco, reco_z)
+    delta_phi = (gen["phi"] - reco["phi"] + np.pi) % (2 * np.pi) - np.pi
+    distance = np.hypot(gen["rapidity"] - reco["rapidity"], delta_phi)
+    torn = pass_gen & pass_reco & ~(distance < RADIUS)
+    rows = np.flatnonzero(pass_gen | pass_reco)
+    # Of a torn event the first row keeps gen, a second one has reco.
+    rows = np.concatenate([rows, np.flatnonzero(torn)])
+    second = np.arange(len(rows)) >= len(rows) - torn.sum()
+    is_gen = pass_gen[rows] & ~second
+    is_reco = pass_reco[rows] & (second | ~torn[rows])
+    order = np.argsort(rows, kind="stable")
+    table = {}
+    for level, jets, passed in (("gen", gen, is_gen), ("reco", reco, is_reco)):
+        for name in OBSERVABLES:
+            table[f"{level}_{name}"] = np.where(passed, jets[name][rows], NOT_PASSED)[order]
+        table[f"pass_{level}"] = passed[order].astype(np.float64)
+    return {name: table[name] for name in COLUMNS}
+
+
+def passes(jets: dict[str, Floats], pt_z: Floats) -> Mask:
+    """The selection, the same at both levels."""
+    return np.asarray((pt_z > PT_Z_MIN) & (jets["pt"] > PT_JET_MIN) & (np.abs(jets["rapidity"]) < RAPIDITY_MAX))
