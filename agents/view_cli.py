@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -34,8 +38,20 @@ def view(
                 raise ValueError(f"--port {port} is in use; --port 0 takes a free one") from None
             raise
         with server:
-            url = f"{server.url}runs/{quote(one)}" if one else server.url
-            err.print(Text(f"runs at {url} (this machine only; stop with Ctrl-C)"), soft_wrap=True)
-            if open_browser:
-                webbrowser.open(url)
-            server.serve_forever()
+            url = server.address(f"/runs/{quote(one)}" if one else "/")
+            err.print(Text(f"runs at {url}"), soft_wrap=True)
+            err.print("You alone, on this machine: the address has a new token each time. Stop with Ctrl-C.")
+            with opened(url) if open_browser else contextlib.nullcontext():
+                server.serve_forever()
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[None]:
+    """Open a browser at an address that others must not see: they can read what programs are called with."""
+    with tempfile.TemporaryDirectory(prefix="beamcrew-view-") as folder:
+        page = Path(folder, "view.html")
+        page.write_text(
+            f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(url)}"><title>beamcrew</title>'
+        )
+        webbrowser.open(page.as_uri())
+        yield

@@ -136,6 +136,16 @@ class Answers:
         return Answer(200, "text/plain; charset=utf-8", data, headers)
 
 
+def locked() -> Answer:
+    """What those get to see who have no token.
+
+    Its link leads a browser that has the cookie back to where it was: from the pages of others none is sent along.
+    """
+    policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    page = (STATIC / "locked.html").read_bytes()
+    return Answer(403, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
+
+
 def _found(trace: Trace, index: int) -> AnyEvent:
     try:
         return trace.event(index)

@@ -1,15 +1,23 @@
-"""The web server of the view: loopback only, GET and HEAD only, and only for who calls it by a name of this machine."""
+"""The web server of the view: loopback only, GET and HEAD only, by a name of this machine, with this start's token.
+
+Other users of the machine reach loopback as well. Who began the view is told an address with a token; the first answer
+to it hands the browser a cookie, by which links and addresses without the token work from then on.
+"""
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
+import secrets
 import sys
+from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from agents.view.answers import NOTHING, Answer, Answering, Answers
+from agents.view.answers import NOTHING, Answer, Answering, Answers, locked
 from agents.view.library import Library
 
 ADDRESS = "127.0.0.1"
@@ -51,17 +59,42 @@ class Handler(BaseHTTPRequestHandler):
             self._send(Answer(403, "text/plain", b"this server answers to names of this machine only\n"), with_body)
             return
         try:
-            answer = self.server.answers(self.path)
+            answer = self.server.answers(self.path) if self._may_read() else locked()
         except Exception:
-            logging.getLogger(__name__).exception("%s", self.path)
+            logging.getLogger(__name__).exception("%s", urlsplit(self.path).path)
             answer = Answer(500, "text/plain", b"a bug of the view; the terminal shows it\n")
         self._send(answer, with_body)
+
+    def _may_read(self) -> bool:
+        """With the token, or for what is the same for all: the style of the page that says what to do without it."""
+        return self.path.startswith("/static/") or self._named() or self._is_token(self._cookie())
+
+    def _named(self) -> bool:
+        """Whether the address has the token."""
+        try:
+            named = parse_qs(urlsplit(self.path).query, max_num_fields=9).get("token", [""])
+        except ValueError:
+            return False
+        return self._is_token(named[-1])
+
+    def _cookie(self) -> str:
+        try:
+            found = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
+        except CookieError:
+            return ""
+        return found.value if found else ""
+
+    def _is_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(errors="replace"), self.server.token.encode())
 
     def _send(self, answer: Answer, with_body: bool) -> None:
         self.send_response(answer.status)
         headers = {"Content-Type": answer.type, "Content-Length": str(len(answer.body))}
         for name, value in (headers | ALWAYS | BY_DEFAULT | dict(answer.headers)).items():
             self.send_header(name, value)
+        if answer.status == 200 and self._named():
+            cookie = f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Strict"
+            self.send_header("Set-Cookie", cookie)
         self.end_headers()
         if with_body:
             self.wfile.write(answer.body)
@@ -77,11 +110,17 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, port: int) -> None:
         self.answers: Answering = Answers(Library(folder)).answer
+        self.token = secrets.token_urlsafe(24)
         super().__init__((ADDRESS, port), Handler)
 
     @property
-    def url(self) -> str:
-        return f"http://{ADDRESS}:{self.server_port}/"
+    def cookie(self) -> str:
+        """Cookies are shared by all ports: two views at a time need two names."""
+        return f"beamcrew-{self.server_port}"
+
+    def address(self, path: str = "/") -> str:
+        """Of a page, with the token."""
+        return f"http://{ADDRESS}:{self.server_port}{path}?token={self.token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that went away in the middle of an answer is no error."""

@@ -75,8 +75,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         thread.join()
 
 
-def look(watched: Watched, target: str, tmp_path: Path) -> Page:
-    return visit(watched.server.url.rstrip("/") + target, tmp_path / "profile")
+def look(watched: Watched, target: str, tmp_path: Path, known: bool = True) -> Page:
+    """By an address that has the token, as the terminal shows it, unless the browser is not `known`."""
+    page, _, event = target.partition("#")
+    path, _, query = page.partition("?")
+    address = watched.server.address(path)
+    address = address + f"&{query}" * bool(query) if known else address.partition("?")[0]
+    return visit(f"{address}#{event}", tmp_path / "profile")
 
 
 def hostile(run_dir: Path) -> list[Event]:
@@ -214,6 +219,23 @@ def test_new_events_appear_while_one_looks(watched: Watched, tmp_path: Path, mon
         page = look(watched, "/runs/one", tmp_path)
     assert len(polls) >= 2
     assert "news of the day" in page.find("details", id="e1")[0].text
+
+
+def test_the_token_leaves_the_address_and_a_browser_without_it_is_told_what_to_do(
+    watched: Watched, tmp_path: Path
+) -> None:
+    converged(tmp_path / "runs" / "one")
+    token = watched.server.token
+    page = look(watched, "/compare?a=one&b=one", tmp_path)
+    assert "token" not in "".join(value for element in page.elements for value in element.attributes.values())
+    first, *later = [target for target in watched.asked if not target.startswith("/static/")]
+    assert token in first
+    assert later
+    assert not [target for target in later if token in target]
+    watched.asked.clear()
+    page = look(watched, "/runs/one#e3", tmp_path / "other", known=False)
+    assert "printed an address that ends with a token" in " ".join(page.text.split())
+    assert not [target for target in watched.asked if not target.startswith("/static/")]
 
 
 def test_a_search_that_is_in_the_address_is_made(watched: Watched, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The server of the view answers this machine only, by GET and HEAD only, and tells browsers to be strict."""
+"""The server of the view answers who began it, on this machine, to GET and HEAD, and tells browsers to be strict."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.client
 import re
 import socket
 import threading
+import webbrowser
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from agents.cli import app
 from agents.view.server import ADDRESS, Server
+from agents.view_cli import opened
 
 STATIC = files("agents.view") / "static"
 
@@ -32,10 +34,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         thread.join()
 
 
-def ask(server: Server, target: str, method: str = "GET", host: str | None = None) -> tuple[int, dict[str, str], bytes]:
+def ask(
+    server: Server, target: str, method: str = "GET", host: str | None = None, cookie: str | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Asked by a browser that has the cookie, unless another one is given."""
     connection = http.client.HTTPConnection(ADDRESS, server.server_port, timeout=20)
     connection.putrequest(method, target, skip_host=True)
     connection.putheader("Host", f"127.0.0.1:{server.server_port}" if host is None else host)
+    connection.putheader("Cookie", f"{server.cookie}={server.token}" if cookie is None else cookie)
     connection.endheaders()
     reply = connection.getresponse()
     found = reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
@@ -87,6 +93,75 @@ def test_requests_without_a_host_with_two_or_with_an_absolute_address_are_refuse
         "GET http://evil.example/api/runs HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ):
         assert b" 403 " in raw(server, text).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("target", ["/", "/runs/one", "/compare?a=one&b=one", "/api/runs", "/api/runs/one", "/nowhere"])
+def test_without_the_token_nothing_is_shown(server: Server, target: str) -> None:
+    name, token = server.cookie, server.token
+    wrong = [
+        "",
+        "x",
+        f"{name}=",
+        f"{name}={token[:-1]}",
+        f"{name}={token}x",
+        f"other={token}",
+        f"{name}=\xff",
+        f"={token}",
+    ]
+    for cookie in wrong:
+        status, headers, body = ask(server, target, cookie=cookie)
+        assert (status, b"printed an address that ends with a token" in body) == (403, True), cookie
+        assert "set-cookie" not in headers
+        assert token.encode() not in body
+    joint = "&" if "?" in target else "?"
+    for query in (
+        "token=",
+        "token=x",
+        f"token={token}x",
+        f"tokens={token}",
+        f"token={token}&token=x",
+        "&".join("abcdefghijkl"),
+    ):
+        assert ask(server, f"{target}{joint}{query}", cookie="")[0] == 403, query
+
+
+def test_the_address_with_the_token_hands_out_the_cookie_by_which_links_work(server: Server) -> None:
+    assert server.address("/runs/one") == f"http://127.0.0.1:{server.server_port}/runs/one?token={server.token}"
+    status, headers, body = ask(server, f"/runs/one?token={server.token}", cookie="")
+    assert (status, server.token.encode() in body) == (200, False)
+    cookie, *attributes = headers["set-cookie"].split("; ")
+    assert set(attributes) == {"HttpOnly", "SameSite=Strict", "Path=/"}
+    for target in ("/", "/runs/one", "/api/runs/one", "/compare?a=one&b=one"):
+        status, headers, _ = ask(server, target, cookie=f"a=b; {cookie}; c=d")
+        assert (status, "set-cookie" in headers) == (200, False)
+    assert ask(server, "/static/base.css", cookie="")[0] == 200
+
+
+def test_each_start_has_a_token_of_its_own_and_two_at_a_time_do_not_share_a_cookie(tmp_path: Path) -> None:
+    with Server(tmp_path, 0) as one, Server(tmp_path, 0) as two:
+        assert one.token != two.token
+        assert len(one.token) >= 32
+        assert one.cookie != two.cookie
+
+
+def test_a_bug_does_not_print_the_token(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "answers", lambda target: 1 / 0)
+    assert ask(server, f"/runs/one?token={server.token}")[0] == 500
+    assert "/runs/one" in caplog.text
+    assert server.token not in caplog.text
+
+
+def test_a_browser_is_opened_without_the_token_in_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", asked.append)
+    with opened("http://127.0.0.1:1/?token=hidden"):
+        assert "hidden" not in asked[0]
+        page = Path(asked[0].removeprefix("file://"))
+        assert 'url=http://127.0.0.1:1/?token=hidden"' in page.read_text()
+        assert page.parent.stat().st_mode & 0o077 == 0
+    assert not page.exists()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

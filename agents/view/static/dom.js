@@ -54,6 +54,7 @@ export const svg = (tag, attributes, ...children) =>
 export async function get(address) {
   const reply = await fetch(address, { headers: { Accept: "application/json" } });
   const body = await reply.json().catch(() => ({}));
+  if (reply.status === 403) throw new Error("The view was started anew: open the address that it printed.");
   if (!reply.ok) throw new Error(body.error ?? `the server answers ${reply.status}`);
   return body;
 }
