@@ -17,6 +17,7 @@ from agents.budget import Price
 Turns = Sequence[dict[str, str]]
 FREE = Price(prompt=0, completion=0)
 ROOM = 64  # tokens that a reply needs at least
+BLOCK = 8  # messages left out at a time, so that prompts begin alike for some turns
 THREADS = 4  # more help a model of this size little
 
 
@@ -54,7 +55,8 @@ class Local(Backend):
             text = f"the request has {len(tokens)} tokens; the context of this model holds {self._engine.context}"
             return self._reply(Message(role="assistant", content=text), len(tokens), 0, "length")
         limit = min(request.max_tokens, room)
-        done = self._engine.generate(tokens, _form(request, limit), limit, request.temperature, request.seed)
+        said = prompt.last_words(request)
+        done = self._engine.generate(tokens, _form(request, limit), limit, request.temperature, request.seed, said)
         number = len(request.messages)
         message = prompt.read_call(done.text, number) if request.tools else Message(role="assistant", content=done.text)
         return self._reply(message, len(tokens), done.tokens, "stop" if done.ended else "length")
@@ -66,15 +68,12 @@ class Local(Backend):
     def _fitting(self, request: Request) -> list[int]:
         """The prompt's tokens, with as much of the conversation as leaves room for a reply."""
         wanted = self._engine.context - min(request.max_tokens, self._engine.context // 8)
-        tokens = self._tokens(request, None)
-        for keep in range(len(request.messages) - 1, -1, -1):
+        tokens: list[int] = []
+        for left_out in range(0, len(request.messages) + BLOCK, BLOCK):
+            tokens = self._engine.tokens(self._as_text(prompt.turns(request, left_out)))
             if len(tokens) <= wanted:
                 break
-            tokens = self._tokens(request, keep)
         return tokens
-
-    def _tokens(self, request: Request, keep: int | None) -> list[int]:
-        return self._engine.tokens(self._as_text(prompt.turns(request, keep)))
 
 
 def _chat_format(engine: Engine) -> Callable[[Turns], str]:

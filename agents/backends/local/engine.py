@@ -8,11 +8,12 @@ computed from the same tokens in one piece, and rounding, hence the reply, does 
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ CHUNK = 128  # tokens
 CONTEXT = 8192  # tokens, prompt and reply; more than that takes minutes on a CPU
 KEPT = 4  # conversations besides the last one whose beginnings are kept in memory
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+REMEMBERED = 64  # tokens
+PENALTY = 2.0  # off the logits of those just written, or a small model goes in circles
+RESERVE = 4  # the last quarter of the tokens is for closing what is open
+HURRY = 1000.0  # added to logits of what closes
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 SHORT_LIST = 256  # likeliest tokens that are tried before the whole vocabulary
 
 
@@ -90,15 +96,26 @@ class Engine:
         return tokens
 
     def generate(
-        self, prompt: Sequence[int], grammar: str | None, max_tokens: int, temperature: float, seed: int
+        self,
+        prompt: Sequence[int],
+        grammar: str | None,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        said: str = "",
     ) -> Generated:
-        """Up to `max_tokens` tokens, all within the grammar; the likeliest ones at temperature 0."""
+        """Up to `max_tokens` tokens, all within the grammar; the likeliest ones at temperature 0.
+
+        `said`: the model's last words before; to repeat them is made less likely, too.
+        """
+        before = self._llama.tokenize(said.encode(), add_bos=False)
         rng = np.random.default_rng(seed)
         written: list[int] = []
         with self._lock, self._constraint(grammar) as constraint:
             self._fill(prompt)
             while True:
-                token = self._sample(constraint, temperature, rng)
+                hurry = constraint is not None and len(written) >= max_tokens - max_tokens // RESERVE
+                token = self._sample(constraint, self._logits(before, written, hurry), temperature, rng)
                 if self._api.llama_vocab_is_eog(self._vocabulary, token):
                     return Generated(self._decode(written), len(written), True)
                 written.append(token)
@@ -143,13 +160,32 @@ class Engine:
         finally:
             self._api.llama_sampler_free(constraint)
 
-    def _sample(self, constraint: Any, temperature: float, rng: np.random.Generator) -> int:
+    def _logits(self, before: list[int], written: list[int], hurry: bool) -> NDArray[np.float32]:
+        """Logits of the next token: lower for those just written, and in a hurry high for those that close."""
+        size = (self._llama.n_vocab(),)
+        logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._llama.ctx, -1), shape=size).copy()
+        logits[list(set([*before, *written][-REMEMBERED:]))] -= PENALTY
+        if hurry:
+            in_string = '"' in STRING.sub("", self._decode(written))
+            logits[self._closing[in_string]] += HURRY
+        return logits
+
+    @cached_property
+    def _closing(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Tokens that end lists and objects, and those that end a string and perhaps more."""
+        words = [self._llama.detokenize([token]) for token in range(self._llama.n_vocab())]
+        closing = [bool(word) and not word.strip(b'"]}') for word in words]
+        first = np.array([word[:1] == b'"' for word in words])
+        return np.flatnonzero(closing & ~first), np.flatnonzero(closing & first)
+
+    def _sample(
+        self, constraint: Any, logits: NDArray[np.float32], temperature: float, rng: np.random.Generator
+    ) -> int:
         """A token of the model's distribution, given that the grammar allows it.
 
         The grammar is asked about few tokens first: to ask about a whole vocabulary takes longer than the model.
         """
-        size = self._llama.n_vocab()
-        logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._llama.ctx, -1), shape=(size,))
+        size = len(logits)
         choice = _choose(logits, temperature, rng)
         if constraint is None or np.isfinite(self._allowed(constraint, logits, np.array([choice]))[0]):
             return choice
@@ -170,8 +206,8 @@ class Engine:
         left: NDArray[np.float32] = candidates["logit"]
         return left
 
-    def _decode(self, tokens: list[int]) -> str:
-        text: bytes = self._llama.detokenize(tokens)
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: bytes = self._llama.detokenize(list(tokens))
         return text.decode(errors="replace")
 
     def _word(self, token: int) -> str:

@@ -75,17 +75,15 @@ def _line(tool: ToolSchema) -> str:
     return f"{' '.join(tool.description.split())} Arguments: {signature(tool.parameters)}"
 
 
-def turns(request: Request, keep: int | None = None) -> list[dict[str, str]]:
+def turns(request: Request, left_out: int = 0) -> list[dict[str, str]]:
     """Messages of the roles system, user and assistant, no two of a role in a row.
 
-    `keep`: how many of the last messages after the opening are shown whole; earlier results and words are left out.
+    `left_out`: of so many messages after the opening, all but the calls is left out.
     """
-    opening = next(
-        (n for n, m in enumerate(request.messages) if m.role in ("assistant", "tool")), len(request.messages)
-    )
-    whole_from = opening if keep is None else len(request.messages) - keep
+    answers = (number for number, message in enumerate(request.messages) if message.role == "assistant")
+    opening = next(answers, len(request.messages))
     said = [
-        (_role(message), _content(message, shown=number < opening or number >= whole_from))
+        (_role(message), _content(message, shown=not opening <= number < opening + left_out))
         for number, message in enumerate(request.messages)
     ]
     said = sorted([*said, ("system", instructions(request))], key=lambda turn: turn[0] != "system")
@@ -93,6 +91,11 @@ def turns(request: Request, keep: int | None = None) -> list[dict[str, str]]:
         {"role": role, "content": "\n\n".join(text for _, text in group if text)}
         for role, group in groupby(said, key=lambda turn: turn[0])
     ]
+
+
+def last_words(request: Request) -> str:
+    """What the model said last."""
+    return next((_content(m, shown=True) for m in reversed(request.messages) if m.role == "assistant"), "")
 
 
 def without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -116,7 +119,20 @@ def _content(message: Message, shown: bool) -> str:
         return "\n".join(_call(call) for call in message.tool_calls)
     if not shown:
         return LEFT_OUT
-    return f"Result: {message.content}" if message.role == "tool" else message.content
+    return f"Result: {rounded(message.content)}" if message.role == "tool" else message.content
+
+
+def rounded(text: str) -> str:
+    """JSON with five digits a number: tokens of a small context are for more than the rest.
+
+    >>> rounded('{"mass": 3.507307600911458, "events": 15000}')
+    '{"mass": 3.5073, "events": 15000}'
+    """
+    try:
+        value = json.loads(text, parse_float=lambda number: float(f"{float(number):.5g}"))
+    except ValueError:
+        return text
+    return json.dumps(value)
 
 
 def _call(call: ToolCall) -> str:
