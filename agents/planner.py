@@ -30,12 +30,19 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
     request = Request(
         role="planner",
         messages=opening(crew.prompts["planner.md"], crew.task.brief(), context),
-        response_schema=Plan.model_json_schema(),
+        response_schema=_schema(crew.task.tools),
         seed=crew.seed,
     )
     answer = crew.ask(request, Plan, f"planner/{iteration}", _unknown_tools(crew.task.tools))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
+
+
+def _schema(offered: Sequence[str]) -> dict[str, Any]:
+    """The schema of a plan that calls offered tools only: who decodes by a schema cannot name another."""
+    schema = Plan.model_json_schema()
+    schema["$defs"]["PlannedCall"]["properties"]["tool"]["enum"] = list(offered)
+    return schema
 
 
 def _unknown_tools(offered: Sequence[str]) -> Callable[[Plan], str]:
