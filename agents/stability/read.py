@@ -81,7 +81,7 @@ def succeeded(rule: Success, alpha: float, answer: Answer | None, truth: TrueNum
 
 def alpha_of(study: Study, cell: Cell) -> float:
     """The p-value below which the crew was told to claim a discovery."""
-    return make_task(study.task, options_of(study, cell)).alpha
+    return float(make_task(study.task, options_of(study, cell)).options()["alpha"])
 
 
 def _answer(result: RunResult) -> Answer | None:
@@ -90,7 +90,7 @@ def _answer(result: RunResult) -> Answer | None:
         return None
     compared = [check.agrees for check in checks.values() if check.agrees is not None]
     return Answer(
-        discovery=claim.discovery,
+        discovery=bool(claim.discovery),
         p_value=_harness(checks.get("p_value")),
         claimed_p_value=number(claim.p_value),
         mass=_value(claim.mass, claim.mass_error),

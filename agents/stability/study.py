@@ -167,7 +167,8 @@ class Study(Frozen):
                 raise ValueError(
                     f"datasets: {dataset.name} is fresh, so its seed follows from the study's; leave it out"
                 )
-            make_task(self.task, given)
+            if "alpha" not in make_task(self.task, given).options():
+                raise ValueError(f"task={self.task!r}: studies compare searches, and this is none")
         return self
 
     def budget_of(self, arm: Arm) -> Budget:
