@@ -140,7 +140,7 @@ def on_cluster(
             )
 
         names_of = {submit(name): name for name in names}
-        finished = distributed.as_completed(list(names_of))
+        finished = distributed.as_completed(list(names_of), loop=client.loop)
         for future in finished:
             name = names_of.pop(future)
             try:
