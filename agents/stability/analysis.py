@@ -22,6 +22,7 @@ from agents.stability.results import (
     ArmRow,
     ComponentRow,
     FaultRow,
+    NeedRow,
     PairRow,
     PowerTable,
     Quantity,
@@ -33,6 +34,7 @@ from agents.stability.statistics.power import (
     Variances,
     datasets_needed,
     detectable,
+    of_pairs,
     power,
     repeats_needed,
     variances,
@@ -171,37 +173,52 @@ def _components(everyone: Table, quantity: Quantity) -> list[ComponentRow]:
 
 def _power(everyone: Table, quantity: Quantity, arms: Sequence[str]) -> PowerTable:
     """By the mean over all pairs of arms of the variances of their differences."""
-    found: list[Variances] = []
-    sizes: list[tuple[int, float]] = []
+    own, other, sizes = [], [], []
     for a, b in itertools.combinations(arms, 2):
         values, draw = _differences(everyone.of(a).rows, everyone.of(b).rows, quantity, everyone.rules)
-        of_pair = variances(values, draw)
-        if not math.isnan(of_pair.tau2):
-            found.append(of_pair)
-            draws = len(np.unique(draw))
-            sizes.append((draws, len(values) / draws))
-    if not found:
-        return PowerTable(quantity=quantity, tau2=None, sigma2=None, events=0, repeats=None, detectable=None, rows=[])
-    both = Variances(*(float(np.mean([getattr(v, name) for v in found])) for name in ("tau2", "sigma2")))
-    events, repeats = min(size[0] for size in sizes), float(np.mean([size[1] for size in sizes]))
+        if len(values) > 1:
+            own.append(of_pairs(values, draw))
+            other.append(variances(values, draw))
+            sizes.append((len(values), len(np.unique(draw))))
+    these, others = _mean(own), _mean(other)
+    pairs, events = (round(float(np.mean(size))) for size in zip(*sizes, strict=True)) if sizes else (0, 0)
+    repeats = pairs / events if events else math.nan
     steps = RATES if quantity == "success" else _steps(everyone.measured)
+    table = everyone if quantity == "success" else everyone.measured
+    cells = len({(row.dataset, row.wording) for row in table.rows})
+    rows = []
+    for step in steps if sizes else ():
+        needed = datasets_needed(step, these, 1)
+        rows.append(
+            NeedRow(
+                difference=step,
+                power_these=power(step, these, pairs, 1),
+                repeats_these=None if needed is None else -(-needed // cells),
+                power_other=power(step, others, events, repeats) if events > 1 else None,
+                events_other=datasets_needed(step, others, repeats),
+                repeats_other=repeats_needed(step, others, events) if events > 1 else None,
+            )
+        )
     return PowerTable(
         quantity=quantity,
-        tau2=both.tau2,
-        sigma2=both.sigma2,
+        variance=these.tau2,
+        tau2=others.tau2,
+        sigma2=others.sigma2,
+        pairs=pairs,
         events=events,
         repeats=repeats,
-        detectable=detectable(both, events, repeats),
-        rows=[
-            {
-                "difference": step,
-                "power": power(step, both, events, repeats),
-                "events": datasets_needed(step, both, repeats),
-                "repeats": repeats_needed(step, both, events),
-            }
-            for step in steps
-        ],
+        detectable_these=detectable(these, pairs, 1),
+        detectable_other=detectable(others, events, repeats),
+        rows=rows,
     )
+
+
+def _mean(found: Sequence[Variances]) -> Variances:
+    """Over pairs of backends, of those that could be measured."""
+    known = [one for one in found if not math.isnan(one.tau2)]
+    if not known:
+        return Variances(math.nan, math.nan)
+    return Variances(*(float(np.mean([getattr(one, name) for one in known])) for name in ("tau2", "sigma2")))
 
 
 def _steps(table: Table) -> list[float]:

@@ -207,7 +207,8 @@ def _no_errors(case: Case) -> Found:
 
 def _outside(case: Case) -> Found:
     claimed = _claim(case)
-    windows = [event.submission.window for event in case.events if isinstance(event, Graded) and event.submission]
+    handed_in = [event.submission for event in case.events if isinstance(event, Graded) and event.submission]
+    windows = [submission.window for submission in handed_in if submission.window]
     mass = claimed.claim.mass if claimed and claimed.claim.discovery else None
     if claimed and mass is not None and windows and not any(low <= mass <= high for low, high in windows):
         yield claimed.index, f"mass = {mass:.4g} TeV lies in none of the windows that were handed in"

@@ -198,20 +198,25 @@ class NeedRow(Frozen):
     """What it takes to see a difference between two backends with a power of 80% at p < 0.05."""
 
     difference: float
-    power: Number = Field(description="of the study as it is")
-    events: int | None = Field(description="draws of events needed with the runs on each as now; null: > 10,000")
-    repeats: int | None = Field(description="runs on each of the present draws needed; null: no number is enough")
+    power_these: Number = Field(description="of the study as it is, for a statement on these events")
+    repeats_these: int | None = Field(description="repeats of each cell needed for that; null: > 10,000")
+    power_other: Number = Field(description="of the study as it is, for a statement on other events")
+    events_other: int | None = Field(description="draws of events needed for that, runs on each as now; null: > 10,000")
+    repeats_other: int | None = Field(description="runs on each of the present draws needed; null: no number is enough")
 
 
 class PowerTable(Frozen):
     """From the measured variances of paired differences, averaged over pairs of backends."""
 
     quantity: Quantity
+    variance: Number = Field(description="of a pair's difference on the same events, for statements on these")
     tau2: Number = Field(description="variance of the true difference between draws of events")
-    sigma2: Number = Field(description="variance of a pair's difference on the same events")
+    sigma2: Number = Field(description="variance of a pair's difference on the same events; 0: not told from tau2")
+    pairs: int = Field(description="of runs, now, on average")
     events: int = Field(description="draws of events now")
-    repeats: Number = Field(description="pairs on each, now, on average")
-    detectable: Number = Field(description="smallest difference that the study as it is sees with a power of 80%")
+    repeats: Number = Field(description="pairs on each draw, now, on average")
+    detectable_these: Number = Field(description="smallest difference seen with a power of 80%, on these events")
+    detectable_other: Number = Field(description="the same for other events")
     rows: list[NeedRow]
 
 

@@ -106,9 +106,11 @@ def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterat
         share = f"{claims.false} of {count(claims.n, 'run')} (95% interval {between(claims.interval)})"
         yield f"Without a signal, {best[0].name} claimed a discovery in {share}."
     table = next((table for table in result.power if table.quantity == "success"), None)
-    if table and table.detectable is not None and len(arms) > 1:
-        seen = f"differences of {points(table.detectable)} or more" if table.detectable < 1 else "no difference"
-        yield f"A study of this size sees {seen} between two success rates with a power of 80%."
+    if table and table.detectable_these is not None and len(arms) > 1:
+        other = table.detectable_other
+        more = "" if other is None or other >= 1 else f", of {points(other)} on other events like them"
+        seen = f"of {points(table.detectable_these)} on these events{more}"
+        yield f"A study of this size sees differences between two success rates {seen} (power 80%)."
 
 
 def _warnings(result: StudyResult) -> Iterator[str]:

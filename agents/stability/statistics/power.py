@@ -5,7 +5,8 @@ The mean difference of two backends over G data sets with R pairs of runs each h
     (tau2 + sigma2 / R) / G,
 
 tau2 the variance between data sets of the true difference, sigma2 that of a pair's difference on one data set. More
-repeats wear down the second term only.
+repeats wear down the second term only. For a statement on these very data sets the pairs themselves are what is
+tested: `of_pairs` with as many "data sets" as there are pairs.
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ def variances(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
     return Variances(max(0.0, found["dataset"]), max(0.0, found[REST]))
 
 
+def of_pairs(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
+    """Of a pair (n,) on its data set (n,), pooled; where each data set has one pair, of all pairs, which is no less."""
+    n, place = len(differences), np.unique(cluster, return_inverse=True)[1]
+    if n < 2:
+        return Variances(math.nan, math.nan)
+    sizes = np.bincount(place)
+    if len(sizes) == n:
+        return Variances(float(differences.var(ddof=1)), 0.0)
+    rest = differences - (np.bincount(place, differences) / sizes)[place]
+    return Variances(float((rest**2).sum() / (n - len(sizes))), 0.0)
+
+
 def power(difference: float, variances: Variances, datasets: int, repeats: float) -> float:
     """Probability that a two-sided t-test at 5% sees a true difference: noncentral t with G - 1 degrees of freedom."""
     if datasets < 2:
@@ -71,7 +84,7 @@ def repeats_needed(difference: float, variances: Variances, datasets: int) -> in
 
 def detectable(variances: Variances, datasets: int, repeats: float) -> float:
     """The smallest true difference that is seen with a power of 80%, by bisection; NaN where that cannot be told."""
-    spread = variances.tau2 + variances.sigma2 / max(repeats, 1)
+    spread = variances.tau2 + variances.sigma2 / repeats if repeats else math.nan
     if datasets < 2 or not spread > 0:
         return math.nan
     low, high = 0.0, 50 * math.sqrt(spread)

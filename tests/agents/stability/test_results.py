@@ -158,10 +158,25 @@ def test_more_draws_see_smaller_differences() -> None:
     seen = [analyse(study, outcomes_of(study, RATES)).power[0] for study in (small, large)]
     assert [table.quantity for table in seen] == ["success", "success"]
     assert [table.events for table in seen] == [13, 49]
-    assert seen[0].detectable > 1.5 * seen[1].detectable  # type: ignore[operator]
+    for name in ("detectable_these", "detectable_other"):
+        assert getattr(seen[0], name) > 1.5 * getattr(seen[1], name)
     for row in seen[1].rows:
-        assert row.events is not None
-        assert (row.power >= 0.8) == (row.events <= 49)  # type: ignore[operator]
+        assert row.events_other is not None
+        assert row.repeats_these is not None
+        assert (row.power_other >= 0.8) == (row.events_other <= 49)  # type: ignore[operator]
+        assert (row.power_these >= 0.8) == (row.repeats_these <= 16)  # type: ignore[operator]
+
+
+def test_one_data_set_gives_power_for_itself_alone() -> None:
+    """As a paper's study of many repeats: s2 of pairs of independent runs with rates p and q is p(1-p) + q(1-q)."""
+    study = study_of(datasets=FIXED[:1], wordings={"plain": "Is there a resonance?"}, repeats=400)
+    table = analyse(study, outcomes_of(study, dict.fromkeys(RATES, 0.7), spread=0, fails=0)).power[0]
+    assert table.variance == pytest.approx(0.42, rel=0.1)
+    assert (table.pairs, table.events, table.tau2, table.detectable_other) == (400, 1, None, None)
+    row = next(row for row in table.rows if row.difference == 0.2)
+    # (z_0.975 + z_0.8)^2 s2 / 0.2^2
+    assert row.repeats_these == pytest.approx(7.85 * 0.42 / 0.04, rel=0.12)
+    assert (row.power_other, row.events_other, row.repeats_other) == (None, None, None)
 
 
 def test_studies_that_have_hardly_begun() -> None:

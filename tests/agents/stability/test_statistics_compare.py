@@ -17,6 +17,7 @@ from agents.stability.statistics.power import (
     Variances,
     datasets_needed,
     detectable,
+    of_pairs,
     power,
     repeats_needed,
     variances,
@@ -162,3 +163,13 @@ def test_variances_of_pairs_are_found() -> None:
     assert (found.tau2, found.sigma2) == pytest.approx((0.04, 0.25), rel=0.15)
     assert variances(np.arange(4.0), np.arange(4)) == Variances(pytest.approx(5 / 3), 0.0)
     assert math.isnan(variances(np.arange(4.0), np.zeros(4, int)).tau2)
+
+
+def test_variance_of_pairs_leaves_the_data_sets_out() -> None:
+    random, cluster = np.random.default_rng(10), np.repeat(np.arange(50), 20)
+    values = 3 * random.normal(size=50)[cluster] + 0.5 * random.normal(size=1000)
+    assert of_pairs(values, cluster).tau2 == pytest.approx(0.25, rel=0.15)
+    single = random.normal(size=30)
+    assert of_pairs(single, np.arange(30)).tau2 == pytest.approx(single.var(ddof=1))
+    assert of_pairs(single, np.zeros(30, int)).tau2 == pytest.approx(single.var(ddof=1))
+    assert math.isnan(of_pairs(single[:1], np.zeros(1, int)).tau2)
