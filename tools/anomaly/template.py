@@ -57,7 +57,12 @@ class TemplateRequest(WindowRequest):
             json_schema_extra={"default": "spline_flow"},
         ),
     ] = SplineFlow()
-    fits: int = Field(1, ge=1, le=20, description="networks trained with different seeds and mixed: steadier, slower")
+    fits: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="networks of different seeds, mixed: 1 to survey, 3 for results, as one may miss a tail",
+    )
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
     closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
     out: str = Field("template.parquet", description="file to write, relative to the working directory")
