@@ -71,6 +71,8 @@ def stability(
                     on_cluster(folder, board.left(), scheduler, machine, board.tell, chosen.gpu != "none")
         finally:
             result = write_study_report(folder)
+            for sentence in (*result.answer.sentences, *result.answer.warnings):
+                err.print(Text(sentence), soft_wrap=True)
             err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")

@@ -30,7 +30,7 @@ from agents.stability.cells import cells_of
 from agents.stability.study import Study
 
 # The windows of a narrow range: a run of a few seconds shows the overhead better than a long one.
-OPTIONS = {"events": 20_000, "n_signal": 200, "search": [3.3, 3.97], "max_iterations": 1}
+OPTIONS = {"events": 30_000, "n_signal": 300, "search": [3.3, 3.97], "max_iterations": 1}
 
 
 def study(runs: int) -> Study:
