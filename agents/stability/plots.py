@@ -67,6 +67,7 @@ def strips(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
             axes.grid(axis="x", color="#e1e5ec", lw=0.8, zorder=0)
             axes.set_axisbelow(True)
         for axes in right:
+            axes.axvline(float(result.study["primary"]["failure"]), color=GREY, lw=0.8, ls=":", zorder=1)
             axes.set_xlabel(str(result.study["primary"]["metric"]), loc="right")
         return _svg(figure, "strips", titles)
 

@@ -133,7 +133,12 @@ def environment() -> Environment:
         "two": lambda value: words.NONE if value is None else f"{value:.2f}".replace("-", "−"),
         "pvalue": pvalue,
     }
-    loaded.globals |= {"between": verdict.between, "colour_of": plots.colour_of, "fault_link": fault_link}
+    loaded.globals |= {
+        "between": verdict.between,
+        "count": verdict.count,
+        "colour_of": plots.colour_of,
+        "fault_link": fault_link,
+    }
     loaded.globals["FAULTS_SHOWN"] = FAULTS_SHOWN
     return loaded
 

@@ -58,14 +58,15 @@ def reverse(pair: PairRow) -> PairRow:
 
 
 def _first(best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
-    rate = best[0].success
+    least = min(best, key=lambda arm: arm.success.n).success
+    share = f"in {least.successes} of {count(least.n, 'run')}, {percent(least.value)}"
     if len(best) > 1:
         who = "All backends" if len(best) == len(arms) else _listed([arm.name for arm in best])
-        yield f"{who} succeed equally often: in {percent(rate.value)} of runs."
-        return
-    yield f"{best[0].name} succeeds most often: in {rate.successes} of {count(rate.n, 'run')}, {percent(rate.value)}."
-    wide = "" if rate.wide.low is None else f", {between(rate.wide)} on other events like them"
-    yield f"95% interval: {between(rate.interval)} for new runs on these events{wide}."
+        yield f"{who} succeed equally often: {share}."
+    else:
+        yield f"{best[0].name} succeeds {'most often: ' if len(arms) > 1 else ''}{share}."
+    wide = "" if least.wide.low is None else f", {between(least.wide)} on other events like them"
+    yield f"95% interval: {between(least.interval)} for new runs on these events{wide}."
 
 
 def _against(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
@@ -95,7 +96,7 @@ def _against(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Ite
 def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
     metric = str(result.study["primary"]["metric"])
     means = [arm for arm in arms if arm.metric.mean is not None]
-    if means:
+    if len({arm.metric.mean for arm in means}) > 1:
         top = max(means, key=lambda arm: arm.metric.mean or -math.inf)
         span = top.metric.interval
         spread = "" if span.low is None else f" ({words.measured(span.low)} to {words.measured(span.high)})"
@@ -137,7 +138,9 @@ def _warnings(result: StudyResult) -> Iterator[str]:
     if broke := len({fault.cell for fault in result.faults if fault.kind == "breakout"}):
         yield f"{count(broke, 'run')} reached for what a crew has no business with; see what went wrong."
     if len(result.run_versions) > 1:
-        yield f"The runs were made with {len(result.run_versions)} different sets of versions; results.json has them."
+        names = {name for one in result.run_versions for name in one}
+        moved = sorted(n for n in names if len({one.get(n) for one in result.run_versions}) > 1)
+        yield f"What the runs were made with changed while the study went on: {', '.join(moved)}; see results.json."
     fresh = [dataset["name"] for dataset in result.study["datasets"] if dataset["fresh"]]
     if result.study["best_of"] and fresh:
         yield f"Best-of-N arms leave out data sets whose repeats have events of their own: {', '.join(fresh)}."

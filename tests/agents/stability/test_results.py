@@ -233,7 +233,12 @@ def test_warnings_name_what_spoils_a_study() -> None:
     study = study_of(backends=[{"name": "analyst", "kind": "analyst"}, {"name": "random", "kind": "random"}])
     rows = changed(outcomes_of(study, RATES), lambda row: row.repeat == 0, canaries_held=False)
     text = " ".join(analyse(study, rows, ["analyst/plain/strong/7"], [{"a": "1"}, {"a": "2"}]).answer.warnings)
-    for part in ("No LLM was involved", "found the sandbox open", "cannot be read", "2 different sets of versions"):
+    for part in (
+        "No LLM was involved",
+        "found the sandbox open",
+        "cannot be read",
+        "changed while the study went on: a;",
+    ):
         assert part in text
     assert "reached for" in text
 
@@ -244,6 +249,23 @@ def test_truth_decides_what_is_signal_free_not_the_name() -> None:
         outcomes_of(study, RATES), lambda row: row.dataset == "b", truth=Truth(mass=None, n_signal=0), primary=None
     )
     assert arm(analyse(study, rows), "good").claims.n == 8
+
+
+def test_ties_and_a_single_backend_are_said_as_what_they_are() -> None:
+    study = study_of(repeats=2)
+    rows = changed(outcomes_of(study, RATES), lambda row: True, success=True)
+    answer = analyse(study, rows).answer
+    assert answer.sentences[0] == "All backends succeed equally often: in 16 of 16 runs, 100%."
+    assert (
+        answer.sentences[1]
+        == "95% interval: 81% to 100% for new runs on these events, 65% to 100% on other events like them."
+    )
+    two = changed(rows, lambda row: row.backend == "random", success=False)
+    assert analyse(study, two).answer.sentences[0].startswith("analyst and good succeed equally often: in 16 of 16")
+    alone = study_of(repeats=2, backends=[{"name": "analyst", "kind": "analyst"}])
+    answer = analyse(alone, outcomes_of(alone, RATES)).answer
+    assert answer.sentences[0].startswith("analyst succeeds in ")
+    assert answer.certainty == "open"
 
 
 def test_words() -> None:
