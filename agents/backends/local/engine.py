@@ -72,6 +72,8 @@ class Engine:
             raise ValueError(f"backend: local:{path} cannot be loaded: {error}") from None
         self._vocabulary = llama_cpp.llama_model_get_vocab(self._llama.model)
         self.context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
+        # llama.cpp saves of a sliding window only what the next token sees: such a state is good for no other prompt.
+        self._can_keep = llama_cpp.llama_model_n_swa(self._llama.model) == 0
         self._lock = threading.Lock()
         self._filled: tuple[int, ...] = ()  # whole chunks of the last prompt
         self._kept: list[_Kept] = []  # newest last
@@ -129,7 +131,7 @@ class Engine:
         """Have the model read the prompt: from the last whole chunk on that it has read before."""
         known = _shared(self._filled, prompt)
         best = max(self._kept, key=lambda kept: _shared(kept.tokens, prompt), default=_Kept((), None))
-        if known < len(self._filled):
+        if known < len(self._filled) and self._can_keep:
             self._keep()
         if _shared(best.tokens, prompt) > known:
             known = _shared(best.tokens, prompt)
