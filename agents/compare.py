@@ -126,7 +126,7 @@ class _Side:
         if confirmed := self.result.confirmed:
             yield f"claim, {confirmed.metric}", words.measured(confirmed.value, confirmed.error)
         for metric in self.result.sealed:
-            yield f"sealed, {metric.name}", words.measured(metric.value, metric.error)
+            yield f"sealed, {words.label(metric.name)}", words.measured(metric.value, metric.error)
 
 
 def _step(step: Any) -> str:

@@ -101,7 +101,9 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "fraction": unseen.get("fraction"),
-        "limit": unseen.get("upper_limit"),
+        "tested_mass": unseen.get("tested_mass"),
+        "limit": unseen.get("upper_limit") if result.claim and not result.claim.discovery else None,
+        "expected_limits": _list(unseen.get("upper_limit_expected")),
         "plots": _plots(result, best, details, unseen, sealed),
         "missing": _missing(result, iterations),
     }

@@ -18,24 +18,27 @@ LONGEST = 6000  # characters of one foreign text in a report; the trace has the 
 
 
 def measured(value: Any, error: Any = None, unit: str = "") -> str:
-    """`3.512 ± 0.021 TeV`: two digits of the error decide how many the value gets."""
+    """`3.512 ± 0.021 TeV`: two digits of the error decide how many the value gets; below zero with a minus sign."""
     value, error = number(value), number(error)
     if value is None:
         return NONE
     tail = f" {unit}" if unit else ""
+    sign, value = "−" if value < 0 else "", abs(value)
     if error is None or error <= 0:
-        return f"{value:.4g}{tail}"
+        return f"{sign}{value:.4g}{tail}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}{tail}"
+    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}{tail}"
 
 
 def probability(p: Any) -> str:
-    """`3.2 × 10⁻⁷ (5.0 σ)`."""
+    """`3.2 × 10⁻⁷ (5.0 σ)`; where there are fewer events than background alone would bring, no significance is said."""
     p = number(p)
     if p is None:
         return NONE
     if p <= 0 or p >= 1:
         return f"{p:g}"
+    if p > 0.5:
+        return f"{p:.2g}"
     sigma = f"({0 - NormalDist().inv_cdf(p):.1f} σ)"
     if p >= 0.001:
         return f"{p:.2g} {sigma}"
@@ -55,8 +58,15 @@ def quantity(name: str, value: Any, error: Any = None) -> str:
 
 
 def label(name: str) -> str:
-    """The name of a quantity as people say it."""
-    return {"n_signal": "signal events", "p_value": "global p-value"}.get(name, name.replace("_", " "))
+    """The name of a quantity as people say it.
+
+    >>> label("max_sic_25"), label("sic_at_0.01"), label("n_signal_bias"), label("p_value")
+    ('max SIC 25', 'SIC at 0.01', 'signal events bias', 'global p-value')
+    """
+    if name == "p_value":
+        return "global p-value"
+    words = name.replace("n_signal", "signal_events").replace("_", " ")
+    return re.sub(r"\b(auc|sic)\b", lambda match: match[0].upper(), words)
 
 
 def duration(seconds: Any) -> str:

@@ -69,7 +69,7 @@ def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
         case Claimed():
             return [text("answer", event.claim.text), checks_table(event.checks)]
         case Sealed():
-            rows = [[m.name, words.quantity(m.name, m.value, m.error), m.note] for m in event.metrics]
+            rows = [[words.label(m.name), words.quantity(m.name, m.value, m.error), m.note] for m in event.metrics]
             return [table("with the truth", ["metric", "value", "note"], rows), checks_table(event.checks)]
         case CanaryChecked():
             return [text("what was tried", "\n".join(event.lines))]

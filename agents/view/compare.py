@@ -51,7 +51,7 @@ def _numbers(result: RunResult) -> Iterator[tuple[str, str]]:
         if check.truth is not None:
             yield f"true {words.label(check.name)}", words.quantity(check.name, check.truth)
     for metric in result.sealed:
-        yield f"sealed {metric.name}", words.quantity(metric.name, metric.value, metric.error)
+        yield f"sealed {words.label(metric.name)}", words.quantity(metric.name, metric.value, metric.error)
     yield "wall time", words.duration(result.seconds)
     yield "model calls", str(cost.model_calls)
     yield "tokens", f"{cost.prompt_tokens + cost.completion_tokens:,}"

@@ -7,7 +7,7 @@ from typing import Any
 from agents.trace import words
 from agents.trace.events import Confirmed, Parent, RunStarted, Sealed, Trouble
 from agents.trace.report import STATUS
-from agents.trace.result import IterationResult, RunResult, first_event, last, result_of
+from agents.trace.result import IterationResult, RunResult, first_event, last, number, result_of
 from agents.view.blocks import checks_table, document, table
 from agents.view.library import Library, Stamp, Trace
 
@@ -83,6 +83,7 @@ def overview_of(trace: Trace) -> dict[str, Any]:
                     claim.n_signal is not None
                     and f"{words.measured(claim.n_signal, claim.n_signal_error)} signal events",
                     claim.p_value is not None and f"p = {words.probability(claim.p_value)}",
+                    not claim.discovery and _limit(trace),
                 )
                 if text
             ],
@@ -172,9 +173,15 @@ def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
     }
 
 
+def _limit(trace: Trace) -> str:
+    event = last(trace.events, Confirmed)
+    limit = number(event.score.details.get("upper_limit")) if event else None
+    return "" if limit is None else f"at most {limit:.0f} signal events (95% CL)"
+
+
 def _sealed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
     event = last(trace.events, Sealed)
     if event is None:
         return None
-    rows = [[m.name, words.quantity(m.name, m.value, m.error), m.note] for m in result.sealed]
+    rows = [[words.label(m.name), words.quantity(m.name, m.value, m.error), m.note] for m in result.sealed]
     return table("", ["metric", "value", "note"], rows) | {"n": event.index}

@@ -15,14 +15,11 @@ from report_runs import CODE, SCRIPT, converged, failed, graded_details
 from test_trace_store import STARTED
 
 from agents.trace import plots, store, words
-from agents.trace.events import (
-    Graded,
-    RunResumed,
-)
+from agents.trace.events import Claimed, Confirmed, Graded, RunResumed
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
-from agents.trace.store import TRACE, Store
-from tasks.score import Score
+from agents.trace.store import TRACE, Store, read_trace
+from tasks.score import Claim, Score
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +121,31 @@ def test_both_reports_show_the_numbers(tmp_path: Path) -> None:
     assert len(list((tmp_path / "figures").iterdir())) == 5  # steering, spectrum, scores, SIC, and the step's one
 
 
+def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expected(tmp_path: Path) -> None:
+    limits = {"tested_mass": 3.749, "upper_limit": 207.3, "upper_limit_expected": [140.5, 196.7, 293.8, 459.1, 720.1]}
+    events = read_trace(converged(tmp_path / "found"))
+    with Store.create(tmp_path / "none") as store:
+        for event in events:
+            if isinstance(event, Claimed):
+                event = event.model_copy(update={"claim": Claim(discovery=False, p_value=0.85, text="nothing")})
+            elif isinstance(event, Confirmed):
+                changed = {"value": -1.05, "details": event.score.details | limits}
+                event = event.model_copy(update={"score": event.score.model_copy(update=changed)})
+            store.append(event)
+    for folder, told in (("none", True), ("found", False)):
+        write_report(tmp_path / folder)
+        page = Document((tmp_path / folder / "report.html").read_text()).text
+        text = (tmp_path / folder / "report.md").read_text().replace("**", "")
+        for words_ in (
+            "; at most 207 signal events (95% CL)",
+            "At most 207 signal events are in the data at 95% confidence (CLs), for a resonance at 3.749 TeV",
+            "Without any signal 294 were to be expected, 197 to 459 in 68% of such data.",
+            "at the 3.749 TeV that had been chosen",
+            "−1.05",
+        ):
+            assert (words_ in page, words_ in text) == (told, told), words_
+
+
 def test_a_failed_run_gets_a_report_that_says_what_is_missing(tmp_path: Path) -> None:
     write_report(failed(tmp_path))
     page = Document((tmp_path / "report.html").read_text()).text
@@ -199,6 +221,9 @@ def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.Monkey
         (words.measured(1.0, 0.0), "1"),
         (words.probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
         (words.probability(0.5), "0.5 (0.0 σ)"),
+        (words.probability(0.85), "0.85"),
+        (words.measured(-1.05), "−1.05"),
+        (words.measured(-0.031, 0.012), "−0.031 ± 0.012"),
         (words.probability(0.0), "0"),
         (words.probability(None), "–"),
         (words.duration(59.99), "60.0 s"),

@@ -84,7 +84,8 @@ export async function listPage() {
     put(rows, ...found.map((run) => row(run, chosen, mark)));
     put(
       count,
-      found.length === data.runs.length ? `${found.length} runs` : `${found.length} of ${data.runs.length} runs`,
+      (found.length === data.runs.length ? "" : `${found.length} of `) +
+        (data.runs.length === 1 ? "1 run" : `${data.runs.length} runs`),
     );
     if (!found.length)
       rows.append(
@@ -141,7 +142,7 @@ function row(run, chosen, mark) {
   const about = [
     run.task,
     run.is_llm === false ? `${run.backend}, no LLM` : run.backend,
-    run.date && date(run.date),
+    run.date && date(run.date).replaceAll(" ", "\u00a0"), // on one line
   ].filter(Boolean);
   const cell = (name, text, extra) => h("td", { class: `n ${extra ?? ""}`, "data-name": name }, text);
   return h(
@@ -152,7 +153,8 @@ function row(run, chosen, mark) {
       "td",
       { class: "what" },
       h("a", { href: runAddress(run.name) }, run.request || run.name),
-      h("div", { class: "soft small" }, about.join(" · "), about.length ? " · " : "", h("code", {}, run.name)),
+      h("div", { class: "soft small" }, about.join(" · ")),
+      h("div", { class: "soft small" }, h("code", {}, run.name)),
       (run.damage ?? []).length ? h("div", { class: "bad small" }, run.damage[0]) : null,
     ),
     cell("steering", run.metric_text ?? "–"),

@@ -131,6 +131,12 @@ export function lanes(steps, end) {
         ),
       ),
     ),
-    h("figcaption", {}, h("span", {}, "0"), h("span", {}, duration(end))),
+    h(
+      "figcaption",
+      {},
+      h("span", {}, "0"),
+      bars.some((bar) => bar.kind === "claim") && h("span", { class: "key claim" }, "made again for the claim"),
+      h("span", {}, duration(end)),
+    ),
   );
 }

@@ -134,8 +134,9 @@ export class Timeline {
   }
 
   // For the picture of when steps were at work.
+  // When the steps were at work, and the commands of the claim, which belong to no step.
   spans() {
-    return [...this.cards.values()]
+    const steps = [...this.cards.values()]
       .filter((card) => card.from !== null)
       .map((card) => ({
         name: `${card.section} / ${card.name}`,
@@ -144,6 +145,16 @@ export class Timeline {
         ok: card.ok,
         kind: `i${Number(card.section) % 4 || 0}`,
       }));
+    const claim = [...this.rows.values()]
+      .filter((row) => row.kind === "executed" && row.section === "end")
+      .map((row) => ({
+        name: `claim / ${row.title}`,
+        from: Math.max(0, row.at - row.seconds),
+        to: row.at,
+        ok: row.ok,
+        kind: "claim",
+      }));
+    return [...steps, ...claim];
   }
 }
 
