@@ -40,7 +40,7 @@ def view(
         with server:
             url = server.address(f"/runs/{quote(one)}" if one else "/")
             err.print(Text(f"runs at {url}"), soft_wrap=True)
-            err.print("You alone, on this machine: the address has a new token each time. Stop with Ctrl-C.")
+            err.print("for you alone: the address has a new token each time. Stop with Ctrl-C.", soft_wrap=True)
             with opened(url) if open_browser else contextlib.nullcontext():
                 server.serve_forever()
 
