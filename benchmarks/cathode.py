@@ -198,7 +198,8 @@ def summarise(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, np.ndarray):
             out[name] = round(median(value), 3)
-            out[f"{name}_error"] = round(1.25 * float(np.std(value)) / np.sqrt(len(value)), 3)
+            spread = float(np.std(value, ddof=1)) if len(value) > 1 else None  # one injection tells nothing of it
+            out[f"{name}_error"] = spread and round(1.25 * spread / len(value) ** 0.5, 3)
         else:
             out[name] = value
     return out
