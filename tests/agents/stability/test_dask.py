@@ -18,6 +18,7 @@ from agents.stability.carry_out import on_cluster, open_folder
 from tasks import catalogue
 
 PRELOAD = f"import sys\nfrom agents.stability import carry_out\ncarry_out.PROGRAM = [sys.executable, {str(TINY)!r}]\n"
+pytestmark = pytest.mark.timeout(900)
 SLOW = "slow/only/none/0"
 
 
