@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from local_grammar import generate, matches
 
-from agents.backends.base import Message, Request, ToolCall, ToolSchema
+from agents.backends import local
+from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
 from agents.backends.local import Local, files, grammar, prompt
 from agents.backends.select import choose_backend
 from agents.state import Plan
@@ -146,3 +147,34 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         files.model_file("gemma3-270m")
     assert files.installed() == []
     assert Local.price.dollars(10**6, 10**6) == 0  # a limit in dollars can be kept
+
+
+class Faulty:
+    """An engine out of memory, whose template knows no system message."""
+
+    template, context = "any", 100
+
+    def chat(self, messages: list[dict[str, str]]) -> str:
+        if messages[0]["role"] == "system":
+            raise ValueError("no system message, please")
+        return " ".join(message["content"] for message in messages)
+
+    def tokens(self, text: str) -> list[str]:
+        return text.split()
+
+    def generate(self, *_: object) -> None:
+        raise RuntimeError("llama_decode returned -3")
+
+
+def test_faults_are_sorted_by_who_can_act(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(local, "load", lambda path, threads: Faulty())
+    (tmp_path / "a.gguf").touch()
+    backend = choose_backend(f"local:{tmp_path}/a.gguf")
+    assert backend.name == f"local:{tmp_path}/a.gguf"
+    short, long = (Message(role="user", content="word " * count) for count in (3, 90))
+    with pytest.raises(BackendLost, match=r"a\.gguf: llama_decode returned -3"):
+        backend.complete(Request(role="planner", messages=(Message(role="system", content="You plan."), short)))
+    reply = backend.complete(Request(role="planner", messages=(short, long)))
+    assert (reply.finish, reply.usage.prompt_tokens) == ("length", 93)
+    assert "the request has 93 tokens; the context of this model holds 100" in reply.message.content

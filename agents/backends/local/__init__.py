@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from jinja2 import TemplateError
 
-from agents.backends.base import Backend, Message, Reply, Request, Usage
+from agents.backends.base import Backend, BackendLost, Message, Reply, Request, Usage
 from agents.backends.local import grammar, prompt
 from agents.backends.local.engine import Engine, load
 from agents.backends.local.files import HELP, model_file
@@ -48,7 +48,7 @@ class Local(Backend):
 
     def complete(self, request: Request) -> Reply:
         """One reply. Where a conversation has outgrown the context, its earlier results are left out; a request that
-        fits even so not gets an empty reply: a larger model could have answered, so that is this one's failure."""
+        does not fit even so gets a reply that says so: a larger model could have answered, it is this one's failure."""
         tokens = self._fitting(request)
         room = self._engine.context - len(tokens)
         if room < ROOM:
@@ -56,7 +56,11 @@ class Local(Backend):
             return self._reply(Message(role="assistant", content=text), len(tokens), 0, "length")
         limit = min(request.max_tokens, room)
         said = prompt.last_words(request)
-        done = self._engine.generate(tokens, _form(request, limit), limit, request.temperature, request.seed, said)
+        form = _form(request, limit)
+        try:
+            done = self._engine.generate(tokens, form, limit, request.temperature, request.seed, said)
+        except RuntimeError as error:  # llama.cpp's own: out of memory, most likely
+            raise BackendLost(f"{self._name}: {error}") from None
         number = len(request.messages)
         message = prompt.read_call(done.text, number) if request.tools else Message(role="assistant", content=done.text)
         return self._reply(message, len(tokens), done.tokens, "stop" if done.ended else "length")

@@ -136,6 +136,7 @@ class Engine:
         if _shared(best.tokens, prompt) > known:
             known = _shared(best.tokens, prompt)
             self._api.llama_state_seq_set_data(self._llama.ctx, best.state, len(best.state), 0)
+        self._filled = tuple(prompt[:known])  # should the reading be broken off
         self._llama.n_tokens = known  # what comes after is overwritten
         while known < len(prompt):
             self._llama.eval(list(prompt[known : known + CHUNK]))
