@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +18,7 @@ from agents.trace.events import EVENT, AnyEvent
 from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
 
 TRACE_MAX = 256 << 20  # bytes; a trace of 10,000 events has about 12 MB
+DEPTH = 5  # folders below the one that is shown: runs/<study>/<backend>/<wording>/<data set>/<repeat>
 KEPT = 8  # traces in memory; what the list shows of the others is kept by whoever makes the list
 FIELDS = {model.model_fields["kind"].default: set(model.model_fields) for model in get_args(get_args(AnyEvent)[0])}
 
@@ -45,7 +48,7 @@ class Trace:
 
 
 class Library:
-    """The runs directly below a folder. Safe to use from several threads."""
+    """The runs below a folder, those of studies included; their names are paths. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -54,7 +57,7 @@ class Library:
 
     def names(self) -> list[str]:
         """The runs there are. A link that leads out of the folder is none of them. Raises OSError."""
-        return sorted(path.name for path in self.folder.iterdir() if self._is_run(path))
+        return sorted(path.relative_to(self.folder).as_posix() for path in self._below(self.folder, DEPTH))
 
     def stamp(self, name: str) -> Stamp:
         """Changes whenever the trace does. Raises UnknownRun."""
@@ -73,20 +76,31 @@ class Library:
         with self._lock:
             kept = self._kept.get(name)
             if kept is None or kept.stamp != stamp:
-                kept = self._kept[name] = _read(self.folder / name, stamp)
+                kept = self._kept[name] = _read(self.folder / name, name, stamp)
             self._kept.move_to_end(name)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
             return kept
 
+    def _below(self, folder: Path, depth: int) -> Iterator[Path]:
+        for path in folder.iterdir():
+            if self._is_run(path):
+                yield path
+            elif depth > 1 and path.is_dir() and not path.is_symlink():
+                with suppress(PermissionError):
+                    yield from self._below(path, depth - 1)
+
     def _is_run(self, path: Path) -> bool:
-        if not path.name.isprintable() or path.parent != self.folder:
+        if not str(path).isprintable() or ".." in path.parts or self.folder not in path.parents:
+            return False
+        between = path.parents[: path.parents.index(self.folder)]
+        if any((folder / TRACE).exists() for folder in between):  # what looks like a run inside one is a model's work
             return False
         trace = path / TRACE
         return trace.resolve().is_relative_to(self.folder) and trace.is_file()
 
 
-def _read(run_dir: Path, stamp: Stamp) -> Trace:
+def _read(run_dir: Path, name: str, stamp: Stamp) -> Trace:
     damage: list[str] = []
     events: list[AnyEvent] = []
     if stamp[1] > TRACE_MAX:
@@ -97,7 +111,7 @@ def _read(run_dir: Path, stamp: Stamp) -> Trace:
         except (TraceError, RecursionError) as error:  # the latter: brackets in brackets, thousands deep
             damage.append(str(error))
             events = _salvage(run_dir / TRACE, damage)
-    return Trace(run_dir.name, stamp, events, damage, blobs_of(run_dir))
+    return Trace(name, stamp, events, damage, blobs_of(run_dir))
 
 
 def _salvage(path: Path, damage: list[str]) -> list[AnyEvent]:

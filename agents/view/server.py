@@ -93,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in (headers | ALWAYS | BY_DEFAULT | dict(answer.headers)).items():
             self.send_header(name, value)
         if answer.status == 200 and self._named():
-            cookie = f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Strict"
+            # Lax: links in a report, which is a page from elsewhere, lead here.
+            cookie = f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Lax"
             self.send_header("Set-Cookie", cookie)
         self.end_headers()
         if with_body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -273,6 +274,27 @@ def test_a_run_that_goes_away_is_unknown(runs: Path) -> None:
     (runs / "two" / TRACE).unlink()
     with pytest.raises(UnknownRun):
         library.trace("two")
+
+
+def test_runs_of_a_study_are_found_by_their_paths_and_what_lies_in_a_run_is_none(runs: Path) -> None:
+    cell = "study/analyst/plain/strong/0"
+    (runs / cell).parent.mkdir(parents=True)
+    (runs / "two").rename(runs / cell)
+    forged = runs / cell / "workspace" / "i0"
+    shutil.copytree(runs / "one", forged)
+    (runs / "loop").symlink_to(runs)
+    assert Library(runs).names() == ["one", cell]
+    assert Library(runs / "study").names() == [cell.removeprefix("study/")]
+    quoted = cell.replace("/", "%2F")
+    assert ask(runs, f"/api/runs/{quoted}")["overview"]["card"]["name"] == cell
+    assert {card["name"] for card in ask(runs, "/api/runs")["runs"]} == {"one", cell}
+    for name in (
+        f"{quoted}%2Fworkspace%2Fi0",
+        "study",
+        "study%2F..%2Fone",
+        "%2F" + str(runs / "one").replace("/", "%2F"),
+    ):
+        ask(runs, f"/api/runs/{name}", 404)
 
 
 def test_nothing_is_written(runs: Path) -> None:
