@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.score import Submission
 from tools.catalogue import CATALOGUE
 
 MAX_TURNS = 16
+STUCK = 3  # times the same call in a row: nothing changes between them, so no answer will
 MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
 SHOWN = 4000  # characters of output that go back to the model
 
@@ -59,6 +61,7 @@ class Worker:
         self._crew.note(StepStarted(iteration=self._iteration, step=self._step.id))
         start = time.monotonic()
         messages = list(opening(self._crew.prompts["worker.md"], self._crew.task.brief(), self._context(done)))
+        made: deque[tuple[str, str]] = deque(maxlen=STUCK)
         for _ in range(MAX_TURNS):
             request = Request(role="worker", messages=tuple(messages), tools=self._schemas(), seed=self._crew.seed)
             reply = self._crew.complete(request, self._where)
@@ -68,6 +71,9 @@ class Worker:
                 self._end = self._end or Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
             for call in reply.message.tool_calls:
                 messages.append(Message(role="tool", tool_call_id=call.id, content=json.dumps(self._call(call))))
+                made.append((call.name, call.arguments))
+            if len(made) == STUCK and len(set(made)) == 1:
+                self._end = self._end or Finish(summary=f"made the same call {STUCK} times in a row", ok=False)
             if self._end:
                 break
         end = self._end or Finish(summary=f"gave up after {MAX_TURNS} turns", ok=False)

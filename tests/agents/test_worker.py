@@ -29,7 +29,7 @@ from agents.budget import Budget, BudgetSpent
 from agents.crew import Crew
 from agents.state import Observation, Step
 from agents.trace.events import Executed, StepFinished, ToolCalled, Trouble
-from agents.worker import MAX_TURNS, SHOWN, Worker
+from agents.worker import MAX_TURNS, SHOWN, STUCK, Worker
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.driver import ExecResult, Limits
 from tools.events.parquet import write_events
@@ -196,10 +196,19 @@ def test_words_without_a_call_end_the_step(tmp_path: Path, content: str, summary
 
 
 def test_a_model_that_never_finishes_is_stopped(tmp_path: Path) -> None:
-    observation, returned, _ = work(tmp_path, *[call("nonesuch")] * (MAX_TURNS + 5))
+    observation, returned, _ = work(tmp_path, *[call(f"nonesuch_{k}") for k in range(MAX_TURNS + 5)])
     assert not observation.ok
     assert f"{MAX_TURNS} turns" in observation.summary
     assert len(returned) == MAX_TURNS - 1, "the answer to the last call has no turn to be read in"
+
+
+def test_a_model_that_repeats_itself_is_stopped_and_one_that_changes_its_mind_is_not(tmp_path: Path) -> None:
+    observation, returned, _ = work(tmp_path / "a", *[call("nonesuch")] * 9)
+    assert not observation.ok
+    assert f"same call {STUCK} times" in observation.summary
+    assert len(returned) == STUCK - 1
+    other = [call("nonesuch"), call("nonesuch"), call("other"), call("nonesuch"), call("finish", summary="done")]
+    assert work(tmp_path / "b", *other)[0].summary == "done"
 
 
 def test_several_calls_in_one_message_are_all_answered(tmp_path: Path) -> None:
