@@ -106,7 +106,10 @@ def _play(
         for difference in changed(beginning(run_dir)[0]):
             err.print(Text(f"made with something else: {difference}"), soft_wrap=True)
         try:
-            outcome = rerun(run_dir, folder, sandbox, image, tolerance, workers) if execute else play(run_dir, folder)
+            if execute:
+                outcome = rerun(run_dir, folder, sandbox, image, tolerance, workers, _say)
+            else:
+                outcome = play(run_dir, folder)
         except Differs as difference:
             err.print(Text("differs: ", style="red") + Text(str(difference), style="default"), soft_wrap=True)
             raise typer.Exit(DIFFERS) from None
@@ -115,6 +118,10 @@ def _play(
     _tell(outcome)
     if not outcome.agrees:
         raise typer.Exit(DIFFERS)
+
+
+def _say(line: str) -> None:
+    err.print(Text(line), soft_wrap=True)
 
 
 def _tell(outcome: Outcome) -> None:
@@ -126,7 +133,7 @@ def _tell(outcome: Outcome) -> None:
         return
     table = Table("where", "what", "", "how")
     for row in outcome.compared:
-        if row.verdict != "identical" or " became " in row.how:
+        if row.verdict != "identical" or row.how:
             table.add_row(*map(Text, (row.where, row.what)), Text(row.verdict, style=STYLE[row.verdict]), Text(row.how))
     if table.rows:
         err.print(table)

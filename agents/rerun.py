@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from agents.trace.moved import Moved, compare_files, compare_json
 from agents.trace.recorders import REFUSED, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.strict import Strict
+from agents.trace.words import duration
 from agents.workbench import Workbench, place
 from sandbox.canaries import plant_and_probe
 from sandbox.docker import IMAGE
@@ -39,10 +40,10 @@ TOLERANCE = 1e-6  # relative; the same code on the same machine gives the same b
 
 
 class Table:
-    """What was compared, from all threads."""
+    """What was compared, from all threads; `say` is told of every command, for they may take their time."""
 
-    def __init__(self, tolerance: float) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: float, say: Callable[[str], None]) -> None:
+        self.tolerance, self.say = tolerance, say
         self.rows: list[Moved] = []
 
     def add(self, row: Moved) -> None:
@@ -68,11 +69,13 @@ class RerunWorkbench(RecordedWorkbench):
             return
         with self._turn:
             live = self._bench.run(event.where, event.argv, cwd=event.cwd, files=given, seconds=seconds)
+        took = f"{duration(live.seconds)}, {duration(event.seconds)} when it was recorded"
+        self._table.say(f"{event.where}: {_short(event)} took {took}")
         self._compare_end(event, live)
         self._compare_files(event, given)
 
     def _compare_end(self, event: Executed, live: ExecResult) -> None:
-        what = " ".join(event.argv)[:60]
+        what = _short(event)
         old, new = ({"exit_code": end.exit_code, "ended": end.ended} for end in (event, live))
         self._table.numbers(event.where, f"{what}: end", old, new)
         said = self._store.get(event.stdout).decode()
@@ -127,10 +130,9 @@ class RerunGrader(RecordedGrader):
 
 def compare_scores(table: Table, where: str, recorded: Score, live: Score) -> None:
     """A verdict of the harness beside itself; the hash of the graded file is compared as a file."""
-    said = " became ".join(_measured(score) for score in (recorded, live))
     words = {"reason"} if recorded.ok and live.ok else set()  # they say the same numbers
     old, new = (score.model_dump(mode="json", exclude={"artefact"} | words) for score in (recorded, live))
-    table.numbers(where, recorded.metric, old, new, said)
+    table.numbers(where, recorded.metric, old, new, _became(recorded, live))
 
 
 class Rerun(Played):
@@ -187,9 +189,10 @@ class Rerun(Played):
         made = {metric.name: metric for metric in live.metrics}
         for old in recorded.metrics:
             new = made.get(old.name)
-            said = f"{_measured(old)} became {_measured(new)}"
             again = new and new.model_dump(mode="json", exclude={"note"})
-            self.table.numbers("sealed", old.name, old.model_dump(mode="json", exclude={"note"}), again, said)
+            self.table.numbers(
+                "sealed", old.name, old.model_dump(mode="json", exclude={"note"}), again, _became(old, new)
+            )
         self.table.numbers("sealed", "curves", recorded.curves, live.curves)
         return recorded
 
@@ -211,6 +214,21 @@ class Rerun(Played):
         return sandboxes.first(at, self._kind or "docker", info.limits, self._image or info.image or IMAGE, gpu)
 
 
+def _short(event: Executed) -> str:
+    return " ".join(event.argv)[:60]
+
+
+def _became(recorded: Score | Metric, live: Score | Metric | None) -> str:
+    """A number with its error, once where it is the same, and how far it moved in units of that error."""
+    old, new = _measured(recorded), _measured(live)
+    if old == new:
+        return old
+    far = ""
+    if live and recorded.error and live.value is not None and recorded.value is not None:
+        far = f", by {abs(live.value - recorded.value) / recorded.error:.2g} of its error"
+    return f"{old} became {new}{far}"
+
+
 def _measured(what: Score | Metric | None) -> str:
     if what is None or what.value is None:
         return "nothing"
@@ -224,11 +242,12 @@ def rerun(
     image: str | None = None,
     tolerance: float = TOLERANCE,
     workers: int = 2,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """A replay in which everything but the model is live. Raises what `replay` does, SandboxLost, and ValueError."""
     if sandbox not in (None, *KINDS):
         raise ValueError(f"sandbox={sandbox}: select from {', '.join(KINDS)}")
-    table = Table(tolerance)
+    table = Table(tolerance, say)
     with ExitStack() as stack:
         outcome = replay(
             run_dir,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import numpy as np
 import pytest
 from scripted import CLAIM, Script, Scripted, TinyTask, call, plan, python, step
@@ -17,19 +21,15 @@ from agents.replay import Outcome
 from agents.rerun import rerun
 from agents.run import start
 from agents.trace.moved import compare_files, compare_json
-from sandbox.driver import SandboxLost
+from sandbox.driver import Kind, SandboxLost
 from tasks import catalogue
 from tasks.score import Metric, Score
 from tasks.task import Verdict
 from tools.events.parquet import write_events
 
+TEST_IMAGE = os.environ.get("BEAMCREW_TEST_IMAGE", "beamcrew-sandbox:test")
 CHANCE = "import os\nchance = int.from_bytes(os.urandom(4)) / 2**32\n"
 NOISY = SCORE + CHANCE + "write_events(Path('scores.parquet'), {'score': x + %g * chance})\n"
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
 
 
 def script(code: str, *first: str) -> Script:
@@ -84,6 +84,23 @@ def test_a_deterministic_run_comes_out_the_same(run_dir: Path, tmp_path: Path) -
     assert (tmp_path / "out" / "workspace" / "i0" / "a" / "n.json").is_file()
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize(("first", "second"), [("bubblewrap", "docker"), ("docker", "bubblewrap"), ("docker", None)])
+def test_what_ran_in_one_sandbox_comes_out_the_same_in_another(
+    tmp_path: Path, first: Kind, second: Kind | None
+) -> None:
+    """None: in that of the run, by its very image."""
+    run_dir = tmp_path / "r"
+    settings = HELD_OUT.model_copy(update={"options": {"holds_out": True, "max_iterations": 1}})
+    settings = settings.model_copy(update={"sandbox": first, "image": TEST_IMAGE})
+    start(settings, Scripted(script(NOISY % 0, "print(open('/proc/self/cgroup').read())")), run_dir)
+    outcome = rerun(run_dir, tmp_path / "out", second, TEST_IMAGE if second == "docker" else None)
+    assert set(verdicts(outcome).values()) <= {"identical", "flagged"}
+    assert outcome.agrees
+    assert Counter(verdicts(outcome).values())["identical"] >= 10
+    assert not docker.from_env().containers.list(filters={"label": f"beamcrew.run={tmp_path.name}"})
+
+
 @pytest.mark.parametrize(("tolerance", "verdict", "status"), [("0.05", "within", 0), ("1e-6", "moved", 6)])
 def test_chance_is_measured(tmp_path: Path, tolerance: str, verdict: str, status: int) -> None:
     run_dir = run(tmp_path / "r", script(NOISY.replace("x + %g * chance", "x + 0.01 * chance * (x > 0.2)")))
@@ -92,8 +109,11 @@ def test_chance_is_measured(tmp_path: Path, tolerance: str, verdict: str, status
     assert code == status, err
     assert rows["worker/0/b i0/b/scores.parquet"]["verdict"] == verdict
     assert "of its spread, correlation" in rows["worker/0/b i0/b/scores.parquet"]["how"]
-    assert " ± 0.01 became " in rows["grade 0 correlation"]["how"]
+    assert re.match(r"\S+ ± 0.01 became \S+ ± 0.01, by \S+ of its error; ", rows["grade 0 correlation"]["how"])
+    assert rows["sealed signal fraction"]["how"] in err
+    assert re.fullmatch(r"0\.\d+", rows["sealed signal fraction"]["how"])
     assert verdict in err
+    assert re.search(r"worker/0/b: python a.py took [\d.]+ m?s, [\d.]+ m?s when it was recorded", err)
 
 
 def test_what_fails_appears_or_prints_otherwise_is_told_apart(tmp_path: Path) -> None:
