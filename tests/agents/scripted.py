@@ -86,6 +86,20 @@ def hand_in(noise: float = 0.0, before: str = "") -> list[Message]:
     return [python(code, "score.py"), call("submit", **SUBMISSION), call("finish", summary="handed in")]
 
 
+def asker(request: Request) -> str:
+    """Who asks, in the words of the trace: planner/0, worker/0/a, reporter."""
+    context = read_context(request.messages[1])
+    if request.role == "worker":
+        return f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}"
+    return f"planner/{context['iteration']}" if request.role == "planner" else request.role
+
+
+def log_call(request: Request, log: Path) -> None:
+    """A line that outlives the process, in one write, so that threads do not mix theirs."""
+    with log.open("a") as file:
+        file.write(f"{asker(request)} {request.key()}\n")
+
+
 class Scripted:
     """Answers by who asks (planner/0, worker/0/a, reporter) and turn; keeps nothing but a log, for resumed runs."""
 
@@ -97,15 +111,11 @@ class Scripted:
         self.asked: list[tuple[str, Request]] = []
 
     def complete(self, request: Request) -> Reply:
-        context = read_context(request.messages[1])
-        where = f"planner/{context['iteration']}" if request.role == "planner" else request.role
-        if request.role == "worker":
-            where = f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}"
+        where = asker(request)
         with self._lock:
             self.asked.append((where, request))
             if self._log:
-                with self._log.open("a") as log:
-                    log.write(f"{where} {request.key()}\n")
+                log_call(request, self._log)
         turn = sum(message.role == "assistant" for message in request.messages)
         answers = self._script[where]
         assert turn < len(answers), f"{where}: asked more than {len(answers)} times"

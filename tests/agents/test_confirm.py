@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import CLAIM, Script, Scripted, TinyTask, call, columns, plan, python, step
+from scripted import CLAIM, Script, Scripted, call, columns, plan, python, step
 
 from agents.backends.base import Message, Request
 from agents.confirm import recipe
@@ -16,18 +16,12 @@ from agents.run import Settings, start
 from agents.trace.events import CanaryChecked, Confirmed, Executed
 from agents.trace.result import RunResult
 from agents.trace.store import blobs_of, read_trace
-from tasks import catalogue
 from tasks.score import Submission
 
 SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap", options={"holds_out": True})
 READ = "import numpy\nfrom pathlib import Path\nfrom tools.events.parquet import read_columns, write_events\n"
 SCORE = READ + "x = read_columns(Path('/inputs/events.parquet'), ['mj1'])['mj1']\n"
 SUBMIT = {"window": [3.3, 3.7], "method": "scripted"}
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
 
 
 def submit(scores: str = "scores.parquet") -> list[Message]:

@@ -32,11 +32,6 @@ IN_THE_WAY = [python("import os; os.mkdir('x.py')"), python("1", "x.py"), call("
 HELD_OUT = SETTINGS.model_copy(update={"options": {"holds_out": True}})
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with two iterations, retries, errors of a model, and a claim on unseen events."""

@@ -9,50 +9,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scripted
+from killed import COST, SAME, SETTINGS, commands, facts, lines
 from scripted import SCRIPTS, Scripted, TinyTask, two_rounds
 
 from agents import sandboxes
-from agents.backends.base import BackendLost, Usage
+from agents.backends.base import BackendLost
 from agents.budget import Budget
-from agents.run import Settings, resume, start
-from agents.trace.events import CanaryChecked, Executed, ModelCalled, RunFinished, RunResumed, RunStarted, Trouble
-from agents.trace.record import identity
+from agents.run import resume, start
+from agents.trace.events import Executed, ModelCalled, RunFinished, Trouble
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, TraceError, read_trace
 from sandbox import select
 from sandbox.driver import Limits
-from tasks import catalogue
-
-SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap")
-COST = Usage(prompt_tokens=10, dollars=0.5)
-SAME = {"iterations", "best_iteration", "steering", "sealed", "claims", "claim", "status", "reason", "cost", "options"}
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunResult, Path]]:
-    """The same run, never interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
-        yield start(SETTINGS, Scripted(two_rounds(), folder / "calls", COST), folder / "run"), folder
-
-
-def facts(run_dir: Path) -> Counter[tuple[str, str]]:
-    """Everything a trace says but for sessions: when they began, ended, in which sandbox, and what went wrong."""
-    sessions = RunStarted | RunResumed | CanaryChecked | RunFinished
-    events = [e for e in read_trace(run_dir) if not isinstance(e, sessions)]
-    return Counter(identity(e) for e in events if not (isinstance(e, Trouble) and e.who != "model"))
 
 
 def go_on(folder: Path, whole: tuple[RunResult, Path]) -> RunResult:
@@ -62,14 +36,9 @@ def go_on(folder: Path, whole: tuple[RunResult, Path]) -> RunResult:
     result = resume(folder / "run", Scripted(two_rounds(), folder / "more", COST))
     assert result.model_dump(include=SAME) == whole[0].model_dump(include=SAME)
     assert facts(folder / "run") == facts(whole[1] / "run")
-    commands = Counter(e.key + e.where for e in read_trace(folder / "run") if isinstance(e, Executed))
-    assert set(commands.values()) == {1}
+    assert set(commands(folder / "run").values()) == {1}
     assert lines(folder / "more") == lines(whole[1] / "calls") - replies
     return result
-
-
-def lines(log: Path) -> Counter[str]:
-    return Counter(log.read_text().splitlines())
 
 
 def killed_at(n: int, folder: Path) -> None:

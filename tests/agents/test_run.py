@@ -27,11 +27,6 @@ SHORT = SETTINGS.model_copy(update={"options": {"max_iterations": 1}})
 SECRET = "sk-canary-0123456789abcdef"
 
 
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
-
-
 def one_round(*first: Message) -> Script:
     """One step that does `first`, and hands in."""
     return {
