@@ -214,7 +214,10 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     interval = binomtest(false, len(null)).proportion_ci(0.95)
     found = [row for row in signal if row["p_value"] < ALPHA]
     edges = make_edges(*RANGE)
-    spectra = [Spectrum(edges, np.array(row["passed"], float), np.array(row["failed"], float)) for row in signal]
+    spectra = [
+        Spectrum(edges, np.array(row["passed"], float), np.array(row["failed"], float), tuple(row["window"]))
+        for row in signal
+    ]
     fits = [fit_signal(spectra[k], row["mass"], row["window"]) for k, row in enumerate(signal)]
     fits = [fit for fit, row in zip(fits, signal, strict=True) if row["p_value"] < ALPHA]
     mass = [(fit.mass - SIGNALS[row["signal"]][0]) / fit.mass_error for fit, row in zip(fits, found, strict=True)]

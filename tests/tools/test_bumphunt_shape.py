@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from tools.bumphunt import scan
 from tools.bumphunt.measure import mass_grid, measure, threshold
-from tools.bumphunt.profile import deviance, log_mass, profiled_background, transfer
+from tools.bumphunt.profile import deviance, make_basis, profiled_background, transfer
 from tools.bumphunt.spectrum import (
     ALPHA_HIGH,
     ALPHA_LOW,
@@ -121,7 +121,7 @@ def test_the_objective_is_the_deviance_and_zero_for_a_perfect_model() -> None:
     edges = make_edges(3.0, 4.0)
     failed = np.full(len(edges) - 1, 200.0)
     a = np.array([-2.0, 0.3, -0.5])
-    x, s = log_mass(edges), 30 * signal_shape(edges, 3.5)
+    x, s = make_basis(edges), 30 * signal_shape(edges, 3.5)
     exact = transfer(a, x) * failed + s
     assert deviance(exact, failed, transfer(a, x), s) == pytest.approx(0, abs=1e-9)
     assert deviance(exact, failed, transfer(a, x), 0 * s) > 3

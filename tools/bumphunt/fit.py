@@ -43,58 +43,64 @@ class Fit:
 
 
 def fit_background(spectrum: Spectrum) -> tuple[Floats, float]:
-    """Coefficients (a0, a1, a2) without signal, and -2 log L."""
-    found = profile.fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges)
+    """Coefficients of log r without signal, and -2 log L."""
+    found = profile.fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window)
     return found.coefficients[0], float(found.deviance[0])
 
 
 def scan_mass(spectrum: Spectrum, masses: Floats, sigma: float = SIGMA) -> tuple[Floats, Floats]:
     """(signed local significance, best passing signal) at each fixed mass [TeV] and width."""
-    z, signal = profile.scan(spectrum.passed[None], spectrum.failed[None], spectrum.edges, masses, sigma)
+    pair = spectrum.passed[None], spectrum.failed[None]
+    z, signal = profile.scan(*pair, spectrum.edges, masses, sigma, spectrum.window)
     return z[0], signal[0]
 
 
 def fit_amplitude(spectrum: Spectrum, mass: float, sigma: float) -> tuple[float, float]:
     """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
     shape = signal_shape(spectrum.edges, mass, sigma)[None]
-    found = profile.fit_signal_at(spectrum.passed[None], spectrum.failed[None], spectrum.edges, shape)
+    pair = spectrum.passed[None], spectrum.failed[None]
+    found = profile.fit_signal_at(*pair, spectrum.edges, shape, window=spectrum.window)
     return float(found.signal[0]), float(found.error[0])
 
 
 def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float]) -> Fit:
     """Float mass (within `mass_range`), width and yield >= 0, starting at `mass` [TeV]."""
-    x, null = profile.log_mass(spectrum.edges), fit_background(spectrum)[1]
+    basis, null = profile.make_basis(spectrum.edges, spectrum.window), fit_background(spectrum)[1]
     passed, failed = spectrum.passed, spectrum.failed
 
     def full(p: Floats) -> float:
-        shape = signal_shape(spectrum.edges, p[4], p[5])
-        value = profile.deviance(passed, failed, profile.transfer(p[:3], x), p[3] * shape)
-        return float(value + (np.log(p[5] / SIGMA) / WIDTH_PRIOR) ** 2)
+        (amount, at, width), a = p[:3], p[3:]
+        value = profile.deviance(passed, failed, profile.transfer(a, basis), amount * shape_of(at, width))
+        return float(value + profile.penalty(a) + (np.log(width / SIGMA) / WIDTH_PRIOR) ** 2)
+
+    def shape_of(at: float, width: float) -> Floats:
+        return signal_shape(spectrum.edges, at, width)
 
     near = signal_shape(spectrum.edges, mass)[None]
-    first = profile.fit_signal_at(passed[None], failed[None], spectrum.edges, near)
+    first = profile.fit_signal_at(passed[None], failed[None], spectrum.edges, near, window=spectrum.window)
     amount = float(first.signal[0])
-    minuit = Minuit(full, [*first.coefficients[0], max(amount, 0.1), mass, SIGMA])
+    minuit = Minuit(full, [max(amount, 0.1), mass, SIGMA, *first.coefficients[0]])
     minuit.errordef = Minuit.LEAST_SQUARES
-    minuit.errors = [0.05, 0.3, 0.5, max(1.0, float(first.error[0])), 0.5 * SIGMA * mass, 0.1 * SIGMA]
-    minuit.limits[3], minuit.limits[4], minuit.limits[5] = (0, None), mass_range, SIGMA_RANGE
+    steps = [0.05, 0.3, 0.5, 0.5][: basis.shape[1]]
+    minuit.errors = [max(1.0, float(first.error[0])), 0.5 * SIGMA * mass, 0.1 * SIGMA, *steps]
+    minuit.limits[0], minuit.limits[1], minuit.limits[2] = (0, None), mass_range, SIGMA_RANGE
     minuit.migrad()
     converged = bool(minuit.valid)
     minuit.hesse()
     values = np.array(minuit.values)
     z = float(np.sqrt(max(null - float(minuit.fval or 0.0), 0.0)))
-    shape = signal_shape(spectrum.edges, values[4], values[5])
-    r = profile.transfer(values[:3], x)
-    low, high = _mass_interval(spectrum, values[4], values[5], mass_range)
+    signal, found, width = values[:3]
+    r = profile.transfer(values[3:], basis)
+    low, high = _mass_interval(spectrum, found, width, mass_range)
     return Fit(
-        mass=float(values[4]),
-        mass_error=float(np.hypot((high - low) / 2, SCALE_ERROR * values[4])),
-        signal=float(values[3]),
-        signal_error=float(minuit.errors[3]),
-        sigma=float(values[5]),
+        mass=float(found),
+        mass_error=float(np.hypot((high - low) / 2, SCALE_ERROR * found)),
+        signal=float(signal),
+        signal_error=float(minuit.errors[0]),
+        sigma=float(width),
         z=z,
         p_value=float(norm.sf(z)),
-        background=r * profile.profiled_background(passed, failed, r, values[3] * shape),
+        background=r * profile.profiled_background(passed, failed, r, signal * shape_of(found, width)),
         deviance=float(minuit.fval or 0.0),
         bins=len(passed),
         valid=converged and z > 0,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from tools.bumphunt.profile import fit_background, fit_signal_at, log_mass, profiled_background, transfer
+from tools.bumphunt.profile import Window, fit_background, fit_signal_at, make_basis, profiled_background, transfer
 from tools.bumphunt.spectrum import SIGMA, Spectrum, signal_shape
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,8 @@ def upper_limit(
     if not (0 < value <= 1 and error >= 0 and 0 < level < 1):
         raise ValueError(f"efficiency={efficiency}, level={level}: need 0 < efficiency <= 1, error >= 0, 0 < level < 1")
     shape = signal_shape(spectrum.edges, mass, sigma)
-    best = fit_signal_at(spectrum.passed[None], spectrum.failed[None], spectrum.edges, shape[None])
+    pair = spectrum.passed[None], spectrum.failed[None]
+    best = fit_signal_at(*pair, spectrum.edges, shape[None], window=spectrum.window)
     found, width = max(float(best.signal[0]), 0.0), float(best.error[0])
     top = found + 6 * width + 6
     while True:
@@ -74,12 +75,12 @@ def upper_limit(
 def _curves(spectrum: Spectrum, shape: Floats, top: float) -> tuple[Floats, Floats]:
     """-2 log L of POINTS signals from 0 to `top`, for the data and for their Asimov data set of background alone."""
     n, amounts = spectrum.passed + spectrum.failed, np.linspace(0, top, POINTS)
-    a = fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges).coefficients
-    r = transfer(a, log_mass(spectrum.edges))[0]
+    a = fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window).coefficients
+    r = transfer(a, make_basis(spectrum.edges, spectrum.window))[0]
     curves = []
     for passed, failed in ((spectrum.passed, spectrum.failed), (n * r / (1 + r), n / (1 + r))):
         p, f, s = (np.tile(counts, (POINTS, 1)) for counts in (passed, failed, shape))
-        curves.append(fit_signal_at(p, f, spectrum.edges, s, amounts).deviance)
+        curves.append(fit_signal_at(p, f, spectrum.edges, s, amounts, spectrum.window).deviance)
     return curves[0], curves[1]
 
 
@@ -103,27 +104,26 @@ def cls_by_toys(
     spectrum: Spectrum, mass: float, signal: float, sigma: float = SIGMA, n_toys: int = 2000, seed: int = 1
 ) -> float:
     """CLs of `signal` passing events, both probabilities from pseudo-experiments of the hypothesis fitted to data."""
-    shape, edges = signal_shape(spectrum.edges, mass, sigma), spectrum.edges
+    shape, edges, window = signal_shape(spectrum.edges, mass, sigma), spectrum.edges, spectrum.window
     rng = np.random.default_rng(seed)
-    seen = _statistic(spectrum.passed[None], spectrum.failed[None], edges, shape, signal)[0]
+    pair = spectrum.passed[None], spectrum.failed[None]
+    seen = _statistic(*pair, edges, window, shape, signal)[0]
     tails = []
     for amount in (signal, 0.0):
-        a = fit_signal_at(
-            spectrum.passed[None], spectrum.failed[None], edges, shape[None], np.array([amount])
-        ).coefficients
-        r = transfer(a, log_mass(edges))[0]
+        a = fit_signal_at(*pair, edges, shape[None], np.array([amount]), window).coefficients
+        r = transfer(a, make_basis(edges, window))[0]
         b = profiled_background(spectrum.passed, spectrum.failed, r, amount * shape)
         passed, failed = rng.poisson(r * b + amount * shape, (n_toys, len(b))), rng.poisson(b, (n_toys, len(b)))
-        q = _statistic(passed.astype(float), failed.astype(float), edges, shape, signal)
+        q = _statistic(passed.astype(float), failed.astype(float), edges, window, shape, signal)
         tails.append((1 + (q >= seen - 1e-9).sum()) / (1 + n_toys))
     return float(tails[0] / tails[1])
 
 
-def _statistic(passed: Floats, failed: Floats, edges: Floats, shape: Floats, signal: float) -> Floats:
+def _statistic(passed: Floats, failed: Floats, edges: Floats, window: Window, shape: Floats, signal: float) -> Floats:
     """q(signal) of each of T pairs of spectra (T, n)."""
     shapes = np.broadcast_to(shape, passed.shape)
-    fixed = fit_signal_at(passed, failed, edges, shapes, np.full(len(passed), signal)).deviance
-    free = fit_signal_at(passed, failed, edges, shapes)
-    none = fit_background(passed, failed, edges).deviance
+    fixed = fit_signal_at(passed, failed, edges, shapes, np.full(len(passed), signal), window).deviance
+    free = fit_signal_at(passed, failed, edges, shapes, window=window)
+    none = fit_background(passed, failed, edges, window).deviance
     best = np.where(free.signal < 0, none, free.deviance)
     return np.where(free.signal > signal, 0.0, np.maximum(fixed - best, 0.0))

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.counting import sidak
-from tools.bumphunt.profile import fit_background, log_mass, scan, scan_maximum, transfer
+from tools.bumphunt.fit import scan_mass
+from tools.bumphunt.profile import fit_background, make_basis, scan, scan_maximum, transfer
 from tools.bumphunt.spectrum import Spectrum
 
 Floats = NDArray[np.float64]
@@ -74,8 +75,8 @@ def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: 
     observed = []
     for h, hunt in enumerate(_checked(hunts)):
         for k, spectrum in enumerate(hunt.spectra):
-            z = scan(spectrum.passed[None], spectrum.failed[None], spectrum.edges, hunt.masses)[0][0]
-            observed.append((float(z.max()), float(hunt.masses[np.argmax(z)]), h, k))
+            line = scan_mass(spectrum, hunt.masses)[0]
+            observed.append((float(line.max()), float(hunt.masses[np.argmax(line)]), h, k))
     z, mass, h, k = max(observed)
     found = chance(hunts, z, tries, n_toys, seed)
     return GlobalP(**vars(found), z=z, mass=mass, hunt=h, cut=k, p_local=float(norm.sf(z)))
@@ -96,7 +97,7 @@ def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS
     toys = np.full(n_toys, -np.inf)
     for hunt, fields in zip(hunts, drawn, strict=True):
         for spectrum, field in zip(hunt.spectra, fields, strict=True):
-            toys = np.maximum(toys, scan_maximum(*field, spectrum.edges, hunt.masses))
+            toys = np.maximum(toys, scan_maximum(*field, spectrum.edges, hunt.masses, window=spectrum.window))
     n_above = int((toys >= z).sum())
     method: Literal["toys", "upcrossings"] = "toys"
     p = (1 + n_above) / (1 + n_toys)
@@ -119,7 +120,7 @@ def _tail(
     lines, points, crossings, n = 0, 0, 0, min(len(toys), CROSSING_TOYS)
     for hunt, fields in zip(hunts, drawn, strict=True):
         for spectrum, (passed, failed) in zip(hunt.spectra, fields, strict=True):
-            field = scan(passed[:n], failed[:n], spectrum.edges, hunt.masses)[0]
+            field = scan(passed[:n], failed[:n], spectrum.edges, hunt.masses, window=spectrum.window)[0]
             crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL)).sum())
             lines, points = lines + 1, points + len(hunt.masses)
 
@@ -144,8 +145,9 @@ def pseudo_experiments(spectra: Sequence[Spectrum], n: int, rng: np.random.Gener
             raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
     efficiencies = [np.ones(len(total))]
     for k in order:
-        a = fit_background(spectra[k].passed[None], spectra[k].failed[None], spectra[k].edges).coefficients
-        r = transfer(a, log_mass(spectra[k].edges))[0]
+        spectrum = spectra[k]
+        a = fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window).coefficients
+        r = transfer(a, make_basis(spectrum.edges, spectrum.window))[0]
         efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where next to nothing passes
     between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
     tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))

@@ -61,7 +61,7 @@ def measure(
     The fit's mass, width and yield float; its significance and p-value are those of the scan, at fixed mass and
     width: the masses tried can be counted as trials, a floating width could not.
     """
-    spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range))
+    spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range), window)
     masses = mass_grid(window) if masses is None else masses
     z, _ = scan_mass(spectrum, masses)
     best = int(np.argmax(z))

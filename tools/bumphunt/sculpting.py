@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import ks_2samp
 
 from tools.bumphunt.inputs import load_scored
-from tools.bumphunt.profile import fit_background, log_mass, transfer
+from tools.bumphunt.profile import fit_background, make_basis, transfer
 from tools.contract import Request, Result, ToolError, tool
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed
     edges = np.geomspace(mjj.min(), np.nextafter(mjj.max(), np.inf), BINS + 1)
     total, kept = np.histogram(mjj, edges)[0], np.histogram(mjj[passed], edges)[0].astype(np.float64)
     found = fit_background(kept[None], (total - kept)[None], edges)
-    r = transfer(found.coefficients, log_mass(edges))[0]
+    r = transfer(found.coefficients, make_basis(edges))[0]
     toys = np.random.default_rng(seed).binomial(total, r / (1 + r), (n_toys, BINS)).astype(np.float64)
     expected = fit_background(toys, total - toys, edges).deviance
     return Sculpting(

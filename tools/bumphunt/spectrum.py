@@ -28,11 +28,12 @@ ALPHA_LOW, N_LOW, ALPHA_HIGH, N_HIGH = 1.24, 5.7, 1.11, 5.6
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Counts per bin of `edges` (n + 1, TeV) of events passing and failing a cut."""
+    """Counts per bin of `edges` (n + 1, TeV) of events passing and failing a cut on a score trained for `window`."""
 
     edges: Floats
     passed: Floats
     failed: Floats
+    window: tuple[float, float] | None = None
 
     @property
     def centres(self) -> Floats:
@@ -45,11 +46,14 @@ def make_edges(low: float, high: float) -> Floats:
     return np.asarray(low * np.exp(np.arange(n + 1) * np.log(high / low) / n))
 
 
-def histogram(mjj: Floats, passed: NDArray[np.bool_], edges: Floats) -> Spectrum:
+def histogram(
+    mjj: Floats, passed: NDArray[np.bool_], edges: Floats, window: tuple[float, float] | None = None
+) -> Spectrum:
     return Spectrum(
         edges,
         np.histogram(mjj[passed], edges)[0].astype(np.float64),
         np.histogram(mjj[~passed], edges)[0].astype(np.float64),
+        window,
     )
 
 
