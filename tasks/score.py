@@ -10,11 +10,14 @@ MAX_BYTES = 512 * 2**20  # of a file that is handed in
 
 
 class Submission(BaseModel):
-    """What a worker hands in: files in the workspace, and the window they were made for."""
+    """What a worker hands in: files in the workspace, and for a search the window they were made for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    scores: str = Field(description="parquet file with a column `score`, one row per event, higher = more signal-like")
-    window: tuple[float, float] = Field(description="signal region in mjj, TeV")
+    scores: str = Field(
+        description="parquet file to be graded; in a search with a column `score`, one row per event, higher = more "
+        "signal-like, in an unfolding with the weights of the simulated events"
+    )
+    window: tuple[float, float] | None = Field(None, description="of a search: signal region in mjj, TeV")
     reference_scores: str | None = Field(
         None, description="scores of the background reference, for tasks that have one"
     )
@@ -37,16 +40,27 @@ class Score(BaseModel):
         return self.value is not None
 
 
-class Claim(BaseModel):
-    """The crew's answer to the request."""
+class Measured(BaseModel):
+    """A number with its error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    discovery: bool = Field(description="is there a new resonance?")
+    value: float
+    error: float | None = None
+
+
+class Claim(BaseModel):
+    """The crew's answer to the request: that of a search, or the `numbers` of a measurement."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    discovery: bool | None = Field(None, description="of a search: is there a new resonance?")
     mass: float | None = Field(None, description="TeV")
     mass_error: float | None = Field(None, description="TeV")
     n_signal: float | None = Field(None, description="signal events in the data")
     n_signal_error: float | None = None
     p_value: float | None = Field(None, ge=0, le=1, description="global: corrected for everything that was tried")
+    numbers: dict[str, Measured] = Field(
+        default_factory=dict, description="of a measurement: what was measured, by the names the task gives"
+    )
     text: str = Field("", description="the answer in a few sentences")
 
 

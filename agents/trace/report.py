@@ -73,7 +73,7 @@ def environment() -> Environment:
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
-    loaded.globals |= {"measured": words.measured, "quantity": words.quantity}
+    loaded.globals |= {"measured": words.measured, "quantity": words.quantity, "verdict": words.verdict}
     return loaded
 
 
@@ -95,6 +95,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "iterations": iterations,
+        "search": result.claim is None or result.claim.discovery is not None,
         "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
         "best_cut": details.get("best"),
         "trials": details.get("trials"),
@@ -118,6 +119,7 @@ def _plots(
         "scores": plots.scores(details),
         "claim": plots.spectrum(unseen),
         "sic": plots.sic(sealed.curves) if sealed else None,
+        "unfolded": plots.unfolded(sealed.curves) if sealed else None,
     }
     return {name: data for name, data in drawn.items() if data is not None}
 

@@ -57,6 +57,13 @@ def quantity(name: str, value: Any, error: Any = None) -> str:
     return measured(value, error, unit)
 
 
+def verdict(discovery: bool | None) -> str:
+    """What a claim says, in a line; None for a task that looks for nothing new."""
+    if discovery is None:
+        return "A measurement is claimed"
+    return "A new resonance is claimed" if discovery else "No new resonance is claimed"
+
+
 def label(name: str) -> str:
     """The name of a quantity as people say it.
 

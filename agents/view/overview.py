@@ -75,7 +75,7 @@ def overview_of(trace: Trace) -> dict[str, Any]:
         "reason": result.reason,
         "facts": [[name, value] for name, value in _facts(result, started.parent)],
         "claim": {
-            "verdict": "A new resonance is claimed" if claim.discovery else "No new resonance is claimed",
+            "verdict": words.verdict(claim.discovery),
             "numbers": [
                 text
                 for text in (

@@ -26,7 +26,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.record import wall_seconds
-from agents.trace.words import duration, label, measured
+from agents.trace.words import duration, label, measured, verdict
 
 Row = dict[str, Any]
 LONGEST = 240  # characters of a row's text
@@ -118,7 +118,7 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             value = measured(score.value) if score.ok else "not confirmed"
             return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
         case Claimed():
-            return ("A discovery is claimed" if event.claim.discovery else "No discovery is claimed"), "", None
+            return verdict(event.claim.discovery), "", None
         case Sealed():
             return "Sealed metrics opened", ", ".join(metric.name for metric in event.metrics), None
         case Trouble():

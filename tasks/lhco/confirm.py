@@ -33,23 +33,26 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
     `chosen` is the score of the submission that was chosen, `held_out` (n,) marks the rows of `events` that count.
     A submission that cannot be judged makes a Score without value that says why.
     """
+    window = submission.window
+    if window is None:
+        return refused("window=None: the claim needs one", METRIC)
     try:
         mjj = read_columns(events, ["mjj"])["mjj"]
         score = read_scores(workspace, submission.scores, len(mjj))
         mjj, score = mjj[held_out], score[held_out]
         best = chosen.details["cuts"][chosen.details["best"]]
         mass = np.array([chosen.details["mass"]])
-        cut = measure(mjj, score, submission.window, best["efficiency"], masses=mass)
+        cut = measure(mjj, score, window, best["efficiency"], masses=mass)
     except ValueError as reason:
         return refused(str(reason), METRIC)
     fraction = float(held_out.mean())
-    amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma, fraction=fraction)
+    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.sigma, fraction=fraction)
     # Of all signal in all data: the share behind the cut, by simulated resonances, among the share that is held out.
     share, share_error = expected_efficiency(cut.efficiency)
     limit = upper_limit(cut.spectrum, float(mass[0]), efficiency=(share * fraction, share_error * fraction))
-    low, high = submission.window
+    low, high = window
     details: dict[str, Any] = {
-        "window": list(submission.window),
+        "window": list(window),
         "cuts": [summary(cut).model_dump()],
         "best": 0,
         "tested_mass": float(mass[0]),

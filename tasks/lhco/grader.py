@@ -71,22 +71,23 @@ def grade(
 ) -> Score:
     """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`."""
     mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
-    low, high = submission.window
-    if not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
-        return refused(f"window={submission.window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
+    window = submission.window
+    low, high = window or (0.0, 0.0)
+    if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
+        return refused(f"window={window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
-        cuts = [measure(mjj, score, submission.window, efficiency) for efficiency in EFFICIENCIES]
+        cuts = [measure(mjj, score, window, efficiency) for efficiency in EFFICIENCIES]
         best = int(np.argmax([cut.fit.z for cut in cuts]))
         cut = cuts[best]
-        error = _bootstrap(mjj, score, submission.window, cut.efficiency, seed)
+        error = _bootstrap(mjj, score, window, cut.efficiency, seed)
     except ValueError as reason:
         return refused(str(reason))
     masses, tries = mass_grid(search), OVERLAP * n_graded
     found = chance([Hunt([c.spectrum for c in cuts], masses)], cut.fit.z, tries, TOYS, seed)
-    amount = total_yield(mjj, score, submission.window, cut.fit.mass, cut.fit.sigma)
+    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.sigma)
     details: dict[str, Any] = {
-        "window": list(submission.window),
+        "window": list(window),
         "cuts": [summary(c).model_dump() for c in cuts],
         "best": best,
         "p_local": cut.fit.p_value,
