@@ -27,8 +27,9 @@ class Cells:
         if d > 2:
             raise ToolError("observables", d, "one or two for a binned or transport method; any number for omnifold")
         inner = np.linspace(0, 1, (bins or (40 if d == 1 else 15)) + 1)[1:-1]
-        # Midpoints of neighbouring events: rounded values do not sit on an edge.
-        return Cells([np.unique(np.quantile(x, inner, method="midpoint")) for x in values[rows].T])
+        # Edges are values and belong to the cell above: rounded values leave none empty.
+        edges = (np.unique(np.quantile(x, inner, method="higher")) for x in values[rows].T)
+        return Cells([e[e > x.min()] for e, x in zip(edges, values[rows].T, strict=True)])
 
     def index(self, x: Floats) -> NDArray[np.int64]:
         """The cell (n,) of each event (n, d)."""

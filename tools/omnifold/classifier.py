@@ -5,9 +5,9 @@ the other, and step 2, where both samples are the same events, needs no copy. A 
 
     sum_i reference_i log(1 + e^{z_i}) + target_i log(1 + e^{-z_i}),
 
-whose optimum is z(x) = log p_target(x) / p_reference(x), with both samples scaled to the same sum. A random share of
-the events is held out of the fit: it stops the training, calibrates the result (Platt's slope and offset, in Advances
-in Large Margin Classifiers, 1999) and tells how significant the difference is.
+whose optimum is z(x) = log p_target(x) / p_reference(x), with both samples scaled to the same sum. Each member of an
+ensemble leaves another share of the events out of its fit. They stop its training; together they calibrate the ratio
+(Platt's slope and offset, in Advances in Large Margin Classifiers, 1999) and tell how significant the difference is.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from tools.omnifold.problem import Floats
 
-HELD_OUT = 0.2  # of the events
+FOLDS = 10  # a member holds one of them out
 # Width of the prior on Platt's slope around 1: a clear miscalibration is corrected, noise of the slope is not added.
 SLOPE_PRIOR = 0.1
+MAX_LOG_RATIO = 7.0  # a factor of 1000: nothing is learnt beyond, and one stray event cannot outweigh the rest
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,28 +36,34 @@ class Weighted:
     reference: Floats
     target: Floats
 
-    def rows(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Weighted:
+    def rows(self, rows: NDArray[np.bool_] | Rows) -> Weighted:
         return Weighted(self.x[rows], self.reference[rows], self.target[rows])
 
     def balanced(self) -> Weighted:
-        """Both samples scaled to a sum of n/2."""
-        half = len(self.x) / 2
+        """Events with weight, both samples scaled to a sum of n/2."""
+        some = self.rows((self.reference > 0) | (self.target > 0))
+        half = len(some.x) / 2
         return Weighted(
-            self.x, self.reference * (half / self.reference.sum()), self.target * (half / self.target.sum())
+            some.x, some.reference * (half / some.reference.sum()), some.target * (half / some.target.sum())
         )
 
 
 class Model(Protocol):
-    """A trained classifier."""
+    """A trained ensemble: the log ratio (n,) of one member, and the mean of all."""
+
+    def member(self, x: Floats, k: int) -> Floats: ...
 
     def log_ratio(self, x: Floats) -> Floats: ...
 
 
 class Classifier(Protocol):
-    """Settings that can be trained. `start`: a model of the same settings to go on from, where that helps."""
+    """Settings that can be trained: a member for each pair of rows (used, held out), all pairs of equal lengths.
+
+    `start`: a model of the same settings to go on from, where that helps.
+    """
 
     def fit(
-        self, training: Weighted, validation: Weighted, seed: int, members: int, start: Model | None = None
+        self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None
     ) -> Model: ...
 
 
@@ -73,23 +82,35 @@ class Ratio:
     gain_error: float
 
     def log_ratio(self, x: Floats) -> Floats:
-        """(n,) at x (n, d)."""
-        return self.slope * self.model.log_ratio(x) + self.offset
+        """(n,) at x (n, d), between -MAX_LOG_RATIO and MAX_LOG_RATIO."""
+        z = self.slope * self.model.log_ratio(x) + self.offset
+        return np.asarray(np.clip(z, -MAX_LOG_RATIO, MAX_LOG_RATIO))
 
 
-def ratio(classifier: Classifier, events: Weighted, seed: int, members: int, start: Ratio | None = None) -> Ratio:
-    """Train on most of the events, calibrate on the rest."""
-    used = events.rows((events.reference > 0) | (events.target > 0))
-    order = np.random.default_rng(seed).permutation(len(used.x))
-    n_held = max(1, int(HELD_OUT * len(order)))
-    held, training = used.rows(order[:n_held]).balanced(), used.rows(order[n_held:]).balanced()
-    model = classifier.fit(training, held, seed, members, start.model if start else None)
-    return calibrated(model, held)
+def ratio(
+    classifier: Classifier, events: Weighted, split: int, seed: int, members: int, start: Ratio | None = None
+) -> Ratio:
+    """Train an ensemble, and calibrate it on what its members have not seen.
+
+    `split`: seed of what is held out; the same for a model that goes on from an earlier one, which then has not seen
+    those events either.
+    """
+    events = events.balanced()
+    order = np.random.default_rng(split).permutation(len(events.x))
+    size = max(1, len(order) // FOLDS)
+    splits = [_split(order, (k % FOLDS) * size, size) for k in range(members)]
+    model = classifier.fit(events, splits, seed, start.model if start else None)
+    z = np.concatenate([model.member(events.x[held], k) for k, (_, held) in enumerate(splits)])
+    return calibrated(model, z, events.rows(np.concatenate([held for _, held in splits])))
 
 
-def calibrated(model: Model, held: Weighted) -> Ratio:
-    """Slope and offset that minimise the held-out loss, by Newton's method; the slope is kept at 0 or above."""
-    z = model.log_ratio(held.x)
+def _split(order: Rows, start: int, size: int) -> tuple[Rows, Rows]:
+    """(used, held): the rows of one fold are held out."""
+    return np.concatenate([order[:start], order[start + size :]]), order[start : start + size]
+
+
+def calibrated(model: Model, z: Floats, held: Weighted) -> Ratio:
+    """Slope and offset that minimise the loss of held-out log ratios z (n,), by Newton's method; slope >= 0."""
     slope, offset = 1.0, 0.0
     for _ in range(20):
         p = 1 / (1 + np.exp(-(slope * z + offset)))

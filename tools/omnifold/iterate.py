@@ -19,8 +19,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from tools.anomaly.data import named
 from tools.omnifold.agreement import chi2
 from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
 from tools.omnifold.mlp import Mlp
@@ -68,10 +69,11 @@ def iterate(
     first: Ratio | None = None
     second: Ratio | None = None
     done = 0
+    splits = np.random.SeedSequence(seed).generate_state(2)
     limit = max_iterations if iterations is None else iterations
     for i in range(limit):
         seeds = np.random.SeedSequence([seed, i]).generate_state(2)
-        first = ratio(classifier, detector_level(p, push), int(seeds[0]), ensemble, first)
+        first = ratio(classifier, detector_level(p, push), int(splits[0]), int(seeds[0]), ensemble, first)
         discrepancy.append(chi2(p, push))
         progress(
             f"iteration {i + 1}: chi2 of data and simulation over bins {discrepancy[-1][0]:.2f}, "
@@ -80,7 +82,7 @@ def iterate(
         if iterations is None and i > 0 and discrepancy[-1][0] < 1 and first.gain < first.gain_error:
             break
         pull = step1(p, push, first)
-        second = ratio(classifier, particle_level(p, pull, misses), int(seeds[1]), 1, second)
+        second = ratio(classifier, particle_level(p, pull, misses), int(splits[1]), int(seeds[1]), 1, second)
         push = step2(p, pull, second, misses)
         done = i + 1
         if done == limit:
@@ -159,10 +161,14 @@ class OmniFold(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["omnifold"] = "omnifold"
-    classifier: Annotated[Mlp | Trees, Field(discriminator="kind")] = Mlp()
+    classifier: Annotated[
+        Annotated[Mlp | Trees, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="'mlp' or 'trees' alone, or with its settings", json_schema_extra={"default": "mlp"}),
+    ] = Mlp()
     iterations: int | None = Field(None, ge=1, le=100, description="default: the data decide")
     max_iterations: int = Field(10, ge=1, le=100)
-    step1_ensemble: int = Field(1, ge=1, le=50, description="classifiers averaged in step 1")
+    step1_ensemble: int = Field(2, ge=1, le=50, description="classifiers averaged in step 1")
     misses: Misses = Field("average", description="events that fail reco: average of equal truth, or keep their weight")
 
     def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
@@ -191,5 +197,6 @@ class OmniFold(BaseModel):
             np.concatenate([np.zeros(int(mine.sum())), other_weight[its]]),
         )
         out = np.zeros(len(problem))
-        out[mine] = problem.weight[mine] * np.exp(ratio(self.classifier, events, seed, 1).log_ratio(problem.gen[mine]))
+        found = ratio(self.classifier, events, seed, seed, 1)
+        out[mine] = problem.weight[mine] * np.exp(found.log_ratio(problem.gen[mine]))
         return np.asarray(out * (other_weight[its].sum() / out.sum()))

@@ -1,10 +1,14 @@
 """Small networks as density ratios, an ensemble trained at once: every layer is one batched matrix product.
 
-Adam with a one-cycle rate; each member has its own start and order of events and ends at its best validation loss.
+Adam with a one-cycle rate (Smith and Topin, arXiv:1708.07120), over one vector that holds all parameters; each member
+has its own start, events and order. What is judged on held-out events and kept is the running mean of the parameters
+(Polyak and Juditsky 1992), of the last epoch whose loss is not clearly above the best. It starts from a ratio of 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,11 +17,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.anomaly.scaling import to_tensor
+from tools.anomaly.training import device
 from tools.contract import ToolError
-from tools.omnifold.classifier import Model, Weighted
+from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
 
 CHUNK = 1 << 16  # events evaluated at a time
+WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration
+MIN_STEPS = 64  # an epoch
+BETA = 0.9, 0.99  # of Adam
 
 
 class Mlp(BaseModel):
@@ -28,119 +37,153 @@ class Mlp(BaseModel):
     hidden: int = Field(32, ge=2, le=1024)
     layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)
     epochs: int = Field(8, ge=1, le=1000, description="of the first iteration; later ones go on with half of them")
-    batch: SkipJsonSchema[int] = Field(1024, ge=16)
+    batch: SkipJsonSchema[int] = Field(1024, ge=1, description="at most; few events get MIN_STEPS batches an epoch")
     learning_rate: float = Field(1e-2, gt=0, lt=1)
-    patience: SkipJsonSchema[int] = Field(5, ge=1, description="epochs without a better validation before it stops")
+    patience: SkipJsonSchema[int] = Field(5, ge=1, description="clearly worse epochs in a row before it stops")
 
-    def fit(
-        self, training: Weighted, validation: Weighted, seed: int, members: int, start: Model | None = None
-    ) -> Networks:
-        """Train `members` networks; `start`: networks to go on from. Same seed, same networks on a CPU."""
+    def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Networks:
+        """A network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
+        widths = [events.x.shape[1], *[self.hidden] * self.layers, 1]
         if isinstance(start, Networks):
-            mean, std, parameters = start.mean, start.std, [p.clone() for p in start.parameters]
+            networks = Networks(start.mean, start.std, widths, start.parameters.clone())
+            epochs, rate = max(1, self.epochs // 2), WARM_RATE * self.learning_rate
         else:
-            mean, std = training.x.mean(axis=0), training.x.std(axis=0)
-            std = np.where(std > 0, std, 1.0)
-            widths = [training.x.shape[1], *[self.hidden] * self.layers, 1]
-            parameters = [p for a, b in pairwise(widths) for p in _layer(members, a, b, generator)]
-        networks = Networks(mean, std, [p.requires_grad_() for p in parameters])
-        epochs = self.epochs if start is None else max(1, self.epochs // 2)
-        # One thread: the sums of several come in another order, and these networks gain little by them.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            _train(networks, training, validation, self, epochs, generator)
-        finally:
-            torch.set_num_threads(threads)
+            std = events.x.std(axis=0)
+            networks = Networks(
+                events.x.mean(axis=0), np.where(std > 0, std, 1.0), widths, _start(widths, len(splits), generator)
+            )
+            epochs, rate = self.epochs, self.learning_rate
+        with _one_thread():
+            self._train(networks, events, splits, epochs, rate, generator)
         return networks
+
+    def _train(
+        self,
+        networks: Networks,
+        events: Weighted,
+        splits: list[tuple[Rows, Rows]],
+        epochs: int,
+        rate: float,
+        generator: Any,
+    ) -> None:
+        """Minimise the loss of `classifier.py`."""
+        import torch
+
+        x = networks.tensor(events.x)
+        weights = to_tensor(np.column_stack([events.reference, events.target]), x.device)
+        used, held = (torch.as_tensor(np.stack(rows), device=x.device) for rows in zip(*splits, strict=True))
+        p = networks.parameters.requires_grad_()
+        first, second = torch.zeros_like(p), torch.zeros_like(p)
+        size = min(self.batch, -(-used.shape[1] // MIN_STEPS))
+        steps = epochs * -(-used.shape[1] // size)
+        step, mean = 0, p.detach().clone()
+        best, kept, waited = _losses(networks, mean, x[held], weights[held]), mean.clone(), 0
+        for _ in range(epochs):
+            order = torch.stack([rows[torch.randperm(len(rows), generator=generator).to(x.device)] for rows in used])
+            for batch in torch.split(order, size, dim=1):
+                step += 1
+                (gradient,) = torch.autograd.grad(_losses(networks, p, x[batch], weights[batch]).mean(dim=1).sum(), p)
+                with torch.no_grad():
+                    first.lerp_(gradient, 1 - BETA[0])
+                    second.lerp_(gradient.square_(), 1 - BETA[1])
+                    scale = (second / (1 - BETA[1] ** step)).sqrt_().add_(1e-8)
+                    p.addcdiv_(first, scale, value=-rate * _one_cycle(step / steps) / (1 - BETA[0] ** step))
+                    # The mean over about the last epoch, over the last tenth of the steps while there are fewer.
+                    mean.lerp_(p, max(epochs / steps, 10 / (step + 10)))
+            reached = _losses(networks, mean, x[held], weights[held])
+            rise = reached - best
+            # Which epoch is best on held-out events is mostly their noise: only a clear rise is one.
+            good = rise.mean(dim=1) <= rise.std(dim=1) / rise.shape[1] ** 0.5
+            kept = torch.where(good[:, None], mean, kept)
+            best = torch.where((rise.mean(dim=1) < 0)[:, None], reached, best)
+            waited = 0 if good.any() else waited + 1
+            if waited >= self.patience:
+                break
+        if not torch.isfinite(best).all():
+            raise ToolError("classifier", self.model_dump(), "training diverged; lower learning_rate")
+        networks.parameters = kept
 
 
 @dataclass
 class Networks:
-    """Parameters of all members, stacked: weights (members, in, out) and biases (members, 1, out) in turn."""
+    """Parameters (members, n_parameters), layer by layer: weights and biases; the scaling of the events."""
 
     mean: Floats
     std: Floats
-    parameters: list[Any]
+    widths: list[int]
+    parameters: Any
 
     def tensor(self, x: Floats) -> Any:
-        import torch
+        """Standardised events (n, d)."""
+        return to_tensor((x - self.mean) / self.std, self.parameters.device)
 
-        return torch.as_tensor((x - self.mean) / self.std, dtype=torch.float32)
-
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, parameters: Any) -> Any:
         """Log ratios (members, n) of standardised events (members, n, d)."""
         import torch
 
-        last = len(self.parameters) - 2
-        for i in range(0, last + 1, 2):
-            x = torch.baddbmm(self.parameters[i + 1], x, self.parameters[i])
-            x = x if i == last else torch.nn.functional.silu(x)
+        at = 0
+        for layer, (a, b) in enumerate(pairwise(self.widths)):
+            weight = parameters[:, at : at + a * b].view(-1, a, b)
+            bias = parameters[:, None, at + a * b : at + (a + 1) * b]
+            x = torch.baddbmm(bias, torch.nn.functional.silu(x) if layer else x, weight)
+            at += (a + 1) * b
         return x[..., 0]
 
-    def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members, (n,)."""
-        return np.concatenate([self.each(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]).astype(float)
+    def member(self, x: Floats, k: int) -> Floats:
+        """Of member k (n,)."""
+        return self._evaluate(x, self.parameters[k : k + 1])
 
-    def each(self, x: Floats) -> Any:
+    def log_ratio(self, x: Floats) -> Floats:
+        """Mean over the members (n,)."""
+        return self._evaluate(x, self.parameters)
+
+    def _evaluate(self, x: Floats, parameters: Any) -> Floats:
         import torch
 
+        parts = []
         with torch.no_grad():
-            z = self.tensor(x)
-            return self.forward(z.expand(len(self.parameters[0]), *z.shape)).mean(dim=0).numpy()
+            for i in range(0, len(x), CHUNK):
+                z = self.tensor(x[i : i + CHUNK]).expand(len(parameters), -1, -1)
+                parts.append(self.forward(z, parameters).mean(dim=0).cpu().numpy())
+        return np.concatenate(parts).astype(float) if parts else np.zeros(0)
 
 
-def _layer(members: int, n_in: int, n_out: int, generator: Any) -> tuple[Any, Any]:
-    """Weights of variance 1/n_in, biases 0."""
+def _losses(networks: Networks, parameters: Any, x: Any, weights: Any) -> Any:
+    """Of each event (members, n): every member has its own."""
     import torch
 
-    scale = n_in**-0.5
-    return scale * torch.randn(members, n_in, n_out, generator=generator), torch.zeros(members, 1, n_out)
+    z = networks.forward(x, parameters)
+    softplus = torch.nn.functional.softplus(z)
+    return weights[..., 0] * softplus + weights[..., 1] * (softplus - z)
 
 
-def _train(
-    networks: Networks, training: Weighted, validation: Weighted, settings: Mlp, epochs: int, generator: Any
-) -> None:
-    """Minimise the loss of `classifier.py`; every member ends with the parameters of its best epoch."""
+def _start(widths: list[int], members: int, generator: Any) -> Any:
+    """Weights of variance 1/n_in, 0 in the last layer; biases 0."""
     import torch
 
-    parameters, members, n = networks.parameters, len(networks.parameters[0]), len(training.x)
-    x = networks.tensor(training.x)
-    weights = torch.as_tensor(np.column_stack([training.reference, training.target]), dtype=torch.float32)
-    held = networks.tensor(validation.x).expand(members, -1, -1)
-    held_weights = torch.as_tensor(np.column_stack([validation.reference, validation.target]), dtype=torch.float32)
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    steps = epochs * -(-n // settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+    layers = []
+    for a, b in pairwise(widths):
+        layers += [torch.randn(members, a * b, generator=generator) * a**-0.5, torch.zeros(members, b)]
+    layers[-2].zero_()
+    return torch.cat(layers, dim=1).to(device())
 
-    def losses(x: Any, weights: Any) -> Any:
-        z = networks.forward(x)
-        softplus = torch.nn.functional.softplus(z)
-        return (weights[..., 0] * softplus + weights[..., 1] * (softplus - z)).mean(dim=1)
 
-    with torch.no_grad():
-        best = losses(held, held_weights)
-        kept = [p.detach().clone() for p in parameters]
-    waited = 0
-    for _ in range(epochs):
-        order = torch.stack([torch.randperm(n, generator=generator) for _ in range(members)])
-        for batch in torch.split(order, settings.batch, dim=1):
-            optimizer.zero_grad()
-            losses(x[batch], weights[batch]).sum().backward()
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            reached = losses(held, held_weights)
-            better = reached < best
-            best = torch.where(better, reached, best)
-            for keep, p in zip(kept, parameters, strict=True):
-                keep[better] = p[better]
-        waited = 0 if better.any() else waited + 1
-        if waited >= settings.patience:
-            break
-    if not torch.isfinite(best).all():
-        raise ToolError("classifier", settings.model_dump(), "training diverged; lower learning_rate")
-    networks.parameters = kept
+def _one_cycle(done: float) -> float:
+    """Rate at a share of the training, over its largest: a quarter of a cosine up over 30%, then down to nothing."""
+    return float(0.5 - 0.5 * np.cos(np.pi * (done / 0.3 if done < 0.3 else 1 + (done - 0.3) / 0.7)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several add up in another order, and networks this small gain little by them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -100,6 +100,21 @@ class Problem:
             weight=self.weight if weight is None else weight,
         )
 
+    def scaled(self) -> Problem:
+        """The simulation scaled to as many events at reco as there are data: for weights that say no luminosity."""
+        return self.reweighted(weight=self.weight * (self.data_weight.sum() / self.weight[self.pass_reco].sum()))
+
+    def check_fakes(self) -> None:
+        """Raises ToolError where the simulation has more fakes than there are data: it is not scaled to them."""
+        fakes = float(self.weight[self.pass_reco & ~self.pass_gen].sum())
+        if fakes >= self.data_weight.sum():
+            raise ToolError(
+                "weight",
+                fakes,
+                f"fewer fakes (pass reco, fail gen) than there are data, {self.data_weight.sum():.6g}: scale the "
+                "simulation to the luminosity of the data",
+            )
+
     def outside(self) -> Floats:
         """Share (d,) of the data, by weight, beyond the range of the simulated events that pass reco."""
         seen = self.reco[self.pass_reco & (self.weight > 0)]
@@ -113,7 +128,7 @@ def _same_length(name: str, values: NDArray[np.generic], n: int, of: str) -> Non
 
 
 def _finite(name: str, values: Floats, rows: Mask | None = None) -> None:
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     if rows is not None:
         bad &= rows
     if bad.any():

@@ -70,10 +70,11 @@ class UnfoldedEvents:
             if empty := [name for name, c in counts.items() if c.sum() <= 0]:
                 raise ToolError("edges", list(edges), f"edges that hold events; {empty[0]} has none in them")
             counts = {name: c / c.sum() for name, c in counts.items()}
-        return Histogram(np.asarray(edges, dtype=float), counts["nominal"], _parts(counts))
+        return Histogram(np.asarray(edges, dtype=float), counts["nominal"], covariance_parts(counts))
 
 
-def _parts(counts: dict[str, Floats]) -> dict[str, Floats]:
+def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
+    """Covariances (b, b) by part, of numbers (b,) made with the weights of each replica and of `nominal`."""
     centre = counts["nominal"]
     groups: dict[str, list[str]] = {}
     for name in counts:

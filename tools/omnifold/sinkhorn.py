@@ -52,25 +52,29 @@ def transport(
     It ends when no t_j moves in a step by more than `tolerance` of their mean, or after `steps`.
     """
     cost = ((kernel.y[:, None, :] - z[None, :, :]) ** 2).sum(axis=2)
-    # Offsets that scalings absorb: every row and column keeps an entry of 1, so that nothing underflows as a whole.
+    # Offsets give every row and column an entry of 1, so that none underflows as a whole. Columns are scaled to the
+    # data anyhow; of the rows, the offset is kept in u.
     plan = cost - cost.min(axis=0)
-    plan -= plan.min(axis=1, keepdims=True)
-    plan = np.exp(-plan / blur**2)
-    u = np.ones(len(kernel.y))
-    t = np.zeros(kernel.n_cells)
+    offset = plan.min(axis=1)
+    plan = np.exp(-(plan - offset[:, None]) / blur**2)
+    log_u, log_kappa = -offset / blur**2, np.log(kernel.kappa)
+    t, done = np.zeros(kernel.n_cells), 0
     known = np.array(list(fixed), dtype=int)
-    done = 0
+    free = np.setdiff1d(kernel.cell, known)
     while done < steps:
         done += 1
-        v = nu / np.maximum(u @ plan, TINY)
-        rows = np.maximum(plan @ v, TINY)  # row sums but for u
-        log_t = np.bincount(kernel.cell, kernel.kappa * np.log(u * rows / kernel.kappa), minlength=kernel.n_cells)
+        v = nu / np.maximum(np.exp(log_u) @ plan, TINY)
+        log_rows = np.log(np.maximum(plan @ v, TINY))  # row sums but for u
+        log_t = np.bincount(kernel.cell, kernel.kappa * (log_u + log_rows - log_kappa), minlength=kernel.n_cells)
         before, t = t, np.exp(log_t)
         t[known] = list(fixed.values())
-        u = t[kernel.cell] * kernel.kappa / rows
+        log_u = np.log(np.maximum(t, TINY))[kernel.cell] + log_kappa - log_rows
         if np.abs(t - before).max() < tolerance * t.mean():
             break
-    return t, done, float(u @ ((plan * cost) @ v) / nu.sum())
+    weight = np.exp(log_u)[:, None] * plan * v
+    # What the last projection has left open of the total.
+    t[free] *= (nu.sum() - t[known].sum()) / t[free].sum()
+    return t, done, float(np.sum(weight * cost) / weight.sum())
 
 
 class Sinkhorn(BaseModel):
@@ -128,7 +132,7 @@ def merge(x: Floats, weight: Floats, points: int) -> tuple[Floats, Floats]:
     spread within a point.
     """
     groups = [np.arange(len(x))]
-    while len(groups) < points and len(groups[0]) > 1:
+    while len(groups) < points and max(len(rows) for rows in groups) > 1:
         halves = []
         for rows in groups:
             axis = int(np.argmax(np.ptp(x[rows], axis=0)))

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.omnifold.classifier import Model, Weighted
+from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
 
 
@@ -23,40 +23,39 @@ class Trees(BaseModel):
     max_leaf_nodes: SkipJsonSchema[int] = Field(8, ge=2, le=1024)
     min_samples_leaf: SkipJsonSchema[int] = Field(200, ge=1)
 
-    def fit(
-        self, training: Weighted, validation: Weighted, seed: int, members: int, start: Model | None = None
-    ) -> Forest:
-        """Each member is trained on a Poisson(1) bootstrap of the events if there is more than one."""
+    def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Forest:
+        """A boosted model per split; `start` is of no use."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        rng = np.random.default_rng(seed)
-        x, y, weight = _both(training)
-        x_val, y_val, weight_val = _both(validation)
         models = []
-        for _ in range(members):
+        for k, (used, held) in enumerate(splits):
             model = HistGradientBoostingClassifier(
                 max_iter=self.max_iter,
                 learning_rate=self.learning_rate,
                 max_leaf_nodes=self.max_leaf_nodes,
                 min_samples_leaf=self.min_samples_leaf,
                 early_stopping=True,
-                random_state=int(rng.integers(2**31)),
+                random_state=int(np.random.SeedSequence([seed, k]).generate_state(1)[0]),
             )
-            drawn = rng.poisson(1, len(weight)) if members > 1 else 1
-            model.fit(x, y, weight * drawn, X_val=x_val, y_val=y_val, sample_weight_val=weight_val)
+            x_val, y_val, weight_val = _both(events.rows(held))
+            model.fit(*_both(events.rows(used)), X_val=x_val, y_val=y_val, sample_weight_val=weight_val)
             models.append(model)
         return Forest(models)
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Boosted models, averaged."""
+    """Boosted models."""
 
     models: list[Any]
 
+    def member(self, x: Floats, k: int) -> Floats:
+        """Of member k (n,)."""
+        return np.asarray(self.models[k].decision_function(x))
+
     def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members, (n,)."""
-        return np.asarray(np.mean([model.decision_function(x) for model in self.models], axis=0))
+        """Mean over the members (n,)."""
+        return np.asarray(np.mean([self.member(x, k) for k in range(len(self.models))], axis=0))
 
 
 def _both(events: Weighted) -> tuple[Floats, Floats, Floats]:

@@ -34,7 +34,10 @@ class UnfoldRequest(Request):
     method: Annotated[
         Annotated[OmniFold | Ibu | Sinkhorn, Field(discriminator="kind")],
         BeforeValidator(named),
-        Field(description="'omnifold', 'ibu' or 'sinkhorn' alone, or with its settings"),
+        Field(
+            description="'omnifold', 'ibu' or 'sinkhorn' alone, or with its settings",
+            json_schema_extra={"default": "omnifold"},
+        ),
     ] = OmniFold()
     ensemble: int = Field(1, ge=1, le=200, description="runs with other seeds, averaged")
     bootstraps: int = Field(0, ge=0, le=1000, description="for the statistical error; 20 or more")
@@ -73,13 +76,16 @@ class UnfoldResult(Result):
 @tool("omnifold.unfold")
 def unfold(request: UnfoldRequest) -> UnfoldResult:
     """Unfold detector effects: weights for simulated events that make them follow the data at particle level.
-    Columns weight, pass_gen and pass_reco (0 or 1) are used where files have them. Writes per-event weights, nominal
-    and one column per replica, of which any observable's histogram with covariance can be made.
+    Columns weight, pass_gen and pass_reco (0 or 1) are used where files have them; a simulation without weights is
+    scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, of which any
+    observable's histogram with covariance can be made.
     """
     out = _inside("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     folder = _inside("folder", request.folder)
+    if request.report:
+        _inside("report", request.report)
     columns = load_arrays(request.simulation, "simulation")
     data = _data(request)
     problem = _problem(request, columns, data, "simulation")
@@ -87,9 +93,10 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     nuisances = {name: _column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
     for name, weight in nuisances.items():
         try:
-            problem.reweighted(weight=weight)
+            varied = problem.reweighted(weight=weight)
         except ToolError as error:
             raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
+        nuisances[name] = (varied if "weight" in columns else varied.scaled()).weight
     alternative = None
     if request.alternative:
         alternative = _problem(request, load_arrays(request.alternative, "alternative"), data, "alternative")
@@ -150,6 +157,9 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
     problem = Problem.of(
         data[0], gen, reco, data[1], columns.get("weight", ones), flags["pass_gen"] > 0, flags["pass_reco"] > 0
     )
+    if "weight" not in columns:
+        problem = problem.scaled()
+    problem.check_fakes()
     for sample, values in (("data", data[0]), (field, reco[problem.pass_reco]), (field, gen[problem.pass_gen])):
         for name, spread in zip(request.observables, np.ptp(values, axis=0), strict=True):
             if spread == 0:
