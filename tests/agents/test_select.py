@@ -45,7 +45,9 @@ def test_an_address_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"backend: 'claude' is unknown; allowed: auto, analyst, script, random, openai, local:NAME"):
+    with pytest.raises(
+        ValueError, match=r"backend: 'claude' is unknown; allowed: auto, analyst, script, random, openai, local:NAME"
+    ):
         choose_backend("claude")
     with pytest.raises(ValueError, match=r"model: none given for localhost; .* BEAMCREW_MODEL"):
         choose_backend(base_url="http://localhost:1/v1")
