@@ -95,7 +95,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "iterations": iterations,
-        "search": result.claim is None or result.claim.discovery is not None,
+        "search": result.search,
         "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
         "best_cut": details.get("best"),
         "trials": details.get("trials"),

@@ -117,6 +117,11 @@ class RunResult(Frozen):
     troubles: list[TroubleLine] = Field(description="what went wrong on the way")
     trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
 
+    @property
+    def search(self) -> bool:
+        """Something new was looked for, as far as is known: a claim without a word on a discovery is a measurement."""
+        return self.claim is None or self.claim.discovery is not None
+
 
 def build_result(run_dir: Path) -> RunResult:
     """The result of a run, finished or not, from its trace."""

@@ -150,6 +150,9 @@ def _iterations(result: RunResult) -> dict[str, Any] | None:
         return None
     rows = [[str(it.iteration), *_numbers(it), words.probability(it.p_global), it.reason] for it in result.iterations]
     marked = [k for k, it in enumerate(result.iterations) if it.iteration == result.best_iteration]
+    if not result.search:
+        short = [[row[0], row[1], row[-1]] for row in rows]
+        return table("", ["iteration", "metric", "why"], short, marked[0] if marked else None)
     head = ["iteration", "metric", "window [TeV]", "mass [TeV]", "signal events", "global p", "why"]
     return table("", head, rows, marked[0] if marked else None)
 
@@ -158,13 +161,20 @@ def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
     held, event = result.confirmed, last(trace.events, Confirmed)
     if held is None or event is None:
         return None
+    said = {"n": event.index, "ok": held.value is not None, "reason": held.reason}
+    if not result.search:
+        return said | {
+            "title": "Closure",
+            "value": "failed" if held.value is None else words.measured(held.value, held.error),
+            "basis": "What was chosen, run again by the harness on other data, whose truth is known.",
+            "facts": [],
+        }
     fraction = event.score.details.get("fraction")
-    return {
-        "n": event.index,
-        "ok": held.value is not None,
+    share = f"{100 * fraction:.0f} %" if isinstance(fraction, float) else "part"
+    return said | {
+        "title": "Held-out events",
         "value": "not confirmed" if held.value is None else f"{words.measured(held.value, held.error)} σ",
-        "share": f"{100 * fraction:.0f} %" if isinstance(fraction, float) else "part",
-        "reason": held.reason,
+        "basis": f"On the {share} of the events that no choice had seen: one test, nothing to correct for.",
         "facts": [
             ["p, one test", words.probability(held.p_local)],
             ["mass", words.measured(held.mass, held.mass_error, "TeV")],

@@ -203,12 +203,12 @@ const heldOut = (held) =>
   h(
     "section",
     { class: "card" },
-    h("h2", {}, "Held-out events"),
+    h("h2", {}, held.title),
     h("p", { class: `verdict ${held.ok ? "" : "bad"}` }, held.value),
     h(
       "p",
       { class: "soft" },
-      `On the ${held.share} of the events that no choice had seen: one test, nothing to correct for. ${held.reason} `,
+      `${held.basis} ${held.reason} `,
       h("a", { href: `#e${held.n}` }, `e${held.n}`),
     ),
     facts(held.facts),
