@@ -23,7 +23,7 @@ from tools.contract import ToolError
 from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
 
-CHUNK = 1 << 16  # events evaluated at a time
+CHUNK = 1 << 13  # events evaluated at a time
 WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration
 MIN_STEPS = 64  # an epoch
 BETA = 0.9, 0.99  # of Adam
