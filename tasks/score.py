@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_BYTES = 512 * 2**20  # of a file that is handed in
 
@@ -62,6 +62,12 @@ class Claim(BaseModel):
         default_factory=dict, description="of a measurement: what was measured, by the names the task gives"
     )
     text: str = Field("", description="the answer in a few sentences")
+
+    @model_validator(mode="after")
+    def _answers(self) -> Claim:
+        if self.discovery is None and not self.numbers:
+            raise ValueError("discovery: true or false is wanted, or the numbers of a measurement")
+        return self
 
 
 class CheckedNumber(BaseModel):

@@ -71,7 +71,7 @@ def refused(*words: str) -> str:
         (["--workers", "0"], "workers=0", "greater than or equal to 1"),
         (["--sandbox", "chroot"], "sandbox='chroot'", "'docker' or 'bubblewrap'"),
         (["--gpu", "two"], "gpu='two'", "'none' or 'insist'"),
-        (["--backend", "oracle"], "'oracle'", "auto, analyst, openai"),
+        (["--backend", "oracle"], "'oracle'", "auto, analyst, script, random, openai, local:NAME"),
         (["--backend", "openai"], "model", "--model"),
         (["--backend", "openai", "--model", "m"], "OPENAI_API_KEY", "put the key there"),
         (["--backend", "openai", "--model", "m", "--base-url", "nowhere"], "base_url", "http(s)://host"),

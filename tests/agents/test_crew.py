@@ -70,7 +70,7 @@ def test_what_is_wrong_goes_back_to_the_model(tmp_path: Path, wrong: str, said: 
 
 def test_a_model_that_does_not_learn_is_given_up(tmp_path: Path) -> None:
     crew, backend = crew_for(tmp_path, *["{}"] * 10)
-    with pytest.raises(ModelFailed, match=rf"^reporter: no valid Claim in {RETRIES} replies: discovery"):
+    with pytest.raises(ModelFailed, match=rf"^reporter: no valid Claim in {RETRIES} replies: .*discovery"):
         ask(crew)
     assert len(backend.asked) == RETRIES == len(troubles(crew))
     assert len([e for e in crew.store.events() if isinstance(e, ModelCalled)]) == RETRIES
