@@ -9,11 +9,13 @@ from pydantic import ValidationError
 from tasks.lhco.presets import LhcoDemo, LhcoRnd, LhcoSr
 from tasks.lhco.task import LhcoTask
 from tasks.task import TaskError
+from tasks.unfolding.task import UnfoldingTask
 
-TASKS: dict[str, type[LhcoTask]] = {task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr)}
+AnyTask = LhcoTask | UnfoldingTask
+TASKS: dict[str, type[AnyTask]] = {task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask)}
 
 
-def make_task(name: str, options: dict[str, Any] | None = None) -> LhcoTask:
+def make_task(name: str, options: dict[str, Any] | None = None) -> AnyTask:
     """The task of that name with its options; TaskError names what is wrong and what is allowed."""
     if name not in TASKS:
         raise TaskError("task", name, f"select from {', '.join(TASKS)}")

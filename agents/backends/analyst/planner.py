@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from agents.backends.analyst import unfolding
 from agents.state import MAX_STEPS, Plan, PlannedCall, Step
 
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
@@ -28,6 +29,8 @@ IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 def plan(context: dict[str, Any], seed: int) -> Plan:
     """`seed`: that of the request, so that repeats of a run differ on the same events, as those of a model do."""
     facts, history = context["facts"], context["history"]
+    if facts.get("task") == "unfolding":
+        return unfolding.plan(context, seed)
     if not facts["sidebands"]:
         return against_reference(facts, context["iteration"], seed)
     graded = [entry for entry in history if entry["value"] is not None]

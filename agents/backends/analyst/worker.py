@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from agents.backends.analyst import unfolding
 from agents.backends.analyst.study import CUT_STUDY
 from agents.backends.base import Message, ToolCall
 
@@ -25,6 +26,8 @@ def act(context: dict[str, Any], conversation: Sequence[Message]) -> Message:
         return _choose(n, context, extra)
     if step["id"] == "cut_study":
         return _cut_study(n, context, extra)
+    if step["id"] == unfolding.FIGURE:
+        return _figure(n, context, extra)
     if step["submits"] and not extra:
         return _call(n, "submit", _submission(calls[-1], calls, answers))
     return _call(n, "finish", {"summary": _summary(answers)})
@@ -36,6 +39,8 @@ def _call(n: int, name: str, arguments: dict[str, Any]) -> Message:
 
 
 def _submission(last: dict[str, Any], calls: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    if last["tool"] == "omnifold.unfold":
+        return unfolding.submission(last, answers[-1]["result"])
     submission: dict[str, Any] = {
         "scores": "scores.parquet",
         "window": last["arguments"]["window"],
@@ -79,7 +84,20 @@ def _cut_study(n: int, context: dict[str, Any], extra: list[dict[str, Any]]) -> 
         }
         header = "".join(f"{name} = {value!r}\n" for name, value in values.items())
         return _call(n, "run_python", {"name": "cut_study.py", "code": header + CUT_STUDY})
-    ran = extra[-1]
+    return _after(n, extra[-1])
+
+
+def _figure(n: int, context: dict[str, Any], extra: list[dict[str, Any]]) -> Message:
+    """Write and run a Python file that draws the unfolded observables."""
+    if not context["done"]["unfold"]["ok"]:
+        return _call(n, "finish", {"summary": "nothing was unfolded, so there is nothing to draw", "ok": False})
+    if not extra:
+        return _call(n, "run_python", {"name": "figure.py", "code": unfolding.figure_code(context)})
+    return _after(n, extra[-1])
+
+
+def _after(n: int, ran: dict[str, Any]) -> Message:
+    """A file has run: its output is what was found."""
     good = ran["exit_code"] == 0
     return _call(n, "finish", {"summary": (ran["stdout"] if good else ran["stderr"])[-1500:], "ok": good})
 
@@ -89,6 +107,8 @@ def _summary(answers: list[dict[str, Any]]) -> str:
     parts = []
     for answer in answers:
         result = answer.get("result", {})
+        if "n_unfolded" in result:
+            parts.append(unfolding.summary(result))
         if "closure_auc" in result:
             parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")
         if "argos" in result:

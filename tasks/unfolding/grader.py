@@ -1,0 +1,164 @@
+"""Steering score of an unfolding: how much of the discrepancy between data and simulation the weights remove.
+
+Measured at detector level, on measured events that the crew has not got, and without truth:
+
+    share = 1 - X(weights) / X(simulation as it is)
+
+of the weights as they are or as a function of the particle level, whichever is less.
+X is the triangular discriminator between unseen data and the simulation that passes reco, mean over the observables and
+all pairs of them, less what the fluctuations of the data alone would give. 0 is no unfolding; 1 would be a perfect one
+with a simulation of endless size.
+
+What would make the number cheap, and why it does not:
+
+- Weights made at detector level reproduce the data there and need no unfolding. As a function of the particle level,
+  E[w | gen] by regression in folds, they have lost what else they knew.
+- Weights that follow the fluctuations of the data: the events compared with are others.
+- Wild weights: the fluctuations of the weighted simulation are not subtracted, so a small effective sample counts; this
+  is what the weights as they are are looked at for.
+
+Not visible here is what the detector hides, that is, differences of the particle level that make none at reco.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.reader import read_bytes
+from tasks.score import MAX_BYTES, Score, Submission
+from tasks.unfolding.samples import GEN, Samples
+from tasks.unfolding.weights import numbers, read_weights
+from tools.events.zjets_jets import OBSERVABLES
+from tools.omnifold.discriminator import effective_sample_size, triangular
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+METRIC = "share of the discrepancy removed"
+BINS, PAIR_BINS = 20, 6  # quantiles of the simulation: of one observable, of each of two
+FOLDS = 5
+BOOTSTRAPS = 50
+
+
+def grade(submission: Submission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
+    """The share with a bootstrap error over the unseen events; numbers and discriminators in `details`."""
+    simulation = samples.simulation
+    passed = simulation["pass_gen"] > 0
+    try:
+        weights = read_weights(workspace, submission.scores, passed)
+    except ValueError as reason:
+        return Score(metric=METRIC, value=None, reason=str(reason))
+    nominal = weights["nominal"]
+    gen = np.column_stack([simulation[name] for name in GEN])
+    projected = np.zeros(len(nominal))
+    projected[passed] = function_of(gen[passed], nominal[passed], seed)
+    compare = Comparison(simulation, samples.data(unseen=True))
+    # The simulation is normalised to the data the crew has got; fakes are part of what is measured and keep that.
+    weight = normalisation(len(samples.data(unseen=False)), simulation)
+    before, raw, smooth = (compare.folded(w, weight) for w in (np.full(len(passed), weight), nominal, projected))
+    shares = {"as_they_are": compare.share(before, raw), "as_function_of_gen": compare.share(before, smooth)}
+    after = raw if shares["as_they_are"] < shares["as_function_of_gen"] else smooth
+    rng = np.random.default_rng(seed)
+    toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
+    ess = effective_sample_size(nominal[passed])
+    found = numbers(weights, simulation)
+    details: dict[str, Any] = {
+        "numbers": {name: {"value": value, "error": error} for name, (value, error) in found.items()},
+        "reco_delta_before": compare.deltas(before),
+        "reco_delta": compare.deltas(after),
+        "shares": shares,
+        "effective_sample_size": ess,
+        "effective_fraction": ess / int(passed.sum()),
+        "replicas": sorted({name.partition("_")[0] for name in weights}),
+        "bootstraps": sum(name.startswith("bootstrap_") for name in weights),
+        "unseen_events": compare.n_data,
+    }
+    return Score(
+        metric=METRIC,
+        value=min(shares.values()),
+        error=float(np.std(toys, ddof=1)),
+        reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}",
+        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        details=details,
+    )
+
+
+def normalisation(n_data: int, simulation: dict[str, Floats]) -> float:
+    """Weight of each event of a simulation, so that those that pass reco are as many as the data."""
+    return n_data / float(simulation["pass_reco"].sum())
+
+
+def function_of(x: Floats, weight: Floats, seed: int) -> Floats:
+    """E[weight | x] (n,) for x (n, d), predicted for each event by boosted trees that have not seen it."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
+    scale = weight.mean()
+    out = np.empty(len(x))
+    for k in range(FOLDS):
+        model = HistGradientBoostingRegressor(loss="poisson", max_iter=100, min_samples_leaf=40, random_state=seed)
+        model.fit(x[fold != k], weight[fold != k] / scale)
+        out[fold == k] = model.predict(x[fold == k]) * scale
+    return out
+
+
+class Comparison:
+    """Data (n, 6) and the simulation at one level, in bins of one observable and of two."""
+
+    def __init__(self, simulation: dict[str, Floats], data: Floats, level: Literal["gen", "reco"] = "reco") -> None:
+        self._rows = simulation[f"pass_{level}"] > 0
+        self._fake = self._rows & ~(simulation["pass_gen"] > 0)
+        simulated = np.column_stack([simulation[f"{level}_{x}"][self._rows] for x in OBSERVABLES])
+        self.n_data = len(data)
+        self._bins: list[tuple[Ints, Ints, int]] = []  # of simulation, of data, how many
+        fine, coarse = (
+            [
+                [np.searchsorted(inner, values[:, k], "right") for values in (simulated, data)]
+                for k, inner in enumerate(_inner_edges(column, n) for column in simulated.T)
+            ]
+            for n in (BINS, PAIR_BINS)
+        )
+        self._bins += [(s, d, BINS) for s, d in fine]
+        for a, b in combinations(range(len(OBSERVABLES)), 2):
+            both = [coarse[a][i] * PAIR_BINS + coarse[b][i] for i in (0, 1)]
+            self._bins.append((both[0], both[1], PAIR_BINS**2))
+
+    def folded(self, weights: Floats, fakes: float) -> Floats:
+        """Weights (m,) of the simulated events that pass the level; `fakes`: that of the events that fail gen."""
+        return np.where(self._fake, fakes, weights)[self._rows]
+
+    def deltas(self, folded: Floats) -> dict[str, float]:
+        """Discriminators x 1000 by observable, fluctuations included."""
+        found = (self._histograms(bins, folded) for bins in self._bins[: len(OBSERVABLES)])
+        return {name: triangular(data, sim) for name, (data, sim) in zip(OBSERVABLES, found, strict=True)}
+
+    def excess(self, folded: Floats, counts: NDArray[np.int64] | None = None) -> float:
+        """X: mean discriminator over all histograms, less that of the data's fluctuations."""
+        total = 0.0
+        for bins in self._bins:
+            data, sim = self._histograms(bins, folded, counts)
+            p, q = data / data.sum(), sim / sim.sum()
+            filled = p + q > 0
+            noise = 500 * np.sum((p * (1 - p) / self.n_data)[filled] / (p + q)[filled])
+            total += triangular(data, sim) - float(noise)
+        return total / len(self._bins)
+
+    def share(self, before: Floats, after: Floats, counts: NDArray[np.int64] | None = None) -> float:
+        """1 - X(after) / X(before). `counts` (n,): how often each event of the data counts."""
+        return 1 - self.excess(after, counts) / max(self.excess(before, counts), 1e-3)
+
+    def _histograms(
+        self, bins: tuple[Ints, Ints, int], folded: Floats, counts: NDArray[np.int64] | None = None
+    ) -> tuple[Floats, Floats]:
+        simulated, measured, n = bins
+        data = np.bincount(measured, counts, n).astype(np.float64)
+        return data, np.bincount(simulated, folded, n).astype(np.float64)
+
+
+def _inner_edges(values: Floats, bins: int) -> Floats:
+    return np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])

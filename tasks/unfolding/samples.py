@@ -1,0 +1,67 @@
+"""Where the three samples come from: two simulations, and nature, whose particle level is the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.task import TaskError
+from tools.contract import ToolError
+from tools.events.parquet import read_columns
+from tools.events.zjets import COLUMNS
+from tools.events.zjets_jets import OBSERVABLES
+
+Floats = NDArray[np.float64]
+Table = dict[str, Floats]
+
+SAMPLE = Path(__file__).parent / "sample"
+SIMULATION = "a14"  # farthest from vincia
+NATURES = {"vincia": "monash", "monash": "vincia"}  # who plays nature -> the other simulation
+GEN, RECO = (tuple(f"{level}_{x}" for x in OBSERVABLES) for level in ("gen", "reco"))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Event tables of `zjets.COLUMNS`. Of nature's rows (n,) some are `unseen`: the grader's."""
+
+    simulation: Table
+    alternative: Table
+    nature: Table
+    unseen: NDArray[np.bool_]
+
+    def data(self, unseen: bool) -> Floats:
+        """Observables (n, 6) at detector level of the measured events, in an order that tells nothing."""
+        rows = (self.nature["pass_reco"] > 0) & (self.unseen == unseen)
+        return np.column_stack([self.nature[name][rows] for name in RECO])
+
+    @property
+    def n_truth(self) -> int:
+        """Particle-level events behind the data that the crew gets."""
+        return int(np.sum((self.nature["pass_gen"] > 0) & ~self.unseen))
+
+
+def load(folder: Path | None, nature: str, hold_out: float, seed: int, events: int | None) -> Samples:
+    """The shipped samples, or the files simulation, alternative and nature.parquet of a folder.
+
+    Nature's rows are shuffled, and a share `hold_out` of them is unseen. Raises TaskError.
+    """
+    names = ("simulation", "alternative", "nature") if folder else (SIMULATION, NATURES[nature], nature)
+    tables = [_table((folder or SAMPLE) / f"{name}.parquet", folder) for name in names]
+    if events is not None:
+        tables = [{name: values[:events] for name, values in table.items()} for table in tables]
+    rng = np.random.default_rng([seed, 11])
+    n = len(tables[2]["pass_gen"])
+    shuffled = rng.permutation(n)
+    unseen = np.arange(n) < round(hold_out * n)
+    return Samples(tables[0], tables[1], {name: v[shuffled] for name, v in tables[2].items()}, unseen)
+
+
+def _table(path: Path, folder: Path | None) -> Table:
+    try:
+        return read_columns(path, list(COLUMNS))
+    except (ToolError, FileNotFoundError) as error:
+        allowed = "simulation, alternative and nature.parquet, as `beamcrew data simulate --process zjets` and "
+        raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` write them ({error})") from None

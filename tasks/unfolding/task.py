@@ -1,0 +1,149 @@
+"""The task `unfolding`: jet substructure in Z+jets, corrected for the detector, with uncertainties.
+
+Two simulations are known at both levels; of nature the crew gets the detector level of a part of the events. The
+grader has the detector level of the rest, the sealed folder the particle level. In place of a claim on unseen events
+the harness makes a closure test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.convergence import Rule
+from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.task import TaskError, Verdict
+from tasks.unfolding import closure, grader, sealed
+from tasks.unfolding.samples import GEN, RECO, Floats, Samples, Table, load
+from tasks.unfolding.weights import BOOTSTRAPS_MIN, MEANS, read_weights, true_numbers
+from tools.events.parquet import read_columns, write_events
+from tools.events.zjets import COLUMNS
+from tools.events.zjets_jets import OBSERVABLES
+
+TRUTH = "truth.parquet"
+MIN_EVENTS = 500
+
+
+class UnfoldingTask(BaseModel):
+    """Shipped Z+jets samples, or a folder of others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "unfolding"
+    title: ClassVar[str] = "Unfolding of jet substructure in Z+jets"
+    request: ClassVar[str] = (
+        "Unfold the jet mass, width and multiplicity of these Z+jets events and give uncertainties."
+    )
+    tools: ClassVar[tuple[str, ...]] = ("omnifold.unfold",)
+    data: Path | None = Field(None, description="folder with simulation, alternative and nature.parquet")
+    nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
+    hold_out: float = Field(0.3, ge=0.1, le=0.9, description="fraction of nature's events that only the grader sees")
+    events: int | None = Field(None, ge=MIN_EVENTS, description="of each sample, from its beginning; default: all")
+    max_iterations: int = Field(3, ge=1, le=50)
+    patience: int = Field(1, ge=1, le=50)
+    seed: int = Field(1, ge=0, description="which events are held out")
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return (Path(__file__).parent / "brief.md").read_text()
+
+    def samples(self) -> Samples:
+        return load(self.data, self.nature, self.hold_out, self.seed, self.events)
+
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        samples = self.samples()
+        data = samples.data(unseen=False)
+        if len(data) < MIN_EVENTS:
+            raise TaskError("nature", len(data), f"{MIN_EVENTS} or more measured events are needed")
+        _write_inputs(inputs, samples, data)
+        _write_inputs(held_out, samples, closure.pseudo_data(samples, self.seed))
+        sealed_folder.mkdir(parents=True, exist_ok=True)
+        passed = samples.nature["pass_gen"] > 0
+        write_events(sealed_folder / TRUTH, {name: samples.nature[name][passed] for name in GEN})
+        return {
+            "task": self.name,
+            "data": "/inputs/data.parquet",
+            "simulation": "/inputs/simulation.parquet",
+            "alternative": "/inputs/alternative.parquet",
+            "measured_events": len(data),
+            "simulated_events": len(samples.simulation["pass_gen"]),
+            "observables": list(OBSERVABLES),
+            "asked_for": list(MEANS),
+            "numbers_to_claim": ["events", *(f"mean_{x}" for x in MEANS)],
+            "bootstraps_needed": BOOTSTRAPS_MIN,
+            "steering_metric": grader.METRIC,
+        }
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        return grader.grade(submission, workspace, self.samples())
+
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        """The closure test, which `held_out` has the inputs of: the chosen commands on the other simulation as data."""
+        return closure.judge(submission, workspace, self.samples())
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+        """Claimed numbers beside those of the best submission's weights; they agree within the larger error."""
+        graded = [score for score in scores if score.value is not None]
+        best = max(graded, key=lambda score: score.value or 0.0, default=None)
+        computed = best.details["numbers"] if best else {}
+        checks = []
+        for name in [*computed, *(n for n in claim.numbers if n not in computed)]:
+            said, ours = claim.numbers.get(name), computed.get(name, {})
+            value, error = ours.get("value"), ours.get("error")
+            agrees = None
+            if said is not None and value is not None:
+                agrees = bool(abs(said.value - value) <= max(said.error or 0.0, error or 0.0))
+            checks.append(
+                CheckedNumber(
+                    name=name,
+                    claimed=said and said.value,
+                    claimed_error=said and said.error,
+                    harness=value,
+                    harness_error=error,
+                    agrees=agrees,
+                )
+            )
+        return checks
+
+    def seal(
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
+    ) -> Verdict:
+        """Distances to the truth before and after, coverage of the errors, and the truth of the claimed numbers."""
+        samples = self.samples()
+        columns = read_columns(sealed_folder / TRUTH, list(GEN))
+        truth = np.column_stack([columns[name] for name in GEN])
+        true = true_numbers(columns, np.ones(len(truth), dtype=bool), samples.n_truth)
+        table = [check.model_copy(update={"truth": true.get(check.name)}) for check in checks]
+        if submission is None:
+            return Verdict(metrics=[], checks=table)
+        simulation: Table = samples.simulation
+        passed = simulation["pass_gen"] > 0
+        weights = read_weights(workspace, submission.scores, passed)
+        metrics: list[Metric] = sealed.distances(simulation, passed.astype(float), weights["nominal"], truth)
+        covered, curves = sealed.coverage(simulation, weights, truth)
+        return Verdict(metrics=metrics + covered, checks=table, curves=curves)
+
+
+def _write_inputs(folder: Path, samples: Samples, data: Floats) -> None:
+    """Data (n, 6) at detector level and both simulations, normalised to them, as the tool reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_events(folder / "data.parquet", dict(zip(RECO, data.T, strict=True)))
+    for name, table in (("simulation", samples.simulation), ("alternative", samples.alternative)):
+        weight = np.full(len(table["pass_gen"]), grader.normalisation(len(data), table))
+        write_events(folder / f"{name}.parquet", {c: table[c] for c in COLUMNS} | {"weight": weight})

@@ -1,0 +1,64 @@
+"""The submitted weights: read as from strangers, and what can be measured with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.reader import UnsafeFile, read_parquet
+from tasks.score import MAX_BYTES
+from tools.omnifold.read import covariance_parts
+
+Floats = NDArray[np.float64]
+PREFIX = "weights_"
+MAX_COLUMNS = 400
+BOOTSTRAPS_MIN = 10
+MEANS = ("mass", "mult", "width")  # what the request asks for
+
+
+def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Weights (n,) of the simulated events by replica and `nominal`, 0 where the event fails gen (`passed` (n,) False).
+
+    ValueError says what is wrong with the file.
+    """
+    rows = len(passed)
+    try:
+        columns = read_parquet(workspace, path, MAX_BYTES, max_rows=2 * rows + 1000, max_columns=MAX_COLUMNS)
+    except UnsafeFile as error:
+        raise ValueError(f"scores: {error}") from None
+    weights = {n.removeprefix(PREFIX): np.asarray(x, float) for n, x in columns.items() if n.startswith(PREFIX)}
+    if "nominal" not in weights:
+        raise ValueError(f"scores={path!r}: needs a column 'weights_nominal', has {sorted(columns)[:20]}")
+    if (n := len(weights["nominal"])) != rows:
+        raise ValueError(f"scores={path!r}: {n} rows, but {rows} simulated events: one weight each, in file order")
+    found = sum(name.startswith("bootstrap_") for name in weights)
+    if found < BOOTSTRAPS_MIN:
+        raise ValueError(
+            f"scores={path!r}: {found} columns weights_bootstrap_*, {BOOTSTRAPS_MIN} or more are needed for the errors"
+        )
+    for name, values in weights.items():
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"scores={path!r}: {int((~np.isfinite(values)).sum())} of weights_{name} are not finite")
+        if values.min() < 0 or not 0 < values[passed].sum() < np.inf:
+            raise ValueError(f"scores={path!r}: weights_{name} must be 0 or more, and more for some event of gen")
+    return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
+
+
+def numbers(weights: Mapping[str, Floats], gen: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
+    """Particle-level events and the means of MEANS, each with its total error from the replicas."""
+    values = {
+        name: np.array([w.sum(), *(np.average(gen[f"gen_{x}"], weights=w) for x in MEANS)])
+        for name, w in weights.items()
+    }
+    covariance = sum(covariance_parts(values).values())
+    errors = np.sqrt(np.diag(np.asarray(covariance)))
+    names = ("events", *(f"mean_{x}" for x in MEANS))
+    return {name: (float(v), float(e)) for name, v, e in zip(names, values["nominal"], errors, strict=True)}
+
+
+def true_numbers(gen: Mapping[str, Floats], passed: NDArray[np.bool_], n_events: int) -> dict[str, float]:
+    """The same of true events."""
+    return {"events": float(n_events)} | {f"mean_{x}": float(np.mean(gen[f"gen_{x}"][passed])) for x in MEANS}

@@ -1,0 +1,135 @@
+"""The analyst on the unfolding task: calls that the tool takes, new ideas, a claim from the verdict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.backends.analyst import Analyst, unfolding
+from agents.backends.base import Message, Request, ToolCall
+from agents.context import opening
+from agents.state import Plan
+from tasks.score import Claim, Submission
+from tasks.unfolding.weights import BOOTSTRAPS_MIN
+from tools.catalogue import CATALOGUE
+from tools.events.parquet import write_events
+from tools.omnifold.publish import publish
+
+OBSERVABLES = ["mass", "mult", "width", "lnrho", "tau21", "zg"]
+FACTS: dict[str, Any] = {
+    "task": "unfolding",
+    "data": "/inputs/data.parquet",
+    "simulation": "/inputs/simulation.parquet",
+    "alternative": "/inputs/alternative.parquet",
+    "observables": OBSERVABLES,
+    "asked_for": OBSERVABLES[:3],
+    "bootstraps_needed": BOOTSTRAPS_MIN,
+}
+RESULT = {
+    "iterations": 4,
+    "n_unfolded": 8123.4,
+    "effective_sample_size": 6001.0,
+    "reco_delta_before": {"mass": 5.1},
+    "reco_delta": {"mass": 0.7},
+}
+NUMBERS = {"events": {"value": 8123.4, "error": 101.0}, "mean_mass": {"value": 21.31, "error": 0.18}}
+
+
+def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
+    return Analyst().complete(Request(role=role, messages=(*opening(role, "brief", context), *conversation))).message
+
+
+def plan(iteration: int) -> Plan:
+    return Plan.model_validate_json(ask("planner", {"facts": FACTS, "history": [], "iteration": iteration}).content)
+
+
+def told(answer: dict[str, Any]) -> Message:
+    return Message(role="tool", tool_call_id="x", content=json.dumps(answer))
+
+
+def only_call(message: Message) -> ToolCall:
+    (call,) = message.tool_calls
+    return call
+
+
+@pytest.mark.parametrize("iteration", [0, 1, 2, 7])
+def test_plans_hold_calls_that_the_tool_takes(iteration: int) -> None:
+    made = plan(iteration)
+    assert [step.submits for step in made.steps] == [True, False]
+    request = CATALOGUE["omnifold.unfold"].parse(made.steps[0].calls[0].arguments)
+    assert set(FACTS["asked_for"]) <= set(request.observables)
+    assert request.bootstraps >= BOOTSTRAPS_MIN
+    assert request.alternative == FACTS["alternative"]
+
+
+def test_iterations_try_something_new() -> None:
+    tried = [plan(k).steps[0].calls[0].arguments for k in range(len(unfolding.IDEAS))]
+    assert len({json.dumps([a["observables"], a["method"]]) for a in tried}) == len(tried)
+    assert len({a["seed"] for a in tried}) == len(tried)
+
+
+def test_the_step_unfolds_submits_and_sums_up() -> None:
+    made = plan(0)
+    context = {"facts": FACTS, "step": made.steps[0].model_dump(mode="json"), "done": {}}
+    first = only_call(ask("worker", context))
+    assert first.name == "omnifold.unfold"
+    second = only_call(ask("worker", context, told({"result": RESULT})))
+    assert second.name == "submit"
+    handed_in = Submission.model_validate_json(second.arguments)
+    assert (handed_in.scores, handed_in.window) == (json.loads(first.arguments)["out"], None)
+    last = only_call(ask("worker", context, told({"result": RESULT}), told({"submitted": {}})))
+    assert last.name == "finish"
+    for words in ("4 iterations", "8123 events", "mass 5.10 to 0.70"):
+        assert words in json.loads(last.arguments)["summary"]
+
+
+def test_nothing_unfolded_nothing_drawn() -> None:
+    context = {"facts": FACTS, "step": plan(0).steps[1].model_dump(mode="json"), "done": {"unfold": {"ok": False}}}
+    call = only_call(ask("worker", context))
+    assert (call.name, json.loads(call.arguments)["ok"]) == ("finish", False)
+
+
+def test_the_claim_is_that_of_the_best_submission() -> None:
+    def entry(value: float | None, **more: Any) -> dict[str, Any]:
+        details = {"numbers": NUMBERS, "unseen_events": 1200, "bootstraps": 10} | more
+        return {"metric": "s", "value": value, "error": 0.03, "reason": "r", "details": details if value else {}}
+
+    worse = entry(0.7, numbers={"events": {"value": 1.0, "error": 1.0}})
+    history = [worse, entry(0.91), entry(None)]
+    context = {"facts": FACTS, "history": history, "confirmed": None}
+    claim = Claim.model_validate_json(ask("reporter", context).content)
+    assert claim.discovery is None
+    assert {name: m.model_dump() for name, m in claim.numbers.items()} == NUMBERS
+    assert "91 ± 3%" in claim.text
+    closed = {"value": 0.8, "reason": "70% of the bins within one stated error"}
+    told_so = Claim.model_validate_json(ask("reporter", context | {"confirmed": closed}).content)
+    assert told_so.numbers == claim.numbers
+    assert "Closure test: 80% of the difference removed; 70% of the bins" in told_so.text
+    nothing = Claim.model_validate_json(ask("reporter", context | {"history": [entry(None)]}).content)
+    assert nothing.numbers == {}
+
+
+def test_the_figure_is_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    names, n = FACTS["asked_for"], 2000
+    for file in ("simulation", "alternative"):
+        table = {f"gen_{x}": rng.gamma(4.0, 5.0, n) for x in names} | {"pass_gen": (rng.uniform(size=n) < 0.9) * 1.0}
+        write_events(tmp_path / f"{file}.parquet", table)
+    replicas = ("ensemble_0", *(f"bootstrap_{i}" for i in range(5)), "model")
+    folder = tmp_path / "i0" / "unfold"
+    weights = {name: rng.poisson(1, n).astype(float) for name in replicas}
+    publish(folder / unfolding.OUT, {x: np.ones(n) for x in names}, weights, {})
+    facts = FACTS | {name: str(tmp_path / f"{name}.parquet") for name in ("simulation", "alternative")}
+    code = unfolding.figure_code({"facts": facts, "done": {"unfold": {"folder": str(folder)}}})
+    (tmp_path / "figure.py").write_text(f"import sys\nsys.path.insert(0, {str(Path.cwd())!r})\n{code}")
+    ran = subprocess.run([sys.executable, "figure.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "unfolded.png").read_bytes().startswith(b"\x89PNG")
+    assert "mass: median error of a bin" in ran.stdout
+    assert "statistical" in ran.stdout
