@@ -11,6 +11,7 @@ they are null. The last line is one JSON object:
     record_ms_per_step        medians over the repeats
     replay_s_per_1000_steps
     bytes_per_step            trace and blobs
+    page_load_s_1000_steps    the view of a run of 1,000 steps in a headless Chromium; null where there is none
     peer_ms_per_step          Inspect AI: each event into its database, then the log
     record_ratio_vs_peer      our recording over that
     record_ms_per_step_unsynced, record_ratio_vs_peer_unsynced     ours without waiting for the disk, as the peer works
@@ -44,6 +45,7 @@ from agents.trace.store import Store
 from agents.trace.strict import Strict
 from agents.trace.verify import verified
 from agents.workbench import Nowhere
+from benchmarks import page_load
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 
 WORDS = "the template is trained on the sidebands and interpolated into the signal region; " * 70  # 6 kB
@@ -78,18 +80,21 @@ class InstantBench(Nowhere):
         return ExecResult(exit_code=0, stdout=f"{where} {WORDS[:500]}", stderr="", seconds=0.0)
 
 
+def step(where: str, backend: RecordedBackend, bench: RecordedWorkbench) -> None:
+    request = Request(role="worker", messages=(Message(role="user", content=f"step {where} {WORDS}"),))
+    reply = backend.complete(request, where)
+    code = reply.message.content.encode()
+    bench.run(where, ["python", "a.py"], cwd=f"{WORKSPACE}/{where}", files={"a.py": code})
+
+
 def steps(n: int, backend: RecordedBackend, bench: RecordedWorkbench) -> None:
     for k in range(n):
-        where = f"worker/{k}/s"
-        request = Request(role="worker", messages=(Message(role="user", content=f"step {k} {WORDS}"),))
-        reply = backend.complete(request, where)
-        code = reply.message.content.encode()
-        bench.run(where, ["python", "a.py"], cwd=f"{WORKSPACE}/{where}", files={"a.py": code})
+        step(f"worker/{k}/s", backend, bench)
 
 
-def record(run_dir: Path, n: int) -> float:
-    begun = RunStarted(
-        run=run_dir.name,
+def begun(name: str) -> RunStarted:
+    return RunStarted(
+        run=name,
         request="What does it cost?",
         task="none",
         options={},
@@ -103,14 +108,32 @@ def record(run_dir: Path, n: int) -> float:
         versions={},
         prompts={},
     )
+
+
+def finished(n: int) -> RunFinished:
+    return RunFinished(status="converged", reason="done", seconds=0.0, usage=Usage(), model_calls=n)
+
+
+def record(run_dir: Path, n: int) -> float:
     start = time.perf_counter()
     with Store.create(run_dir) as store:
-        store.append(begun)
+        store.append(begun(run_dir.name))
         bench = RecordedWorkbench(InstantBench(run_dir / "workspace"), store, Record())
         steps(n, RecordedBackend(Instant(), store, Record()), bench)
-        end = RunFinished(status="converged", reason="done", seconds=0.0, usage=Usage(), model_calls=n)
-        store.append(end)
+        store.append(finished(n))
     return time.perf_counter() - start
+
+
+def page(runs: Path, repeats: int) -> float | None:
+    """Seconds until a browser shows a run of 1,000 steps."""
+    run_dir = runs / "long"
+    with patch("os.fsync"), patch("os.fdatasync"), Store.create(run_dir) as store:
+        store.append(begun(run_dir.name))
+        backend = RecordedBackend(Instant(), store, Record())
+        bench = RecordedWorkbench(InstantBench(run_dir / "workspace"), store, Record())
+        page_load.write(store, lambda where: step(where, backend, bench))
+        store.append(finished(page_load.ROUNDS * page_load.STEPS))
+    return page_load.page_load(runs, run_dir.name, repeats)
 
 
 def play(run_dir: Path, out: Path, n: int) -> float:
@@ -162,6 +185,7 @@ def measure(n: int, repeats: int) -> dict[str, float | None]:
             played.append(play(run_dir, Path(top, f"{k}-out"), n))
             theirs.append(peer(run_dir, Path(top, f"{k}.json")))
             sizes.append(size(run_dir))
+        shown = page(Path(top, "runs"), repeats)
     written = [seconds[1] for seconds in theirs if seconds]
     all_of_it = [sum(seconds) for seconds in theirs if seconds]
 
@@ -172,6 +196,7 @@ def measure(n: int, repeats: int) -> dict[str, float | None]:
         "record_ms_per_step": round(1e3 * median(recorded) / n, 3),
         "replay_s_per_1000_steps": round(1e3 * median(played) / n, 3),
         "bytes_per_step": round(median(sizes) / n),
+        "page_load_s_1000_steps": None if shown is None else round(shown, 3),
         "peer_ms_per_step": round(1e3 * median(all_of_it) / n, 3) if all_of_it else None,
         "record_ratio_vs_peer": ratio(recorded, all_of_it),
         "record_ms_per_step_unsynced": round(1e3 * median(unsynced) / n, 3),

@@ -137,10 +137,7 @@ class Answers:
 
 
 def locked() -> Answer:
-    """What those get to see who have no token.
-
-    Its link leads a browser that has the cookie back to where it was: from the pages of others none is sent along.
-    """
+    """What those get to see who have no token."""
     policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     page = (STATIC / "locked.html").read_bytes()
     return Answer(403, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})

@@ -39,8 +39,7 @@ SAME = {"iterations", "best_iteration", "steering", "sealed", "claims", "claim",
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorders, "PAUSES", (0.2, 0.5))
 
 

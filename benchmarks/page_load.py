@@ -1,0 +1,71 @@
+"""How long the page of a run of 1,000 steps takes in a real browser; for `benchmarks.trace`.
+
+The wall time of a headless Chromium that loads the page, runs its scripts and writes down what came of it, less that
+of the same browser with an empty page: the rest is its own start.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from agents.state import Observation, Plan, Step
+from agents.trace.events import Planned, StepFinished, StepStarted
+from agents.trace.store import Store
+from agents.view.server import Server
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
+    *("--disable-component-update", "--disable-sync", "--virtual-time-budget=1000", "--dump-dom"),
+)
+ROUNDS, STEPS = 200, 5
+Work = Callable[[str], object]
+
+
+def write(store: Store, work: Work) -> None:
+    """1,000 steps, planned in 200 rounds; `work` does what a step does, at its place."""
+    for k in range(ROUNDS):
+        planned = [Step(id=f"s{n}", goal="measure", submits=True) for n in range(STEPS)]
+        store.append(Planned(iteration=k, plan=Plan(reasoning="as before", steps=planned)))
+        for step in planned:
+            store.append(StepStarted(iteration=k, step=step.id))
+            work(f"worker/{k}/{step.id}")
+            done = Observation(iteration=k, step=step.id, ok=True, summary="done")
+            store.append(StepFinished(observation=done, seconds=1.0))
+
+
+def page_load(runs: Path, name: str, repeats: int) -> float | None:
+    """Seconds until the page of a run is there, median; None where there is no Chromium."""
+    browser = next((path for known in NAMES if (path := shutil.which(known))), None)
+    if browser is None:
+        return None
+    with Server(runs, 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        taken = []
+        try:
+            page = server.address(f"/runs/{name}")
+            _seconds(browser, "about:blank", runs, 0)  # makes the profile
+            for _ in range(repeats):
+                blank = _seconds(browser, "about:blank", runs, 0)
+                taken.append(_seconds(browser, page, runs, ROUNDS * STEPS) - blank)
+        finally:
+            server.shutdown()
+            thread.join()
+    return median(taken)
+
+
+def _seconds(browser: str, address: str, runs: Path, steps: int) -> float:
+    start = time.perf_counter()
+    argv = [browser, *FLAGS, f"--user-data-dir={runs / 'profile'}", address]
+    page = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True).stdout
+    seconds = time.perf_counter() - start
+    assert len(re.findall(r'<details[^>]* class="step[" ]', page)) == steps, "the page does not show every step"
+    return seconds
