@@ -1,0 +1,1 @@
+"""Fast simulation of calorimeter showers: format, reference simulation, generators and their judges."""
