@@ -1,0 +1,98 @@
+"""OmniLearned's own HDF5 layout: `data` (N, M, F), `pid` (N,) and, optionally, `global` (N, J).
+
+Ours is read by the package as it is. Its `global` is pt [GeV], eta, phi, mass [GeV] of the jets and, last, as
+generation there wants it, the number of particles in hundreds; an attribute names these columns. Another `global`
+means something else in each data set and is not read. The names of the kinds are an attribute of `pid`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools.contract import ToolError
+from tools.jet_model.jets import AXIS, FEATURES, MAX_PARTICLES, Jets, check, in_order
+
+GLOBAL = (*AXIS, "multiplicity/100")
+CHUNK = 256  # jets
+
+
+def read_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, stop: int | None = None) -> Jets:
+    """Jets start..stop of a file, the `max_particles` hardest particles of each.
+
+    Raises ToolError for another layout and as `jets.check` does, FileNotFoundError when there is no file.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ToolError("path", str(path), f"not a readable HDF5 file ({error})") from None
+    with file:
+        data = file.get("data")
+        if not isinstance(data, h5py.Dataset) or data.ndim != 3 or data.dtype.kind != "f":
+            raise ToolError("path", str(path), f"needs `data` (jets, particles, features); it has {sorted(file)}")
+        if data.shape[2] < len(FEATURES):
+            raise ToolError("path", str(path), f"`data` has {data.shape[2]} features, {len(FEATURES)} are needed")
+        last = len(data) if stop is None else min(stop, len(data))
+        if not 0 <= start < last:
+            raise ToolError("start", start, f"0 to {last - 1}: the file has {len(data)} jets")
+        for name in ("pid", "global"):
+            if name in file and len(file[name]) != len(data):
+                raise ToolError(name, len(file[name]), f"one entry a jet, {len(data)}")
+        particles = _rows(path, data, start, last).astype(np.float32)
+        pid, kinds = None, tuple[str, ...]()
+        if "pid" in file:
+            numbers = np.asarray(_rows(path, file["pid"], start, last))
+            pid = numbers.reshape(len(numbers)).astype(np.int64)
+            kinds = tuple(k if isinstance(k, str) else k.decode() for k in file["pid"].attrs.get("kinds", ()))
+        jet = None
+        if "global" in file and tuple(file["global"].attrs.get("columns", ())) == GLOBAL:
+            jet = _rows(path, file["global"], start, last)[:, : len(AXIS)].astype(np.float32)
+    jets = Jets(in_order(particles), pid, jet, kinds).hardest(max_particles)
+    check(jets)
+    return jets
+
+
+def _rows(path: Path, data: Any, start: int, stop: int) -> Any:
+    try:
+        return data[start:stop]
+    except OSError as error:
+        raise ToolError("path", str(path), f"{data.name} cannot be read: the file is damaged ({error})") from None
+
+
+def write_jets(path: Path, jets: Jets) -> None:
+    """Write the layout; the file appears whole or not at all. Raises ToolError as `jets.check` does."""
+    import h5py
+
+    check(jets)
+    part = path.with_name(path.name + ".part")
+    with h5py.File(part, "w") as file:
+        particles = in_order(jets.particles)
+        chunks = (min(CHUNK, len(jets)), *particles.shape[1:])
+        file.create_dataset("data", data=particles, chunks=chunks, compression="gzip", shuffle=True)
+        if jets.pid is not None:
+            file.create_dataset("pid", data=jets.pid.astype(np.int32), compression="gzip", shuffle=True)
+            if jets.kinds:
+                file["pid"].attrs["kinds"] = list(jets.kinds)
+        if jets.jet is not None:
+            values = np.column_stack([jets.jet, jets.multiplicity / 100]).astype(np.float32)
+            file.create_dataset("global", data=values, compression="gzip", shuffle=True)
+            file["global"].attrs["columns"] = list(GLOBAL)
+    part.replace(path)
+
+
+def count_jets(path: Path) -> int | None:
+    """Jets in a file of this layout; None for another layout."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get("data")
+            return len(data) if isinstance(data, h5py.Dataset) and data.ndim == 3 else None
+    except OSError:
+        return None
