@@ -21,7 +21,7 @@ from sandbox.reader import UnsafeFile, read_bytes, read_parquet
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
-from tools.bumphunt.measure import mass_grid, measure
+from tools.bumphunt.measure import mass_grid, measure, usable
 from tools.bumphunt.scan import EFFICIENCIES, summary
 from tools.bumphunt.spectrum import Spectrum, signal_shape
 from tools.bumphunt.yields import total_yield
@@ -77,7 +77,7 @@ def grade(
         return refused(f"window={window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
-        cuts = [measure(mjj, score, window, efficiency) for efficiency in EFFICIENCIES]
+        cuts = [measure(mjj, score, window, efficiency) for efficiency in usable(EFFICIENCIES, mjj, window)]
         best = int(np.argmax([cut.fit.z for cut in cuts]))
         cut = cuts[best]
         error = _bootstrap(mjj, score, window, cut.efficiency, seed)

@@ -16,7 +16,7 @@ from scipy.stats import binomtest, norm
 
 from tasks.lhco import grader
 from tasks.score import Score, Submission
-from tools.bumphunt.measure import mass_grid, threshold
+from tools.bumphunt.measure import mass_grid, threshold, usable
 from tools.bumphunt.profile import scan
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, histogram, make_edges
@@ -153,7 +153,9 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
         tried = []
         for low in np.arange(2.9, 3.71, 0.2):
             window, score = (round(low, 2), round(low + 0.4, 2)), rng.normal(size=len(mjj))
-            cuts = [score >= threshold(score, mjj, window, efficiency) for efficiency in EFFICIENCIES]
+            cuts = [
+                score >= threshold(score, mjj, window, efficiency) for efficiency in usable(EFFICIENCIES, mjj, window)
+            ]
             passed, failed = np.array(
                 [(h.passed, h.failed) for h in (histogram(mjj, cut, edges) for cut in cuts)]
             ).swapaxes(0, 1)

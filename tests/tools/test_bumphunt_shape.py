@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from tools.bumphunt import scan
-from tools.bumphunt.measure import mass_grid, measure, threshold
+from tools.bumphunt.measure import mass_grid, measure, threshold, usable
 from tools.bumphunt.profile import deviance, make_basis, profiled_background, transfer
 from tools.bumphunt.spectrum import (
     ALPHA_HIGH,
@@ -151,6 +151,13 @@ def test_the_threshold_keeps_the_stated_fraction_of_the_sidebands() -> None:
         threshold(score, mjj, WINDOW, 1e-4)
 
 
+def test_cuts_that_so_few_events_do_not_allow_are_left_out() -> None:
+    mjj, few = np.linspace(2.5, 6, 20_000), np.linspace(2.5, 6, 100)
+    beside = int(((mjj < WINDOW[0]) | (mjj >= WINDOW[1])).sum())
+    assert usable([1e-2, 1e-3, 12 / beside, 11.9 / beside, 1e-4], mjj, WINDOW) == [1e-2, 1e-3, 12 / beside]
+    assert usable([1e-2, 1e-3], few, WINDOW) == [1e-2, 1e-3]  # refused by `threshold`, which says why
+
+
 def test_masses_fill_the_window_one_resolution_apart() -> None:
     masses = mass_grid(WINDOW)
     assert (masses[0], masses[-1]) == (pytest.approx(3.3), pytest.approx(3.7))
@@ -175,6 +182,7 @@ REQUEST: dict[str, Any] = {"events": "events.parquet", "scores": "scores.parquet
 
 
 def test_the_tool_gives_what_the_harness_computes(files: tuple[np.ndarray, np.ndarray]) -> None:
+    assert [cut.efficiency for cut in scan(**REQUEST).cuts] == [0.01, 0.003, 0.001]
     result = scan(**REQUEST, efficiencies=[0.03, 0.003])
     mjj, score = (values.astype(np.float32).astype(float) for values in files)
     fits = [measure(mjj, score, WINDOW, efficiency).fit for efficiency in (0.03, 0.003)]

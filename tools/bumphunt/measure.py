@@ -28,6 +28,14 @@ class Cut:
     fit: Fit
 
 
+def usable(efficiencies: list[float], mjj: Floats, window: tuple[float, float]) -> list[float]:
+    """Those cuts that few events allow: each keeps 12 beside the window, two more than `threshold` asks for, so that
+    it can be made on another half of the data as well. All of them where none does: `threshold` says why.
+    """
+    side = int(((mjj < window[0]) | (mjj >= window[1])).sum())
+    return [efficiency for efficiency in efficiencies if efficiency * side >= 12] or efficiencies
+
+
 def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float) -> float:
     """The score that keeps the fraction `efficiency` of the events beside the window: the background's efficiency.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
-from tools.bumphunt.measure import Cut, mass_grid, measure, threshold
+from tools.bumphunt.measure import Cut, mass_grid, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE
 from tools.contract import Request, Result, ToolError, tool
@@ -24,8 +24,11 @@ class ScanRequest(Request):
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
     window: tuple[float, float] = Field(description="lower and upper edge in mjj, TeV; masses in it are tested")
-    efficiencies: list[float] = Field(
-        default=EFFICIENCIES, min_length=1, max_length=20, description="background efficiencies to cut at"
+    efficiencies: list[float] | None = Field(
+        None,
+        min_length=1,
+        max_length=20,
+        description="background efficiencies to cut at; else those of 0.01, 0.003, 0.001 that keep 12 sideband events",
     )
     mjj_range: tuple[float, float] = Field(RANGE, description="range of the fit, TeV")
 
@@ -73,7 +76,7 @@ def scan(request: ScanRequest) -> ScanResult:
         )
     beside = (mjj < request.window[0]) | (mjj >= request.window[1])
     cuts, spectra = [], []
-    for efficiency in request.efficiencies:
+    for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
             cut = measure(mjj, score, request.window, efficiency, request.mjj_range)
             passed = score >= threshold(score, mjj, request.window, efficiency)

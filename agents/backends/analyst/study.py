@@ -16,7 +16,8 @@ from tools.events.parquet import read_columns
 
 mjj = read_columns(Path(EVENTS), ["mjj"])["mjj"]
 score = read_columns(Path(SCORES), ["score"])["score"]
-efficiencies = np.geomspace(max(5e-4, 25 / len(mjj)), 0.1, 8)  # a cut has to keep some events
+beside = np.sum((mjj < WINDOW[0]) | (mjj >= WINDOW[1]))
+efficiencies = np.geomspace(max(5e-4, 12 / beside), 0.1, 8)  # a cut has to keep some events
 cuts = [measure(mjj, score, tuple(WINDOW), float(e)) for e in efficiencies]
 for cut in cuts:
     fit = cut.fit
