@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from tools.calorimeter.geometry import Geometry, Layer
-from tools.calorimeter.materials import Material, material
+from tools.calorimeter.materials import Material, find_material
 from tools.calorimeter.showers import Showers, check_incident
 from tools.contract import ToolError
 
@@ -64,20 +64,21 @@ def simulate(
     incident: Floats,
     geometry: Geometry,
     seed: int,
-    material_name: str | None = None,
+    material: str | Material | None = None,
     particle: str | None = None,
     threshold_mev: float = THRESHOLD_MEV,
     progress: Callable[[int, int], None] | None = None,
 ) -> Showers:
     """One shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
 
-    Material and particle default to those of the geometry. Energy behind the last layer, before the first and outside
-    the rings is lost; voxels below `threshold_mev` are zero. `progress(done, total)` counts showers.
+    Material (its name, or one of your own) and particle default to those of the geometry. Energy behind the last
+    layer, before the first and outside the rings is lost; voxels below `threshold_mev` are zero.
+    `progress(done, total)` counts showers.
     Raises ToolError for energies out of range, an unknown material or particle, a geometry without depths.
     """
     incident = np.asarray(incident, np.float64)
     check_incident(incident)
-    matter = material(material_name or native_material(geometry))
+    matter = material if isinstance(material, Material) else find_material(material or native_material(geometry))
     kind = particle or geometry.particle
     if kind not in PARTICLES:
         raise ToolError("particle", kind, f"one of {', '.join(PARTICLES)}: GFlash is electromagnetic")

@@ -108,9 +108,9 @@ MATERIALS = {
 }
 
 
-def material(name: str) -> Material:
+def find_material(name: str) -> Material:
     """
-    >>> m = material("lead_tungstate")
+    >>> m = find_material("lead_tungstate")
     >>> round(m.x0_mm, 1), round(m.critical_energy, 1), round(m.moliere_mm)
     (8.9, 9.1, 21)
     """

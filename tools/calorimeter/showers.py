@@ -1,9 +1,13 @@
-"""Showers in memory and in CaloChallenge HDF5: `incident_energies` (N, 1) and `showers` (N, V), both MeV."""
+"""Showers in memory and in files: `incident_energies` (N, 1) and `showers` (N, V), both MeV.
+
+Files are CaloChallenge HDF5, or safetensors with the same two arrays, which can be read without trusting their author.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +16,7 @@ from tools.calorimeter.geometry import Geometry
 from tools.contract import ToolError
 
 NAMES = ("incident_energies", "showers")
+SAFE = ".safetensors"
 UNIT_RATIO = 100.0  # voxels in another unit than the incident energy are off by 1000
 MAX_INCIDENT = 1e8  # MeV: 100 TeV
 CHUNK_ROWS = 256
@@ -81,45 +86,77 @@ def check_incident(incident: NDArray[np.float64], field: str = "incident") -> No
 
 
 def read_showers(path: Path | str, geometry: Geometry, start: int = 0, stop: int | None = None) -> Showers:
-    """Rows start..stop of a CaloChallenge file; ToolError says what is wrong with it."""
+    """Rows start..stop of a file, HDF5 or (by its ending) safetensors; ToolError says what is wrong with it."""
+    path = Path(path)
+    read = _from_safetensors if path.suffix == SAFE else _from_hdf5
+    try:
+        incident, voxels = read(path, start, stop, geometry.n_voxels)
+    except OSError as error:
+        hint = "there is no such file" if isinstance(error, FileNotFoundError) else f"not a readable file: {error}"
+        raise ToolError("path", str(path), hint) from None
+    return Showers(incident.reshape(-1), voxels.astype(np.float32, copy=False), geometry)
+
+
+def _from_hdf5(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple[Any, Any]:
     import h5py
 
-    path = Path(path)
+    with h5py.File(path, "r") as file:
+        # A link out of the file, or data stored outside, would read whatever the file's author likes.
+        inside = [n for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
+        data = [file[n] for n in inside if isinstance(file[n], h5py.Dataset)]
+        if len(data) < 2 or any(d.external or d.is_virtual for d in data):
+            raise ToolError("path", str(path), f"needs plain data sets {', '.join(NAMES)}; it has {sorted(file)}")
+        incident, voxels = data
+        check_arrays(path.name, incident, voxels, n_voxels)
+        return incident[start:stop], voxels[start:stop]
+
+
+def _from_safetensors(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
-        with h5py.File(path, "r") as file:
-            # A link out of the file, or data stored outside, would read whatever the file's author likes.
-            inside = [n for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
-            data = [file[n] for n in inside if isinstance(file[n], h5py.Dataset)]
-            if len(data) < 2 or any(d.external or d.is_virtual for d in data):
-                raise ToolError("path", str(path), f"needs plain data sets {', '.join(NAMES)}; it has {sorted(file)}")
-            incident, voxels = data
-            if incident.dtype.kind not in "fiu" or voxels.dtype.kind not in "fiu" or voxels.ndim != 2:
-                raise ToolError("path", str(path), "incident_energies (N, 1) and showers (N, V) of numbers")
-            if len(incident) != len(voxels) or incident.size != len(incident):
-                raise ToolError("path", str(path), f"{incident.shape} incident_energies for {voxels.shape} showers")
-            if voxels.shape[1] != geometry.n_voxels:
-                allowed = f"{geometry.name} has {geometry.n_voxels} voxels, the file {voxels.shape[1]}"
-                raise ToolError("path", str(path), allowed)
-            return Showers(incident[start:stop].reshape(-1), voxels[start:stop].astype(np.float32), geometry)
-    except OSError as error:
-        hint = "there is no such file" if isinstance(error, FileNotFoundError) else f"not a readable HDF5 file: {error}"
-        raise ToolError("path", str(path), hint) from None
+        arrays = load_file(path)
+    except SafetensorError as error:
+        raise ToolError("path", str(path), f"not a safetensors file: {error}") from None
+    if not set(NAMES) <= set(arrays):
+        raise ToolError("path", str(path), f"needs arrays {', '.join(NAMES)}; it has {sorted(arrays)}")
+    incident, voxels = (arrays[name] for name in NAMES)
+    check_arrays(path.name, incident, voxels, n_voxels)
+    return incident[start:stop], voxels[start:stop]
+
+
+def check_arrays(path: str, incident: Any, voxels: Any, n_voxels: int) -> None:
+    """Raises ToolError unless these are (N, 1) or (N,) and (N, n_voxels) numbers."""
+    if incident.dtype.kind not in "fiu" or voxels.dtype.kind not in "fiu" or len(voxels.shape) != 2:
+        raise ToolError("path", path, "incident_energies (N, 1) and showers (N, V) of numbers")
+    if incident.shape not in ((len(voxels),), (len(voxels), 1)):
+        raise ToolError("path", path, f"{incident.shape} incident_energies for {voxels.shape} showers")
+    if voxels.shape[1] != n_voxels:
+        raise ToolError("path", path, f"the geometry has {n_voxels} voxels, the file {voxels.shape[1]}")
 
 
 def write_showers(path: Path | str, showers: Showers) -> None:
-    """A CaloChallenge file (float64 incident, float32 voxels, gzip); it appears whole or not at all."""
-    import h5py
-
+    """HDF5 (float64 incident, float32 voxels, gzip) or, by its ending, safetensors; whole or not at all."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
-        file["incident_energies"] = showers.incident[:, None]
-        file.create_dataset(
-            "showers",
-            data=showers.voxels,
-            chunks=(max(1, min(CHUNK_ROWS, len(showers))), showers.geometry.n_voxels),
-            compression="gzip",
-            compression_opts=4,
-            shuffle=True,
-        )
+    if path.suffix == SAFE:
+        from safetensors.numpy import save_file
+
+        save_file(dict(zip(NAMES, (showers.incident[:, None], showers.voxels), strict=True)), part)
+    else:
+        import h5py
+
+        rows = max(1, min(CHUNK_ROWS, len(showers)))
+        layout = {"chunks": (rows, showers.geometry.n_voxels), "compression": "gzip", "shuffle": True}
+        with h5py.File(part, "w") as file:
+            file[NAMES[0]] = showers.incident[:, None]
+            file.create_dataset(NAMES[1], data=showers.voxels, **(layout if len(showers) else {}))
     part.replace(path)
+
+
+def inside(field: str, path: str) -> Path:
+    """A path below the working directory; ToolError names the request's `field` for any other."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ToolError(field, path, "a relative path below the working directory")
+    return Path(path)

@@ -1,0 +1,44 @@
+"""Time per shower, at several batch sizes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.calorimeter.showers import Showers
+
+Floats = NDArray[np.float64]
+BATCHES = (1, 100, 10_000)
+REPEATS = 5
+
+
+def milliseconds(
+    generate: Callable[[Floats, int], Showers],
+    incident: Floats,
+    seed: int = 1,
+    batches: tuple[int, ...] = BATCHES,
+    budget_s: float = 20.0,
+) -> dict[int, float]:
+    """Median wall time per shower [ms] by batch size, energies drawn from `incident` [MeV].
+
+    A warm-up comes first. A batch size is repeated up to REPEATS times and left out when, from smaller ones, it would
+    take more than `budget_s` even once.
+    """
+    rng = np.random.default_rng([seed, 13])
+    generate(rng.choice(incident, batches[0]), seed)
+    found: dict[int, float] = {}
+    for batch in batches:
+        expected = found[max(found)] * batch / 1000 if found else 0.0
+        if expected > budget_s:
+            continue
+        energies = rng.choice(incident, batch)
+        spent: list[float] = []
+        while len(spent) < REPEATS and (not spent or sum(spent) + spent[-1] < budget_s):
+            start = time.perf_counter()
+            generate(energies, seed + len(spent))
+            spent.append(time.perf_counter() - start)
+        found[batch] = 1000 * float(np.median(spent)) / batch
+    return found

@@ -1,0 +1,117 @@
+"""Where not to trust a generator: regions of phase space in which the classifier catches it, or that it fills wrongly.
+
+Regions are slices of the incident energy and of observables that can be measured of a single shower, tails on their
+own. In each: the classifier's AUC between reference and generated showers of that region (scores of held-out showers,
+one training for all regions), and the share of generated over that of reference showers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.calorimeter.classifier import TwoSample
+from tools.calorimeter.observables import observables
+from tools.calorimeter.response import energy_bins
+from tools.calorimeter.showers import Showers
+from tools.metrics import auc, auc_error
+
+Floats = NDArray[np.float64]
+SLICES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)  # quantiles of the reference
+MIN_SHOWERS = 20  # of each kind in a region
+AUC_LIMIT = 0.60
+SHARE_LIMIT = 1.25  # and its inverse
+SIGMAS = 3.0
+
+
+@dataclass(frozen=True)
+class Region:
+    """A slice low <= `of` < high. `auc` is None with too few showers; `ratio` generated over reference share."""
+
+    of: str
+    low: float
+    high: float
+    reference: int
+    generated: int
+    auc: float | None
+    auc_error: float | None
+    ratio: float
+    ratio_error: float
+
+    @property
+    def caught(self) -> bool:
+        """The classifier tells them apart: AUC above AUC_LIMIT by SIGMAS errors above one half."""
+        return self.auc is not None and self.auc > max(AUC_LIMIT, 0.5 + SIGMAS * (self.auc_error or 0.0))
+
+    @property
+    def misfilled(self) -> bool:
+        """Too many or too few showers: the ratio is beyond SHARE_LIMIT, and from 1 by SIGMAS errors."""
+        far = max(self.ratio, 1 / max(self.ratio, 1e-9)) > SHARE_LIMIT
+        return far and abs(self.ratio - 1) > SIGMAS * self.ratio_error
+
+    @property
+    def trusted(self) -> bool:
+        return not (self.caught or self.misfilled)
+
+    def words(self) -> str:
+        """One line: the region, and what is wrong in it."""
+        said = []
+        if self.caught:
+            said.append(f"AUC {self.auc:.2f}")
+        if self.misfilled:
+            said.append(f"{self.ratio:.2g} times as many showers as the reference")
+        return f"{self.low:.4g} <= {self.of} < {self.high:.4g}: {', '.join(said) or 'trusted'}"
+
+
+def trust_map(reference: Showers, generated: Showers, verdict: TwoSample) -> list[Region]:
+    """All regions, worst first; both samples have incident energies of the same kind, and `verdict` is of these two.
+
+    The share is that of all showers, the AUC that of the judged ones.
+    """
+    regions: list[Region] = []
+    for name, ours, theirs, edges in _slices(reference, generated):
+        judged = ours[verdict.reference_rows], theirs[verdict.generated_rows]
+        for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            counts = [int(_inside(x, low, high).sum()) for x in (ours, theirs)]
+            if counts[0] + counts[1] < MIN_SHOWERS:
+                continue
+            scores = [
+                s[_inside(x, low, high)]
+                for s, x in zip((verdict.generated_scores, verdict.reference_scores), judged[::-1], strict=True)
+            ]
+            enough = min(len(s) for s in scores) >= MIN_SHOWERS
+            value = auc(*scores) if enough else None
+            error = auc_error(value, len(scores[0]), len(scores[1])) if value is not None else None
+            shares = counts[0] / len(ours), counts[1] / len(theirs)
+            ratio = shares[1] / shares[0] if shares[0] else float(len(ours))
+            relative = np.sqrt(sum(1 / max(c, 1) for c in counts))
+            regions.append(
+                Region(name, low, high, counts[0], counts[1], value, error, ratio, float(max(ratio, 1.0) * relative))
+            )
+    return sorted(regions, key=lambda r: (r.trusted, -_badness(r)))
+
+
+def _badness(region: Region) -> float:
+    from_auc = 2 * abs((region.auc if region.auc is not None else 0.5) - 0.5)
+    return max(from_auc, abs(float(np.tanh(np.log(max(region.ratio, 1e-9))))) if region.misfilled else 0.0)
+
+
+def _inside(x: Floats, low: float, high: float) -> NDArray[np.bool_]:
+    return (x >= low) & (x < high)
+
+
+def _slices(reference: Showers, generated: Showers) -> list[tuple[str, Floats, Floats, Floats]]:
+    """(name, values of the reference, of the generated, edges): incident energy, then what a shower shows by itself."""
+    ours, theirs = observables(reference), observables(generated)
+    widest = reference.geometry.layers[int(np.argmax(reference.layer_energies.mean(axis=0)))].id
+    names = ["E_dep/E_inc", "depth", "width_depth", f"width_r_{widest}", f"occupancy_{widest}"]
+    edges = energy_bins(np.concatenate([reference.incident, generated.incident]))
+    found = [("E_inc [MeV]", reference.incident, generated.incident, edges)]
+    for name in names:
+        cuts = np.unique(np.quantile(ours[name], SLICES))
+        # Open at both ends: what lies beyond the reference belongs to its tails.
+        cuts = np.concatenate([[-np.inf], cuts[1:-1], [np.inf]])
+        found.append((name, ours[name], theirs[name], cuts))
+    return found
