@@ -86,16 +86,16 @@ def _md5_of(entry: dict[str, str]) -> str:
     return digest
 
 
-def fetch(url: str, path: Path, md5: str, progress: Progress | None = None, pause: float = 1.0) -> None:
+def fetch(url: str, path: Path, md5: str | None, progress: Progress | None = None, pause: float = 1.0) -> None:
     """Download `url` to `path`; `progress(done, total)` in bytes, total 0 while unknown.
 
     Bytes wait in `path` + `.part`, where a later call goes on. A connection that breaks is
     opened again after pause, 2 pause, 4 pause ... seconds; ATTEMPTS in a row without a new byte end it.
-    The file gets its name only with the right MD5. Raises ToolError for a wrong
+    The file gets its name only with the right MD5; None where none is published. Raises ToolError for a wrong
     MD5 (the part is removed), a refusal by the server, and an existing file that differs.
     """
     if path.exists():
-        if (found := _md5(path)) != md5:
+        if md5 and (found := _md5(path)) != md5:
             raise ToolError("path", str(path), f"exists with MD5 {found} instead of {md5}; remove it to download again")
         return
     part = path.with_name(path.name + ".part")
@@ -118,7 +118,7 @@ def fetch(url: str, path: Path, md5: str, progress: Progress | None = None, paus
                     allowed = f"no progress in {ATTEMPTS} attempts ({reason}); call again to go on from byte {most}"
                     raise ToolError("url", url, allowed) from None
                 time.sleep(pause * 2 ** max(failures - 1, 0))
-    if (found := _md5(part)) != md5:
+    if md5 and (found := _md5(part)) != md5:
         part.unlink()
         raise ToolError("md5", found, f"{url} should have {md5}; what was downloaded is removed")
     part.replace(path)
