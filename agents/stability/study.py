@@ -156,6 +156,8 @@ class Study(Frozen):
                 raise ValueError(f"best_of: {best.arm} is no backend of this study; it has {', '.join(arms)}")
             if best.n > self.repeats:
                 raise ValueError(f"best_of: n={best.n} of {best.arm} needs as many repeats; there are {self.repeats}")
+        if self.best_of and all(dataset.fresh for dataset in self.datasets):
+            raise ValueError("best_of: all data sets are fresh, so that there are no N answers about the same events")
         for arm in self.backends:
             if arm.is_llm and self.budget_of(arm).dollars is not None and arm.kind == "openai" and arm.price is None:
                 raise ValueError(f"backends: {arm.name} has a dollar limit, which needs its price")

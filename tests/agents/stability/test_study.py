@@ -52,6 +52,10 @@ def study(**changes: Any) -> Study:
         ({"backends": [OPENAI], "budget": {"dollars": 1}}, r"m has a dollar limit, which needs its price"),
         ({"best_of": [{"arm": "c", "n": 2}]}, r"best_of: c is no backend of this study; it has a, b"),
         ({"best_of": [{"arm": "a", "n": 4}]}, r"best_of: n=4 of a needs as many repeats; there are 3"),
+        (
+            {"best_of": [{"arm": "a", "n": 2}], "datasets": [{"name": "d", "fresh": True}]},
+            r"best_of: all data sets are fresh",
+        ),
         ({"task": "lhc"}, r"task='lhc': select from lhco-demo"),
         ({"options": {"signals": 3}}, r"signals=3: lhco-demo has no such option"),
         ({"datasets": [{"name": "d", "options": {"n_signal": -1, "seed": "x"}}]}, r"seed='x'"),
