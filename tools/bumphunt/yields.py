@@ -16,7 +16,7 @@ significance of the excess in the three tightest slices, and has little spread b
 are those of 16 resonances A -> BC, m_A from 2.9 to 5 TeV, m_B and m_C from 0.08 to 0.8 TeV, two strengths each (Z from
 3.4 to 20), searched for among shipped QCD events by small CATHODEs; eff_S is the share of all events that lies in the
 fitted peak behind the cut. None of the shipped resonances is among them. The count depends on that, and its error
-contains the width of the priors.
+contains the width of the priors. Where a jet does not hold its resonance, the events beside the peak are not counted.
 N is the mean of its posterior, flat in log N, the error its standard deviation.
 """
 
