@@ -6,11 +6,24 @@ from typing import Any
 
 from tools.anomaly import classify, latent, template
 from tools.bumphunt import cut_and_count, scan, sculpting_test
+from tools.calorimeter.generate import generate
+from tools.calorimeter.train import train
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
 from tools.omnifold import unfold
 
-_TOOLS: tuple[Tool[Any, Any], ...] = (describe, template, latent, classify, scan, cut_and_count, sculpting_test, unfold)
+_TOOLS: tuple[Tool[Any, Any], ...] = (
+    describe,
+    template,
+    latent,
+    classify,
+    scan,
+    cut_and_count,
+    sculpting_test,
+    unfold,
+    train,
+    generate,
+)
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 
 

@@ -1,0 +1,28 @@
+"""Generators of showers, a file each. Importing them loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.calorimeter.generators import base, flow, frozen
+from tools.calorimeter.generators.base import BeyondTraining, Generator, Stored
+from tools.calorimeter.generators.flow import Flow
+from tools.calorimeter.generators.frozen import FrozenShowers
+from tools.contract import ToolError
+
+Settings = Flow | FrozenShowers
+RESTORE: dict[str, Callable[[Stored], Generator]] = {"flow": flow.restore, "frozen": frozen.restore}
+
+__all__ = ["BeyondTraining", "Flow", "FrozenShowers", "Generator", "Settings", "load"]
+
+
+def load(path: Path | str) -> Generator:
+    """The generator in a file that `save` wrote; ToolError when it holds none."""
+    stored = base.read(Path(path))
+    if stored.kind not in RESTORE:
+        raise ToolError("generator", stored.kind, f"a kind of generator: {', '.join(RESTORE)}")
+    try:
+        return RESTORE[stored.kind](stored)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ToolError("generator", str(path), f"a {stored.kind} generator that is whole: {error}"[:300]) from None

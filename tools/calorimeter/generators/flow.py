@@ -1,0 +1,233 @@
+"""A two-stage flow: energies of layers, then voxels within layers, both by recursive splits.
+
+CaloFlow (Krause and Shih, arXiv:2106.05285) and CaloINN (arXiv:2312.09290) learn layer energies first and then voxels
+as fractions of their layer. Here the fractions are recursive down to single voxels (`tree.py`), each drawn from a mixed
+density with a spline (`share.py`, on zuko). So the likelihood is exact with zeros and thresholds in it, energy is
+conserved, and a shower takes about as many network calls as it has layers plus log2 of voxels in a layer.
+
+Stage 1 knows E_inc, layers already drawn and what is left; stage 2 knows E_inc, all layer energies, and energies of the
+group, its sibling and its parent's sibling. What it cannot learn: correlations between the shares of different groups
+beyond those that these energies bring, e.g. a shower that leans to one side in two layers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.anomaly.training import Training, device, split, train
+from tools.calorimeter.generators import base, share
+from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.tree import Tree
+from tools.calorimeter.geometry import Geometry
+from tools.calorimeter.showers import Showers
+
+HELD_OUT = 2000  # showers at most, to choose the epoch
+HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc
+RARE = 1e-3  # counts that are added to those of outcomes
+CHUNK = 2000  # showers at once
+
+
+class Flow(Training):
+    """Two-stage flow: layer energies, then voxels; exact zeros and thresholds. The default: good and quick."""
+
+    kind: Literal["flow"] = "flow"
+    epochs: int = Field(15, ge=1, le=1000)
+    layer_epochs: int = Field(30, ge=1, le=1000, description="of the first stage, which is quick to train")
+    hidden: int = Field(64, ge=8, le=1024)
+    bins: SkipJsonSchema[int] = Field(8, ge=2, le=64, description="of the splines")
+    batch: SkipJsonSchema[int] = Field(128, ge=16, description="showers; each has as many shares as groups with energy")
+    learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
+
+    def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TwoStageFlow:
+        """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""
+        import torch
+
+        seen = base.check_training(showers)
+        where = device()
+        tree = Tree.of(showers.geometry)
+        deposited = showers.deposited
+        f = HEADROOM * float((deposited / showers.incident).max())
+        threshold = base.threshold_of(showers)
+        energies = np.empty((len(showers), len(tree) + 1), np.float32)
+        energies[:, :-1] = showers.voxels[:, tree.order]
+        energies[:, -1] = f * showers.incident - deposited
+        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), self.max_events, seed)
+        data = torch.from_numpy(energies), torch.from_numpy(np.log(showers.incident)).float()
+        torch.manual_seed(seed)
+        flow = TwoStageFlow(self, showers.geometry, seen, [], f, threshold, tree)
+        flow.build(where)
+        flow.standardise(*(t[used[:HELD_OUT]].to(where) for t in data))
+        for stage, epochs in ((0, self.layer_epochs), (1, self.epochs)):
+            training, validation = (tuple(t[rows].to(where) for t in data) for rows in (used, held))
+
+            def loss(places: Any, log_incident: Any, stage: int = stage) -> Any:
+                return -flow.log_prob(stage, places, log_incident).mean()
+
+            settings = self.model_copy(update={"epochs": epochs})
+            flow.losses += train(flow.networks[stage], loss, training, validation, settings, seed + stage, progress)[0]
+        return flow
+
+
+@dataclass
+class TwoStageFlow:
+    """Networks of the two stages and what their inputs are measured in; losses in nats a share, stage after stage."""
+
+    settings: Flow
+    geometry: Geometry
+    seen: tuple[float, float]
+    losses: Losses
+    f: float
+    threshold: float
+    tree: Tree
+    networks: Any = None
+    index: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, where: str) -> None:
+        """Untrained networks on a device."""
+        import torch
+        from torch import nn
+
+        n, layers = len(self.tree), len(self.tree.layers)
+        for name in ("start", "stop", "left", "right", "sibling", "parent", "layers"):
+            self.index[name] = torch.from_numpy(getattr(self.tree, name)).to(where)
+        self.index["least"] = torch.full((2 * n + 1,), self.threshold, dtype=torch.float64, device=where)
+        self.index["least"][-1] = 0.0
+        stages = []
+        for depth, hidden, nodes in ((2, 2 * self.settings.hidden, layers), (1, self.settings.hidden, n)):
+            stage = share.network(layers + 4, nodes, hidden, depth, self.settings.bins)
+            for name, size in (("centre", layers + 4), ("width", layers + 4), ("mean", nodes), ("std", nodes)):
+                stage.register_buffer(name, torch.zeros(size) if name in ("centre", "mean") else torch.ones(size))
+            stages.append(stage)
+        self.networks = nn.ModuleList(stages).to(where)
+
+    def standardise(self, places: Any, log_incident: Any) -> None:
+        """Set the coordinates of inputs and of z, and how often each outcome occurs, from a sample."""
+        import torch
+
+        for stage, network in enumerate(self.networks):
+            x, node, outcome, z = self._rows(stage, places, log_incident)
+            network.centre.copy_(x.mean(0))
+            network.width.copy_(x.std(0).clamp_min(1e-3))
+            both = outcome == share.BOTH
+            counts = torch.zeros_like(network.offset.weight[:, :3])
+            counts.index_put_((node, outcome), torch.ones_like(z), accumulate=True)
+            # What a group never did begins as rare: else many steps go by until it is unlearned.
+            network.offset.weight.data[:, :3] = torch.log((counts + RARE) / (counts + RARE).sum(1, keepdim=True))
+            for name in ("mean", "std"):
+                values = getattr(z[both], name)()  # of nodes that are too rarely shared to say
+                buffer = getattr(network, name).fill_(float(values))
+                for i in node[both].unique():
+                    here = z[both & (node == i)]
+                    if len(here) >= 10:
+                        buffer[i] = getattr(here, name)().clamp_min(1e-3) if name == "std" else here.mean()
+
+    def log_prob(self, stage: int, places: Any, log_incident: Any) -> Any:
+        """(M,) nats of every share of a batch: energies of places (B, V + 1) [MeV], log E_inc (B,)."""
+        x, node, outcome, z = self._rows(stage, places, log_incident)
+        return self._density(stage, x, node).log_prob(outcome, z)
+
+    def _density(self, stage: int, x: Any, node: Any) -> share.ShareDensity:
+        network = self.networks[stage]
+        parameters = network((x - network.centre) / network.width, node)
+        return share.ShareDensity(parameters, network.mean[node], network.std[node])
+
+    def _rows(self, stage: int, places: Any, log_incident: Any) -> tuple[Any, ...]:
+        """Inputs (M, layers + 4), node, outcome and z (M,) of all groups of a stage that have energy."""
+        import torch
+
+        at, layers, n = self.index, len(self.tree.layers), len(self.tree)
+        sums = torch.nn.functional.pad(places.double().cumsum(1), (1, 0))
+        hits = torch.nn.functional.pad((places > 0).cumsum(1), (1, 0))
+        energy, filled = (sums[:, at["stop"]] - sums[:, at["start"]]), hits[:, at["stop"]] > hits[:, at["start"]]
+        energy = torch.where(filled, energy, 0.0)
+        energy[:, n:] = places
+        first, last = (0, layers) if stage == 0 else (layers, n)
+        shower, node = filled[:, first:last].nonzero(as_tuple=True)
+        node = node + first
+        left, right = at["left"][node], at["right"][node]
+        has = filled[shower, left], filled[shower, right]
+        outcome = torch.where(has[0] & has[1], share.BOTH, torch.where(has[0], share.LEFT, share.RIGHT))
+        least = at["least"][left], at["least"][right]
+        z = share.to_z(energy[shower, left], energy[shower, right], least, self.threshold).float()
+        return self._inputs(energy, log_incident, shower, node), node, outcome, z
+
+    def _inputs(self, energy: Any, log_incident: Any, shower: Any, node: Any) -> Any:
+        """What is known when a group's energy is shared, from energies of groups (B, 2V + 1); logs of E/threshold."""
+        import torch
+
+        at, layers = self.index, len(self.tree.layers)
+
+        def log(values: Any) -> Any:
+            return torch.log1p(values / self.threshold).float()
+
+        context = log(energy[:, at["layers"]])[shower]
+        # Group i + 1 parts layer i from those behind it, and then knows layers 0..i-1; groups in layers know them all.
+        drawn = (torch.arange(layers, device=node.device) < node[:, None] - 1) | (node >= layers)[:, None]
+        parent = at["parent"][node]
+        near = [energy[shower, group] for group in (node, at["sibling"][node], at["sibling"][parent])]
+        return torch.cat([context * drawn, log_incident[shower][:, None], *(log(e)[:, None] for e in near)], 1)
+
+    def generate(self, incident: Floats, seed: int) -> Showers:
+        """See Generator."""
+        import torch
+
+        incident = base.check_energies(incident, self.seen)
+        where = self.index["start"].device
+        generator = torch.Generator(where).manual_seed(seed)
+        voxels = np.zeros((len(incident), self.geometry.n_voxels), np.float32)
+        with torch.no_grad():
+            for first in range(0, len(incident), CHUNK):
+                part = torch.from_numpy(incident[first : first + CHUNK]).to(where)
+                places = self._draw(part, generator)[:, :-1].float()
+                # Rounding to float32 must not carry an energy below the threshold.
+                least = float(np.float32(self.threshold))
+                places = torch.where(places > 0, places.clamp_min(least), 0.0)
+                voxels[first : first + CHUNK, self.tree.order] = places.cpu().numpy()
+        return Showers(incident, voxels, self.geometry)
+
+    def _draw(self, incident: Any, generator: Any) -> Any:
+        """Energies of places (B, V + 1) [MeV], float64."""
+        import torch
+
+        at, layers, n = self.index, len(self.tree.layers), len(self.tree)
+        energy = torch.zeros((len(incident), 2 * n + 1), dtype=torch.float64, device=incident.device)
+        energy[:, 0] = self.f * incident
+        log_incident = incident.log().float()
+        for depth in range(int(self.tree.depth.max()) + 1):
+            nodes = torch.from_numpy(np.flatnonzero(self.tree.depth == depth)).to(incident.device)
+            shower, which = (energy[:, nodes] > 0).nonzero(as_tuple=True)
+            node = nodes[which]
+            density = self._density(int(depth >= layers), self._inputs(energy, log_incident, shower, node), node)
+            left, right = at["left"][node], at["right"][node]
+            least, whole = (at["least"][left], at["least"][right]), energy[shower, node]
+            outcome, z = density.sample(whole > least[0] + least[1], generator)
+            shared = share.to_energies(whole, z.double(), least)
+            energy[shower, left] = torch.where(outcome == share.BOTH, shared[0], whole * (outcome == share.LEFT))
+            energy[shower, right] = torch.where(outcome == share.BOTH, shared[1], whole * (outcome == share.RIGHT))
+        return energy[:, n:]
+
+    def save(self, path: Path) -> None:
+        """See Generator."""
+        arrays = {name: tensor.cpu().numpy() for name, tensor in self.networks.state_dict().items()}
+        arrays["f"], arrays["threshold"] = np.array([self.f]), np.array([self.threshold])
+        base.save(path, Stored("flow", self.settings.model_dump(), self.geometry, self.seen, self.losses, arrays))
+
+
+def restore(stored: Stored) -> TwoStageFlow:
+    """The generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    import torch
+
+    arrays = dict(stored.arrays)
+    f, threshold = (float(arrays.pop(name)[0]) for name in ("f", "threshold"))
+    settings, tree = Flow.model_validate(stored.settings), Tree.of(stored.geometry)
+    flow = TwoStageFlow(settings, stored.geometry, stored.seen, stored.losses, f, threshold, tree)
+    flow.build(device())
+    flow.networks.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    flow.networks.eval()
+    return flow
