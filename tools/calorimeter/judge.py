@@ -159,8 +159,8 @@ def _fpd_of(ours: Any, theirs: Any, second: Any, seed: int) -> dict[str, float |
         rows = np.random.default_rng([seed, 14]).permutation(len(ours))
         ours, second = ours[rows[: len(ours) // 2]], ours[rows[len(ours) // 2 :]]
         value, _ = fpd(ours, theirs[: len(second)], seed)
-    found["fpd_reference"] = max(fpd(ours, second, seed))
-    found["fpd_ratio"] = value / found["fpd_reference"]
+    found["fpd_reference"] = least = max(fpd(ours, second, seed))
+    found["fpd_ratio"] = value / least
     return found
 
 

@@ -201,7 +201,7 @@ def _trust(figure: Any, regions: Sequence[Region]) -> None:
             else:
                 axis.errorbar(i, region.auc, region.auc_error, fmt="o", color=colour)
         axis.axhline(0.5, color="black", linewidth=0.6)
-        axis.set_xticks(range(len(own)), [f"≥ {r.low:.3g}" for r in own], fontsize=6)
+        axis.set_xticks(range(len(own)), [f"≥{r.low:.2g}" for r in own], fontsize=6, rotation=20)
         axis.set_ylim(0.3, 1.0)
         axis.set_ylabel(name, fontsize=7, rotation=0, ha="right")
     figure.suptitle("AUC by region (red: not to be trusted, x: too few showers for an AUC)", fontsize=9)

@@ -28,7 +28,8 @@ SIGMAS = 3.0
 
 @dataclass(frozen=True)
 class Region:
-    """A slice low <= `of` < high. `auc` is None with too few showers; `ratio` generated over reference share."""
+    """A slice low <= `of` < high. `auc` is None with too few showers; `ratio` generated over reference share,
+    `ratio_error` what it fluctuates by around 1."""
 
     of: str
     low: float
@@ -86,10 +87,11 @@ def trust_map(reference: Showers, generated: Showers, verdict: TwoSample) -> lis
             error = auc_error(value, len(scores[0]), len(scores[1])) if value is not None else None
             shares = counts[0] / len(ours), counts[1] / len(theirs)
             ratio = shares[1] / shares[0] if shares[0] else float(len(ours))
-            relative = np.sqrt(sum(1 / max(c, 1) for c in counts))
-            regions.append(
-                Region(name, low, high, counts[0], counts[1], value, error, ratio, float(max(ratio, 1.0) * relative))
-            )
+            # What the ratio fluctuates by, if both samples fill the region alike.
+            pooled = sum(counts) / (len(ours) + len(theirs))
+            spread = np.sqrt(pooled * (1 - pooled) * (1 / len(ours) + 1 / len(theirs)))
+            error_of_ratio = float(spread / max(shares[0], 1 / len(ours)))
+            regions.append(Region(name, low, high, counts[0], counts[1], value, error, ratio, error_of_ratio))
     return sorted(regions, key=lambda r: (r.trusted, -_badness(r)))
 
 
