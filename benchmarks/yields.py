@@ -3,9 +3,10 @@
 16 resonances A -> BC (m_A from 2.9 to 5 TeV, m_B and m_C from 0.08 to 0.8 TeV, points of a Sobol sequence) are
 simulated, 600 events each, and mixed in two strengths into QCD events drawn from the shipped ones, 80,000 in all. A
 small CATHODE, that of `benchmarks.calibration`, searches the window around each, and `tools/bumphunt/yields.py` says
-how many there are. Its priors know nothing of jets that do not hold their resonance: where B opens by more than 0.8 of the
-jet radius, 2 m_B / pt with pt = m_A / 2, the peak loses events that nothing brings back. Simulated events and rows are
-kept in `runs/yields`; with them it takes seconds. The last line is one JSON object, `contained_` without those:
+how many there are. Its priors know nothing of jets that do not hold their resonance: where B opens by more than 0.8
+of the jet radius, 2 m_B / pt with pt = m_A / 2, the peak loses events that nothing brings back. Simulated events and
+rows are kept in `runs/yields`; with them it takes seconds. The last line is one JSON object, `contained_` without
+those:
 
     sets, pull_width, coverage            claimed minus true over claimed error; share within one and two errors
     pull_mean, pull_mean_error            the error taken from the means of resonances: strengths of one go together
