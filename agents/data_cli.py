@@ -17,9 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from agents.data_jets import counted, holds_jets, jet_kinds, print_jets
 from tools.contract import ToolError
 from tools.events import download
 from tools.events.energyflow import ZJETS_FILES, read_zjets
+from tools.events.jets_kinds import ALL_KINDS
+from tools.events.jets_read import read_any_jets
+from tools.events.jets_simulate import MAX_KEPT, JetSimulation, simulate_jets
 from tools.events.lhco import Labels, particle_rows, read_events
 from tools.events.parquet import read_columns, write_events
 from tools.events.pythia import Process
@@ -27,6 +31,7 @@ from tools.events.simulate import Simulation
 from tools.events.simulate import simulate as run_simulation
 from tools.events.zjets import COLUMNS as ZJETS
 from tools.events.zjets import NOT_PASSED, Tune, ZJets, ZJetsSimulation, simulate_zjets
+from tools.jet_model.jets_file import write_jets
 
 app = typer.Typer(help="Event files: download, simulate, convert, describe.", no_args_is_help=True)
 INFO_EVENTS = 2000  # of a file that has to be clustered first
@@ -38,6 +43,7 @@ class Kind(StrEnum):
     qcd = "qcd"
     resonance = "resonance"
     zjets = "zjets"
+    jets = "jets"
 
 
 @app.command()
@@ -75,27 +81,36 @@ def zjets(
 
 @app.command()
 def simulate(
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
-    process: Annotated[Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels")] = Kind.qcd,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write; of jets, .h5")],
+    process: Annotated[
+        Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels, single jets")
+    ] = Kind.qcd,
     masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
-    events: Annotated[int, typer.Option(help="accepted events")] = 10_000,
+    events: Annotated[int, typer.Option(help="accepted events, or jets of all kinds together")] = 10_000,
+    kinds: Annotated[str, typer.Option(help="of jets, separated by commas")] = ",".join(ALL_KINDS),
     tune: Annotated[Tune, typer.Option(help="for Z+jets; vincia is another shower")] = Tune.monash,
     seed: Annotated[int, typer.Option(help="the result depends on it, not on the workers")] = 1,
     workers: Annotated[int | None, typer.Option(help="processes; default: one a core")] = None,
     particles: Annotated[bool, typer.Option("--particles", help="keep the particles too, in OUT.particles.h5")] = False,
 ) -> None:
-    """Simulate with Pythia 8, a parametric detector and FastJet: LHCO-like dijets, or Z+jets for unfolding.
+    """Simulate with Pythia 8, a parametric detector and FastJet: LHCO-like dijets, Z+jets for unfolding, or jets of
+    seven kinds with their particles (pt 500-700 GeV) for the jet foundation model.
 
     About 10-20 ms an event and core, 60 ms with --tune vincia.
     """
     with _one_line_errors("finished shards are kept: run the same command again to go on"):
-        if particles and process is Kind.zjets:
-            raise ToolError("particles", particles, "not for zjets, which keeps observables only")
+        if particles and process in (Kind.zjets, Kind.jets):
+            raise ToolError("particles", particles, "not for zjets, which keeps observables only, and jets have them")
+        if process is Kind.jets and target.suffix != ".h5":
+            raise ToolError("OUT", str(target), "jets are written as HDF5: a name that ends in .h5")
         target.parent.mkdir(parents=True, exist_ok=True)
         with _bar(target.name, MofNCompleteColumn()) as progress:
             if process is Kind.zjets:
                 wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed)
                 provenance = simulate_zjets(wanted, target, workers, progress)
+            elif process is Kind.jets:
+                jets = JetSimulation(kinds=jet_kinds(kinds), events=events, seed=seed)
+                provenance = simulate_jets(jets, target, workers, progress)
             else:
                 resonance = _masses(masses) if process is Kind.resonance else None
                 simulation = Simulation(
@@ -107,13 +122,23 @@ def simulate(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="any official layout: HDF5, npy, npz or parquet")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="any official layout: HDF5, ROOT, npy, npz or parquet")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write, or .h5 for jets")],
+    max_particles: Annotated[int, typer.Option(help="of jets, the hardest")] = MAX_KEPT,
 ) -> None:
-    """Convert to our parquet table. Truth labels go to OUT.labels.parquet, never into the events."""
+    """Convert to our parquet table. Truth labels go to OUT.labels.parquet, never into the events.
+
+    To .h5: jets with their particles and kinds, in OmniLearned's layout, from JetClass, top tagging or LHCO particles.
+    """
     with _one_line_errors("nothing was written"):
         if target.exists():
             raise ToolError("OUT", str(target), "exists; remove it or choose another name")
+        if target.suffix == ".h5":
+            jets = read_any_jets(source, max_particles)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_jets(target, jets)
+            out.print(f"{target}: {counted(jets)}")
+            return
         with _bar(source.name, MofNCompleteColumn()) as progress:
             columns, is_signal = _read(source, progress)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +153,9 @@ def convert(
 def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Rows, columns, ranges, units and whether there are labels (not how many of each kind: that is truth)."""
     with _one_line_errors("stopped"):
+        if holds_jets(source):
+            print_jets(source, INFO_EVENTS, out)
+            return
         with _bar(source.name, MofNCompleteColumn()) as progress:
             columns, is_signal = _read(source, progress, limit=INFO_EVENTS)
             of = particle_rows(source)

@@ -69,10 +69,17 @@ class HasSettings(Protocol):
 
 
 def generate(process: HasSettings, seed: int, hook: Any = None) -> Iterator[NDArray[np.float64]]:
-    """Endless events: an (n, 6) array of pt [GeV], eta, phi, pdg id, charge (as 0/1), mass [GeV] per stable particle.
+    """Endless events, as `rows_of` gives them; those that Pythia itself or `hook` rejects are skipped."""
+    pythia = start(process, seed, hook)
+    while True:
+        if pythia.next():
+            yield rows_of(pythia.event)
 
-    13 TeV pp, Pythia's default (Monash) tune with underlying event, unless the process says otherwise. Events that
-    Pythia itself or `hook` (its UserHooks) rejects are skipped. `seed` in 1 .. 900,000,000 (Pythia's range).
+
+def start(process: HasSettings, seed: int, hook: Any = None) -> Any:
+    """Pythia, ready: 13 TeV pp, its default (Monash) tune with underlying event, unless the process says otherwise.
+
+    `hook`: its UserHooks; `seed` in 1 .. 900,000,000 (Pythia's range).
     """
     import pythia8mc
 
@@ -85,9 +92,12 @@ def generate(process: HasSettings, seed: int, hook: Any = None) -> Iterator[NDAr
         pythia.setUserHooksPtr(hook)
     if not pythia.init():
         raise RuntimeError(f"Pythia could not be initialised for {process!r}")
-    while True:
-        if pythia.next():
-            yield np.array([_row(p) for p in pythia.event if p.isFinal()])
+    return pythia
+
+
+def rows_of(event: Any) -> NDArray[np.float64]:
+    """(n, 6): pt [GeV], eta, phi, pdg id, charge (as 0/1), mass [GeV] of the stable particles."""
+    return np.array([_row(p) for p in event if p.isFinal()])
 
 
 def _row(p: Any) -> tuple[float, ...]:

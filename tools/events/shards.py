@@ -121,17 +121,20 @@ def write_shard(folder: Path, shard: int, columns: dict[str, NDArray[Any]], trie
 
 def merge_shards(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance."""
-    shards = [shard_path(folder, s) for s in range(simulation.n_shards)]
-    tables = [read_columns(path) for path in shards]
-    counts = [json.loads(path.with_suffix(".json").read_text()) for path in shards]
+    tables = [read_columns(shard_path(folder, s)) for s in range(simulation.n_shards)]
+    write_events(out, {name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+    return write_provenance(simulation, folder, out, {"columns": list(tables[0]), **facts})
+
+
+def write_provenance(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """`out` + `.provenance.json` beside `out`, which is written; the shards are removed. Returns the provenance."""
+    counts = [json.loads(shard_path(folder, s).with_suffix(".json").read_text()) for s in range(simulation.n_shards)]
     provenance: dict[str, Any] = {
         "simulation": simulation.model_dump(mode="json"),
         "versions": {package: version(package) for package in VERSIONS},
         "acceptance": sum(c["accepted"] for c in counts) / sum(c["tried"] for c in counts),
-        "columns": list(tables[0]),
         **facts,
     }
-    write_events(out, {name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
     out.with_name(out.name + ".provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
     shutil.rmtree(folder)
     return provenance

@@ -32,6 +32,7 @@ MAX_PARTICLES = 512  # memory grows with the square
 LOG_PT_NOT_ZERO = np.float32(1e-6)
 
 JET_PT_RANGE = (5.0, 2e4)  # GeV: medians outside are in other units
+SHARE_RANGE = (0.02, 2.0)  # median of the sum of the particles' pt, which may be the hardest only, over the jet's
 CENTRED = 0.2  # median distance of the pt-weighted centre from the axis
 REACH = 2.0  # median distance of the particles from the axis
 STRAY = 0.01  # share of particles of exactly 1 GeV, which look like empty slots: a few do no harm
@@ -217,8 +218,11 @@ def _check_kinematics(jets: Jets, mask: Mask) -> None:
     low, high = JET_PT_RANGE
     if not low < (median := float(np.median(total))) < high:
         raise ToolError("log_pt", median, f"median pt of a jet, {low:g} to {high:g} GeV: logarithms of GeV are needed")
-    if jets.jet is not None and not 0.5 < (ratio := float(np.median(total / np.maximum(jets.jet[:, 0], 1e-9)))) < 2:
-        raise ToolError("jet", ratio, "median of the particles' pt over the jet's: both in GeV, 0.5 to 2")
+    if jets.jet is not None:
+        share = float(np.median(total / np.maximum(jets.jet[:, 0], 1e-9)))
+        if not SHARE_RANGE[0] < share < SHARE_RANGE[1]:
+            allowed = "median of the particles' pt over the jet's, {:g} to {:g}: both in GeV"
+            raise ToolError("jet", share, allowed.format(*SHARE_RANGE))
 
 
 def _check_jets(jets: Jets) -> None:

@@ -86,6 +86,25 @@ def write_jets(path: Path, jets: Jets) -> None:
     part.replace(path)
 
 
+def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
+    """One set of several with labels, numbered by `kinds`; `jet` where all have it.
+
+    Raises ToolError when a set has a kind that `kinds` leaves out, no labels, or other features than the first.
+    """
+    pids = []
+    for part in parts:
+        if part.pid is None or not set(part.kinds) <= set(kinds) or not part.kinds:
+            raise ToolError("kinds", part.kinds, f"jets labelled with some of {', '.join(kinds)}")
+        if part.particles.shape[2] != parts[0].particles.shape[2]:
+            raise ToolError("particles", part.particles.shape, f"{parts[0].particles.shape[2]} features, as the first")
+        pids.append(np.array([kinds.index(kind) for kind in part.kinds])[part.pid])
+    width = max(part.particles.shape[1] for part in parts)
+    filled = [np.pad(p.particles, ((0, 0), (0, width - p.particles.shape[1]), (0, 0))) for p in parts]
+    axes = [part.jet for part in parts if part.jet is not None]
+    jet = np.concatenate(axes) if len(axes) == len(parts) else None
+    return Jets(np.concatenate(filled), np.concatenate(pids), jet, kinds)
+
+
 def count_jets(path: Path) -> int | None:
     """Jets in a file of this layout; None for another layout."""
     import h5py
