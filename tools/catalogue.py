@@ -7,6 +7,7 @@ from typing import Any
 from tools.anomaly import classify, latent, template
 from tools.bumphunt import cut_and_count, scan, sculpting_test
 from tools.calorimeter.generate import generate
+from tools.calorimeter.judge import judge
 from tools.calorimeter.train import train
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
@@ -23,6 +24,7 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     unfold,
     train,
     generate,
+    judge,
 )
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 

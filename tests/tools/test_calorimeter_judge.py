@@ -15,6 +15,7 @@ from tools.calorimeter.classifier import Kind, strongest, tell_apart, two_sample
 from tools.calorimeter.geometry import Geometry, Layer, write_binning
 from tools.calorimeter.gflash import simulate
 from tools.calorimeter.judge import judge
+from tools.calorimeter.memory import memorised
 from tools.calorimeter.showers import Showers, write_showers
 from tools.calorimeter.trust import Region, trust_map
 from tools.contract import ToolError
@@ -100,6 +101,24 @@ def test_a_tail_that_is_not_filled_is_named() -> None:
     assert not Region("x", 0, 1, 1000, 1300, 0.5, 0.01, 1.3, 0.2).misfilled
 
 
+def test_copies_are_seen_and_new_showers_are_not() -> None:
+    training, reference, new = photons(3000, 1), photons(1000, 2), photons(1000, 3)
+    value, error = memorised(training, reference, new)
+    assert abs(value - 0.5) < 4 * error
+    rng = np.random.default_rng(1)
+    copies = training[rng.integers(0, 3000, 1000)]
+    # Scaled to another energy and turned by a sector, they are copies still.
+    turned = copies.voxels.copy()
+    place = G.slices[1]
+    turned[:, place] = np.roll(turned[:, place].reshape(-1, 4, 3), 1, axis=1).reshape(-1, 12)
+    scale = rng.uniform(0.8, 1.2, 1000)
+    scaled = Showers(copies.incident * scale, turned * scale[:, None], G)
+    assert memorised(training, reference, scaled)[0] > 0.97
+    # One half of copies: the area is in between.
+    half = Showers(*(np.concatenate([getattr(s[:500], n) for s in (scaled, new)]) for n in ("incident", "voxels")), G)
+    assert memorised(training, reference, half)[0] == pytest.approx(0.75, abs=0.04)
+
+
 def test_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tools.calorimeter.fpd.KPD_SIZE", 500)
@@ -109,13 +128,14 @@ def test_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, showers in {"ref": a, "ref2": photons(1500, 3), "good": b, "bad": bad}.items():
         write_showers(f"{name}.h5", showers)
     common = {"reference": "ref.h5", "geometry": "small.xml", "classifiers": ["trees"]}
-    good = judge(**common, generated="good.h5", second_reference="ref2.h5", report="page")
+    good = judge(**common, generated="good.h5", second_reference="ref2.h5", training="good.h5", report="page")
     assert abs(good.auc_voxels - 0.5) < 4 * good.auc_voxels_error
     assert good.fpd_ratio is not None
     assert good.fpd_ratio < 5
     assert all(mean == pytest.approx(1, abs=0.02) for _, mean, _ in good.response)
     assert good.distrusted == []
     assert good.ms_per_shower == {}
+    assert good.auc_memory == pytest.approx(1, abs=0.01)  # it is compared with itself
     html = Path(str(good.report)).read_text()
     assert html.count("data:image/png;base64,") == 7
     assert "<script" not in html

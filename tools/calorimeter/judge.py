@@ -13,6 +13,7 @@ from tools.calorimeter.classifier import Kind, Look, TwoSample, strongest, tell_
 from tools.calorimeter.fpd import MIN_SHOWERS as MIN_FPD
 from tools.calorimeter.fpd import fpd, kpd
 from tools.calorimeter.geometry import Geometry, find_geometry
+from tools.calorimeter.memory import memorised
 from tools.calorimeter.observables import features
 from tools.calorimeter.prdc import prdc
 from tools.calorimeter.response import energy_bins, response
@@ -36,6 +37,9 @@ class JudgeRequest(Request):
     second_reference: str | None = Field(
         None, description="more reference showers: what two files of the same truth differ by; default: a half"
     )
+    training: str | None = Field(
+        None, description="the showers that the generator has learnt from, to see whether it repeats them"
+    )
     generator: str | None = Field(None, description="a file of calorimeter.train, to measure its time per shower")
     classifiers: list[Kind] = Field(["mlp", "trees"], min_length=1, description="the larger AUC is quoted")
     max_showers: int = Field(20_000, ge=200, description="of each file, from its beginning")
@@ -52,6 +56,9 @@ class JudgeResult(Result):
     auc_observables: float
     auc_observables_error: float
     auc: dict[str, float] = Field(description="by look and classifier")
+    auc_memory: float | None = Field(
+        description="P(a generated shower is nearer to a training shower than a reference one); 1 for copies"
+    )
     separation: dict[str, float] = Field(description="mean separation power by kind of observable")
     worst_observables: dict[str, float] = Field(description="separation power less what samples of this size give")
     fpd: float | None = Field(description="None with fewer than 1000 showers")
@@ -104,6 +111,10 @@ def judge(request: JudgeRequest) -> JudgeResult:
     quality = prdc(ours, theirs, request.seed)
     apart = separations(reference, generated)
     excess = {name: s.value - s.noise for name, s in apart.items()}
+    memory = None
+    if request.training:
+        training = _read("training", request.training, geometry, request.max_showers)
+        memory, _ = memorised(training, reference, generated)
     regions = trust_map(reference, generated, max(voxels, observables, key=lambda v: v.auc))
     return JudgeResult(
         showers=(len(reference), len(generated)),
@@ -112,6 +123,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
         auc_observables=observables.auc,
         auc_observables_error=observables.error,
         auc={f"{look}, {kind}": v.auc for look, found in verdicts.items() for kind, v in found.items()},
+        auc_memory=memory,
         separation=by_class(apart),
         worst_observables=dict(sorted(excess.items(), key=lambda item: -item[1])[:WORST]),
         **frechet,

@@ -1,0 +1,49 @@
+"""Does a generator repeat showers that it has learnt from? A library of them passes every other judge.
+
+Each shower's distance to the nearest training shower is compared with that of reference showers that nobody has learnt
+from. Distances are those of observables that neither a scale of energy nor a turn around the axis changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.calorimeter.observables import LOG_FLOOR, observables
+from tools.calorimeter.prdc import distances
+from tools.calorimeter.showers import Showers
+from tools.metrics import auc, auc_error
+
+Floats = NDArray[np.float64]
+CHUNK = 1000  # rows of distances at once
+
+
+def memorised(training: Showers, reference: Showers, generated: Showers) -> tuple[float, float]:
+    """P(a generated shower is nearer to a training shower than a reference one), with its error.
+
+    One half where nothing is repeated, 1 where everything is; below one half, generated showers are unlike any.
+    """
+    known = shapes(training)
+    mean, std = known.mean(axis=0), known.std(axis=0)
+    varies = std > 0
+    scaled = [((x - mean) / np.maximum(std, 1e-30))[:, varies] for x in (known, shapes(reference), shapes(generated))]
+    ours, theirs = (nearest(x, scaled[0]) for x in scaled[1:])
+    value = auc(-theirs, -ours)
+    return value, auc_error(value, len(theirs), len(ours))
+
+
+def shapes(showers: Showers) -> Floats:
+    """Observables (N, d) that stay when a shower is scaled or turned around its axis."""
+    columns = []
+    for name, values in observables(showers).items():
+        if name.startswith("E_layer"):
+            columns.append(np.log10(np.maximum(values / showers.incident, LOG_FLOOR / showers.incident)))
+        elif not name.startswith(("centre_x", "centre_y", "width_x", "width_y")):
+            columns.append(values)
+    return np.column_stack(columns)
+
+
+def nearest(points: Floats, known: Floats) -> Floats:
+    """Distance of each of `points` (N, d) to the nearest of `known` (M, d)."""
+    parts = (points[i : i + CHUNK] for i in range(0, len(points), CHUNK))
+    return np.concatenate([distances(part, known).min(axis=1) for part in parts])
