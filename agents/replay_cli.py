@@ -41,7 +41,7 @@ def replay(
     ] = None,
     request: Annotated[str | None, typer.Option(help="another request", **FORK)] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder with planner.md, worker.md, reporter.md", **FORK)] = None,
-    backend: Annotated[str, typer.Option(help="auto, analyst or openai", **FORK)] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME", **FORK)] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)", **FORK)] = None,
     base_url: Annotated[str | None, typer.Option(help="service (or OPENAI_BASE_URL)", **FORK)] = None,
     price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens", **FORK)] = None,
