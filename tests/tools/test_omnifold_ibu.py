@@ -6,6 +6,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from unfolding_toys import MEAN, WIDTH, gaussian
 
 from tools.contract import ToolError
 from tools.omnifold.cells import Cells, carry
@@ -73,6 +75,22 @@ def test_events_with_misses_and_fakes_are_unfolded() -> None:
     np.testing.assert_array_equal(done.push[n:], 1)
     assert done.discrepancy[-1][0] < 1 < done.discrepancy[0][0]
     assert 1 <= done.iterations < 30
+
+
+def test_the_data_ask_for_enough_iterations() -> None:
+    """Over toys no bias is left beside the errors, and it does not depend on luck how often is iterated."""
+    edges = norm.ppf(np.linspace(0, 1, 9), MEAN, WIDTH)
+    bins, numbers = [], []
+    for seed in range(80):
+        problem, _ = gaussian(5000, seed)
+        done = Ibu().unfold(problem)
+        numbers.append(done.iterations)
+        bins.append(np.histogram(problem.gen[:, 0], edges, weights=done.push)[0] - 5000 / 8)
+    bias = np.mean(bins, axis=0) / np.std(bins, axis=0, ddof=1)
+    # Each has an error of 80^-1/2 = 0.11. Where chi^2 first falls to the number of bins the first one is off by 1.2.
+    assert np.sqrt(np.mean(bias**2)) < 0.25
+    assert np.abs(bias).max() < 0.5
+    assert 4 <= min(numbers) <= max(numbers) <= 8
 
 
 def test_a_given_number_of_iterations_is_kept() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.contract import ToolError
-from tools.omnifold.agreement import chi2
+from tools.omnifold.agreement import agreement, enough
 from tools.omnifold.cells import Cells, carry
 from tools.omnifold.iterate import Progress, Unfolded
 from tools.omnifold.problem import Floats, Problem
@@ -50,10 +50,7 @@ class Ibu(BaseModel):
     max_iterations: int = Field(30, ge=1, le=1000)
 
     def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
-        """Weights that are constant in a truth bin.
-
-        With iterations=None it stops when data and simulation agree at reco, as OmniFold does.
-        """
+        """Weights that are constant in a truth bin. With iterations=None the data decide, as in OmniFold."""
         gen, reco = Cells.of(problem, "gen", self.bins), Cells.of(problem, "reco", self.bins)
         truth_bin, reco_bin = gen.index(problem.gen), reco.index(problem.reco)
         matched, fake = problem.matched, problem.pass_reco & ~problem.pass_gen
@@ -64,22 +61,19 @@ class Ibu(BaseModel):
         fakes = reco.fill(reco_bin, problem.weight * fake)
         data = reco.fill(reco.index(problem.data), problem.data_weight)
         _all_explained(data, joint.sum(axis=1) + fakes)
-        done = 0
-        discrepancy: list[tuple[float, float]] = []
-        push = np.ones(len(problem))
+        done, total = 0, self.iterations
+        push = previous = np.ones(len(problem))
+        history = [agreement(problem, push)]
         steps = ibu(data, response, prior, fakes)
-        limit = self.iterations or self.max_iterations
-        for _ in range(limit):
-            discrepancy.append(chi2(problem, push))
-            progress(f"iteration {done + 1}: chi2 of data and simulation over bins {discrepancy[-1][0]:.2f}")
-            if self.iterations is None and done > 0 and discrepancy[-1][0] < 1:
-                break
+        while done < (total or self.max_iterations):
+            progress(f"iteration {done + 1}: chi2 of data and simulation over bins {history[-1].per_bin()[0]:.2f}")
             truth, done = next(steps), done + 1
             factor = np.divide(truth, prior, out=np.ones_like(truth), where=prior > 0)
-            push = np.where(problem.pass_gen, factor[truth_bin], 1.0)
-            if done == limit:
-                discrepancy.append(chi2(problem, push))
-        return Unfolded(push, done, discrepancy)
+            previous, push = push, np.where(problem.pass_gen, factor[truth_bin], 1.0)
+            history.append(agreement(problem, push))
+            if total is None and (total := enough(history)):
+                total = min(total, self.max_iterations)
+        return Unfolded(push, done, [each.per_bin() for each in history], previous)
 
     def fixed(self, iterations: int) -> Ibu:
         """The same with a given number of iterations."""

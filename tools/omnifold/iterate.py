@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tools.anomaly.data import named
-from tools.omnifold.agreement import chi2
+from tools.omnifold.agreement import SIGNIFICANT, agreement, enough
 from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
 from tools.omnifold.mlp import Mlp
 from tools.omnifold.problem import Floats, Problem
@@ -36,60 +36,60 @@ Progress = Callable[[str], None]
 class Unfolded:
     """Push weights (n,) of simulated events: the truth is estimated by weight * push of those that pass gen.
 
-    `discrepancy`: before each update and at the end, chi^2 over bins of data and reweighted simulation at reco, and its
-    spread if they agree.
+    `discrepancy`: before the first update and after each, chi^2 over bins of data and reweighted simulation at reco,
+    and its spread if they agree. `previous`: push before the last update, where there are updates.
     """
 
     push: Floats
     iterations: int
     discrepancy: list[tuple[float, float]]
+    previous: Floats | None = None
 
 
 def iterate(
     problem: Problem,
     classifier: Classifier,
     iterations: int | None,
-    max_iterations: int = 10,
+    max_iterations: int = 20,
     ensemble: int = 1,
     misses: Misses = "average",
     seed: int = 1,
     progress: Progress = lambda line: None,
 ) -> Unfolded:
-    """Run OmniFold for `iterations`, or until the data allow no more.
+    """Run OmniFold for `iterations`, or for as many as the data ask for.
 
-    With iterations=None it stops when data and reweighted simulation differ by no more than their fluctuations, in
-    the bins of each observable (chi^2 below the number of bins) and to step 1's classifier (a held-out gain below its
-    error): the discrepancy principle (Morozov 1966), which needs no truth. Events are put into an order of their own
+    With iterations=None these are twice as many as it takes until data and reweighted simulation differ no more in any
+    way that matters (see `agreement`): an update lowers chi^2 of no observable by a significant amount, nor does step
+    1's classifier see a difference in events held out. No truth is needed. Events are put into an order of their own
     first, so the order given does not matter.
     """
     order = canonical(problem)
     p = order.problem
-    push = np.ones(len(p))
-    discrepancy: list[tuple[float, float]] = []
+    push = previous = np.ones(len(p))
+    history = [agreement(p, push)]
     first: Ratio | None = None
     second: Ratio | None = None
-    done = 0
+    done, total = 0, iterations
     splits = np.random.SeedSequence(seed).generate_state(2)
-    limit = max_iterations if iterations is None else iterations
-    for i in range(limit):
-        seeds = np.random.SeedSequence([seed, i]).generate_state(2)
+    while done < (total or max_iterations):
+        seeds = np.random.SeedSequence([seed, done]).generate_state(2)
         first = ratio(classifier, detector_level(p, push), int(splits[0]), int(seeds[0]), ensemble, first)
-        discrepancy.append(chi2(p, push))
         progress(
-            f"iteration {i + 1}: chi2 of data and simulation over bins {discrepancy[-1][0]:.2f}, "
+            f"iteration {done + 1}: chi2 of data and simulation over bins {history[-1].per_bin()[0]:.2f}, "
             f"held-out gain of the classifier {first.gain:.1e} ± {first.gain_error:.0e}"
         )
-        if iterations is None and i > 0 and discrepancy[-1][0] < 1 and first.gain < first.gain_error:
-            break
         pull = step1(p, push, first)
         second = ratio(classifier, particle_level(p, pull, misses), int(splits[1]), int(seeds[1]), 1, second)
-        push = step2(p, pull, second, misses)
-        done = i + 1
-        if done == limit:
-            discrepancy.append(chi2(p, push))
-    restored = np.empty(len(p))
-    restored[order.rows] = push
-    return Unfolded(restored, done, discrepancy)
+        previous, push = push, step2(p, pull, second, misses)
+        done += 1
+        history.append(agreement(p, push))
+        if total is None and first.gain < SIGNIFICANT * first.gain_error and (total := enough(history)):
+            total = min(total, max_iterations)
+    if total is None:
+        progress(f"data and simulation still came closer after {done} iterations, the most that were allowed")
+    restored = np.empty((2, len(p)))
+    restored[:, order.rows] = push, previous
+    return Unfolded(restored[0], done, [each.per_bin() for each in history], restored[1])
 
 
 def detector_level(p: Problem, push: Floats) -> Weighted:
@@ -167,7 +167,7 @@ class OmniFold(BaseModel):
         Field(description="'mlp' or 'trees' alone, or with its settings", json_schema_extra={"default": "mlp"}),
     ] = Mlp()
     iterations: int | None = Field(None, ge=1, le=100, description="default: the data decide")
-    max_iterations: int = Field(10, ge=1, le=100)
+    max_iterations: int = Field(20, ge=1, le=100)
     step1_ensemble: int = Field(2, ge=1, le=50, description="classifiers averaged in step 1")
     misses: Misses = Field("average", description="events that fail reco: average of equal truth, or keep their weight")
 

@@ -2,8 +2,9 @@
 
 As ATLAS published its Z+jets measurement (arXiv:2405.20041): a row per simulated event, its observables at particle
 level, and columns `weights_nominal`, `weights_ensemble_*`, `weights_bootstrap_*`, `weights_nuisance_*` and
-`weights_model`. HDF5 (a data set per column) or parquet, by the file's ending. The metadata are JSON; with the columns
-they are under a SHA-256, which the reader checks. Events that fail gen have weight 0.
+`weights_model`. To see whether it has converged: `weights_iteration_k`, `weights_ensemble_0` one iteration before its
+end. HDF5 (a data set per column) or parquet, by the file's ending. The metadata are JSON; with the columns they are
+under a SHA-256, which the reader checks. Events that fail gen have weight 0.
 """
 
 from __future__ import annotations

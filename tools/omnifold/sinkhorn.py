@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.omnifold.agreement import chi2
+from tools.omnifold.agreement import agreement
 from tools.omnifold.cells import Cells, carry
 from tools.omnifold.iterate import Progress, Unfolded
 from tools.omnifold.problem import Floats, Problem
@@ -114,7 +114,7 @@ class Sinkhorn(BaseModel):
         factor = np.divide(t, total, out=np.ones_like(t), where=total > 0)
         factor[gen.n] = 1.0
         push = factor[cell]
-        return Unfolded(push, steps, [chi2(problem, np.ones(len(problem))), chi2(problem, push)])
+        return Unfolded(push, steps, [agreement(problem, w).per_bin() for w in (np.ones(len(problem)), push)])
 
     def fixed(self, iterations: int) -> Sinkhorn:
         """Itself: it runs until it has converged."""

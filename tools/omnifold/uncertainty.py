@@ -56,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Study:
-    """Truth weights (n,) of each replica, 0 for fakes, and what the first member of the ensemble reported."""
+    """Truth weights (n,) of each replica, 0 for fakes, and the first member of the ensemble with all it reported."""
 
     weights: dict[str, Floats]
     nominal: Unfolded
@@ -129,7 +129,7 @@ def _now(folder: str, name: str, iterations: int, seed: int) -> Future[Unfolded]
 
 
 def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Progress = lambda line: None) -> Unfolded:
-    """One replica, from the folder's inputs into its file; `push` holds the truth weights."""
+    """One replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
     at = Path(folder)
     if (done := _read(at, name)) is not None:
         return done
@@ -152,7 +152,10 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
     else:
         unfolded = method.unfold(problem, seed if name == "ensemble_0" else own, progress)
         weights = problem.weight * unfolded.push * problem.pass_gen
-    done = Unfolded(weights, unfolded.iterations, unfolded.discrepancy)
+    previous = None
+    if name == "ensemble_0" and unfolded.previous is not None:
+        previous = problem.weight * unfolded.previous * problem.pass_gen
+    done = Unfolded(weights, unfolded.iterations, unfolded.discrepancy, previous)
     _write(at, name, done)
     return done
 
@@ -160,7 +163,8 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
 def _write(folder: Path, name: str, done: Unfolded) -> None:
     path = folder / "replicas" / f"{name}.npz"
     part = path.with_suffix(".part.npz")
-    np.savez(part, push=done.push, iterations=done.iterations, discrepancy=np.array(done.discrepancy))
+    arrays = {"push": done.push, "iterations": done.iterations, "discrepancy": done.discrepancy}
+    np.savez(part, **arrays, **({} if done.previous is None else {"previous": done.previous}))
     part.replace(path)
 
 
@@ -168,7 +172,7 @@ def _read(folder: Path, name: str) -> Unfolded | None:
     try:
         with np.load(folder / "replicas" / f"{name}.npz") as file:
             pairs = [(float(a), float(b)) for a, b in file["discrepancy"]]
-            return Unfolded(file["push"], int(file["iterations"]), pairs)
+            return Unfolded(file["push"], int(file["iterations"]), pairs, file.get("previous"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

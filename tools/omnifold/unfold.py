@@ -60,7 +60,7 @@ class UnfoldResult(Result):
     iterations: int
     discrepancy: list[tuple[float, float]] = Field(
         description="chi2 over bins of data and reweighted simulation at detector level, and its spread if they "
-        "agree: before each iteration and at the end"
+        "agree: before the first iteration and after each"
     )
     reco_delta_before: dict[str, float] = Field(
         description="triangular discriminator x 1000 of data and simulation at detector level, by observable"
@@ -114,7 +114,10 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         "alternative_sha256": sha256(Path(request.alternative)) if request.alternative else None,
         "events": {"data": len(problem.data), "simulation": len(problem)},
     }
-    content = publish(out, gen, done.weights, metadata)
+    before_last = {}
+    if done.nominal.previous is not None:
+        before_last[f"iteration_{done.nominal.iterations - 1}"] = done.nominal.previous
+    content = publish(out, gen, done.weights | before_last, metadata)
     weights = nominal(done.weights)
     before, after = _reco_deltas(request.observables, problem, weights)
     return UnfoldResult(
