@@ -2,6 +2,9 @@
 
 The other simulation plays the data. What its response and shape differ by from the first simulation is the kind of
 difference that nature may have, so a method that closes here is trusted there; no truth of nature is needed.
+
+Where the commands also unfold with the other simulation, they now unfold it with itself: `weights_model` has to be its
+own particle level, and what it is off by is the method's alone (self-closure).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from tasks.score import MAX_BYTES, Score, Submission
 from tasks.unfolding.grader import BOOTSTRAPS, Comparison
 from tasks.unfolding.samples import GEN, RECO, Floats, Samples
 from tasks.unfolding.sealed import coverage
+from tasks.unfolding.stability import last_change
 from tasks.unfolding.weights import read_weights
 
 METRIC = "closure: share of the particle-level difference removed"
@@ -45,7 +49,19 @@ def judge(submission: Submission, workspace: Path, samples: Samples, seed: int =
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth)[0]}
+    by_itself = compare.share(before, compare.folded(weights["model"], 1.0)) if "model" in weights else None
+    change = last_change(simulation, weights)
+    reason = (
+        f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "
+        f"stated error, {covered['coverage_2_sigma']:.0%} within two"
+    )
+    if by_itself is not None:
+        reason += f"; unfolded with itself {by_itself:.0%} removed"
+    if change is not None:
+        reason += f"; the last iteration changed no bin by more than {change:.2f} of its error"
     details: dict[str, Any] = covered | {
+        "self_closure": by_itself,
+        "last_iteration_change": change,
         "gen_delta_before": compare.deltas(before),
         "gen_delta": compare.deltas(after),
     }
@@ -53,8 +69,7 @@ def judge(submission: Submission, workspace: Path, samples: Samples, seed: int =
         metric=METRIC,
         value=compare.share(before, after),
         error=float(np.std(toys, ddof=1)),
-        reason=f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "
-        f"stated error, {covered['coverage_2_sigma']:.0%} within two",
+        reason=reason,
         artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
         details=details,
     )

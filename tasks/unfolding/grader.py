@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from sandbox.reader import read_bytes
 from tasks.score import MAX_BYTES, Score, Submission
 from tasks.unfolding.samples import GEN, Samples
+from tasks.unfolding.stability import last_change
 from tasks.unfolding.weights import numbers, read_weights
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import effective_sample_size, triangular
@@ -73,6 +74,7 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
         "reco_delta": compare.deltas(after),
         "shares": shares,
         "effective_sample_size": ess,
+        "last_iteration_change": last_change(simulation, weights),
         "effective_fraction": ess / int(passed.sum()),
         "replicas": sorted({name.partition("_")[0] for name in weights}),
         "bootstraps": sum(name.startswith("bootstrap_") for name in weights),

@@ -240,6 +240,46 @@ def test_closure_is_that_of_the_other_simulation(
     assert task.confirm(SUBMISSION, right, run, folder, run).value is None
 
 
+def test_the_other_simulation_by_itself_has_to_close(
+    task: UnfoldingTask, prepared: tuple[Path, dict[str, Any]], simulation: dict[str, np.ndarray]
+) -> None:
+    run, _ = prepared
+    passed = simulation["pass_gen"] > 0
+    right = np.where(passed, np.exp(log_ratio(simulation, 0.5 * SHIFT)), 0.0)
+
+    def details(columns: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
+        pq.write_table(pa.table(columns), run / "workspace" / "unfolded.parquet")
+        score = task.confirm(SUBMISSION, Score(metric="", value=1.0, reason=""), run, run / "workspace", run)
+        return score.details, score.reason
+
+    closed, said = details(with_replicas(right) | {"weights_model": right})
+    assert closed["self_closure"] == pytest.approx(1, abs=0.4)
+    assert "unfolded with itself" in said
+    assert details(with_replicas(right) | {"weights_model": 1.0 * passed})[0]["self_closure"] == pytest.approx(0)
+    alone = with_replicas(right)
+    del alone["weights_model"]
+    assert details(alone)[0]["self_closure"] is None
+
+
+def test_what_the_last_iteration_changed_is_in_units_of_the_error(
+    task: UnfoldingTask, prepared: tuple[Path, dict[str, Any]], simulation: dict[str, np.ndarray]
+) -> None:
+    run, facts = prepared
+    nominal = good(simulation, facts)
+    passed, mass = simulation["pass_gen"] > 0, simulation["gen_mass"]
+    low = passed & (mass < np.quantile(mass[passed], 0.1))
+    columns = with_replicas(nominal, spread=0.0)
+    assert grade(task, run, columns).details["last_iteration_change"] is None
+    before = np.where(low, 0.9 * nominal, nominal)
+    columns |= {"weights_ensemble_0": nominal, "weights_iteration_4": before}
+    sums = [columns[f"weights_bootstrap_{i}"][low].sum() for i in range(BOOTSTRAPS)]
+    change = grade(task, run, columns).details["last_iteration_change"]
+    # Masses know of the multiplicity: no other bin can have changed more, in units of about the same error.
+    assert change == pytest.approx(0.1 * nominal[low].sum() / np.std(sums, ddof=1), rel=1e-6)
+    still = grade(task, run, columns | {"weights_iteration_4": nominal})
+    assert still.details["last_iteration_change"] == 0
+
+
 def test_options_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="simulation, alternative and nature"):
         UnfoldingTask(data=tmp_path).prepare(tmp_path / "i", tmp_path / "h", tmp_path / "s")

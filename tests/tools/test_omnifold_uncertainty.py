@@ -55,6 +55,9 @@ def test_each_kind_of_replica_is_what_it_says(tmp_path: Path) -> None:
     assert list(done.weights) == ["ensemble_0", "ensemble_1", "bootstrap_0", "nuisance_jes_up", "model"]
     nominal = method.unfold(problem)
     np.testing.assert_array_equal(done.weights["ensemble_0"], nominal.push)
+    assert done.nominal.previous is not None
+    before = method.fixed(nominal.iterations - 1).unfold(problem).push if nominal.iterations > 1 else np.ones(2000)
+    np.testing.assert_array_equal(done.nominal.previous, before)
     assert done.nominal.iterations == nominal.iterations
     same = method.fixed(nominal.iterations)
     np.testing.assert_allclose(

@@ -63,7 +63,7 @@ def test_omnifold_from_files_to_files(here: Path) -> None:
     events = read(Path("result/unfolded.h5"))
     assert result.file_sha256 == sha256(Path("result/unfolded.h5"))
     assert result.replicas == ["ensemble_0", "ensemble_1", "bootstrap_0", "bootstrap_1", "nuisance_jes_up", "model"]
-    assert set(events.weights) == {"nominal", *result.replicas}
+    assert set(events.weights) == {"nominal", "iteration_1", *result.replicas}
     nominal = events.weights["nominal"]
     np.testing.assert_array_equal(nominal[simulation["pass_gen"] == 0], 0)
     assert result.n_unfolded == pytest.approx(nominal.sum(), rel=1e-6)
