@@ -51,14 +51,14 @@ def judge(submission: Submission, workspace: Path, samples: Samples, seed: int =
     covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth)[0]}
     by_itself = compare.share(before, compare.folded(weights["model"], 1.0)) if "model" in weights else None
     change = last_change(simulation, weights)
-    reason = (
+    said = (
         f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "
         f"stated error, {covered['coverage_2_sigma']:.0%} within two"
     )
     if by_itself is not None:
-        reason += f"; unfolded with itself {by_itself:.0%} removed"
+        said += f"; unfolded with itself {by_itself:.0%} removed"
     if change is not None:
-        reason += f"; the last iteration changed no bin by more than {change:.2f} of its error"
+        said += f"; the last iteration changed no bin by more than {change:.2f} of its error"
     details: dict[str, Any] = covered | {
         "self_closure": by_itself,
         "last_iteration_change": change,
@@ -69,7 +69,7 @@ def judge(submission: Submission, workspace: Path, samples: Samples, seed: int =
         metric=METRIC,
         value=compare.share(before, after),
         error=float(np.std(toys, ddof=1)),
-        reason=reason,
+        reason=said,
         artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
         details=details,
     )

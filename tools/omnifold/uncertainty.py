@@ -163,8 +163,10 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
 def _write(folder: Path, name: str, done: Unfolded) -> None:
     path = folder / "replicas" / f"{name}.npz"
     part = path.with_suffix(".part.npz")
-    arrays = {"push": done.push, "iterations": done.iterations, "discrepancy": done.discrepancy}
-    np.savez(part, **arrays, **({} if done.previous is None else {"previous": done.previous}))
+    previous = np.zeros(0) if done.previous is None else done.previous
+    np.savez(
+        part, push=done.push, iterations=done.iterations, discrepancy=np.array(done.discrepancy), previous=previous
+    )
     part.replace(path)
 
 
@@ -172,7 +174,8 @@ def _read(folder: Path, name: str) -> Unfolded | None:
     try:
         with np.load(folder / "replicas" / f"{name}.npz") as file:
             pairs = [(float(a), float(b)) for a, b in file["discrepancy"]]
-            return Unfolded(file["push"], int(file["iterations"]), pairs, file.get("previous"))
+            previous = file["previous"] if len(file["previous"]) else None
+            return Unfolded(file["push"], int(file["iterations"]), pairs, previous)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
