@@ -11,6 +11,11 @@ from tools.calorimeter.judge import judge
 from tools.calorimeter.train import train
 from tools.contract import Tool, ToolError
 from tools.events.describe import describe
+from tools.jet_model.embed import embed
+from tools.jet_model.finetune import finetune
+from tools.jet_model.generate import generate as generate_jets
+from tools.jet_model.pretrain import pretrain
+from tools.jet_model.score import score
 from tools.omnifold import unfold
 
 _TOOLS: tuple[Tool[Any, Any], ...] = (
@@ -25,6 +30,11 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     train,
     generate,
     judge,
+    pretrain,
+    finetune,
+    score,
+    embed,
+    generate_jets,
 )
 CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 

@@ -1,0 +1,159 @@
+"""Train a jet classifier on few labels, from pretrained weights or, for comparison, from scratch.
+
+As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
+anew; the input layers and the output learn `new_layers` times faster than the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.contract import Result, ToolError, tool
+from tools.jet_model import ranks
+from tools.jet_model.batches import Source, kinds_of, labels_for
+from tools.jet_model.inputs import JetsRequest, Separation, output, separation, split
+from tools.jet_model.jets import Jets
+from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
+from tools.jet_model.objectives import Mix, class_weights, mixed
+from tools.jet_model.score import probabilities
+from tools.jet_model.train import Epoch, Fitted, Training, fit
+from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save, take_over
+
+
+class FinetuneRequest(JetsRequest):
+    """Train a classifier of two or more kinds of jets."""
+
+    start: str | None = Field(None, description="pretrained weights; without them training starts from scratch")
+    size: Size = Field("tiny", description="from scratch: the network's size")
+    kinds: list[str] = Field([], description="kinds to tell apart, the signal last; default: those of the file")
+    validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")
+    validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
+    training: Training = Field(Training(epochs=20, batch=64), description="epochs, batch and learning rate")
+    new_layers: SkipJsonSchema[float] = Field(1.0, gt=0, le=100, description="learning rate of new layers over others")
+    out: str = Field("tagger.safetensors", description="file to write, relative to the working directory")
+
+    @model_validator(mode="after")
+    def _two(self) -> FinetuneRequest:
+        if len(self.kinds) == 1 or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds must be two or more that differ")
+        return self
+
+
+class FinetuneResult(Result):
+    """The weights of the epoch with the lowest held-out loss, and how it went."""
+
+    weights: WeightsRef
+    matched: Matched | None = Field(description="what was taken over from `start`")
+    history: list[Epoch]
+    best_epoch: int
+    separation: Separation = Field(description="on held-out jets, which also chose the epoch: slightly too good")
+    labels_used: int = Field(description="jets trained and validated on")
+
+
+@tool("jet_model.finetune")
+def finetune(request: FinetuneRequest) -> FinetuneResult:
+    """Train a jet classifier on labelled jets, from pretrained weights (few labels suffice) or from scratch."""
+    target = output(request.out, ".safetensors")
+    jets = request.read()
+    checked = request.read(request.validation, "validation") if request.validation else None
+    if request.kinds:
+        jets = jets.with_kinds(tuple(request.kinds))
+        checked = checked.with_kinds(tuple(request.kinds)) if checked else None
+    if jets.pid is None:
+        raise ToolError("jets", "no labels", "labelled jets")
+    if checked is None:
+        used, held = split(len(jets), request.validation_fraction, request.seed)
+        jets, checked = jets.take(used.numpy()), jets.take(held.numpy())
+    start = read(Path(request.start)) if request.start else None
+    tuned = tune(jets, checked, request.training, request.seed, start, request.size, request.new_layers)
+    notes = {"request": request.model_dump(mode="json"), "best_epoch": tuned.fitted.best}
+    return FinetuneResult(
+        weights=save(target, tuned.model, notes),
+        matched=tuned.matched,
+        history=tuned.fitted.history,
+        best_epoch=tuned.fitted.best,
+        separation=tuned.separation,
+        labels_used=len(jets) + len(checked),
+    )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained classifier, what it started from, and how well it does on the jets that chose its epoch."""
+
+    model: JetModel
+    matched: Matched | None
+    fitted: Fitted
+    separation: Separation
+
+
+def tune(
+    jets: Jets,
+    checked: Jets,
+    training: Training,
+    seed: int,
+    start: Checkpoint | None = None,
+    size: Size = "tiny",
+    new_layers: float = 1.0,
+    weights: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> Tuned:
+    """Train on `jets`, choose the epoch on `checked`; `weights` of both, of mean 1. Same seed, same weights on a CPU.
+
+    Raises ToolError for missing or unknown kinds, a start of another size, and when training diverges.
+    """
+    import torch
+    from omnilearned.utils import get_param_groups
+
+    ranks.start()
+    kinds = kinds_of(jets)
+    labels, held = labels_for(kinds, jets), labels_for(kinds, checked)
+    absent = [kind for number, kind in enumerate(kinds) if not ((labels == number).any() and (held == number).any())]
+    if absent or len(kinds) < 2:
+        raise ToolError("kinds", absent or kinds, "two or more kinds, each with jets to train and to validate on")
+    if start is None:
+        architecture = Architecture.of(size, kinds, mode="classifier")
+        model, matched = build(architecture, Scales.of(jets, None), seed), None
+    else:
+        architecture = _classifier(start.architecture, kinds, jets.particles.shape[2])
+        model = build(architecture, start.scales, seed)
+        matched = take_over(model, start)
+    device = ranks.device()
+    model.net.to(device)
+    both = concatenated(jets, checked)
+    source = Source(
+        model,
+        both,
+        np.concatenate([labels, held]),
+        weights=None if weights is None else np.concatenate(weights),
+        device=device,
+    )
+    rows = torch.arange(len(both))
+    groups: Any = get_param_groups(
+        model.net, training.weight_decay, training.learning_rate, new_layers, fine_tune=start is not None
+    )
+    objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
+    fitted = fit(model.net, groups, objective, source, rows[: len(jets)], rows[len(jets) :], training, seed)
+    return Tuned(model, matched, fitted, separation(probabilities(model, checked), held, kinds))
+
+
+def _classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
+    """The same body, reading no more features than the jets have."""
+    changed = {
+        "particle_kinds": architecture.particle_kinds if features > KINEMATICS else 0,
+        "vertex": architecture.vertex if features >= architecture.features else 0,
+    }
+    return architecture.model_copy(update={"kinds": kinds, "mode": "classifier", "conditions": 0, **changed})
+
+
+def concatenated(first: Jets, second: Jets) -> Jets:
+    """The particles of both, without anything else."""
+    width = max(first.particles.shape[1], second.particles.shape[1])
+    parts = [np.pad(j.particles, ((0, 0), (0, width - j.particles.shape[1]), (0, 0))) for j in (first, second)]
+    return Jets(np.concatenate(parts))

@@ -1,0 +1,123 @@
+"""Jets drawn from the model: its velocity is integrated from noise (t = 1) to jets (t = 0).
+
+What is asked for, the kind, pt, eta and number of particles, is taken from jets of a file, one by one; masses and
+substructure are the model's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.arrays import sha256
+from tools.contract import Result, ToolError, tool
+from tools.jet_model import ranks
+from tools.jet_model.batches import Source, labels_for, mask_of
+from tools.jet_model.inputs import JetsRequest, output
+from tools.jet_model.jets import LOG_E, LOG_PT, Jets, in_order, sum_momenta
+from tools.jet_model.jets_file import write_jets
+from tools.jet_model.model import KINEMATICS, JetModel, conditions_of
+from tools.jet_model.objectives import noise
+from tools.jet_model.weights import load
+
+HARDEST = 10.0  # log of GeV: no particle of the LHC is harder than 22 TeV
+
+
+class GenerateRequest(JetsRequest):
+    """Make jets like those of a file."""
+
+    checkpoint: str = Field(description="weights that jet_model.pretrain wrote, with `generate` in its mix")
+    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="of the integrator, two evaluations each")
+    out: str = Field("generated.h5", description="file of jets to write, relative to the working directory")
+
+
+class GenerateResult(Result):
+    """A file of jets in OmniLearned's layout, in the order of those that were given."""
+
+    jets: str
+    sha256: str
+    count: int
+    mean_mass: float = Field(description="GeV, of the generated jets")
+    mean_mass_given: float = Field(description="GeV, of the given jets")
+
+
+@tool("jet_model.generate")
+def generate(request: GenerateRequest) -> GenerateResult:
+    """Generate jets with the kinds, pt, eta and particle numbers of the jets of a file."""
+    target = output(request.out, ".h5")
+    model = load(Path(request.checkpoint))
+    like = request.read()
+    made = like_jets(model, like, request.steps, request.seed)
+    write_jets(target, made)
+    return GenerateResult(
+        jets=request.out,
+        sha256=sha256(target),
+        count=len(made),
+        mean_mass=float(made.pt_and_mass()[1].mean()),
+        mean_mass_given=float(like.pt_and_mass()[1].mean()),
+    )
+
+
+def like_jets(model: JetModel, like: Jets, steps: int, seed: int) -> Jets:
+    """One jet for each of `like`, of its kind, pt, eta and number of particles; same seed, same jets on a CPU."""
+    kinds = model.architecture.kinds
+    labels = labels_for(kinds, like) if len(kinds) > 1 else np.zeros(len(like), dtype=np.int64)
+    conditions = conditions_of(like)
+    if conditions.shape[1] != model.architecture.conditions:
+        raise ToolError("checkpoint", model.architecture.conditions, f"a model with {conditions.shape[1]} conditions")
+    particles = sample(model, like, labels, conditions, steps, seed)
+    jets = Jets(in_order(particles), labels, None, kinds)
+    assert like.jet is not None
+    return replace(jets, jet=axis(jets, like.jet[:, 1]))
+
+
+def sample(
+    model: JetModel,
+    like: Jets,
+    labels: NDArray[np.int64],
+    conditions: NDArray[np.float32] | None,
+    steps: int,
+    seed: int,
+) -> NDArray[np.float32]:
+    """(n, m, 4) particles, as many as each of `like` has, by the midpoint rule; ToolError for a model that cannot."""
+    import torch
+
+    if model.net.generator is None:
+        raise ToolError("checkpoint", model.architecture.mode, "a model with a generator; this one only classifies")
+    if model.architecture.features > KINEMATICS:
+        raise ToolError("checkpoint", model.architecture.features, "a model of the four kinematic features")
+    device = ranks.device()
+    model.net.to(device).eval()
+    source = Source(model, like, labels, conditions, device=device)
+    done = np.zeros((*like.particles.shape[:2], KINEMATICS), dtype=np.float32)
+    times = np.linspace(1.0, 0.0, steps + 1)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in source.parts(torch.arange(len(source))):
+            mask = mask_of(part.x)
+            z = noise(part.x, model.scales)
+            for start, stop in pairwise(times):
+                t = torch.full((len(part),), float(start), device=device)
+                half = 0.5 * float(stop - start)
+                middle = z + half * model.velocity(z, t, part.y, part.c) * mask
+                z = z + 2 * half * model.velocity(middle, t + half, part.y, part.c) * mask
+            z[:, :, LOG_PT].clamp_(max=HARDEST)
+            z[:, :, LOG_E] = torch.maximum(z[:, :, LOG_E].clamp(max=HARDEST), z[:, :, LOG_PT])
+            found = (z * mask).cpu().numpy()
+            wide = min(found.shape[1], done.shape[1])
+            done[part.rows.numpy(), :wide] = found[:, :wide]
+    return done
+
+
+def axis(jets: Jets, eta: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(n, 4) pt, eta, phi, mass of the sums of particles, around axes at `eta` and phi = 0."""
+    x = jets.particles.astype(np.float64)
+    pt = np.where(jets.mask, np.exp(x[:, :, LOG_PT]), 0.0)
+    there = eta[:, None] + x[:, :, 0]
+    return sum_momenta(pt, there, x[:, :, 1], pt * np.cosh(there)).astype(np.float32)

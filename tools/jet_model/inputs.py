@@ -1,0 +1,107 @@
+"""What the verbs have in common: which jets, which are held out, how well they are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.contract import Request, ToolError
+from tools.events.jets_read import read_any_jets
+from tools.jet_model.jets import MAX_PARTICLES, Jets
+from tools.metrics import auc
+
+EFFICIENCIES = (0.3, 0.5)  # of the signal, at which rejections are given
+
+Floats = NDArray[np.float64]
+
+
+class JetsRequest(Request):
+    """Which jets."""
+
+    jets: str = Field(description="file of jets: OmniLearned HDF5, top tagging, JetClass or LHC Olympics particles")
+    max_jets: int | None = Field(None, ge=1, description="a random choice of at most this many")
+    max_particles: SkipJsonSchema[int] = Field(128, ge=2, le=MAX_PARTICLES, description="the hardest of each jet")
+    seed: int = Field(1, ge=0)
+
+    def read(self, path: str | None = None, field: str = "jets", max_jets: int | None = None) -> Jets:
+        """The jets of `jets`, or of another file given in `field`."""
+        name = path or self.jets
+        jets = read_file(name, field, self.max_particles)
+        limit = max_jets or self.max_jets
+        if limit and limit < len(jets):
+            jets = jets.take(np.sort(np.random.default_rng(self.seed).permutation(len(jets))[:limit]))
+        return jets
+
+
+def read_file(path: str, field: str, max_particles: int) -> Jets:
+    """ToolError names the request's `field` when there is no such file."""
+    try:
+        return read_any_jets(Path(path), max_particles)
+    except FileNotFoundError:
+        raise ToolError(field, path, "a file of jets; there is no such file") from None
+
+
+def output(path: str, suffix: str, field: str = "out") -> Path:
+    """A path below the working directory with this ending; ToolError otherwise."""
+    target = Path(path)
+    if target.is_absolute() or ".." in target.parts or target.suffix != suffix:
+        raise ToolError(field, path, f"a relative path below the working directory ending in {suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def split(n: int, fraction: float, seed: int) -> tuple[Any, Any]:
+    """(training, validation) rows: at least one of each."""
+    import torch
+
+    if n < 2:
+        raise ToolError("jets", n, "at least 2 jets, one of them to validate")
+    order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
+    held = min(max(1, round(fraction * n)), n - 1)
+    return order[held:], order[:held]
+
+
+class Separation(BaseModel):
+    """How well kinds are told apart by the held-out probabilities."""
+
+    model_config = ConfigDict(frozen=True)
+    auc: dict[str, float] = Field(description="each kind against all others")
+    rejection: dict[str, float] = Field(
+        default_factory=dict, description="of two kinds: 1/eff of the first at these efficiencies of the second"
+    )
+    accuracy: float
+
+
+def separation(probabilities: Floats, labels: NDArray[np.int64], kinds: tuple[str, ...]) -> Separation:
+    """`probabilities` (n, kinds); kinds of which there are no jets, or no others, are left out.
+
+    Of two kinds the second is the signal, whose odds are the score.
+    """
+    with np.errstate(divide="ignore"):
+        odds = np.log(probabilities) - np.log1p(-np.minimum(probabilities, 1 - 1e-16))
+    areas = {}
+    for number, kind in enumerate(kinds):
+        signal = labels == number
+        if 0 < signal.sum() < len(labels):
+            score = np.nan_to_num(odds[:, number], neginf=-1e3, posinf=1e3)
+            areas[kind] = auc(score[signal], score[~signal])
+    rejections = {}
+    if len(kinds) == 2 and len(areas) == 2:
+        score = np.nan_to_num(odds[:, 1], neginf=-1e3, posinf=1e3)
+        rejections = {f"{e:g}": rejection(score[labels == 1], score[labels == 0], e) for e in EFFICIENCIES}
+    return Separation(auc=areas, rejection=rejections, accuracy=float((probabilities.argmax(axis=1) == labels).mean()))
+
+
+def rejection(signal: Floats, background: Floats, efficiency: float) -> float:
+    """1/eff_B at the cut that keeps the fraction `efficiency` of the signal; at most the number of background jets.
+
+    >>> rejection(np.arange(10.0), np.arange(10.0), 0.5)
+    2.0
+    """
+    cut = np.sort(signal)[-max(round(efficiency * len(signal)), 1)]
+    return float(len(background) / max((background >= cut).sum(), 1))

@@ -1,0 +1,116 @@
+"""What the network is trained for: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
+
+classify    cross-entropy of the jet's kind, kinds weighted to equal sums
+generate    flow matching: z = (1 - t) x + t e with noise e, and the network is to give dz/dt = e - x at (z, t)
+perturbed   cross-entropy of the kind of z, weighted by (1 - t)^2
+masked      which of some standard particles each hidden one is (`masked.py`)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tools.jet_model.batches import Batch, mask_of
+from tools.jet_model.masked import MaskedParticles
+from tools.jet_model.model import KINEMATICS, JetModel, Scales
+from tools.jet_model.train import Objective
+
+
+class Mix(BaseModel):
+    """Weight of each loss; 0 leaves it out. The package's own pretraining is 1, 1, 1, 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    classify: float = Field(1.0, ge=0)
+    generate: float = Field(1.0, ge=0)
+    perturbed: float = Field(0.0, ge=0)
+    masked: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> Mix:
+        if not self.labelled and not self.generate and not self.masked:
+            raise ValueError("at least one loss must have a weight")
+        return self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether jets need labels."""
+        return self.classify > 0 or self.perturbed > 0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the network sees perturbed jets."""
+        return self.generate > 0 or self.perturbed > 0
+
+
+def class_weights(labels: NDArray[np.int64], kinds: int) -> NDArray[np.float32]:
+    """(kinds,): inversely proportional to how often a kind occurs, of mean 1 over the jets; 0 for absent kinds."""
+    counts = np.bincount(labels, minlength=kinds)
+    there = counts > 0
+    weights = np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0.0)
+    return weights.astype(np.float32)
+
+
+def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: MaskedParticles | None = None) -> Objective:
+    """The weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
+
+    def losses(part: Batch) -> dict[str, Any]:
+        terms: dict[str, Any] = {}
+        if mix.classify:
+            terms["classify"] = mix.classify * cross_entropy(model.logits(part.x), part.y, weights)
+        if mix.noisy:
+            z, t, velocity = perturb(part.x, model.scales)
+            body = model.body(z, t, part.c)
+            if mix.generate:
+                found = model.net.generator(body, part.y)
+                terms["generate"] = mix.generate * flow_matching(found, velocity, mask_of(part.x), model.scales)
+            if mix.perturbed:
+                entropy = cross_entropy(model.net.classifier(body), part.y, weights)
+                terms["perturbed"] = mix.perturbed * (1 - t).square() * entropy
+        if masked is not None and mix.masked:
+            terms["masked"] = mix.masked * masked.loss(model, part)
+        return terms
+
+    return losses
+
+
+def cross_entropy(logits: Any, y: Any, weights: NDArray[np.float32]) -> Any:
+    """(n,): -w_y log softmax(logits)_y."""
+    import torch
+
+    w = torch.as_tensor(weights, device=logits.device)
+    return w[y] * torch.nn.functional.cross_entropy(logits.float(), y, reduction="none")
+
+
+def noise(x: Any, scales: Scales) -> Any:
+    """Particles drawn from the Gaussian that generation starts from, where x (n, m, F) has particles: (n, m, 4)."""
+    import torch
+
+    kinematics = x[:, :, :KINEMATICS]
+    mean, std = (torch.tensor(s, device=x.device, dtype=x.dtype) for s in (scales.mean, scales.std))
+    return (mean + std * torch.randn_like(kinematics)) * mask_of(x)
+
+
+def perturb(x: Any, scales: Scales) -> tuple[Any, Any, Any]:
+    """z (n, m, F) at random times t (n,), and dz/dt (n, m, 4). Features after the fourth stay as they are."""
+    import torch
+
+    t = torch.rand(len(x), device=x.device)
+    kinematics, e = x[:, :, :KINEMATICS], noise(x, scales)
+    z = (1 - t[:, None, None]) * kinematics + t[:, None, None] * e
+    return torch.cat([z, x[:, :, KINEMATICS:]], 2), t, e - kinematics
+
+
+def flow_matching(found: Any, velocity: Any, mask: Any, scales: Scales) -> Any:
+    """(n,): mean over particles and features of the squared error, in units of the noise's standard deviations.
+
+    The package adds up raw features, where the angles, of a fifth of the others' spread, would hardly count.
+    """
+    import torch
+
+    std = torch.tensor(scales.std, device=found.device, dtype=found.dtype)
+    errors = ((found - velocity) / std).square().mean(dim=2) * mask[:, :, 0]
+    return errors.sum(dim=1) / mask.sum(dim=(1, 2))

@@ -1,0 +1,56 @@
+"""Several processes that train one network, by torch.distributed, as the package does it.
+
+    torchrun --nproc-per-node 4 -m tools.call jet_model.pretrain request.json
+
+Each process takes its share of the jets and of every batch; gradients are averaged once a step, after the batch's
+parts have been added up. Process 0 writes. Started without torchrun, all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def start() -> None:
+    """Join the other processes, when torchrun started some."""
+    if size() == 1:
+        return
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def rank() -> int:
+    """Of this process; 0 is the first."""
+    return int(os.environ.get("RANK", 0)) if size() > 1 else 0
+
+
+def size() -> int:
+    """How many processes."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def device() -> str:
+    """This process's own CUDA device, or the CPU."""
+    import torch
+
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}" if torch.cuda.is_available() else "cpu"
+
+
+def share(rows: Any) -> Any:
+    """This process's rows: all have equally many, else they would wait for each other for ever."""
+    return rows[rank() :: size()][: len(rows) // size()]
+
+
+def average_gradients(module: Any) -> None:
+    """Replace the gradients by their mean over the processes."""
+    if size() == 1:
+        return
+    import torch
+
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= size()

@@ -1,0 +1,74 @@
+"""Probabilities of the kinds of jets, from a trained classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tools.arrays import ArrayRef, save_arrays
+from tools.contract import Result, ToolError, tool
+from tools.jet_model import ranks
+from tools.jet_model.batches import Source, labels_for
+from tools.jet_model.inputs import JetsRequest, Separation, separation
+from tools.jet_model.jets import Jets
+from tools.jet_model.model import JetModel
+from tools.jet_model.weights import load
+
+LEAST = 1e-12  # probability, so that logarithms stay finite
+
+
+class ScoreRequest(JetsRequest):
+    """Classify jets."""
+
+    checkpoint: str = Field(description="weights that jet_model.finetune or jet_model.pretrain wrote")
+    signal: str | None = Field(None, description="kind whose log odds are the score; default: the last one")
+    out: str = Field("scores.parquet", description="file to write, relative to the working directory")
+
+
+class ScoreResult(Result):
+    """Columns: score (log odds of the signal) and the probability p_KIND of every kind; row order of the jets."""
+
+    scores: ArrayRef
+    kinds: list[str]
+    separation: Separation | None = Field(description="where the jets are labelled with the model's kinds")
+
+
+@tool("jet_model.score")
+def score(request: ScoreRequest) -> ScoreResult:
+    """Score jets with a trained jet model: log odds of one kind, and the probabilities of all."""
+    model = load(Path(request.checkpoint))
+    kinds = model.architecture.kinds
+    signal = request.signal or kinds[-1]
+    if signal not in kinds:
+        raise ToolError("signal", signal, f"the model knows {', '.join(kinds)}")
+    jets = request.read()
+    p = probabilities(model, jets)
+    of_signal = np.clip(p[:, kinds.index(signal)], LEAST, None)
+    others = np.clip(np.delete(p, kinds.index(signal), axis=1).sum(axis=1), LEAST, None)
+    columns = {"score": np.log(of_signal) - np.log(others)}
+    columns |= {f"p_{kind}": p[:, number] for number, kind in enumerate(kinds)}
+    labelled = jets.pid is not None and set(jets.kinds) <= set(kinds) and len(jets.kinds) > 0
+    return ScoreResult(
+        scores=save_arrays(request.out, columns),
+        kinds=list(kinds),
+        separation=separation(p, labels_for(kinds, jets), kinds) if labelled else None,
+    )
+
+
+def probabilities(model: JetModel, jets: Jets) -> NDArray[np.float64]:
+    """(n, kinds). Raises ToolError for a model without a classifier, or jets with too few features."""
+    import torch
+
+    if model.net.classifier is None:
+        raise ToolError("checkpoint", model.architecture.mode, "a model with a classifier; this one only generates")
+    device = ranks.device()
+    model.net.to(device).eval()
+    source = Source(model, jets, device=device)
+    done = np.empty((len(jets), len(model.architecture.kinds)))
+    with torch.no_grad():
+        for part in source.parts(torch.arange(len(source))):
+            done[part.rows.numpy()] = model.logits(part.x).double().softmax(dim=1).cpu().numpy()
+    return done

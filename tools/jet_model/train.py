@@ -1,0 +1,251 @@
+"""How the network is trained: Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
+
+A step takes the gradient of a whole batch, added up over its parts (`batches.py`). Every epoch draws from its own seed
+and leaves a file from which an interrupted training goes on, to the same result.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.contract import ToolError
+from tools.jet_model import ranks
+from tools.jet_model.batches import Batch, Source
+
+BETAS = (0.95, 0.98)  # of Lion, as the package has it
+CLIP = 1.0  # largest norm of a gradient
+SAY = 60.0  # seconds between lines within an epoch
+
+# Named losses of each jet of a part, (n,) tensors; their sum is what is minimised.
+Objective = Callable[[Batch], dict[str, Any]]
+
+
+class Training(BaseModel):
+    """How long and how fast to train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    epochs: int = Field(10, ge=1, le=1000)
+    batch: int = Field(128, ge=1)
+    learning_rate: float = Field(5e-4, gt=0, lt=1)
+    weight_decay: SkipJsonSchema[float] = Field(0.01, ge=0)
+    warmup: SkipJsonSchema[float] = Field(0.05, ge=0, le=1, description="share of the steps in which the rate rises")
+    average: SkipJsonSchema[float] = Field(
+        0.0, ge=0, lt=1, description="decay per step of the running mean of the weights that is kept; 0: the last ones"
+    )
+    patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
+
+
+class Epoch(BaseModel):
+    """Mean losses a jet, by name."""
+
+    model_config = ConfigDict(frozen=True)
+    training: dict[str, float]
+    validation: dict[str, float]
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """What is judged."""
+        return sum(self.validation.values())
+
+
+class Fitted(NamedTuple):
+    """All epochs, and which (from 1) was best: its weights are the network's."""
+
+    history: list[Epoch]
+    best: int
+
+
+def fit(
+    module: Any,
+    groups: list[dict[str, Any]],
+    objective: Objective,
+    source: Source,
+    training: Any,
+    validation: Any,
+    settings: Training,
+    seed: int,
+    state: Path | None = None,
+) -> Fitted:
+    """Minimise the objective over the rows `training` of the source; `module` ends with its best weights.
+
+    `groups` are the optimiser's, with their rates; the best epoch has the lowest loss on the rows `validation`, judged
+    with the same random numbers every time. `state` is read, when there, and written. Same seed, same weights on a CPU.
+    Raises ToolError when no epoch ends with a finite loss, or `state` is of another training.
+    """
+    import torch
+    from pytorch_optimizer import Lion
+
+    optimizer = Lion([{"weight_decay": settings.weight_decay, **group} for group in groups], betas=BETAS)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    mine = ranks.share(training)
+    steps = -(-len(mine) // settings.batch)
+    run = _Run(settings, seed, module, optimizer)
+    first = run.restore(state) if state and state.exists() else 0
+    for epoch in range(first, settings.epochs):
+        if run.waited() >= settings.patience:
+            break
+        begin = time.monotonic()
+        torch.manual_seed(_seed(seed, epoch, ranks.rank()))
+        module.train()
+        sums: dict[str, float] = {}
+        order = mine[torch.randperm(len(mine))]
+        said = begin
+        for step, rows in enumerate(torch.split(order, settings.batch)):
+            done = epoch * steps + step
+            factor = _rate((done + 1) / (settings.epochs * steps), settings.warmup)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            optimizer.zero_grad()
+            for part in source.parts(rows):
+                backward(objective(part), part, len(rows), sums)
+            ranks.average_gradients(module)
+            if not torch.isfinite(torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)):
+                # Lion would go on in silence: the sign of NaN is 0.
+                raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
+            optimizer.step()
+            # Early on the mean is over as many steps as there were.
+            run.follow(min(settings.average, (done + 1) / (done + 10)))
+            if time.monotonic() - said > SAY:
+                said = time.monotonic()
+                _say(f"epoch {epoch + 1}/{settings.epochs}, step {step + 1}/{steps}")
+        means = {name: value / len(mine) for name, value in sums.items()}
+        with run.averaged():
+            judged = evaluate(module, objective, source, validation, seed)
+        run.end(Epoch(training=means, validation=judged, seconds=time.monotonic() - begin))
+        if state and ranks.rank() == 0:
+            run.save(state)
+        _say(f"epoch {epoch + 1}/{settings.epochs}: " + _losses(means, "training") + "; " + _losses(judged, "held out"))
+    if run.best_weights is None:
+        raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
+    module.load_state_dict(run.best_weights)
+    module.eval()
+    return Fitted(run.history, run.best)
+
+
+def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, float] | None = None) -> None:
+    """Add a part's share to the gradients of the mean over `jets` jets."""
+    total: Any = sum(terms.values())
+    ((total * part.w).sum() / jets).backward()
+    if sums is not None:
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + float((value.detach() * part.w).sum())
+
+
+def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed: int) -> dict[str, float]:
+    """Mean losses over the rows, with random numbers of their own."""
+    import torch
+
+    sums: dict[str, float] = {}
+    was = module.training
+    module.eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for part in source.parts(rows):
+            for name, value in objective(part).items():
+                sums[name] = sums.get(name, 0.0) + float((value * part.w).sum())
+    module.train(was)
+    return {name: value / len(rows) for name, value in sums.items()}
+
+
+class _Run:
+    """What an interrupted training needs to go on."""
+
+    def __init__(self, settings: Training, seed: int, module: Any, optimizer: Any) -> None:
+        self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])
+        self.module, self.optimizer = module, optimizer
+        self.mean = [value.detach().clone() for value in module.parameters()] if settings.average else []
+        self.history: list[Epoch] = []
+        self.best = 0
+        self.best_weights: Any = None
+
+    def waited(self) -> int:
+        return len(self.history) - self.best if self.best else 0
+
+    def end(self, epoch: Epoch) -> None:
+        self.history.append(epoch)
+        better = self.best == 0 or epoch.loss < self.history[self.best - 1].loss
+        if np.isfinite(epoch.loss) and better:
+            with self.averaged():
+                self.best, self.best_weights = len(self.history), copy.deepcopy(self.module.state_dict())
+
+    def follow(self, decay: float) -> None:
+        """Move the running mean of the weights to the present ones."""
+        import torch
+
+        if self.mean:
+            with torch.no_grad():
+                torch._foreach_lerp_(self.mean, list(self.module.parameters()), 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with the running mean for its weights, if there is one."""
+        import torch
+
+        if not self.mean:
+            yield
+            return
+        own = [value.detach().clone() for value in self.module.parameters()]
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.module.parameters()), self.mean)
+            yield
+            torch._foreach_copy_(list(self.module.parameters()), own)
+
+    def save(self, path: Path) -> None:
+        import torch
+
+        part = path.with_name(path.name + ".part")
+        history = [epoch.model_dump() for epoch in self.history]
+        numbers = {"key": self.key, "epoch": self.best, "history": history}
+        weights = {"module": self.module.state_dict(), "mean": self.mean, "best": self.best_weights}
+        torch.save({**numbers, **weights, "optimizer": self.optimizer.state_dict()}, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> int:
+        """Epochs already done."""
+        import torch
+
+        try:
+            saved = torch.load(path, weights_only=True)
+        except Exception as error:
+            raise ToolError("state", str(path), f"not readable ({type(error).__name__}); remove it") from None
+        if saved["key"] != self.key:
+            raise ToolError("state", str(path), "is of a training with other settings; remove it to start again")
+        self.module.load_state_dict(saved["module"])
+        self.mean = saved["mean"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.history = [Epoch(**epoch) for epoch in saved["history"]]
+        self.best, self.best_weights = saved["epoch"], saved["best"]
+        _say(f"goes on after epoch {len(self.history)}")
+        return len(self.history)
+
+
+def _rate(done: float, warmup: float) -> float:
+    """Share of the largest rate: a line up, then a cosine down to nothing."""
+    if done < warmup:
+        return done / warmup
+    return float(0.5 + 0.5 * np.cos(np.pi * (done - warmup) / max(1 - warmup, 1e-9)))
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _losses(values: dict[str, float], what: str) -> str:
+    return f"{what} " + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def _say(text: str) -> None:
+    if ranks.rank() == 0:
+        print(text, file=sys.stderr, flush=True)

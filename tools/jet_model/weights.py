@@ -1,0 +1,238 @@
+"""Weights on disk: ours as safetensors with the architecture in the header, OmniLearned's official `.pt` checkpoints.
+
+No file is ever unpickled: `.pt` files are read with `weights_only`, which executes nothing. An official file says
+nothing of its architecture, so that is read from the shapes of its tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tools.arrays import sha256
+from tools.contract import ToolError
+from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, Scales, build
+
+OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
+# Parts of an official file, and what they are in the network.
+PARTS = {"body": "body", "classifier_head": "classifier", "generator_head": "generator"}
+OUTPUT = ".out."  # layers that belong to the former task: never carried over to another one, as in the package
+
+Tensors = dict[str, Any]
+
+
+class WeightsRef(BaseModel):
+    """A file of weights."""
+
+    model_config = ConfigDict(frozen=True)
+    path: str
+    sha256: str
+    parameters: int
+
+
+class Matched(BaseModel):
+    """Which tensors of a checkpoint went into a network."""
+
+    model_config = ConfigDict(frozen=True)
+    loaded: int = Field(description="tensors taken over")
+    parameters_loaded: int
+    parameters: int = Field(description="of the network")
+    skipped: dict[str, str] = Field(description="tensors of the checkpoint left out, and why")
+    fresh: list[str] = Field(description="tensors of the network that start anew")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by their names in the network, and what network they are of; `notes` come with our own files."""
+
+    architecture: Architecture
+    scales: Scales
+    tensors: Tensors
+    notes: dict[str, Any]
+    path: Path
+
+
+def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> WeightsRef:
+    """Write weights, architecture, scales and notes as safetensors."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
+    header = {"architecture": model.architecture.model_dump_json(), "scales": model.scales.model_dump_json()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, {**header, "notes": json.dumps(notes or {})})
+    part.replace(path)
+    return WeightsRef(path=str(path), sha256=sha256(path), parameters=model.parameters())
+
+
+def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
+    """A checkpoint of ours or an official one.
+
+    Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
+    """
+    if not path.is_file():
+        raise ToolError("checkpoint", str(path), "a file of weights; there is no such file")
+    if expected_sha256 and (found := sha256(path)) != expected_sha256:
+        raise ToolError("checkpoint", str(path), f"has SHA-256 {found} instead of {expected_sha256}")
+    if path.suffix == ".safetensors":
+        return _ours(path)
+    if path.suffix in (".pt", ".pth"):
+        return _official(path)
+    raise ToolError("checkpoint", str(path), "a .safetensors file, or an official .pt file")
+
+
+def load(path: Path, expected_sha256: str | None = None) -> JetModel:
+    """The network of a checkpoint, complete; ToolError as `read`, and when a tensor is missing or does not fit."""
+    checkpoint = read(path, expected_sha256)
+    model = build(checkpoint.architecture, checkpoint.scales)
+    report = take_over(model, checkpoint, outputs=True)
+    if report.skipped or report.fresh:
+        wrong = ", ".join([*report.skipped, *report.fresh][:5])
+        raise ToolError("checkpoint", str(path), f"does not fit {checkpoint.architecture.name()}: {wrong}")
+    return model
+
+
+def take_over(model: JetModel, checkpoint: Checkpoint, outputs: bool = False) -> Matched:
+    """Put the tensors of a checkpoint that fit into a network, in place.
+
+    `outputs`: output layers too, which mean something only for the same kinds. Raises ToolError when the body is of
+    another size: hardly a tensor would fit, and the training would be one from scratch in disguise.
+    """
+    ours, theirs = model.architecture, checkpoint.architecture
+    if (ours.dim, ours.blocks) != (theirs.dim, theirs.blocks):
+        allowed = f"of size {theirs.name()}; a model of size {ours.name()} needs weights of that size"
+        raise ToolError("checkpoint", str(checkpoint.path), allowed)
+    state = model.net.state_dict()
+    fitting, skipped = {}, {}
+    for name, tensor in checkpoint.tensors.items():
+        if name not in state:
+            skipped[name] = "the network has none of this name"
+        elif OUTPUT in name and not outputs:
+            skipped[name] = "output layer of the former task"
+        elif state[name].shape != tensor.shape:
+            skipped[name] = f"shape {tuple(tensor.shape)}, here {tuple(state[name].shape)}"
+        else:
+            fitting[name] = tensor
+    model.net.load_state_dict(fitting, strict=False)
+    return Matched(
+        loaded=len(fitting),
+        parameters_loaded=sum(p.numel() for name, p in model.net.named_parameters() if name in fitting),
+        parameters=model.parameters(),
+        skipped=skipped,
+        fresh=[name for name in state if name not in fitting],
+    )
+
+
+def fetch_official(size: str, folder: Path, md5: str | None = None, base: str = OFFICIAL) -> Path:
+    """Download an official checkpoint (small, medium, large), resumed and with progress on stderr.
+
+    The authors publish no checksum: give the MD5 of a copy you trust, or compare the SHA-256 that is left beside the
+    file with others'. A later call, and whoever passes it to `read`, checks against that. Raises ToolError as
+    `tools.events.download.fetch`.
+    """
+    import sys
+
+    from tools.events.download import fetch
+
+    if size not in PACKAGE_SIZES:
+        raise ToolError("size", size, f"official checkpoints are {', '.join(PACKAGE_SIZES)}")
+    url = base.format(size[0])
+    target = folder / url.rsplit("/", 1)[1]
+    record = target.with_name(target.name + ".sha256")
+    folder.mkdir(parents=True, exist_ok=True)
+    said = [-1]
+
+    def progress(done: int, total: int) -> None:
+        percent = 100 * done // max(total, 1)
+        if percent != said[0]:
+            said[0] = percent
+            print(f"{target.name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", file=sys.stderr)
+
+    if not target.exists():
+        fetch(url, target, md5, progress)
+    if record.exists():
+        if (found := sha256(target)) != record.read_text().strip():
+            raise ToolError("checkpoint", str(target), f"changed since it was downloaded: its SHA-256 is now {found}")
+    else:
+        record.write_text(sha256(target) + "\n")
+    return target
+
+
+def _ours(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        architecture = Architecture.model_validate_json(header["architecture"])
+        scales = Scales.model_validate_json(header["scales"])
+        notes = json.loads(header.get("notes", "{}"))
+    except KeyError as error:
+        raise ToolError("checkpoint", str(path), f"weights saved by jet_model; its header has no {error}") from None
+    except (SafetensorError, ValidationError, ValueError) as error:
+        raise ToolError("checkpoint", str(path), f"not readable: {error}") from None
+    return Checkpoint(architecture, scales, tensors, notes, path)
+
+
+def _official(path: Path) -> Checkpoint:
+    import pickle
+
+    import torch
+
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        allowed = "tensors only; this file holds pickled objects, which could run code"
+        raise ToolError("checkpoint", str(path), allowed) from None
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise ToolError("checkpoint", str(path), f"not readable: {str(error).splitlines()[0]}") from None
+    if not isinstance(saved, dict) or "body" not in saved:
+        raise ToolError("checkpoint", str(path), f"an OmniLearned checkpoint, with {', '.join(PARTS)}")
+    tensors = {f"{ours}.{name}": tensor for part, ours in PARTS.items() for name, tensor in saved.get(part, {}).items()}
+    try:
+        architecture = architecture_of(tensors)
+    except (KeyError, IndexError) as error:
+        raise ToolError("checkpoint", str(path), f"an OmniLearned checkpoint; it has no {error}") from None
+    return Checkpoint(architecture, Scales(), tensors, {"source": "official"}, path)
+
+
+def architecture_of(tensors: Tensors) -> Architecture:
+    """The architecture that tensors of these names and shapes belong to; kinds go by their numbers.
+
+    Neighbours leave no trace in shapes: they are the package's 10. Raises KeyError for what is no PET.
+    """
+
+    def width(name: str, side: int = 1) -> int:
+        return int(tensors[name].shape[side]) if name in tensors else 0
+
+    def count(prefix: str) -> int:
+        return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+
+    _, tokens, dim = tensors["body.token"].shape
+    classifier, generator = "classifier.out.weight" in tensors, "generator.out.weight" in tensors
+    mode: Mode = "pretrain" if classifier and generator else "classifier" if classifier else "generator"
+    kinds = width("classifier.out.weight", 0) or width("generator.pid_embed.0.weight", 0)
+    heads = width("body.interaction.mlp.fc2.weight", 0)
+    for size in PACKAGE_SIZES:
+        named = Architecture.of(size, ("0", "1"))
+        heads = heads or (named.heads if named.dim == dim else 0)
+    kinematics = tensors["body.embed.mlp.fc1.weight"].shape[1]
+    return Architecture(
+        kinds=tuple(map(str, range(kinds))),
+        mode=mode,
+        dim=dim,
+        blocks=count("body.in_blocks."),
+        head_blocks=count("body.local_physics.in_blocks."),
+        heads=heads or 1,
+        tokens=tokens,
+        interaction="body.interaction.mlp.fc1.weight" in tensors,
+        local_interaction=tensors["body.local_physics.mlp.fc1.weight"].shape[1] > kinematics,
+        particle_kinds=width("body.pid_embed.0.weight", 0),
+        vertex=width("body.add_embed.0.fc1.weight"),
+        conditions=width("body.cond_embed.0.fc1.weight"),
+    )
