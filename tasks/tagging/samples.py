@@ -1,0 +1,123 @@
+"""The jets of the task and how they are shared out.
+
+The shipped sample is stored without what can be computed: particles are massless, so log E follows from log pt and the
+axis, and angles and log pt are rounded to multiples of STEP (far below the detector's resolution).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.task import TaskError
+from tools.contract import ToolError
+from tools.events.jets_read import read_any_jets
+from tools.events.parquet import read_columns, write_events
+from tools.jet_model.jets import AXIS, FEATURES, LOG_E, LOG_PT, Jets, check
+
+SAMPLE = Path(__file__).parent / "sample"
+FILE = "jets.h5"  # in a folder of other jets
+JETS, PARTICLES = "jets.parquet", "particles.parquet"
+KINDS = ("qcd", "top")
+MAX_PARTICLES = 64
+STEP = np.array([2**-9, 2**-9, 2**-8])  # of delta eta, delta phi, log pt
+SHARES = {"validation": 0.25, "test": 0.35, "claim": 0.4}  # of the jets that are not for labels
+
+
+@dataclass(frozen=True)
+class Split:
+    """Jets with their kinds: to learn from (the first n for n labels), to steer by, sealed, and for the claim."""
+
+    labelled: Jets
+    validation: Jets
+    test: Jets
+    claim: Jets
+
+    def graded(self) -> tuple[Jets, NDArray[np.bool_]]:
+        """The jets that a crew scores while it works, mixed at random, and which of them are for validation."""
+        both = joined(self.validation, self.test)
+        order = np.random.default_rng(len(both)).permutation(len(both))
+        return both.take(order), order < len(self.validation)
+
+
+def load(folder: Path | None, labels: int, seed: int) -> Split:
+    """The shipped jets, or `folder`/jets.h5; `labels` of them to learn from. Raises TaskError."""
+    jets = shipped() if folder is None else _read(folder)
+    assert jets.pid is not None
+    order = np.random.default_rng([seed, len(jets)]).permutation(len(jets))
+    rest = order[labels:]
+    if len(rest) < labels or min(np.bincount(jets.pid, minlength=2)) < 20:
+        raise TaskError("labels", labels, f"at most half of the {len(jets)} jets, with 20 of each kind")
+    ends = np.round(np.cumsum([0.0, *SHARES.values()]) * len(rest)).astype(int)
+    parts = (rest[a:b] for a, b in pairwise(ends))
+    return Split(jets.take(order[:labels]), *(jets.take(rows) for rows in parts))
+
+
+def joined(first: Jets, second: Jets) -> Jets:
+    """Both, one after the other: they come from one set."""
+    assert first.pid is not None
+    assert second.pid is not None
+    axes = None if first.jet is None or second.jet is None else np.concatenate([first.jet, second.jet])
+    particles = np.concatenate([first.particles, second.particles])
+    return replace(first, particles=particles, pid=np.concatenate([first.pid, second.pid]), jet=axes)
+
+
+def _read(folder: Path) -> Jets:
+    try:
+        jets = read_any_jets(folder / FILE, MAX_PARTICLES)
+    except (ToolError, FileNotFoundError) as error:
+        allowed = f"a folder with {FILE}, as `beamcrew data simulate --process jets` or `data convert` write it"
+        raise TaskError("data", str(folder), f"{allowed} ({error})") from None
+    if "top" not in jets.kinds or len(jets.kinds) < 2:
+        raise TaskError("data", str(folder), f"jets of the kind top and of others; it has {jets.kinds}")
+    return as_tops(jets)
+
+
+def as_tops(jets: Jets) -> Jets:
+    """All kinds but `top` are background."""
+    assert jets.pid is not None
+    return replace(jets, pid=(jets.pid == jets.kinds.index("top")).astype(np.int64), kinds=KINDS)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Jets:
+    """The shipped sample."""
+    return unpack(SAMPLE)
+
+
+def pack(folder: Path, jets: Jets) -> None:
+    """Write the jets as two small files."""
+    jets = jets.hardest(MAX_PARTICLES)
+    axis = jets.jet
+    assert axis is not None
+    assert jets.pid is not None
+    flat = jets.particles[jets.mask][:, :LOG_E].astype(np.float64)
+    rounded = np.round(flat / STEP) * STEP
+    rounded[rounded[:, LOG_PT] == 0, LOG_PT] = STEP[LOG_PT]  # it would look like an empty slot
+    write_events(folder / PARTICLES, dict(zip(FEATURES, rounded.T, strict=False)))
+    columns = {name: axis[:, i] for i, name in enumerate(AXIS)} | {
+        "particles": jets.multiplicity.astype(np.float32),
+        "top": jets.pid.astype(np.float32),
+    }
+    write_events(folder / JETS, columns, dict.fromkeys(AXIS, 12))
+
+
+def unpack(folder: Path) -> Jets:
+    """What `pack` wrote."""
+    columns = read_columns(folder / JETS)
+    flat = read_columns(folder / PARTICLES)
+    count = columns["particles"].astype(np.int64)
+    particles = np.zeros((len(count), int(count.max()), len(FEATURES)), dtype=np.float32)
+    there = np.arange(particles.shape[1]) < count[:, None]
+    eta = flat["delta_eta"] + np.repeat(columns["eta"], count)
+    log_energy = flat["log_pt"] + np.log(np.cosh(eta))
+    particles[there] = np.column_stack([*(flat[name] for name in FEATURES[:LOG_E]), log_energy])
+    jet = np.column_stack([columns[name] for name in AXIS]).astype(np.float32)
+    jets = Jets(particles, columns["top"].astype(np.int64), jet, KINDS)
+    check(jets)
+    return jets

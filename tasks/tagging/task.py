@@ -1,0 +1,165 @@
+"""The task `tagging`: top jets, with as few labels as possible.
+
+The crew gets small files of labelled jets and many jets without labels; the grader has the labels of some of those for
+validation, the sealed folder those of the rest. In place of a claim the harness audits how many labels were used.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from tasks.convergence import Rule
+from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.tagging import audit, grader
+from tasks.tagging.samples import Split, load
+from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
+from tasks.task import TaskError, Verdict
+from tools.events.parquet import read_columns, write_events
+from tools.jet_model.jets import Jets
+from tools.jet_model.jets_file import write_jets
+
+TRUTH = "truth.parquet"
+PRETRAINED = "pretrained.safetensors"
+MIN_LABELS = 20
+
+
+class TaggingTask(BaseModel):
+    """Shipped jets, or a folder of others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "tagging"
+    title: ClassVar[str] = "Top tagging with few labels"
+    request: ClassVar[str] = "Tag top jets using as few labels as you can."
+    tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
+    data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
+    weights: Path | None = Field(None, description="pretrained weights that the crew gets, safetensors")
+    labels: tuple[int, ...] = Field((100, 400, 1600), min_length=1, description="numbers of labels, growing")
+    max_iterations: int = Field(3, ge=1, le=50)
+    patience: int = Field(1, ge=1, le=50)
+    seed: int = Field(1, ge=0, description="which jets are labelled, for validation, sealed")
+
+    @field_validator("labels")
+    @classmethod
+    def _growing(cls, labels: tuple[int, ...]) -> tuple[int, ...]:
+        if labels[0] < MIN_LABELS or any(a >= b for a, b in pairwise(labels)):
+            raise ValueError(f"must grow, from {MIN_LABELS} or more")
+        return labels
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return (Path(__file__).parent / "brief.md").read_text()
+
+    def split(self) -> Split:
+        return load(self.data, self.labels[-1], self.seed)
+
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        split = self.split()
+        if self.weights is not None and not self.weights.is_file():
+            raise TaskError("weights", str(self.weights), "a file of weights (safetensors)")
+        jets, validation = split.graded()
+        right = audit.audited(self.labels, self.seed)[-1]
+        self._write_inputs(inputs, jets, split.labelled)
+        self._write_inputs(held_out, split.claim, audit.inverted_beyond(split.labelled, right))
+        sealed_folder.mkdir(parents=True, exist_ok=True)
+        assert jets.pid is not None
+        test = ~validation
+        write_events(sealed_folder / TRUTH, {"is_top": jets.pid.astype(np.float32), "test": test.astype(np.float32)})
+        facts: dict[str, Any] = {
+            "task": self.name,
+            "jets": "/inputs/jets.h5",
+            "rows": len(jets),
+            "labels": list(self.labels),
+            "labelled": {str(n): f"/inputs/labelled_{n}.h5" for n in self.labels},
+            "kinds": list(jets.kinds),
+            "numbers_to_claim": [f"rejection_{n}" for n in self.labels],
+            "steering_metric": grader.METRIC,
+        }
+        return facts | ({"pretrained": f"/inputs/{PRETRAINED}"} if self.weights else {})
+
+    def _write_inputs(self, folder: Path, jets: Jets, labelled: Jets) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_jets(folder / "jets.h5", replace(jets, pid=None, kinds=()))
+        for n in self.labels:
+            write_jets(folder / f"labelled_{n}.h5", labelled.take(slice(0, n)))
+        if self.weights:
+            shutil.copyfile(self.weights, folder / PRETRAINED)
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        return grader.grade(submission, workspace, self.split(), self.labels, n_graded)
+
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        """The audit, which `held_out` has the inputs of."""
+        return audit.judge(submission, chosen, workspace, self.split(), self.labels, self.seed)
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+        """Claimed rejections beside those of the best submission on validation jets."""
+        graded = [score for score in scores if score.value is not None]
+        best = max(graded, key=lambda score: score.value or 0.0, default=None)
+        computed = best.details["numbers"] if best else {}
+        wanted = [f"rejection_{n}" for n in self.labels]
+        checks = []
+        for name in [*wanted, *(n for n in claim.numbers if n not in wanted)]:
+            said, ours = claim.numbers.get(name), computed.get(name, {})
+            value, error = ours.get("value"), ours.get("error")
+            agrees = None
+            if said is not None and value is not None:
+                agrees = bool(abs(said.value - value) <= max(said.error or 0.0, error or 0.0))
+            checks.append(
+                CheckedNumber(
+                    name=name,
+                    claimed=said and said.value,
+                    claimed_error=said and said.error,
+                    harness=value,
+                    harness_error=error,
+                    agrees=agrees,
+                )
+            )
+        return checks
+
+    def seal(
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
+    ) -> Verdict:
+        """AUC and rejections on the sealed test, and how much better validation looked."""
+        if submission is None:
+            return Verdict(metrics=[], checks=list(checks))
+        columns = read_columns(sealed_folder / TRUTH)
+        is_top, test = columns["is_top"] > 0, columns["test"] > 0
+        scores = read_scores(workspace, submission.scores, len(is_top), self.labels)
+        sealed = {n: s[test] for n, s in scores.items()}
+        found = numbers(sealed, is_top[test])
+        table = [
+            check.model_copy(update={"truth": found[check.name][0] if check.name in found else None})
+            for check in checks
+        ]
+        note = f"{int(test.sum())} sealed jets"
+        metrics = [Metric(name=name, value=v, error=e, note=note) for name, (v, e) in found.items()]
+        for n, s in sealed.items():
+            value = rejection(s[is_top[test]], s[~is_top[test]], 0.3)
+            metrics.append(Metric(name=f"rejection_30_{n}", value=value, note=f"at 30% of the tops, {note}"))
+        mean = geometric_mean(sealed, is_top[test])
+        seen = geometric_mean({n: s[~test] for n, s in scores.items()}, is_top[~test])
+        metrics.append(
+            Metric(name="mean_rejection", value=mean, note=f"over the numbers of labels; validation {seen:.1f}")
+        )
+        return Verdict(metrics=metrics, checks=table)
