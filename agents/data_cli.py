@@ -88,7 +88,7 @@ def simulate(
     masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
     events: Annotated[int, typer.Option(help="accepted events, or jets of all kinds together")] = 10_000,
     kinds: Annotated[str, typer.Option(help="of jets, separated by commas")] = ",".join(ALL_KINDS),
-    tune: Annotated[Tune, typer.Option(help="for Z+jets; vincia is another shower")] = Tune.monash,
+    tune: Annotated[Tune, typer.Option(help="for Z+jets and jets; vincia is another shower")] = Tune.monash,
     seed: Annotated[int, typer.Option(help="the result depends on it, not on the workers")] = 1,
     workers: Annotated[int | None, typer.Option(help="processes; default: one a core")] = None,
     particles: Annotated[bool, typer.Option("--particles", help="keep the particles too, in OUT.particles.h5")] = False,
@@ -109,7 +109,7 @@ def simulate(
                 wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed)
                 provenance = simulate_zjets(wanted, target, workers, progress)
             elif process is Kind.jets:
-                jets = JetSimulation(kinds=jet_kinds(kinds), events=events, seed=seed)
+                jets = JetSimulation(kinds=jet_kinds(kinds), tune=tune, events=events, seed=seed)
                 provenance = simulate_jets(jets, target, workers, progress)
             else:
                 resonance = _masses(masses) if process is Kind.resonance else None

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from tools.events.zjets import Tune
+
 Floats = NDArray[np.float64]
 
 RADIUS = 0.8
@@ -56,6 +58,7 @@ class JetProcess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: JetKind
+    tune: Tune = Tune.monash
 
     def settings(self) -> list[str]:
         """Flattened: the spectrum falls like pt^-5 or so, and the selection is biased by pt^5."""
@@ -65,6 +68,7 @@ class JetProcess(BaseModel):
             "PhaseSpace:pTHatMax = 800.",
             "PhaseSpace:bias2Selection = on",
             "PhaseSpace:bias2SelectionPow = 5.",
+            *self.tune.settings(),
         ]
 
 

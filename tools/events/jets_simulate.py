@@ -29,6 +29,7 @@ from tools.events.shards import (
     write_provenance,
     write_shard,
 )
+from tools.events.zjets import Tune
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import concatenate, read_jets, write_jets
 
@@ -44,6 +45,7 @@ class JetSimulation(Sharded):
     """A sample of `events` jets, as many of each kind as of the others."""
 
     kinds: tuple[JetKind, ...] = Field(default=ALL_KINDS, min_length=1)
+    tune: Tune = Tune.monash
     shard_events: int = 1000
 
     def plan(self) -> list[tuple[JetKind, int]]:
@@ -82,7 +84,9 @@ def simulate_jets(
     jets = concatenate([read_jets(path) for path in paths], names)
     write_jets(out, jets.take(np.random.default_rng(simulation.seed).permutation(len(jets))))
     facts = {
-        "pythia_settings": {str(kind): JetProcess(kind=kind).settings() for kind in simulation.kinds},
+        "pythia_settings": {
+            str(kind): JetProcess(kind=kind, tune=simulation.tune).settings() for kind in simulation.kinds
+        },
         "jets": jets.count(),
         "units": f"GeV; anti-kt R={RADIUS}, |eta| < {ETA_MAX}, flat in pt from {PT_EDGES[0]:g} to {PT_EDGES[-1]:g} GeV",
     }
@@ -93,7 +97,7 @@ def _simulate_shard(simulation: JetSimulation, shard: int, folder: Path) -> None
     """Exactly `shard_size` jets of one kind, deterministic in (simulation, shard)."""
     kind, wanted = simulation.plan()[shard]
     pythia_seed, rng = seeds_of(simulation, shard)
-    pythia = start(JetProcess(kind=kind), pythia_seed)
+    pythia = start(JetProcess(kind=kind, tune=simulation.tune), pythia_seed)
     n_bins = len(PT_EDGES) - 1
     room = np.full(n_bins, wanted // n_bins) + (np.arange(n_bins) < wanted % n_bins)
     kept: list[dict[str, Floats]] = []
