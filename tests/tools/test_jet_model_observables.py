@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from tools.events.jets_substructure import nsubjettiness
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.observables import CHUNK, OBSERVABLES, observables
 
@@ -37,3 +38,14 @@ def test_two_particles() -> None:
     np.testing.assert_allclose(found["mass"], np.sqrt(2 * 3e4 * (np.cosh(0.3) - np.cos(0.3))), rtol=1e-5)
     np.testing.assert_allclose(found["e2"], 3 / 16 * np.hypot(0.3, 0.3), rtol=1e-5)
     np.testing.assert_allclose([found["d2"][0], found["e3"][0]], 0, atol=1e-9)
+
+
+def test_nsubjettiness_of_few_particles() -> None:
+    """One axis lies on the pt-weighted middle or, at its minimum, on the harder particle; two axes leave nothing."""
+    pt = np.array([[300.0, 100.0, 0.0], [200.0, 100.0, 40.0]])
+    eta = np.array([[0.1, -0.2, 0.0], [0.0, 0.4, 0.4]])
+    phi = np.array([[0.0, 0.3, 0.0], [0.0, 0.0, 0.1]])
+    tau = nsubjettiness(from_momenta(pt, eta, phi, pt * np.cosh(eta)), radius=0.8)
+    # beta = 1: sum pt dR is least with the axis on the particle that outweighs the other.
+    np.testing.assert_allclose(tau[0], [100 * np.hypot(0.3, 0.3) / (400 * 0.8), 0, 0], rtol=0.05, atol=1e-6)
+    np.testing.assert_allclose(tau[1, 1:], [40 * 0.1 / (340 * 0.8), 0], rtol=0.05, atol=1e-6)
