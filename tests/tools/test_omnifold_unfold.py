@@ -119,6 +119,8 @@ def spoiled(table: str, change: Callable[[Table], object]) -> tuple[Table, Table
         ("data", lambda t: t.update(weight=np.zeros(3000)), "data", "at least one event"),
         ("simulation", lambda t: t.update(weight=np.zeros(3000)), "pass_gen", "at least one event"),
         ("simulation", lambda t: t.update(pass_reco=np.full(3000, 0.5)), "simulation", "0 and 1"),
+        ("data", lambda t: t["pass_reco"].__setitem__(3, np.nan), "data", "finite; row 3"),
+        ("data", lambda t: t["pass_reco"].__setitem__(3, 2.0), "data", "0 and 1"),
         ("data", lambda t: t["reco_a"].__iadd__(6.0), "data", "outside the simulation in reco_a"),
         ("simulation", lambda t: t.pop("gen_b"), "simulation", "the column 'gen_b'"),
         ("data", lambda t: t.pop("reco_a"), "data", "the column 'reco_a'"),
@@ -152,6 +154,9 @@ def test_data_outside_the_simulation_are_counted() -> None:
     [
         ({"observables": []}, "observables"),
         ({"observables": ["c"]}, "data"),
+        ({"observables": ["a", "a"]}, "observables"),
+        ({"out": "simulation.parquet"}, "out"),
+        ({"out": "./data.parquet"}, "out"),
         ({"method": "guess"}, "method"),
         ({"method": {"kind": "ibu", "bins": 1}}, "method.ibu.bins"),
         ({"out": "/etc/unfolded.h5"}, "out"),

@@ -15,7 +15,7 @@ from tools.contract import Request, Result, ToolError, tool
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Floats, Mask, Problem
 from tools.omnifold.publish import SUFFIXES, nominal, publish
 from tools.omnifold.read import Histogram, read
 from tools.omnifold.sinkhorn import Sinkhorn
@@ -83,6 +83,10 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     out = _inside("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
+    if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
+        raise ToolError("out", request.out, "another file than those that are read")
+    if len(set(request.observables)) < len(request.observables):
+        raise ToolError("observables", request.observables, "each name once")
     folder = _inside("folder", request.folder)
     if request.report:
         _inside("report", request.report)
@@ -142,7 +146,7 @@ def _data(request: UnfoldRequest) -> tuple[Floats, Floats]:
     columns = load_arrays(request.data, "data")
     values = np.column_stack([_column(columns, f"reco_{x}", "data", request.data) for x in request.observables])
     weight = columns.get("weight", np.ones(len(values)))
-    passed = columns.get("pass_reco", np.ones(len(values))) > 0
+    passed = _flag(columns, "pass_reco", "data", request.data)
     return values[passed], weight[passed]
 
 
@@ -152,14 +156,8 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
         np.column_stack([_column(columns, f"{level}_{x}", field, path) for x in request.observables])
         for level in ("gen", "reco")
     )
-    ones = np.ones(len(gen))
-    flags = {name: columns.get(name, ones) for name in ("pass_gen", "pass_reco")}
-    for name, values in flags.items():
-        if not np.isin(values, (0, 1)).all():
-            raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")
-    problem = Problem.of(
-        data[0], gen, reco, data[1], columns.get("weight", ones), flags["pass_gen"] > 0, flags["pass_reco"] > 0
-    )
+    pass_gen, pass_reco = (_flag(columns, name, field, path) for name in ("pass_gen", "pass_reco"))
+    problem = Problem.of(data[0], gen, reco, data[1], columns.get("weight"), pass_gen, pass_reco)
     if "weight" not in columns:
         problem = problem.scaled()
     problem.check_fakes()
@@ -228,6 +226,14 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         raise ToolError(
             "report", request.report, f"needs the extra `publish` ({error}); the weights are written"
         ) from None
+
+
+def _flag(columns: dict[str, Floats], name: str, field: str, path: str) -> Mask:
+    """Of each event; all pass where the file does not have it."""
+    values = columns.get(name, np.ones(len(next(iter(columns.values())))))
+    if not np.isin(values, (0, 1)).all():
+        raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")
+    return np.asarray(values > 0)
 
 
 def _column(columns: dict[str, Floats], name: str, field: str, path: str) -> Floats:
