@@ -11,6 +11,7 @@ from pydantic import Field
 from tools.arrays import sha256
 from tools.calorimeter.generators import BeyondTraining, load
 from tools.calorimeter.generators.base import Floats, beyond_training
+from tools.calorimeter.generators.tokens import TokenGenerator
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import inside, read_showers, write_showers
 from tools.contract import Request, Result, ToolError, tool
@@ -24,6 +25,8 @@ class GenerateRequest(Request):
     generator: str = Field(description="file that calorimeter.train wrote")
     like: str | None = Field(None, description="shower file of the same geometry, whose incident energies to take")
     energies_mev: list[float] = Field(default=[], max_length=10_000, description="or incident energies, MeV")
+    material: str | None = Field(None, description="of a generator that has grown: which of those it knows")
+    particle: str | None = Field(None, description="likewise; default: what it learned last")
     each: int = Field(1, ge=1, le=1_000_000, description="showers for each of the incident energies")
     out: str = Field("generated.h5", description="file to write, .h5 or .safetensors, below the working directory")
     seed: int = Field(1, ge=0)
@@ -47,6 +50,10 @@ def generate(request: GenerateRequest) -> GenerateResult:
     """
     out = inside("out", request.out)
     generator = load(request.generator)
+    if request.material or request.particle:
+        if not isinstance(generator, TokenGenerator):
+            raise ToolError("material", request.material or request.particle, "none: this generator knows only one")
+        generator = generator.select(request.material, request.particle)
     incident = _incident(request, generator.geometry)
     if len(incident) * generator.geometry.n_voxels > MAX_NUMBERS:
         most = MAX_NUMBERS // generator.geometry.n_voxels

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,13 @@ _GEOMETRY = TypeAdapter(Geometry)
 
 class BeyondTraining(UserWarning):
     """Showers of an incident energy outside the range that the generator has seen."""
+
+
+class Domain(NamedTuple):
+    """What a shower runs in, and what began it, for generators that know several."""
+
+    material: str = "base"
+    particle: str = "base"
 
 
 class Generator(Protocol):
