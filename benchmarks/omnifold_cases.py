@@ -1,0 +1,61 @@
+"""Arrays that OmniFold and its peer unfold, with the truth to judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.unfolding.samples import GEN, NATURES, RECO, SAMPLE, SIMULATION
+from tools.events.parquet import read_columns
+from tools.events.zjets_jets import OBSERVABLES
+from tools.omnifold.discriminator import triangular
+
+Floats = NDArray[np.float64]
+SMEAR, MEAN, WIDTH = 0.5, 0.2, 0.8
+BINS = 50
+
+
+@dataclass(frozen=True)
+class Case:
+    """Data (n, d), simulation at both levels (m, d), and events of the truth (k, d)."""
+
+    names: tuple[str, ...]
+    data: Floats
+    gen: Floats
+    reco: Floats
+    truth: Floats
+
+    def deltas(self, weight: Floats) -> list[float]:
+        """Triangular discriminators x 1000 of truth and weighted simulation (m,), by observable."""
+        found = []
+        for gen, truth in zip(self.gen.T, self.truth.T, strict=True):
+            low, high = np.quantile(truth, (0.0005, 0.9995))
+            edges = np.linspace(float(low), float(high), BINS + 1)
+            found.append(triangular(np.histogram(gen, edges, weights=weight)[0], np.histogram(truth, edges)[0]))
+        return found
+
+
+def gaussian(n: int, seed: int, n_truth: int = 1_000_000) -> Case:
+    """The peer's own comparison: simulation N(0, 1), truth N(0.2, 0.8), smeared by 0.5; the truth has events anew."""
+    rng = np.random.default_rng(seed)
+    gen, truth = rng.standard_normal((n, 1)), rng.normal(MEAN, WIDTH, (n, 1))
+    reco, data = (x + SMEAR * rng.standard_normal(x.shape) for x in (gen, truth))
+    return Case(("x",), data, gen, reco, rng.normal(MEAN, WIDTH, (n_truth, 1)))
+
+
+def zjets(n: int | None = None) -> Case:
+    """Six observables of the shipped Z+jets sample, simulation and nature of the task `unfolding`.
+
+    Events that pass both levels, so that nothing depends on how misses and fakes are treated; `n` of each at most.
+    """
+
+    def both(name: str) -> tuple[Floats, Floats]:
+        table = read_columns(SAMPLE / f"{name}.parquet")
+        rows = np.flatnonzero((table["pass_gen"] > 0) & (table["pass_reco"] > 0))[:n]
+        gen, reco = (np.column_stack([table[column][rows] for column in level]) for level in (GEN, RECO))
+        return gen, reco
+
+    (gen, reco), (truth, data) = both(SIMULATION), both(next(iter(NATURES)))
+    return Case(tuple(OBSERVABLES), data, gen, reco, truth)
