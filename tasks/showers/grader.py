@@ -1,0 +1,91 @@
+"""Steering score of a fast simulation: how well its showers hide among those of the reference.
+
+    value = 2 (1 - AUC), 1 where generated and reference showers cannot be told apart and 0 where they always can
+
+of the classifier (boosted trees) that does best: on voxels, on observables, or by how near a shower lies to one that
+was given for training. The last is there because a library that hands out its showers again is perfect for the others.
+
+Generated showers are asked for at given incident energies. Of these rows a part steers; the rest is sealed.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox.reader import UnsafeFile, read_bytes, read_safetensors
+from tasks.score import MAX_BYTES, Score, Submission
+from tasks.showers.samples import Samples
+from tools.calorimeter.classifier import TwoSample, strongest, tell_apart
+from tools.calorimeter.memory import memorised
+from tools.calorimeter.showers import NAMES, SAFE, Showers, check_arrays
+from tools.calorimeter.trust import trust_map
+from tools.contract import ToolError
+
+METRIC = "showers that cannot be told apart"
+SAME_ENERGY = 1e-5  # relative: float32 files are taken
+WORST = 8
+
+
+def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
+    """The submitted showers; ValueError says what is wrong with the file."""
+    if not path.endswith(SAFE):
+        raise ValueError(f"scores={path!r}: a {SAFE} file of generated showers")
+    n, v = len(asked), asked.geometry.n_voxels
+    try:
+        arrays = read_safetensors(workspace, path, MAX_BYTES, max_values=2 * n * (v + 1) + 1000)
+        if not set(NAMES) <= set(arrays):
+            raise ValueError(f"scores={path!r}: needs arrays {', '.join(NAMES)}, has {sorted(arrays)[:20]}")
+        incident, voxels = (arrays[name] for name in NAMES)
+        check_arrays(path, incident, voxels, v)
+        showers = Showers(incident.reshape(-1), voxels, asked.geometry)
+    except UnsafeFile as error:
+        raise ValueError(f"scores: {error}") from None
+    except ToolError as error:
+        raise ValueError(f"scores={path!r}: {error}") from None
+    if len(showers) != n or np.any(np.abs(showers.incident / asked.incident - 1) > SAME_ENERGY):
+        raise ValueError(f"scores={path!r}: one shower for each of the {n} incident energies asked for, in their order")
+    return showers
+
+
+def grade(submission: Submission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
+    """The score on the rows that steer; AUCs and regions not to be trusted in `details`."""
+    try:
+        generated = read_generated(workspace, submission.scores, samples.asked)
+    except ValueError as reason:
+        return Score(metric=METRIC, value=None, reason=str(reason))
+    reference, generated = samples.asked[samples.steers], generated[samples.steers]
+    verdicts = classifiers(reference, generated, seed)
+    memory, memory_error = memorised(samples.train, reference, generated)
+    found = {f"auc_{look}": (v.auc, v.error) for look, v in verdicts.items()} | {"auc_memory": (memory, memory_error)}
+    worst = max(found, key=lambda name: found[name][0])
+    auc, error = found[worst]
+    regions = trust_map(reference, generated, max(verdicts.values(), key=lambda v: v.auc))
+    details: dict[str, Any] = {
+        "numbers": {name: {"value": value, "error": spread} for name, (value, spread) in found.items()},
+        "worst": worst,
+        "distrusted": [region.words() for region in regions if not region.trusted][:WORST],
+        "regions": len(regions),
+        "regions_distrusted": sum(not region.trusted for region in regions),
+        "showers": len(reference),
+    }
+    return Score(
+        metric=METRIC,
+        value=2 * (1 - max(auc, 0.5)),
+        error=2 * error,
+        reason=f"of {len(reference)} validation showers; {worst} is {auc:.3f}; "
+        f"{details['regions_distrusted']} of {len(regions)} regions are not to be trusted",
+        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        details=details,
+    )
+
+
+def classifiers(reference: Showers, generated: Showers, seed: int) -> dict[str, TwoSample]:
+    """Boosted trees on voxels and on observables: the harness has no need of torch."""
+    return {
+        "voxels": strongest(tell_apart(reference, generated, "voxels", ("trees",), seed)),
+        "observables": strongest(tell_apart(reference, generated, "observables", ("trees",), seed)),
+    }

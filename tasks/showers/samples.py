@@ -1,0 +1,76 @@
+"""The showers of the task: simulated in a calorimeter that nobody can look up, or from a file; four parts of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.task import TaskError
+from tools.calorimeter.geometry import Geometry, find_geometry
+from tools.calorimeter.gflash import incident_energies, native_material, simulate
+from tools.calorimeter.materials import Material, find_material
+from tools.calorimeter.showers import Showers, read_showers
+from tools.contract import ToolError
+
+TRAIN, REFERENCE = 0.5, 0.1  # shares of the crew; the rest is asked for, half of it steers and half is sealed
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`train` and `reference` are the crew's; of `asked` it gets the incident energies. `steers` (n,): which rows of
+    `asked` the steering metric sees; the others are the test."""
+
+    train: Showers
+    reference: Showers
+    asked: Showers
+    steers: NDArray[np.bool_]
+
+
+def load(data: Path | None, geometry: str, particle: str, showers: int, seed: int) -> Samples:
+    """Rows are shuffled, so that an incident energy tells nothing of which part its shower is in. Raises TaskError."""
+    try:
+        g = find_geometry(geometry, particle)
+        return _load(data, g, showers, seed)
+    except ToolError as error:
+        field = "data" if error.field == "path" else error.field
+        raise TaskError(field, error.value, error.allowed) from None
+    except ImportError as error:
+        raise TaskError("data", str(data), f"needs the extra `tools` ({error})") from None
+
+
+@lru_cache(maxsize=2)
+def _load(data: Path | None, g: Geometry, showers: int, seed: int) -> Samples:
+    if data is None:
+        energies = incident_energies(g, showers, seed)
+        everything = simulate(energies, g, seed, nature(g, seed))
+    else:
+        everything = read_showers(data, g)
+        if len(everything) < showers:
+            raise ToolError("showers", showers, f"{data.name} has {len(everything)}")
+    rng = np.random.default_rng([seed, 21])
+    order = rng.permutation(len(everything))[:showers]
+    edges = [round(TRAIN * showers), round((TRAIN + REFERENCE) * showers)]
+    train, reference, asked = (everything[np.asarray(rows)] for rows in np.split(order, edges))
+    return Samples(train, reference, asked, rng.permutation(len(asked)) < len(asked) // 2)
+
+
+def nature(g: Geometry, seed: int) -> Material:
+    """A calorimeter like that of the geometry, its plates up to 15% thicker or thinner and its sampling up to 20% off.
+
+    Simulating with a built-in material instead of learning from the showers does not give these.
+    """
+    rng = np.random.default_rng([seed, 22])
+    like = find_material(native_material(g))
+    assert like.absorber is not None
+    active, absorber, sampling = rng.uniform((0.85, 0.85, 0.8), (1.15, 1.15, 1.2)).tolist()
+    return replace(
+        like,
+        name="nature",
+        active=(like.active[0], like.active[1] * active),
+        absorber=(like.absorber[0], like.absorber[1] * absorber),
+        sampling=like.sampling * sampling,
+    )

@@ -1,0 +1,141 @@
+"""The task `showers`: a fast simulation of a calorimeter, learnt from showers, and where it cannot be trusted.
+
+The crew gets showers to learn from, and incident energies at which its simulation has to make others. Which of these
+rows steer and which are the test is the grader's, so no claim on unseen events has to be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.convergence import Rule
+from tasks.score import CheckedNumber, Claim, Score, Submission
+from tasks.showers import grader, sealed
+from tasks.showers.samples import Samples, load
+from tasks.task import Verdict
+from tools.calorimeter.geometry import write_binning
+from tools.calorimeter.showers import Showers, read_showers, write_showers
+
+TEST, OTHER = "test.h5", "other.h5"
+SIGMAS = 2.0  # claimed and computed AUCs come from other showers
+
+
+class ShowersTask(BaseModel):
+    """GFlash showers of an unknown calorimeter, or a CaloChallenge file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str] = "showers"
+    title: ClassVar[str] = "Fast simulation of calorimeter showers"
+    request: ClassVar[str] = (
+        "Train a fast simulation of photon showers for this calorimeter and tell me where it cannot be trusted."
+    )
+    tools: ClassVar[tuple[str, ...]] = ("calorimeter.train", "calorimeter.generate", "calorimeter.judge")
+    data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, made now")
+    geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")
+    particle: str = Field("photon", description="for a binning file: whose bins")
+    showers: int = Field(
+        10_000, ge=2000, le=1_000_000, description="half to learn from, a fifth each to steer and test"
+    )
+    max_iterations: int = Field(3, ge=1, le=50)
+    patience: int = Field(1, ge=1, le=50)
+    seed: int = Field(1, ge=0, description="of the showers, the calorimeter and the split")
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return (Path(__file__).parent / "brief.md").read_text()
+
+    def samples(self) -> Samples:
+        return load(self.data, self.geometry, self.particle, self.showers, self.seed)
+
+    def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        samples = self.samples()
+        geometry = samples.train.geometry
+        for folder in (inputs, sealed_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_showers(inputs / "train.h5", samples.train)
+        write_showers(inputs / "reference.h5", samples.reference)
+        nothing = np.zeros_like(samples.asked.voxels)
+        write_showers(inputs / "energies.h5", Showers(samples.asked.incident, nothing, geometry))
+        write_binning(inputs / "binning.xml", geometry)
+        write_showers(sealed_folder / TEST, samples.asked[~samples.steers])
+        write_showers(sealed_folder / OTHER, samples.asked[samples.steers])
+        built_in = not self.geometry.endswith(".xml")
+        return {
+            "task": self.name,
+            "train": "/inputs/train.h5",
+            "reference": "/inputs/reference.h5",
+            "energies": "/inputs/energies.h5",
+            "geometry": self.geometry if built_in else "/inputs/binning.xml",
+            "particle": geometry.particle,
+            "layers": geometry.n_layers,
+            "voxels": geometry.n_voxels,
+            "training_showers": len(samples.train),
+            "showers_asked_for": len(samples.asked),
+            "incident_mev": [float(samples.train.incident.min()), float(samples.train.incident.max())],
+            "numbers_to_claim": ["auc_voxels", "auc_observables"],
+            "steering_metric": grader.METRIC,
+        }
+
+    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+        return grader.grade(submission, workspace, self.samples())
+
+    def confirm(
+        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+    ) -> Score:
+        """Never asked for: the test rows are part of every submission."""
+        raise NotImplementedError("the test showers are part of the submission")
+
+    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+        """Claimed AUCs beside those of the best submission; they agree within SIGMAS errors of their difference."""
+        graded = [score for score in scores if score.value is not None]
+        best = max(graded, key=lambda score: score.value or 0.0, default=None)
+        computed = best.details["numbers"] if best else {}
+        checks = []
+        for name in [*computed, *(n for n in claim.numbers if n not in computed)]:
+            said, ours = claim.numbers.get(name), computed.get(name)
+            agrees = None
+            if said is not None and ours is not None:
+                error = float(np.hypot(said.error or 0.0, ours["error"]))
+                agrees = bool(abs(said.value - ours["value"]) <= SIGMAS * error)
+            checks.append(
+                CheckedNumber(
+                    name=name,
+                    claimed=said and said.value,
+                    claimed_error=said and said.error,
+                    harness=ours and ours["value"],
+                    harness_error=ours and ours["error"],
+                    agrees=agrees,
+                )
+            )
+        return checks
+
+    def seal(
+        self,
+        checks: Sequence[CheckedNumber],
+        submission: Submission | None,
+        workspace: Path,
+        sealed_folder: Path,
+        confirmed: Path | None,
+    ) -> Verdict:
+        """Every judge on the test showers; the truth of a claimed AUC is that of the test."""
+        if submission is None:
+            return Verdict(metrics=[], checks=list(checks))
+        samples = self.samples()
+        geometry = samples.train.geometry
+        generated = grader.read_generated(workspace, submission.scores, samples.asked)[~samples.steers]
+        test, other = (read_showers(sealed_folder / name, geometry) for name in (TEST, OTHER))
+        metrics, curves = sealed.judge(test, generated, other, samples.train)
+        found = {metric.name: metric.value for metric in metrics}
+        table = [check.model_copy(update={"truth": found.get(check.name)}) for check in checks]
+        return Verdict(metrics=metrics, checks=table, curves=curves)
