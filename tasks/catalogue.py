@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from tasks.lhco.presets import LhcoDemo, LhcoRnd, LhcoSr
 from tasks.lhco.task import LhcoTask
+from tasks.showers.task import ShowersTask
 from tasks.task import TaskError
 from tasks.unfolding.task import UnfoldingTask
 
-AnyTask = LhcoTask | UnfoldingTask
-TASKS: dict[str, type[AnyTask]] = {task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask)}
+AnyTask = LhcoTask | UnfoldingTask | ShowersTask
+TASKS: dict[str, type[AnyTask]] = {task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask, ShowersTask)}
 
 
 def make_task(name: str, options: dict[str, Any] | None = None) -> AnyTask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.backends.analyst import unfolding
+from agents.backends.analyst import showers, unfolding
 from tasks.score import Claim
 
 LIMITS = (
@@ -17,6 +17,8 @@ def claim(context: dict[str, Any]) -> Claim:
     graded = [entry for entry in context["history"] if entry["value"] is not None]
     if context["facts"].get("task") == "unfolding" and graded:
         return unfolding.claim(graded, context["confirmed"])
+    if context["facts"].get("task") == "showers" and graded:
+        return showers.claim(graded)
     if not graded:
         reasons = "; ".join(entry["reason"] for entry in context["history"])
         return Claim(discovery=False, text=f"No valid scores were handed in, so nothing can be said. {reasons}")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from agents.backends.analyst import unfolding
+from agents.backends.analyst import showers, unfolding
 from agents.backends.analyst.study import CUT_STUDY
 from agents.backends.base import Message, ToolCall
 
@@ -41,6 +41,8 @@ def _call(n: int, name: str, arguments: dict[str, Any]) -> Message:
 def _submission(last: dict[str, Any], calls: list[dict[str, Any]], answers: list[dict[str, Any]]) -> dict[str, Any]:
     if last["tool"] == "omnifold.unfold":
         return unfolding.submission(last, answers[-1]["result"])
+    if last["tool"] == "calorimeter.judge":
+        return showers.submission(calls)
     submission: dict[str, Any] = {
         "scores": "scores.parquet",
         "window": last["arguments"]["window"],
@@ -109,6 +111,8 @@ def _summary(answers: list[dict[str, Any]]) -> str:
         result = answer.get("result", {})
         if "n_unfolded" in result:
             parts.append(unfolding.summary(result))
+        if "auc_observables" in result:
+            parts.append(showers.summary(result))
         if "closure_auc" in result:
             parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")
         if "argos" in result:
