@@ -9,11 +9,14 @@ from pydantic import ValidationError
 from tasks.lhco.presets import LhcoDemo, LhcoRnd, LhcoSr
 from tasks.lhco.task import LhcoTask
 from tasks.showers.task import ShowersTask
+from tasks.tagging.task import TaggingTask
 from tasks.task import TaskError
 from tasks.unfolding.task import UnfoldingTask
 
-AnyTask = LhcoTask | UnfoldingTask | ShowersTask
-TASKS: dict[str, type[AnyTask]] = {task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask, ShowersTask)}
+AnyTask = LhcoTask | UnfoldingTask | ShowersTask | TaggingTask
+TASKS: dict[str, type[AnyTask]] = {
+    task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask, ShowersTask, TaggingTask)
+}
 
 
 def make_task(name: str, options: dict[str, Any] | None = None) -> AnyTask:

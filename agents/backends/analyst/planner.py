@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from agents.backends.analyst import showers, unfolding
+from agents.backends.analyst import showers, tagging, unfolding
 from agents.state import MAX_STEPS, Plan, PlannedCall, Step
 
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
@@ -33,6 +33,8 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
         return unfolding.plan(context, seed)
     if facts.get("task") == "showers":
         return showers.plan(context, seed)
+    if facts.get("task") == "tagging":
+        return tagging.plan(context, seed)
     if not facts["sidebands"]:
         return against_reference(facts, context["iteration"], seed)
     graded = [entry for entry in history if entry["value"] is not None]

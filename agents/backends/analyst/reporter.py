@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.backends.analyst import showers, unfolding
+from agents.backends.analyst import showers, tagging, unfolding
 from tasks.score import Claim
 
 LIMITS = (
@@ -19,6 +19,8 @@ def claim(context: dict[str, Any]) -> Claim:
         return unfolding.claim(graded, context["confirmed"])
     if context["facts"].get("task") == "showers" and graded:
         return showers.claim(graded)
+    if context["facts"].get("task") == "tagging" and graded:
+        return tagging.claim(graded, context["confirmed"])
     if not graded:
         reasons = "; ".join(entry["reason"] for entry in context["history"])
         return Claim(discovery=False, text=f"No valid scores were handed in, so nothing can be said. {reasons}")

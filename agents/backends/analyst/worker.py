@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from agents.backends.analyst import showers, unfolding
+from agents.backends.analyst import showers, tagging, unfolding
 from agents.backends.analyst.study import CUT_STUDY
 from agents.backends.base import Message, ToolCall
 
@@ -28,6 +28,8 @@ def act(context: dict[str, Any], conversation: Sequence[Message]) -> Message:
         return _cut_study(n, context, extra)
     if step["id"] == unfolding.FIGURE:
         return _figure(n, context, extra)
+    if step["id"] in tagging.STEPS:
+        return _tag(n, context, answers)
     if step["submits"] and not extra:
         return _call(n, "submit", _submission(calls[-1], calls, answers))
     return _call(n, "finish", {"summary": _summary(answers)})
@@ -98,6 +100,19 @@ def _figure(n: int, context: dict[str, Any], extra: list[dict[str, Any]]) -> Mes
     return _after(n, extra[-1])
 
 
+def _tag(n: int, context: dict[str, Any], answers: list[dict[str, Any]]) -> Message:
+    """Write and run a Python file that makes the scores of all numbers of labels, hand them in, say what was found."""
+    calls = len(context["step"]["calls"])
+    extra = answers[calls:]
+    if not extra:
+        return _call(n, "run_python", {"name": "scores.py", "code": tagging.code(context)})
+    if extra[0]["exit_code"] != 0:
+        return _after(n, extra[0])
+    if len(extra) == 1:
+        return _call(n, "submit", tagging.submission(context))
+    return _call(n, "finish", {"summary": f"{_summary(answers[:calls])}; {extra[0]['stdout'][-1000:]}"})
+
+
 def _after(n: int, ran: dict[str, Any]) -> Message:
     """A file has run: its output is what was found."""
     good = ran["exit_code"] == 0
@@ -111,6 +126,8 @@ def _summary(answers: list[dict[str, Any]]) -> str:
         result = answer.get("result", {})
         if "n_unfolded" in result:
             parts.append(unfolding.summary(result))
+        if "labels_used" in result:
+            parts.append(tagging.summary(result))
         if "auc_observables" in result:
             parts.append(showers.summary(result))
         if "closure_auc" in result:

@@ -1,0 +1,139 @@
+"""How the analyst tags jets: hand-made observables first, then the jet model, pretrained where there are weights.
+
+Each is made once for every number of labels; the run goes on only while the mean rejection grows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.state import Plan, PlannedCall, Step
+from tasks.score import Claim, Measured
+
+STEPS = OBSERVABLES, TAG = "observables", "tag"
+OUT = "scores.parquet"
+# Trainings of the model, one an iteration: epochs, learning rate.
+IDEAS = [(20, 5e-4), (40, 2e-4)]
+BATCH = 32  # few jets should still give enough steps
+
+
+def plan(context: dict[str, Any], seed: int) -> Plan:
+    """The first iteration needs no network: what follows has to be better than it."""
+    facts, iteration = context["facts"], context["iteration"]
+    if iteration == 0:
+        step = Step(
+            id=OBSERVABLES,
+            goal="Logistic regression on mass, multiplicity and energy correlations, once for each number of labels.",
+            submits=True,
+        )
+        return Plan(reasoning="A few observables that are known to work set the mark for networks.", steps=[step])
+    epochs, rate = IDEAS[min(iteration - 1, len(IDEAS) - 1)]
+    start = facts.get("pretrained")
+    calls = []
+    for n in facts["labels"]:
+        tagger = f"tagger_{n}.safetensors"
+        training = {"epochs": epochs, "batch": BATCH, "learning_rate": rate}
+        finetune = {
+            "jets": facts["labelled"][str(n)],
+            "kinds": facts["kinds"],
+            "training": training,
+            "seed": seed + iteration,
+            "out": tagger,
+        }
+        if start:
+            finetune["start"] = start
+        score = {
+            "jets": facts["jets"],
+            "checkpoint": tagger,
+            "signal": facts["kinds"][-1],
+            "out": f"scores_{n}.parquet",
+        }
+        calls += [
+            PlannedCall(tool="jet_model.finetune", arguments=finetune),
+            PlannedCall(tool="jet_model.score", arguments=score),
+        ]
+    origin = "pretrained weights" if start else "scratch: no pretrained weights are given"
+    step = Step(
+        id=TAG,
+        goal=f"The jet model from {origin}, {epochs} epochs, once for each number of labels; all scores in one file.",
+        calls=calls,
+        submits=True,
+    )
+    return Plan(reasoning=f"The whole jet in place of a few observables: the jet model from {origin}.", steps=[step])
+
+
+def code(context: dict[str, Any]) -> str:
+    """The Python file that makes the step's scores, after its calls."""
+    facts = context["facts"]
+    values = {"JETS": facts["jets"], "LABELLED": facts["labelled"], "OUT": OUT}
+    header = "".join(f"{name} = {value!r}\n" for name, value in values.items())
+    return header + (FROM_OBSERVABLES if context["step"]["id"] == OBSERVABLES else IN_ONE_FILE)
+
+
+def submission(context: dict[str, Any]) -> dict[str, Any]:
+    """What the step hands in."""
+    return {"scores": OUT, "method": context["step"]["goal"]}
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The numbers that matter of a training."""
+    measured = ", ".join(f"{kind} {value:.3f}" for kind, value in result["separation"]["auc"].items())
+    return f"{result['labels_used']} labels, best epoch {result['best_epoch']}, held-out AUC {measured}"
+
+
+def claim(graded: list[dict[str, Any]], audit: dict[str, Any] | None) -> Claim:
+    """The rejections of the best submission, and what the audit says."""
+    best = max(graded, key=lambda entry: entry["value"])
+    numbers = best["details"]["numbers"]
+    found = {name: Measured(**number) for name, number in numbers.items() if name.startswith("rejection_")}
+    each = ", ".join(f"{m.value:.1f} ± {m.error:.1f} with {name.split('_')[1]} labels" for name, m in found.items())
+    text = f"Background rejection at 50% of the tops: {each}, on {best['details']['validation_jets']} validation jets."
+    if audit:
+        value = audit["value"]
+        made = audit["reason"] if value is None else f"{value:.1f} {audit['reason']}"
+        text += f" Audit: {made}."
+    return Claim(numbers=found, text=text)
+
+
+IN_ONE_FILE = """
+# The scores with each number of labels as columns of one file.
+from pathlib import Path
+
+from tools.events.parquet import read_columns, write_events
+
+write_events(Path(OUT), {f"score_{n}": read_columns(Path(f"scores_{n}.parquet"), ["score"])["score"] for n in LABELLED})
+print("labels: " + ", ".join(LABELLED))
+"""
+
+FROM_OBSERVABLES = """
+# Logistic regression on observables and their products; the strength of the penalty by cross-validation.
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from tools.events.parquet import write_events
+from tools.jet_model.jets_file import read_jets
+from tools.jet_model.observables import observables
+
+
+def features(jets):
+    found = observables(jets)
+    logs = [np.log(np.maximum(found[name], 1e-9)) for name in ("mass", "e2", "e3", "width")]
+    return np.column_stack([found["mass"], found["multiplicity"], found["dispersion"], *logs])
+
+
+jets = features(read_jets(Path(JETS)))
+scores = {}
+for n, path in LABELLED.items():
+    labelled = read_jets(Path(path))
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2), StandardScaler(), LogisticRegression(max_iter=2000))
+    search = GridSearchCV(model, {"logisticregression__C": [0.01, 0.1, 1.0]}, scoring="roc_auc")
+    search.fit(features(labelled), labelled.pid)
+    scores[f"score_{n}"] = search.decision_function(jets)
+    print(f"{n} labels: cross-validated AUC {search.best_score_:.3f}, {search.best_params_}")
+write_events(Path(OUT), scores)
+"""
