@@ -29,8 +29,10 @@ from tools.calorimeter.showers import Showers
 
 HELD_OUT = 2000  # showers at most, to choose the epoch
 HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc
+MIN_SHARED = 10  # shares of a group that are enough to say where they lie
+MIN_STD = 1e-3
 RARE = 1e-3  # counts that are added to those of outcomes
-CHUNK = 2000  # showers at once
+CHUNK = 800_000  # voxels at once
 
 
 class Flow(Training):
@@ -43,6 +45,7 @@ class Flow(Training):
     bins: SkipJsonSchema[int] = Field(8, ge=2, le=64, description="of the splines")
     batch: SkipJsonSchema[int] = Field(128, ge=16, description="showers; each has as many shares as groups with energy")
     learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
+    bf16: SkipJsonSchema[bool] = Field(False, description="networks in bfloat16, densities in float32: for GPUs")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TwoStageFlow:
         """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""
@@ -62,12 +65,13 @@ class Flow(Training):
         torch.manual_seed(seed)
         flow = TwoStageFlow(self, showers.geometry, seen, [], f, threshold, tree)
         flow.build(where)
-        flow.standardise(*(t[used[:HELD_OUT]].to(where) for t in data))
+        flow.standardise(*(t[used[: flow.at_once]].to(where) for t in data))
         for stage, epochs in ((0, self.layer_epochs), (1, self.epochs)):
             training, validation = (tuple(t[rows].to(where) for t in data) for rows in (used, held))
 
             def loss(places: Any, log_incident: Any, stage: int = stage) -> Any:
-                return -flow.log_prob(stage, places, log_incident).mean()
+                parts = zip(places.split(self.batch), log_incident.split(self.batch), strict=True)
+                return -torch.cat([flow.log_prob(stage, *part) for part in parts]).mean()
 
             settings = self.model_copy(update={"epochs": epochs})
             flow.losses += train(flow.networks[stage], loss, training, validation, settings, seed + stage, progress)[0]
@@ -87,6 +91,11 @@ class TwoStageFlow:
     tree: Tree
     networks: Any = None
     index: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_once(self) -> int:
+        """Showers that are held in memory at a time."""
+        return max(1, CHUNK // self.geometry.n_voxels)
 
     def build(self, where: str) -> None:
         """Untrained networks on a device."""
@@ -119,13 +128,15 @@ class TwoStageFlow:
             counts.index_put_((node, outcome), torch.ones_like(z), accumulate=True)
             # What a group never did begins as rare: else many steps go by until it is unlearned.
             network.offset.weight.data[:, :3] = torch.log((counts + RARE) / (counts + RARE).sum(1, keepdim=True))
-            for name in ("mean", "std"):
-                values = getattr(z[both], name)()  # of nodes that are too rarely shared to say
-                buffer = getattr(network, name).fill_(float(values))
-                for i in node[both].unique():
-                    here = z[both & (node == i)]
-                    if len(here) >= 10:
-                        buffer[i] = getattr(here, name)().clamp_min(1e-3) if name == "std" else here.mean()
+            n, first, second = (
+                torch.bincount(node[both], z[both].double() ** power, minlength=len(network.mean))
+                for power in (0, 1, 2)
+            )
+            seldom = n < MIN_SHARED  # takes what holds for all
+            n, first, second = (torch.where(seldom, x.sum(), x) for x in (n, first, second))
+            mean = first / n.clamp_min(1)
+            network.mean.copy_(mean)
+            network.std.copy_((second / n.clamp_min(1) - mean**2).clamp_min(MIN_STD**2).sqrt())
 
     def log_prob(self, stage: int, places: Any, log_incident: Any) -> Any:
         """(M,) nats of every share of a batch: energies of places (B, V + 1) [MeV], log E_inc (B,)."""
@@ -133,8 +144,11 @@ class TwoStageFlow:
         return self._density(stage, x, node).log_prob(outcome, z)
 
     def _density(self, stage: int, x: Any, node: Any) -> share.ShareDensity:
+        import torch
+
         network = self.networks[stage]
-        parameters = network((x - network.centre) / network.width, node)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.bf16):
+            parameters = network((x - network.centre) / network.width, node).float()
         return share.ShareDensity(parameters, network.mean[node], network.std[node])
 
     def _rows(self, stage: int, places: Any, log_incident: Any) -> tuple[Any, ...]:
@@ -182,13 +196,13 @@ class TwoStageFlow:
         generator = torch.Generator(where).manual_seed(seed)
         voxels = np.zeros((len(incident), self.geometry.n_voxels), np.float32)
         with torch.no_grad():
-            for first in range(0, len(incident), CHUNK):
-                part = torch.from_numpy(incident[first : first + CHUNK]).to(where)
+            for first in range(0, len(incident), self.at_once):
+                part = torch.from_numpy(incident[first : first + self.at_once]).to(where)
                 places = self._draw(part, generator)[:, :-1].float()
                 # Rounding to float32 must not carry an energy below the threshold.
                 least = float(np.float32(self.threshold))
                 places = torch.where(places > 0, places.clamp_min(least), 0.0)
-                voxels[first : first + CHUNK, self.tree.order] = places.cpu().numpy()
+                voxels[first : first + self.at_once, self.tree.order] = places.cpu().numpy()
         return Showers(incident, voxels, self.geometry)
 
     def _draw(self, incident: Any, generator: Any) -> Any:

@@ -173,7 +173,8 @@ class TokenGenerator:
         training, validation = ((levels[rows].to(where), log_incident[rows].to(where)) for rows in (used, held))
 
         def loss(levels: Any, log_incident: Any) -> Any:
-            return -self.model.log_prob(levels, log_incident, self.domain)
+            parts = list(zip(levels.split(settings.batch), log_incident.split(settings.batch), strict=True))
+            return -sum(self.model.log_prob(*part, self.domain) for part in parts) / len(parts)
 
         torch.manual_seed(seed)
         self.losses += train(self.model, loss, training, validation, settings, seed, progress)[0]

@@ -1,0 +1,208 @@
+"""Generators of calorimeter showers against their simulation: `python -m benchmarks.calorimeter [--quick]`.
+
+GFlash photon showers of 256 MeV to 4 TeV in steps of 2, in the geometry of data set 1 (or, `--geometry ds2_electrons`,
+electrons of 1 GeV to 1 TeV), from seeds that share nothing: to learn from, and two files to judge with. Every generator
+trains for `--minutes`, its epochs set by the time that one takes; what is trained is kept in `--folder`, and taken from
+there the next time. AUCs are the larger of a network's and boosted trees'. The last line is one JSON object:
+
+    auc_voxels, auc_observables, fpd_ratio   FPD over that of the two files, at the same size
+    ms_per_shower       at a batch of 100 on as many cores as torch has; `ms` by batch size
+    auc_memory          P(a generated shower is nearer to a training shower than a simulated one): 0.5, and 1 for copies
+    between             worst |mean response/simulated - 1| at incident energies halfway between those of training
+    minutes, megabytes  of training, and of the file
+    better_than_frozen  in which of these a generator beats the frozen showers; `best`: lowest larger AUC of the trained
+    forgetting          largest change [MeV] in showers of what was known, when tokens learn a material and a particle
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tools.calorimeter.classifier import strongest, tell_apart
+from tools.calorimeter.fpd import fpd
+from tools.calorimeter.generators import (
+    Adapter,
+    Expert,
+    Flow,
+    FrozenShowers,
+    Generator,
+    PointsFlowMatching,
+    Settings,
+    Tokens,
+    load,
+)
+from tools.calorimeter.generators.tokens import TokenGenerator
+from tools.calorimeter.geometry import Geometry, geometry
+from tools.calorimeter.gflash import simulate
+from tools.calorimeter.memory import memorised
+from tools.calorimeter.observables import features
+from tools.calorimeter.showers import Showers, read_showers, write_showers
+from tools.calorimeter.timing import milliseconds
+
+GENERATORS: dict[str, Settings] = {
+    "flow": Flow(),
+    "points_flow_matching": PointsFlowMatching(),
+    "tokens": Tokens(),
+    "frozen": FrozenShowers(),
+}
+LOWER_IS_BETTER = ("auc_voxels", "auc_observables", "fpd_ratio", "ms_per_shower", "auc_memory", "between", "megabytes")
+FIRST_STAGE = 3  # epochs of a first stage over those of the main one: it is quick
+SAMPLE = 1000  # showers whose epoch is timed
+console = Console(width=140, file=sys.stdout)
+
+
+def energies(choices: argparse.Namespace, n: int, seed: int) -> Any:
+    """Incident energies [MeV] (n,)."""
+    rng = np.random.default_rng([seed, 21])
+    if choices.geometry == "ds1_photons":
+        return 2.0 ** rng.integers(8, 23, n)
+    return 10 ** rng.uniform(3, 6, n)
+
+
+def sample(choices: argparse.Namespace, g: Geometry, name: str, n: int, seed: int) -> Showers:
+    """A simulated file, made once."""
+    path = choices.folder / f"{choices.geometry}_{name}_{n}.safetensors"
+    if not path.exists():
+        write_showers(path, simulate(energies(choices, n, seed), g, seed))
+    return read_showers(path, g)
+
+
+def trained(name: str, settings: Settings, choices: argparse.Namespace, showers: Showers) -> tuple[Generator, float]:
+    """The generator, and the minutes that its training took; from the folder where it is there already."""
+    path = choices.folder / f"{choices.geometry}_{name}_{len(showers)}_{choices.minutes:g}min.safetensors"
+    minutes = path.with_suffix(".minutes.json")
+    if not path.exists():
+        if name != "frozen":
+            settings = settings.model_copy(update=_epochs(settings, showers, choices.minutes))
+        console.print(f"{name}: {settings}")
+        start = time.perf_counter()
+        settings.fit(showers, choices.seed, lambda *epoch: console.print(name, *epoch)).save(path)
+        minutes.write_text(json.dumps((time.perf_counter() - start) / 60))
+    return load(path), float(json.loads(minutes.read_text()))
+
+
+def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, int]:
+    """As many epochs as fit in, by the time that one takes on SAMPLE showers."""
+    stage = {"flow": "layer_epochs", "points_flow_matching": "totals_epochs"}.get(settings.kind)
+    rows = np.random.default_rng(1).permutation(len(showers))[:SAMPLE]
+    spent = []
+    for epochs in (1, 2):
+        update = {"epochs": epochs} | ({stage: FIRST_STAGE * epochs} if stage else {})
+        start = time.perf_counter()
+        settings.model_copy(update=update).fit(showers[rows], 1)
+        spent.append(time.perf_counter() - start)
+    one = max(spent[1] - spent[0], 0.2 * spent[1]) * len(showers) / len(rows)
+    epochs = max(1, int(0.95 * 60 * minutes / one))
+    return {"epochs": epochs} | ({stage: FIRST_STAGE * epochs} if stage else {})
+
+
+def judged(name: str, generator: Generator, files: dict[str, Showers], choices: argparse.Namespace) -> dict[str, Any]:
+    """All numbers of a generator."""
+    reference, second = files["reference"], files["second"]
+    made = generator.generate(reference.incident, choices.seed + 10)
+    if name == "frozen":
+        console.print(
+            "frozen: at its own energies these are showers of the library, so AUCs say little; see auc_memory"
+        )
+    voxels, observables = (strongest(tell_apart(reference, made, look)) for look in ("voxels", "observables"))
+    ours, theirs = features(reference), features(made)
+    least = max(fpd(ours, features(second)))
+    times = milliseconds(generator.generate, reference.incident)
+    return {
+        "auc_voxels": voxels.auc,
+        "auc_voxels_error": voxels.error,
+        "auc_observables": observables.auc,
+        "auc_observables_error": observables.error,
+        "fpd": fpd(ours, theirs)[0],
+        "fpd_reference": least,
+        "fpd_ratio": fpd(ours, theirs)[0] / least,
+        "ms_per_shower": times.get(100),
+        "ms": times,
+        "auc_memory": memorised(files["training"], reference, made)[0],
+        "between": between(generator, choices),
+    }
+
+
+def between(generator: Generator, choices: argparse.Namespace, n: int = 500) -> float:
+    """Worst relative error of the mean response at energies that lie halfway between those of training."""
+    worst = 0.0
+    for energy in np.geomspace(*generator.seen, 15)[:-1] * (2**0.5 if choices.geometry == "ds1_photons" else 1.0):
+        incident = np.full(n, energy)
+        true = simulate(incident, generator.geometry, choices.seed + 30).deposited.mean()
+        worst = max(worst, abs(generator.generate(incident, 1).deposited.mean() / true - 1))
+    return worst
+
+
+def forgetting(choices: argparse.Namespace, tokens: TokenGenerator, n: int = 1000) -> float:
+    """Largest change [MeV] in showers of the first domain after growth to a new material and to a new particle."""
+    g, path = tokens.geometry, choices.folder / "grown.safetensors"
+    incident = energies(choices, n, choices.seed + 40)
+    before = tokens.generate(incident[:200], 1).voxels
+    tokens.save(path)
+    iron = simulate(incident, g, choices.seed + 41, material="iron_scintillator")
+    grown = Expert(grow=str(path), material="iron", epochs=1).fit(iron, 1)
+    grown.save(path)
+    pions = simulate(incident, g, choices.seed + 42, particle="neutral_pion")
+    grown = Adapter(grow=str(path), particle="neutral_pion", epochs=1).fit(pions, 1)
+    after = grown.select(*tokens.domain).generate(incident[:200], 1).voxels
+    return float(np.abs(after - before).max())
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="3,000 showers, a minute each: does it run?")
+    parser.add_argument("--showers", type=int, default=50_000)
+    parser.add_argument("--judge", type=int, default=20_000, help="showers in each of the two files to judge with")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of training for each generator")
+    parser.add_argument("--generators", default=",".join(GENERATORS))
+    parser.add_argument("--geometry", default="ds1_photons", choices=["ds1_photons", "ds2_electrons"])
+    parser.add_argument("--folder", type=Path, default=Path("runs/calorimeter"))
+    parser.add_argument("--seed", type=int, default=1)
+    choices = parser.parse_args()
+    if choices.quick:
+        choices.showers, choices.judge, choices.minutes = 3000, 3000, 1.0
+    choices.folder.mkdir(parents=True, exist_ok=True)
+    g = geometry(choices.geometry)
+    sizes = {"training": choices.showers, "reference": choices.judge, "second": choices.judge}
+    files = {
+        name: sample(choices, g, name, n, 1000 * (i + 1) + choices.seed) for i, (name, n) in enumerate(sizes.items())
+    }
+    found: dict[str, Any] = {}
+    for name in choices.generators.split(","):
+        generator, minutes = trained(name, GENERATORS[name], choices, files["training"])
+        size = next(
+            choices.folder.glob(f"{choices.geometry}_{name}_{choices.showers}_{choices.minutes:g}min.safetensors")
+        )
+        found[name] = judged(name, generator, files, choices) | {
+            "minutes": minutes,
+            "megabytes": size.stat().st_size / 1e6,
+        }
+        console.print(name, found[name])
+        if isinstance(generator, TokenGenerator):
+            found[name]["forgetting"] = forgetting(choices, generator)
+    learned = [name for name in found if name != "frozen"]
+    if "frozen" in found:
+        for name in learned:
+            better = [key for key in LOWER_IS_BETTER if (found[name][key] or 1e9) < (found["frozen"][key] or 1e9)]
+            found[name]["better_than_frozen"] = better
+    keys = (*LOWER_IS_BETTER, "minutes")
+    table = Table("generator", *keys)
+    for name, values in found.items():
+        table.add_row(name, *("" if values[key] is None else f"{values[key]:.3g}" for key in keys))
+    console.print(table)
+    best = min(learned, key=lambda name: max(found[name]["auc_voxels"], found[name]["auc_observables"]), default=None)
+    print(json.dumps(found | {"best": best}, default=float))
+
+
+if __name__ == "__main__":
+    main()
