@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from agents.data_jets import counted, holds_jets, jet_kinds, print_jets
+from tools.calorimeter.simulate import ShowerSimulation, simulate_showers
 from tools.contract import ToolError
 from tools.events import download
 from tools.events.energyflow import ZJETS_FILES, read_zjets
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     resonance = "resonance"
     zjets = "zjets"
     jets = "jets"
+    showers = "showers"
 
 
 @app.command()
@@ -81,22 +83,26 @@ def zjets(
 
 @app.command()
 def simulate(
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write; of jets, .h5")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="parquet file to write; of jets and showers, .h5")],
     process: Annotated[
-        Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels, single jets")
+        Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels, single jets, showers")
     ] = Kind.qcd,
     masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
-    events: Annotated[int, typer.Option(help="accepted events, or jets of all kinds together")] = 10_000,
+    events: Annotated[int, typer.Option(help="accepted events; jets of all kinds together; showers")] = 10_000,
     kinds: Annotated[str, typer.Option(help="of jets, separated by commas")] = ",".join(ALL_KINDS),
     tune: Annotated[Tune, typer.Option(help="for Z+jets and jets; vincia is another shower")] = Tune.monash,
     seed: Annotated[int, typer.Option(help="the result depends on it, not on the workers")] = 1,
     workers: Annotated[int | None, typer.Option(help="processes; default: one a core")] = None,
     particles: Annotated[bool, typer.Option("--particles", help="keep the particles too, in OUT.particles.h5")] = False,
+    geometry: Annotated[str, typer.Option(help="of showers: built-in, or a binning XML file")] = "ds1_photons",
+    particle: Annotated[str, typer.Option(help="of showers: photon, electron, neutral_pion")] = "photon",
+    material: Annotated[str | None, typer.Option(help="of showers; default: that of the geometry")] = None,
 ) -> None:
     """Simulate with Pythia 8, a parametric detector and FastJet: LHCO-like dijets, Z+jets for unfolding, or jets of
-    seven kinds with their particles (pt 500-700 GeV) for the jet foundation model.
+    seven kinds with their particles (pt 500-700 GeV) for the jet foundation model. About 10-20 ms an event and core,
+    60 ms with --tune vincia.
 
-    About 10-20 ms an event and core, 60 ms with --tune vincia.
+    Or calorimeter showers with GFlash, which is a parametrisation and not Geant4: well below 1 ms each.
     """
     with _one_line_errors("finished shards are kept: run the same command again to go on"):
         if particles and process in (Kind.zjets, Kind.jets):
@@ -104,6 +110,14 @@ def simulate(
         if process is Kind.jets and target.suffix != ".h5":
             raise ToolError("OUT", str(target), "jets are written as HDF5: a name that ends in .h5")
         target.parent.mkdir(parents=True, exist_ok=True)
+        if process is Kind.showers:
+            wanted_showers = ShowerSimulation(
+                geometry=geometry, particle=particle, material=material, showers=events, seed=seed
+            )
+            with _bar(target.name, MofNCompleteColumn()) as progress:
+                facts = simulate_showers(wanted_showers, target, progress)
+            out.print(f"{target}: {events} showers, E_dep/E_inc {facts['deposited_over_incident']:.3f}")
+            return
         with _bar(target.name, MofNCompleteColumn()) as progress:
             if process is Kind.zjets:
                 wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed)
