@@ -26,7 +26,7 @@ JETS, PARTICLES = "jets.parquet", "particles.parquet"
 KINDS = ("qcd", "top")
 MAX_PARTICLES = 64
 STEP = np.array([2**-9, 2**-9, 2**-8])  # of delta eta, delta phi, log pt
-SHARES = {"validation": 0.25, "test": 0.35, "claim": 0.4}  # of the jets that are not for labels
+SHARES = {"validation": 0.3, "test": 0.35, "claim": 0.35}  # of the jets that are not for labels
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class TaggingTask(BaseModel):
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(None, description="pretrained weights that the crew gets, safetensors")
-    labels: tuple[int, ...] = Field((100, 400, 1600), min_length=1, description="numbers of labels, growing")
+    labels: tuple[int, ...] = Field((50, 200, 800), min_length=1, description="numbers of labels, growing")
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="which jets are labelled, for validation, sealed")
@@ -156,7 +156,7 @@ class TaggingTask(BaseModel):
         metrics = [Metric(name=name, value=v, error=e, note=note) for name, (v, e) in found.items()]
         for n, s in sealed.items():
             value = rejection(s[is_top[test]], s[~is_top[test]], 0.3)
-            metrics.append(Metric(name=f"rejection_30_{n}", value=value, note=f"at 30% of the tops, {note}"))
+            metrics.append(Metric(name=f"rejection_{n}_at_30", value=value, note=f"at 30% of the tops, {note}"))
         mean = geometric_mean(sealed, is_top[test])
         seen = geometric_mean({n: s[~test] for n, s in scores.items()}, is_top[~test])
         metrics.append(

@@ -65,7 +65,8 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
 def code(context: dict[str, Any]) -> str:
     """The Python file that makes the step's scores, after its calls."""
     facts = context["facts"]
-    values = {"JETS": facts["jets"], "LABELLED": facts["labelled"], "OUT": OUT}
+    labelled = {n: facts["labelled"][str(n)] for n in facts["labels"]}
+    values = {"JETS": facts["jets"], "LABELLED": labelled, "OUT": OUT}
     header = "".join(f"{name} = {value!r}\n" for name, value in values.items())
     return header + (FROM_OBSERVABLES if context["step"]["id"] == OBSERVABLES else IN_ONE_FILE)
 
@@ -85,9 +86,13 @@ def claim(graded: list[dict[str, Any]], audit: dict[str, Any] | None) -> Claim:
     """The rejections of the best submission, and what the audit says."""
     best = max(graded, key=lambda entry: entry["value"])
     numbers = best["details"]["numbers"]
-    found = {name: Measured(**number) for name, number in numbers.items() if name.startswith("rejection_")}
-    each = ", ".join(f"{m.value:.1f} ± {m.error:.1f} with {name.split('_')[1]} labels" for name, m in found.items())
-    text = f"Background rejection at 50% of the tops: {each}, on {best['details']['validation_jets']} validation jets."
+    labels = sorted(int(name.removeprefix("rejection_")) for name in numbers if name.startswith("rejection_"))
+    found = {f"rejection_{n}": Measured(**numbers[f"rejection_{n}"]) for n in labels}
+    each = ", ".join(
+        f"{found[f'rejection_{n}'].value:.1f} ± {found[f'rejection_{n}'].error:.1f} with {n}" for n in labels
+    )
+    jets = best["details"]["validation_jets"]
+    text = f"Background rejection at 50% of the tops: {each} labels, on {jets} validation jets."
     if audit:
         value = audit["value"]
         made = audit["reason"] if value is None else f"{value:.1f} {audit['reason']}"
@@ -102,7 +107,7 @@ from pathlib import Path
 from tools.events.parquet import read_columns, write_events
 
 write_events(Path(OUT), {f"score_{n}": read_columns(Path(f"scores_{n}.parquet"), ["score"])["score"] for n in LABELLED})
-print("labels: " + ", ".join(LABELLED))
+print("labels: " + ", ".join(map(str, LABELLED)))
 """
 
 FROM_OBSERVABLES = """

@@ -110,7 +110,8 @@ def _tag(n: int, context: dict[str, Any], answers: list[dict[str, Any]]) -> Mess
         return _after(n, extra[0])
     if len(extra) == 1:
         return _call(n, "submit", tagging.submission(context))
-    return _call(n, "finish", {"summary": f"{_summary(answers[:calls])}; {extra[0]['stdout'][-1000:]}"})
+    said = extra[0]["stdout"][-1000:]
+    return _call(n, "finish", {"summary": f"{_summary(answers[:calls])}; {said}" if calls else said})
 
 
 def _after(n: int, ran: dict[str, Any]) -> Message:
