@@ -16,7 +16,7 @@ import numpy as np
 from tools.omnifold.problem import Floats, Problem
 
 BINS = 40  # per observable
-SIGNIFICANT = 2.0  # standard deviations
+SIGNIFICANT = 1.5  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def agreement(problem: Problem, push: Floats) -> Agreement:
 def enough(history: Sequence[Agreement]) -> int | None:
     """How many updates to make, once one has gained nothing; before that None. `history`: the start, each update's.
 
-    k updates gained, so 2k are made, and one at least. Nothing is gained where chi^2 of no observable falls by 2^2.
+    k updates gained, so 2k are made, and one at least. A gain is chi^2 that falls by SIGNIFICANT^2 in some observable.
     """
     if len(history) < 2 or np.any(history[-2].chi2 - history[-1].chi2 >= SIGNIFICANT**2):
         return None
