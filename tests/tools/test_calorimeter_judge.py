@@ -32,7 +32,7 @@ QUICK = classifier.NETWORK.model_copy(update={"hidden": 32, "epochs": 5, "batch"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "NETWORK", QUICK)
-    monkeypatch.setattr(classifier, "TREES", classifier.TREES.model_copy(update={"max_iter": 60, "max_leaf_nodes": 15}))
+    monkeypatch.setattr(classifier, "TREES", classifier.TREES | {"max_iter": 60, "max_leaf_nodes": 15})
 
 
 def photons(n: int, seed: int) -> Showers:
