@@ -11,7 +11,7 @@ import pytest
 
 from tools.contract import ToolError
 from tools.jet_model.jets import MAX_PARTICLES, PARTICLE_KINDS, Jets, check, from_momenta, in_order
-from tools.jet_model.jets_file import GLOBAL, count_jets, read_jets, write_jets
+from tools.jet_model.jets_file import GLOBAL, concatenate, count_jets, read_jets, write_jets
 
 
 def momenta(n: int = 40, m: int = 12, seed: int = 1, mass: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -112,6 +112,26 @@ def test_files_of_the_package_are_read_without_names(tmp_path: Path) -> None:
     assert (read.kinds, read.jet, set(read.pid if read.pid is not None else ())) == ((), None, {201})
 
 
+def test_sets_are_put_together_by_the_names_of_their_kinds() -> None:
+    jets = labelled()
+    top, rest = jets.with_kinds(("top",)).hardest(4), jets.with_kinds(("w", "qcd"))
+    both = concatenate([top, rest], ("qcd", "top", "w"))
+    assert both.count() == jets.count()
+    assert both.pid is not None
+    np.testing.assert_array_equal(both.particles[both.pid == 1][:, :4], jets.with_kinds(("top",)).particles[:, :4])
+    assert not both.particles[: len(top), 4:].any()
+    np.testing.assert_array_equal(both.particles[both.pid == 2], jets.with_kinds(("w",)).particles)
+    assert both.jet is not None
+    assert concatenate([top, replace(rest, jet=None)], ("qcd", "top", "w")).jet is None
+    with pytest.raises(ToolError, match="labelled with some of qcd, top"):
+        concatenate([top, rest], ("qcd", "top"))
+    with pytest.raises(ToolError, match="labelled"):
+        concatenate([replace(top, pid=None)], ("top",))
+    wider = replace(top, particles=np.concatenate([top.particles, top.particles[:, :, :1] * 0], axis=2))
+    with pytest.raises(ToolError, match="5 features"):
+        concatenate([wider, rest], ("qcd", "top", "w"))
+
+
 BAD = {
     "log_pt": lambda x: x[:, :, [2, 3, 0, 1]],  # order
     "delta_eta": lambda x: x + np.float32(1.5) * (np.arange(4) == 0) * (x[:, :, 2:3] != 0),  # absolute
@@ -181,6 +201,13 @@ def test_broken_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="events"):
         read_jets(tmp_path / "other.h5")
     assert count_jets(tmp_path / "other.h5") is None
+    for number, pid in enumerate((np.eye(40), np.full(40, 0.5), np.zeros(39))):
+        path = tmp_path / f"pid_{number}.h5"
+        write_jets(path, replace(labelled(), pid=None))
+        with h5py.File(path, "r+") as file:
+            file["pid"] = pid
+        with pytest.raises(ToolError, match=r"pid=.*(one whole number a jet|one entry a jet)"):
+            read_jets(path)
     write_jets(tmp_path / "jets.h5", labelled())
     with pytest.raises(ToolError, match="0 to 39"):
         read_jets(tmp_path / "jets.h5", start=40)

@@ -48,6 +48,8 @@ def read_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, st
         pid, kinds = None, tuple[str, ...]()
         if "pid" in file:
             numbers = np.asarray(_rows(path, file["pid"], start, last))
+            if numbers.size != len(numbers) or numbers.dtype.kind not in "iuf" or np.any(numbers != np.round(numbers)):
+                raise ToolError("pid", f"{numbers.dtype} {numbers.shape}", "one whole number a jet: its kind")
             pid = numbers.reshape(len(numbers)).astype(np.int64)
             kinds = tuple(k if isinstance(k, str) else k.decode() for k in file["pid"].attrs.get("kinds", ()))
         jet = None
