@@ -1,8 +1,8 @@
 """Simulated large-radius jets of seven kinds with one pt spectrum: food for the jet foundation model.
 
 Pythia 8 at 13 TeV, the detector of `detector.py`, anti-kt R = 0.8. All kinds are flat in pt, as many jets in each bin
-of PT_EDGES, so that pt says nothing about the kind. Kinds and truth: `jets_kinds`. The file has OmniLearned's layout
-(`tools.jet_model.jets_file`): four features, up to MAX_KEPT particles.
+of PT_EDGES, so that pt says nothing about the kind. Both jets of an event may be taken. Kinds and truth:
+`jets_kinds`. The file has OmniLearned's layout (`tools.jet_model.jets_file`): four features, up to MAX_KEPT particles.
 """
 
 from __future__ import annotations
