@@ -41,7 +41,7 @@ def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
             raise ValueError(f"scores={path!r}: needs arrays {', '.join(NAMES)}, has {sorted(arrays)[:20]}")
         incident, voxels = (arrays[name] for name in NAMES)
         check_arrays(path, incident, voxels, v)
-        showers = Showers(incident.reshape(-1), voxels, asked.geometry)
+        showers = Showers(incident.reshape(-1), voxels, asked.geometry).check_units()
     except UnsafeFile as error:
         raise ValueError(f"scores: {error}") from None
     except ToolError as error:

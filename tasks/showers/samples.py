@@ -30,7 +30,7 @@ class Samples:
     steers: NDArray[np.bool_]
 
 
-def load(data: Path | None, geometry: str, particle: str, showers: int, seed: int) -> Samples:
+def load(data: Path | None, geometry: str, particle: str | None, showers: int, seed: int) -> Samples:
     """Rows are shuffled, so that an incident energy tells nothing of which part its shower is in. Raises TaskError."""
     try:
         g = find_geometry(geometry, particle)

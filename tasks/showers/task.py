@@ -37,7 +37,7 @@ class ShowersTask(BaseModel):
     tools: ClassVar[tuple[str, ...]] = ("calorimeter.train", "calorimeter.generate", "calorimeter.judge")
     data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, made now")
     geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")
-    particle: str = Field("photon", description="for a binning file: whose bins")
+    particle: str | None = Field(None, description="for a binning file of several: whose bins")
     showers: int = Field(
         10_000, ge=2000, le=1_000_000, description="half to learn from, a fifth each to steer and test"
     )

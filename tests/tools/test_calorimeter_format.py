@@ -58,7 +58,7 @@ def test_the_official_binning_file_is_the_built_in_geometry(tmp_path: Path) -> N
         _ = read.depths_x0
     for g in GEOMETRIES.values():
         write_binning(tmp_path / f"{g.name}.xml", g)
-        assert read_binning(tmp_path / f"{g.name}.xml", g.particle) == g
+        assert read_binning(tmp_path / f"{g.name}.xml", g.particle) == read_binning(tmp_path / f"{g.name}.xml") == g
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,18 @@ def change(showers: Showers, row: int, value: float) -> dict[str, Any]:
 def test_showers_that_cannot_be(wrong: Any, said: str) -> None:
     showers = some()
     with pytest.raises(ToolError, match=said):
-        Showers(**({"incident": showers.incident, "voxels": showers.voxels, "geometry": SMALL} | wrong(showers)))
+        Showers(
+            **({"incident": showers.incident, "voxels": showers.voxels, "geometry": SMALL} | wrong(showers))
+        ).check_units()
+
+
+def test_wrong_units_in_a_file_are_refused_and_a_soft_shower_is_not(tmp_path: Path) -> None:
+    showers = some(50)
+    write_showers(tmp_path / "gev.h5", Showers(showers.incident, showers.voxels / 1000, SMALL))
+    with pytest.raises(ToolError, match="GeV"):
+        read_showers(tmp_path / "gev.h5", SMALL)
+    # One that leaves next to nothing is not wrong: photons may convert late.
+    assert len(Showers(showers.incident[:1], showers.voxels[:1] / 1000, SMALL).check_units()) == 1
 
 
 def test_files_that_cannot_be(tmp_path: Path) -> None:

@@ -116,8 +116,8 @@ class Geometry:
         return np.array([layer.depth_x0 for layer in self.layers], float)
 
 
-def read_binning(path: Path, particle: str) -> Geometry:
-    """The bins of `particle` in a CaloChallenge binning file; layers without rings are left out.
+def read_binning(path: Path, particle: str | None = None) -> Geometry:
+    """The bins of `particle` in a CaloChallenge binning file, or of the only one; layers without rings are left out.
 
     Raises ToolError for a file that is no such XML, that has entities, or that has not this particle.
     """
@@ -132,7 +132,9 @@ def read_binning(path: Path, particle: str) -> Geometry:
         bins = {node.get("name", ""): node for node in ET.fromstring(text).iter("Bin")}
     except ET.ParseError as error:
         raise ToolError("binning", str(path), f"not XML: {error}") from None
-    if particle not in bins:
+    if particle is None and len(bins) == 1:
+        particle = next(iter(bins))
+    if particle is None or particle not in bins:
         raise ToolError("particle", particle, f"{path.name} has bins for {', '.join(bins) or 'none'}")
     try:
         layers = [_layer(node) for node in bins[particle].iter("Layer")]
@@ -183,8 +185,8 @@ def geometry(name: str) -> Geometry:
     return GEOMETRIES[name]
 
 
-def find_geometry(name: str, particle: str = "photon") -> Geometry:
-    """A built-in geometry by name, or else the binning file of that path."""
+def find_geometry(name: str, particle: str | None = None) -> Geometry:
+    """A built-in geometry by name, or else that of the binning file of that path."""
     return read_binning(Path(name), particle) if name.endswith(".xml") else geometry(name)
 
 

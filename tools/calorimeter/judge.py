@@ -113,7 +113,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     excess = {name: s.value - s.noise for name, s in apart.items()}
     memory = None
     if request.training:
-        training = _read("training", request.training, geometry, request.max_showers)
+        training = _read("training", request.training, geometry, None)
         memory, _ = memorised(training, reference, generated)
     regions = trust_map(reference, generated, max(voxels, observables, key=lambda v: v.auc))
     return JudgeResult(
@@ -141,7 +141,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     )
 
 
-def _read(field: str, path: str, geometry: Geometry, most: int) -> Showers:
+def _read(field: str, path: str, geometry: Geometry, most: int | None) -> Showers:
     try:
         return read_showers(path, geometry, 0, most)
     except ToolError as error:

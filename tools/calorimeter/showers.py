@@ -18,6 +18,7 @@ from tools.contract import ToolError
 NAMES = ("incident_energies", "showers")
 SAFE = ".safetensors"
 UNIT_RATIO = 100.0  # voxels in another unit than the incident energy are off by 1000
+FEW = 3  # showers, below which a ratio says nothing
 MAX_INCIDENT = 1e8  # MeV: 100 TeV
 CHUNK_ROWS = 256
 
@@ -26,8 +27,8 @@ CHUNK_ROWS = 256
 class Showers:
     """`incident` (N,) float64 and `voxels` (N, V) float32, both in MeV, in the order of `geometry`.
 
-    Raises ToolError for a wrong number of voxels, NaN, infinite or negative energies, and where the median of
-    deposited over incident energy says that one of them is in GeV.
+    Raises ToolError for a wrong number of voxels, for NaN, infinite or negative energies, and for incident energies
+    that cannot be MeV.
     """
 
     incident: NDArray[np.float64]
@@ -53,12 +54,17 @@ class Showers:
                 float(self.voxels[row, column]),
                 f"shower {row}, voxel {column}: finite energies of 0 MeV or more ({int(bad.sum())} showers are wrong)",
             )
-        seen = row_sum > 0
-        ratio = float(np.median(row_sum[seen] / self.incident[seen])) if seen.any() else 1.0
-        if not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
-            raise ToolError(
-                "showers", ratio, "median of deposited over incident energy: both in MeV? One of them looks like GeV"
-            )
+
+    def check_units(self) -> Showers:
+        """Itself; ToolError where deposited over incident energies say that one of them is not in MeV."""
+        deposited = self.deposited
+        seen = deposited > 0
+        if seen.sum() >= FEW:
+            ratio = float(np.median(deposited[seen] / self.incident[seen]))
+            if not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
+                allowed = "median of deposited over incident energy: both in MeV? One of them looks like GeV"
+                raise ToolError("showers", ratio, allowed)
+        return self
 
     def __len__(self) -> int:
         return len(self.incident)
@@ -94,7 +100,7 @@ def read_showers(path: Path | str, geometry: Geometry, start: int = 0, stop: int
     except OSError as error:
         hint = "there is no such file" if isinstance(error, FileNotFoundError) else f"not a readable file: {error}"
         raise ToolError("path", str(path), hint) from None
-    return Showers(incident.reshape(-1), voxels.astype(np.float32, copy=False), geometry)
+    return Showers(incident.reshape(-1), voxels.astype(np.float32, copy=False), geometry).check_units()
 
 
 def _from_hdf5(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple[Any, Any]:

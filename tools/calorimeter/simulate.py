@@ -41,7 +41,7 @@ def simulate_showers(
         raise ToolError("out", str(out), "exists; remove it or choose another name")
     if out.suffix not in SUFFIXES:
         raise ToolError("out", str(out), f"showers are written as {', '.join(SUFFIXES)}")
-    g = find_geometry(simulation.geometry, simulation.particle)
+    g = find_geometry(simulation.geometry)
     energies = incident_energies(g, simulation.showers, simulation.seed)
     showers = simulate(
         energies,
