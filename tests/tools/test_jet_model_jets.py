@@ -101,6 +101,18 @@ def test_written_is_read_and_is_what_the_package_expects(tmp_path: Path) -> None
     assert count_jets(path) == 40
 
 
+def test_the_package_itself_reads_what_is_written(tmp_path: Path) -> None:
+    loader = pytest.importorskip("omnilearned.dataloader", reason="omnilearned comes with the extra `jets`")
+    jets = labelled()
+    assert jets.jet is not None
+    write_jets(tmp_path / "jets.h5", jets)
+    data = loader.HEPDataset([str(tmp_path / "jets.h5")], [(0, i) for i in range(len(jets))], use_cond=True)
+    batch = loader.collate_point_cloud([data[i] for i in range(len(jets))])
+    np.testing.assert_array_equal(batch["X"], jets.particles)
+    np.testing.assert_array_equal(batch["y"], jets.pid)
+    np.testing.assert_array_equal(batch["cond"][:, :4], jets.jet)
+
+
 def test_files_of_the_package_are_read_without_names(tmp_path: Path) -> None:
     jets, path = labelled(), tmp_path / "val.h5"
     with h5py.File(path, "w") as file:
