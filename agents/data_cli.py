@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from agents.data_jets import counted, holds_jets, jet_kinds, print_jets
+from agents.data_showers import print_showers, showers_voxels
 from tools.calorimeter.simulate import ShowerSimulation, simulate_showers
 from tools.contract import ToolError
 from tools.events import download
@@ -169,6 +170,9 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     with _one_line_errors("stopped"):
         if holds_jets(source):
             print_jets(source, INFO_EVENTS, out)
+            return
+        if n_voxels := showers_voxels(source):
+            print_showers(source, n_voxels, INFO_EVENTS, out)
             return
         with _bar(source.name, MofNCompleteColumn()) as progress:
             columns, is_signal = _read(source, progress, limit=INFO_EVENTS)

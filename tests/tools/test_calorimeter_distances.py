@@ -195,6 +195,9 @@ def test_kpd_tells_samples_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = rng.normal(size=(2, 3000, 2))
     value, error = kpd(x, y)
     assert abs(value) < 5 * error + 1e-3
+    # Small samples of one distribution are at zero too, on average.
+    small = [kpd(*rng.normal(size=(2, 200, 2)))[0] for _ in range(60)]
+    assert abs(np.mean(small)) < 4 * np.std(small) / np.sqrt(60)
     far, _ = kpd(x, y + 0.5)
     assert far > 20 * abs(value)
     np.testing.assert_allclose(np.abs(normalised(x, y)[0]).max(axis=0), 1)

@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agents import data_cli
-from tools.calorimeter.geometry import geometry, write_binning
+from tools.calorimeter.geometry import Geometry, Layer, geometry, write_binning
 from tools.calorimeter.gflash import incident_energies, simulate
-from tools.calorimeter.showers import read_showers
+from tools.calorimeter.showers import Showers, read_showers, write_showers
+
+SMALL = Geometry("small", "photon", (Layer(0, (0.0, 1.0, 2.0), 4),))
 
 
 def call(*arguments: object) -> Result:
@@ -33,6 +35,12 @@ def test_a_file_of_showers_and_where_it_comes_from(tmp_path: Path) -> None:
     assert provenance["material"] == "lead_argon"
     assert "not Geant4" in provenance["model"]
     assert "exists" in call(out).stderr
+    info = CliRunner().invoke(data_cli.app, ["info", str(out)])
+    assert info.exit_code == 0, info.output
+    for words in ("368 voxels as in ds1_photons", "the first 300, ", "0.01"):
+        assert words in info.stdout
+    write_showers(tmp_path / "other.h5", Showers(np.full(9, 1e3), np.full((9, 8), 99.0), SMALL))
+    assert "368 (ds1_photons)" in CliRunner().invoke(data_cli.app, ["info", str(tmp_path / "other.h5")]).stderr
 
 
 def test_other_geometries_particles_and_materials(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""What `beamcrew data` says about files of calorimeter showers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tools.calorimeter.geometry import GEOMETRIES
+from tools.calorimeter.showers import NAMES, read_showers
+from tools.contract import ToolError
+
+
+def showers_voxels(source: Path) -> int | None:
+    """Voxels a shower, where the file is one of showers in HDF5."""
+    import h5py
+
+    if not source.is_file() or not h5py.is_hdf5(source):
+        return None
+    with h5py.File(source, "r") as file:
+        found = [file[n] for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
+        if len(found) < len(NAMES) or not all(isinstance(d, h5py.Dataset) for d in found) or found[1].ndim != 2:
+            return None
+        return int(found[1].shape[1])
+
+
+def print_showers(source: Path, n_voxels: int, first: int, out: Console) -> None:
+    """Ranges of energies of the `first` showers; ToolError where no built-in geometry has as many voxels."""
+    geometry = next((g for g in GEOMETRIES.values() if g.n_voxels == n_voxels), None)
+    if geometry is None:
+        known = ", ".join(f"{g.n_voxels} ({name})" for name, g in GEOMETRIES.items())
+        raise ToolError("FILE", str(source), f"showers of {n_voxels} voxels; built-in geometries have {known}")
+    showers = read_showers(source, geometry, 0, first)
+    filled = showers.voxels[showers.voxels > 0]
+    columns = {
+        "incident energy": (showers.incident, "MeV"),
+        "E_dep/E_inc": (showers.deposited / showers.incident, ""),
+        "voxels with energy": ((showers.voxels > 0).sum(axis=1), ""),
+        "energy of a voxel that has some": (filled, "MeV"),
+    }
+    table = Table("column", "unit", "minimum", "median", "maximum")
+    for name, (values, unit) in columns.items():
+        if len(values):
+            table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
+    out.print(table)
+    levels = len(np.unique(showers.incident))
+    out.print(
+        f"{source}: showers of {n_voxels} voxels as in {geometry.name}; the first {len(showers)}, {levels} energies"
+    )
