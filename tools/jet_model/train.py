@@ -43,6 +43,9 @@ class Training(BaseModel):
     average: SkipJsonSchema[float] = Field(
         0.0, ge=0, lt=1, description="decay per step of the running mean of the weights that is kept; 0: the last ones"
     )
+    min_steps: SkipJsonSchema[int] = Field(
+        20, ge=1, description="of an epoch: few jets come several times, since so few labels would end as so few steps"
+    )
     patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
 
 
@@ -90,7 +93,8 @@ def fit(
     optimizer = Lion([{"weight_decay": settings.weight_decay, **group} for group in groups], betas=BETAS)
     rates = [group["lr"] for group in optimizer.param_groups]
     mine = ranks.share(training)
-    steps = -(-len(mine) // settings.batch)
+    turns = max(1, -(-settings.min_steps * settings.batch // len(mine)))
+    steps = -(-turns * len(mine) // settings.batch)
     run = _Run(settings, seed, module, optimizer)
     first = run.restore(state) if state and state.exists() else 0
     for epoch in range(first, settings.epochs):
@@ -100,7 +104,7 @@ def fit(
         torch.manual_seed(_seed(seed, epoch, ranks.rank()))
         module.train()
         sums: dict[str, float] = {}
-        order = mine[torch.randperm(len(mine))]
+        order = torch.cat([mine[torch.randperm(len(mine))] for _ in range(turns)])
         said = begin
         for step, rows in enumerate(torch.split(order, settings.batch)):
             done = epoch * steps + step
@@ -120,7 +124,7 @@ def fit(
             if time.monotonic() - said > SAY:
                 said = time.monotonic()
                 _say(f"epoch {epoch + 1}/{settings.epochs}, step {step + 1}/{steps}")
-        means = {name: value / len(mine) for name, value in sums.items()}
+        means = {name: value / len(order) for name, value in sums.items()}
         with run.averaged():
             judged = evaluate(module, objective, source, validation, seed)
         run.end(Epoch(training=means, validation=judged, seconds=time.monotonic() - begin))
