@@ -15,8 +15,10 @@ of these settings. The last line is one JSON object:
 
     code                                      of the sources the rows were made with
     speedup_vs_peer_1d, speedup_vs_peer_6d    wall seconds of the peer over ours; cpu_ratio_...: the same of CPU seconds
+    deltas_1d, deltas_6d                      discriminators x 1000 by observable: ours, the peer's
     delta_ratio_worst                         largest ratio of ours over the peer's discriminator, all observables
-    memory_ratio                              our peak memory over the peer's, the larger of the two cases
+    memory_ratio                              our peak memory over the peer's, the larger of the two cases; both hold
+                                              their libraries: torch has some 250 MiB, TensorFlow 600
     pull_...                                  see `omnifold_pulls.summarise`
 """
 
@@ -149,11 +151,13 @@ def summarise(compared: dict[str, Row | None], experiments: list[Row]) -> Row:
         dimension = section.removeprefix("peer")
         if row and row["peer"]:
             beside.append(row)
-            ratios = {key: row["peer"][key] / row["ours"][key] for key in ("seconds", "cpu_seconds")}
-        else:
-            ratios = dict.fromkeys(("seconds", "cpu_seconds"))
-        result[f"speedup_vs_peer_{dimension}"] = ratios["seconds"] and round(ratios["seconds"], 1)
-        result[f"cpu_ratio_{dimension}"] = ratios["cpu_seconds"] and round(ratios["cpu_seconds"], 1)
+        for key, name in (
+            ("seconds", "speedup_vs_peer"),
+            ("cpu_seconds", "cpu_ratio"),
+            ("mib", "peer_memory_over_ours"),
+        ):
+            ratio = round(row["peer"][key] / row["ours"][key], 1) if row and row["peer"] else None
+            result[f"{name}_{dimension}"] = ratio
         result[f"deltas_{dimension}"] = row and {
             name: [round(each["delta"][i], 3) for each in (row["ours"], row["peer"]) if each]
             for i, name in enumerate(row["names"])
