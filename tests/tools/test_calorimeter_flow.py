@@ -13,6 +13,7 @@ from tiny_showers import CELLS, THRESHOLD, TINY, UNIT, tiny_showers, tiny_voxels
 from tools.calorimeter.generators import BeyondTraining, Flow, load, share
 from tools.calorimeter.generators.flow import TwoStageFlow
 from tools.calorimeter.generators.tree import Tree
+from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import geometry
 from tools.contract import ToolError
 
@@ -45,6 +46,24 @@ def test_groups_of_a_tree_are_their_halves_down_to_single_voxels(name: str) -> N
         assert len(set(g.voxel_layer[voxels])) == 1
         rings = set(g.voxel_r[voxels])
         assert len(rings) == 1 or len(voxels) == len(rings) * g.layers[g.voxel_layer[voxels[0]]].n_alpha
+
+
+def test_trends_are_taken_off_and_stay_what_they_were_beyond() -> None:
+    rng = np.random.default_rng(1)
+    logs = rng.uniform(5, 15, 6000)
+    which = rng.integers(0, 2, 6000)
+    mean, std = np.where(which, 1 + 0.3 * logs**2, -logs), np.where(which, np.exp(0.2 * logs), 0.01)
+    trend = Trend.fit(logs, mean + std * rng.standard_normal(6000), which, 3)
+    at = np.array([5.5, 10.0, 14.5])
+    for i, expected, spread in ((0, -at, [0.01] * 3), (1, 1 + 0.3 * at**2, np.exp(0.2 * at))):
+        found = trend.at(at, np.full(3, i))
+        np.testing.assert_allclose(found[0], expected, atol=0.15 * np.max(spread))
+        np.testing.assert_allclose(found[1], spread, rtol=0.15)
+        dense = trend.on("cpu")(torch.from_numpy(at).float())
+        for plain, fast in zip(found, dense, strict=True):
+            np.testing.assert_allclose(fast[:, i].numpy(), plain, rtol=1e-4)
+    edge, beyond = trend.at(np.array([logs[which == 0].max(), 30.0]), np.zeros(2, int))[0]
+    assert edge == pytest.approx(beyond)
 
 
 def test_shares_are_a_density_and_samples_follow_it() -> None:
@@ -85,29 +104,17 @@ def test_the_density_of_a_shower_holds_all_of_its_energies(flow: TwoStageFlow) -
     # Rows of both stages, put together again from the root, are the shower they came from.
     showers, tree = tiny_showers(50, 7), flow.tree
     places = np.column_stack([showers.voxels[:, tree.order], flow.f * showers.incident - showers.deposited])
-    rows = [flow._rows(stage, torch.from_numpy(places).float(), torch.zeros(50)) for stage in (0, 1)]
-    node, outcome, z = (torch.cat([r[i] for r in rows]) for i in (1, 2, 3))
-    shower = np.concatenate([_showers_of(flow, stage, places) for stage in (0, 1)])
+    rows = [flow._shares(stage, torch.from_numpy(places).float()) for stage in (0, 1)]
+    shower, node, outcome, z = (torch.cat([r[i] for r in rows]) for i in range(4))
     energy = np.zeros((50, 2 * len(tree) + 1))
     energy[:, 0] = flow.f * showers.incident
-    for s, i, o, zed in sorted(zip(shower, node.tolist(), outcome.tolist(), z.double(), strict=True)):
+    for s, i, o, zed in sorted(zip(shower.tolist(), node.tolist(), outcome.tolist(), z.double(), strict=True)):
         left, right = int(tree.left[i]), int(tree.right[i])
         least = flow.index["least"][left], flow.index["least"][right]
         shared = share.to_energies(torch.tensor(energy[s, i]), zed, least)
         energy[s, left] = energy[s, i] if o == share.LEFT else float(shared[0]) * (o == share.BOTH)
         energy[s, right] = energy[s, i] if o == share.RIGHT else float(shared[1]) * (o == share.BOTH)
     np.testing.assert_allclose(energy[:, len(tree) : -1], places[:, :-1], rtol=1e-3, atol=1e-3)
-
-
-def _showers_of(flow: TwoStageFlow, stage: int, places: np.ndarray) -> np.ndarray:
-    """The shower of each row, as `_rows` orders them: shower by shower, groups rising."""
-    layers, n = len(flow.tree.layers), len(flow.tree)
-    groups = range(layers) if stage == 0 else range(layers, n)
-    return np.array([s for s in range(len(places)) for g in groups if places[s, _range(flow, g)].any()])
-
-
-def _range(flow: TwoStageFlow, group: int) -> slice:
-    return slice(int(flow.tree.start[group]), int(flow.tree.stop[group]))
 
 
 def test_generated_showers_have_the_distribution_they_were_learned_from(flow: TwoStageFlow) -> None:

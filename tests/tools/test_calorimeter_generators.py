@@ -60,7 +60,7 @@ def test_files_that_hold_no_generator_are_refused(tmp_path: Path) -> None:
     FrozenShowers(size=100).fit(tiny_showers(500, 1), seed=1).save(good)
     arrays, header = load_file(good), _header(good)
     save_file(arrays, tmp_path / "kind.safetensors", {"generator": json.dumps(header | {"kind": "oracle"})})
-    with pytest.raises(ToolError, match="a kind of generator: flow, frozen"):
+    with pytest.raises(ToolError, match=r"a kind of generator: flow, .*, frozen"):
         load(tmp_path / "kind.safetensors")
     save_file({"incident": arrays["incident"]}, tmp_path / "part.safetensors", {"generator": json.dumps(header)})
     with pytest.raises(ToolError, match="a frozen generator that is whole"):

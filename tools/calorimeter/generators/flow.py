@@ -24,13 +24,13 @@ from tools.anomaly.training import Training, device, split, train
 from tools.calorimeter.generators import base, share
 from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
 from tools.calorimeter.generators.tree import Tree
+from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 
 HELD_OUT = 2000  # showers at most, to choose the epoch
 HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc
-MIN_SHARED = 10  # shares of a group that are enough to say where they lie
-MIN_STD = 1e-3
+FAR = 6.0  # standard deviations at which inputs are cut off
 RARE = 1e-3  # counts that are added to those of outcomes
 CHUNK = 800_000  # voxels at once
 
@@ -43,8 +43,8 @@ class Flow(Training):
     layer_epochs: int = Field(30, ge=1, le=1000, description="of the first stage, which is quick to train")
     hidden: int = Field(64, ge=8, le=1024)
     bins: SkipJsonSchema[int] = Field(8, ge=2, le=64, description="of the splines")
-    batch: SkipJsonSchema[int] = Field(128, ge=16, description="showers; each has as many shares as groups with energy")
-    learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
+    batch: SkipJsonSchema[int] = Field(64, ge=16, description="showers; each has as many shares as groups with energy")
+    learning_rate: SkipJsonSchema[float] = Field(5e-3, gt=0, lt=1)
     bf16: SkipJsonSchema[bool] = Field(False, description="networks in bfloat16, densities in float32: for GPUs")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TwoStageFlow:
@@ -65,7 +65,8 @@ class Flow(Training):
         torch.manual_seed(seed)
         flow = TwoStageFlow(self, showers.geometry, seen, [], f, threshold, tree)
         flow.build(where)
-        flow.standardise(*(t[used[: flow.at_once]].to(where) for t in data))
+        flow.standardise(*(t[used[:HELD_OUT]].to(where) for t in data))
+        flow.to_trends()
         for stage, epochs in ((0, self.layer_epochs), (1, self.epochs)):
             training, validation = (tuple(t[rows].to(where) for t in data) for rows in (used, held))
 
@@ -89,6 +90,8 @@ class TwoStageFlow:
     f: float
     threshold: float
     tree: Tree
+    energies: Any = None  # trends with the incident energy, of energies of groups and of z
+    shares: Any = None
     networks: Any = None
     index: dict[str, Any] = field(default_factory=dict)
 
@@ -110,57 +113,72 @@ class TwoStageFlow:
         stages = []
         for depth, hidden, nodes in ((2, 2 * self.settings.hidden, layers), (1, self.settings.hidden, n)):
             stage = share.network(layers + 4, nodes, hidden, depth, self.settings.bins)
-            for name, size in (("centre", layers + 4), ("width", layers + 4), ("mean", nodes), ("std", nodes)):
-                stage.register_buffer(name, torch.zeros(size) if name in ("centre", "mean") else torch.ones(size))
             stages.append(stage)
         self.networks = nn.ModuleList(stages).to(where)
 
     def standardise(self, places: Any, log_incident: Any) -> None:
-        """Set the coordinates of inputs and of z, and how often each outcome occurs, from a sample."""
+        """Learn the trends of energies and of z, and how often each outcome occurs, from a sample."""
         import torch
 
-        for stage, network in enumerate(self.networks):
-            x, node, outcome, z = self._rows(stage, places, log_incident)
-            network.centre.copy_(x.mean(0))
-            network.width.copy_(x.std(0).clamp_min(1e-3))
-            both = outcome == share.BOTH
-            counts = torch.zeros_like(network.offset.weight[:, :3])
-            counts.index_put_((node, outcome), torch.ones_like(z), accumulate=True)
+        logs, energy = log_incident.double().cpu().numpy(), self._energies(places)[0]
+        shower, group = energy.nonzero(as_tuple=True)
+        values = self._log(energy[shower, group]).double().cpu().numpy()
+        self.energies = Trend.fit(logs[shower.cpu().numpy()], values, group.cpu().numpy(), energy.shape[1])
+        rows = [self._shares(stage, places) for stage in (0, 1)]
+        shower, node, outcome, z = (torch.cat([part[i] for part in rows]) for i in range(4))
+        both = outcome == share.BOTH
+        arrays = (tensor[both].cpu().numpy() for tensor in (shower, z.double(), node))
+        where, values, which = arrays
+        self.shares = Trend.fit(logs[where], values, which, len(self.tree))
+        for network in self.networks:
             # What a group never did begins as rare: else many steps go by until it is unlearned.
-            network.offset.weight.data[:, :3] = torch.log((counts + RARE) / (counts + RARE).sum(1, keepdim=True))
-            n, first, second = (
-                torch.bincount(node[both], z[both].double() ** power, minlength=len(network.mean))
-                for power in (0, 1, 2)
-            )
-            seldom = n < MIN_SHARED  # takes what holds for all
-            n, first, second = (torch.where(seldom, x.sum(), x) for x in (n, first, second))
-            mean = first / n.clamp_min(1)
-            network.mean.copy_(mean)
-            network.std.copy_((second / n.clamp_min(1) - mean**2).clamp_min(MIN_STD**2).sqrt())
+            table = network.offset.weight.data
+            counts = torch.full_like(table[:, :3], RARE)
+            mine = node < len(table)
+            counts.index_put_((node[mine], outcome[mine]), torch.ones_like(z[mine]), accumulate=True)
+            table[:, :3] = torch.log(counts / counts.sum(1, keepdim=True))
+
+    def to_trends(self) -> None:
+        """Bring the trends to the device."""
+        where = str(self.index["start"].device)
+        self.index["energies"], self.index["shares"] = self.energies.on(where), self.shares.on(where)
 
     def log_prob(self, stage: int, places: Any, log_incident: Any) -> Any:
         """(M,) nats of every share of a batch: energies of places (B, V + 1) [MeV], log E_inc (B,)."""
-        x, node, outcome, z = self._rows(stage, places, log_incident)
-        return self._density(stage, x, node).log_prob(outcome, z)
+        shower, node, outcome, z, energy = self._shares(stage, places)
+        trends = self.index["energies"](log_incident), self.index["shares"](log_incident)
+        return self._density(stage, energy, log_incident, trends, shower, node).log_prob(outcome, z)
 
-    def _density(self, stage: int, x: Any, node: Any) -> share.ShareDensity:
+    def _density(
+        self, stage: int, energy: Any, log_incident: Any, trends: Any, shower: Any, node: Any
+    ) -> share.ShareDensity:
+        """Of the shares of groups `node` (M,) of showers `shower` (M,), given energies of groups (B, 2V + 1)."""
         import torch
 
-        network = self.networks[stage]
+        mean, std = trends[1]
+        x = self._inputs(energy, log_incident, trends[0], shower, node)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            parameters = network((x - network.centre) / network.width, node).float()
-        return share.ShareDensity(parameters, network.mean[node], network.std[node])
+            parameters = self.networks[stage](x, node).float()
+        return share.ShareDensity(parameters, mean[shower, node], std[shower, node])
 
-    def _rows(self, stage: int, places: Any, log_incident: Any) -> tuple[Any, ...]:
-        """Inputs (M, layers + 4), node, outcome and z (M,) of all groups of a stage that have energy."""
+    def _energies(self, places: Any) -> tuple[Any, Any]:
+        """Energies of all groups (B, 2V + 1) [MeV], float64, and which of them have any."""
+        import torch
+
+        at = self.index
+        sums = torch.nn.functional.pad(places.double().cumsum(1), (1, 0))
+        hits = torch.nn.functional.pad((places > 0).cumsum(1), (1, 0))
+        filled = hits[:, at["stop"]] > hits[:, at["start"]]
+        energy = torch.where(filled, sums[:, at["stop"]] - sums[:, at["start"]], 0.0)
+        energy[:, len(self.tree) :] = places
+        return energy, filled
+
+    def _shares(self, stage: int, places: Any) -> tuple[Any, ...]:
+        """Shower, node, outcome and z (M,) of all groups of a stage that have energy, and energies of groups."""
         import torch
 
         at, layers, n = self.index, len(self.tree.layers), len(self.tree)
-        sums = torch.nn.functional.pad(places.double().cumsum(1), (1, 0))
-        hits = torch.nn.functional.pad((places > 0).cumsum(1), (1, 0))
-        energy, filled = (sums[:, at["stop"]] - sums[:, at["start"]]), hits[:, at["stop"]] > hits[:, at["start"]]
-        energy = torch.where(filled, energy, 0.0)
-        energy[:, n:] = places
+        energy, filled = self._energies(places)
         first, last = (0, layers) if stage == 0 else (layers, n)
         shower, node = filled[:, first:last].nonzero(as_tuple=True)
         node = node + first
@@ -169,23 +187,24 @@ class TwoStageFlow:
         outcome = torch.where(has[0] & has[1], share.BOTH, torch.where(has[0], share.LEFT, share.RIGHT))
         least = at["least"][left], at["least"][right]
         z = share.to_z(energy[shower, left], energy[shower, right], least, self.threshold).float()
-        return self._inputs(energy, log_incident, shower, node), node, outcome, z
+        return shower, node, outcome, z, energy
 
-    def _inputs(self, energy: Any, log_incident: Any, shower: Any, node: Any) -> Any:
-        """What is known when a group's energy is shared, from energies of groups (B, 2V + 1); logs of E/threshold."""
+    def _inputs(self, energy: Any, log_incident: Any, trend: Any, shower: Any, node: Any) -> Any:
+        """What is known when a group's energy is shared (M, layers + 4), in standard deviations from the trend."""
         import torch
 
         at, layers = self.index, len(self.tree.layers)
-
-        def log(values: Any) -> Any:
-            return torch.log1p(values / self.threshold).float()
-
-        context = log(energy[:, at["layers"]])[shower]
+        known = ((self._log(energy) - trend[0]) / trend[1]).clamp(-FAR, FAR)
         # Group i + 1 parts layer i from those behind it, and then knows layers 0..i-1; groups in layers know them all.
         drawn = (torch.arange(layers, device=node.device) < node[:, None] - 1) | (node >= layers)[:, None]
+        centre, width = self.energies.scale.tolist()
         parent = at["parent"][node]
-        near = [energy[shower, group] for group in (node, at["sibling"][node], at["sibling"][parent])]
-        return torch.cat([context * drawn, log_incident[shower][:, None], *(log(e)[:, None] for e in near)], 1)
+        near = (node, at["sibling"][node], at["sibling"][parent])
+        columns = [((log_incident[shower] - centre) / width)[:, None], *(known[shower, g][:, None] for g in near)]
+        return torch.cat([known[:, at["layers"]][shower] * drawn, *columns], 1)
+
+    def _log(self, energy: Any) -> Any:
+        return (energy / self.threshold).log1p().float()
 
     def generate(self, incident: Floats, seed: int) -> Showers:
         """See Generator."""
@@ -213,11 +232,12 @@ class TwoStageFlow:
         energy = torch.zeros((len(incident), 2 * n + 1), dtype=torch.float64, device=incident.device)
         energy[:, 0] = self.f * incident
         log_incident = incident.log().float()
+        trends = at["energies"](log_incident), at["shares"](log_incident)
         for depth in range(int(self.tree.depth.max()) + 1):
             nodes = torch.from_numpy(np.flatnonzero(self.tree.depth == depth)).to(incident.device)
             shower, which = (energy[:, nodes] > 0).nonzero(as_tuple=True)
             node = nodes[which]
-            density = self._density(int(depth >= layers), self._inputs(energy, log_incident, shower, node), node)
+            density = self._density(int(depth >= layers), energy, log_incident, trends, shower, node)
             left, right = at["left"][node], at["right"][node]
             least, whole = (at["least"][left], at["least"][right]), energy[shower, node]
             outcome, z = density.sample(whole > least[0] + least[1], generator)
@@ -229,6 +249,7 @@ class TwoStageFlow:
     def save(self, path: Path) -> None:
         """See Generator."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.networks.state_dict().items()}
+        arrays |= self.energies.arrays("energies.") | self.shares.arrays("shares.")
         arrays["f"], arrays["threshold"] = np.array([self.f]), np.array([self.threshold])
         base.save(path, Stored("flow", self.settings.model_dump(), self.geometry, self.seen, self.losses, arrays))
 
@@ -242,6 +263,9 @@ def restore(stored: Stored) -> TwoStageFlow:
     settings, tree = Flow.model_validate(stored.settings), Tree.of(stored.geometry)
     flow = TwoStageFlow(settings, stored.geometry, stored.seen, stored.losses, f, threshold, tree)
     flow.build(device())
-    flow.networks.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    flow.energies, flow.shares = (Trend.of(arrays, f"{name}.") for name in ("energies", "shares"))
+    flow.to_trends()
+    state = {name: torch.from_numpy(a) for name, a in arrays.items() if not name.startswith(("energies.", "shares."))}
+    flow.networks.load_state_dict(state)
     flow.networks.eval()
     return flow

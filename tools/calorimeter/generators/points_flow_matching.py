@@ -25,6 +25,7 @@ from tools.anomaly.training import Training, device, split, train
 from tools.calorimeter.generators import base
 from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
 from tools.calorimeter.generators.totals import Totals
+from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
@@ -206,7 +207,7 @@ class PointGenerator:
         """See Generator."""
         arrays = {"points." + name: t.cpu().numpy() for name, t in self.model.state_dict().items()}
         arrays |= {"flow." + name: t.cpu().numpy() for name, t in self.totals.flow.state_dict().items()}
-        arrays |= {"shape." + name: array for name, array in self.totals.shape.items()}
+        arrays |= self.totals.trend.arrays("trend.")
         arrays["threshold"] = np.array([self.totals.threshold])
         kind, settings = self.settings.kind, self.settings.model_dump()
         base.save(path, Stored(kind, settings, self.geometry, self.seen, self.losses, arrays))
@@ -225,13 +226,15 @@ def restore(stored: Stored) -> PointGenerator:
     """The generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
     import torch
 
-    parts: dict[str, Any] = {"points": {}, "flow": {}, "shape": {}}
+    parts: dict[str, Any] = {"points": {}, "flow": {}}
     for name, array in stored.arrays.items():
         first, _, rest = name.partition(".")
-        if rest:
-            parts[first][rest] = array if first == "shape" else torch.from_numpy(array)
+        if first in parts:
+            parts[first][rest] = torch.from_numpy(array)
     voxels = np.array([layer.n_voxels for layer in stored.geometry.layers], np.float64)
-    totals = Totals(Totals.build(len(voxels)), parts["shape"], voxels, float(stored.arrays["threshold"][0]))
+    totals = Totals(
+        Totals.build(len(voxels)), Trend.of(stored.arrays, "trend."), voxels, float(stored.arrays["threshold"][0])
+    )
     totals.flow.load_state_dict(parts["flow"])
     settings = PointsFlowMatching.model_validate(stored.settings)
     made = PointGenerator(settings, stored.geometry, stored.seen, stored.losses, totals)

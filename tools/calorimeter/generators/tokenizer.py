@@ -1,9 +1,9 @@
 """Showers as sequences of tokens: a token is a voxel and a level of its energy, learned from showers.
 
 OmniJet-alpha_C (arXiv:2501.05534) learns its tokens with a vector-quantised autoencoder of hits. Voxels are discrete as
-they are, so only the energy is quantised here: e = log((E - threshold + d)/E_inc), less its mean and over its standard
-deviation, both polynomials of log E_inc learned for each voxel, falls between two of the voxel's quantiles. A token
-gives back an energy drawn log-uniformly between them: never below threshold, and finer where showers are alike.
+they are, so only the energy is quantised here: e = log((E - threshold + d)/E_inc), standardised by the trend of its
+voxel with E_inc (`trend.py`), falls between two of the voxel's quantiles. A token gives back an energy drawn
+log-uniformly between them: never below threshold, and finer where showers are alike.
 """
 
 from __future__ import annotations
@@ -14,26 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.calorimeter.generators.base import Arrays, Floats
+from tools.calorimeter.generators.trend import ENOUGH, Trend
 from tools.calorimeter.showers import Showers
 
 Ints = NDArray[np.int64]
 
-DEGREE = 3
-MIN_HITS = 200  # a voxel with fewer takes the values of all voxels
-MIN_STD = 0.02
 TAIL = 1e-4  # quantile of the outermost edges
 EXCESS = 1e-2  # d, over the threshold: logarithms are finite
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """`mean` and `log_std` (V, DEGREE + 1) polynomials of x = (log E_inc - centre)/width; `edges` (V, levels + 1)."""
+    """The trend of e in each voxel, and `edges` (V, levels + 1) of what is left of it."""
 
-    mean: Floats
-    log_std: Floats
+    trend: Trend
     edges: Floats
-    centre: float
-    width: float
     threshold: float
 
     @property
@@ -43,52 +38,43 @@ class Tokenizer:
     @staticmethod
     def fit(showers: Showers, levels: int, threshold: float) -> Tokenizer:
         """From showers that have some energy."""
-        logs = np.log(showers.incident)
-        centre, width = float(logs.mean()), float(max(logs.std(), 1e-3))
         shower, voxel = np.nonzero(showers.voxels)
-        energy = showers.voxels[shower, voxel].astype(np.float64)
-        e = np.log((energy - threshold).clip(0) + EXCESS * threshold) - logs[shower]
-        x = (logs - centre) / width
-        degree = min(DEGREE, len(np.unique(showers.incident)) - 1)
-        order = np.argsort(voxel, kind="stable")
-        parts = np.split(order, np.cumsum(np.bincount(voxel, minlength=showers.voxels.shape[1]))[:-1])
-        quantiles = probabilities(levels)
-        everything = _learn(x[shower], e, degree, quantiles)
-        learned = [_learn(x[shower[p]], e[p], degree, quantiles) if len(p) >= MIN_HITS else everything for p in parts]
-        mean, log_std, edges = (np.array(values) for values in zip(*learned, strict=True))
-        return Tokenizer(mean, log_std, edges, centre, width, threshold)
+        logs, v = np.log(showers.incident)[shower], showers.geometry.n_voxels
+        e = _excess(showers.voxels[shower, voxel].astype(np.float64), logs, threshold)
+        trend = Trend.fit(logs, e, voxel, v)
+        mean, std = trend.at(logs, voxel)
+        rest, quantiles = (e - mean) / std, probabilities(levels)
+        parts = np.split(np.argsort(voxel, kind="stable"), np.cumsum(np.bincount(voxel, minlength=v))[:-1])
+        everything = np.quantile(rest, quantiles)
+        edges = [np.quantile(rest[p], quantiles) if len(p) >= ENOUGH else everything for p in parts]
+        return Tokenizer(trend, np.array(edges), threshold)
 
     def level(self, voxel: Ints, energy: Floats, log_incident: Floats) -> Ints:
         """The level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
-        mean, std = self._scale(voxel, log_incident)
-        e = np.log((energy - self.threshold).clip(0) + EXCESS * self.threshold) - log_incident
-        inner = self.edges[voxel, 1:-1]
-        return np.asarray((((e - mean) / std)[:, None] >= inner).sum(axis=1), np.int64)
+        mean, std = self.trend.at(log_incident, voxel)
+        rest = (_excess(energy, log_incident, self.threshold) - mean) / std
+        return np.asarray((rest[:, None] >= self.edges[voxel, 1:-1]).sum(axis=1), np.int64)
 
     def energy(self, voxel: Ints, level: Ints, log_incident: Floats, uniform: Floats) -> Floats:
         """Energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
-        mean, std = self._scale(voxel, log_incident)
+        mean, std = self.trend.at(log_incident, voxel)
         low, high = self.edges[voxel, level], self.edges[voxel, level + 1]
         e = mean + std * (low + (high - low) * uniform)
         return np.asarray(self.threshold + (np.exp(e + log_incident) - EXCESS * self.threshold).clip(0))
 
-    def _scale(self, voxel: Ints, log_incident: Floats) -> tuple[Floats, Floats]:
-        x = np.vander((log_incident - self.centre) / self.width, DEGREE + 1, increasing=True)
-        mean = np.einsum("md,md->m", self.mean[voxel], x)
-        return mean, np.exp(np.einsum("md,md->m", self.log_std[voxel], x)).clip(MIN_STD, 10.0)
-
     def arrays(self, prefix: str) -> Arrays:
         """What a file keeps of it."""
-        numbers = np.array([self.centre, self.width, self.threshold])
-        found = {"mean": self.mean, "log_std": self.log_std, "edges": self.edges, "numbers": numbers}
-        return {prefix + name: array for name, array in found.items()}
+        rest = {"edges": self.edges, "threshold": np.array([self.threshold])}
+        return self.trend.arrays(prefix) | {prefix + name: array for name, array in rest.items()}
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Tokenizer:
         """The inverse of `arrays`."""
-        numbers = [float(x) for x in arrays[prefix + "numbers"]]
-        mean, log_std, edges = (arrays[prefix + name] for name in ("mean", "log_std", "edges"))
-        return Tokenizer(mean, log_std, edges, *numbers)
+        return Tokenizer(Trend.of(arrays, prefix), arrays[prefix + "edges"], float(arrays[prefix + "threshold"][0]))
+
+
+def _excess(energy: Floats, log_incident: Floats, threshold: float) -> Floats:
+    return np.asarray(np.log((energy - threshold).clip(0) + EXCESS * threshold) - log_incident)
 
 
 def probabilities(levels: int) -> Floats:
@@ -96,16 +82,3 @@ def probabilities(levels: int) -> Floats:
     from scipy.special import ndtr, ndtri
 
     return np.asarray(ndtr(np.sqrt(3) * ndtri(np.arange(levels + 1) / levels)).clip(TAIL, 1 - TAIL))
-
-
-def _learn(x: Floats, e: Floats, degree: int, quantiles: Floats) -> tuple[Floats, Floats, Floats]:
-    """Polynomials of mean and log standard deviation, and quantiles of the standardised rest."""
-    degree = min(degree, len(np.unique(x)) - 1)
-    mean, log_std = np.zeros(DEGREE + 1), np.zeros(DEGREE + 1)
-    mean[: degree + 1] = np.polynomial.polynomial.polyfit(x, e, degree)
-    rest = e - np.polynomial.polynomial.polyval(x, mean)
-    # E log|N(0, s)| = log s - 0.635
-    log_std[: degree + 1] = np.polynomial.polynomial.polyfit(x, np.log(np.abs(rest) + MIN_STD / 10), degree)
-    log_std[0] += 0.635
-    std = np.exp(np.polynomial.polynomial.polyval(x, log_std)).clip(MIN_STD, 10.0)
-    return mean, log_std, np.quantile(rest / std, quantiles)

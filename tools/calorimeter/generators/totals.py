@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 
 from tools.anomaly.training import Training, train
-from tools.calorimeter.generators.base import Arrays, Floats, Losses, Progress
+from tools.calorimeter.generators.base import Floats, Losses, Progress
+from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.showers import Showers
-
-DEGREE = 4  # of the polynomials in log E_inc that are taken off
 
 
 @dataclass
 class Totals:
-    """A flow of (y - mean(x))/std(x), `shape` their polynomials (D, DEGREE + 1) of x = (log E_inc - centre)/width."""
+    """A flow of the numbers of a shower, each standardised by its trend with E_inc."""
 
     flow: Any
-    shape: Arrays
+    trend: Trend
     voxels: Floats  # of each layer (L,)
     threshold: float
 
@@ -54,19 +53,11 @@ class Totals:
         log_energy = np.where(number > 0, np.log(energy.clip(threshold) / threshold), -rng.random(energy.shape))
         share = (number + rng.random(number.shape)) / (voxels + 1)
         y = np.concatenate([log_energy, np.log(share / (1 - share))], axis=1)
-        logs = np.log(showers.incident)
-        centre, width = logs.mean(), max(logs.std(), 1e-3)
-        degree = min(DEGREE, len(np.unique(logs)) - 1)
-        powers = np.vander((logs - centre) / width, DEGREE + 1, increasing=True)
-        powers[:, degree + 1 :] = 0
-        mean = np.linalg.lstsq(powers, y, rcond=None)[0].T
-        rest = np.log(np.abs(y - powers @ mean.T) + 1e-3)
-        log_std = np.linalg.lstsq(powers, rest, rcond=None)[0].T
-        log_std[:, 0] += 0.635  # E log|N(0, s)| = log s - 0.635
-        shape = {"mean": mean, "log_std": log_std, "incident": np.array([centre, width])}
-        made = Totals(Totals.build(len(voxels)), shape, voxels, threshold)
-        x, centred, std = made._coordinates(logs)
-        data = torch.from_numpy((y - centred) / std).float(), torch.from_numpy(x).float()[:, None]
+        logs, columns = np.log(showers.incident), np.tile(np.arange(y.shape[1]), len(y))
+        trend = Trend.fit(np.repeat(logs, y.shape[1]), y.reshape(-1), columns, y.shape[1])
+        made = Totals(Totals.build(len(voxels)), trend, voxels, threshold)
+        x, mean, std = made._coordinates(logs)
+        data = torch.from_numpy((y - mean) / std).float(), torch.from_numpy(x).float()[:, None]
 
         def loss(y: Any, x: Any) -> Any:
             return -made.flow(x).log_prob(y).mean()
@@ -90,7 +81,7 @@ class Totals:
 
     def _coordinates(self, log_incident: Floats) -> tuple[Floats, Floats, Floats]:
         """x (N,), and mean and standard deviation (N, 2 L) there."""
-        centre, width = self.shape["incident"]
-        x = (log_incident - centre) / width
-        powers = np.vander(x, DEGREE + 1, increasing=True)
-        return x, powers @ self.shape["mean"].T, np.exp((powers @ self.shape["log_std"].T).clip(-7, 3))
+        n, d = len(log_incident), 2 * len(self.voxels)
+        mean, std = self.trend.at(np.repeat(log_incident, d), np.tile(np.arange(d), n))
+        x = (log_incident - self.trend.scale[0]) / self.trend.scale[1]
+        return x, mean.reshape(n, d), std.reshape(n, d)

@@ -1,0 +1,93 @@
+"""How quantities follow the incident energy on average, which networks need not learn: (y - mean(E_inc)) / std(E_inc).
+
+Mean and log standard deviation are polynomials of x = (log E_inc - centre)/width, of each quantity by itself; beyond
+the energies at which a quantity was seen its trend stays what it was at the last of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.calorimeter.generators.base import Arrays, Floats
+
+Ints = NDArray[np.int64]
+
+DEGREE = 3
+ENOUGH = 200  # values for a trend; with fewer, but MIN_VALUES, there is a mean; with less the mean of all quantities
+MIN_VALUES = 10
+MIN_STD = 1e-4
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Of D quantities: `mean` and `log_std` (D, DEGREE + 1), rising powers of x; `reach` (D, 2) of x; `scale` of it."""
+
+    mean: Floats
+    log_std: Floats
+    reach: Floats
+    scale: Floats  # centre and width of log E_inc
+
+    @staticmethod
+    def fit(log_incident: Floats, y: Floats, which: Ints, n: int) -> Trend:
+        """From values y (M,) of the quantities `which` (M,), 0..n-1, in showers of log E_inc (M,)."""
+        scale = np.array([log_incident.mean(), max(float(log_incident.std()), 1e-3)])
+        x = (log_incident - scale[0]) / scale[1]
+        everything = _polynomials(x, y, 0)
+        order = np.argsort(which, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(which, minlength=n))[:-1])
+        found = [
+            _polynomials(x[p], y[p], DEGREE if len(p) >= ENOUGH else 0) if len(p) >= MIN_VALUES else everything
+            for p in parts
+        ]
+        mean, log_std, reach = (np.array(values) for values in zip(*found, strict=True))
+        return Trend(mean, log_std, reach, scale)
+
+    def at(self, log_incident: Floats, which: Ints) -> tuple[Floats, Floats]:
+        """Mean and standard deviation (M,)."""
+        x = ((log_incident - self.scale[0]) / self.scale[1]).clip(*self.reach[which].T)
+        powers = np.vander(x, DEGREE + 1, increasing=True)
+        mean, log_std = ((table[which] * powers).sum(axis=1) for table in (self.mean, self.log_std))
+        return mean, np.exp(log_std).clip(MIN_STD)
+
+    def on(self, where: str) -> Callable[[Any], tuple[Any, Any]]:
+        """On a device: log E_inc (B,) -> mean and standard deviation of all quantities (B, D), float32."""
+        import torch
+
+        mean, log_std, reach, scale = (torch.from_numpy(table).float().to(where) for table in vars(self).values())
+
+        def polynomial(table: Any, x: Any) -> Any:
+            y = table[:, DEGREE]
+            for power in range(DEGREE - 1, -1, -1):
+                y = y * x + table[:, power]
+            return y
+
+        def at(log_incident: Any) -> tuple[Any, Any]:
+            x = ((log_incident - scale[0]) / scale[1])[:, None].clamp(reach[:, 0], reach[:, 1])
+            return polynomial(mean, x), polynomial(log_std, x).exp().clamp_min(MIN_STD)
+
+        return at
+
+    def arrays(self, prefix: str) -> Arrays:
+        """What a file keeps of it."""
+        return {prefix + name: array for name, array in vars(self).items()}
+
+    @staticmethod
+    def of(arrays: Arrays, prefix: str) -> Trend:
+        """The inverse of `arrays`."""
+        return Trend(*(arrays[prefix + name] for name in ("mean", "log_std", "reach", "scale")))
+
+
+def _polynomials(x: Floats, y: Floats, degree: int) -> tuple[Floats, Floats, Floats]:
+    """Polynomials of mean and log standard deviation, and the reach of x. What is left has unit variance."""
+    mean, log_std = np.zeros(DEGREE + 1), np.zeros(DEGREE + 1)
+    degree = min(degree, len(np.unique(x)) - 1)
+    mean[: degree + 1] = np.polynomial.polynomial.polyfit(x, y, degree)
+    rest = y - np.polynomial.polynomial.polyval(x, mean)
+    log_std[: degree + 1] = np.polynomial.polynomial.polyfit(x, np.log(np.abs(rest) + MIN_STD), degree)
+    log_std[0] += 0.5 * np.log(np.mean((rest / np.exp(np.polynomial.polynomial.polyval(x, log_std))) ** 2) + MIN_STD**2)
+    return mean, log_std, np.array([x.min(), x.max()])
