@@ -70,6 +70,7 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
         "distrusted": [region.words() for region in regions if not region.trusted][:WORST],
         "regions": len(regions),
         "regions_distrusted": sum(not region.trusted for region in regions),
+        "regions_untested": sum(region.untested for region in regions),
         "showers": len(reference),
     }
     return Score(

@@ -48,8 +48,9 @@ def judge(
 
 def _distrust(regions: list[Region]) -> Metric:
     bad = [region.words() for region in regions if not region.trusted]
-    share = len(bad) / max(len(regions), 1)
-    return Metric(name="regions_distrusted", value=share, note=f"of {len(regions)}; {'; '.join(bad[:WORST]) or 'none'}")
+    share, untested = len(bad) / max(len(regions), 1), sum(region.untested for region in regions)
+    note = f"of {len(regions)}, {untested} with too few showers to tell; {'; '.join(bad[:WORST]) or 'none'}"
+    return Metric(name="regions_distrusted", value=share, note=note)
 
 
 def _response(test: Showers, generated: Showers) -> tuple[list[Metric], dict[str, list[float]]]:

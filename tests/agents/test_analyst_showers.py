@@ -97,6 +97,7 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
             "distrusted": regions,
             "regions_distrusted": len(regions),
             "regions": 44,
+            "regions_untested": 5,
             "showers": 1000,
         }
         return {"metric": "s", "value": value, "error": 0.02, "reason": "r", "details": details if value else {}}
@@ -109,5 +110,6 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
     assert made.discovery is None
     assert {name: m.value for name, m in made.numbers.items()} == {"auc_voxels": 0.6, "auc_observables": 0.6}
     assert "cannot be trusted in 1 of 44 regions, first of all: at 256 MeV" in made.text
+    assert "5 regions had too few showers" in made.text
     assert "In none of 44 regions" in claim(entry(0.9, [])).text
     assert claim(entry(None, [])).numbers == {}

@@ -134,6 +134,7 @@ def test_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert good.fpd_ratio < 5
     assert all(mean == pytest.approx(1, abs=0.02) for _, mean, _ in good.response)
     assert good.distrusted == []
+    assert 0 < good.untested < good.regions
     assert good.ms_per_shower == {}
     assert good.auc_memory == pytest.approx(1, abs=0.01)  # it is compared with itself
     html = Path(str(good.report)).read_text()

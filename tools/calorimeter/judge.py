@@ -77,6 +77,7 @@ class JudgeResult(Result):
     ms_per_shower: dict[int, float] = Field(description="by batch size; empty without a generator")
     distrusted: list[str] = Field(description="regions where not to trust it, worst first")
     regions: int = Field(description="that were looked at")
+    untested: int = Field(description="regions with too few showers to tell")
     report: str | None
 
 
@@ -137,6 +138,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
         ms_per_shower=_times(request.generator, reference, request.seed),
         distrusted=[region.words() for region in regions if not region.trusted],
         regions=len(regions),
+        untested=sum(region.untested for region in regions),
         report=_page(request, reference, generated, regions) if request.report else None,
     )
 

@@ -56,6 +56,11 @@ class Region:
     def trusted(self) -> bool:
         return not (self.caught or self.misfilled)
 
+    @property
+    def untested(self) -> bool:
+        """Nothing is said against it, because too few showers were judged there."""
+        return self.auc is None and not self.misfilled
+
     def words(self) -> str:
         """One line: the region, and what is wrong in it."""
         said = []

@@ -91,7 +91,7 @@ def claim(graded: list[dict[str, Any]]) -> Claim:
     )
     text = (
         f"Boosted trees tell generated from simulated showers with an AUC of: {numbers} (0.5: not at all), on "
-        f"{details['showers']} showers that were not used. {where} Incident energies beyond those of the training "
-        "showers were not tested: do not use it there."
+        f"{details['showers']} showers that were not used. {where} {details['regions_untested']} regions had too few "
+        "showers to tell. Incident energies beyond those of the training showers were not tested: do not use it there."
     )
     return Claim(numbers=found, text=text)
