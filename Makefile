@@ -19,7 +19,7 @@ demo: venv
 	  "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
 test: venv
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: venv
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
