@@ -58,6 +58,7 @@ from tools.metrics import auc
 TABLE = Console(width=120)
 BATCH = 64
 RATE = 5e-4
+SLOTS = 128  # particles a jet, as JetClass and our simulation keep them
 BACKGROUND = ("quark", "gluon")
 SECTIONS = ("speed", "labels", "quality")
 
@@ -66,7 +67,7 @@ def speed(jets: Jets, size: Size, trained: int, scored: int) -> dict[str, float]
     """Each variant in a process of its own, one after the other."""
     jets = jets.take(np.random.default_rng(1).permutation(len(jets))[: trained + scored])
     used, held = jets.take(slice(0, trained)), jets.take(slice(trained, None))
-    width, mean = jets.particles.shape[1], jets.multiplicity.mean()
+    width, mean = SLOTS, jets.multiplicity.mean()
     longest = int(jets.multiplicity.max())
     variants: dict[str, tuple[Callable[..., Any], int]] = {
         "ours": (_ours, width),
@@ -78,7 +79,7 @@ def speed(jets: Jets, size: Size, trained: int, scored: int) -> dict[str, float]
         table.add_column(column, justify="right")
     found = {}
     for name, (variant, slots) in variants.items():
-        found[name] = _in_child(variant, used.hardest(slots), held.hardest(slots), size)
+        found[name] = _in_child(variant, _padded(used, slots), _padded(held, slots), size)
         table.add_row(name, *(f"{value:.4g}" for value in found[name]))
     TABLE.print(table)
     ours, plain, cut = found.values()
@@ -89,6 +90,12 @@ def speed(jets: Jets, size: Size, trained: int, scored: int) -> dict[str, float]
         "loss_ours": ours[2],
         "loss_plain": plain[2],
     }
+
+
+def _padded(jets: Jets, slots: int) -> Jets:
+    """As many slots, empty ones where a jet has fewer particles."""
+    kept = jets.particles[:, :slots]
+    return replace(jets, particles=np.pad(kept, ((0, 0), (0, slots - kept.shape[1]), (0, 0))))
 
 
 def _start(jets: Jets, size: Size) -> JetModel:
@@ -291,7 +298,7 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=4000, help="jets that judge, for `labels` and `quality`")
     parser.add_argument("--steps", type=int, default=50, help="of the generator, for `quality`")
     given = parser.parse_args()
-    jets = read_file(given.jets, "jets", 128)
+    jets = read_file(given.jets, "jets", SLOTS)
     out: dict[str, float] = {}
     if "speed" in given.sections:
         out |= speed(jets, given.size, given.trained, given.trained // 2)

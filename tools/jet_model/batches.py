@@ -18,7 +18,7 @@ from tools.contract import ToolError
 from tools.jet_model.jets import FEATURES, LAYOUTS, LOG_PT, Jets, in_order
 from tools.jet_model.model import Architecture, JetModel
 
-PARTICLES = {"cpu": 512, "cuda": 32768}  # of a part
+NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 22}  # particles times `dim` of a part
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Source:
             self.c = torch.as_tensor(scaled.astype(np.float32), device=device)
         # The package looks for so many neighbours, the particle itself being one, however few there are.
         self.width = model.architecture.neighbours + 1
+        self.particles = NUMBERS[device.split(":")[0]] // model.architecture.dim
 
     def __len__(self) -> int:
         return len(self.x)
@@ -71,7 +72,7 @@ class Source:
         """The jets of `rows` by length, longest first, at most about `particles` particles at a time."""
         import torch
 
-        limit = particles or PARTICLES[self.device.split(":")[0]]
+        limit = particles or self.particles
         rows = torch.as_tensor(rows)
         rows = rows[torch.argsort(self.lengths[rows], descending=True, stable=True)]
         start = 0

@@ -141,8 +141,11 @@ class JetModel:
 def build(architecture: Architecture, scales: Scales | None = None, seed: int = 0) -> JetModel:
     """A network before training; same seed, same network. Raises ToolError for numbers that do not go together."""
     import torch
-    from omnilearned.network import PET2
 
+    try:
+        from omnilearned.network import PET2
+    except ModuleNotFoundError as error:
+        raise ToolError("jet_model", error.name, "is not installed here; the extra `jets` of beamcrew has it") from None
     a = architecture
     if a.dim % a.heads:
         raise ToolError("heads", a.heads, f"a divisor of dim = {a.dim}")
