@@ -128,12 +128,12 @@ def judged(name: str, generator: Generator, files: dict[str, Showers], choices: 
         "ms_per_shower": times.get(100),
         "ms": times,
         "auc_memory": memorised(files["training"], reference, made)[0],
-        "between": between(generator, choices),
+        "between": between(generator, choices, int(np.clip(60_000 / 14 / (times.get(100) or 1e3), 100, 5000))),
     }
 
 
-def between(generator: Generator, choices: argparse.Namespace, n: int = 200) -> float:
-    """Worst relative error of the mean response at energies that lie halfway between those of training."""
+def between(generator: Generator, choices: argparse.Namespace, n: int) -> float:
+    """Worst relative error of the mean response, of `n` showers, halfway between energies of training."""
     worst = 0.0
     for energy in np.geomspace(*generator.seen, 15)[:-1] * (2**0.5 if choices.geometry == "ds1_photons" else 1.0):
         incident = np.full(n, energy)

@@ -139,6 +139,15 @@ def test_nothing_lies_below_threshold_and_seeds_decide(flow: TwoStageFlow) -> No
     assert (made.voxels != flow.generate(incident, 6).voxels).any()
 
 
+def test_energy_is_conserved_to_rounding(flow: TwoStageFlow) -> None:
+    incident = torch.linspace(100, 400, 200, dtype=torch.float64)
+    with torch.no_grad():
+        places = flow._draw(incident, torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(places.sum(1), flow.f * incident, rtol=1e-12)
+    made = flow.generate(incident.numpy(), 1)
+    np.testing.assert_allclose(made.deposited, places[:, :-1].sum(1), rtol=1e-6)
+
+
 def test_conditioning_between_and_beyond_the_training_points(flow: TwoStageFlow) -> None:
     for energy in (130.0, 280.0):
         true = tiny_voxels(np.full(20_000, energy), np.random.default_rng(1)).sum(axis=1)
