@@ -11,7 +11,7 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tools,simulate,publish,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tools,simulate,publish,jets,cluster,dev]'
 	touch $(STAMP)
 
 demo: venv
