@@ -19,7 +19,7 @@ from pathlib import Path
 from sandbox.docker import IMAGE
 from sandbox.driver import SandboxLost
 
-NUMERICS = ("iminuit", "matplotlib", "numpy", "pyarrow", "pydantic", "scikit-learn", "scipy")
+NUMERICS = ("iminuit", "matplotlib", "numpy", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
 LABEL = "beamcrew.requirements"  # of an image: the SHA-256 of the requirements that it was built from
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 
@@ -72,10 +72,11 @@ def docker_command() -> str:
 
 
 def requirements(root: Path) -> str:
-    """What is installed in the image, line by line: the numerics of the core, and the extra `tools`."""
+    """What is installed in the image, line by line: the numerics of the core, and the extras `tools` and `jets`."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     core = [line for line in project["dependencies"] if line.split("==")[0] in NUMERICS]
-    return "\n".join(core + project["optional-dependencies"]["tools"]) + "\n"
+    extras = project["optional-dependencies"]
+    return "\n".join(dict.fromkeys(core + extras["tools"] + extras["jets"])) + "\n"
 
 
 def requirements_hash(root: Path) -> str:

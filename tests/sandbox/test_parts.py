@@ -139,7 +139,8 @@ def test_no_bubblewrap_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_image_is_built_from_pinned_packages_and_tools_alone(tmp_path: Path) -> None:
     fill_context(Path(__file__).parents[2], tmp_path)
     lines = (tmp_path / "requirements.txt").read_text().splitlines()
-    assert {line.split("==")[0] for line in lines} >= {*NUMERICS, "torch", "zuko"}
+    assert {line.split("==")[0] for line in lines} >= {*NUMERICS, "torch", "zuko", "omnilearned"}
+    assert len(lines) == len(set(lines))
     assert all("==" in line for line in lines)
     assert not {"openai", "docker", "langgraph"} & {line.split("==")[0] for line in lines}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["requirements.txt", "tools"]
