@@ -15,7 +15,7 @@ class Submission(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     scores: str = Field(
         description="parquet file to be graded; in a search with a column `score`, one row per event, higher = more "
-        "signal-like, in an unfolding with the weights of the simulated events"
+        "signal-like, in an unfolding with the weights of the simulated events; showers in a .safetensors file"
     )
     window: tuple[float, float] | None = Field(None, description="of a search: signal region in mjj, TeV")
     reference_scores: str | None = Field(
