@@ -129,7 +129,7 @@ def test_bad_files(tmp_path: Path, official: tuple[Path, torch.nn.Module]) -> No
     for name, message in {
         "half.pt": "not readable",
         "text.safetensors": "not readable",
-        "other.safetensors": "its header has no 'architecture'",
+        "other.safetensors": "its header has no 'jet_model'",
         "other.pt": "an OmniLearned checkpoint",
         "part.pt": "it has no",
         "weights.bin": "a .safetensors file",
@@ -138,6 +138,12 @@ def test_bad_files(tmp_path: Path, official: tuple[Path, torch.nn.Module]) -> No
             read(tmp_path / name)
     with pytest.raises(ToolError, match="instead of 00"):
         read(official[0], "00")
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    model = network(JETS)
+    hashes = {save(tmp_path / f"{k}.safetensors", model, {"losses": [1.0, 0.5]}).sha256 for k in range(8)}
+    assert len(hashes) == 1
 
 
 def test_a_missing_tensor_is_not_passed_over(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{
 PRETRAINED = {"tiny": Path(__file__).parent / "pretrained" / "tiny.safetensors"}
 # Parts of an official file, and what they are in the network.
 PARTS = {"body": "body", "classifier_head": "classifier", "generator_head": "generator"}
+HEADER = "jet_model"  # key of our files' header
 OUTPUT = ".out."  # layers that belong to the former task: never carried over to another one, as in the package
 
 Tensors = dict[str, Any]
@@ -59,14 +60,17 @@ class Checkpoint:
 
 
 def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> WeightsRef:
-    """Write weights, architecture, scales and notes as safetensors."""
+    """Write weights, architecture, scales and notes as safetensors: same content, same bytes.
+
+    The header has one key, for safetensors writes several in any order.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
-    header = {"architecture": model.architecture.model_dump_json(), "scales": model.scales.model_dump_json()}
+    kind = {"architecture": model.architecture.model_dump(mode="json"), "scales": model.scales.model_dump(mode="json")}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {**header, "notes": json.dumps(notes or {})})
+    save_file(tensors, part, {HEADER: json.dumps(kind | {"notes": notes or {}})})
     part.replace(path)
     return WeightsRef(path=str(path), sha256=sha256(path), parameters=model.parameters())
 
@@ -170,11 +174,11 @@ def _ours(path: Path) -> Checkpoint:
 
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        architecture = Architecture.model_validate_json(header["architecture"])
-        scales = Scales.model_validate_json(header["scales"])
-        notes = json.loads(header.get("notes", "{}"))
+        architecture = Architecture.model_validate(header["architecture"])
+        scales = Scales.model_validate(header["scales"])
+        notes = header["notes"]
     except KeyError as error:
         raise ToolError("checkpoint", str(path), f"weights saved by jet_model; its header has no {error}") from None
     except (SafetensorError, ValidationError, ValueError) as error:
