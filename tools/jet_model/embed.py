@@ -21,7 +21,7 @@ from tools.jet_model.weights import load
 class EmbedRequest(JetsRequest):
     """Embed jets."""
 
-    checkpoint: str = Field(description="weights of a jet model, ours or official, or tiny, which come along")
+    checkpoint: str = Field(description="weights of a jet model, ours or official")
     out: str = Field("embedding.parquet", description="file to write, relative to the working directory")
 
 

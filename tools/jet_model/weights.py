@@ -18,8 +18,6 @@ from tools.contract import ToolError
 from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, Scales, build
 
 OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
-# Weights that come with the package, by name.
-PRETRAINED = {"tiny": Path(__file__).parent / "pretrained" / "tiny.safetensors"}
 # Parts of an official file, and what they are in the network.
 PARTS = {"body": "body", "classifier_head": "classifier", "generator_head": "generator"}
 HEADER = "jet_model"  # key of our files' header
@@ -76,11 +74,10 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
 
 def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """A checkpoint of ours or an official one; `tiny` is the one that comes with the package.
+    """A checkpoint of ours or an official one.
 
     Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
     """
-    path = PRETRAINED.get(str(path), path)
     if not path.is_file():
         raise ToolError("checkpoint", str(path), "a file of weights; there is no such file")
     if expected_sha256 and (found := sha256(path)) != expected_sha256:
