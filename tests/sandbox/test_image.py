@@ -34,6 +34,7 @@ PYPROJECT = """
 dependencies = ["numpy==9.9", "openai==9.9"]
 [project.optional-dependencies]
 tools = ["little==1.0"]
+jets = ["little==1.0"]
 """
 
 
