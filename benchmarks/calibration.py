@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest, norm
 
 from tasks.lhco.mix import SIGNALS, mix
-from tools import anomaly, bumphunt
+from tools import anomaly, bumphunt, training
 from tools.anomaly import classify, template
 from tools.bumphunt.counting import closure_delta
 from tools.bumphunt.fit import fit_signal
@@ -163,6 +163,7 @@ def one(job: tuple[str, int, int]) -> dict[str, Any]:
 def code() -> str:
     """Which search a row comes from: a hash over the source of the tools that make and rank scores."""
     sources = sorted(path for folder in (anomaly, bumphunt) for path in Path(str(folder.__file__)).parent.glob("*.py"))
+    sources.append(Path(training.__file__))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 

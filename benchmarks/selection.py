@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.injections import Injection, Scores
 from tools.anomaly.selection import merit
-from tools.anomaly.training import split
+from tools.training import split
 
 Floats = NDArray[np.float64]
 ROUNDS = (3, 8, 20, 50, 120)

@@ -44,6 +44,13 @@ def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[s
     return columns
 
 
+def inside(field: str, path: str) -> Path:
+    """A path below the working directory; ToolError names the request's `field` for any other."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ToolError(field, path, "a relative path below the working directory")
+    return Path(path)
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

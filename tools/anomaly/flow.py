@@ -14,9 +14,10 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Floats, Sidebands
 from tools.anomaly.scaling import to_tensor
-from tools.anomaly.training import Fitted, Progress, Training, fit_conditional
+from tools.training import Progress, Training
 
 CHUNK = 50_000  # events at a time through a network
 

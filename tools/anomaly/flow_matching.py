@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Floats, Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
 from tools.anomaly.scaling import to_tensor
-from tools.anomaly.training import Fitted, Progress, fit_conditional
+from tools.training import Progress
 
 
 class FlowMatching(FieldTraining):

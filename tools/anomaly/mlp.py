@@ -18,7 +18,7 @@ from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
 from tools.anomaly.scaling import to_tensor
 from tools.anomaly.selection import Criterion, merit
-from tools.anomaly.training import Training, device, split, train
+from tools.training import Training, device, split, train
 
 
 class Mlp(Training):

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tools.anomaly.data import Floats, Sidebands
 from tools.anomaly.flow import ConditionalFlow, SplineFlow
 from tools.anomaly.sideband import cycle, neighbours
-from tools.anomaly.training import Losses, Progress
+from tools.training import Losses, Progress
 
 
 class Morphing(BaseModel):

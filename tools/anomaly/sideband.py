@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.anomaly.data import Floats, Sidebands
-from tools.anomaly.training import Losses, Progress
 from tools.contract import ToolError
+from tools.training import Losses, Progress
 
 Rows = NDArray[np.int64]
 

@@ -20,9 +20,9 @@ from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
 from tools.anomaly.morphing import Morphing
 from tools.anomaly.sideband import Sideband
-from tools.anomaly.training import Losses, Progress
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, tool
+from tools.training import Losses, Progress
 
 KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
 

@@ -16,7 +16,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats
 from tools.anomaly.selection import Criterion, merit
-from tools.anomaly.training import split
+from tools.training import split
 
 
 class Trees(BaseModel):

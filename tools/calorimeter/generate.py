@@ -8,12 +8,12 @@ import warnings
 import numpy as np
 from pydantic import Field
 
-from tools.arrays import sha256
+from tools.arrays import inside, sha256
 from tools.calorimeter.generators import BeyondTraining, load
 from tools.calorimeter.generators.base import Floats, beyond_training
 from tools.calorimeter.generators.tokens import TokenGenerator
 from tools.calorimeter.geometry import Geometry
-from tools.calorimeter.showers import inside, read_showers, write_showers
+from tools.calorimeter.showers import read_showers, write_showers
 from tools.contract import Request, Result, ToolError, tool
 
 MAX_NUMBERS = 400_000_000  # showers times voxels: 1.6 GB

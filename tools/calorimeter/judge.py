@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from tools.arrays import inside
 from tools.calorimeter.classifier import Kind, Look, TwoSample, strongest, tell_apart
 from tools.calorimeter.fpd import MIN_SHOWERS as MIN_FPD
 from tools.calorimeter.fpd import fpd, kpd
@@ -18,7 +19,7 @@ from tools.calorimeter.observables import features
 from tools.calorimeter.prdc import prdc
 from tools.calorimeter.response import energy_bins, response
 from tools.calorimeter.separation import by_class, separations
-from tools.calorimeter.showers import Showers, inside, read_showers
+from tools.calorimeter.showers import Showers, read_showers
 from tools.calorimeter.timing import milliseconds
 from tools.calorimeter.trust import Region, trust_map
 from tools.contract import Request, Result, ToolError, tool

@@ -159,10 +159,3 @@ def write_showers(path: Path | str, showers: Showers) -> None:
             file[NAMES[0]] = showers.incident[:, None]
             file.create_dataset(NAMES[1], data=showers.voxels, **(layout if len(showers) else {}))
     part.replace(path)
-
-
-def inside(field: str, path: str) -> Path:
-    """A path below the working directory; ToolError names the request's `field` for any other."""
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ToolError(field, path, "a relative path below the working directory")
-    return Path(path)

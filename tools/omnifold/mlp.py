@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.scaling import to_tensor
-from tools.anomaly.training import device
 from tools.contract import ToolError
 from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
+from tools.training import device
 
 CHUNK = 1 << 13  # events evaluated at a time
 WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration

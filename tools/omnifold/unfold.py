@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from tools.anomaly.data import named
-from tools.arrays import load_arrays, sha256
+from tools.arrays import inside, load_arrays, sha256
 from tools.contract import Request, Result, ToolError, tool
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
@@ -80,16 +80,16 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, of which any
     observable's histogram with covariance can be made.
     """
-    out = _inside("out", request.out)
+    out = inside("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
         raise ToolError("out", request.out, "another file than those that are read")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = _inside("folder", request.folder)
+    folder = inside("folder", request.folder)
     if request.report:
-        _inside("report", request.report)
+        inside("report", request.report)
     columns = load_arrays(request.simulation, "simulation")
     data = _data(request)
     problem = _problem(request, columns, data, "simulation")
@@ -211,7 +211,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
 
-        folder = _inside("report", str(request.report))
+        folder = inside("report", str(request.report))
         events = read(Path(request.out))
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):
@@ -240,12 +240,6 @@ def _column(columns: dict[str, Floats], name: str, field: str, path: str) -> Flo
     if name not in columns:
         raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
     return columns[name]
-
-
-def _inside(field: str, path: str) -> Path:
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ToolError(field, path, "a relative path below the working directory")
-    return Path(path)
 
 
 def _report(line: str) -> None:

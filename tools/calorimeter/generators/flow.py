@@ -20,13 +20,13 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.training import Training, device, split, train
 from tools.calorimeter.generators import base, share
 from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
+from tools.training import Training, device, split, train
 
 HELD_OUT = 2000  # showers at most, to choose the epoch
 HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc

@@ -21,7 +21,6 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.training import Training, device, split, train
 from tools.calorimeter.generators import base
 from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
 from tools.calorimeter.generators.totals import Totals
@@ -29,6 +28,7 @@ from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
+from tools.training import Training, device, split, train
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 100  # showers at once

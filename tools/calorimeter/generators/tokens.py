@@ -16,7 +16,6 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.training import Training, device, split, train
 from tools.calorimeter.generators import base
 from tools.calorimeter.generators.base import Domain, Floats, Losses, Progress, Stored
 from tools.calorimeter.generators.tokenizer import Tokenizer
@@ -24,6 +23,7 @@ from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
+from tools.training import Training, device, split, train
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 500  # showers at once

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tools.anomaly.training import Training, train
 from tools.calorimeter.generators.base import Floats, Losses, Progress
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.showers import Showers
+from tools.training import Training, train
 
 
 @dataclass

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Sidebands
-from tools.anomaly.scaling import Coordinates
 from tools.contract import ToolError
-
-HELD_OUT = 0.1  # of the events, to choose the epoch
 
 Losses = list[tuple[float, float]]  # (training, validation) per epoch
 Progress = Callable[[int, float, float], None]
@@ -40,41 +35,6 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@dataclass
-class Fitted:
-    """A trained network with the coordinates it was trained in; `losses` as (training, validation) per epoch."""
-
-    model: Any
-    coordinates: Coordinates
-    losses: Losses
-    device: str
-
-
-def fit_conditional(
-    build: Callable[[int], Any],
-    loss: Callable[[Any, Any, Any], Any],
-    sidebands: Sidebands,
-    settings: Training,
-    seed: int,
-    progress: Progress | None = None,
-) -> Fitted:
-    """Train `build(d)` on `loss(model, x (n, d), c (n, 1))`, x and c the coordinates of features and mjj.
-
-    Same seed, same network on a CPU. Raises ToolError when training diverges.
-    """
-    import torch
-
-    torch.manual_seed(seed)
-    where = device()
-    model = build(sidebands.features.shape[1]).to(where)
-    coordinates = Coordinates.of(sidebands.features, sidebands.mjj)
-    data = coordinates.tensors(sidebands.features, sidebands.mjj, where)
-    used, held = split(len(sidebands.mjj), HELD_OUT, settings.max_events, seed)
-    training, validation = (tuple(t[rows] for t in data) for rows in (used, held))
-    losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
-    return Fitted(model, coordinates, losses, where)
 
 
 def train(

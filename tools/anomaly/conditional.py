@@ -1,0 +1,48 @@
+"""Networks of features given mjj, trained on sidebands: what every template that learns a density has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tools.anomaly.data import Sidebands
+from tools.anomaly.scaling import Coordinates
+from tools.training import Losses, Progress, Training, device, split, train
+
+HELD_OUT = 0.1  # of the events, to choose the epoch
+
+
+@dataclass
+class Fitted:
+    """A trained network with the coordinates it was trained in; `losses` as (training, validation) per epoch."""
+
+    model: Any
+    coordinates: Coordinates
+    losses: Losses
+    device: str
+
+
+def fit_conditional(
+    build: Callable[[int], Any],
+    loss: Callable[[Any, Any, Any], Any],
+    sidebands: Sidebands,
+    settings: Training,
+    seed: int,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Train `build(d)` on `loss(model, x (n, d), c (n, 1))`, x and c the coordinates of features and mjj.
+
+    Same seed, same network on a CPU. Raises ToolError when training diverges.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    where = device()
+    model = build(sidebands.features.shape[1]).to(where)
+    coordinates = Coordinates.of(sidebands.features, sidebands.mjj)
+    data = coordinates.tensors(sidebands.features, sidebands.mjj, where)
+    used, held = split(len(sidebands.mjj), HELD_OUT, settings.max_events, seed)
+    training, validation = (tuple(t[rows] for t in data) for rows in (used, held))
+    losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
+    return Fitted(model, coordinates, losses, where)
