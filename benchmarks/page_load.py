@@ -21,9 +21,10 @@ from agents.trace.store import Store
 from agents.view.server import Server
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
-    *("--disable-component-update", "--disable-sync", "--virtual-time-budget=1000", "--dump-dom"),
+    *("--disable-component-update", "--disable-sync", "--dump-dom"),
 )
 ROUNDS, STEPS = 200, 5
 Work = Callable[[str], object]
@@ -41,10 +42,16 @@ def write(store: Store, work: Work) -> None:
             store.append(StepFinished(observation=done, seconds=1.0))
 
 
+def dump(address: str, profile: Path, milliseconds: int) -> str:
+    """The page at an address after its scripts ran for so many (virtual) milliseconds."""
+    assert CHROMIUM, f"none of {', '.join(NAMES)} is on the PATH"
+    argv = [CHROMIUM, *FLAGS, f"--virtual-time-budget={milliseconds}", f"--user-data-dir={profile}", address]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True).stdout
+
+
 def page_load(runs: Path, name: str, repeats: int) -> float | None:
     """Seconds until the page of a run is there, median; None where there is no Chromium."""
-    browser = next((path for known in NAMES if (path := shutil.which(known))), None)
-    if browser is None:
+    if CHROMIUM is None:
         return None
     with Server(runs, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -52,20 +59,19 @@ def page_load(runs: Path, name: str, repeats: int) -> float | None:
         taken = []
         try:
             page = server.address(f"/runs/{name}")
-            _seconds(browser, "about:blank", runs, 0)  # makes the profile
+            _seconds("about:blank", runs, 0)  # makes the profile
             for _ in range(repeats):
-                blank = _seconds(browser, "about:blank", runs, 0)
-                taken.append(_seconds(browser, page, runs, ROUNDS * STEPS) - blank)
+                blank = _seconds("about:blank", runs, 0)
+                taken.append(_seconds(page, runs, ROUNDS * STEPS) - blank)
         finally:
             server.shutdown()
             thread.join()
     return median(taken)
 
 
-def _seconds(browser: str, address: str, runs: Path, steps: int) -> float:
+def _seconds(address: str, runs: Path, steps: int) -> float:
     start = time.perf_counter()
-    argv = [browser, *FLAGS, f"--user-data-dir={runs / 'profile'}", address]
-    page = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True).stdout
+    page = dump(address, runs / "profile", 1000)
     seconds = time.perf_counter() - start
     assert len(re.findall(r'<details[^>]* class="step[" ]', page)) == steps, "the page does not show every step"
     return seconds

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=9000",
-    "--dump-dom",
-)
+from benchmarks.page_load import CHROMIUM, NAMES, dump
+
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is on the PATH")
 
 
@@ -73,7 +60,4 @@ class Page(HTMLParser):
 
 def visit(url: str, profile: Path) -> Page:
     """The page at an address after its scripts ran for some (virtual) seconds."""
-    assert CHROMIUM
-    argv = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", url]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True)
-    return Page(done.stdout)
+    return Page(dump(url, profile, 9000))
