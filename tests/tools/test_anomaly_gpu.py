@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.anomaly import mlp, template, training
+from tools import training
+from tools.anomaly import mlp, template
 from tools.anomaly.data import Sidebands
 from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
