@@ -19,7 +19,7 @@ from tasks import catalogue
 from tasks.lhco import truth
 
 COST = Usage(prompt_tokens=1000, completion_tokens=100, dollars=0.01)
-WAIT = "import time\nopen('begun', 'w').close()\ntime.sleep(6)"
+WAIT = "import time\nopen('begun', 'w').close()\ntime.sleep(10)"
 
 
 class StudyTask(TinyTask):
