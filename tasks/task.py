@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -28,6 +29,24 @@ class Verdict(BaseModel):
     checks: list[CheckedNumber]
     curves: dict[str, list[float]] = Field(default_factory=dict)
     artefact: str | None = None
+
+
+class TaskBase(BaseModel):
+    """What tasks have in common: options that make them again, when to stop, and `brief.md` in their folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    max_iterations: int = Field(3, ge=1, le=50)
+    patience: int = Field(1, ge=1, le=50)
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    def options(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def brief(self) -> str:
+        return files(type(self).__module__.rpartition(".")[0]).joinpath("brief.md").read_text()
 
 
 class Task(Protocol):

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
+from tasks.claimed import beside
 from tasks.score import CheckedNumber, Claim, Score
 
 DECADE = 0.5  # p-values agree within half a decade
-
-
-def best_score(scores: Sequence[Score]) -> Score | None:
-    """The graded submission of the highest steering value."""
-    graded = [score for score in scores if score.value is not None]
-    return max(graded, key=lambda score: score.value or 0.0, default=None)
 
 
 def check(claim: Claim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
@@ -38,19 +32,7 @@ def check(claim: Claim, judged: Score | None, alpha: float) -> list[CheckedNumbe
     for name in ("mass", "n_signal"):
         claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
         harness, harness_error = details.get(name), details.get(f"{name}_error")
-        agrees = None
-        if claimed is not None and harness is not None:
-            agrees = abs(claimed - harness) <= max(error or 0.0, harness_error or 0.0)
-        checks.append(
-            CheckedNumber(
-                name=name,
-                claimed=claimed,
-                claimed_error=error,
-                harness=harness,
-                harness_error=harness_error,
-                agrees=agrees,
-            )
-        )
+        checks.append(beside(name, claimed, error, harness, harness_error))
     return checks
 
 

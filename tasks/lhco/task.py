@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from tasks.convergence import Rule
+from tasks.claimed import best_score
 from tasks.lhco import claims, confirm, grader, reference_grader, sealed, truth
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score, Submission
-from tasks.task import TaskError, Verdict
+from tasks.task import TaskBase, TaskError, Verdict
 from tools.events.parquet import write_events
 from tools.events.table import available
 
@@ -30,10 +30,9 @@ DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
 
-class LhcoTask(BaseModel):
+class LhcoTask(TaskBase):
     """What the three presets share. Subclasses say where events come from (`load`) and what grades them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str]
     title: ClassVar[str]
     request: ClassVar[str] = REQUEST
@@ -49,7 +48,6 @@ class LhcoTask(BaseModel):
     has_sidebands: ClassVar[bool] = True
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
     max_iterations: int = Field(4, ge=1, le=50)
-    patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the data set")
     search: tuple[float, float] = Field(SEARCH, description="masses looked for, TeV; fewer masses, fewer trials")
     hold_out: float = Field(0.5, ge=0.1, le=0.9, description="fraction of the events that only the claim sees")
@@ -61,16 +59,6 @@ class LhcoTask(BaseModel):
         if not SEARCH[0] <= low < high <= SEARCH[1] or high < 1.2 * low:
             raise ValueError(f"must lie inside {SEARCH} TeV, the upper edge at least 1.2 times the lower")
         return search
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(patience=self.patience, max_iterations=self.max_iterations)
-
-    def options(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    def brief(self) -> str:
-        return (Path(__file__).parent / "brief.md").read_text()
 
     def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]:
         """Events, labels, truth, and the background reference where there is one."""
@@ -119,7 +107,7 @@ class LhcoTask(BaseModel):
         return confirm.confirm(submission, chosen, held_out / EVENTS, workspace, unseen)
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        return claims.check(claim, confirmed or claims.best_score(scores), self.alpha)
+        return claims.check(claim, confirmed or best_score(scores), self.alpha)
 
     def seal(
         self,

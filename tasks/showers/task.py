@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tasks.convergence import Rule
+from tasks.claimed import check_numbers
 from tasks.score import CheckedNumber, Claim, Score, Submission
 from tasks.showers import grader, sealed
 from tasks.showers.samples import Samples, load
-from tasks.task import Verdict
+from tasks.task import TaskBase, Verdict
 from tools.calorimeter.geometry import write_binning
 from tools.calorimeter.showers import Showers, read_showers, write_showers
 
@@ -25,10 +25,9 @@ TEST, OTHER = "test.h5", "other.h5"
 SIGMAS = 2.0  # claimed and computed AUCs come from other showers
 
 
-class ShowersTask(BaseModel):
+class ShowersTask(TaskBase):
     """GFlash showers of an unknown calorimeter, or a CaloChallenge file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "showers"
     title: ClassVar[str] = "Fast simulation of calorimeter showers"
     request: ClassVar[str] = (
@@ -41,19 +40,7 @@ class ShowersTask(BaseModel):
     showers: int = Field(
         10_000, ge=2000, le=1_000_000, description="half to learn from, a fifth each to steer and test"
     )
-    max_iterations: int = Field(3, ge=1, le=50)
-    patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the showers, the calorimeter and the split")
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(patience=self.patience, max_iterations=self.max_iterations)
-
-    def options(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    def brief(self) -> str:
-        return (Path(__file__).parent / "brief.md").read_text()
 
     def samples(self) -> Samples:
         return load(self.data, self.geometry, self.particle, self.showers, self.seed)
@@ -98,27 +85,7 @@ class ShowersTask(BaseModel):
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed AUCs beside those of the best submission; they agree within SIGMAS errors of their difference."""
-        graded = [score for score in scores if score.value is not None]
-        best = max(graded, key=lambda score: score.value or 0.0, default=None)
-        computed = best.details["numbers"] if best else {}
-        checks = []
-        for name in [*computed, *(n for n in claim.numbers if n not in computed)]:
-            said, ours = claim.numbers.get(name), computed.get(name)
-            agrees = None
-            if said is not None and ours is not None:
-                error = float(np.hypot(said.error or 0.0, ours["error"]))
-                agrees = bool(abs(said.value - ours["value"]) <= SIGMAS * error)
-            checks.append(
-                CheckedNumber(
-                    name=name,
-                    claimed=said and said.value,
-                    claimed_error=said and said.error,
-                    harness=ours and ours["value"],
-                    harness_error=ours and ours["error"],
-                    agrees=agrees,
-                )
-            )
-        return checks
+        return check_numbers(claim, scores, within=lambda one, other: SIGMAS * float(np.hypot(one, other)))
 
     def seal(
         self,

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from tasks.convergence import Rule
+from tasks.claimed import check_numbers
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
 from tasks.tagging import audit, grader
 from tasks.tagging.samples import Split, load
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
-from tasks.task import TaskError, Verdict
+from tasks.task import TaskBase, TaskError, Verdict
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import write_jets
@@ -31,10 +31,9 @@ PRETRAINED = "pretrained.safetensors"
 MIN_LABELS = 20
 
 
-class TaggingTask(BaseModel):
+class TaggingTask(TaskBase):
     """Shipped jets, or a folder of others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "tagging"
     title: ClassVar[str] = "Top tagging with few labels"
     request: ClassVar[str] = "Tag top jets using as few labels as you can."
@@ -42,8 +41,6 @@ class TaggingTask(BaseModel):
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(None, description="pretrained weights that the crew gets, safetensors")
     labels: tuple[int, ...] = Field((50, 200, 800), min_length=1, description="numbers of labels, growing")
-    max_iterations: int = Field(3, ge=1, le=50)
-    patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="which jets are labelled, for validation, sealed")
 
     @field_validator("labels")
@@ -52,16 +49,6 @@ class TaggingTask(BaseModel):
         if labels[0] < MIN_LABELS or any(a >= b for a, b in pairwise(labels)):
             raise ValueError(f"must grow, from {MIN_LABELS} or more")
         return labels
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(patience=self.patience, max_iterations=self.max_iterations)
-
-    def options(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    def brief(self) -> str:
-        return (Path(__file__).parent / "brief.md").read_text()
 
     def split(self) -> Split:
         return load(self.data, self.labels[-1], self.seed)
@@ -109,28 +96,7 @@ class TaggingTask(BaseModel):
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed rejections beside those of the best submission on validation jets."""
-        graded = [score for score in scores if score.value is not None]
-        best = max(graded, key=lambda score: score.value or 0.0, default=None)
-        computed = best.details["numbers"] if best else {}
-        wanted = [f"rejection_{n}" for n in self.labels]
-        checks = []
-        for name in [*wanted, *(n for n in claim.numbers if n not in wanted)]:
-            said, ours = claim.numbers.get(name), computed.get(name, {})
-            value, error = ours.get("value"), ours.get("error")
-            agrees = None
-            if said is not None and value is not None:
-                agrees = bool(abs(said.value - value) <= max(said.error or 0.0, error or 0.0))
-            checks.append(
-                CheckedNumber(
-                    name=name,
-                    claimed=said and said.value,
-                    claimed_error=said and said.error,
-                    harness=value,
-                    harness_error=error,
-                    agrees=agrees,
-                )
-            )
-        return checks
+        return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
 
     def seal(
         self,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tasks.convergence import Rule
+from tasks.claimed import check_numbers
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
-from tasks.task import TaskError, Verdict
+from tasks.task import TaskBase, TaskError, Verdict
 from tasks.unfolding import closure, grader, sealed
 from tasks.unfolding.samples import GEN, RECO, Floats, Samples, Table, load
 from tasks.unfolding.weights import BOOTSTRAPS_MIN, MEANS, read_weights, true_numbers
@@ -28,10 +28,9 @@ TRUTH = "truth.parquet"
 MIN_EVENTS = 500
 
 
-class UnfoldingTask(BaseModel):
+class UnfoldingTask(TaskBase):
     """Shipped Z+jets samples, or a folder of others."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "unfolding"
     title: ClassVar[str] = "Unfolding of jet substructure in Z+jets"
     request: ClassVar[str] = (
@@ -42,19 +41,7 @@ class UnfoldingTask(BaseModel):
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
     hold_out: float = Field(0.3, ge=0.1, le=0.9, description="fraction of nature's events that only the grader sees")
     events: int | None = Field(None, ge=MIN_EVENTS, description="of each sample, from its beginning; default: all")
-    max_iterations: int = Field(3, ge=1, le=50)
-    patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0, description="which events are held out")
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(patience=self.patience, max_iterations=self.max_iterations)
-
-    def options(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    def brief(self) -> str:
-        return (Path(__file__).parent / "brief.md").read_text()
 
     def samples(self) -> Samples:
         return load(self.data, self.nature, self.hold_out, self.seed, self.events)
@@ -94,27 +81,7 @@ class UnfoldingTask(BaseModel):
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed numbers beside those of the best submission's weights; they agree within the larger error."""
-        graded = [score for score in scores if score.value is not None]
-        best = max(graded, key=lambda score: score.value or 0.0, default=None)
-        computed = best.details["numbers"] if best else {}
-        checks = []
-        for name in [*computed, *(n for n in claim.numbers if n not in computed)]:
-            said, ours = claim.numbers.get(name), computed.get(name, {})
-            value, error = ours.get("value"), ours.get("error")
-            agrees = None
-            if said is not None and value is not None:
-                agrees = bool(abs(said.value - value) <= max(said.error or 0.0, error or 0.0))
-            checks.append(
-                CheckedNumber(
-                    name=name,
-                    claimed=said and said.value,
-                    claimed_error=said and said.error,
-                    harness=value,
-                    harness_error=error,
-                    agrees=agrees,
-                )
-            )
-        return checks
+        return check_numbers(claim, scores)
 
     def seal(
         self,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from test_trace_store import STARTED
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
@@ -29,10 +29,9 @@ from agents.trace.store import Store
 from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.reader import read_bytes
-from tasks.convergence import Rule
 from tasks.lhco.grader import read_scores
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
-from tasks.task import Verdict
+from tasks.task import TaskBase, Verdict
 from tools.events.parquet import read_columns, write_events
 
 Answer = str | Message | Reply | Exception
@@ -130,10 +129,9 @@ class Scripted:
         return Reply(message=answer, model="script", usage=self._usage)
 
 
-class TinyTask(BaseModel):
+class TinyTask(TaskBase):
     """A few hundred events; the grade is how well the scores follow one column."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str] = "tiny"
     request: ClassVar[str] = "?"
     tools: ClassVar[tuple[str, ...]] = ("events.describe",)
@@ -142,13 +140,6 @@ class TinyTask(BaseModel):
     patience: int = 1
     seed: int = 1
     holds_out: bool = False
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(patience=self.patience, max_iterations=self.max_iterations)
-
-    def options(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
 
     def brief(self) -> str:
         return "# A task for tests"

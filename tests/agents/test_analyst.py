@@ -7,11 +7,9 @@ import re
 from typing import Any
 
 import pytest
+from asked import ask
 
-from agents.backends.analyst import Analyst
 from agents.backends.analyst.planner import HALF_WIDTH, IDEAS
-from agents.backends.base import Message, Request
-from agents.context import opening
 from agents.state import MAX_STEPS, Plan
 from tasks.lhco.grader import SEARCH, WIDTH
 from tasks.score import Claim
@@ -34,14 +32,6 @@ REFERENCE = {
     "reference": "/inputs/reference.parquet",
     "discovery_below_p_global": ALPHA,
 }
-
-
-def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
-    request = Request(role=role, messages=(*opening(role, "brief", context), *conversation))
-    reply = Analyst().complete(request)
-    assert Analyst().complete(request) == reply, "same request, same reply"
-    assert (reply.model, reply.usage.dollars) == ("analyst", 0.0)
-    return reply.message
 
 
 def entry(value: float | None, mass: float = 3.5, p_global: float = 1e-9, **more: float) -> dict[str, Any]:

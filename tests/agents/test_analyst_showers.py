@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import Analyst, showers
-from agents.backends.base import Message, Request, ToolCall
-from agents.context import opening
+from agents.backends.analyst import showers
+from agents.backends.base import Message
 from agents.state import Plan
 from tasks.score import Claim, Submission
 from tools.catalogue import CATALOGUE
@@ -34,21 +34,8 @@ VERDICT = {
 NUMBERS = {name: {"value": 0.6, "error": 0.01} for name in ("auc_voxels", "auc_observables", "auc_memory")}
 
 
-def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
-    return Analyst().complete(Request(role=role, messages=(*opening(role, "brief", context), *conversation))).message
-
-
 def plan(iteration: int) -> Plan:
-    return Plan.model_validate_json(ask("planner", {"facts": FACTS, "history": [], "iteration": iteration}).content)
-
-
-def told(answer: dict[str, Any]) -> Message:
-    return Message(role="tool", tool_call_id="x", content=json.dumps(answer))
-
-
-def only_call(message: Message) -> ToolCall:
-    (call,) = message.tool_calls
-    return call
+    return planned(FACTS, iteration)
 
 
 @pytest.mark.parametrize("iteration", [0, 1, 2, 9])

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import Analyst, tagging
-from agents.backends.base import Message, Request, ToolCall
-from agents.context import opening
+from agents.backends.analyst import tagging
+from agents.backends.base import Message
 from agents.state import Plan
 from tasks.score import Claim, Submission
 from tools.catalogue import CATALOGUE
@@ -34,22 +34,8 @@ TRAINED = {"labels_used": 60, "best_epoch": 7, "separation": {"auc": {"qcd": 0.9
 RAN = {"exit_code": 0, "stdout": "60 labels: cross-validated AUC 0.9", "stderr": ""}
 
 
-def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
-    return Analyst().complete(Request(role=role, messages=(*opening(role, "brief", context), *conversation))).message
-
-
 def plan(iteration: int, **facts: Any) -> Plan:
-    context = {"facts": FACTS | facts, "history": [], "iteration": iteration}
-    return Plan.model_validate_json(ask("planner", context).content)
-
-
-def told(answer: dict[str, Any]) -> Message:
-    return Message(role="tool", tool_call_id="x", content=json.dumps(answer))
-
-
-def only_call(message: Message) -> ToolCall:
-    (call,) = message.tool_calls
-    return call
+    return planned(FACTS | facts, iteration)
 
 
 def worker_context(made: Plan) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import Analyst, unfolding
-from agents.backends.base import Message, Request, ToolCall
-from agents.context import opening
+from agents.backends.analyst import unfolding
 from agents.state import Plan
 from tasks.score import Claim, Submission
 from tasks.unfolding.weights import BOOTSTRAPS_MIN
@@ -41,21 +40,8 @@ RESULT = {
 NUMBERS = {"events": {"value": 8123.4, "error": 101.0}, "mean_mass": {"value": 21.31, "error": 0.18}}
 
 
-def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
-    return Analyst().complete(Request(role=role, messages=(*opening(role, "brief", context), *conversation))).message
-
-
 def plan(iteration: int) -> Plan:
-    return Plan.model_validate_json(ask("planner", {"facts": FACTS, "history": [], "iteration": iteration}).content)
-
-
-def told(answer: dict[str, Any]) -> Message:
-    return Message(role="tool", tool_call_id="x", content=json.dumps(answer))
-
-
-def only_call(message: Message) -> ToolCall:
-    (call,) = message.tool_calls
-    return call
+    return planned(FACTS, iteration)
 
 
 @pytest.mark.parametrize("iteration", [0, 1, 2, 7])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from tasks.claimed import best_score
 from tasks.lhco import claims, sealed, truth
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score
@@ -28,7 +29,7 @@ GRADED = [
 
 
 def agreement(claim: Claim, scores: list[Score]) -> dict[str, bool | None]:
-    return {check.name: check.agrees for check in claims.check(claim, claims.best_score(scores), ALPHA)}
+    return {check.name: check.agrees for check in claims.check(claim, best_score(scores), ALPHA)}
 
 
 def test_numbers_are_compared_with_the_best_submission_within_the_larger_error() -> None:
@@ -58,8 +59,8 @@ def test_p_values_agree_within_half_a_decade(claimed: float, harness: float, agr
 
 def test_the_best_score_may_be_negative() -> None:
     scores = [score(-2.0), score(None), score(-0.5), score(-1.0)]
-    assert claims.best_score(scores) is scores[2]
-    assert claims.best_score([score(None)]) is None
+    assert best_score(scores) is scores[2]
+    assert best_score([score(None)]) is None
 
 
 TRUTH = Truth(mass=3.5, n_signal=600, window=(3.3, 3.7))

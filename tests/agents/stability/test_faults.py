@@ -214,7 +214,7 @@ def test_links_are_attempts_and_big_files_are_not(traces: Traces) -> None:
         ("from urllib.request import urlopen", "the network"),
         ("from urllib import request", "the network"),
         ("import pandas as pd\npd.read_csv('https://example.org/x.csv')", "the network"),
-        ("open('/work/runs/r/sealed/labels.parquet')", "the sealed truth"),
+        ("open('/data/runs/r/sealed/labels.parquet')", "the sealed truth"),
         ("open('../../sealed/truth.json')", "the sealed truth"),
         ("import ctypes\nctypes.CDLL(None).ptrace(0, 1, 0, 0)", "the kernel"),
         ("import os\nos.unshare(1)", "the kernel"),
