@@ -4,8 +4,8 @@ The root is built from nothing: system libraries, the interpreter and its packag
 What is not bound does not exist inside, the operator's home and the host's network among it. Files made in the
 workspace belong to the operator. The kernel holds the limits of a single process (files, number of processes where
 the operator is not root); what concerns a whole run (memory, processes, bytes in the workspace) is looked at every
-TICK, and the biggest command ends when it is too much. `Limits.cpus`, rounded up, CPUs are picked at random for a run,
-and its processes are held on them.
+TICK, and the biggest command ends when it is too much. A run's processes are held on `Limits.cpus`, rounded up, CPUs,
+those first that no other run is held on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import random
 import selectors
 import shutil
 import subprocess
@@ -29,6 +28,7 @@ import psutil
 
 from sandbox import inside, mounts, seccomp, watch
 from sandbox.capture import Capture
+from sandbox.cpus import Cpus
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
 NOBODY = 65534
@@ -63,8 +63,7 @@ class Bubblewrap:
         self._workspace = workspace.resolve()
         inside.own(self._workspace, os.geteuid(), os.getegid())
         self._limits = limits
-        usable = sorted(os.sched_getaffinity(0))
-        self._cpus = set(random.sample(usable, min(len(usable), math.ceil(limits.cpus))))
+        self._cpus = Cpus(math.ceil(limits.cpus))
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
         self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
         self._peaks: dict[int, int] = {}  # bytes, the most that was seen of each
@@ -151,7 +150,7 @@ class Bubblewrap:
                     # No memory limit, only a net under a process that would outrun whoever watches.
                     kernel["DATA"] = 4 * self._limits.memory_mib << 20
                 first = inside.one_command(argv, cwd, kernel, ready_write)
-                with on_cpus(self._cpus):
+                with on_cpus(self._cpus.chosen):
                     process = subprocess.Popen(
                         [self._bwrap, *words, "--", sys.executable, *first],
                         stdin=subprocess.DEVNULL,
@@ -227,6 +226,7 @@ class Bubblewrap:
             running = list(self._running)
         for process in running:
             end_tree(process)
+        self._cpus.release()
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +248,7 @@ def in_memory(data: bytes) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def on_cpus(cpus: set[int]) -> Iterator[None]:
+def on_cpus(cpus: frozenset[int]) -> Iterator[None]:
     """What this thread starts meanwhile runs on these CPUs alone; the call filter keeps it from choosing others."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
