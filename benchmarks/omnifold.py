@@ -25,13 +25,12 @@ of these settings. The last line is one JSON object:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,40 +41,13 @@ from rich.console import Console
 
 from benchmarks import omnifold_pulls
 from benchmarks.omnifold_cases import Case, gaussian, zjets
+from benchmarks.rows import Row, Rows
 from tools import omnifold
 
 SECTIONS = ("peer1d", "peer6d", "pulls")
 OURS = [sys.executable, "-m", "benchmarks.omnifold_ours"]
 BATCHES = {"peer1d": 512, "peer6d": 128}
-Row = dict[str, Any]
 console = Console(stderr=True)
-
-
-class Rows:
-    """Finished rows, a line each; `settings` tell those of another benchmark."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.code = code()
-
-    def __iter__(self) -> Iterator[Row]:
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        return iter([json.loads(line) for line in lines])
-
-    def find(self, **settings: Any) -> list[Row]:
-        return [row for row in self if all(row.get(name) == value for name, value in settings.items())]
-
-    def add(self, row: Row, **settings: Any) -> Row:
-        row = settings | row | {"code": self.code}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        return row
-
-
-def code() -> str:
-    sources = sorted(Path(str(omnifold.__file__)).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
 def compare(section: str, case: Case, settings: Row) -> Row:
@@ -188,7 +160,7 @@ def main() -> None:
     if choices.quick:
         choices.events, choices.pull_events, choices.experiments, choices.bootstraps = 5000, 1000, 3, 3
         choices.epochs = 2
-    rows = Rows(choices.keep)
+    rows = Rows(choices.keep, omnifold)
     common = {"iterations": choices.iterations, "epochs": choices.epochs, "seed": choices.seed}
     limit = choices.events if choices.quick else None
     cases: dict[str, Callable[[], Case]] = {

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from benchmarks.omnifold import Rows, summarise
+from benchmarks.omnifold import summarise
 from benchmarks.omnifold_cases import MEAN, WIDTH, gaussian
 from benchmarks.omnifold_pulls import BINS, edges
+from benchmarks.rows import Rows
+from tools import omnifold
 
 
 def experiments(bias: float, scale: float, n: int = 400) -> list[dict[str, Any]]:
@@ -53,10 +55,10 @@ def test_ratios_are_of_the_peer_over_ours_and_the_worst_counts() -> None:
 
 
 def test_rows_are_found_again_by_their_settings(tmp_path: Path) -> None:
-    rows = Rows(tmp_path / "deep" / "rows.jsonl")
+    rows = Rows(tmp_path / "deep" / "rows.jsonl", omnifold)
     rows.add({"seed": 1}, section="pulls", events=10)
     rows.add({"seed": 2}, section="pulls", events=20)
-    assert [row["seed"] for row in Rows(rows.path).find(section="pulls", events=20)] == [2]
+    assert [row["seed"] for row in Rows(rows.path, omnifold).find(section="pulls", events=20)] == [2]
     assert rows.find(section="peer1d") == []
 
 
