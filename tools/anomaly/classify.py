@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from tools.anomaly.data import MIN_EVENTS, Floats, WindowRequest, load, named
+from tools.anomaly.data import MIN_EVENTS, Floats, Windowed, WindowRequest, load
 from tools.anomaly.mlp import Mlp
+from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.trees import Trees
 from tools.arrays import ArrayRef, load_arrays, save_arrays
-from tools.contract import Result, ToolError, tool
+from tools.contract import Result, ToolError, named, tool
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 
 Mask = NDArray[np.bool_]
@@ -53,6 +54,9 @@ class ClassifyRequest(WindowRequest):
             description="a kind alone, 'trees' or 'mlp', or with its settings", json_schema_extra={"default": "trees"}
         ),
     ] = Trees()
+    control: str | None = Field(
+        None, description="the template's control file: tests closure and sculpting of the score itself"
+    )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 
@@ -70,6 +74,8 @@ class ClassifyResult(Result):
     auc_error: float
     n_window: int
     n_template: int
+    closure: ScoreClosure | None = Field(description="of the score, outside the window, where `control` is given")
+    warning: str | None = Field(description="why the score must not be trusted; none: no reason found")
 
 
 @tool("anomaly.classify")
@@ -81,17 +87,22 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         raise ToolError("out_template", request.out_template, "another file than `out`")
     data = load(request, need_sidebands=False)
     template = _template(request)
-    raw, raw_template = out_of_fold(
+    rows, control = _control(request, data) if request.control else (None, data.features[:0])
+    own = np.arange(len(data.mjj) + len(control)) < len(data.mjj)
+    is_inside = np.concatenate([data.inside, np.zeros(len(control), dtype=bool)])
+    scored, raw_template = out_of_fold(
         request.classifier,
-        data.features,
+        np.concatenate([data.features, control]),
         template,
-        data.inside,
-        ~data.inside,
+        is_inside,
+        own & ~is_inside,
         folds=request.folds,
         ensemble=request.ensemble,
         seed=request.seed,
     )
-    inside = raw[data.inside]
+    raw, raw_control = scored[own], scored[~own]
+    inside, outside = raw[data.inside], raw[~data.inside]
+    closed = None if rows is None else score_closure(raw[rows], raw_control, outside, data.mjj[~data.inside])
 
     def merit(window: Floats, reference: Floats) -> float:
         return argos(window, reference, ARGOS_MIN_TEMPLATE)
@@ -106,6 +117,8 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         auc_error=auc_error(area, len(inside), len(raw_template)),
         n_window=len(inside),
         n_template=len(template),
+        closure=closed,
+        warning=closed.warning if closed else None,
     )
 
 
@@ -129,6 +142,10 @@ def out_of_fold(
     fold_data = rng.permutation(len(events)) % folds
     fold_template = rng.permutation(len(template)) % folds
     original = _originals(template, events)
+    others = np.flatnonzero(~(data | background))
+    known = np.flatnonzero(data | background)
+    copied = _originals(events[others], events[known])
+    fold_data[others[copied >= 0]] = fold_data[known[copied[copied >= 0]]]
     fold_template[original >= 0] = fold_data[original[original >= 0]]
     score, score_template = np.empty(len(events)), np.empty(len(template))
     for fold in range(folds):
@@ -144,6 +161,22 @@ def out_of_fold(
         score[here], score_template[here_template] = ranked[: here.sum()], ranked[here.sum() :]
         print(f"fold {fold + 1}/{folds} done", file=sys.stderr)
     return score, score_template
+
+
+def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(rows of the held-out events, template events for them (n, d)), checked; copies of one event count once."""
+    assert request.control is not None
+    columns = load_arrays(request.control, "control", ["row", "mjj", *request.features])
+    rows = columns["row"].astype(np.int64)
+    of_events = (rows >= 0) & (rows < len(data.mjj))
+    if not (np.all(of_events) and np.allclose(data.mjj[rows], columns["mjj"], rtol=1e-5)):
+        raise ToolError("control", request.control, "the control file of a template of these events, in this order")
+    if np.any(data.inside[rows]):
+        raise ToolError("control", request.control, f"of a template for the window {request.window}: it overlaps it")
+    control = np.column_stack([columns[name] for name in request.features])
+    if min(len(np.unique(rows)), len(control)) < ARGOS_MIN_TEMPLATE:
+        raise ToolError("control", request.control, f"has {len(control)} events; at least {ARGOS_MIN_TEMPLATE}")
+    return np.unique(rows), np.unique(control, axis=0)
 
 
 def _originals(template: Floats, events: Floats) -> NDArray[np.int64]:

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.closure import Place, closure, held_out
-from tools.anomaly.data import Floats, Sidebands, Windowed, WindowRequest, load, named
+from tools.anomaly.data import Floats, Sidebands, Windowed, WindowRequest, load
 from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
 from tools.anomaly.morphing import Morphing
 from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
-from tools.contract import Result, tool
+from tools.contract import Result, ToolError, named, tool
 from tools.training import Losses, Progress
 
 KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
@@ -66,12 +68,16 @@ class TemplateRequest(WindowRequest):
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
     closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
     out: str = Field("template.parquet", description="file to write, relative to the working directory")
+    out_control: SkipJsonSchema[str | None] = Field(None, description="control file; default: `out` with _control")
 
 
 class TemplateResult(Result):
     """A background template for the window, and how well it closes in the sidebands."""
 
     template: ArrayRef
+    control: ArrayRef = Field(
+        description="template events for held-out sideband data: give it to anomaly.classify as `control`"
+    )
     closure_auc: float = Field(description="classifier of template against held-out sideband data; 0.5 is perfect")
     closure_auc_error: float
     closure_window: tuple[float, float] | None = Field(description="TeV; none: events held out at all masses")
@@ -87,14 +93,20 @@ def template(request: TemplateRequest) -> TemplateResult:
     a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased where features move with mjj.
     Use its file as `template` of anomaly.classify with the same window and features.
     """
+    out_control = request.out_control or f"{request.out.removesuffix('.parquet')}_control.parquet"
+    if out_control == request.out:
+        raise ToolError("out_control", out_control, "another file than `out`")
     data = load(request)
     method = request.method if request.fits == 1 else Mixed(request.method, request.fits)
-    learned = learn(method, data, request.closure, request.seed)
+    learned = learn(method, data, request.closure, request.seed, request.oversample)
     mjj = window_masses(data, request.oversample, request.seed)
     drawn = learned.template.sample(mjj, request.seed + 2)
     columns = {"mjj": mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
+    control = {"row": learned.rows.astype(np.float64), "mjj": data.mjj[learned.rows]}
+    control |= {name: learned.control[:, i] for i, name in enumerate(request.features)}
     return TemplateResult(
         template=save_arrays(request.out, columns, {"mjj": "TeV"}),
+        control=save_arrays(out_control, control, {"mjj": "TeV"}),
         closure_auc=learned.auc,
         closure_auc_error=learned.auc_error,
         closure_window=learned.window,
@@ -136,24 +148,29 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Learned:
-    """A fitted template and its closure."""
+    """A fitted template and its closure; `control` (n, d) are template events for the held-out events `rows` (n,),
+    several for each."""
 
     template: Any
     n_sidebands: int
     auc: float
     auc_error: float
     window: tuple[float, float] | None
+    control: Floats
+    rows: NDArray[np.int64]
 
 
-def learn(method: Method, data: Windowed, place: Place, seed: int) -> Learned:
+def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: float = 1.0) -> Learned:
     """Fit on the sidebands, and close on what was held out of the fit, or of a second one."""
     held, window = held_out(data, place, np.random.default_rng(seed))
     outside = ~data.inside
     fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
     # The second fit has a window of its own: bands beside it are those of the control window.
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
-    auc, error = closure(control.sample(data.mjj[held], seed + 1), data.features[held], seed)
-    return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window)
+    rows = np.tile(np.flatnonzero(held), max(1, round(oversample)))
+    drawn = control.sample(data.mjj[rows], seed + 1)
+    auc, error = closure(drawn[: held.sum()], data.features[held], seed)
+    return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window, drawn, rows)
 
 
 def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:

@@ -1,0 +1,128 @@
+"""Does a classifier's own score close where there is no signal? A strong model can select events that the background
+estimate cannot model, which a test of the features alone would never show (arXiv:2603.23593).
+
+The classifier, trained in the signal region, scores events that it never saw: data of a held-out part of the sidebands,
+and template events made for that part by a fit that left it out. Three questions:
+
+- closure: do the two have one distribution of scores (AUC 0.5), and do as many pass each cut of the search? n of N data
+  and k of K template events pass: Fisher's exact test; expected from the template are k N / K;
+- sculpting: is the fraction of sideband events that pass smooth in mjj (`tools.bumphunt.sculpting`)?
+
+The p-values of the first two are combined into one, those of the third into another, each the chance of so small a one
+among as many tests (Sidak; conservative, for the tests agree with each other). Below ALPHA a warning is given: where
+nothing is wrong, in at most 1% of the searches for either reason.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import fisher_exact, norm
+
+from tools.anomaly.data import Floats
+from tools.bumphunt.counting import sidak
+from tools.bumphunt.scan import EFFICIENCIES
+from tools.bumphunt.sculpting import sculpting
+from tools.metrics import auc, auc_error
+
+ALPHA = 0.01
+KEPT = 12  # sideband events that a cut must keep to be judged, as in the bump hunt
+
+
+class CutClosure(BaseModel):
+    """Held-out sideband data and template behind one cut."""
+
+    model_config = ConfigDict(frozen=True)
+    efficiency: float = Field(description="fraction of all sideband events that the cut keeps")
+    passing: int = Field(description="held-out data events")
+    expected: float = Field(description="from the template")
+    expected_error: float = Field(description="statistical, of the template")
+    p_value: float = Field(description="that both pass at one rate")
+    smooth_p: float = Field(description="that the passing fraction of the sidebands is smooth in mjj")
+
+
+class ScoreClosure(BaseModel):
+    """The closure test on the classifier's own score, outside the signal region."""
+
+    model_config = ConfigDict(frozen=True)
+    n_data: int
+    n_template: int
+    auc: float = Field(description="held-out data against its template, by the score; 0.5 is perfect")
+    auc_error: float
+    cuts: list[CutClosure]
+    p_closure: float = Field(description="of AUC and passing rates together")
+    p_sculpting: float = Field(description="of the passing fractions' smoothness in mjj, of all cuts together")
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader must know; None when the score closes."""
+        said = []
+        if self.p_closure < ALPHA:
+            text = (
+                f"the score does not close (p = {self.p_closure:.1g}): outside the signal region the classifier tells "
+                f"data from the background template, AUC {self.auc:.3f} +- {self.auc_error:.3f}"
+            )
+            if self.cuts:
+                worst = min(self.cuts, key=lambda cut: cut.p_value)
+                text += (
+                    f", and at background efficiency {worst.efficiency:g} {worst.passing} events pass where the "
+                    f"template has {worst.expected:.0f} +- {worst.expected_error:.0f}"
+                )
+            said.append(f"{text}. Do not estimate the background behind this cut from the template.")
+        if self.p_sculpting < ALPHA:
+            worst = min(self.cuts, key=lambda cut: cut.smooth_p)
+            said.append(
+                f"the score sculpts mjj (p = {self.p_sculpting:.1g}): at background efficiency {worst.efficiency:g} "
+                "the passing fraction of the sidebands is not smooth. Do not trust a bump behind this cut."
+            )
+        return " ".join(text[0].upper() + text[1:] for text in said) or None
+
+
+def score_closure(
+    data: Floats, template: Floats, sidebands: Floats, mjj: Floats, efficiencies: list[float] | None = None
+) -> ScoreClosure:
+    """Held-out data (n,) against its template (m,), and all sideband events (k,) with their mjj [TeV], by their scores.
+
+    A cut at an efficiency keeps that fraction of the sideband events; cuts that keep fewer than KEPT are left out.
+    """
+    value = auc(data, template)
+    n, m = len(data), len(template)
+    error = auc_error(0.5, n, m)
+    ordered = np.sort(sidebands)
+    cuts = []
+    for efficiency in efficiencies or EFFICIENCIES:
+        kept = round(efficiency * len(sidebands))
+        if kept >= KEPT:
+            cuts.append(_behind(ordered[-kept], efficiency, data, template, sidebands, mjj))
+    p_values = [2 * float(norm.sf(abs(value - 0.5) / error)), *(cut.p_value for cut in cuts)]
+    return ScoreClosure(
+        n_data=n,
+        n_template=m,
+        auc=value,
+        auc_error=error,
+        cuts=cuts,
+        p_closure=sidak(min(p_values), len(p_values)),
+        p_sculpting=sidak(min((cut.smooth_p for cut in cuts), default=1.0), max(len(cuts), 1)),
+    )
+
+
+def _behind(
+    cut: float, efficiency: float, data: Floats, template: Floats, sidebands: Floats, mjj: Floats
+) -> CutClosure:
+    passing, passed = _counts(data, cut), _counts(template, cut)
+    return CutClosure(
+        efficiency=efficiency,
+        passing=int(passing[0]),
+        expected=float(passed[0] * len(data) / len(template)),
+        # One more, so that none passing is not known without error.
+        expected_error=float(np.sqrt(passed[0] + 1) * len(data) / len(template)),
+        p_value=min(1.0, float(fisher_exact(np.array([passing, passed])).pvalue)),
+        smooth_p=sculpting(mjj, sidebands >= cut).smooth_p,
+    )
+
+
+def _counts(score: Floats, cut: float) -> NDArray[np.int64]:
+    """How many pass and how many fail."""
+    passing = int((score >= cut).sum())
+    return np.array([passing, len(score) - passing])
