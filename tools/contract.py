@@ -96,6 +96,11 @@ def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
     return wrap
 
 
+def named(value: Any) -> Any:
+    """A kind alone stands for that kind with its defaults: "mlp" for {"kind": "mlp"}."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the object at `path` inside `model`; in a union, the path has the member's tag."""
     reached = [model]

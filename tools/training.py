@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -35,6 +36,13 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def to_tensor(values: NDArray[np.float64], device: str) -> Any:
+    """float32 on that device."""
+    import torch
+
+    return torch.as_tensor(values, dtype=torch.float32, device=device)
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +79,6 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
         if spread == 0:
             raise ToolError("features", name, "this feature is constant; take it out")
     return Windowed(features, mjj, inside, request.window)
-
-
-def named(value: Any) -> Any:
-    """A kind alone stands for that kind with its defaults: "mlp" for {"kind": "mlp"}."""
-    return {"kind": value} if isinstance(value, str) else value
 
 
 def load_table(path: str) -> dict[str, Floats]:

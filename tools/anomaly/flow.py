@@ -16,8 +16,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Floats, Sidebands
-from tools.anomaly.scaling import to_tensor
-from tools.training import Progress, Training
+from tools.training import Progress, Training, to_tensor
 
 CHUNK = 50_000  # events at a time through a network
 

@@ -17,8 +17,7 @@ import numpy as np
 from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Floats, Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
-from tools.anomaly.scaling import to_tensor
-from tools.training import Progress
+from tools.training import Progress, to_tensor
 
 
 class FlowMatching(FieldTraining):

@@ -16,9 +16,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
-from tools.anomaly.scaling import to_tensor
 from tools.anomaly.selection import Criterion, merit
-from tools.training import Training, device, split, train
+from tools.training import Training, device, split, to_tensor, train
 
 
 class Mlp(Training):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tools.anomaly.data import Floats
+from tools.training import to_tensor
 
 EDGE = 0.01  # quantile of a feature that stands for its lower edge
 SLICES = 20  # of equal numbers of events in mjj, in which the edge is looked up
@@ -97,9 +98,3 @@ def _edge_slope(features: Floats, mjj: Floats) -> Floats:
         left = features - slope * mjj[:, None]
         slope += away @ np.array([np.quantile(left[rows], EDGE, axis=0) for rows in slices]) / (away @ away or 1.0)
     return slope
-
-
-def to_tensor(values: Floats, device: str) -> Any:
-    import torch
-
-    return torch.as_tensor(values, dtype=torch.float32, device=device)

@@ -7,13 +7,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from tools.anomaly.data import named
 from tools.arrays import inside, sha256
 from tools.calorimeter.generators import Flow, Settings
 from tools.calorimeter.generators.base import Losses
 from tools.calorimeter.geometry import find_geometry
 from tools.calorimeter.showers import read_showers
-from tools.contract import Request, Result, ToolError, tool
+from tools.contract import Request, Result, ToolError, named, tool
 
 
 class TrainRequest(Request):

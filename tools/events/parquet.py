@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
@@ -35,6 +33,9 @@ def write_events(
 
     The file appears whole or not at all. Raises ToolError when the lengths differ.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ToolError("columns", lengths, "all columns must have the same length")
@@ -60,6 +61,9 @@ def read_columns(path: Path, names: list[str] | None = None) -> dict[str, NDArra
     Raises ToolError for a file that is not parquet, a missing column (with the names there
     are) and a column that does not hold numbers; FileNotFoundError when there is no file.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

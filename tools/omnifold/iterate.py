@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tools.anomaly.data import named
+from tools.contract import named
 from tools.omnifold.agreement import SIGNIFICANT, agreement, enough
 from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
 from tools.omnifold.mlp import Mlp

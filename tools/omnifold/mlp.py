@@ -17,11 +17,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.scaling import to_tensor
 from tools.contract import ToolError
 from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
-from tools.training import device
+from tools.training import device, to_tensor
 
 CHUNK = 1 << 13  # events evaluated at a time
 WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration

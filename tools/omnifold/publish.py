@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
@@ -53,6 +51,9 @@ def publish(path: Path, gen: Mapping[str, Floats], weights: Mapping[str, Floats]
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         table = pa.table(columns).replace_schema_metadata({"metadata": text, "sha256": digest})
         pq.write_table(table, part, compression="zstd", use_dictionary=False)
     elif path.suffix in SUFFIXES:

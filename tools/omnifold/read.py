@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
@@ -115,6 +113,9 @@ def read(path: Path) -> UnfoldedEvents:
 
 
 def _parquet(path: Path) -> tuple[dict[str, NDArray[np.float32]], str, str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
         marks = table.schema.metadata

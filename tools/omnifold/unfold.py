@@ -9,9 +9,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tools.anomaly.data import named
 from tools.arrays import inside, load_arrays, sha256
-from tools.contract import Request, Result, ToolError, tool
+from tools.contract import Request, Result, ToolError, named, tool
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold
