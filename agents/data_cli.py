@@ -106,8 +106,8 @@ def simulate(
     Or calorimeter showers with GFlash, which is a parametrisation and not Geant4: well below 1 ms each.
     """
     with _one_line_errors("finished shards are kept: run the same command again to go on"):
-        if particles and process in (Kind.zjets, Kind.jets):
-            raise ToolError("particles", particles, "not for zjets, which keeps observables only, and jets have them")
+        if particles and process is Kind.jets:
+            raise ToolError("particles", particles, "not for jets, which have them")
         if process is Kind.jets and target.suffix != ".h5":
             raise ToolError("OUT", str(target), "jets are written as HDF5: a name that ends in .h5")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def simulate(
             return
         with _bar(target.name, MofNCompleteColumn()) as progress:
             if process is Kind.zjets:
-                wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed)
+                wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=seed, particles=particles)
                 provenance = simulate_zjets(wanted, target, workers, progress)
             elif process is Kind.jets:
                 jets = JetSimulation(kinds=jet_kinds(kinds), tune=tune, events=events, seed=seed)
@@ -162,6 +162,29 @@ def convert(
         write_events(target, columns)
         labels = "no labels" if is_signal is None else f"labels in {labels_path(target)}"
         out.print(f"{target}: {_rows(columns)} events, {labels}")
+
+
+@app.command()
+def split(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="file of jets, any layout that `convert` knows")],
+    rest: Annotated[Path, typer.Argument(metavar="REST", help=".h5 file to write")],
+    held: Annotated[Path, typer.Argument(metavar="HELD", help=".h5 file to write, of the jets that are held out")],
+    fraction: Annotated[float, typer.Option(min=0, max=1, help="of the jets, held out")] = 0.1,
+    seed: Annotated[int, typer.Option(help="which jets")] = 1,
+) -> None:
+    """Deal the jets of a file out at random to two files, to train on one and to judge on the other."""
+    with _one_line_errors("nothing was written"):
+        for name, target in (("REST", rest), ("HELD", held)):
+            if target.exists() or target.suffix != ".h5":
+                raise ToolError(name, str(target), "a new file that ends in .h5")
+        jets = read_any_jets(source, MAX_KEPT)
+        order = np.random.default_rng(seed).permutation(len(jets))
+        n_held = round(fraction * len(jets))
+        if not 0 < n_held < len(jets):
+            raise ToolError("fraction", fraction, f"some jets for each file; this holds out {n_held} of {len(jets)}")
+        for target, rows in ((rest, order[n_held:]), (held, order[:n_held])):
+            write_jets(target, jets.take(rows))
+            out.print(f"{target}: {counted(jets.take(rows))}")
 
 
 @app.command()

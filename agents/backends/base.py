@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["planner", "worker", "reporter"]
+DEFAULT_URL = "https://api.openai.com/v1"
+SHORTEST_SECRET = 8  # characters; placeholders such as "none", keys of local servers, are words of the language too
 
 
 class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error

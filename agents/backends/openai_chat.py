@@ -17,13 +17,11 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import ValidationError
 
-from agents.backends.base import Backend, BackendLost, Reply, Request
+from agents.backends.base import DEFAULT_URL, SHORTEST_SECRET, Backend, BackendLost, Reply, Request
 from agents.backends.chat_format import Dialect, from_text, to_body
 from agents.budget import Price
 
-DEFAULT_URL = "https://api.openai.com/v1"
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever the service asks for
-SHORTEST_SECRET = 8  # characters; shorter keys are placeholders like "none", and words of their own
 WORDS = 300  # characters kept of what a service says
 
 

@@ -7,8 +7,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from agents.backends.base import Backend
-from agents.backends.openai_chat import DEFAULT_URL, SHORTEST_SECRET, OpenAIChat
+from agents.backends.base import DEFAULT_URL, SHORTEST_SECRET, Backend
 from agents.budget import Price
 
 SPECS = ("auto", "analyst", "script", "random", "openai")
@@ -54,6 +53,8 @@ def choose_backend(
             f"model: none given for {urlsplit(url).hostname}; name one with --model or BEAMCREW_MODEL, "
             "or take the built-in analyst with --backend analyst"
         )
+    from agents.backends.openai_chat import OpenAIChat  # half a second that others need not wait
+
     backend = OpenAIChat(model, url, key, price, timeout, api_key_env=api_key_env)
     if not key and not is_loopback(url):
         raise ValueError(f"{api_key_env}: not set, and {backend.base_url} is not on this machine; put the key there")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agents.backends.openai_chat import DEFAULT_URL
+from agents.backends.base import DEFAULT_URL
 from agents.budget import Budget, Price
 from sandbox.driver import Gpu
 from tasks.catalogue import make_task

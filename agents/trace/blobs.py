@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from agents.backends.base import SHORTEST_SECRET
+
 REDACTED = "[redacted]"
 PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/:@\"']+@")
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 AT_ONCE = 8  # files that wait for the disk together: the journal of a file system takes all of them in one go
-SHORTEST_SECRET = 8  # placeholders such as "none", used as keys of local servers, are words of the language too
 
 
 class TraceError(RuntimeError):
