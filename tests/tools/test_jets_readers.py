@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agents import data_cli
+from tests.tools.jet_toys import prongs
 from tools.contract import ToolError
 from tools.events.cluster import cluster
 from tools.events.jets_jetclass import KINDS, LABELS
@@ -18,8 +19,9 @@ from tools.events.jets_lhco import read_dijets
 from tools.events.jets_read import Layout, layout_of, read_any_jets
 from tools.events.jets_toptag import PARTICLES
 from tools.events.lhco import write_particles
+from tools.jet_model.inputs import split
 from tools.jet_model.jets import PARTICLE_KINDS, Jets
-from tools.jet_model.jets_file import read_jets
+from tools.jet_model.jets_file import read_jets, write_jets
 
 N = 30
 
@@ -208,3 +210,22 @@ def test_convert_and_info(lhco: tuple[Path, ak.Array], tmp_path: Path) -> None:
     lhco_out = tmp_path / "lhco.h5"
     assert CliRunner().invoke(data_cli.app, ["convert", str(lhco[0]), str(lhco_out)]).exit_code == 0
     assert read_jets(lhco_out).count() == {"qcd": 20, "signal": 20}
+
+
+def test_split_deals_every_jet_to_one_file_as_validation_does(tmp_path: Path) -> None:
+    jets = prongs(50)
+    write_jets(tmp_path / "jets.h5", jets)
+    names = [str(tmp_path / name) for name in ("jets.h5", "rest.h5", "held.h5")]
+    done = CliRunner().invoke(data_cli.app, ["split", *names, "--fraction", "0.2", "--seed", "3"])
+    assert done.exit_code == 0, done.output
+    parts = [read_jets(Path(name)) for name in names[1:]]
+    assert [len(part) for part in parts] == [40, 10]
+    used, held = split(50, 0.2, 3)
+    for part, rows in zip(parts, (used, held), strict=True):
+        np.testing.assert_array_equal(part.jet, jets.take(rows.numpy()).jet)
+        assert part.kinds == jets.kinds
+    again = CliRunner().invoke(data_cli.app, ["split", *names])
+    assert (again.exit_code, "a new file" in again.stderr) == (2, True)
+    other = [names[0], str(tmp_path / "a.h5"), str(tmp_path / "b.h5"), "--fraction", "1"]
+    assert "50 of 50" in CliRunner().invoke(data_cli.app, ["split", *other]).stderr
+    assert not (tmp_path / "a.h5").exists()

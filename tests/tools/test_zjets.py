@@ -14,6 +14,8 @@ from tools.events import zjets
 from tools.events.parquet import read_columns
 from tools.events.zjets import COLUMNS, NOT_PASSED, Tune, ZJets, ZJetsSimulation
 from tools.events.zjets_jets import OBSERVABLES
+from tools.events.zjets_particles import particles_path
+from tools.jet_model.jets_file import read_jets
 
 COMMAND = ["simulate", "--process", "zjets", "--tune", "a14", "--events", "40", "--seed", "5", "--workers", "1"]
 
@@ -64,10 +66,27 @@ def test_provenance_and_info(sample: Path) -> None:
     assert "-999" not in shown.output
 
 
-def test_particles_are_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(data_cli.app, ["simulate", "--process", "zjets", "--particles", str(tmp_path / "x")])
-    assert result.exit_code == 2
-    assert "particles=True" in result.stderr
+def test_particles_change_nothing_and_make_the_observables_again(sample: Path, tmp_path: Path) -> None:
+    out = tmp_path / "events.parquet"
+    result = CliRunner().invoke(data_cli.app, [*COMMAND, "--particles", str(out)])
+    assert result.exit_code == 0, result.output
+    columns, first = read_columns(out), read_columns(sample)
+    assert set(columns) - set(COLUMNS) == {"gen_jet", "reco_jet"}
+    jets = read_jets(particles_path(out))
+    rows = []
+    for level in ("gen", "reco"):
+        for name in OBSERVABLES:
+            np.testing.assert_array_equal(columns[f"{level}_{name}"], first[f"{level}_{name}"])
+        passed = columns[f"pass_{level}"] > 0
+        np.testing.assert_array_equal(columns[f"{level}_jet"][~passed], NOT_PASSED)
+        mine = jets.take(columns[f"{level}_jet"][passed].astype(int))
+        rows += columns[f"{level}_jet"][passed].tolist()
+        assert mine.pid is not None
+        assert {mine.kinds[number] for number in mine.pid} == {level}
+        np.testing.assert_array_equal(mine.multiplicity, columns[f"{level}_mult"][passed])
+        assert mine.jet is not None
+        np.testing.assert_allclose(mine.jet[:, 3], columns[f"{level}_mass"][passed], rtol=1e-3, atol=0.02)
+    assert sorted(rows) == list(range(len(jets)))
 
 
 def jets(pt: list[float], rapidity: list[float], phi: list[float]) -> dict[str, np.ndarray]:

@@ -46,6 +46,7 @@ class Sharded(BaseModel):
 
 
 S = TypeVar("S", bound=Sharded)
+Columns = dict[str, NDArray[np.float64]]
 
 
 def seeds_of(simulation: Sharded, shard: int) -> tuple[int, np.random.Generator]:
@@ -119,11 +120,22 @@ def write_shard(folder: Path, shard: int, columns: dict[str, NDArray[Any]], trie
     write_events(shard_path(folder, shard), columns)
 
 
-def merge_shards(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance."""
+def merge_shards(
+    simulation: Sharded,
+    folder: Path,
+    out: Path,
+    facts: dict[str, Any],
+    more: Callable[[Columns], Columns] = lambda columns: {},
+) -> dict[str, Any]:
+    """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
+
+    `more` makes further columns from those of all shards.
+    """
     tables = [read_columns(shard_path(folder, s)) for s in range(simulation.n_shards)]
-    write_events(out, {name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
-    return write_provenance(simulation, folder, out, {"columns": list(tables[0]), **facts})
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    columns |= more(columns)
+    write_events(out, columns)
+    return write_provenance(simulation, folder, out, {"columns": list(columns), **facts})
 
 
 def write_provenance(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tools.events.detector import CALO_ETA, INVISIBLE, respond
 from tools.events.pythia import generate
-from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, write_shard
-from tools.events.zjets_jets import OBSERVABLES, RADIUS, leading_jets
+from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, shard_path, write_shard
+from tools.events.zjets_jets import CONSTITUENTS, OBSERVABLES, RADIUS, leading_jets
+from tools.events.zjets_particles import LEVELS, jet_rows, merge_levels, particles_path, write_levels
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -34,7 +35,6 @@ PT_JET_MIN = 50.0  # GeV
 RAPIDITY_MAX = 2.1  # the whole jet lies inside the tracker
 Z_BOSON = 23
 BATCH = 250  # events clustered together
-LEVELS = ("gen", "reco")
 NOT_PASSED = -999.0  # stands at a level that is not passed
 COLUMNS = (*(f"{level}_{name}" for level in LEVELS for name in OBSERVABLES), "pass_gen", "pass_reco")
 
@@ -98,6 +98,7 @@ class ZJetsSimulation(Sharded):
 
     process: ZJets = ZJets()
     shard_events: int = 1000
+    particles: bool = Field(default=False, description="keep the jets' particles too; changes nothing else")
 
 
 def simulate_zjets(
@@ -108,22 +109,29 @@ def simulate_zjets(
 ) -> dict[str, Any]:
     """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
 
-    Masses in GeV; NOT_PASSED stands at a level that is not passed. Shards, progress and errors: `run_shards`.
+    Masses in GeV; NOT_PASSED stands at a level that is not passed. With `simulation.particles`, `out` +
+    `.particles.h5` has the jets (`zjets_particles`). Shards, progress and errors: `run_shards`.
     """
     folder = run_shards(simulation, out, _simulate_shard, workers, progress)
     facts = {
         "pythia_settings": simulation.process.settings(),
         "units": f"masses in GeV; leading anti-kt R=0.4 jet; {NOT_PASSED:g} at a level that is not passed",
     }
-    return merge_shards(simulation, folder, out, facts)
+    if not simulation.particles:
+        return merge_shards(simulation, folder, out, facts)
+    shards = [shard_path(folder, s).with_suffix(".h5") for s in range(simulation.n_shards)]
+    merge_levels(shards, particles_path(out))
+    return merge_shards(simulation, folder, out, facts, lambda columns: jet_rows(columns, NOT_PASSED))
 
 
 def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> None:
     """Exactly `shard_size` rows, deterministic in (simulation, shard)."""
+    import awkward as ak
+
     pythia_seed, rng = seeds_of(simulation, shard)
     events = generate(simulation.process, pythia_seed, simulation.process.veto())
     wanted, accepted, tried = simulation.shard_size(shard), 0, 0
-    tables: list[dict[str, Floats]] = []
+    tables: list[dict[str, Any]] = []
     while accepted < wanted:
         end_if_abandoned()
         table = both_levels([next(events) for _ in range(BATCH)], rng)
@@ -131,11 +139,17 @@ def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> No
         accepted += len(table["pass_gen"])
         tried += BATCH
     columns = {name: np.concatenate([t[name] for t in tables])[:wanted] for name in COLUMNS}
+    if simulation.particles:
+        constituents = {
+            level: ak.concatenate([t[f"{level}_{CONSTITUENTS}"] for t in tables])[:wanted][columns[f"pass_{level}"] > 0]
+            for level in LEVELS
+        }
+        write_levels(shard_path(folder, shard).with_suffix(".h5"), constituents)
     write_shard(folder, shard, columns, tried, accepted)
 
 
-def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
-    """The table (COLUMNS) of events as `pythia.generate` gives them, those that pass neither level left out."""
+def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any]:
+    """The table of events as `pythia.generate` gives them, as `combine` makes it."""
     n = len(events)
     flat = np.concatenate(events)
     index = np.repeat(np.arange(n), [len(event) for event in events])
@@ -168,8 +182,11 @@ def _events(n: int, index: NDArray[np.int64], pt: Floats, eta: Floats, phi: Floa
     return ak.unflatten(fields, np.bincount(index, minlength=n))
 
 
-def combine(gen: dict[str, Floats], reco: dict[str, Floats], gen_z: Floats, reco_z: Floats) -> dict[str, Floats]:
-    """One row an event that passes a level, from the leading jets and pt(Z) [GeV] at both; two for unmatched jets."""
+def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Floats) -> dict[str, Any]:
+    """One row an event that passes a level, from the leading jets and pt(Z) [GeV] at both; two for unmatched jets.
+
+    COLUMNS and, of jets that have them, their constituents by level, which mean something where the level is passed.
+    """
     pass_gen, pass_reco = passes(gen, gen_z), passes(reco, reco_z)
     delta_phi = (gen["phi"] - reco["phi"] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(gen["rapidity"] - reco["rapidity"], delta_phi)
@@ -181,14 +198,16 @@ def combine(gen: dict[str, Floats], reco: dict[str, Floats], gen_z: Floats, reco
     is_gen = pass_gen[rows] & ~second
     is_reco = pass_reco[rows] & (second | ~torn[rows])
     order = np.argsort(rows, kind="stable")
-    table = {}
-    for level, jets, passed in (("gen", gen, is_gen), ("reco", reco, is_reco)):
+    table: dict[str, Any] = {}
+    for level, jets, passed in zip(LEVELS, (gen, reco), (is_gen, is_reco), strict=True):
         for name in OBSERVABLES:
             table[f"{level}_{name}"] = np.where(passed, jets[name][rows], NOT_PASSED)[order]
         table[f"pass_{level}"] = passed[order].astype(np.float64)
-    return {name: table[name] for name in COLUMNS}
+        if CONSTITUENTS in jets:
+            table[f"{level}_{CONSTITUENTS}"] = jets[CONSTITUENTS][rows[order]]
+    return table
 
 
-def passes(jets: dict[str, Floats], pt_z: Floats) -> Mask:
+def passes(jets: dict[str, Any], pt_z: Floats) -> Mask:
     """The selection, the same at both levels."""
     return np.asarray((pt_z > PT_Z_MIN) & (jets["pt"] > PT_JET_MIN) & (np.abs(jets["rapidity"]) < RAPIDITY_MAX))

@@ -24,23 +24,25 @@ Z_CUT = 0.1
 LN_RHO_MIN = -14.0
 OBSERVABLES = ("mass", "mult", "width", "lnrho", "tau21", "zg")
 AXIS = ("pt", "rapidity", "phi")
+CONSTITUENTS = "constituents"
 WHOLE_JET = 10.0  # radius at which all constituents of a jet cluster into one
 
 
-def leading_jets(particles: Any) -> dict[str, Floats]:
+def leading_jets(particles: Any) -> dict[str, Any]:
     """AXIS and OBSERVABLES of the jet of highest pt of each event; pt = 0 and the rest NaN where there is none.
 
     `particles` is an awkward array of events with fields pt [GeV], eta, phi, mass [GeV]. Masses are in GeV.
+    CONSTITUENTS is such an array of px, py, pz, E [GeV].
     """
     import awkward as ak
     import fastjet
 
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
-    jets = {name: np.full(len(particles), np.nan) for name in (*AXIS, *OBSERVABLES)}
+    jets: dict[str, Any] = {name: np.full(len(particles), np.nan) for name in (*AXIS, *OBSERVABLES)}
     jets["pt"][:] = 0.0
     filled = ak.to_numpy(ak.num(particles.pt, axis=1) > 0)
     if not filled.any():
-        return jets
+        return jets | {CONSTITUENTS: _momenta(particles)}
     momenta = _momenta(particles[filled])
     # R is given as a double: the integer overload of JetDefinition means something else.
     sequence = fastjet.ClusterSequence(momenta, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
@@ -50,7 +52,9 @@ def leading_jets(particles: Any) -> dict[str, Floats]:
     leading = ak.to_packed(constituents[np.arange(len(highest)), highest])
     for name, values in _observables(leading).items():
         jets[name][filled] = values
-    return jets
+    counts = np.zeros(len(particles), dtype=np.int64)
+    counts[filled] = _numbers(ak.num(leading.px, axis=1))
+    return jets | {CONSTITUENTS: ak.unflatten(ak.flatten(leading), counts)}
 
 
 def _momenta(particles: Any) -> Any:
