@@ -109,7 +109,6 @@ def tune(
     Raises ToolError for missing or unknown kinds, a start of another size, and when training diverges.
     """
     import torch
-    from omnilearned.utils import get_param_groups
 
     ranks.start()
     kinds = kinds_of(jets)
@@ -117,6 +116,41 @@ def tune(
     absent = [kind for number, kind in enumerate(kinds) if not ((labels == number).any() and (held == number).any())]
     if absent or len(kinds) < 2:
         raise ToolError("kinds", absent or kinds, "two or more kinds, each with jets to train and to validate on")
+    begun = begin(kinds, jets, training, seed, start, size, new_layers)
+    model = begun.model
+    both = concatenated(jets, checked)
+    source = Source(
+        model,
+        both,
+        np.concatenate([labels, held]),
+        weights=None if weights is None else np.concatenate(weights),
+        device=ranks.device(),
+    )
+    rows = torch.arange(len(both))
+    objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
+    fitted = fit(model.net, begun.groups, objective, source, rows[: len(jets)], rows[len(jets) :], training, seed)
+    return Tuned(model, begun.matched, fitted, separation(probabilities(model, checked), held, kinds))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A classifier before its training, on its device; the optimiser's groups, and what came from a checkpoint."""
+
+    model: JetModel
+    groups: list[dict[str, Any]]
+    matched: Matched | None
+
+
+def begin(
+    kinds: tuple[str, ...],
+    jets: Jets,
+    training: Training,
+    seed: int,
+    start: Checkpoint | None = None,
+    size: Size = "tiny",
+    new_layers: float = 1.0,
+) -> Begun:
+    """A classifier of `kinds` for jets like these, from a checkpoint or from scratch; ToolError as `take_over`."""
     if start is None:
         architecture = Architecture.of(size, kinds, mode="classifier")
         model, matched = build(architecture, Scales.of(jets, None), seed), None
@@ -124,23 +158,13 @@ def tune(
         architecture = _classifier(start.architecture, kinds, jets.particles.shape[2])
         model = build(architecture, start.scales, seed)
         matched = take_over(model, start)
-    device = ranks.device()
-    model.net.to(device)
-    both = concatenated(jets, checked)
-    source = Source(
-        model,
-        both,
-        np.concatenate([labels, held]),
-        weights=None if weights is None else np.concatenate(weights),
-        device=device,
-    )
-    rows = torch.arange(len(both))
-    groups: Any = get_param_groups(
+    model.net.to(ranks.device())
+    from omnilearned.utils import get_param_groups  # here, for `build` says what to install
+
+    groups = get_param_groups(
         model.net, training.weight_decay, training.learning_rate, new_layers, fine_tune=start is not None
     )
-    objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
-    fitted = fit(model.net, groups, objective, source, rows[: len(jets)], rows[len(jets) :], training, seed)
-    return Tuned(model, matched, fitted, separation(probabilities(model, checked), held, kinds))
+    return Begun(model, groups, matched)
 
 
 def _classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:

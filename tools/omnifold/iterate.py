@@ -24,6 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from tools.contract import named
 from tools.omnifold.agreement import SIGNIFICANT, agreement, enough
 from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
+from tools.omnifold.jets import JetNetwork
 from tools.omnifold.mlp import Mlp
 from tools.omnifold.problem import Floats, Problem
 from tools.omnifold.trees import Trees
@@ -55,8 +56,10 @@ def iterate(
     misses: Misses = "average",
     seed: int = 1,
     progress: Progress = lambda line: None,
+    hidden: int = 0,
 ) -> Unfolded:
-    """Run OmniFold for `iterations`, or for as many as the data ask for.
+    """Run OmniFold for `iterations`, or for as many as the data ask for. `hidden`: so many columns at the end of all
+    arrays are no observables, and only the classifier looks at them.
 
     With iterations=None these are twice as many as it takes until data and reweighted simulation differ no more in any
     way that matters (see `agreement`): an update lowers chi^2 of no observable by a significant amount, nor does step
@@ -66,7 +69,8 @@ def iterate(
     order = canonical(problem)
     p = order.problem
     push = previous = np.ones(len(p))
-    history = [agreement(p, push)]
+    seen = p.without_last(hidden)
+    history = [agreement(seen, push)]
     first: Ratio | None = None
     second: Ratio | None = None
     done, total = 0, iterations
@@ -82,7 +86,7 @@ def iterate(
         second = ratio(classifier, particle_level(p, pull, misses), int(splits[1]), int(seeds[1]), 1, second)
         previous, push = push, step2(p, pull, second, misses)
         done += 1
-        history.append(agreement(p, push))
+        history.append(agreement(seen, push))
         if total is None and first.gain < SIGNIFICANT * first.gain_error and (total := enough(history)):
             total = min(total, max_iterations)
     if total is None:
@@ -162,9 +166,9 @@ class OmniFold(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["omnifold"] = "omnifold"
     classifier: Annotated[
-        Annotated[Mlp | Trees, Field(discriminator="kind")],
+        Annotated[Mlp | Trees | JetNetwork, Field(discriminator="kind")],
         BeforeValidator(named),
-        Field(description="'mlp' or 'trees' alone, or with its settings", json_schema_extra={"default": "mlp"}),
+        Field(description="'mlp', 'trees' or 'jets' alone, or with its settings", json_schema_extra={"default": "mlp"}),
     ] = Mlp()
     iterations: int | None = Field(None, ge=1, le=100, description="default: the data decide")
     max_iterations: int = Field(20, ge=1, le=100)
@@ -182,6 +186,7 @@ class OmniFold(BaseModel):
             self.misses,
             seed,
             progress,
+            self.classifier.columns if isinstance(self.classifier, JetNetwork) else 0,
         )
 
     def fixed(self, iterations: int) -> OmniFold:

@@ -100,6 +100,19 @@ class Problem:
             weight=self.weight if weight is None else weight,
         )
 
+    def without_last(self, columns: int) -> Problem:
+        """The same events without the last columns of data, gen and reco."""
+        if not columns:
+            return self
+        data, gen, reco = (x[:, :-columns] for x in (self.data, self.gen, self.reco))
+        return replace(self, data=data, gen=gen, reco=reco)
+
+    def with_last(self, data: Floats, gen: Floats, reco: Floats) -> Problem:
+        """The same events with one more column each, (n_data,), (n,), (n,)."""
+        pairs = ((self.data, data), (self.gen, gen), (self.reco, reco))
+        data, gen, reco = (np.column_stack(pair) for pair in pairs)
+        return replace(self, data=data, gen=gen, reco=reco)
+
     def scaled(self) -> Problem:
         """The simulation scaled to as many events at reco as there are data: for weights that say no luminosity."""
         return self.reweighted(weight=self.weight * (self.data_weight.sum() / self.weight[self.pass_reco].sum()))

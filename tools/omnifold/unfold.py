@@ -11,14 +11,16 @@ from pydantic import BeforeValidator, Field
 
 from tools.arrays import inside, load_arrays, sha256
 from tools.contract import Request, Result, ToolError, named, tool
+from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold
+from tools.omnifold.jets import JetNetwork
 from tools.omnifold.problem import Floats, Mask, Problem
 from tools.omnifold.publish import SUFFIXES, nominal, publish
 from tools.omnifold.read import Histogram, read
 from tools.omnifold.sinkhorn import Sinkhorn
-from tools.omnifold.uncertainty import Plan, study
+from tools.omnifold.uncertainty import Method, Plan, study
 
 OUTSIDE = 0.005  # share of the data, in one observable, that may lie beyond the simulation
 BINS = 50  # of discriminators
@@ -77,7 +79,8 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     """Unfold detector effects: weights for simulated events that make them follow the data at particle level.
     Columns weight, pass_gen and pass_reco (0 or 1) are used where files have them; a simulation without weights is
     scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, of which any
-    observable's histogram with covariance can be made.
+    observable's histogram with covariance can be made. The classifier 'jets' sees all particles of the jets: FILE has
+    columns gen_jet and reco_jet, rows of the jets in FILE.particles.h5.
     """
     out = inside("out", request.out)
     if out.suffix not in SUFFIXES:
@@ -104,11 +107,12 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     if request.alternative:
         alternative = _problem(request, load_arrays(request.alternative, "alternative"), data, "alternative")
         _outside(request, alternative, "alternative")
-    plan = Plan(request.ensemble, request.bootstraps, nuisances, alternative, request.seed)
-    done = study(problem, request.method, plan, folder, request.workers, progress=_report)
+    method, studied, other = _studied(request, problem, alternative)
+    plan = Plan(request.ensemble, request.bootstraps, nuisances, other, request.seed)
+    done = study(studied, method, plan, folder, request.workers, progress=_report)
     gen = {x: columns[f"gen_{x}"] for x in request.observables}
     metadata = {
-        "method": request.method.model_dump(),
+        "method": method.model_dump(),
         "iterations": done.nominal.iterations,
         "seed": request.seed,
         "observables": request.observables,
@@ -165,6 +169,20 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
             if spread == 0:
                 raise ToolError("observables", name, f"is constant in {sample}; take it out")
     return problem
+
+
+def _studied(
+    request: UnfoldRequest, problem: Problem, alternative: Problem | None
+) -> tuple[Method, Problem, Problem | None]:
+    """What the method works on: with the rows of the events' jets, where its classifier is the jet model."""
+    method = request.method
+    if not (isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)):
+        return method, problem, alternative
+    simulations = {"simulation": (request.simulation, problem)}
+    if alternative is not None:
+        simulations["alternative"] = (str(request.alternative), alternative)
+    method, found = with_jets(method, request.data, simulations)
+    return method, found["simulation"], found.get("alternative")
 
 
 def _outside(request: UnfoldRequest, problem: Problem, field: str) -> dict[str, float]:

@@ -1,0 +1,62 @@
+"""The jets of events, for the classifier `jets`: beside EVENTS lies EVENTS.particles.h5, in OmniLearned's layout.
+
+Columns gen_jet and reco_jet of EVENTS say which jet of that file, counted from 0, is the event's at each level.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tools.arrays import load_arrays
+from tools.contract import ToolError
+from tools.jet_model.jets_file import count_jets
+from tools.omnifold.iterate import OmniFold
+from tools.omnifold.jets import COMPANION, JetNetwork
+from tools.omnifold.problem import Floats, Mask, Problem
+
+
+def with_jets(
+    method: OmniFold, data: str, simulations: dict[str, tuple[str, Problem]]
+) -> tuple[OmniFold, dict[str, Problem]]:
+    """The method on these jets, and problems with their rows as last column, by the names in `simulations`.
+
+    `simulations`: by name the file and the problem that was read from it. Raises ToolError for a missing or other file
+    of jets, and for rows that it does not have.
+    """
+    assert isinstance(method.classifier, JetNetwork)
+    events = {"data": data} | {name: path for name, (path, _) in simulations.items()}
+    files = {name: path + COMPANION for name, path in events.items()}
+    classifier = method.classifier.on(list(files.values()))
+    counts = {}
+    for name, path in files.items():
+        if (count := count_jets(Path(path))) is None:
+            raise ToolError(name, path, "a file of jets in OmniLearned's layout")
+        counts[name] = count
+    starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
+    columns = load_arrays(data, "data")
+    passed = columns.get("pass_reco", np.ones(len(next(iter(columns.values()))))) > 0
+    measured = _rows(columns, "reco_jet", passed, counts["data"], "data", data)[passed]
+    found = {}
+    for name, (path, problem) in simulations.items():
+        columns = load_arrays(path, name)
+        gen, reco = (
+            _rows(columns, f"{level}_jet", mask, counts[name], name, path) + starts[name]
+            for level, mask in (("gen", problem.pass_gen), ("reco", problem.pass_reco))
+        )
+        found[name] = problem.with_last(measured, gen, reco)
+    return method.model_copy(update={"classifier": classifier}), found
+
+
+def _rows(columns: dict[str, Floats], name: str, passed: Mask, count: int, field: str, path: str) -> Floats:
+    """A column (n,), checked where the events pass."""
+    if name not in columns:
+        raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
+    rows = columns[name]
+    if np.any(wrong := passed & ((rows < 0) | (rows >= count) | (rows != np.round(rows)))):
+        event = int(np.argmax(wrong))
+        raise ToolError(
+            field, float(rows[event]), f"{name} of event {event}: a row of {path}{COMPANION}, below {count}"
+        )
+    return rows
