@@ -15,11 +15,15 @@ of these settings. The last line is one JSON object:
 
     code                                      of the sources the rows were made with
     speedup_vs_peer_1d, speedup_vs_peer_6d    wall seconds of the peer over ours; cpu_ratio_...: the same of CPU seconds
-    deltas_1d, deltas_6d                      discriminators x 1000 by observable: ours, the peer's
-    delta_ratio_worst                         largest ratio of ours over the peer's discriminator, all observables
+    deltas_1d, deltas_6d                      discriminators x 1000 by observable: ours, the peer's; means over seeds
+    delta_ratios_1d, delta_ratios_6d          ours over the peer's by observable, and its error from the spread of seeds
+    delta_ratio_worst, ..._error              the largest of these ratios
     memory_ratio                              our peak memory over the peer's, the larger of the two cases; both hold
-                                              their libraries: torch has some 250 MiB, TensorFlow 600
+                                              their libraries: torch has some 220 MiB, TensorFlow 600
     pull_...                                  see `omnifold_pulls.summarise`
+
+Seeds differ in the events of the one-dimensional case, and in the training of both; the six observables are those of
+one sample.
 """
 
 from __future__ import annotations
@@ -31,8 +35,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import omnifold_pulls
-from benchmarks.omnifold_cases import Case, gaussian, zjets
-from benchmarks.rows import Row, Rows
+from benchmarks.omnifold_cases import Case, Floats, gaussian, zjets
+from benchmarks.rows import Row, Rows, complete
 from tools import omnifold
 
 SECTIONS = ("peer1d", "peer6d", "pulls")
@@ -92,7 +95,9 @@ def _run(command: list[str], arrays: Path) -> dict[str, Any]:
 def show(row: Row) -> None:
     for i, name in enumerate(row["names"]):
         peer = f", peer {row['peer']['delta'][i]:.3f}" if row["peer"] else ""
-        console.print(f"{name}: discriminator {row['before'][i]:.2f} to {row['ours']['delta'][i]:.3f}{peer}")
+        console.print(
+            f"seed {row['seed']}, {name}: discriminator {row['before'][i]:.2f} to {row['ours']['delta'][i]:.3f}{peer}"
+        )
     for who in ("ours", "peer"):
         if found := row[who]:
             console.print(
@@ -102,45 +107,51 @@ def show(row: Row) -> None:
 
 def pulls(rows: Rows, choices: argparse.Namespace, settings: Row) -> None:
     """What is missing of the experiments, in processes side by side."""
-    have = {row["seed"] for row in rows.find(**settings)}
-    seeds = [seed for seed in range(1, choices.experiments + 1) if seed not in have]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(choices.processes, mp_context=get_context("spawn")) as pool:
-        one, size = omnifold_pulls.experiment, (settings["events"], settings["bootstraps"])
-        futures = {pool.submit(one, seed, *size): seed for seed in seeds}
-        for i, future in enumerate(as_completed(futures)):
-            row = rows.add({"seed": futures[future]} | future.result(), **settings)
-            console.print(
-                f"experiment {i + 1}/{len(seeds)}, seed {row['seed']}: {row['iterations']} iterations, residuals "
-                f"{np.round(row['residuals'])}, {row['seconds']:.0f} s"
-            )
+    work = partial(omnifold_pulls.experiment, events=settings["events"], bootstraps=settings["bootstraps"])
+
+    def say(row: Row) -> str:
+        found = f"{row['iterations']} iterations, residuals {np.round(row['residuals'])}, {row['seconds']:.0f} s"
+        return f"experiments, seed {row['seed']}: {found}"
+
+    seeds = [{"seed": seed} for seed in range(1, choices.experiments + 1)]
+    complete(rows, work, seeds, choices.processes, say, **settings)
 
 
-def summarise(compared: dict[str, Row | None], experiments: list[Row]) -> Row:
-    result: Row = {"code": sorted({row["code"] for row in [*compared.values(), *experiments] if row})}
-    beside = []
-    for section, row in compared.items():
-        dimension = section.removeprefix("peer")
-        if row and row["peer"]:
-            beside.append(row)
-        for key, name in (
-            ("seconds", "speedup_vs_peer"),
-            ("cpu_seconds", "cpu_ratio"),
-            ("mib", "peer_memory_over_ours"),
-        ):
-            ratio = round(row["peer"][key] / row["ours"][key], 1) if row and row["peer"] else None
-            result[f"{name}_{dimension}"] = ratio
-        result[f"deltas_{dimension}"] = row and {
-            name: [round(each["delta"][i], 3) for each in (row["ours"], row["peer"]) if each]
-            for i, name in enumerate(row["names"])
+def summarise(compared: dict[str, list[Row]], experiments: list[Row]) -> Row:
+    every = [row for rows in compared.values() for row in rows]
+    result: Row = {"code": sorted({row["code"] for row in [*every, *experiments]})}
+    worst: tuple[float | None, float | None] = (None, None)
+    for section, rows in compared.items():
+        dimension, beside = section.removeprefix("peer"), [row for row in rows if row["peer"]]
+        for key, name in (("seconds", "speedup_vs_peer"), ("cpu_seconds", "cpu_ratio")):
+            ours, peer = (sum(row[who][key] for row in beside) for who in ("ours", "peer"))
+            result[f"{name}_{dimension}"] = round(peer / ours, 1) if beside else None
+        names = rows[0]["names"] if rows else []
+        deltas = {who: np.array([row[who]["delta"] for row in rows if row[who]]) for who in ("ours", "peer")}
+        means = [found.mean(axis=0) for found in deltas.values() if len(found)]
+        result[f"deltas_{dimension}"] = {
+            name: [round(float(x), 3) for x in each] for name, each in zip(names, zip(*means, strict=True), strict=True)
         }
-    worst = [a / b for row in beside for a, b in zip(row["ours"]["delta"], row["peer"]["delta"], strict=True)]
-    result["delta_ratio_worst"] = round(max(worst), 3) if worst else None
-    memory = [row["ours"]["mib"] / row["peer"]["mib"] for row in beside]
+        ratios = _ratios(*(np.array([row[who]["delta"] for row in beside]) for who in ("ours", "peer")))
+        result[f"delta_ratios_{dimension}"] = dict(zip(names, ratios, strict=True)) if ratios else None
+        worst = max([worst, *ratios], key=lambda ratio: ratio[0] or 0.0)
+    result["delta_ratio_worst"], result["delta_ratio_worst_error"] = worst
+    memory = [row["ours"]["mib"] / row["peer"]["mib"] for row in every if row["peer"]]
     result["memory_ratio"] = round(max(memory), 3) if memory else None
     if len(experiments) > 1:
         return result | omnifold_pulls.summarise(experiments)
     return result | {"pull_mean": None, "pull_width": None}
+
+
+def _ratios(ours: Floats, peer: Floats) -> list[tuple[float, float | None]]:
+    """Ratio of means over seeds (n, d), and its error; None for one seed, which has no spread."""
+    if not len(ours):
+        return []
+    ratio = ours.mean(axis=0) / peer.mean(axis=0)
+    if len(ours) == 1:
+        return [(round(float(r), 3), None) for r in ratio]
+    error = (ours - ratio * peer).std(axis=0, ddof=1) / peer.mean(axis=0) / len(ours) ** 0.5
+    return [(round(float(r), 3), round(float(e), 3)) for r, e in zip(ratio, error, strict=True)]
 
 
 def main() -> None:
@@ -150,7 +161,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000, help="of the one-dimensional case")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20, help="of the peer")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5, help="comparisons with seeds from 1")
     parser.add_argument("--experiments", type=int, default=50)
     parser.add_argument("--bootstraps", type=int, default=5, help="of each pseudo-experiment")
     parser.add_argument("--pull-events", type=int, default=5000)
@@ -159,24 +170,30 @@ def main() -> None:
     choices = parser.parse_args()
     if choices.quick:
         choices.events, choices.pull_events, choices.experiments, choices.bootstraps = 5000, 1000, 3, 3
-        choices.epochs = 2
+        choices.epochs, choices.seeds = 2, 1
     rows = Rows(choices.keep, omnifold)
-    common = {"iterations": choices.iterations, "epochs": choices.epochs, "seed": choices.seed}
     limit = choices.events if choices.quick else None
-    cases: dict[str, Callable[[], Case]] = {
-        "peer1d": lambda: gaussian(choices.events, choices.seed),
-        "peer6d": lambda: zjets(limit),
+    cases: dict[str, Callable[[int], Case]] = {
+        "peer1d": lambda seed: gaussian(choices.events, seed),
+        "peer6d": lambda seed: zjets(limit),
     }
-    compared: dict[str, Row | None] = {}
+    compared: dict[str, list[Row]] = {section: [] for section in cases}
     for section, make in cases.items():
-        settings = {"section": section, "events": limit if section == "peer6d" else choices.events, **common}
-        # A row made without the peer is made again where there is one.
-        found = [row for row in rows.find(**settings) if row["peer"] or "BEAMCREW_OMNIFOLD_PYTHON" not in os.environ]
-        if not found and section in choices.sections:
-            found = [rows.add(compare(section, make(), settings), **settings)]
-        compared[section] = found[-1] if found else None
-        if found:
-            show(found[-1])
+        for seed in range(1, choices.seeds + 1):
+            settings = {
+                "section": section,
+                "events": limit if section == "peer6d" else choices.events,
+                "iterations": choices.iterations,
+                "epochs": choices.epochs,
+                "seed": seed,
+            }
+            # A row made without the peer is made again where there is one.
+            found = [r for r in rows.find(**settings) if r["peer"] or "BEAMCREW_OMNIFOLD_PYTHON" not in os.environ]
+            if not found and section in choices.sections:
+                found = [rows.add(compare(section, make(seed), settings), **settings)]
+            compared[section] += found[-1:]
+            for row in found[-1:]:
+                show(row)
     settings = {"section": "pulls", "events": choices.pull_events, "bootstraps": choices.bootstraps}
     if "pulls" in choices.sections:
         pulls(rows, choices, settings)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,3 +45,23 @@ def code(package: ModuleType) -> str:
     """First digits of the SHA-256 of a package's sources."""
     sources = sorted(Path(str(package.__file__)).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
+def complete(
+    rows: Rows, work: Callable[..., Row], items: list[Row], processes: int, say: Callable[[Row], str], **settings: Any
+) -> list[Row]:
+    """The rows of all items; those that are missing are made by work(**item), in processes of one thread side by side.
+
+    What `say` makes of each finished row is printed, with the time that is left.
+    """
+    todo = [item for item in items if not rows.find(**settings, **item)]
+    if todo:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        start = time.monotonic()
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(work, **item): item for item in todo}
+            for done, future in enumerate(as_completed(futures), 1):
+                row = rows.add(futures[future] | future.result(), **settings)
+                left = (time.monotonic() - start) / done * (len(todo) - done)
+                print(f"{done}/{len(todo)} {say(row)}; about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+    return [rows.find(**settings, **item)[-1] for item in items]

@@ -41,17 +41,33 @@ def test_pulls_show_bias_and_wrong_errors(bias: float, scale: float) -> None:
     assert np.abs(np.array(found["pull_mean_by_bin"])).max() == pytest.approx(bias, abs=0.25 / scale)
 
 
-def test_ratios_are_of_the_peer_over_ours_and_the_worst_counts() -> None:
-    def row(ours: list[float], peer: list[float] | None) -> dict[str, Any]:
-        one: dict[str, Any] = {"seconds": 2.0, "cpu_seconds": 1.0, "mib": 300.0, "delta": ours}
-        other = peer and {"seconds": 50.0, "cpu_seconds": 30.0, "mib": 1200.0, "delta": peer}
-        return {"code": "a", "names": ["x", "y"][: len(ours)], "ours": one, "peer": other}
+def row(ours: list[float], peer: list[float] | None) -> dict[str, Any]:
+    one: dict[str, Any] = {"seconds": 2.0, "cpu_seconds": 1.0, "mib": 300.0, "delta": ours}
+    other = peer and {"seconds": 50.0, "cpu_seconds": 30.0, "mib": 1200.0, "delta": peer}
+    return {"code": "a", "names": ["x", "y"][: len(ours)], "ours": one, "peer": other}
 
-    found = summarise({"peer1d": row([0.2], None), "peer6d": row([0.5, 1.1], [1.0, 1.0])}, [])
+
+def test_ratios_are_of_the_peer_over_ours_and_the_worst_counts() -> None:
+    found = summarise({"peer1d": [row([0.2], None)], "peer6d": [row([0.5, 1.1], [1.0, 1.0])]}, [])
     assert (found["speedup_vs_peer_1d"], found["speedup_vs_peer_6d"], found["cpu_ratio_6d"]) == (None, 25.0, 30.0)
-    assert (found["delta_ratio_worst"], found["memory_ratio"]) == (1.1, 0.25)
-    assert found["deltas_6d"] == {"x": [0.5, 1.0], "y": [1.1, 1.0]}
+    assert (found["delta_ratio_worst"], found["delta_ratio_worst_error"], found["memory_ratio"]) == (1.1, None, 0.25)
+    assert (found["deltas_1d"], found["deltas_6d"]) == ({"x": [0.2]}, {"x": [0.5, 1.0], "y": [1.1, 1.0]})
     assert found["pull_mean"] is None
+
+
+def test_the_error_of_a_ratio_is_that_of_seeds_which_both_share() -> None:
+    rng = np.random.default_rng(2)
+    peer = rng.uniform(1, 2, 50)  # what the events have in common must not count: ours is 0.9 of it in every seed
+    same = summarise({"peer1d": [row([0.9 * p], [p]) for p in peer]}, [])
+    assert (same["delta_ratio_worst"], same["delta_ratio_worst_error"]) == (0.9, 0.0)
+    mean, error = [], []
+    for _ in range(300):
+        peer, noise = rng.uniform(1, 2, 10), rng.normal(0, 0.2, 10)
+        found = summarise({"peer1d": [row([0.9 * p + n], [p]) for p, n in zip(peer, noise, strict=True)]}, [])
+        mean.append(found["delta_ratio_worst"])
+        error.append(found["delta_ratio_worst_error"])
+    assert np.mean(error) == pytest.approx(np.std(mean), rel=0.15)
+    assert np.mean(mean) == pytest.approx(0.9, abs=4 * np.std(mean) / 300**0.5)
 
 
 def test_rows_are_found_again_by_their_settings(tmp_path: Path) -> None:
