@@ -1,0 +1,136 @@
+"""OmniFold with the jet model as its classifier, from pretrained weights and from scratch, on Z+jets at both levels.
+
+Simulation: Pythia 8 with the Monash tune; data: another tune or shower, without its particle level, which judges. Both
+starts have the same settings, jets and seeds. Compared are the first classifier of data against simulation, whose
+target is the same for both (published: half the epochs from pretrained weights, arXiv:2404.16091), and the unfolded
+observables.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.jet_model_labels import _error, converged
+from benchmarks.omnifold_cases import BINS
+from benchmarks.rows import Row
+from tools.events.parquet import read_columns
+from tools.events.zjets import Tune, ZJets, ZJetsSimulation, simulate_zjets
+from tools.events.zjets_jets import OBSERVABLES
+from tools.events.zjets_particles import particles_path
+from tools.jet_model.jets_file import count_jets
+from tools.jet_model.train import Fitted
+from tools.omnifold.classifier import Model, Rows, Weighted
+from tools.omnifold.discriminator import triangular
+from tools.omnifold.iterate import OmniFold, iterate
+from tools.omnifold.jets import JetNetwork
+from tools.omnifold.problem import Floats, Problem
+
+SIMULATION = Tune.monash
+SEEDS = {SIMULATION: 41, Tune.vincia: 42, Tune.a14: 43}
+STARTS = ("pretrained", "scratch")
+
+
+def simulated(folder: Path, tune: Tune, events: int, workers: int) -> Path:
+    """A file of Z+jets with particles, made where it is missing."""
+    path = folder / f"zjets_{tune}_{events}.parquet"
+    if not path.exists():
+        print(f"simulating {events} events of Z+jets, {tune}", flush=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = ZJetsSimulation(process=ZJets(tune=tune), events=events, seed=SEEDS[tune], particles=True)
+        simulate_zjets(wanted, path, workers)
+    return path
+
+
+@dataclass
+class Recorder:
+    """A classifier that remembers how its networks were trained."""
+
+    network: JetNetwork
+    fitted: list[Fitted] = field(default_factory=list)
+
+    def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Model:
+        model = self.network.fit(events, splits, seed, start)
+        self.fitted += model.fitted
+        return model
+
+
+def unfolded(start: str, seed: int, simulation: str, data: str, weights: str, epochs: int, iterations: int) -> Row:
+    """One unfolding: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
+    import torch
+
+    torch.set_num_threads(1)
+    begin = time.perf_counter()
+    problem, truth = load(Path(simulation), Path(data))
+    network = JetNetwork(
+        start=weights if start == "pretrained" else None, epochs=epochs, learning_rate=1e-3, patience=1000
+    ).on([str(particles_path(Path(path))) for path in (simulation, data)])
+    recorder = Recorder(network)
+    done = iterate(problem, recorder, iterations, misses=OmniFold().misses, seed=seed, hidden=network.columns)
+    first = recorder.fitted[0]
+    return {
+        "losses": [epoch.loss for epoch in first.history],
+        "deltas": deltas(problem, done.push, truth),
+        "before": deltas(problem, np.ones(len(problem)), truth),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def load(simulation: Path, data: Path) -> tuple[Problem, Floats]:
+    """The problem of events that pass both levels, rows of jets last, and the observables of the data's truth."""
+    count = count_jets(particles_path(simulation))
+    assert count is not None
+    levels = []
+    for path, start in ((simulation, 0), (data, count)):
+        columns = read_columns(path)
+        both = np.flatnonzero((columns["pass_gen"] > 0) & (columns["pass_reco"] > 0))
+        for level in ("gen", "reco"):
+            names = [*(f"{level}_{x}" for x in OBSERVABLES), f"{level}_jet"]
+            levels.append(np.column_stack([columns[name][both] + start * name.endswith("_jet") for name in names]))
+    gen, reco, truth, measured = levels
+    return Problem.of(measured, gen, reco), truth[:, :-1]
+
+
+def deltas(problem: Problem, push: Floats, truth: Floats) -> list[float]:
+    """Triangular discriminators x 1000 of truth and weighted simulation, by observable."""
+    found = []
+    for gen, true in zip(problem.gen.T, truth.T, strict=False):
+        low, high = np.quantile(true, (0.0005, 0.9995))
+        edges = np.linspace(float(low), float(high), BINS + 1)
+        histograms = (np.histogram(gen, edges, weights=push * problem.weight)[0], np.histogram(true, edges)[0])
+        found.append(triangular(*histograms))
+    return found
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    """omnifold_epoch_ratio: epochs to converge, scratch over pretrained, geometric mean over seeds; losses, deltas."""
+    of = {start: {row["seed"]: row for row in rows if row["start"] == start} for start in STARTS}
+    seeds = sorted(set(of["pretrained"]) & set(of["scratch"]))
+    if not seeds:
+        return {}
+    ratios, differences = [], []
+    for seed in seeds:
+        ours, scratch = (of[start][seed]["losses"] for start in STARTS)
+        epochs = [converged(losses, scratch, float(np.log(2))) for losses in (ours, scratch)]
+        ratios.append(float(np.log(epochs[1] / epochs[0])))
+        differences.append(min(scratch) - min(ours))
+    ratio = float(np.exp(np.mean(ratios)))
+    out: dict[str, Any] = {
+        "omnifold_epoch_ratio": ratio,
+        "omnifold_epoch_ratio_error": ratio * _error(ratios),
+        "omnifold_loss_gain": float(np.mean(differences)),
+        "omnifold_loss_gain_error": _error(differences),
+    }
+    for start in STARTS:
+        out[f"omnifold_loss_{start}"] = float(np.mean([min(of[start][seed]["losses"]) for seed in seeds]))
+        out[f"omnifold_deltas_{start}"] = _by_observable([of[start][seed]["deltas"] for seed in seeds])
+    return out | {"omnifold_deltas_before": _by_observable([of["scratch"][seeds[0]]["before"]])}
+
+
+def _by_observable(found: list[list[float]]) -> dict[str, float]:
+    return {name: round(float(mean), 2) for name, mean in zip(OBSERVABLES, np.mean(found, axis=0), strict=True)}
