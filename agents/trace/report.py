@@ -99,6 +99,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
         "best_cut": details.get("best"),
         "trials": details.get("trials"),
+        "warnings": _warnings(iterations, best, details, unseen),
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "fraction": unseen.get("fraction"),
@@ -108,6 +109,16 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "plots": _plots(result, best, details, unseen, sealed),
         "missing": _missing(result, iterations),
     }
+
+
+def _warnings(
+    iterations: Sequence[Iteration], best: int | None, details: dict[str, Any], unseen: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """(who says it, why the best result must not be trusted): the harness of what it tested, tools of the iteration."""
+    found = [("The harness", each.get("warning")) for each in (details, unseen)]
+    calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
+    found += [(f"{call.tool} in its step", call.result.get("warning")) for call in calls if call.result]
+    return list(dict.fromkeys((who, text) for who, text in found if isinstance(text, str) and text))
 
 
 def _plots(

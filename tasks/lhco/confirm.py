@@ -20,7 +20,7 @@ from tasks.lhco.grader import read_scores, refused, score_histogram, spectrum_de
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.limits import upper_limit
 from tools.bumphunt.measure import measure
-from tools.bumphunt.scan import summary
+from tools.bumphunt.scan import checked, distrust
 from tools.bumphunt.yields import expected_efficiency, total_yield
 from tools.events.parquet import read_columns
 
@@ -43,6 +43,7 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
         best = chosen.details["cuts"][chosen.details["best"]]
         mass = np.array([chosen.details["mass"]])
         cut = measure(mjj, score, window, best["efficiency"], masses=mass)
+        judged = checked(cut, mjj, score, window)
     except ValueError as reason:
         return refused(str(reason), METRIC)
     fraction = float(held_out.mean())
@@ -53,7 +54,8 @@ def confirm(submission: Submission, chosen: Score, events: Path, workspace: Path
     low, high = window
     details: dict[str, Any] = {
         "window": list(window),
-        "cuts": [summary(cut).model_dump()],
+        "cuts": [judged.model_dump()],
+        "warning": distrust(judged),
         "best": 0,
         "tested_mass": float(mass[0]),
         "p_local": cut.fit.p_value,

@@ -22,7 +22,7 @@ from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import mass_grid, measure, usable
-from tools.bumphunt.scan import EFFICIENCIES, summary
+from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
 from tools.bumphunt.spectrum import Spectrum, signal_shape
 from tools.bumphunt.yields import total_yield
 from tools.events.parquet import read_columns
@@ -80,6 +80,7 @@ def grade(
         cuts = [measure(mjj, score, window, efficiency) for efficiency in usable(EFFICIENCIES, mjj, window)]
         best = int(np.argmax([cut.fit.z for cut in cuts]))
         cut = cuts[best]
+        judged = [checked(c, mjj, score, window) for c in cuts]
         error = _bootstrap(mjj, score, window, cut.efficiency, seed)
     except ValueError as reason:
         return refused(str(reason))
@@ -88,7 +89,8 @@ def grade(
     amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.sigma)
     details: dict[str, Any] = {
         "window": list(window),
-        "cuts": [summary(c).model_dump() for c in cuts],
+        "cuts": [c.model_dump() for c in judged],
+        "warning": distrust(judged[best]),
         "best": best,
         "p_local": cut.fit.p_value,
         "p_global": found.p_global,

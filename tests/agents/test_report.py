@@ -15,7 +15,7 @@ from report_runs import CODE, SCRIPT, converged, failed, graded_details
 from test_trace_store import STARTED
 
 from agents.trace import plots, store, words
-from agents.trace.events import Claimed, Confirmed, Graded, RunResumed
+from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, ToolCalled
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
@@ -119,6 +119,30 @@ def test_both_reports_show_the_numbers(tmp_path: Path) -> None:
             assert words_ in text
         assert "beamcrew resume" not in text
     assert len(list((tmp_path / "figures").iterdir())) == 5  # steering, spectrum, scores, SIC, and the step's one
+
+
+def test_why_the_best_result_must_not_be_trusted_stands_under_the_answer(tmp_path: Path) -> None:
+    plain, warned = tmp_path / "plain", tmp_path / "warned"
+    with Store.create(warned) as store:
+        for event in read_trace(converged(plain)):
+            if isinstance(event, ToolCalled) and event.result is not None:
+                # Iteration 2 is the best; what another one was warned of does not concern its result.
+                text = "it does not close" if event.where.startswith("worker/2/") else "another trouble"
+                event = event.model_copy(update={"result": event.result | {"warning": f"{text} {SCRIPT}"}})
+            elif isinstance(event, Graded) and event.iteration == 2:
+                details = event.score.details | {"warning": "the score sculpts"}
+                event = event.model_copy(update={"score": event.score.model_copy(update={"details": details})})
+            store.append(event)
+    for folder, told in ((plain, False), (warned, True)):
+        write_report(folder)
+        html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+        for text in (Document(html).text, markdown):
+            assert ("The harness: the score sculpts" in text) == told
+            assert (text.count("bumphunt.scan in its step: it does not close") == 1) == told
+            assert "in its step: another trouble" not in text
+            assert ("A warning." in text) == told
+        assert SCRIPT not in html
+        assert SCRIPT not in markdown
 
 
 def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expected(tmp_path: Path) -> None:

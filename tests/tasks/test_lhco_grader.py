@@ -193,3 +193,16 @@ def test_a_sample_at_the_edge_of_what_can_be_cut_is_refused_not_broken(
     graded = grade(folders, score)
     assert not graded.ok
     assert "at least 10 are needed" in graded.reason
+
+
+def test_a_score_that_sculpts_is_graded_with_a_warning(folders: tuple[Path, Path], events: tuple[Table, Any]) -> None:
+    columns, is_signal = events
+    honest = grade(folders, good_scores(is_signal))
+    assert honest.details["warning"] is None
+    assert all(cut["smooth_p"] > 1e-3 for cut in honest.details["cuts"])
+    prefers = good_scores(is_signal) + 3 * (np.abs(columns["mjj"] - 3.0) < 0.05)
+    sculpted = grade(folders, prefers)
+    best = sculpted.details["cuts"][sculpted.details["best"]]
+    assert best["smooth_p"] < 0.01
+    assert f"efficiency {best['efficiency']:g}" in sculpted.details["warning"]
+    assert sculpted.details["warning"].startswith("The score sculpts mjj")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.inputs import load_scored
@@ -14,7 +15,10 @@ from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE
 from tools.contract import Request, Result, ToolError, tool
 
+Floats = NDArray[np.float64]
+
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
+NOT_SMOOTH = 0.01  # smooth_p below which a bump is not to be trusted
 TOYS = 300  # pseudo-experiments; smaller p-values than these can show are extrapolated
 
 
@@ -74,20 +78,38 @@ def scan(request: ScanRequest) -> ScanResult:
         raise ToolError(
             "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
         )
-    beside = (mjj < request.window[0]) | (mjj >= request.window[1])
     cuts, spectra = [], []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
             cut = measure(mjj, score, request.window, efficiency, request.mjj_range)
-            passed = score >= threshold(score, mjj, request.window, efficiency)
-            smooth = sculpting(mjj[beside], passed[beside]).smooth_p
-            cuts.append(summary(cut).model_copy(update={"smooth_p": smooth}))
+            cuts.append(checked(cut, mjj, score, request.window))
             spectra.append(cut.spectrum)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
     found = global_p([Hunt(spectra, mass_grid(request.window))], n_toys=TOYS)
     return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])), p_global=found.p_global)
+
+
+def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
+    """`summary`, with the test of sculpting beside the window where at least 10 events pass and as many fail."""
+    beside = (mjj < window[0]) | (mjj >= window[1])
+    passed = score[beside] >= threshold(score, mjj, window, cut.efficiency)
+    try:
+        smooth = sculpting(mjj[beside], passed).smooth_p
+    except ValueError:  # equal scores
+        smooth = None
+    return summary(cut).model_copy(update={"smooth_p": smooth})
+
+
+def distrust(cut: CutResult) -> str | None:
+    """Why a bump behind this cut is not to be trusted, if there is a reason."""
+    if cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
+        return None
+    return (
+        f"The score sculpts mjj (p = {cut.smooth_p:.1g}): behind the cut at background efficiency {cut.efficiency:g} "
+        "the passing fraction of the sidebands is not smooth. What looks like a bump may be made by the cut."
+    )
 
 
 def summary(cut: Cut) -> CutResult:
