@@ -125,11 +125,15 @@ def _warnings(result: StudyResult) -> Iterator[str]:
             f"{count(result.missing, 'run')} lost to a service, a sandbox or a defect of ours: left out, as that says "
             "nothing about a crew. The tables have the bounds with all of them failed, and with all succeeded."
         )
-    few = {pair.p_events_least for pair in result.pairs if (pair.p_events_least or 0) > ALPHA}
+    derived = {arm.name for arm in result.arms if arm.derived is not None}
+    few = [pair for pair in result.pairs if (pair.p_events_least or 0) > ALPHA]
+    mine = [pair for pair in few if derived.isdisjoint((pair.a, pair.b))]
     if few:
+        least = max(pair.p_events_least or 0 for pair in mine or few)
+        between_whom = "" if mine else " between a best-of-N arm and another"
         yield (
-            "With so few draws of events no test can show that a difference holds for other events: the smallest "
-            f"p-value there can be is {max(p for p in few if p):.2g}."
+            f"With so few draws of events no test can show that a difference{between_whom} holds for other events: the "
+            f"smallest p-value there can be is {least:.2g}."
         )
     if result.arms and not any(arm.is_llm for arm in result.arms):
         yield "No LLM was involved in this study: all its backends are fixed rules."

@@ -64,7 +64,7 @@ def test_a_difference_that_three_data_sets_cannot_show_for_others() -> None:
     assert (found.clusters, found.p_events, found.p_events_least) == (3, 0.25, 0.25)
     assert found.p_runs_holm is not None
     assert found.p_runs_holm < 0.01
-    assert any("no test can show" in text for text in result.answer.warnings)
+    assert any("no test can show that a difference holds" in text for text in result.answer.warnings)
 
 
 def test_failed_runs_stay_in_at_the_value_for_failures() -> None:
@@ -214,6 +214,17 @@ def test_best_of_n_is_an_arm_in_the_tables_and_not_in_the_verdict() -> None:
     against = pair(result, "good", "random, best of 4", "success")
     assert (against.pairs, against.clusters) == (6, 3)
     assert result.answer.best == ["good"]
+
+
+def test_few_draws_of_best_of_n_are_said_of_best_of_n_alone() -> None:
+    fresh = {"name": "strong", "fresh": True, "options": {"n_signal": 400}}
+    study = study_of(datasets=[fresh, *FIXED[1:]], best_of=[{"arm": "random", "n": 4}])  # two have the same events
+    result = analyse(study, outcomes_of(study, RATES))
+    assert (pair_of(result, "good", "random").p_events_least or 1) < 0.01
+    assert pair(result, "good", "random, best of 4", "success").p_events_least == 0.5
+    (said,) = [text for text in result.answer.warnings if "no test can show" in text]
+    assert "between a best-of-N arm and another" in said
+    assert "can be is 0.5." in said
 
 
 def test_the_order_of_outcomes_does_not_matter_and_json_has_no_nan() -> None:
