@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.anomaly import classify, latent, template
+from tools.anomaly import classify, jet_classify, jet_template, latent, template
 from tools.bumphunt import cut_and_count, scan, sculpting_test
 from tools.calorimeter.generate import generate
 from tools.calorimeter.judge import judge
@@ -23,6 +23,8 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     template,
     latent,
     classify,
+    jet_template,
+    jet_classify,
     scan,
     cut_and_count,
     sculpting_test,

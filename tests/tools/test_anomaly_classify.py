@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tools.anomaly import classify, template
-from tools.anomaly.classify import _background_rank, _originals
+from tools.anomaly.classify import _background_rank, copies_of
 from tools.anomaly.data import FEATURES
 from tools.anomaly.trees import Trees
 from tools.arrays import load_arrays
@@ -103,7 +103,7 @@ def test_copies_in_a_template_are_found_and_nothing_else(toy: Toy) -> None:
     fresh = stack(toy(500, seed=2)[0])
     rows = np.array([7, 1999, 0, 3])
     mixed = np.concatenate([fresh, events[rows].astype(np.float32)])
-    np.testing.assert_array_equal(_originals(mixed, events), [*[-1] * 500, *rows])
+    np.testing.assert_array_equal(copies_of(mixed, events), [*[-1] * 500, *rows])
 
 
 def test_an_injected_cluster_comes_out_on_top(toy: Toy) -> None:

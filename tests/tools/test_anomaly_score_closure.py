@@ -120,6 +120,9 @@ def test_control_files_of_something_else_are_refused(folder: Path, monkeypatch: 
             classify(**request, events="still.parquet", window=window, control=control)
         assert caught.value.field == "control", control
         assert words in caught.value.allowed
-    # Without one nothing is tested, and nothing said.
+    # Without one nothing is tested, nothing said, and the scores are the same.
     plain = classify(**request, events="still.parquet", window=WINDOW)
     assert (plain.closure, plain.warning) == (None, None)
+    tested = classify(**request, events="still.parquet", window=WINDOW, control="template_control.parquet")
+    assert tested.closure is not None
+    assert tested.scores.sha256 == plain.scores.sha256

@@ -100,23 +100,37 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         ensemble=request.ensemble,
         seed=request.seed,
     )
-    raw, raw_control = scored[own], scored[~own]
-    inside, outside = raw[data.inside], raw[~data.inside]
-    closed = None if rows is None else score_closure(raw[rows], raw_control, outside, data.mjj[~data.inside])
+    held = None if rows is None else (rows, scored[~own])
+    return judged(scored[own], raw_template, data, held, request.out, request.out_template, request.seed)
+
+
+def judged(
+    raw: Floats,
+    raw_template: Floats,
+    data: Windowed,
+    held: tuple[NDArray[np.int64], Floats] | None,
+    out: str,
+    out_template: str,
+    seed: int,
+) -> ClassifyResult:
+    """Write the scores of events and template, and judge them; `held` are rows of held-out sideband events, and the
+    scores of template events for them."""
+    inside, beside = raw[data.inside], raw[~data.inside]
+    closed = score_closure(raw[held[0]], held[1], beside, data.mjj[~data.inside]) if held else None
 
     def merit(window: Floats, reference: Floats) -> float:
         return argos(window, reference, ARGOS_MIN_TEMPLATE)
 
     area = auc(inside, raw_template)
     return ClassifyResult(
-        scores=save_arrays(request.out, {"score": raw}),
-        template_scores=save_arrays(request.out_template, {"score": raw_template}),
+        scores=save_arrays(out, {"score": raw}),
+        template_scores=save_arrays(out_template, {"score": raw_template}),
         argos=merit(inside, raw_template),
-        argos_error=bootstrap_error(merit, inside, raw_template, request.seed),
+        argos_error=bootstrap_error(merit, inside, raw_template, seed),
         auc=area,
         auc_error=auc_error(area, len(inside), len(raw_template)),
         n_window=len(inside),
-        n_template=len(template),
+        n_template=len(raw_template),
         closure=closed,
         warning=closed.warning if closed else None,
     )
@@ -139,12 +153,13 @@ def out_of_fold(
     seed and validation split.
     """
     rng = np.random.default_rng(seed)
-    fold_data = rng.permutation(len(events)) % folds
+    known, others = np.flatnonzero(data | background), np.flatnonzero(~(data | background))
+    fold_data = np.empty(len(events), dtype=np.int64)
+    fold_data[known] = rng.permutation(len(known)) % folds
     fold_template = rng.permutation(len(template)) % folds
-    original = _originals(template, events)
-    others = np.flatnonzero(~(data | background))
-    known = np.flatnonzero(data | background)
-    copied = _originals(events[others], events[known])
+    # Dealt last: whatever else is scored, the others' scores stay the same.
+    fold_data[others] = rng.permutation(len(others)) % folds
+    original, copied = copies_of(template, events), copies_of(events[others], events[known])
     fold_data[others[copied >= 0]] = fold_data[known[copied[copied >= 0]]]
     fold_template[original >= 0] = fold_data[original[original >= 0]]
     score, score_template = np.empty(len(events)), np.empty(len(template))
@@ -179,7 +194,7 @@ def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64
     return np.unique(rows), np.unique(control, axis=0)
 
 
-def _originals(template: Floats, events: Floats) -> NDArray[np.int64]:
+def copies_of(template: Floats, events: Floats) -> NDArray[np.int64]:
     """For each template event the row of the event that it is a copy of (to float32, as files hold it), or -1."""
     events, template = events.astype(np.float32), template.astype(np.float32)
     # Whole rows are compared only where the first feature agrees: for a sampled template nearly nowhere.

@@ -59,26 +59,31 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     if "mjj" in request.features:
         raise ToolError("features", "mjj", "the bump is looked for in mjj, so it is no feature: scores would sculpt it")
     columns = load_table(request.events)
-    low, high = request.window
-    if not 0 < low < high:
-        raise ToolError("window", request.window, "two edges in TeV, 0 < lower < upper")
     chosen = derive(columns, request.features)
     features = np.column_stack([chosen[name] for name in request.features])
-    mjj = columns["mjj"]
+    inside = in_window(columns["mjj"], request.window, need_sidebands)
+    trained_on = features[~inside] if need_sidebands else features
+    for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
+        if spread == 0:
+            raise ToolError("features", name, "this feature is constant; take it out")
+    return Windowed(features, columns["mjj"], inside, request.window)
+
+
+def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
+    """(n,): which events [TeV] lie in the window; ToolError when it, or what is beside it, holds too few."""
+    low, high = window
+    if not 0 < low < high:
+        raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
     inside = (mjj >= low) & (mjj < high)
     n_in, n_below, n_above = int(inside.sum()), int((mjj < low).sum()), int((mjj >= high).sum())
     if n_in < MIN_EVENTS or (need_sidebands and min(n_below, n_above) < MIN_EVENTS):
         raise ToolError(
             "window",
-            request.window,
+            window,
             f"holds {n_in} events, with {n_below} below and {n_above} above; at least {MIN_EVENTS} each are needed. "
             f"mjj runs from {mjj.min():.3f} to {mjj.max():.3f} TeV",
         )
-    trained_on = features[~inside] if need_sidebands else features
-    for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
-        if spread == 0:
-            raise ToolError("features", name, "this feature is constant; take it out")
-    return Windowed(features, mjj, inside, request.window)
+    return np.asarray(inside)
 
 
 def load_table(path: str) -> dict[str, Floats]:

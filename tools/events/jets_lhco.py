@@ -63,7 +63,7 @@ def read_dijets(
     light, heavy = (
         from_momenta(pt[:, j], eta[:, j], phi[:, j], pt[:, j] * np.cosh(eta[:, j]), axis=axis[:, j]) for j in (0, 1)
     )
-    return Dijets(_pair_mass(axis), light, heavy), np.concatenate(truth) if truth else None
+    return Dijets(pair_mass(axis), light, heavy), np.concatenate(truth) if truth else None
 
 
 def _leading_pairs(jets: dict[str, Floats]) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ def _leading_pairs(jets: dict[str, Floats]) -> NDArray[np.int64]:
     return np.asarray(np.take_along_axis(pairs, lighter_first, axis=1), dtype=np.int64)
 
 
-def _pair_mass(axis: Floats) -> Floats:
+def pair_mass(axis: Floats) -> Floats:
     """(N,) TeV: invariant mass of the two jets (N, 2, 4), pt, eta, phi, mass in GeV."""
     pt, eta, phi, mass = np.moveaxis(axis, -1, 0)
     px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)

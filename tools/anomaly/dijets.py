@@ -1,0 +1,143 @@
+"""Dijet events by the particles of their two jets: what CATHODE without hand-made features needs of them.
+
+Both jets are looked at in one frame: boosted along the beam to rapidity 0, turned to phi = 0 and scaled to a pt of
+FRAME; their particles are massless. That leaves all of a jet's substructure (m/pt is invariant) and takes away pt and
+rapidity, which together are mjj: a classifier that could read off mjj would look for the bump itself, and sculpt.
+
+Kinematics, what makes real jets of these again: log m/pt and the number of particles of both, the ratio of their pt and
+their eta. Given mjj the pt follow (`axes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.anomaly.data import Floats, Sidebands, Windowed, in_window
+from tools.contract import Request, ToolError
+from tools.events.jets_lhco import pair_mass
+from tools.jet_model.inputs import read_file
+from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, LOG_PT_NOT_ZERO, MAX_PARTICLES, Jets, in_order
+from tools.jet_model.model import KINEMATICS
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+FRAME = 600.0  # GeV: amid the jets that the shipped weights were trained on
+LIGHTEST = 1e-4  # m/pt; of particles all at one place it would be 0
+JET_FEATURES = ("log_mass_l", "log_mass_h", "particles_l", "particles_h", "log_pt_ratio", "eta_l", "eta_h")
+
+
+class DijetsRequest(Request):
+    """Dijet events with their particles, and a signal region in mjj."""
+
+    jets: str = Field(description="file of LHC Olympics particles, or (quicker) of jets that `data convert` made of it")
+    window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
+    max_particles: SkipJsonSchema[int] = Field(64, ge=8, le=MAX_PARTICLES, description="the hardest of each jet")
+    seed: int = Field(1, ge=0)
+
+
+@dataclass(frozen=True)
+class Dijets:
+    """N events: both jets in the frame, their axes (N, 2, 4) as measured (pt [GeV], eta, phi, mass [GeV]), lighter
+    jet first, and mjj (N,) in TeV."""
+
+    light: Jets
+    heavy: Jets
+    axes: Floats
+    mjj: Floats
+
+    def __len__(self) -> int:
+        return len(self.mjj)
+
+    def take(self, rows: Rows | Mask) -> Dijets:
+        return Dijets(self.light.take(rows), self.heavy.take(rows), self.axes[rows], self.mjj[rows])
+
+    def kinematics(self) -> Floats:
+        """(N, 7), columns JET_FEATURES; the masses are those of the particles kept."""
+        pt, eta = self.axes[:, :, 0], self.axes[:, :, 1]
+        columns = [log_mass(self.light), log_mass(self.heavy), self.light.multiplicity, self.heavy.multiplicity]
+        return np.column_stack([*columns, np.log(pt[:, 0] / pt[:, 1]), eta])
+
+    def windowed(self, window: tuple[float, float]) -> Windowed:
+        """For what needs mjj and the window only, with jet kinematics as features."""
+        inside = (self.mjj >= window[0]) & (self.mjj < window[1])
+        return Windowed(self.kinematics(), self.mjj, inside, window)
+
+    def sidebands(self, rows: Mask, window: tuple[float, float]) -> Sidebands:
+        return Sidebands(self.kinematics()[rows], self.mjj[rows], window)
+
+
+def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Dijets, Windowed]:
+    """Raises ToolError for no such file, jets that are no dijets or have no axes, a window with too few events."""
+    dijets = read_dijet_file(request.jets, "jets", request.max_particles)
+    in_window(dijets.mjj, request.window, need_sidebands)
+    return dijets, dijets.windowed(request.window)
+
+
+def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:
+    """The dijets of LHCO particles, or of a file of jets, light and heavy in turn; ToolError names `field`."""
+    jets = read_file(path, field, max_particles)
+    if jets.jet is None:
+        raise ToolError(field, path, "jets with pt, eta, phi and mass: without mjj there are no sidebands")
+    mass = jets.jet[:, 3]
+    if len(jets) % 2 or np.any(mass[0::2] > mass[1::2] * (1 + 1e-5) + 1e-2):
+        raise ToolError(field, path, "dijets: both jets of an event, lighter first, one event after the other")
+    return dijets_of(jets.take(slice(0, None, 2)), jets.take(slice(1, None, 2)))
+
+
+def dijets_of(light: Jets, heavy: Jets) -> Dijets:
+    """Events of these two jets each."""
+    assert light.jet is not None
+    assert heavy.jet is not None
+    axes = np.stack([light.jet, heavy.jet], axis=1).astype(np.float64)
+    return Dijets(framed(light), framed(heavy), axes, pair_mass(axes))
+
+
+def framed(jets: Jets) -> Jets:
+    """The same jets in the frame, without kinds and axes: only what a classifier is to see."""
+    x = jets.particles[:, :, :KINEMATICS].astype(np.float64)
+    pt = np.where(jets.mask, np.exp(x[:, :, LOG_PT]), 0.0)
+    eta, phi = x[:, :, DELTA_ETA], x[:, :, DELTA_PHI]
+    px, py, pz, energy = ((pt * f).sum(axis=1) for f in (np.cos(phi), np.sin(phi), np.sinh(eta), np.cosh(eta)))
+    rapidity = np.arctanh(np.clip(pz / energy, -1 + 1e-12, 1 - 1e-12))
+    log_pt = x[:, :, LOG_PT] + np.log(FRAME / np.hypot(px, py))[:, None]
+    return _massless(eta - rapidity[:, None], phi - np.arctan2(py, px)[:, None], log_pt, jets.mask)
+
+
+def measured(jets: Jets, axis: Floats) -> Jets:
+    """Jets in the frame as they would be measured with these axes (N, 4): the inverse of `framed`, E from eta."""
+    x = jets.particles.astype(np.float64)
+    log_pt = x[:, :, LOG_PT] + np.log(axis[:, :1] / FRAME)
+    made = _massless(x[:, :, DELTA_ETA], x[:, :, DELTA_PHI], log_pt, jets.mask, axis[:, 1:2])
+    return replace(made, jet=axis.astype(np.float32))
+
+
+def _massless(eta: Floats, phi: Floats, log_pt: Floats, mask: Mask, axis_eta: Floats | float = 0.0) -> Jets:
+    phi = (phi + np.pi) % (2 * np.pi) - np.pi
+    particles = np.stack([eta, phi, log_pt, log_pt + np.log(np.cosh(eta + axis_eta))], axis=2).astype(np.float32)
+    particles[:, :, LOG_PT][particles[:, :, LOG_PT] == 0] = LOG_PT_NOT_ZERO
+    return Jets(in_order(np.where(mask[:, :, None], particles, np.float32(0))))
+
+
+def log_mass(jets: Jets) -> Floats:
+    """(N,): log m/pt of jets in the frame."""
+    return np.asarray(np.log(np.maximum(jets.pt_and_mass()[1] / FRAME, LIGHTEST)))
+
+
+def axes(kinematics: Floats, mjj: Floats) -> Floats:
+    """(N, 2, 4) GeV: back-to-back jets with these JET_FEATURES whose mass is mjj [TeV]; phi is 0 and pi.
+
+    All momenta are proportional to the heavy jet's pt: it is mjj over the mass of jets with a pt of 1 there.
+    """
+    pt = np.stack([np.exp(kinematics[:, 4]), np.ones(len(mjj))], axis=1)
+    mass = pt * np.exp(kinematics[:, :2])
+    phi = np.tile([0.0, np.pi], (len(mjj), 1))
+    unit = np.stack([pt, kinematics[:, 5:7], phi, mass], axis=2)
+    scale = mjj / pair_mass(unit)
+    unit[:, :, [0, 3]] *= scale[:, None, None]
+    return unit
