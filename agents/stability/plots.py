@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from agents.stability.outcome import Outcome
 from agents.stability.results import ArmRow, Span, StudyResult
-from agents.stability.table import answered, metric_of
+from agents.stability.table import answered, measured_sets, metric_of
 from agents.trace.plots import GREY, STYLE
 
 # Petroff's ten colours, safe for the colour-blind (arXiv:2107.02270).
@@ -44,6 +45,7 @@ def strips(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
     if not arms:
         return None
     measured = any(arm.metric.n for arm in arms)
+    meant = measured_sets(chain(*runs.values()))
     with style.context(["default", SVG]):
         figure = Figure(figsize=(WIDTH, 1.2 + 0.62 * len(arms)), layout="constrained")
         left, *right = _panels(figure, 1, [2, 3][: 1 + measured], sharey=True)
@@ -54,9 +56,7 @@ def strips(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
             _bar(left, place, arm.success.interval, colour, 4.5)
             left.plot([arm.success.value or 0.0], [place], "o", color="white", mec=colour, mew=2, ms=7, zorder=4)
             for axes in right:
-                _strip(
-                    axes, place, arm, [r for r in runs[arm.name] if r.dataset in _measured(runs)], result, link, titles
-                )
+                _strip(axes, place, arm, [r for r in runs[arm.name] if r.dataset in meant], result, link, titles)
         left.set_yticks(range(len(arms)), [arm.name for arm in arms])
         left.set_ylim(len(arms) - 0.5, -0.6)
         left.set_xlim(-0.02, 1.02)
@@ -166,6 +166,7 @@ def cost(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
         return None
     kinds = ["seconds", *(["dollars"] if any(arm.dollars.total for arm in arms) else [])]
     measured = any(arm.metric.n for arm in arms)
+    meant = measured_sets(chain(*runs.values()))
     with style.context(["default", SVG]):
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         panels = _panels(figure, 1, [1] * (len(kinds) + measured))
@@ -177,7 +178,7 @@ def cost(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
                 axes.plot([x, x], [low, high], "-", color=colour, lw=1.6)
                 axes.plot([x], [arm.success.value or 0.0], "o", color=colour, ms=8, label=arm.name)
             if measured:
-                shown = [r for r in runs[arm.name] if r.dataset in _measured(runs)]
+                shown = [r for r in runs[arm.name] if r.dataset in meant]
                 y = [metric_of(run, float(result.study["primary"]["failure"])) for run in shown]
                 points = panels[-1].scatter([r.seconds for r in shown], y, s=16, color=colour, alpha=0.6, lw=0)
                 points.set_urls([link(run) for run in shown])
@@ -235,11 +236,6 @@ def label(kind: str) -> str:
     return {"tool_misuse": "tool misuse", "fabricated": "fabricated claim", "breakout": "attempt to break out"}.get(
         kind, kind
     )
-
-
-def _measured(runs: Rows) -> set[str]:
-    """Data sets on which the metric means something, as in `table.py`."""
-    return {r.dataset for rows in runs.values() for r in rows if r.truth.n_signal > 0 or r.primary is not None}
 
 
 def _bar(axes: Axes, y: float, span: Span, colour: str, width: float) -> None:

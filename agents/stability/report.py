@@ -25,7 +25,7 @@ from agents.stability.cells import cells_of
 from agents.stability.outcome import Outcome
 from agents.stability.results import StudyResult
 from agents.stability.study import Study
-from agents.stability.table import answered, metric_of
+from agents.stability.table import answered, measured_sets, metric_of
 from agents.trace import words
 from agents.trace.report import environment as trace_environment
 from agents.trace.store import TRACE
@@ -70,8 +70,12 @@ def read_outcomes(folder: Path, study: Study) -> tuple[list[Outcome], list[str]]
 
 
 def table(outcomes: Sequence[Outcome], study: Study) -> str:
-    """One line a run, for spreadsheets and data frames; `metric` is the primary one as it counts."""
-    rows = [_row(outcome, study) for outcome in sorted(outcomes, key=lambda o: o.cell)]
+    """One line a run, for spreadsheets and data frames.
+
+    `metric` is the primary one as it counts, and empty where the data have no signal to measure it on.
+    """
+    measured = measured_sets(outcomes)
+    rows = [_row(outcome, study, outcome.dataset in measured) for outcome in sorted(outcomes, key=lambda o: o.cell)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names or ["cell"], restval="", lineterminator="\n")
@@ -80,9 +84,12 @@ def table(outcomes: Sequence[Outcome], study: Study) -> str:
     return out.getvalue()
 
 
-def _row(outcome: Outcome, study: Study) -> dict[str, Any]:
+def _row(outcome: Outcome, study: Study, measured: bool) -> dict[str, Any]:
     plain = outcome.model_dump(mode="json", exclude={"truth", "answer", "steering", "sealed", "faults", "cost"})
-    row = plain | {"metric": metric_of(outcome, study.primary.failure), "answered": answered(outcome)}
+    row = plain | {
+        "metric": metric_of(outcome, study.primary.failure) if measured else None,
+        "answered": answered(outcome),
+    }
     for group in ("truth", "answer", "cost"):
         values = getattr(outcome, group)
         row |= {f"{group}_{name}": value for name, value in (values.model_dump(mode="json") if values else {}).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,10 +27,9 @@ class Rules:
 
 
 def rules_of(outcomes: Sequence[Outcome], failure: float, fresh: frozenset[str]) -> Rules:
-    """The metric is one of data with signal, and of those without where some run has one nevertheless."""
-    measured = {o.dataset for o in outcomes if o.truth.n_signal > 0 or o.primary is not None}
+    """How the rows of these outcomes are read."""
     draws = {_draw(o, fresh) for o in outcomes}
-    return Rules(failure, fresh, frozenset(measured), tuple(sorted(draws)))
+    return Rules(failure, fresh, measured_sets(outcomes), tuple(sorted(draws)))
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,11 @@ class Table:
 def answered(row: Outcome) -> bool:
     """Whether a run came to a valid answer."""
     return row.answer is not None and row.status in ("converged", "exhausted")
+
+
+def measured_sets(outcomes: Iterable[Outcome]) -> frozenset[str]:
+    """The metric is one of data sets with signal, and of those without where some run has one nevertheless."""
+    return frozenset(o.dataset for o in outcomes if o.truth.n_signal > 0 or o.primary is not None)
 
 
 def metric_of(row: Outcome, failure: float) -> float:
