@@ -1,12 +1,13 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes; 75 in all, `--quick`: one):
+Sections (two processes, two cores, in minutes; 95 in all, `--quick`: one):
 
     speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
     labels    38   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
     scaling   14   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
     quality    5   generated against true jets (`jet_model_quality.py`)
     omnifold  14   OmniFold from pretrained weights and from scratch (`jet_model_omnifold.py`)
+    cathode   20   search on constituents against one on four features (`jet_model_cathode.py`); time estimated
 
 Events are simulated on the first run (8 minutes). Finished rows are kept in `--keep`: an interrupted benchmark, or one
 run by sections, goes on, and the figures are those of all rows there. Errors are standard errors over seeds. The last
@@ -20,6 +21,7 @@ line is one JSON object:
     scaling_data, scaling_parameters                exponent alpha and floor of the loss, with errors
     w1_OBSERVABLE, auc_generated                    see `jet_model_quality.compare`
     omnifold_...                                    see `jet_model_omnifold.summarise`
+    cathode_METHOD_sic25, ...                       see `jet_model_cathode.summarise`
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks import jet_model_labels, jet_model_omnifold, jet_model_scaling
+from benchmarks import jet_model_cathode, jet_model_labels, jet_model_omnifold, jet_model_scaling
 from benchmarks.jet_model_quality import quality
 from benchmarks.jet_model_speed import SLOTS, speed
 from benchmarks.rows import Row, Rows, complete
@@ -49,7 +51,7 @@ from tools.jet_model.inputs import read_file
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.weights import read
 
-SECTIONS = ("speed", "labels", "scaling", "quality", "omnifold")
+SECTIONS = ("speed", "labels", "scaling", "quality", "omnifold", "cathode")
 TABLE = Console(width=120)
 # Taggers meet another tune than that of the pretraining; generated jets are compared with the same.
 TO_TAG = JetSimulation(kinds=(JetKind.quark, JetKind.gluon, JetKind.top), tune=Tune.a14, events=15_000, seed=31)
@@ -120,6 +122,18 @@ def omnifold(rows: Rows, choices: argparse.Namespace, settings: Row) -> None:
     complete(rows, work, items, choices.processes, say, **settings)
 
 
+def cathode(rows: Rows, choices: argparse.Namespace, settings: Row, sizes: jet_model_cathode.Sizes) -> None:
+    folder = jet_model_cathode.simulated(choices.keep.with_suffix(""), sizes, choices.processes)
+    work = partial(jet_model_cathode.search, folder=str(folder), weights=str(choices.weights), sizes=sizes)
+
+    def say(row: Row) -> str:
+        return f"CATHODE, {row['method']}, seed {row['seed']}: SIC {row['sic25']:.2f}, {row['seconds']:.0f} s"
+
+    seeds = range(1, min(choices.seeds, 2) + 1)
+    items = [{"method": method, "seed": seed} for method in jet_model_cathode.METHODS for seed in seeds]
+    complete(rows, work, items, choices.processes, say, **settings)
+
+
 def once(rows: Rows, make: Callable[[], Row], wanted: bool, **settings: Any) -> Row:
     """The row of these settings, made where it is missing and wanted."""
     found = rows.find(**settings)
@@ -182,6 +196,11 @@ def main() -> None:
     if wanted("omnifold"):
         omnifold(rows, choices, settings)
     out |= jet_model_omnifold.summarise(rows.find(**settings))
+    sizes = jet_model_cathode.QUICK if choices.quick else jet_model_cathode.Sizes()
+    settings = {"section": "cathode", "weights": weights, "sizes": list(sizes)}
+    if wanted("cathode"):
+        cathode(rows, choices, settings, sizes)
+    out |= jet_model_cathode.summarise(rows.find(**settings))
     print(json.dumps({"code": rows.code, "weights": weights} | {name: _short(value) for name, value in out.items()}))
 
 
