@@ -57,6 +57,15 @@ def test_a_search_makes_its_calls_submits_and_sums_up_in_numbers() -> None:
         assert number in end["summary"]
 
 
+def test_a_score_that_does_not_close_is_said_so() -> None:
+    search = plan([entry(4.0)]).steps[0]
+    template, classify = search.calls[0].arguments, search.calls[1].arguments
+    assert classify["control"] == template["out"].replace(".parquet", "_control.parquet")
+    warned = {"result": {**CLASSIFIED["result"], "warning": "the score does not close"}}
+    end = Conversation(search).run(TEMPLATE, warned, {"result": scanned(5.2, 3.5)}, {"submitted": {}})
+    assert "warning: the score does not close" in end["summary"]
+
+
 def test_a_search_against_a_reference_hands_in_its_scores_too() -> None:
     talk = Conversation(plan([], REFERENCE).steps[0], facts=REFERENCE)
     talk.run(CLASSIFIED, {"submitted": {}})

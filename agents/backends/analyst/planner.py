@@ -156,7 +156,8 @@ def chain(
     # The quick closure: a held-out window would take a second fit of every flow.
     method = {"method": {"kind": "spline_flow", **flow}, "oversample": oversample, "closure": "events"}
     template = {**seeded, **method, "out": "template.parquet"}
-    scores = {**seeded, "template": "template.parquet", "out": "scores.parquet", **classifier}
+    files = {"template": "template.parquet", "control": "template_control.parquet", "out": "scores.parquet"}
+    scores = {**seeded, **files, **classifier}
     return [
         PlannedCall(tool="anomaly.template", arguments=template),
         PlannedCall(tool="anomaly.classify", arguments=scores),

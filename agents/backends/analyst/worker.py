@@ -135,6 +135,8 @@ def _summary(answers: list[dict[str, Any]]) -> str:
             parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")
         if "argos" in result:
             parts.append(f"ARGOS {result['argos']:.3f} +- {result['argos_error']:.3f}")
+        if result.get("warning"):
+            parts.append(f"warning: {result['warning']}")
         if "cuts" in result:
             best = result["cuts"][result["best"]]
             parts.append(
