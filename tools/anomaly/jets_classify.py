@@ -50,7 +50,9 @@ class JetClassifyRequest(DijetsRequest):
     template: str = Field(description="file of anomaly.jet_template for the same events and window")
     folds: int = Field(5, ge=2, le=20)
     ensemble: int = Field(1, ge=1, le=100, description="models per fold, averaged")
-    classifier: EventClassifier = Field(EventClassifier(), json_schema_extra={"default": {}})
+    classifier: EventClassifier = Field(
+        EventClassifier(), description="the network and its training", json_schema_extra={"default": {}}
+    )
     control: str | None = Field(None, description="the template's control file: tests closure of the score itself")
     closure_window: tuple[float, float] | None = Field(None, description="of the template's result, with `control`")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
