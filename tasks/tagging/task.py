@@ -25,9 +25,10 @@ from tasks.task import TaskBase, TaskError, Verdict
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import write_jets
+from tools.jet_model.weights import PRETRAINED, located
 
 TRUTH = "truth.parquet"
-PRETRAINED = "pretrained.safetensors"
+WEIGHTS = "pretrained.safetensors"
 MIN_LABELS = 20
 
 
@@ -39,7 +40,9 @@ class TaggingTask(TaskBase):
     request: ClassVar[str] = "Tag top jets using as few labels as you can."
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
-    weights: Path | None = Field(None, description="pretrained weights that the crew gets, safetensors")
+    weights: Path | None = Field(
+        Path("tiny"), description="pretrained weights that the crew gets: tiny, which ship, or a file; null: none"
+    )
     labels: tuple[int, ...] = Field((50, 200, 800), min_length=1, description="numbers of labels, growing")
     seed: int = Field(1, ge=0, description="which jets are labelled, for validation, sealed")
 
@@ -55,8 +58,9 @@ class TaggingTask(TaskBase):
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         split = self.split()
-        if self.weights is not None and not self.weights.is_file():
-            raise TaskError("weights", str(self.weights), "a file of weights (safetensors)")
+        if self.weights is not None and not located(self.weights).is_file():
+            allowed = f"{', '.join(PRETRAINED)}, or a file of weights (safetensors)"
+            raise TaskError("weights", str(self.weights), allowed)
         jets, validation = split.graded()
         right = audit.audited(self.labels, self.seed)[-1]
         self._write_inputs(inputs, jets, split.labelled)
@@ -75,7 +79,7 @@ class TaggingTask(TaskBase):
             "numbers_to_claim": [f"rejection_{n}" for n in self.labels],
             "steering_metric": grader.METRIC,
         }
-        return facts | ({"pretrained": f"/inputs/{PRETRAINED}"} if self.weights else {})
+        return facts | ({"pretrained": f"/inputs/{WEIGHTS}"} if self.weights else {})
 
     def _write_inputs(self, folder: Path, jets: Jets, labelled: Jets) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,7 @@ class TaggingTask(TaskBase):
         for n in self.labels:
             write_jets(folder / f"labelled_{n}.h5", labelled.take(slice(0, n)))
         if self.weights:
-            shutil.copyfile(self.weights, folder / PRETRAINED)
+            shutil.copyfile(located(self.weights), folder / WEIGHTS)
 
     def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         return grader.grade(submission, workspace, self.split(), self.labels, n_graded)

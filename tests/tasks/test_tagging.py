@@ -20,10 +20,12 @@ from tasks.tagging.samples import MAX_PARTICLES, SAMPLE, as_tops, load, pack, sh
 from tasks.tagging.separation import geometric_mean, numbers, rejection
 from tasks.tagging.task import TaggingTask
 from tasks.task import TaskError
+from tools.arrays import sha256
 from tools.events.parquet import read_columns
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import read_jets, write_jets
 from tools.jet_model.observables import observables
+from tools.jet_model.weights import PRETRAINED
 from tools.metrics import auc
 
 LABELS = (30, 120, 400)
@@ -95,6 +97,16 @@ def test_what_the_crew_gets(task: TaggingTask, prepared: Prepared) -> None:
     assert 0.3 < graded.pid[validation].mean() < 0.4
     assert list(facts["labelled"]) == [str(n) for n in LABELS]
     assert TaggingTask.model_validate(task.options()) == task
+
+
+def test_the_crew_gets_the_shipped_weights_or_none(task: TaggingTask, prepared: Prepared, tmp_path: Path) -> None:
+    run, facts = prepared
+    assert facts["pretrained"] == "/inputs/pretrained.safetensors"
+    for where in ("inputs", "held_out"):
+        assert sha256(run / where / "pretrained.safetensors") == PRETRAINED["tiny"]
+    without = TaggingTask.model_validate(task.options() | {"weights": None})
+    assert "pretrained" not in without.prepare(tmp_path / "in", tmp_path / "out", tmp_path / "sealed")
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_rejection_is_that_of_gaussian_scores() -> None:
@@ -255,8 +267,6 @@ def test_packed_jets_are_the_jets_but_for_rounding(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (SAMPLE / "provenance.json").exists(), reason="the sample is not there")
 def test_shipped_jets() -> None:
     import json
-
-    from tools.arrays import sha256
 
     jets = shipped()
     provenance = json.loads((SAMPLE / "provenance.json").read_text())

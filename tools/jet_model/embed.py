@@ -21,7 +21,7 @@ from tools.jet_model.weights import load
 class EmbedRequest(JetsRequest):
     """Embed jets."""
 
-    checkpoint: str = Field(description="weights of a jet model, ours or official")
+    checkpoint: str = Field(description="weights of a jet model, ours or official; tiny: those that come along")
     out: str = Field("embedding.parquet", description="file to write, relative to the working directory")
 
 

@@ -30,7 +30,9 @@ from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save,
 class FinetuneRequest(JetsRequest):
     """Train a classifier of two or more kinds of jets."""
 
-    start: str | None = Field(None, description="file of pretrained weights; default: from scratch")
+    start: str | None = Field(
+        None, description="pretrained weights: tiny, which come along, or a file; default: from scratch"
+    )
     size: Size = Field("tiny", description="from scratch: the network's size")
     kinds: list[str] = Field([], description="kinds to tell apart, the signal last; default: those of the file")
     validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")

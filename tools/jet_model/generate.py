@@ -32,7 +32,7 @@ HARDEST = 10.0  # log of GeV: no particle of the LHC is harder than 22 TeV
 class GenerateRequest(JetsRequest):
     """Make jets like those of a file."""
 
-    checkpoint: str = Field(description="weights that jet_model.pretrain wrote with `generate` in its mix")
+    checkpoint: str = Field(description="weights that jet_model.pretrain wrote with `generate` in its mix, or tiny")
     steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="of the integrator, two evaluations each")
     out: str = Field("generated.h5", description="file of jets to write, relative to the working directory")
 

@@ -23,7 +23,7 @@ LEAST = 1e-12  # probability, so that logarithms stay finite
 class ScoreRequest(JetsRequest):
     """Classify jets."""
 
-    checkpoint: str = Field(description="weights that jet_model.finetune or jet_model.pretrain wrote")
+    checkpoint: str = Field(description="weights that jet_model.finetune or jet_model.pretrain wrote, or tiny")
     signal: str | None = Field(None, description="kind whose log odds are the score; default: the last one")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
 

@@ -18,6 +18,9 @@ from tools.contract import ToolError
 from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, Scales, build
 
 OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
+FOLDER = Path(__file__).parent / "pretrained"
+# Weights that come with the package, by name, and their SHA-256; how they were made: pretrained/PROVENANCE.md.
+PRETRAINED = {"tiny": "293bcc6724e52932e990177cf41de1ac1e52a0ab420092a3032ade271cbba14c"}
 # Parts of an official file, and what they are in the network.
 PARTS = {"body": "body", "classifier_head": "classifier", "generator_head": "generator"}
 HEADER = "jet_model"  # key of our files' header
@@ -74,12 +77,16 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
 
 def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """A checkpoint of ours or an official one.
+    """A checkpoint of ours or an official one; `tiny` is the one that comes with the package.
 
     Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
     """
+    expected_sha256 = expected_sha256 or PRETRAINED.get(str(path))
+    path = located(path)
     if not path.is_file():
-        raise ToolError("checkpoint", str(path), "a file of weights; there is no such file")
+        raise ToolError(
+            "checkpoint", str(path), f"{', '.join(PRETRAINED)}, or a file of weights; there is no such file"
+        )
     if expected_sha256 and (found := sha256(path)) != expected_sha256:
         raise ToolError("checkpoint", str(path), f"has SHA-256 {found} instead of {expected_sha256}")
     if path.suffix == ".safetensors":
@@ -87,6 +94,11 @@ def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
     if path.suffix in (".pt", ".pth"):
         return _official(path)
     raise ToolError("checkpoint", str(path), "a .safetensors file, or an official .pt file")
+
+
+def located(path: Path) -> Path:
+    """The file of weights that come with the package, by their name; any other path as it is."""
+    return FOLDER / f"{path}.safetensors" if str(path) in PRETRAINED else path
 
 
 def load(path: Path, expected_sha256: str | None = None) -> JetModel:
