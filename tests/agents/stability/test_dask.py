@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_carry_out import HERE, ONE, TINY, at_work, begun, check_each_once, wait_for
+from test_carry_out import HERE, ONE, TINY, at_work, begun, check_each_once, let_go, wait_for
 from tiny_cell import StudyTask, study
 
 from agents.stability.board import Board
@@ -51,10 +51,13 @@ def test_a_killed_worker_costs_no_cell_and_no_cell_is_run_twice(
 
     def kill() -> None:
         wait_for(lambda: begun(folder, SLOW))
-        worker = next(p.parent() for p in at_work(folder) if SLOW in p.cmdline())
+        cell = next(p for p in at_work(folder) if SLOW in p.cmdline())
+        worker = cell.parent()
         assert worker is not None
         killed.append(worker.pid)
         worker.kill()
+        wait_for(lambda: not cell.is_running() or cell.status() == psutil.STATUS_ZOMBIE)
+        let_go(folder, SLOW)
 
     killer = threading.Thread(target=kill)
     killer.start()

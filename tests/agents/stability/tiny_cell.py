@@ -19,7 +19,14 @@ from tasks import catalogue
 from tasks.lhco import truth
 
 COST = Usage(prompt_tokens=1000, completion_tokens=100, dollars=0.01)
-WAIT = "import time\nopen('begun', 'w').close()\ntime.sleep(10)"
+# Until the test lets it go on, or long after it has been killed: how long a busy machine takes for that is not known.
+WAIT = """
+import os, time
+open('begun', 'w').close()
+began = time.monotonic()
+while not os.path.exists('go') and time.monotonic() < began + 30:
+    time.sleep(0.05)
+"""
 
 
 class StudyTask(TinyTask):
