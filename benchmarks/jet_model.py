@@ -1,10 +1,10 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes; 95 in all, `--quick`: one):
+Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3 in all):
 
     speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
-    labels    38   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
-    scaling   14   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
+    labels    44   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
+    scaling   12   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
     quality    5   generated against true jets (`jet_model_quality.py`)
     omnifold  14   OmniFold from pretrained weights and from scratch (`jet_model_omnifold.py`)
     cathode   20   search on constituents against one on four features (`jet_model_cathode.py`); time estimated
@@ -75,11 +75,17 @@ def simulated(choices: argparse.Namespace, name: str, simulation: JetSimulation)
 
 def labels(rows: Rows, choices: argparse.Namespace, jets: str, settings: Row, scaling: bool) -> None:
     """Taggers; `scaling`: those from scratch with more numbers of labels and with other widths."""
-    work = partial(jet_model_labels.learn, jets=jets, weights=str(choices.weights), held=choices.held)
+    work = partial(
+        jet_model_labels.learn,
+        jets=jets,
+        weights=str(choices.weights),
+        held=choices.held,
+        epochs=1 if choices.quick else None,
+    )
     wanted = [(method, n) for n in choices.counts for method in ("finetuned", "scratch", "probe")]
     seeds = choices.seeds
     if scaling:
-        seeds = min(seeds, 3)
+        seeds = min(seeds, 2)
         wanted = [("scratch", n) for n in choices.more_counts]
         wanted += [(f"{jet_model_labels.WIDTH}{dim}", choices.counts[-2]) for dim in choices.dims]
     # The long ones first: two processes then end at about the same time.
