@@ -269,6 +269,8 @@ def _interruptible(benches: list[Workbench]) -> Iterator[None]:
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        for number in before:  # a second Ctrl-C, while this one is carried out, would wait for it and it for that
+            signal.signal(number, lambda *_: None)
         for bench in benches:
             bench.close()
         raise KeyboardInterrupt
