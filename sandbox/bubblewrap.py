@@ -173,6 +173,7 @@ class Bubblewrap:
             yield process, ready
         finally:
             end_tree(process)
+            process.wait()
             with self._lock:
                 self._running.discard(process)
                 self._usage.pop(process.pid, None)
@@ -268,9 +269,13 @@ def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:
 
 
 def end_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill the first process of the sandbox: the kernel ends its whole PID namespace before bwrap sees it gone."""
+    """Kill the first process of the sandbox: the kernel ends its whole PID namespace before bwrap sees it gone.
+
+    Safe in a signal handler, which may have interrupted a `process.wait()`: that holds a lock, and this takes none.
+    """
     with contextlib.suppress(psutil.Error):
         first = psutil.Process(process.pid).children()
         for child in first or [process]:
             child.kill()
-    process.wait()
+    with contextlib.suppress(ChildProcessError):  # reaped already
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
