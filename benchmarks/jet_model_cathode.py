@@ -39,7 +39,7 @@ from tools.anomaly.score_closure import score_closure
 from tools.anomaly.template import kde_sample
 from tools.anomaly.trees import Trees
 from tools.events.jets_read import read_any_jets
-from tools.events.parquet import read_columns
+from tools.events.parquet import particles_path, read_columns
 from tools.events.pythia import Process
 from tools.events.simulate import Simulation, simulate
 from tools.events.table import derive
@@ -87,7 +87,7 @@ def simulated(folder: Path, sizes: Sizes, workers: int) -> Path:
             simulate(wanted, table, workers, lambda done, total: print(f"{done}/{total}", end="\r", file=sys.stderr))
         if not jets.exists():
             print(f"clustering the jets of {name}", file=sys.stderr)
-            write_jets(jets, read_any_jets(table.with_name(f"{table.name}.particles.h5"), 128))
+            write_jets(jets, read_any_jets(particles_path(table), 128))
     return folder
 
 

@@ -19,10 +19,9 @@ import numpy as np
 from benchmarks.jet_model_labels import _error, converged
 from benchmarks.omnifold_cases import BINS
 from benchmarks.rows import Row
-from tools.events.parquet import read_columns
+from tools.events.parquet import particles_path, read_columns
 from tools.events.zjets import Tune, ZJets, ZJetsSimulation, simulate_zjets
 from tools.events.zjets_jets import OBSERVABLES
-from tools.events.zjets_particles import particles_path
 from tools.jet_model.jets_file import count_jets
 from tools.jet_model.train import Fitted
 from tools.omnifold.classifier import Model, Rows, Weighted

@@ -44,7 +44,8 @@ except KeyboardInterrupt:
 
 
 def told(program: str) -> str:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True).stdout
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 def test_a_handler_ends_the_process_that_it_interrupted_the_wait_for() -> None:

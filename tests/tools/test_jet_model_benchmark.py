@@ -15,9 +15,9 @@ from benchmarks.jet_model_quality import compare
 from benchmarks.jet_model_scaling import power_law
 from benchmarks.rows import Rows, complete
 from tools import jet_model
-from tools.events.parquet import write_events
+from tools.events.parquet import particles_path, write_events
 from tools.events.zjets_jets import OBSERVABLES
-from tools.events.zjets_particles import LEVELS, jet_rows, particles_path
+from tools.events.zjets_particles import LEVELS, jet_rows
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import write_jets
 

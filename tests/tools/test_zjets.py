@@ -11,10 +11,9 @@ from typer.testing import CliRunner
 
 from agents import data_cli
 from tools.events import zjets
-from tools.events.parquet import read_columns
+from tools.events.parquet import particles_path, read_columns
 from tools.events.zjets import COLUMNS, NOT_PASSED, Tune, ZJets, ZJetsSimulation
 from tools.events.zjets_jets import OBSERVABLES
-from tools.events.zjets_particles import particles_path
 from tools.jet_model.jets_file import read_jets
 
 COMMAND = ["simulate", "--process", "zjets", "--tune", "a14", "--events", "40", "--seed", "5", "--workers", "1"]

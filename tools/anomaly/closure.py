@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.anomaly.data import MIN_EVENTS, Floats, Windowed
+from tools.anomaly.data import MIN_EVENTS, Floats, Windowed, within
 from tools.metrics import auc, auc_error
 
 Place = Literal["window", "events"]
@@ -51,7 +51,7 @@ def control_window(data: Windowed) -> tuple[float, float] | None:
     ratio = high / low
     for start in (high * np.sqrt(ratio), low / np.sqrt(ratio) / ratio):
         edges = (float(start), float(start * ratio))
-        parts = [(data.mjj < edges[0]) & ~data.inside, _within(data.mjj, edges), data.mjj >= edges[1]]
+        parts = [(data.mjj < edges[0]) & ~data.inside, within(data.mjj, edges), data.mjj >= edges[1]]
         if min(part.sum() for part in parts) >= MIN_EVENTS:
             return edges
     return None
@@ -63,12 +63,8 @@ def held_out(
     """Which sideband events to close on, and their window where they fill one. Too few for a window: events instead."""
     window = control_window(data) if place == "window" else None
     if window is not None:
-        return _within(data.mjj, window), window
+        return within(data.mjj, window), window
     outside = np.flatnonzero(~data.inside)
     held = np.zeros(len(data.mjj), dtype=bool)
     held[rng.permutation(outside)[: int(HELD_OUT * len(outside))]] = True
     return held, None
-
-
-def _within(mjj: Floats, edges: tuple[float, float]) -> NDArray[np.bool_]:
-    return np.asarray((mjj >= edges[0]) & (mjj < edges[1]))

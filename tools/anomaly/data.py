@@ -74,7 +74,7 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
     low, high = window
     if not 0 < low < high:
         raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
-    inside = (mjj >= low) & (mjj < high)
+    inside = within(mjj, window)
     n_in, n_below, n_above = int(inside.sum()), int((mjj < low).sum()), int((mjj >= high).sum())
     if n_in < MIN_EVENTS or (need_sidebands and min(n_below, n_above) < MIN_EVENTS):
         raise ToolError(
@@ -83,7 +83,12 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
             f"holds {n_in} events, with {n_below} below and {n_above} above; at least {MIN_EVENTS} each are needed. "
             f"mjj runs from {mjj.min():.3f} to {mjj.max():.3f} TeV",
         )
-    return np.asarray(inside)
+    return inside
+
+
+def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
+    """(n,): from the lower edge on, below the upper."""
+    return np.asarray((mjj >= window[0]) & (mjj < window[1]))
 
 
 def load_table(path: str) -> dict[str, Floats]:

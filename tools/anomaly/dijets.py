@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats, Sidebands, Windowed, in_window
+from tools.anomaly.data import Floats, Sidebands, Windowed, in_window, within
 from tools.contract import Request, ToolError
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
@@ -65,8 +65,7 @@ class Dijets:
 
     def windowed(self, window: tuple[float, float]) -> Windowed:
         """For what needs mjj and the window only, with jet kinematics as features."""
-        inside = (self.mjj >= window[0]) & (self.mjj < window[1])
-        return Windowed(self.kinematics(), self.mjj, inside, window)
+        return Windowed(self.kinematics(), self.mjj, within(self.mjj, window), window)
 
     def sidebands(self, rows: Mask, window: tuple[float, float]) -> Sidebands:
         return Sidebands(self.kinematics()[rows], self.mjj[rows], window)

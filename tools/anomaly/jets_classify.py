@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.classify import ClassifyResult, copies_of, judged, out_of_fold
-from tools.anomaly.data import Floats
+from tools.anomaly.data import Floats, within
 from tools.anomaly.dijets import Dijets, DijetsRequest, load_dijets, read_dijet_file
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.contract import ToolError, tool
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
-from tools.jet_model.finetune import concatenated
+from tools.jet_model.finetune import as_classifier, concatenated
 from tools.jet_model.inputs import split
 from tools.jet_model.jets import Jets
-from tools.jet_model.model import Architecture, JetModel, Scales, Size, build
+from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
 from tools.jet_model.train import Training, fit
 from tools.jet_model.weights import Checkpoint, read, take_over
 
@@ -109,7 +109,7 @@ def _control(request: JetClassifyRequest, dijets: Dijets) -> tuple[Dijets | None
         raise ToolError("closure_window", (low, high), f"two increasing edges in TeV beside {request.window}")
     control = read_dijet_file(request.control, "control", request.max_particles)
     control = control.take(np.unique(control.axes.reshape(len(control), -1), axis=0, return_index=True)[1])
-    rows = np.flatnonzero((dijets.mjj >= low) & (dijets.mjj < high))
+    rows = np.flatnonzero(within(dijets.mjj, (low, high)))
     if min(len(rows), len(control)) < ARGOS_MIN_TEMPLATE:
         allowed = f"holds {len(rows)} events, `control` {len(control)}: at least {ARGOS_MIN_TEMPLATE} each"
         raise ToolError("closure_window", (low, high), allowed)
@@ -168,8 +168,7 @@ class Store:
             both = concatenated(self.light, self.heavy)
             model = build(Architecture.of(self.settings.size, KINDS, mode="classifier"), Scales.of(both, None), seed)
         else:
-            changed = {"kinds": KINDS, "mode": "classifier", "conditions": 0, "particle_kinds": 0, "vertex": 0}
-            model = build(self.start.architecture.model_copy(update=changed), self.start.scales, seed)
+            model = build(as_classifier(self.start.architecture, KINDS, KINEMATICS), self.start.scales, seed)
             take_over(model, self.start)
         return model, _both_jets(model, seed, torch)
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.closure import closure, control_window
-from tools.anomaly.data import Floats, Windowed
+from tools.anomaly.data import Floats, Windowed, within
 from tools.anomaly.dijets import (
     JET_FEATURES,
     Dijets,
@@ -131,7 +131,7 @@ def jet_template(request: JetTemplateRequest) -> JetTemplateResult:
     target_control = output(out_control, ".h5", "out_control")
     dijets, data = load_dijets(request)
     edges = control_window(data)
-    held = np.zeros(len(dijets), dtype=bool) if edges is None else (data.mjj >= edges[0]) & (data.mjj < edges[1])
+    held = np.zeros(len(dijets), dtype=bool) if edges is None else within(data.mjj, edges)
     mjj = window_masses(data, request.oversample, request.seed)
     at_control = np.tile(data.mjj[held], max(1, round(request.oversample)))
     beside: Dijets | None = None

@@ -55,6 +55,11 @@ def write_events(
     part.replace(path)
 
 
+def particles_path(events: Path) -> Path:
+    """Where the particles of these events are kept, or their jets with particles."""
+    return events.with_name(events.name + ".particles.h5")
+
+
 def read_columns(path: Path, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
     """Columns of a parquet file as float64.
 

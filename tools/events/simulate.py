@@ -14,6 +14,7 @@ from tools.events.cluster import COLUMNS, LEADING_PT_MIN, cluster
 from tools.events.detector import respond
 from tools.events.frame import open_frame, write_frame
 from tools.events.lhco import pack_particles
+from tools.events.parquet import particles_path
 from tools.events.pythia import Process, generate
 from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, shard_path, write_shard
 
@@ -44,7 +45,7 @@ def simulate(
     folder = run_shards(simulation, out, _simulate_shard, workers, progress)
     if simulation.particles:
         shards = (shard_path(folder, s).with_suffix(".h5") for s in range(simulation.n_shards))
-        write_frame(out.with_name(out.name + ".particles.h5"), map(_particle_rows, shards))
+        write_frame(particles_path(out), map(_particle_rows, shards))
     facts = {
         "pythia_settings": simulation.process.settings(),
         "units": "masses in TeV; jets anti-kt R=1, j1 the lighter of the two leading in pt",

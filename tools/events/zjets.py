@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.events.detector import CALO_ETA, INVISIBLE, respond
+from tools.events.parquet import particles_path
 from tools.events.pythia import generate
 from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, shard_path, write_shard
 from tools.events.zjets_jets import CONSTITUENTS, OBSERVABLES, RADIUS, leading_jets
-from tools.events.zjets_particles import LEVELS, jet_rows, merge_levels, particles_path, write_levels
+from tools.events.zjets_particles import LEVELS, jet_rows, merge_levels, write_levels
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

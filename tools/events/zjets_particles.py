@@ -20,11 +20,6 @@ Floats = NDArray[np.float64]
 LEVELS = ("gen", "reco")
 
 
-def particles_path(events: Path) -> Path:
-    """Where the jets of a file of events are."""
-    return events.with_name(events.name + ".particles.h5")
-
-
 def jet_rows(columns: dict[str, Floats], nowhere: float) -> dict[str, Floats]:
     """gen_jet and reco_jet (n,) of events with pass_gen and pass_reco; `nowhere` at a level that is not passed."""
     found, start = {}, 0

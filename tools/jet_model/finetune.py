@@ -157,7 +157,7 @@ def begin(
         architecture = Architecture.of(size, kinds, mode="classifier")
         model, matched = build(architecture, Scales.of(jets, None), seed), None
     else:
-        architecture = _classifier(start.architecture, kinds, jets.particles.shape[2])
+        architecture = as_classifier(start.architecture, kinds, jets.particles.shape[2])
         model = build(architecture, start.scales, seed)
         matched = take_over(model, start)
     model.net.to(ranks.device())
@@ -169,8 +169,8 @@ def begin(
     return Begun(model, groups, matched)
 
 
-def _classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """The same body, reading no more features than the jets have."""
+def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
+    """The same body with a classifier of `kinds`, reading no more features than the jets have."""
     changed = {
         "particle_kinds": architecture.particle_kinds if features > KINEMATICS else 0,
         "vertex": architecture.vertex if features >= architecture.features else 0,

@@ -11,9 +11,10 @@ import numpy as np
 
 from tools.arrays import load_arrays
 from tools.contract import ToolError
+from tools.events.parquet import particles_path
 from tools.jet_model.jets_file import count_jets
 from tools.omnifold.iterate import OmniFold
-from tools.omnifold.jets import COMPANION, JetNetwork
+from tools.omnifold.jets import JetNetwork
 from tools.omnifold.problem import Floats, Mask, Problem
 
 
@@ -27,7 +28,7 @@ def with_jets(
     """
     assert isinstance(method.classifier, JetNetwork)
     events = {"data": data} | {name: path for name, (path, _) in simulations.items()}
-    files = {name: path + COMPANION for name, path in events.items()}
+    files = {name: str(particles_path(Path(path))) for name, path in events.items()}
     classifier = method.classifier.on(list(files.values()))
     counts = {}
     for name, path in files.items():
@@ -57,6 +58,6 @@ def _rows(columns: dict[str, Floats], name: str, passed: Mask, count: int, field
     if np.any(wrong := passed & ((rows < 0) | (rows >= count) | (rows != np.round(rows)))):
         event = int(np.argmax(wrong))
         raise ToolError(
-            field, float(rows[event]), f"{name} of event {event}: a row of {path}{COMPANION}, below {count}"
+            field, float(rows[event]), f"{name} of event {event}: a row of {particles_path(Path(path))}, below {count}"
         )
     return rows

@@ -31,7 +31,6 @@ from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
 
 KINDS = ("reference", "target")
-COMPANION = ".particles.h5"  # of a file of events: its jets
 WARM_RATE = 0.3  # of the learning rate, for a network that goes on from an earlier iteration
 
 
@@ -48,7 +47,7 @@ class JetNetwork(BaseModel):
     patience: SkipJsonSchema[int] = Field(3, ge=1, description="epochs without a better validation before it stops")
     max_particles: SkipJsonSchema[int] = Field(128, ge=2, description="the hardest of each jet")
     files: SkipJsonSchema[dict[str, str]] = Field(
-        {}, description=f"files of jets and their SHA-256; omnifold.unfold takes EVENTS{COMPANION} of its files"
+        {}, description="files of jets and their SHA-256; omnifold.unfold takes EVENTS.particles.h5 of its files"
     )
     columns: ClassVar[int] = 1  # at the end of all arrays, which are no observables
 
