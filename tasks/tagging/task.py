@@ -22,10 +22,11 @@ from tasks.tagging import audit, grader
 from tasks.tagging.samples import Split, load
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
 from tasks.task import TaskBase, TaskError, Verdict
+from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import write_jets
-from tools.jet_model.weights import PRETRAINED, located
+from tools.jet_model.weights import PRETRAINED, described, located
 
 TRUTH = "truth.parquet"
 WEIGHTS = "pretrained.safetensors"
@@ -58,9 +59,7 @@ class TaggingTask(TaskBase):
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         split = self.split()
-        if self.weights is not None and not located(self.weights).is_file():
-            allowed = f"{', '.join(PRETRAINED)}, or a file of weights (safetensors)"
-            raise TaskError("weights", str(self.weights), allowed)
+        pretrained = self._pretrained()
         jets, validation = split.graded()
         right = audit.audited(self.labels, self.seed)[-1]
         self._write_inputs(inputs, jets, split.labelled)
@@ -79,7 +78,18 @@ class TaggingTask(TaskBase):
             "numbers_to_claim": [f"rejection_{n}" for n in self.labels],
             "steering_metric": grader.METRIC,
         }
-        return facts | ({"pretrained": f"/inputs/{WEIGHTS}"} if self.weights else {})
+        return facts | pretrained
+
+    def _pretrained(self) -> dict[str, Any]:
+        """Where the crew finds the weights, and the kinds that they tell apart."""
+        if self.weights is None:
+            return {}
+        try:
+            kinds = described(located(self.weights))[0].kinds
+        except (ToolError, OSError) as error:
+            allowed = f"{', '.join(PRETRAINED)}, or a file of weights (safetensors): {error}"
+            raise TaskError("weights", str(self.weights), allowed) from None
+        return {"pretrained": f"/inputs/{WEIGHTS}", "pretrained_kinds": list(kinds)}
 
     def _write_inputs(self, folder: Path, jets: Jets, labelled: Jets) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -62,6 +63,21 @@ def test_iterations_try_something_new_and_start_from_scratch_where_they_must() -
     scratch = plan(1, pretrained=None)
     assert "start" not in scratch.steps[0].calls[0].arguments
     assert "scratch" in scratch.reasoning
+
+
+KNOWN = {"pretrained_kinds": ["quark", "gluon", "w", "top"]}
+
+
+def test_weights_that_know_tops_are_asked_before_they_are_trained() -> None:
+    made = plan(1, **KNOWN)
+    (call,) = made.steps[0].calls
+    request = CATALOGUE["jet_model.score"].parse(call.arguments)
+    assert (request.checkpoint, request.signal, request.against) == (FACTS["pretrained"], "top", ["quark", "gluon"])
+    code = tagging.code({"facts": FACTS, "step": made.steps[0].model_dump(mode="json")})
+    assert ast.literal_eval(code.splitlines()[1].removeprefix("SCORES = ")) == dict.fromkeys(LABELS, request.out)
+    assert plan(2, **KNOWN).steps[0].goal == plan(1).steps[0].goal
+    for no_use in (["quark", "gluon", "w"], ["top", "w"]):
+        assert plan(1, pretrained_kinds=no_use) == plan(1)
 
 
 def test_the_first_step_writes_code_submits_and_sums_up() -> None:

@@ -102,10 +102,12 @@ def test_what_the_crew_gets(task: TaggingTask, prepared: Prepared) -> None:
 def test_the_crew_gets_the_shipped_weights_or_none(task: TaggingTask, prepared: Prepared, tmp_path: Path) -> None:
     run, facts = prepared
     assert facts["pretrained"] == "/inputs/pretrained.safetensors"
+    assert {"top", "quark", "gluon"} < set(facts["pretrained_kinds"])
     for where in ("inputs", "held_out"):
         assert sha256(run / where / "pretrained.safetensors") == PRETRAINED["tiny"]
     without = TaggingTask.model_validate(task.options() | {"weights": None})
-    assert "pretrained" not in without.prepare(tmp_path / "in", tmp_path / "out", tmp_path / "sealed")
+    found = without.prepare(tmp_path / "in", tmp_path / "out", tmp_path / "sealed")
+    assert not {"pretrained", "pretrained_kinds"} & set(found)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -245,8 +247,11 @@ def test_wrong_data(tmp_path: Path, task: TaggingTask) -> None:
     assert task.data is not None
     with pytest.raises(TaskError, match="labels=1000"):
         load(task.data, 1000, 1)
-    with pytest.raises(TaskError, match="weights"):
-        task.model_copy(update={"weights": tmp_path / "none"}).prepare(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    (tmp_path / "official.pt").write_bytes(b"PK")
+    for weights in ("none", "official.pt"):
+        wrong = task.model_copy(update={"weights": tmp_path / weights})
+        with pytest.raises(TaskError, match=f"weights.*{weights}"):
+            wrong.prepare(tmp_path / "a", tmp_path / "b", tmp_path / "c")
 
 
 def test_packed_jets_are_the_jets_but_for_rounding(tmp_path: Path) -> None:

@@ -52,9 +52,12 @@ def test_shipped_jets_get_the_stated_score(tmp_path: Path, monkeypatch: pytest.M
     jets = shipped().take(slice(0, 500))
     assert jets.pid is not None
     write_jets(tmp_path / "jets.h5", jets)
-    result = score(jets="jets.h5", checkpoint="tiny", signal="top")
+    result = score(jets="jets.h5", checkpoint="tiny", signal="top", against=["quark", "gluon"])
     p = load_arrays(result.scores.path, "scores")
-    odds = np.log(p["p_top"]) - np.log(p["p_quark"] + p["p_gluon"])
+    odds = p["score"]
+    np.testing.assert_allclose(
+        odds, np.log(np.maximum(p["p_top"], 1e-12)) - np.log(p["p_quark"] + p["p_gluon"]), atol=1e-4
+    )
     stated = STATED["tagging_sample"]
     n = (jets.pid == 1).sum()
     error = stated["auc_error"] * np.sqrt(stated["jets"] / len(jets))

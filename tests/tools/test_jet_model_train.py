@@ -230,6 +230,11 @@ def test_what_cannot_be_done(folder: Path, tmp_path: Path, monkeypatch: pytest.M
         (finetune, {"jets": jets, "kinds": ["one"]}, "two or more"),
         (finetune, {"jets": jets, "start": "classifier.safetensors", "validation": "none.h5"}, "validation"),
         (score, {"jets": jets, "checkpoint": "classifier.safetensors", "signal": "top"}, "the model knows one, two"),
+        (
+            score,
+            {"jets": jets, "checkpoint": "classifier.safetensors", "signal": "one", "against": ["two", "one"]},
+            "against=.*some of two",
+        ),
         (score, {"jets": jets, "checkpoint": "generator.safetensors"}, "only generates"),
         (generate, {"jets": jets, "checkpoint": "classifier.safetensors"}, "conditions"),
         (embed, {"jets": jets, "checkpoint": "none.safetensors"}, "no such file"),

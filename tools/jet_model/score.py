@@ -25,6 +25,7 @@ class ScoreRequest(JetsRequest):
 
     checkpoint: str = Field(description="weights that jet_model.finetune or jet_model.pretrain wrote, or tiny")
     signal: str | None = Field(None, description="kind whose log odds are the score; default: the last one")
+    against: list[str] = Field([], description="kinds to tell the signal from; default: all others")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
 
 
@@ -38,18 +39,22 @@ class ScoreResult(Result):
 
 @tool("jet_model.score")
 def score(request: ScoreRequest) -> ScoreResult:
-    """Score jets with a trained jet model: log odds of one kind, and the probabilities of all."""
+    """Score jets with a trained jet model: log odds of one kind, against all or some others, and all probabilities."""
     model = load(Path(request.checkpoint))
     kinds = model.architecture.kinds
     signal = request.signal or kinds[-1]
     if signal not in kinds:
         raise ToolError("signal", signal, f"the model knows {', '.join(kinds)}")
+    others = [kind for kind in kinds if kind != signal]
+    against = request.against or others
+    if not set(against) <= set(others):
+        raise ToolError("against", against, f"some of {', '.join(others)}")
     jets = request.read()
     p = probabilities(model, jets)
-    of_signal = np.clip(p[:, kinds.index(signal)], LEAST, None)
-    others = np.clip(np.delete(p, kinds.index(signal), axis=1).sum(axis=1), LEAST, None)
-    columns = {"score": np.log(of_signal) - np.log(others)}
-    columns |= {f"p_{kind}": p[:, number] for number, kind in enumerate(kinds)}
+    of = {kind: p[:, number] for number, kind in enumerate(kinds)}
+    of_others = sum((of[kind] for kind in set(against)), np.zeros(len(p)))
+    columns = {"score": np.log(np.maximum(of[signal], LEAST)) - np.log(np.maximum(of_others, LEAST))}
+    columns |= {f"p_{kind}": values for kind, values in of.items()}
     labelled = jets.pid is not None and set(jets.kinds) <= set(kinds) and len(jets.kinds) > 0
     return ScoreResult(
         scores=save_arrays(request.out, columns),

@@ -178,21 +178,29 @@ def fetch_official(size: str, folder: Path, md5: str | None = None, base: str = 
     return target
 
 
-def _ours(path: Path) -> Checkpoint:
+def described(path: Path) -> tuple[Architecture, Scales, dict[str, Any]]:
+    """Architecture, scales and notes in the header of a file of ours; needs no torch. ToolError for another file."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:
             header = json.loads((file.metadata() or {})[HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        architecture = Architecture.model_validate(header["architecture"])
-        scales = Scales.model_validate(header["scales"])
-        notes = header["notes"]
+        return (
+            Architecture.model_validate(header["architecture"]),
+            Scales.model_validate(header["scales"]),
+            header["notes"],
+        )
     except KeyError as error:
         raise ToolError("checkpoint", str(path), f"weights saved by jet_model; its header has no {error}") from None
     except (SafetensorError, ValidationError, ValueError) as error:
         raise ToolError("checkpoint", str(path), f"not readable: {error}") from None
-    return Checkpoint(architecture, scales, tensors, notes, path)
+
+
+def _ours(path: Path) -> Checkpoint:
+    from safetensors.torch import load_file
+
+    architecture, scales, notes = described(path)
+    return Checkpoint(architecture, scales, load_file(path), notes, path)
 
 
 def _official(path: Path) -> Checkpoint:

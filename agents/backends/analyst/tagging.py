@@ -1,4 +1,5 @@
-"""How the analyst tags jets: hand-made observables first, then the jet model, pretrained where there are weights.
+"""How the analyst tags jets: hand-made observables first, then the pretrained jet model as it is, where it tells such
+jets apart already, then the model trained on the labels.
 
 Each is made once for every number of labels; the run goes on only while the mean rejection grows.
 """
@@ -10,24 +11,26 @@ from typing import Any
 from agents.state import Plan, PlannedCall, Step
 from tasks.score import Claim, Measured
 
-STEPS = OBSERVABLES, TAG = "observables", "tag"
+STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
 # Trainings of the model, one an iteration: epochs, learning rate.
 IDEAS = [(20, 5e-4), (40, 2e-4)]
 BATCH = 32  # few jets should still give enough steps
+QCD = ("qcd", "quark", "gluon")  # what tops are told from, by the names that pretrained weights may have for it
 
 
 def plan(context: dict[str, Any], seed: int) -> Plan:
     """The first iteration needs no network: what follows has to be better than it."""
     facts, iteration = context["facts"], context["iteration"]
     if iteration == 0:
-        step = Step(
-            id=OBSERVABLES,
-            goal="Logistic regression on mass, multiplicity and energy correlations, once for each number of labels.",
-            submits=True,
-        )
-        return Plan(reasoning="A few observables that are known to work set the mark for networks.", steps=[step])
-    epochs, rate = IDEAS[min(iteration - 1, len(IDEAS) - 1)]
+        goal = "Logistic regression on mass, multiplicity and energy correlations, once for each number of labels."
+        reasoning = "A few observables that are known to work set the mark for networks."
+        return Plan(reasoning=reasoning, steps=[_step(OBSERVABLES, goal, [])])
+    odds = _without_labels(facts)
+    if odds and iteration == 1:
+        goal = "The pretrained jet model as it is: its odds of a top against quark and gluon jets, without any label."
+        return Plan(reasoning="Labels that are not needed cost nothing.", steps=[_step(ODDS, goal, [odds])])
+    epochs, rate = IDEAS[min(iteration - 1 - bool(odds), len(IDEAS) - 1)]
     start = facts.get("pretrained")
     calls = []
     for n in facts["labels"]:
@@ -53,22 +56,41 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
             PlannedCall(tool="jet_model.score", arguments=score),
         ]
     origin = "pretrained weights" if start else "scratch: no pretrained weights are given"
-    step = Step(
-        id=TAG,
-        goal=f"The jet model from {origin}, {epochs} epochs, once for each number of labels; all scores in one file.",
-        calls=calls,
-        submits=True,
-    )
-    return Plan(reasoning=f"The whole jet in place of a few observables: the jet model from {origin}.", steps=[step])
+    goal = f"The jet model from {origin}, {epochs} epochs, once for each number of labels; all scores in one file."
+    reasoning = f"The whole jet in place of a few observables: the jet model from {origin}."
+    return Plan(reasoning=reasoning, steps=[_step(TAG, goal, calls)])
+
+
+def _step(step: str, goal: str, calls: list[PlannedCall]) -> Step:
+    return Step(id=step, goal=goal, calls=calls, submits=True)
+
+
+def _without_labels(facts: dict[str, Any]) -> PlannedCall | None:
+    """Scores by pretrained weights that know tops and what they are told from; None for others."""
+    known, signal = facts.get("pretrained_kinds", []), facts["kinds"][-1]
+    against = [kind for kind in QCD if kind in known]
+    if signal not in known or not against:
+        return None
+    score = {
+        "jets": facts["jets"],
+        "checkpoint": facts["pretrained"],
+        "signal": signal,
+        "against": against,
+        "out": "scores_0.parquet",
+    }
+    return PlannedCall(tool="jet_model.score", arguments=score)
 
 
 def code(context: dict[str, Any]) -> str:
     """The Python file that makes the step's scores, after its calls."""
-    facts = context["facts"]
-    labelled = {n: facts["labelled"][str(n)] for n in facts["labels"]}
-    values = {"JETS": facts["jets"], "LABELLED": labelled, "OUT": OUT}
+    facts, step = context["facts"], context["step"]["id"]
+    values: dict[str, Any] = {"OUT": OUT}
+    if step == OBSERVABLES:
+        values |= {"JETS": facts["jets"], "LABELLED": {n: facts["labelled"][str(n)] for n in facts["labels"]}}
+    else:
+        values["SCORES"] = {n: f"scores_{0 if step == ODDS else n}.parquet" for n in facts["labels"]}
     header = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    return header + (FROM_OBSERVABLES if context["step"]["id"] == OBSERVABLES else IN_ONE_FILE)
+    return header + (FROM_OBSERVABLES if step == OBSERVABLES else IN_ONE_FILE)
 
 
 def submission(context: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +128,8 @@ from pathlib import Path
 
 from tools.events.parquet import read_columns, write_events
 
-write_events(Path(OUT), {f"score_{n}": read_columns(Path(f"scores_{n}.parquet"), ["score"])["score"] for n in LABELLED})
-print("labels: " + ", ".join(map(str, LABELLED)))
+write_events(Path(OUT), {f"score_{n}": read_columns(Path(path), ["score"])["score"] for n, path in SCORES.items()})
+print("labels: " + ", ".join(map(str, SCORES)))
 """
 
 FROM_OBSERVABLES = """
