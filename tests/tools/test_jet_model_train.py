@@ -19,7 +19,7 @@ from tools.contract import ToolError
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, labels_for
 from tools.jet_model.embed import embed
-from tools.jet_model.finetune import finetune, tune
+from tools.jet_model.finetune import finetune, split_kinds, tune
 from tools.jet_model.generate import generate
 from tools.jet_model.inputs import separation
 from tools.jet_model.jets import Jets
@@ -199,6 +199,16 @@ def test_from_pretraining_to_generated_jets(folder: Path, tmp_path: Path, monkey
     assert len(vectors) == 5 * 32
     made = generate(jets=jets, checkpoint=first.weights.path, steps=2, max_jets=10)
     assert (made.count, len(read_jets(Path(made.jets)))) == (10, 10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_kind_is_trained_and_validated_on(seed: int) -> None:
+    """Of 50 labels with 4 tops, 10 chosen at random would have none every third time."""
+    pid = np.r_[np.zeros(46, np.int64), np.ones(4, np.int64)]
+    used, held = split_kinds(pid, 0.2, seed)
+    assert sorted(np.r_[used, held]) == list(range(50))
+    assert [np.bincount(pid[rows]).tolist() for rows in (used, held)] == [[37, 3], [9, 1]]
+    assert not np.array_equal(held, split_kinds(pid, 0.2, seed + 1)[1])
 
 
 def test_without_labels_there_is_generation_and_masking(

@@ -18,13 +18,15 @@ from pydantic.json_schema import SkipJsonSchema
 from tools.contract import Result, ToolError, tool
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
-from tools.jet_model.inputs import JetsRequest, Separation, output, separation, split
+from tools.jet_model.inputs import JetsRequest, Separation, output, separation
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
 from tools.jet_model.train import Epoch, Fitted, Training, fit
 from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save, take_over
+
+Rows = NDArray[np.int64]
 
 
 class FinetuneRequest(JetsRequest):
@@ -71,8 +73,8 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
     if jets.pid is None:
         raise ToolError("jets", "no labels", "labelled jets")
     if checked is None:
-        used, held = split(len(jets), request.validation_fraction, request.seed)
-        jets, checked = jets.take(used.numpy()), jets.take(held.numpy())
+        used, held = split_kinds(jets.pid, request.validation_fraction, request.seed)
+        jets, checked = jets.take(used), jets.take(held)
     start = read(Path(request.start)) if request.start else None
     tuned = tune(jets, checked, request.training, request.seed, start, request.size, request.new_layers)
     notes = {"request": request.model_dump(mode="json"), "best_epoch": tuned.fitted.best}
@@ -84,6 +86,16 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
         separation=tuned.separation,
         labels_used=len(jets) + len(checked),
     )
+
+
+def split_kinds(pid: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """(training, validation) rows of jets with these kinds (n,): this share of each kind, at least one jet."""
+    order = np.random.default_rng(seed).permutation(len(pid))
+    held = np.zeros(len(pid), dtype=bool)
+    for kind in np.unique(pid):
+        rows = order[pid[order] == kind]
+        held[rows[: max(1, round(fraction * len(rows)))]] = True
+    return order[~held[order]], order[held[order]]
 
 
 @dataclass(frozen=True)
