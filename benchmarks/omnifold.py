@@ -16,6 +16,7 @@ of these settings. The last line is one JSON object:
     code                                      of the sources the rows were made with
     speedup_vs_peer_1d, speedup_vs_peer_6d    wall seconds of the peer over ours; cpu_ratio_...: the same of CPU seconds
     deltas_1d, deltas_6d                      discriminators x 1000 by observable: ours, the peer's; means over seeds
+    delta_exact_1d                            of the same iterations with densities known in place of classifiers
     delta_ratios_1d, delta_ratios_6d          ours over the peer's by observable, and its error from the spread of seeds
     delta_ratio_worst, ..._error              the largest of these ratios
     memory_ratio                              our peak memory over the peer's, the larger of the two cases; both hold
@@ -43,7 +44,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import omnifold_pulls
-from benchmarks.omnifold_cases import Case, Floats, gaussian, zjets
+from benchmarks.omnifold_cases import Case, Floats, exact, gaussian, zjets
 from benchmarks.rows import Row, Rows, complete
 from tools import omnifold
 
@@ -197,7 +198,10 @@ def main() -> None:
     settings = {"section": "pulls", "events": choices.pull_events, "bootstraps": choices.bootstraps}
     if "pulls" in choices.sections:
         pulls(rows, choices, settings)
-    print(json.dumps(summarise(compared, rows.find(**settings))))
+    cases_1d = [gaussian(choices.events, row["seed"]) for row in compared["peer1d"]]
+    known = [case.deltas(exact(case, choices.iterations)) for case in cases_1d]
+    floor = {"delta_exact_1d": round(float(np.mean(known)), 3) if known else None}
+    print(json.dumps(summarise(compared, rows.find(**settings)) | floor))
 
 
 if __name__ == "__main__":

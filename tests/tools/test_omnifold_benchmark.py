@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks.omnifold import summarise
-from benchmarks.omnifold_cases import MEAN, WIDTH, gaussian
+from benchmarks.omnifold_cases import MEAN, WIDTH, exact, gaussian
 from benchmarks.omnifold_pulls import BINS, edges
 from benchmarks.rows import Rows
 from tools import omnifold
@@ -84,3 +84,11 @@ def test_true_weights_of_the_gaussian_leave_its_fluctuations() -> None:
     right = case.deltas(norm.pdf(x, MEAN, WIDTH) / norm.pdf(x))[0]
     # Each bin has sum w^2 / (sum w)^2 of the simulation and 1/n of the truth.
     assert right < 2 * 250 * 50 * (1.5 / 50_000 + 1 / 500_000) < case.deltas(np.ones(len(x)))[0] / 10
+
+
+def test_known_densities_come_close_to_the_true_weights_and_no_iteration_leaves_the_simulation() -> None:
+    case = gaussian(50_000, 1, n_truth=500_000)
+    x = case.gen[:, 0]
+    right = case.deltas(norm.pdf(x, MEAN, WIDTH) / norm.pdf(x))[0]
+    assert right < case.deltas(exact(case, 5))[0] < 3 * right  # the data fluctuate too, and the prior is not forgotten
+    assert exact(case, 0) == pytest.approx(1)
