@@ -75,7 +75,8 @@ def test_weights_that_know_tops_are_asked_before_they_are_trained() -> None:
     assert (request.checkpoint, request.signal, request.against) == (FACTS["pretrained"], "top", ["quark", "gluon"])
     code = tagging.code({"facts": FACTS, "step": made.steps[0].model_dump(mode="json")})
     assert ast.literal_eval(code.splitlines()[1].removeprefix("SCORES = ")) == dict.fromkeys(LABELS, request.out)
-    assert plan(2, **KNOWN).steps[0].goal == plan(1).steps[0].goal
+    tuned = CATALOGUE["jet_model.finetune"].parse(plan(2, **KNOWN).steps[0].calls[0].arguments)
+    assert tuned.like == {"qcd": ["quark", "gluon"]}
     for no_use in (["quark", "gluon", "w"], ["top", "w"]):
         assert plan(1, pretrained_kinds=no_use) == plan(1)
 

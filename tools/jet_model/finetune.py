@@ -1,7 +1,8 @@
 """Train a jet classifier on few labels, from pretrained weights or, for comparison, from scratch.
 
 As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
-anew; the input layers and the output learn `new_layers` times faster than the rest.
+anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, the output begins
+with what is known where each kind is like kinds of the pretraining: such a tagger works before it has seen a label.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tools.jet_model.train import Epoch, Fitted, Training, fit
 from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save, take_over
 
 Rows = NDArray[np.int64]
+Like = dict[str, list[str]]
+OUTPUT_WEIGHT, OUTPUT_BIAS = "classifier.out.weight", "classifier.out.bias"
 
 
 class FinetuneRequest(JetsRequest):
@@ -37,6 +40,11 @@ class FinetuneRequest(JetsRequest):
     )
     size: Size = Field("tiny", description="from scratch: the network's size")
     kinds: list[str] = Field([], description="kinds to tell apart, the signal last; default: those of the file")
+    like: dict[str, list[str]] = Field(
+        {},
+        description="what kinds begin as, of those of `start`, e.g. {'qcd': ['quark', 'gluon']}; default: as that of "
+        "their name. Where one begins as none, the output starts anew",
+    )
     validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")
     validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
     training: Training = Field(Training(epochs=20, batch=64), description="epochs, batch and learning rate")
@@ -76,7 +84,9 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
         used, held = split_kinds(jets.pid, request.validation_fraction, request.seed)
         jets, checked = jets.take(used), jets.take(held)
     start = read(Path(request.start)) if request.start else None
-    tuned = tune(jets, checked, request.training, request.seed, start, request.size, request.new_layers)
+    tuned = tune(
+        jets, checked, request.training, request.seed, start, request.size, request.new_layers, like=request.like
+    )
     notes = {"request": request.model_dump(mode="json"), "best_epoch": tuned.fitted.best}
     return FinetuneResult(
         weights=save(target, tuned.model, notes),
@@ -117,6 +127,7 @@ def tune(
     size: Size = "tiny",
     new_layers: float = 1.0,
     weights: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+    like: Like | None = None,
 ) -> Tuned:
     """Train on `jets`, choose the epoch on `checked`; `weights` of both, of mean 1. Same seed, same weights on a CPU.
 
@@ -130,7 +141,7 @@ def tune(
     absent = [kind for number, kind in enumerate(kinds) if not ((labels == number).any() and (held == number).any())]
     if absent or len(kinds) < 2:
         raise ToolError("kinds", absent or kinds, "two or more kinds, each with jets to train and to validate on")
-    begun = begin(kinds, jets, training, seed, start, size, new_layers)
+    begun = begin(kinds, jets, training, seed, start, size, new_layers, like)
     model = begun.model
     both = concatenated(jets, checked)
     source = Source(
@@ -163,8 +174,12 @@ def begin(
     start: Checkpoint | None = None,
     size: Size = "tiny",
     new_layers: float = 1.0,
+    like: Like | None = None,
 ) -> Begun:
-    """A classifier of `kinds` for jets like these, from a checkpoint or from scratch; ToolError as `take_over`."""
+    """A classifier of `kinds` for jets like these, from a checkpoint or from scratch; ToolError as `take_over`, and for
+    kinds that the checkpoint does not tell apart.
+    """
+    begins = _begins(kinds, start, like or {})
     if start is None:
         architecture = Architecture.of(size, kinds, mode="classifier")
         model, matched = build(architecture, Scales.of(jets, None), seed), None
@@ -172,6 +187,8 @@ def begin(
         architecture = as_classifier(start.architecture, kinds, jets.particles.shape[2])
         model = build(architecture, start.scales, seed)
         matched = take_over(model, start)
+        if begins:
+            matched = _begin_as(model, start, begins, matched)
     model.net.to(ranks.device())
     from omnilearned.utils import get_param_groups  # here, for `build` says what to install
 
@@ -181,13 +198,51 @@ def begin(
     return Begun(model, groups, matched)
 
 
+def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Like:
+    """The known kinds that each kind begins as; none where they are not known of every kind."""
+    known = start.architecture.kinds if start and OUTPUT_WEIGHT in start.tensors else ()
+    named = [name for names in like.values() for name in names]
+    if set(like) - set(kinds) or set(named) - set(known) or not all(like.values()):
+        allowed = f"for some of {', '.join(kinds)}: one or more of the kinds of `start`, {', '.join(known) or 'none'}"
+        raise ToolError("like", like, allowed)
+    begins = {kind: like.get(kind, [kind]) for kind in kinds}
+    if missing := [kind for kind, names in begins.items() if not set(names) <= set(known)]:
+        if like:
+            raise ToolError("like", like, f"an entry for {', '.join(missing)} as well")
+        return {}
+    return begins
+
+
+def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched) -> Matched:
+    """Each kind's output is the mean of those it is like, plus the log of their number: log sum exp if they agree."""
+    import torch
+
+    known, out = start.architecture.kinds, model.net.classifier.out
+    with torch.no_grad():
+        for number, names in enumerate(begins.values()):
+            rows = [known.index(name) for name in names]
+            out.weight[number] = start.tensors[OUTPUT_WEIGHT][rows].mean(dim=0)
+            out.bias[number] = start.tensors[OUTPUT_BIAS][rows].mean(dim=0) + np.log(len(rows))
+    said = "; ".join(f"{kind} from {', '.join(names)}" for kind, names in begins.items())
+    outputs = (OUTPUT_WEIGHT, OUTPUT_BIAS)
+    return matched.model_copy(
+        update={
+            "fresh": [name for name in matched.fresh if name not in outputs],
+            "skipped": matched.skipped | dict.fromkeys(outputs, f"output by kinds: {said}"),
+        }
+    )
+
+
 def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """The same body with a classifier of `kinds`, reading no more features than the jets have."""
+    """The same body with a classifier of `kinds`, reading no more features than the jets have.
+
+    The token of the conditions stays, though a classifier gets none: without it the body would be another function.
+    """
     changed = {
         "particle_kinds": architecture.particle_kinds if features > KINEMATICS else 0,
         "vertex": architecture.vertex if features >= architecture.features else 0,
     }
-    return architecture.model_copy(update={"kinds": kinds, "mode": "classifier", "conditions": 0, **changed})
+    return architecture.model_copy(update={"kinds": kinds, "mode": "classifier", **changed})
 
 
 def concatenated(first: Jets, second: Jets) -> Jets:

@@ -13,8 +13,9 @@ from tasks.score import Claim, Measured
 
 STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
-# Trainings of the model, one an iteration: epochs, learning rate.
+# Trainings of the model, one an iteration: epochs, learning rate; small steps where the weights know tops.
 IDEAS = [(20, 5e-4), (40, 2e-4)]
+FROM_KNOWN = [(10, 1e-4), (20, 3e-5)]
 BATCH = 32  # few jets should still give enough steps
 QCD = ("qcd", "quark", "gluon")  # what tops are told from, by the names that pretrained weights may have for it
 
@@ -30,7 +31,8 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
     if odds and iteration == 1:
         goal = "The pretrained jet model as it is: its odds of a top against quark and gluon jets, without any label."
         return Plan(reasoning="Labels that are not needed cost nothing.", steps=[_step(ODDS, goal, [odds])])
-    epochs, rate = IDEAS[min(iteration - 1 - bool(odds), len(IDEAS) - 1)]
+    ideas = FROM_KNOWN if odds else IDEAS
+    epochs, rate = ideas[min(iteration - 1 - bool(odds), len(ideas) - 1)]
     start = facts.get("pretrained")
     calls = []
     for n in facts["labels"]:
@@ -45,6 +47,8 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
         }
         if start:
             finetune["start"] = start
+        if odds:
+            finetune["like"] = {facts["kinds"][0]: odds.arguments["against"]}
         score = {
             "jets": facts["jets"],
             "checkpoint": tagger,
