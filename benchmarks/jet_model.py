@@ -15,7 +15,7 @@ line is one JSON object:
 
     speedup_vs_plain_loop, scoring_speedup          jets a second over the package's
     loss_ours, loss_plain                           held out, after the same steps
-    auc_METHOD_N, rejection_30_METHOD_N, ...        with N labels; METHOD finetuned, scratch, probe
+    auc_METHOD_N, rejection_30_METHOD_N, ...        with N labels; METHOD odds (N = 0), finetuned, anew, scratch, probe
     rejection_gain_N                                rejection at 30%, fine-tuned over scratch, geometric mean over seeds
     epochs_METHOD_N                                 to converge
     scaling_data, scaling_parameters                exponent alpha and floor of the loss, with errors
@@ -82,7 +82,9 @@ def labels(rows: Rows, choices: argparse.Namespace, jets: str, settings: Row, sc
         held=choices.held,
         epochs=1 if choices.quick else None,
     )
-    wanted = [(method, n) for n in choices.counts for method in ("finetuned", "scratch", "probe")]
+    known = set(jet_model_labels.LIKE["qcd"]) | {"top"} <= set(read(choices.weights).architecture.kinds)
+    trained = ["finetuned", "anew", "scratch", "probe"] if known else ["anew", "scratch", "probe"]
+    wanted = [("odds", 0)] * known + [(method, n) for n in choices.counts for method in trained]
     seeds = choices.seeds
     if scaling:
         seeds = min(seeds, 2)

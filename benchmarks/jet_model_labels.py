@@ -1,9 +1,10 @@
-"""Top against quark and gluon jets with few labels: from pretrained weights, from scratch, by a linear probe on the
-embedding, and from scratch by networks of other widths. A fifth of the labels chooses the epoch, other jets judge.
+"""Top against quark and gluon jets with few labels: pretrained weights as they are (`odds`), fine-tuned from what they
+know of these kinds (`finetuned`) or with an output that starts anew (`anew`, as is usual), from scratch, by a linear
+probe on the embedding, and from scratch by networks of other widths. A fifth of the labels chooses the epoch, other
+jets judge.
 
-Fine-tuned and scratch have the same settings but for the learning rate, the best of four for each with 500 labels of
-seed 11. Epochs to converge: until the held-out loss has fallen 95% of the way from log 2 to the best one from scratch,
-of the same jets.
+Trainings have the same settings but for the learning rate, the best of four for each with 500 labels of seed 11. Epochs
+to converge: until the held-out loss has fallen 95% of the way from log 2 to the best from scratch, of the same jets.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from tools.metrics import auc
 
 BACKGROUND = ("quark", "gluon")
 KINDS = ("qcd", "top")
-RATES = {"finetuned": 5e-4, "scratch": 1e-3}
+METHODS = ("odds", "finetuned", "anew", "scratch", "probe")
+LIKE = {"qcd": list(BACKGROUND)}
+RATES = {"finetuned": 1e-4, "anew": 5e-4, "scratch": 1e-3}
 WIDTH = "dim "  # a method's name for a network from scratch of this width: `dim 16`
 HEADS = 4
 SLOTS = 128
@@ -42,7 +45,7 @@ NUMBERS = ("auc", "rejection_30", "rejection_50")
 
 
 def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int, epochs: int | None = None) -> Row:
-    """One tagger: `finetuned`, `scratch`, `probe` or `dim D`, made with `count` labels, judged on `held` jets.
+    """One tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
 
     15 `epochs`, 6 of many labels, unless given.
     """
@@ -51,13 +54,15 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
     torch.set_num_threads(1)
     begin = time.perf_counter()
     used, judged = drawn(_jets(jets), seed, count, held)
-    if method == "probe":
-        row: Row = {"losses": []}
+    row: Row = {"losses": []}
+    if method == "odds":
+        score = _odds(weights, judged)
+    elif method == "probe":
         score = _probe(weights, used, judged)
     else:
         validation = max(count // 5, 1)
         checked, rest = used.take(slice(0, validation)), used.take(slice(validation, None))
-        start = read(Path(weights)) if method == "finetuned" else None
+        start = read(Path(weights)) if method in ("finetuned", "anew") else None
         if method.startswith(WIDTH):
             start = _untrained(int(method.removeprefix(WIDTH)), rest, seed)
         settings = Training(
@@ -66,7 +71,7 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
             learning_rate=RATES.get(method, RATES["scratch"]),
             patience=5,
         )
-        tuned = tune(rest, checked, settings, seed, start)
+        tuned = tune(rest, checked, settings, seed, start, like=LIKE if method == "finetuned" else None)
         p = probabilities(tuned.model, judged)
         score = np.log(np.maximum(p[:, 1], 1e-12)) - np.log(np.maximum(p[:, 0], 1e-12))
         row = {
@@ -108,6 +113,13 @@ def _untrained(dim: int, jets: Jets, seed: int) -> Checkpoint:
         path = Path(folder) / "untrained.safetensors"
         save(path, build(architecture, Scales.of(jets, None), seed))
         return read(path)
+
+
+def _odds(weights: str, judged: Jets) -> NDArray[np.float64]:
+    model = load(Path(weights))
+    p = np.log(np.maximum(probabilities(model, judged), 1e-12))
+    of = dict(zip(model.architecture.kinds, p.T, strict=True))
+    return np.asarray(of["top"] - np.logaddexp(*(of[kind] for kind in BACKGROUND)))
 
 
 def _probe(weights: str, used: Jets, judged: Jets) -> NDArray[np.float64]:
@@ -153,10 +165,10 @@ def converged(losses: Sequence[float], reference: Sequence[float], start: float)
 def summarise(rows: Sequence[Row], counts: Sequence[int]) -> dict[str, Any]:
     """Means over seeds, their errors, and ratios of fine-tuned and scratch on the same jets."""
     out: dict[str, Any] = {}
-    for count in counts:
+    for count in (0, *counts):
         of = {
             name: sorted((r for r in rows if r["count"] == count and r["method"] == name), key=lambda r: int(r["seed"]))
-            for name in ("finetuned", "scratch", "probe")
+            for name in METHODS
         }
         for name, found in of.items():
             for number in NUMBERS if found else ():
