@@ -1,6 +1,6 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3 in all):
+Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3 minutes in all, to see that it runs):
 
     speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
     labels    44   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
@@ -156,7 +156,7 @@ def numbers(row: Row, settings: Row) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="shipped jets, few of them, two seeds")
+    parser.add_argument("--quick", action="store_true", help="does it run? Shipped jets, few of them, two seeds")
     parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: the rows there are")
     parser.add_argument("--jets", help="labelled jets of kinds quark, gluon, top; default: simulated")
     parser.add_argument("--weights", type=Path, default=Path("tiny"), help="pretrained; tiny come with the package")
