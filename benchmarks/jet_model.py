@@ -1,6 +1,6 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3 minutes in all, to see that it runs):
+Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3, to see that it runs):
 
     speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
     labels    44   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
