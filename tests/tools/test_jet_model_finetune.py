@@ -78,6 +78,17 @@ def test_a_tagger_that_hardly_learns_tags_as_before(jets: Jets, start: Checkpoin
     np.testing.assert_allclose(odds, known[:, 1] - known[:, 0], atol=0.01)
 
 
+def test_what_training_only_makes_worse_stays(tmp_path: Path) -> None:
+    used, held = prongs(200, seed=2), prongs(150, seed=3)
+    good = tune(used, held, Training(epochs=3, batch=16, learning_rate=2e-3, min_steps=1), 1)
+    save(tmp_path / "good.safetensors", good.model)
+    spoilt = Training(epochs=2, batch=16, learning_rate=0.1, min_steps=1)
+    again = tune(used, held, spoilt, 1, read(tmp_path / "good.safetensors"))
+    assert again.fitted.best == 0
+    assert all(epoch.loss > good.fitted.history[good.fitted.best - 1].loss for epoch in again.fitted.history)
+    np.testing.assert_allclose(logits(again.model, held), logits(good.model, held), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("like", "words"),
     [

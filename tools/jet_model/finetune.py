@@ -64,7 +64,7 @@ class FinetuneResult(Result):
     weights: WeightsRef
     matched: Matched | None = Field(description="what was taken over from `start`")
     history: list[Epoch]
-    best_epoch: int
+    best_epoch: int = Field(description="0: no epoch was better than what it began as")
     separation: Separation = Field(description="on held-out jets, which also chose the epoch: slightly too good")
     labels_used: int = Field(description="jets trained and validated on")
 
@@ -153,7 +153,10 @@ def tune(
     )
     rows = torch.arange(len(both))
     objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
-    fitted = fit(model.net, begun.groups, objective, source, rows[: len(jets)], rows[len(jets) :], training, seed)
+    used, held_out = rows[: len(jets)], rows[len(jets) :]
+    fitted = fit(
+        model.net, begun.groups, objective, source, used, held_out, training, seed, keep_start=start is not None
+    )
     return Tuned(model, begun.matched, fitted, separation(probabilities(model, checked), held, kinds))
 
 

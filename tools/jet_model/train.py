@@ -64,7 +64,7 @@ class Epoch(BaseModel):
 
 
 class Fitted(NamedTuple):
-    """All epochs, and which (from 1) was best: its weights are the network's."""
+    """All epochs, and which (from 1; 0 is the start) was best: its weights are the network's."""
 
     history: list[Epoch]
     best: int
@@ -80,11 +80,13 @@ def fit(
     settings: Training,
     seed: int,
     state: Path | None = None,
+    keep_start: bool = False,
 ) -> Fitted:
     """Minimise the objective over the rows `training` of the source; `module` ends with its best weights.
 
     `groups` are the optimiser's, with their rates; the best epoch has the lowest loss on the rows `validation`, judged
-    with the same random numbers every time. `state` is read, when there, and written. Same seed, same weights on a CPU.
+    with the same random numbers every time; `keep_start`: or it is the start, where no epoch is better. `state` is
+    read, when there, and written. Same seed, same weights on a CPU.
     Raises ToolError when no epoch ends with a finite loss, or `state` is of another training.
     """
     import torch
@@ -96,6 +98,8 @@ def fit(
     turns = max(1, -(-settings.min_steps * settings.batch // len(mine)))
     steps = -(-turns * len(mine) // settings.batch)
     run = _Run(settings, seed, module, optimizer)
+    if keep_start:
+        run.keep(sum(evaluate(module, objective, source, validation, seed).values()))
     first = run.restore(state) if state and state.exists() else 0
     for epoch in range(first, settings.epochs):
         if run.waited() >= settings.patience:
@@ -171,18 +175,22 @@ class _Run:
         self.module, self.optimizer = module, optimizer
         self.mean = [value.detach().clone() for value in module.parameters()] if settings.average else []
         self.history: list[Epoch] = []
-        self.best = 0
+        self.best, self.lowest = 0, np.inf
         self.best_weights: Any = None
 
     def waited(self) -> int:
-        return len(self.history) - self.best if self.best else 0
+        return len(self.history) - self.best if self.best_weights else 0
+
+    def keep(self, loss: float) -> None:
+        """The present weights are the best so far."""
+        self.best, self.lowest = len(self.history), loss
+        self.best_weights = copy.deepcopy(self.module.state_dict())
 
     def end(self, epoch: Epoch) -> None:
         self.history.append(epoch)
-        better = self.best == 0 or epoch.loss < self.history[self.best - 1].loss
-        if np.isfinite(epoch.loss) and better:
+        if epoch.loss < self.lowest:
             with self.averaged():
-                self.best, self.best_weights = len(self.history), copy.deepcopy(self.module.state_dict())
+                self.keep(epoch.loss)
 
     def follow(self, decay: float) -> None:
         """Move the running mean of the weights to the present ones."""
@@ -211,7 +219,7 @@ class _Run:
 
         part = path.with_name(path.name + ".part")
         history = [epoch.model_dump() for epoch in self.history]
-        numbers = {"key": self.key, "epoch": self.best, "history": history}
+        numbers = {"key": self.key, "epoch": self.best, "lowest": self.lowest, "history": history}
         weights = {"module": self.module.state_dict(), "mean": self.mean, "best": self.best_weights}
         torch.save({**numbers, **weights, "optimizer": self.optimizer.state_dict()}, part)
         part.replace(path)
@@ -230,7 +238,7 @@ class _Run:
         self.mean = saved["mean"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
-        self.best, self.best_weights = saved["epoch"], saved["best"]
+        self.best, self.lowest, self.best_weights = saved["epoch"], saved["lowest"], saved["best"]
         _say(f"goes on after epoch {len(self.history)}")
         return len(self.history)
 

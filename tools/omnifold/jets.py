@@ -25,7 +25,7 @@ from tools.jet_model.finetune import begin, concatenated
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import JetModel, Size
-from tools.jet_model.train import Fitted, Objective, Training, evaluate, fit
+from tools.jet_model.train import Fitted, Objective, Training, fit
 from tools.jet_model.weights import read
 from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
@@ -92,12 +92,7 @@ class JetNetwork(BaseModel):
         source = Source(model, jets, device=str(next(model.net.parameters()).device))
         used, held = (torch.as_tensor(rows) for rows in split)
         objective = _objective(model, events)
-        weights = copy.deepcopy(model.net.state_dict())
-        loss = evaluate(model.net, objective, source, held, seed)["ratio"]
-        fitted = fit(model.net, groups, objective, source, used, held, training, seed)
-        if fitted.history[fitted.best - 1].loss >= loss:
-            model.net.load_state_dict(weights)
-        return model, fitted
+        return model, fit(model.net, groups, objective, source, used, held, training, seed, keep_start=True)
 
     def jets(self, x: Floats) -> Jets:
         """Those that the last column of x (n, d) points to."""

@@ -15,7 +15,7 @@ STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
 # Trainings of the model, one an iteration: epochs, learning rate; small steps where the weights know tops.
 IDEAS = [(20, 5e-4), (40, 2e-4)]
-FROM_KNOWN = [(10, 1e-4), (20, 3e-5)]
+FROM_KNOWN = [(10, 3e-5), (20, 1e-5)]
 BATCH = 32  # few jets should still give enough steps
 QCD = ("qcd", "quark", "gluon")  # what tops are told from, by the names that pretrained weights may have for it
 
