@@ -22,7 +22,7 @@ from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.problem import Floats
 from tools.training import device, to_tensor
 
-CHUNK = 1 << 13  # events evaluated at a time
+CHUNK = 1 << 11  # events evaluated at a time: enough for speed, little memory
 WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration
 MIN_STEPS = 64  # an epoch
 BETA = 0.9, 0.99  # of Adam
@@ -79,7 +79,13 @@ class Mlp(BaseModel):
         size = min(self.batch, -(-used.shape[1] // MIN_STEPS))
         steps = epochs * -(-used.shape[1] // size)
         step, mean = 0, p.detach().clone()
-        best, kept, waited = _losses(networks, mean, x[held], weights[held]), mean.clone(), 0
+
+        def judged() -> Any:
+            """Held-out losses of the running mean (members, n)."""
+            parts = torch.split(held, CHUNK, dim=1)
+            return torch.cat([_losses(networks, mean, x[part], weights[part]) for part in parts], dim=1)
+
+        best, kept, waited = judged(), mean.clone(), 0
         for _ in range(epochs):
             order = torch.stack([rows[torch.randperm(len(rows), generator=generator).to(x.device)] for rows in used])
             for batch in torch.split(order, size, dim=1):
@@ -92,7 +98,7 @@ class Mlp(BaseModel):
                     p.addcdiv_(first, scale, value=-rate * _one_cycle(step / steps) / (1 - BETA[0] ** step))
                     # The mean over about the last epoch, over the last tenth of the steps while there are fewer.
                     mean.lerp_(p, max(epochs / steps, 10 / (step + 10)))
-            reached = _losses(networks, mean, x[held], weights[held])
+            reached = judged()
             rise = reached - best
             # Which epoch is best on held-out events is mostly their noise: only a clear rise is one.
             good = rise.mean(dim=1) <= rise.std(dim=1) / rise.shape[1] ** 0.5
