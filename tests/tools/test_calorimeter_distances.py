@@ -266,3 +266,21 @@ def test_times_are_medians_per_shower(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {1: pytest.approx(11.0), 100: pytest.approx(1.1), 10_000: pytest.approx(1.001)}
     assert calls.count(10_000) < 5  # the budget
     assert 10_000 not in timing.milliseconds(generate, np.array([1000.0]), budget_s=5.0)
+
+
+@pytest.mark.parametrize(("call", "shower", "measured"), [(0.25, 0.001, True), (0.0, 0.25, False), (0.0, 25.0, False)])
+def test_a_batch_may_be_quicker_than_its_showers_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, call: float, shower: float, measured: bool
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+
+    def generate(incident: np.ndarray, seed: int) -> Showers:
+        clock[0] += call + shower * len(incident)
+        return Showers(incident, np.zeros((len(incident), G.n_voxels)), G)
+
+    found = timing.milliseconds(generate, np.array([1000.0]), batches=(1, 100))
+    assert (100 in found) == measured
+    assert clock[0] < 20 + 10 * (call + shower)  # seconds
+    if measured:
+        assert found[100] == pytest.approx(1000 * (call / 100 + shower))
