@@ -30,7 +30,7 @@ from benchmarks.rows import Row
 from tasks.lhco.mix import SIGNALS
 from tools.anomaly.classify import Classifier, out_of_fold
 from tools.anomaly.closure import control_window
-from tools.anomaly.data import FEATURES, Floats, Windowed
+from tools.anomaly.data import FEATURES, Floats, Windowed, within
 from tools.anomaly.dijets import Dijets, read_dijet_file
 from tools.anomaly.flow import SplineFlow
 from tools.anomaly.jets_classify import EventClassifier, Store
@@ -43,6 +43,7 @@ from tools.events.parquet import particles_path, read_columns
 from tools.events.pythia import Process
 from tools.events.simulate import Simulation, simulate
 from tools.events.table import derive
+from tools.jet_model.jets import concatenated
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.train import Training
 from tools.jet_model.weights import read
@@ -103,7 +104,7 @@ class Events:
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        return (self.jets.mjj >= WINDOW[0]) & (self.jets.mjj < WINDOW[1])
+        return within(self.jets.mjj, WINDOW)
 
 
 def load(folder: Path, name: str) -> Events:
@@ -141,8 +142,6 @@ def inject(folder: Path, sizes: Sizes, seed: int) -> Injected:
 
 
 def together(first: Dijets, second: Dijets) -> Dijets:
-    from tools.jet_model.finetune import concatenated
-
     light, heavy = concatenated(first.light, second.light), concatenated(first.heavy, second.heavy)
     return Dijets(light, heavy, np.concatenate([first.axes, second.axes]), np.concatenate([first.mjj, second.mjj]))
 
@@ -157,7 +156,7 @@ def search(method: str, seed: int, folder: str, weights: str, sizes: Sizes) -> R
     mjj, inside = injected.data.jets.mjj, injected.data.inside
     data = Windowed(injected.data.features, mjj, inside, WINDOW)
     edges = control_window(data)
-    held = np.zeros(len(mjj), dtype=bool) if edges is None else (mjj >= edges[0]) & (mjj < edges[1])
+    held = np.zeros(len(mjj), dtype=bool) if edges is None else within(mjj, edges)
     rng = np.random.default_rng([seed, 1])
     masses = kde_sample(mjj[inside], *WINDOW, OVERSAMPLE * int(inside.sum()), rng)
     at_control = np.tile(mjj[held], OVERSAMPLE)

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tools.events.jets_lhco import pair_mass
-from tools.jet_model.finetune import concatenated
-from tools.jet_model.jets import Jets, from_momenta
+from tools.jet_model.jets import Jets, concatenated, from_momenta
 
 SLOTS = 16
 WINDOW = (3.3, 3.7)

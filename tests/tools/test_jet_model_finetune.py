@@ -11,7 +11,8 @@ import torch
 from jet_toys import KINDS, network, prongs
 
 from tools.contract import ToolError
-from tools.jet_model.finetune import Like, begin, split_kinds, tune
+from tools.jet_model.begin import Like, begin
+from tools.jet_model.finetune import split_kinds, tune
 from tools.jet_model.jets import Jets
 from tools.jet_model.score import probabilities
 from tools.jet_model.train import Training

@@ -22,9 +22,9 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.contract import ToolError, tool
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
-from tools.jet_model.finetune import as_classifier, concatenated
+from tools.jet_model.begin import as_classifier
 from tools.jet_model.inputs import split
-from tools.jet_model.jets import Jets
+from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
 from tools.jet_model.train import Training, fit
 from tools.jet_model.weights import Checkpoint, read, take_over

@@ -42,10 +42,9 @@ from tools.arrays import sha256
 from tools.contract import Result, ToolError, named, tool
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source
-from tools.jet_model.finetune import concatenated
 from tools.jet_model.generate import sample
 from tools.jet_model.inputs import output, split
-from tools.jet_model.jets import Jets
+from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
 from tools.jet_model.objectives import Mix, mixed

@@ -1,15 +1,12 @@
 """Train a jet classifier on few labels, from pretrained weights or, for comparison, from scratch.
 
-As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
-anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, the output begins
-with what is known where each kind is like kinds of the pretraining: such a tagger works before it has seen a label.
+What a training begins as: `begin.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +16,16 @@ from pydantic.json_schema import SkipJsonSchema
 from tools.contract import Result, ToolError, tool
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
+from tools.jet_model.begin import Like, begin
 from tools.jet_model.inputs import JetsRequest, Separation, output, separation
-from tools.jet_model.jets import Jets
-from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
+from tools.jet_model.jets import Jets, concatenated
+from tools.jet_model.model import JetModel, Size
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
 from tools.jet_model.train import Epoch, Fitted, Training, fit
-from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save, take_over
+from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save
 
 Rows = NDArray[np.int64]
-Like = dict[str, list[str]]
-OUTPUT_WEIGHT, OUTPUT_BIAS = "classifier.out.weight", "classifier.out.bias"
 
 
 class FinetuneRequest(JetsRequest):
@@ -47,7 +43,10 @@ class FinetuneRequest(JetsRequest):
     )
     validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")
     validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
-    training: Training = Field(Training(epochs=20, batch=64), description="epochs, batch and learning rate")
+    training: Training = Field(
+        Training(epochs=20, batch=64),
+        description="epochs, batch, learning rate; small rates (3e-5) where the output begins as known kinds",
+    )
     new_layers: SkipJsonSchema[float] = Field(1.0, gt=0, le=100, description="learning rate of new layers over others")
     out: str = Field("tagger.safetensors", description="file to write, relative to the working directory")
 
@@ -158,98 +157,3 @@ def tune(
         model.net, begun.groups, objective, source, used, held_out, training, seed, keep_start=start is not None
     )
     return Tuned(model, begun.matched, fitted, separation(probabilities(model, checked), held, kinds))
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A classifier before its training, on its device; the optimiser's groups, and what came from a checkpoint."""
-
-    model: JetModel
-    groups: list[dict[str, Any]]
-    matched: Matched | None
-
-
-def begin(
-    kinds: tuple[str, ...],
-    jets: Jets,
-    training: Training,
-    seed: int,
-    start: Checkpoint | None = None,
-    size: Size = "tiny",
-    new_layers: float = 1.0,
-    like: Like | None = None,
-) -> Begun:
-    """A classifier of `kinds` for jets like these, from a checkpoint or from scratch; ToolError as `take_over`, and for
-    kinds that the checkpoint does not tell apart.
-    """
-    begins = _begins(kinds, start, like or {})
-    if start is None:
-        architecture = Architecture.of(size, kinds, mode="classifier")
-        model, matched = build(architecture, Scales.of(jets, None), seed), None
-    else:
-        architecture = as_classifier(start.architecture, kinds, jets.particles.shape[2])
-        model = build(architecture, start.scales, seed)
-        matched = take_over(model, start)
-        if begins:
-            matched = _begin_as(model, start, begins, matched)
-    model.net.to(ranks.device())
-    from omnilearned.utils import get_param_groups  # here, for `build` says what to install
-
-    groups = get_param_groups(
-        model.net, training.weight_decay, training.learning_rate, new_layers, fine_tune=start is not None
-    )
-    return Begun(model, groups, matched)
-
-
-def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Like:
-    """The known kinds that each kind begins as; none where they are not known of every kind."""
-    known = start.architecture.kinds if start and OUTPUT_WEIGHT in start.tensors else ()
-    named = [name for names in like.values() for name in names]
-    if set(like) - set(kinds) or set(named) - set(known) or not all(like.values()):
-        allowed = f"for some of {', '.join(kinds)}: one or more of the kinds of `start`, {', '.join(known) or 'none'}"
-        raise ToolError("like", like, allowed)
-    begins = {kind: like.get(kind, [kind]) for kind in kinds}
-    if missing := [kind for kind, names in begins.items() if not set(names) <= set(known)]:
-        if like:
-            raise ToolError("like", like, f"an entry for {', '.join(missing)} as well")
-        return {}
-    return begins
-
-
-def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched) -> Matched:
-    """Each kind's output is the mean of those it is like, plus the log of their number: log sum exp if they agree."""
-    import torch
-
-    known, out = start.architecture.kinds, model.net.classifier.out
-    with torch.no_grad():
-        for number, names in enumerate(begins.values()):
-            rows = [known.index(name) for name in names]
-            out.weight[number] = start.tensors[OUTPUT_WEIGHT][rows].mean(dim=0)
-            out.bias[number] = start.tensors[OUTPUT_BIAS][rows].mean(dim=0) + np.log(len(rows))
-    said = "; ".join(f"{kind} from {', '.join(names)}" for kind, names in begins.items())
-    outputs = (OUTPUT_WEIGHT, OUTPUT_BIAS)
-    return matched.model_copy(
-        update={
-            "fresh": [name for name in matched.fresh if name not in outputs],
-            "skipped": matched.skipped | dict.fromkeys(outputs, f"output by kinds: {said}"),
-        }
-    )
-
-
-def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """The same body with a classifier of `kinds`, reading no more features than the jets have.
-
-    The token of the conditions stays, though a classifier gets none: without it the body would be another function.
-    """
-    changed = {
-        "particle_kinds": architecture.particle_kinds if features > KINEMATICS else 0,
-        "vertex": architecture.vertex if features >= architecture.features else 0,
-    }
-    return architecture.model_copy(update={"kinds": kinds, "mode": "classifier", **changed})
-
-
-def concatenated(first: Jets, second: Jets) -> Jets:
-    """The particles of both, without anything else."""
-    width = max(first.particles.shape[1], second.particles.shape[1])
-    parts = [np.pad(j.particles, ((0, 0), (0, width - j.particles.shape[1]), (0, 0))) for j in (first, second)]
-    return Jets(np.concatenate(parts))

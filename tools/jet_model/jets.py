@@ -241,3 +241,10 @@ def _check_jets(jets: Jets) -> None:
             row, slot = bad[0]
             allowed = f"jet {row}, particle {slot}: a whole number below {len(PARTICLE_KINDS)}"
             raise ToolError("particle_kind", float(kind[row, slot]), allowed)
+
+
+def concatenated(first: Jets, second: Jets) -> Jets:
+    """The particles of both, without anything else."""
+    width = max(first.particles.shape[1], second.particles.shape[1])
+    parts = [np.pad(j.particles, ((0, 0), (0, width - j.particles.shape[1]), (0, 0))) for j in (first, second)]
+    return Jets(np.concatenate(parts))

@@ -21,9 +21,9 @@ from pydantic.json_schema import SkipJsonSchema
 from tools.arrays import sha256
 from tools.contract import ToolError
 from tools.jet_model.batches import Batch, Source
-from tools.jet_model.finetune import begin, concatenated
+from tools.jet_model.begin import begin
 from tools.jet_model.inputs import read_file
-from tools.jet_model.jets import Jets
+from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import JetModel, Size
 from tools.jet_model.train import Fitted, Objective, Training, fit
 from tools.jet_model.weights import read
