@@ -55,7 +55,7 @@ GENERATORS: dict[str, Settings] = {
     "frozen": FrozenShowers(),
 }
 COMPARED = ("auc_voxels", "auc_observables", "fpd_ratio", "ms_per_shower", "auc_memory", "between", "megabytes")
-FIRST_STAGE = 3  # epochs of a first stage over those of the main one: it is quick
+FIRST_STAGE = 3  # epochs of a first stage over those of the main one, at least: it is quick
 SAMPLE = 1000  # showers whose epoch is timed
 console = Console(width=140, file=sys.stdout)
 
@@ -91,18 +91,25 @@ def trained(name: str, settings: Settings, choices: argparse.Namespace, showers:
 
 
 def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, int]:
-    """As many epochs as fit in, by the time that one takes on SAMPLE showers."""
+    """As many epochs as fit in, by the time that one takes on SAMPLE showers; a first stage keeps its own at least."""
     stage = {"flow": "layer_epochs", "points_flow_matching": "totals_epochs"}.get(settings.kind)
     rows = np.random.default_rng(1).permutation(len(showers))[:SAMPLE]
-    spent = []
-    for epochs in (1, 2):
-        update = {"epochs": epochs} | ({stage: FIRST_STAGE * epochs} if stage else {})
+
+    def seconds(epochs: int, first: int) -> float:
+        """Of a training on all showers; what a training takes beside its epochs counts once."""
         start = time.perf_counter()
-        settings.model_copy(update=update).fit(showers[rows], 1)
-        spent.append(time.perf_counter() - start)
-    one = max(spent[1] - spent[0], 0.2 * spent[1]) * len(showers) / len(rows)
-    epochs = max(1, int(0.95 * 60 * minutes / one))
-    return {"epochs": epochs} | ({stage: FIRST_STAGE * epochs} if stage else {})
+        settings.model_copy(update={"epochs": epochs} | ({stage: first} if stage else {})).fit(showers[rows], 1)
+        return (time.perf_counter() - start) * len(showers) / len(rows)
+
+    once = seconds(1, 1)
+    one = max(seconds(2, 1) - once, 0.2 * once)
+    first = max(seconds(1, 11) - once, 0.0) / 10 if stage else 0.0
+    budget = 0.95 * 60 * minutes
+    if stage is None:
+        return {"epochs": max(1, int(budget / one))}
+    least = getattr(settings, stage)
+    epochs = max(1, int(min((budget - least * first) / one, budget / (one + FIRST_STAGE * first))))
+    return {"epochs": epochs, stage: max(least, FIRST_STAGE * epochs)}
 
 
 def judged(name: str, generator: Generator, files: dict[str, Showers], choices: argparse.Namespace) -> dict[str, Any]:
