@@ -193,9 +193,10 @@ def main() -> None:
     found = rows.find(**settings)
     out |= jet_model_labels.summarise(found, choices.counts)
     scratch = [row for row in found if row["method"] == "scratch"]
-    at = [row for row in found if row["count"] == choices.counts[-2] and "parameters" in row]
+    widths = [row for row in found if row["method"] == "scratch" or row["method"].startswith(jet_model_labels.WIDTH)]
+    at = [row for row in widths if row["count"] == choices.counts[-2]]
     out |= jet_model_scaling.summarise(scratch, "count")
-    out |= jet_model_scaling.summarise([row for row in at if row["method"] != "finetuned"], "parameters")
+    out |= jet_model_scaling.summarise(at, "parameters")
     settings = {"section": "quality", "weights": weights, "held": choices.held, "steps": choices.steps}
     make = partial(_quality, choices)
     out |= numbers(once(rows, make, wanted("quality"), **settings), settings)
