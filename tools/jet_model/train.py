@@ -219,7 +219,7 @@ class _Run:
 
         part = path.with_name(path.name + ".part")
         history = [epoch.model_dump() for epoch in self.history]
-        numbers = {"key": self.key, "epoch": self.best, "lowest": self.lowest, "history": history}
+        numbers = {"key": self.key, "epoch": self.best, "history": history}
         weights = {"module": self.module.state_dict(), "mean": self.mean, "best": self.best_weights}
         torch.save({**numbers, **weights, "optimizer": self.optimizer.state_dict()}, part)
         part.replace(path)
@@ -238,7 +238,9 @@ class _Run:
         self.mean = saved["mean"]
         self.optimizer.load_state_dict(saved["optimizer"])
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
-        self.best, self.lowest, self.best_weights = saved["epoch"], saved["lowest"], saved["best"]
+        self.best, self.best_weights = saved["epoch"], saved["best"]
+        if self.best:
+            self.lowest = self.history[self.best - 1].loss
         _say(f"goes on after epoch {len(self.history)}")
         return len(self.history)
 
