@@ -2,7 +2,8 @@
 
 The network is that of the CaloChallenge's script (arXiv:2410.21611, section 4): three layers of 512, 60% of the showers
 to train, 20% to choose the epoch, 20% to judge. Boosted trees are the second judge: they see thresholds and zeros that
-a network smooths over. The larger AUC of those asked for is the one to quote.
+a network smooths over, and are quick enough to be trained five times, each time without another fifth, so that all
+showers are judged. The larger AUC of those asked for is the one to quote.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from tools.metrics import auc, auc_error
 
 Kind = Literal["mlp", "trees"]
 Look = Literal["voxels", "observables"]
-JUDGED = 0.2  # of the showers
+FIFTHS = 5
 MIN_SHOWERS = 100
 NETWORK = Mlp(hidden=512, epochs=30, batch=1000, learning_rate=1e-3, validation_fraction=0.25, best_epochs=1)
+TURNS: dict[Kind, int] = {"mlp": 1, "trees": FIFTHS}
+# Trainings that share showers are no independent judges: of pairs of equal samples the AUC spread 1.1 to 1.4 times as
+# much as that of one classifier would.
+SHARED: dict[Kind, float] = {"mlp": 1.0, "trees": 1.25}
 TREES = {"max_iter": 300, "max_leaf_nodes": 31, "validation_fraction": 0.25}
 
 
@@ -31,7 +36,8 @@ TREES = {"max_iter": 300, "max_leaf_nodes": 31, "validation_fraction": 0.25}
 class TwoSample:
     """AUC of generated against reference with its error, and what the judged showers scored (higher: generated).
 
-    `reference_rows`, `generated_rows`: which showers were judged.
+    `reference_rows`, `generated_rows`: which showers were judged. Scores are ranks, from 0 to 1, among those that were
+    judged by the same training.
     """
 
     auc: float
@@ -50,18 +56,33 @@ def two_sample(
         if len(sample) < MIN_SHOWERS:
             raise ToolError(name, len(sample), f"{MIN_SHOWERS} showers or more for a classifier")
     rng = np.random.default_rng([seed, 11])
-    order = [rng.permutation(len(x)) for x in (reference, generated)]
-    judged = [rows[: max(1, int(JUDGED * len(rows)))] for rows in order]
-    trained = [rows[len(j) :] for rows, j in zip(order, judged, strict=True)]
-    both = np.concatenate([reference[trained[0]], generated[trained[1]]])
-    to_score = np.concatenate([reference[judged[0]], generated[judged[1]]])
-    varies = both.std(axis=0) > 0
-    truth = np.arange(len(both)) >= len(trained[0])
-    learn = NETWORK.log_odds if kind == "mlp" else _trees
-    scores = learn(both[:, varies], truth, to_score[:, varies], seed)
-    ours, theirs = scores[: len(judged[0])], scores[len(judged[0]) :]
+    fifths = [np.array_split(rng.permutation(len(x)), FIFTHS) for x in (reference, generated)]
+    parts = [_judged(reference, generated, (fifths[0][i], fifths[1][i]), kind, seed) for i in range(TURNS[kind])]
+    ours, theirs = (np.concatenate(scores) for scores in zip(*parts, strict=True))
+    rows = [np.concatenate(each[: TURNS[kind]]) for each in fifths]
     value = auc(theirs, ours)
-    return TwoSample(value, auc_error(value, len(theirs), len(ours)), ours, theirs, judged[0], judged[1])
+    error = SHARED[kind] * auc_error(value, len(theirs), len(ours))
+    return TwoSample(value, error, ours, theirs, rows[0], rows[1])
+
+
+def _judged(
+    reference: NDArray[np.floating],
+    generated: NDArray[np.floating],
+    held: tuple[NDArray[np.int64], NDArray[np.int64]],
+    kind: Kind,
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ranks of the held-out rows, by a classifier trained on all others."""
+    from scipy.stats import rankdata
+
+    rest = [np.delete(x, rows, axis=0) for x, rows in zip((reference, generated), held, strict=True)]
+    both = np.concatenate(rest)
+    to_score = np.concatenate([reference[held[0]], generated[held[1]]])
+    varies = both.std(axis=0) > 0
+    learn = NETWORK.log_odds if kind == "mlp" else _trees
+    scores = learn(both[:, varies], np.arange(len(both)) >= len(rest[0]), to_score[:, varies], seed)
+    ranks = rankdata(scores) / len(scores)
+    return ranks[: len(held[0])], ranks[len(held[0]) :]
 
 
 def _trees(x: Any, y: NDArray[np.bool_], to_score: Any, seed: int) -> NDArray[np.float64]:
