@@ -177,7 +177,7 @@ def search(method: str, seed: int, folder: str, weights: str, sizes: Sizes) -> R
         else:
             settings = Generator(start=start, steps=sizes.steps, training=Training(
                 epochs=sizes.generator_epochs, batch=128, learning_rate=1e-3, average=0.999))  # fmt: skip
-            fitted = learn(settings, jets, ~inside & ~held, jets.windowed(WINDOW), seed)
+            fitted = learn(settings, jets, ~inside & ~held, data, seed)
             made = fitted.sample(masses, seed + 2)
             beside = fitted.sample(at_control, seed + 3) if edges else made.take(np.zeros(0, dtype=np.int64))
         training = Training(epochs=sizes.classifier_epochs, batch=64, patience=3)

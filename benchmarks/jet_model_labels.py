@@ -27,7 +27,7 @@ from tools.jet_model.finetune import tune
 from tools.jet_model.inputs import read_file, rejection
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import Architecture, Scales, build
-from tools.jet_model.score import probabilities
+from tools.jet_model.score import log_odds, probabilities
 from tools.jet_model.train import Training
 from tools.jet_model.weights import Checkpoint, load, read, save
 from tools.metrics import auc
@@ -56,7 +56,8 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
     used, judged = drawn(_jets(jets), seed, count, held)
     row: Row = {"losses": []}
     if method == "odds":
-        score = _odds(weights, judged)
+        model = load(Path(weights))
+        score = log_odds(probabilities(model, judged), model.architecture.kinds, "top", BACKGROUND)
     elif method == "probe":
         score = _probe(weights, used, judged)
     else:
@@ -73,7 +74,7 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
         )
         tuned = tune(rest, checked, settings, seed, start, like=LIKE if method == "finetuned" else None)
         p = probabilities(tuned.model, judged)
-        score = np.log(np.maximum(p[:, 1], 1e-12)) - np.log(np.maximum(p[:, 0], 1e-12))
+        score = log_odds(p, KINDS, "top", ("qcd",))
         row = {
             "losses": [epoch.loss for epoch in tuned.fitted.history],
             "loss": _cross_entropy(p, judged),
@@ -113,13 +114,6 @@ def _untrained(dim: int, jets: Jets, seed: int) -> Checkpoint:
         path = Path(folder) / "untrained.safetensors"
         save(path, build(architecture, Scales.of(jets, None), seed))
         return read(path)
-
-
-def _odds(weights: str, judged: Jets) -> NDArray[np.float64]:
-    model = load(Path(weights))
-    p = np.log(np.maximum(probabilities(model, judged), 1e-12))
-    of = dict(zip(model.architecture.kinds, p.T, strict=True))
-    return np.asarray(of["top"] - np.logaddexp(*(of[kind] for kind in BACKGROUND)))
 
 
 def _probe(weights: str, used: Jets, judged: Jets) -> NDArray[np.float64]:

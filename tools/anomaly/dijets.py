@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats, Sidebands, Windowed, in_window, within
+from tools.anomaly.data import Floats, Sidebands, Windowed, in_window
 from tools.contract import Request, ToolError
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
@@ -63,10 +63,6 @@ class Dijets:
         columns = [log_mass(self.light), log_mass(self.heavy), self.light.multiplicity, self.heavy.multiplicity]
         return np.column_stack([*columns, np.log(pt[:, 0] / pt[:, 1]), eta])
 
-    def windowed(self, window: tuple[float, float]) -> Windowed:
-        """For what needs mjj and the window only, with jet kinematics as features."""
-        return Windowed(self.kinematics(), self.mjj, within(self.mjj, window), window)
-
     def sidebands(self, rows: Mask, window: tuple[float, float]) -> Sidebands:
         return Sidebands(self.kinematics()[rows], self.mjj[rows], window)
 
@@ -74,8 +70,8 @@ class Dijets:
 def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Dijets, Windowed]:
     """Raises ToolError for no such file, jets that are no dijets or have no axes, a window with too few events."""
     dijets = read_dijet_file(request.jets, "jets", request.max_particles)
-    in_window(dijets.mjj, request.window, need_sidebands)
-    return dijets, dijets.windowed(request.window)
+    inside = in_window(dijets.mjj, request.window, need_sidebands)
+    return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window)
 
 
 def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:

@@ -125,10 +125,9 @@ def tune(
     start: Checkpoint | None = None,
     size: Size = "tiny",
     new_layers: float = 1.0,
-    weights: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
     like: Like | None = None,
 ) -> Tuned:
-    """Train on `jets`, choose the epoch on `checked`; `weights` of both, of mean 1. Same seed, same weights on a CPU.
+    """Train on `jets`, choose the epoch on `checked`. Same seed, same weights on a CPU.
 
     Raises ToolError for missing or unknown kinds, a start of another size, and when training diverges.
     """
@@ -143,13 +142,7 @@ def tune(
     begun = begin(kinds, jets, training, seed, start, size, new_layers, like)
     model = begun.model
     both = concatenated(jets, checked)
-    source = Source(
-        model,
-        both,
-        np.concatenate([labels, held]),
-        weights=None if weights is None else np.concatenate(weights),
-        device=ranks.device(),
-    )
+    source = Source(model, both, np.concatenate([labels, held]), device=ranks.device())
     rows = torch.arange(len(both))
     objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
     used, held_out = rows[: len(jets)], rows[len(jets) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +52,22 @@ def score(request: ScoreRequest) -> ScoreResult:
         raise ToolError("against", against, f"some of {', '.join(others)}")
     jets = request.read()
     p = probabilities(model, jets)
-    of = {kind: p[:, number] for number, kind in enumerate(kinds)}
-    of_others = sum((of[kind] for kind in set(against)), np.zeros(len(p)))
-    columns = {"score": np.log(np.maximum(of[signal], LEAST)) - np.log(np.maximum(of_others, LEAST))}
-    columns |= {f"p_{kind}": values for kind, values in of.items()}
+    columns = {"score": log_odds(p, kinds, signal, against)}
+    columns |= {f"p_{kind}": p[:, number] for number, kind in enumerate(kinds)}
     labelled = jets.pid is not None and set(jets.kinds) <= set(kinds) and len(jets.kinds) > 0
     return ScoreResult(
         scores=save_arrays(request.out, columns),
         kinds=list(kinds),
         separation=separation(p, labels_for(kinds, jets), kinds) if labelled else None,
     )
+
+
+def log_odds(p: NDArray[np.float64], kinds: Sequence[str], signal: str, against: Sequence[str]) -> NDArray[np.float64]:
+    """log p(signal) - log of the sum of p(against) (n,), of the probabilities p (n, kinds)."""
+    of_signal, of_others = (
+        np.maximum(p[:, [kind in chosen for kind in kinds]].sum(axis=1), LEAST) for chosen in ((signal,), against)
+    )
+    return np.asarray(np.log(of_signal) - np.log(of_others))
 
 
 def probabilities(model: JetModel, jets: Jets) -> NDArray[np.float64]:
