@@ -20,6 +20,7 @@ from tools.events.zjets_jets import OBSERVABLES
 from tools.events.zjets_particles import LEVELS, jet_rows
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import write_jets
+from tools.omnifold.problem import Problem
 
 N = [500, 1000, 2000, 5000, 10_000]
 
@@ -86,7 +87,7 @@ def test_labels_are_summarised_in_pairs() -> None:
 def test_the_epoch_ratio_of_unfolding() -> None:
     def row(start: str, seed: int, losses: list[float]) -> dict[str, Any]:
         flat = [1.0] * len(OBSERVABLES)
-        return {"start": start, "seed": seed, "losses": losses, "deltas": flat, "before": flat}
+        return {"start": start, "seed": seed, "losses": losses, "deltas": flat, "before": flat, "exact": flat}
 
     top = float(np.log(2))
     slow = [top - 0.01 * k for k in (1, 2, 3, 4)]
@@ -118,13 +119,30 @@ def test_problems_have_the_rows_of_both_files(tmp_path: Path) -> None:
         write_jets(particles_path(tmp_path / f"{name}.parquet"), from_momenta(pt, angle, angle, pt * np.cosh(angle)))
         write_events(tmp_path / f"{name}.parquet", columns)
         paths.append(tmp_path / f"{name}.parquet")
-    problem, truth = jet_model_omnifold.load(*paths)
+    problem, truth = jet_model_omnifold.load(*paths, seed=1)
     network = jet_model_omnifold.JetNetwork(start=None).on([str(particles_path(path)) for path in paths])
     for values in (problem.gen, problem.reco, problem.data):
         pt, _ = network.jets(values).pt_and_mass()
         np.testing.assert_allclose(pt, values[:, 0], rtol=0.01)
     assert len(truth) == len(problem.data)
     assert jet_model_omnifold.deltas(problem, np.ones(len(problem)), problem.gen[:, :-1]) == [0.0] * len(OBSERVABLES)
+
+
+def test_the_probability_to_be_kept_turns_one_particle_level_into_the_other() -> None:
+    """Simulation weighted by it and data thinned by it agree, and differ from the simulation as it was."""
+    rng = np.random.default_rng(1)
+    mean = np.zeros(len(OBSERVABLES))
+    gen, truth = (rng.multivariate_normal(mean, np.eye(len(mean)) * 0.7 + 0.3, 40_000) for _ in range(2))
+    left = truth[rng.random(len(truth)) < jet_model_omnifold.kept(truth, gen)]
+    assert len(left) / len(truth) == pytest.approx(0.5, abs=0.01)
+    problem = Problem.of(left, gen, gen)
+    before, after = (
+        np.array(jet_model_omnifold.deltas(problem, weights, left))
+        for weights in (np.ones(len(gen)), jet_model_omnifold.kept(gen, gen))
+    )
+    wide = [OBSERVABLES.index(name) for name in ("mult", "width")]
+    assert np.all(before[wide] > 50)
+    assert np.all(after < 3)
 
 
 def test_distances_and_the_auc_of_known_samples() -> None:
