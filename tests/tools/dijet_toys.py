@@ -14,7 +14,7 @@ WINDOW = (3.3, 3.7)
 
 
 def dijets(n: int, n_signal: int = 0, seed: int = 1, wide: float = 1.0) -> tuple[Jets, np.ndarray]:
-    """Jets, light and heavy in turn, and which of about n events are signal: mjj uniform in 2.5-5.5 TeV, or near 3.5.
+    """Jets, light and heavy in turn, and which of about n events are signal: mjj uniform in 2.5-5.5 TeV, or near 3.5 and in WINDOW.
 
     Background jets have one core, the lighter a narrower one; signal jets have two. `wide`: all cores are
     so many times as wide.
@@ -35,7 +35,8 @@ def dijets(n: int, n_signal: int = 0, seed: int = 1, wide: float = 1.0) -> tuple
     # mjj as it is measured is uniform in these bounds only: beyond them are the events whose jets made it large.
     assert both.jet is not None
     measured = pair_mass(both.jet[rows.T].astype(np.float64))
-    kept = (measured > 2.5) & (measured < 5.5)
+    # Signal that leaks out of the window would be a true bump beside it.
+    kept = np.where(is_signal, (measured > WINDOW[0]) & (measured < WINDOW[1]), (measured > 2.5) & (measured < 5.5))
     return both.take(np.where(swap, rows[::-1], rows).T[kept].ravel()), is_signal[kept]
 
 

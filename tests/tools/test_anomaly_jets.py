@@ -14,6 +14,7 @@ from tests.tools.dijet_toys import WINDOW, dijets
 from tests.tools.jet_toys import SMALL, prongs
 from tools.anomaly import jet_classify, jet_template
 from tools.anomaly.dijets import FRAME, Dijets, axes, dijets_of, framed, log_mass, measured, read_dijet_file
+from tools.anomaly.jets_networks import Frozen
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.jets_lhco import pair_mass
@@ -26,6 +27,8 @@ from tools.metrics import auc
 pytest.importorskip("omnilearned")
 
 QUICK: dict[str, Any] = {"epochs": 6, "batch": 64, "learning_rate": 1.5e-3, "min_steps": 16}
+TUNED: dict[str, Any] = {"kind": "tuned", "start": "small.safetensors", "training": QUICK}
+CLASSIFIERS = pytest.mark.parametrize(("classifier", "ensemble"), [(TUNED, 1), ("frozen", 2)], ids=["tuned", "frozen"])
 BANDS = {"kind": "sideband", "width": 0.5}
 
 
@@ -42,6 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jets = dijets(200, seed=4)[0]
     small = {**SMALL, "conditions": 3, "mode": "pretrain"}
     save(path / "small.safetensors", build(Architecture(kinds=("a", "b"), **small), Scales.of(jets, None), seed=1))
+    small["mode"] = "generator"
+    save(path / "generator.safetensors", build(Architecture(kinds=("a", "b"), **small), Scales.of(jets, None), seed=1))
     return path
 
 
@@ -81,7 +86,8 @@ def test_pairs_of_jets_have_the_mass_asked_for() -> None:
     np.testing.assert_allclose(axes(kinematics, mjj)[:, 0, 0], expected, rtol=1e-6)
 
 
-def test_a_planted_signal_comes_up_and_nothing_is_warned_of(folder: Path) -> None:
+@CLASSIFIERS
+def test_a_planted_signal_comes_up_and_nothing_is_warned_of(folder: Path, classifier: Any, ensemble: int) -> None:
     jets, is_signal = dijets(5000, 150, seed=1)
     made = jet_template(jets="signal.h5", window=WINDOW, method=BANDS, oversample=1)
     assert made.closure_window is not None
@@ -90,7 +96,7 @@ def test_a_planted_signal_comes_up_and_nothing_is_warned_of(folder: Path) -> Non
     assert abs(made.closure_auc - 0.5) < 4 * made.closure_auc_error
     found = jet_classify(
         jets="signal.h5", window=WINDOW, template="template.h5", control="template_control.h5",
-        closure_window=made.closure_window, folds=2, classifier={"start": "small.safetensors", "training": QUICK},
+        closure_window=made.closure_window, folds=2, classifier=classifier, ensemble=ensemble,
     )  # fmt: skip
     score, mjj = load_arrays("scores.parquet", "scores")["score"], pairs(jets).mjj
     inside = (mjj >= WINDOW[0]) & (mjj < WINDOW[1])
@@ -101,16 +107,28 @@ def test_a_planted_signal_comes_up_and_nothing_is_warned_of(folder: Path) -> Non
     assert (found.n_window, found.n_template) == (inside.sum(), made.template.events)
 
 
-def test_a_template_of_other_jets_is_warned_of() -> None:
+@CLASSIFIERS
+def test_a_template_of_other_jets_is_warned_of(classifier: Any, ensemble: int) -> None:
     found = jet_classify(
         jets="signal.h5", window=WINDOW, template="wide.h5", control="wide.h5", closure_window=(4.0, 5.0), folds=2,
-        classifier={"start": "small.safetensors", "training": QUICK},
+        classifier=classifier, ensemble=ensemble,
         out="wide.parquet", out_template="wide_template.parquet",
     )  # fmt: skip
     assert found.warning is not None
     assert "does not close" in found.warning
     assert found.closure is not None
     assert found.closure.auc > 0.6
+
+
+def test_frozen_weights_see_the_same_of_an_event_wherever_it_stands() -> None:
+    """Jets of one length come in one part, so parts are not in the order of events; copies are seen once."""
+    events = pairs(dijets(60, seed=5)[0])
+    turned = events.take(np.arange(len(events))[::-1])
+    store, other = (Frozen(start="small.safetensors").on([each]) for each in (events, turned))
+    np.testing.assert_allclose(store.table, other.table[::-1], atol=1e-5)
+    assert np.unique(store.table, axis=0).shape == store.table.shape
+    twice = Frozen(start="small.safetensors").on([events, turned.take(np.arange(3))])
+    np.testing.assert_array_equal(twice.numbers[1], len(events) - 1 - np.arange(3))
 
 
 def test_generated_events_lie_in_the_window_and_look_like_their_kind(folder: Path) -> None:
@@ -169,7 +187,9 @@ def test_bad_templates_are_refused(changes: dict[str, Any], field: str, words: s
         ({"control": "signal.h5"}, "anomaly.jet_classify", "go together"),
         ({"control": "signal.h5", "closure_window": (3.6, 4.0)}, "closure_window", "beside"),
         ({"control": "signal.h5", "closure_window": (8.0, 9.0)}, "closure_window", "holds 0 events"),
-        ({"classifier": {"start": "signal.h5"}}, "checkpoint", "safetensors"),
+        ({"classifier": {"kind": "tuned", "start": "signal.h5"}}, "checkpoint", "safetensors"),
+        ({"classifier": {"kind": "frozen", "start": "generator.safetensors"}}, "classifier.start", "have none"),
+        ({"classifier": "trees"}, "classifier", "frozen"),
     ],
 )
 def test_bad_classifications_are_refused(changes: dict[str, Any], field: str, words: str) -> None:

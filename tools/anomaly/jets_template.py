@@ -62,7 +62,7 @@ class Generator(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["generate"] = "generate"
-    start: str | None = Field(None, description="file of pretrained weights; default: from scratch")
+    start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: Size = Field("tiny", description="from scratch: the network's size")
     training: Training = Field(Training(epochs=20, batch=128, average=0.999), description="of the particles")
     kinematics: SkipJsonSchema[SplineFlow] = SplineFlow(epochs=40)

@@ -1,0 +1,220 @@
+"""Classifiers of data against background jets: the jet model on both jets of an event, as it came or trained further.
+
+`tuned`: as in OmniLearn (arXiv:2404.16091, section on anomaly detection) the network itself is trained, from pretrained
+weights. Its classifier, without its last layer, makes numbers of each jet, and a small head turns those of both into
+the log-odds of data. `frozen`: the same numbers by the weights as they are, and CATHODE's small network on them. A
+window holds some thousand events, few of them signal: too few to teach a body of 10^5 parameters or more, which then
+remembers the training events.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from tools.anomaly.classify import copies_of
+from tools.anomaly.data import Floats
+from tools.anomaly.dijets import Dijets
+from tools.anomaly.mlp import Mlp
+from tools.contract import ToolError
+from tools.jet_model import ranks
+from tools.jet_model.batches import Batch, Source
+from tools.jet_model.begin import as_classifier
+from tools.jet_model.inputs import split
+from tools.jet_model.jets import Jets, concatenated
+from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
+from tools.jet_model.train import Training, fit
+from tools.jet_model.weights import Checkpoint, Matched, read, take_over
+
+KINDS = ("template", "data")
+HIDDEN = 64  # of the head
+VALIDATION = 0.2
+
+
+class Tuned(BaseModel):
+    """The jet model, trained on both jets of an event. Slow, and wants many signal events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["tuned"] = "tuned"
+    start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
+    size: Size = Field("tiny", description="from scratch: the network's size")
+    training: Training = Field(Training(epochs=10, batch=64, patience=3), description="epochs, batch and learning rate")
+    new_layers: SkipJsonSchema[float] = Field(3.0, gt=0, le=100, description="learning rate of the head over the rest")
+
+    def on(self, sets: list[Dijets]) -> TunedStore:
+        """A classifier of these sets of events; ToolError for weights that cannot be read."""
+        return TunedStore(sets, self, read(Path(self.start)) if self.start else None)
+
+
+class Frozen(BaseModel):
+    """The weights as they are: a small network on what the last layer of their classifier sees of both jets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["frozen"] = "frozen"
+    start: str = Field("tiny", description="pretrained weights: tiny, which ship, or a file")
+    network: SkipJsonSchema[Mlp] = Mlp()
+
+    def on(self, sets: list[Dijets]) -> FrozenStore:
+        """A classifier of these sets of events; ToolError for weights that cannot be read, or have no classifier."""
+        checkpoint = read(Path(self.start))
+        model, matched = pretrained(checkpoint, 0)
+        if any(name.startswith("classifier.") and not name.startswith("classifier.out.") for name in matched.fresh):
+            allowed = "weights with a classifier (`classify` in their mix); these have none"
+            raise ToolError("classifier.start", self.start, allowed)
+        return FrozenStore(sets, model, self.network)
+
+
+def pretrained(start: Checkpoint, seed: int) -> tuple[JetModel, Matched]:
+    """A classifier with the pretrained body, and what was taken over."""
+    model = build(as_classifier(start.architecture, KINDS, KINEMATICS), start.scales, seed)
+    return model, take_over(model, start)
+
+
+class Store:
+    """Events by number, which is what `out_of_fold` hands around in place of features (n, 1): `numbers` (n,) of each
+    set of events, where copies of the first set's events have the number of the original.
+    """
+
+    def __init__(self, sets: list[Dijets]) -> None:
+        events, *others = sets
+        self.light, self.heavy, self.numbers = events.light, events.heavy, [np.arange(len(events))]
+        for each in others:
+            original = copies_of(each.axes.reshape(-1, 8), events.axes.reshape(-1, 8))
+            self.numbers.append(np.where(original >= 0, original, len(self.light) + np.arange(len(each))))
+            self.light, self.heavy = concatenated(self.light, each.light), concatenated(self.heavy, each.heavy)
+
+
+class FrozenStore(Store):
+    """With what the model's classifier, without its last layer, makes of both jets (n, 2 width)."""
+
+    def __init__(self, sets: list[Dijets], model: JetModel, network: Mlp) -> None:
+        import torch
+
+        super().__init__(sets)
+        self.network = network
+        model.net.classifier.out = torch.nn.Identity()
+        self.table = np.hstack([_scored(model, jets) for jets in (self.light, self.heavy)])
+
+    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
+        """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
+        rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
+        return self.network.log_odds(self.table[rows], y, self.table[asked], seed)
+
+
+def _scored(model: JetModel, jets: Jets) -> Floats:
+    import torch
+
+    device = ranks.device()
+    model.net.to(device).eval()
+    source = Source(model, jets, device=device)
+    with torch.no_grad():
+        found = [(part.rows, model.logits(part.x).double().cpu()) for part in source.parts(torch.arange(len(jets)))]
+    rows, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return np.asarray(values[torch.argsort(rows)].numpy())
+
+
+class TunedStore(Store):
+    """With the network to train."""
+
+    def __init__(self, sets: list[Dijets], settings: Tuned, start: Checkpoint | None) -> None:
+        super().__init__(sets)
+        self.settings, self.start = settings, start
+
+    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
+        """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
+        import torch
+
+        rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
+        device = ranks.device()
+        model, net = self._network(seed)
+        net.to(device)
+        weights = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
+        source = Pairs(model, self.light.take(rows), self.heavy.take(rows), y, weights, device)
+
+        def losses(part: Batch) -> dict[str, Any]:
+            found = net(part.x)
+            return {"classify": torch.nn.functional.binary_cross_entropy_with_logits(found, part.y, reduction="none")}
+
+        rate = self.settings.training.learning_rate
+        body = [p for p in model.net.parameters() if p.requires_grad]
+        groups = [
+            {"params": body, "lr": rate},
+            {"params": list(net.head.parameters()), "lr": rate * self.settings.new_layers},
+        ]
+        used, held = split(len(rows), VALIDATION, seed)
+        fit(net, groups, losses, source, used, held, self.settings.training, seed)
+        scored = Pairs(model, self.light.take(asked), self.heavy.take(asked), device=device)
+        done = np.empty(len(asked))
+        with torch.no_grad():
+            for part in scored.parts(torch.arange(len(scored))):
+                done[part.rows.numpy()] = net(part.x).double().cpu().numpy()
+        return done
+
+    def _network(self, seed: int) -> tuple[JetModel, Any]:
+        """The jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
+        import torch
+
+        if self.start is None:
+            both = concatenated(self.light, self.heavy)
+            model = build(Architecture.of(self.settings.size, KINDS, mode="classifier"), Scales.of(both, None), seed)
+        else:
+            model, _ = pretrained(self.start, seed)
+        return model, _both_jets(model, seed, torch)
+
+
+def _both_jets(model: JetModel, seed: int, torch: Any) -> Any:
+    width = model.net.classifier.out.in_features
+    model.net.classifier.out = torch.nn.Identity()
+
+    class BothJets(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.jets = model.net
+            self.head = torch.nn.Sequential(
+                torch.nn.LayerNorm(2 * width), torch.nn.Linear(2 * width, HIDDEN), torch.nn.GELU(),
+                torch.nn.Linear(HIDDEN, 1),
+            )  # fmt: skip
+
+        def forward(self, x: Any) -> Any:
+            return self.head(model.logits(x.flatten(0, 1)).reshape(len(x), -1))[:, 0]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BothJets()
+
+
+class Pairs(Source):
+    """Both jets of events in memory: batches x (n, 2, m, F), cut by the longer jet."""
+
+    def __init__(
+        self,
+        model: JetModel,
+        light: Jets,
+        heavy: Jets,
+        is_data: NDArray[np.bool_] | None = None,
+        weights: Floats | None = None,
+        device: str = "cpu",
+    ) -> None:
+        import torch
+
+        super().__init__(model, concatenated(light, heavy), device=device)
+        n = len(light)
+        self.x = torch.stack([self.x[:n], self.x[n:]], dim=1)
+        self.lengths = torch.maximum(self.lengths[:n], self.lengths[n:])
+        self.y = torch.as_tensor(np.zeros(n) if is_data is None else is_data, dtype=torch.float32, device=device)
+        self.w = torch.as_tensor(np.ones(n) if weights is None else weights, dtype=torch.float32, device=device)
+        self.particles //= 2
+
+    def batch(self, rows: Any, width: int | None = None) -> Batch:
+        import torch
+
+        there = rows.to(self.device)
+        x = self.x[there] if width is None else self.x[there, :, :width]
+        if x.shape[2] < self.width:
+            x = torch.nn.functional.pad(x, (0, 0, 0, self.width - x.shape[2]))
+        return Batch(x, self.y[there], self.w[there], None, rows)
