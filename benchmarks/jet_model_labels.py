@@ -1,7 +1,7 @@
 """Top against quark and gluon jets with few labels: pretrained weights as they are (`odds`), fine-tuned from what they
 know of these kinds (`finetuned`) or with an output that starts anew (`anew`, as is usual), from scratch, by a linear
-probe on the embedding, and from scratch by networks of other widths. A fifth of the labels chooses the epoch, other
-jets judge.
+probe on what the last layer of the pretrained classifier sees, and from scratch by networks of other widths. A fifth of
+the labels chooses the epoch, other jets judge.
 
 Trainings have the same settings but for the learning rate, the best of four for each with 500 labels of seed 11. Epochs
 to converge: until the held-out loss has fallen 95% of the way from log 2 to the best from scratch, of the same jets.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import Row
-from tools.jet_model.embed import embedding
+from tools.jet_model.embed import last_hidden
 from tools.jet_model.finetune import tune
 from tools.jet_model.inputs import read_file, rejection
 from tools.jet_model.jets import Jets
@@ -123,7 +123,7 @@ def _probe(weights: str, used: Jets, judged: Jets) -> NDArray[np.float64]:
 
     model = load(Path(weights))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    score = probe.fit(embedding(model, used), used.pid).decision_function(embedding(model, judged))
+    score = probe.fit(last_hidden(model, used), used.pid).decision_function(last_hidden(model, judged))
     return np.asarray(score, dtype=np.float64)
 
 

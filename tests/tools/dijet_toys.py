@@ -14,7 +14,8 @@ WINDOW = (3.3, 3.7)
 
 
 def dijets(n: int, n_signal: int = 0, seed: int = 1, wide: float = 1.0) -> tuple[Jets, np.ndarray]:
-    """Jets, light and heavy in turn, and which of about n events are signal: mjj uniform in 2.5-5.5 TeV, or near 3.5 and in WINDOW.
+    """Jets, light and heavy in turn, and which of about n events are signal: mjj uniform in 2.5-5.5 TeV, or
+    near 3.5 and in WINDOW.
 
     Background jets have one core, the lighter a narrower one; signal jets have two. `wide`: all cores are
     so many times as wide.

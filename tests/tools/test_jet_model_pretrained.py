@@ -14,12 +14,13 @@ from tasks.tagging.samples import shipped
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.jet_model import weights
-from tools.jet_model.embed import embed
+from tools.jet_model.embed import embed, last_hidden
 from tools.jet_model.finetune import finetune
 from tools.jet_model.generate import generate
 from tools.jet_model.jets_file import read_jets, write_jets
-from tools.jet_model.score import score
-from tools.jet_model.weights import FOLDER, PRETRAINED, load, read
+from tools.jet_model.model import Architecture, Scales, build
+from tools.jet_model.score import probabilities, score
+from tools.jet_model.weights import FOLDER, PRETRAINED, load, read, save
 
 pytest.importorskip("torch")
 pytest.importorskip("omnilearned", reason="needs the extra jets")
@@ -66,6 +67,31 @@ def test_shipped_jets_get_the_stated_score(tmp_path: Path, monkeypatch: pytest.M
     assert result.separation is None  # labelled as qcd and top, which the model does not know
     total = sum(p[f"p_{kind}"] for kind in result.kinds)
     np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_vectors_of_the_head_are_what_its_last_layer_reads() -> None:
+    """Logits = W h + b, in the order of the jets, whose lengths put them into other parts."""
+    import torch
+
+    model = load(TINY)
+    jets = shipped().take(np.r_[50:0:-1])
+    assert len(np.unique(jets.multiplicity)) > 10
+    out = model.net.classifier.out
+    with torch.no_grad():
+        expected = out(torch.as_tensor(last_hidden(model, jets))).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probabilities(model, jets), expected, atol=1e-5)
+    assert model.net.classifier.out is out
+
+
+def test_vectors_of_the_head_need_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jets(tmp_path / "jets.h5", shipped().take(slice(0, 5)))
+    architecture = Architecture.of("tiny", ("a", "b"), mode="generator", conditions=3)
+    save(tmp_path / "made.safetensors", build(architecture, Scales(condition_mean=(0,) * 3, condition_std=(1,) * 3)))
+    with pytest.raises(ToolError, match="no classifier") as caught:
+        embed(jets="jets.h5", checkpoint="made.safetensors")
+    assert caught.value.field == "layer"
+    assert embed(jets="jets.h5", checkpoint="made.safetensors", layer="body").embedding.rows == 5
 
 
 def test_every_verb_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

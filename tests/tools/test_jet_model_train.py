@@ -195,8 +195,8 @@ def test_from_pretraining_to_generated_jets(folder: Path, tmp_path: Path, monkey
     assert columns["score"] == pytest.approx(np.log(p[:, 1] / p[:, 0]), abs=1e-4)
     area = roc_auc_score(np.asarray(given.pid) == 0, columns["score"])
     assert scored.separation.auc["one"] == pytest.approx(area, abs=1e-6)
-    vectors = load_arrays(embed(jets=jets, checkpoint=first.weights.path).embedding.path, "embedding")
-    assert len(vectors) == 5 * 32
+    of_body = embed(jets=jets, checkpoint=first.weights.path, layer="body")
+    assert len(load_arrays(of_body.embedding.path, "embedding")) == 5 * 32
     made = generate(jets=jets, checkpoint=first.weights.path, steps=2, max_jets=10)
     assert (made.count, len(read_jets(Path(made.jets)))) == (10, 10)
 

@@ -25,6 +25,7 @@ from tools.contract import ToolError
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
 from tools.jet_model.begin import as_classifier
+from tools.jet_model.embed import last_hidden
 from tools.jet_model.inputs import split
 from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
@@ -93,29 +94,14 @@ class FrozenStore(Store):
     """With what the model's classifier, without its last layer, makes of both jets (n, 2 width)."""
 
     def __init__(self, sets: list[Dijets], model: JetModel, network: Mlp) -> None:
-        import torch
-
         super().__init__(sets)
         self.network = network
-        model.net.classifier.out = torch.nn.Identity()
-        self.table = np.hstack([_scored(model, jets) for jets in (self.light, self.heavy)])
+        self.table = np.hstack([last_hidden(model, jets) for jets in (self.light, self.heavy)]).astype(np.float64)
 
     def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
         """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
         rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
         return self.network.log_odds(self.table[rows], y, self.table[asked], seed)
-
-
-def _scored(model: JetModel, jets: Jets) -> Floats:
-    import torch
-
-    device = ranks.device()
-    model.net.to(device).eval()
-    source = Source(model, jets, device=device)
-    with torch.no_grad():
-        found = [(part.rows, model.logits(part.x).double().cpu()) for part in source.parts(torch.arange(len(jets)))]
-    rows, values = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return np.asarray(values[torch.argsort(rows)].numpy())
 
 
 class TunedStore(Store):

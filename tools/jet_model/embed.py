@@ -1,27 +1,40 @@
-"""Jets as vectors: what the body of the network makes of them, for small models on top, or for a look."""
+"""Jets as vectors: what the network makes of them, for small models on top, or for a look.
+
+The classifier's last layer sees more of what tells kinds apart than the body gives: of 500 labelled tops, quarks and
+gluons a linear probe of the shipped weights learns an AUC of 0.974 there, and 0.951 on the body (`benchmarks`).
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.arrays import ArrayRef, save_arrays
-from tools.contract import Result, tool
+from tools.contract import Result, ToolError, tool
 from tools.jet_model import ranks
-from tools.jet_model.batches import Source, mask_of
+from tools.jet_model.batches import Batch, Source, mask_of
 from tools.jet_model.inputs import JetsRequest
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import JetModel
 from tools.jet_model.weights import load
+
+Floats = NDArray[np.float32]
 
 
 class EmbedRequest(JetsRequest):
     """Embed jets."""
 
     checkpoint: str = Field(description="weights of a jet model, ours or official; tiny: those that come along")
+    layer: Literal["head", "body"] = Field(
+        "head", description="head: what the classifier's last layer sees; body: of any weights, made for all heads"
+    )
     out: str = Field("embedding.parquet", description="file to write, relative to the working directory")
 
 
@@ -34,24 +47,44 @@ class EmbedResult(Result):
 @tool("jet_model.embed")
 def embed(request: EmbedRequest) -> EmbedResult:
     """Turn jets into vectors with the body of a jet model; a linear classifier on them needs few labels."""
-    found = embedding(load(Path(request.checkpoint)), request.read())
+    model, jets = load(Path(request.checkpoint)), request.read()
+    if request.layer == "head" and model.net.classifier is None:
+        raise ToolError("layer", request.layer, "body; these weights have no classifier")
+    found = (last_hidden if request.layer == "head" else embedding)(model, jets)
     columns = {f"e{number}": found[:, number] for number in range(found.shape[1])}
     return EmbedResult(embedding=save_arrays(request.out, columns))
 
 
-def embedding(model: JetModel, jets: Jets) -> NDArray[np.float32]:
+def embedding(model: JetModel, jets: Jets) -> Floats:
     """(n, (tokens + 1) dim): the body's tokens, and the mean of its particles."""
+    import torch
+
+    def made(part: Batch) -> Any:
+        body = model.body(part.x)
+        mask = mask_of(part.x)
+        mean = (model.particles(body) * mask).sum(dim=1) / mask.sum(dim=1)
+        return torch.cat([body[:, : model.architecture.tokens].flatten(1), mean], dim=1)
+
+    return _of_all(model, jets, made)
+
+
+def last_hidden(model: JetModel, jets: Jets) -> Floats:
+    """(n, width): what the last layer of the classifier sees."""
+    import torch
+
+    bare = replace(model, net=copy.deepcopy(model.net))
+    bare.net.classifier.out = torch.nn.Identity()
+    return _of_all(bare, jets, lambda part: bare.logits(part.x))
+
+
+def _of_all(model: JetModel, jets: Jets, made: Callable[[Batch], Any]) -> Floats:
+    """What is made of each part, in the order of the jets."""
     import torch
 
     device = ranks.device()
     model.net.to(device).eval()
     source = Source(model, jets, device=device)
-    a = model.architecture
-    done = np.empty((len(jets), (a.tokens + 1) * a.dim), dtype=np.float32)
     with torch.no_grad():
-        for part in source.parts(torch.arange(len(source))):
-            body = model.body(part.x)
-            mask = mask_of(part.x)
-            mean = (model.particles(body) * mask).sum(dim=1) / mask.sum(dim=1)
-            done[part.rows.numpy()] = torch.cat([body[:, : a.tokens].flatten(1), mean], dim=1).cpu().numpy()
-    return done
+        found = [(part.rows, made(part).float().cpu()) for part in source.parts(torch.arange(len(source)))]
+    rows, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return np.asarray(values[torch.argsort(rows)].numpy())
