@@ -134,10 +134,11 @@ def cathode(rows: Rows, choices: argparse.Namespace, settings: Row, sizes: jet_m
     work = partial(jet_model_cathode.search, folder=str(folder), weights=str(choices.weights), sizes=sizes)
 
     def say(row: Row) -> str:
-        return f"CATHODE, {row['method']}, seed {row['seed']}: SIC {row['sic25']:.2f}, {row['seconds']:.0f} s"
+        found = ", ".join(f"{method} SIC {judged['sic25']:.2f}" for method, judged in row["judged"].items())
+        return f"CATHODE, seed {row['seed']}: {found}, {row['seconds']:.0f} s"
 
     seeds = range(1, min(choices.seeds, 2) + 1)
-    items = [{"method": method, "seed": seed} for method in jet_model_cathode.METHODS for seed in seeds]
+    items = [{"template": template, "seed": seed} for template in jet_model_cathode.TEMPLATES for seed in seeds]
     complete(rows, work, items, choices.processes, say, **settings)
 
 

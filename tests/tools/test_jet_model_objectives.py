@@ -47,6 +47,15 @@ def test_the_perturbed_jet_leads_back_along_its_velocity(jets: Jets) -> None:
     assert 0 < t.min() < t.max() < 1
 
 
+def test_a_power_makes_times_small_and_leaves_the_velocity() -> None:
+    """t = u^p of uniform u has the mean 1 / (1 + p)."""
+    torch.manual_seed(1)
+    x = torch.randn(20_000, 2, 4)
+    z, t, velocity = perturb(x, BASE, power=2.0)
+    assert float(t.mean()) == pytest.approx(1 / 3, abs=0.01)
+    assert torch.allclose(z - t[:, None, None] * velocity, x, atol=1e-5)
+
+
 def test_flow_matching_reaches_the_least_loss_there_is() -> None:
     """Of Gaussians: the mean over t and features of s0^2 s1^2 / ((1-t)^2 s1^2 + t^2 s0^2), in units of s0^2."""
     torch.manual_seed(1)

@@ -65,6 +65,7 @@ class Generator(BaseModel):
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: Size = Field("tiny", description="from scratch: the network's size")
     training: Training = Field(Training(epochs=20, batch=128, average=0.999), description="of the particles")
+    time_power: SkipJsonSchema[float] = Field(2.0, ge=1, le=4, description="see the mix of jet_model.pretrain")
     kinematics: SkipJsonSchema[SplineFlow] = SplineFlow(epochs=40)
     steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
 
@@ -146,7 +147,7 @@ def jet_template(request: JetTemplateRequest) -> JetTemplateResult:
         made = fitted.sample(mjj, request.seed + 2)
         if edges:
             beside = fitted.sample(at_control, request.seed + 3)
-    found = closure(_described(beside), _described(dijets.take(held)), request.seed) if beside else (None, None)
+    found = closure(described(beside), described(dijets.take(held)), request.seed) if beside else (None, None)
     return JetTemplateResult(
         template=_write(target, request.out, made),
         control=_write(target_control, out_control, beside) if beside else None,
@@ -211,7 +212,9 @@ def learn(method: Generator, dijets: Dijets, rows: Mask, data: Windowed, seed: i
     model.net.to(device)
     source = Source(model, jets, labels, conditions, device=device)
     training, held = split(len(jets), HELD_OUT, seed)
-    objective = mixed(model, Mix(classify=0, generate=1), np.ones(len(KINDS), dtype=np.float32))
+    objective = mixed(
+        model, Mix(classify=0, generate=1, time_power=method.time_power), np.ones(len(KINDS), dtype=np.float32)
+    )
     groups = [{"params": list(model.net.parameters()), "lr": method.training.learning_rate}]
     fitted = fit(model.net, groups, objective, source, training, held, method.training, seed)
     return JetBackground(flow, model, method.steps, jets.particles.shape[1], matched, fitted.history)
@@ -252,7 +255,7 @@ def bands(dijets: Dijets, outside: Mask, window: tuple[float, float], width: flo
     return dijets.take(near[cycle(len(near), n, np.random.default_rng(seed))])
 
 
-def _described(dijets: Dijets) -> Floats:
+def described(dijets: Dijets) -> Floats:
     """(n, 16): observables of both jets in the frame."""
     return np.column_stack([each for jets in (dijets.light, dijets.heavy) for each in observables(jets).values()])
 
