@@ -22,8 +22,8 @@ app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and l
 @app.command()
 def run(
     request: Annotated[str | None, typer.Argument(help="what you want to know, in plain language")] = None,
-    task: Annotated[str, typer.Option(help="lhco-demo, -rnd or -sr, unfolding, showers, tagging")] = "lhco-demo",
-    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, lhco-sr)")] = None,
+    task: Annotated[str, typer.Option(help="lhco-demo, -rnd, -jets or -sr, unfolding, showers, tagging")] = "lhco-demo",
+    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, -jets, -sr)")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. n_signal=0; repeatable")
     ] = None,

@@ -26,7 +26,7 @@ def stability(
     runs: Annotated[Path, typer.Option(help="where the study gets its folder")] = Path("runs"),
     workers: Annotated[int, typer.Option(min=1, help="runs side by side on this machine")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="of a Dask cluster: its address, or its scheduler file")] = None,
-    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, lhco-sr)")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, -jets, -sr)")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     retry_missing: Annotated[
         bool, typer.Option("--retry-missing", help="try again what was given up for want of a service or sandbox")

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.lhco.constituents import LhcoJets
 from tasks.lhco.presets import LhcoDemo, LhcoRnd, LhcoSr
 from tasks.lhco.task import LhcoTask
 from tasks.showers.task import ShowersTask
@@ -15,7 +16,7 @@ from tasks.unfolding.task import UnfoldingTask
 
 AnyTask = LhcoTask | UnfoldingTask | ShowersTask | TaggingTask
 TASKS: dict[str, type[AnyTask]] = {
-    task.name: task for task in (LhcoDemo, LhcoRnd, LhcoSr, UnfoldingTask, ShowersTask, TaggingTask)
+    task.name: task for task in (LhcoDemo, LhcoRnd, LhcoJets, LhcoSr, UnfoldingTask, ShowersTask, TaggingTask)
 }
 
 

@@ -32,9 +32,10 @@ class Verdict(BaseModel):
 
 
 class TaskBase(BaseModel):
-    """What tasks have in common: options that make them again, when to stop, and `brief.md` in their folder."""
+    """What tasks have in common: options that make them again, when to stop, and `guide`, a file in their folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    guide: ClassVar[str] = "brief.md"
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
 
@@ -46,7 +47,7 @@ class TaskBase(BaseModel):
         return self.model_dump(mode="json")
 
     def brief(self) -> str:
-        return files(type(self).__module__.rpartition(".")[0]).joinpath("brief.md").read_text()
+        return files(type(self).__module__.rpartition(".")[0]).joinpath(self.guide).read_text()
 
 
 class Task(Protocol):

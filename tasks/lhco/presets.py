@@ -49,6 +49,13 @@ class LhcoRnd(LhcoTask):
     n_signal: int = Field(1000, ge=0, description="injected signal events")
 
     def load(self) -> Loaded:
+        columns, is_signal = self.read()
+        chosen = self.chosen(is_signal)
+        true = Truth(mass=RND_MASS if self.n_signal else None, n_signal=self.n_signal, window=window_around(RND_MASS))
+        return {name: values[chosen] for name, values in columns.items()}, is_signal[chosen], true, None
+
+    def read(self) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+        """All events of the file, and which of them are signal."""
         path = require(self.data, RND_FILE, "beamcrew data lhco")
         try:
             columns, is_signal = read_features(path)
@@ -56,15 +63,16 @@ class LhcoRnd(LhcoTask):
             raise TaskError("data", str(path), str(error)) from None
         if is_signal is None:
             raise TaskError("data", str(path), "this preset injects labelled signal, and the file has no labels")
+        return columns, is_signal
+
+    def chosen(self, is_signal: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Rows of the file (n,) in the order of the task's events."""
         rng = np.random.default_rng(self.seed)
         there = np.flatnonzero(is_signal)
         if self.n_signal > len(there):
             raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the signal events of the file")
         background = rng.permutation(np.flatnonzero(~is_signal))
-        chosen = np.concatenate([background[self.n_signal :], rng.permutation(there)[: self.n_signal]])
-        chosen = rng.permutation(chosen)
-        true = Truth(mass=RND_MASS if self.n_signal else None, n_signal=self.n_signal, window=window_around(RND_MASS))
-        return {name: values[chosen] for name, values in columns.items()}, is_signal[chosen], true, None
+        return rng.permutation(np.concatenate([background[self.n_signal :], rng.permutation(there)[: self.n_signal]]))
 
 
 class LhcoSr(LhcoTask):

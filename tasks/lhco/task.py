@@ -1,7 +1,8 @@
 """The LHCO tasks: is there a resonance, at what mass, with how many events, how sure?
 
-`lhco-demo` mixes the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-sr` the
-signal-region arrays of the CATHODE release. Labels go to the sealed folder and nowhere else.
+`lhco-demo` mixes the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-jets` (`constituents.py`)
+the particles of its jets too, `lhco-sr` the signal-region arrays of the CATHODE release. Labels go to the sealed folder
+and nowhere else.
 """
 
 from __future__ import annotations

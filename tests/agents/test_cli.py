@@ -52,7 +52,7 @@ def refused(*words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "value", "allowed"),
     [
-        (["--task", "nonesuch"], "task='nonesuch'", "lhco-demo, lhco-rnd, lhco-sr"),
+        (["--task", "nonesuch"], "task='nonesuch'", "lhco-demo, lhco-rnd, lhco-jets, lhco-sr"),
         (["--task", "[/red] [bold]"], "task='[/red] [bold]'", "select from"),
         (["--set", "n_signal"], "'n_signal'", "NAME=VALUE"),
         (["--set", "=3"], "'=3'", "NAME=VALUE"),

@@ -116,7 +116,7 @@ def test_the_shipped_sample_has_events_enough_and_resonances_where_they_belong()
 @pytest.mark.parametrize(
     ("name", "options", "field", "allowed"),
     [
-        ("lhco", {}, "task", "lhco-demo, lhco-rnd, lhco-sr"),
+        ("lhco", {}, "task", "lhco-demo, lhco-rnd, lhco-jets, lhco-sr"),
         ("lhco-demo", {"signals": 3}, "signals", "n_signal"),
         ("lhco-demo", {"n_signal": "many"}, "n_signal", "valid integer"),
         ("lhco-demo", {"alpha": 0}, "alpha", "greater than 0"),

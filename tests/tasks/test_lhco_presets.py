@@ -153,7 +153,7 @@ def test_the_number_of_rows_does_not_tell_the_injection() -> None:
     assert set(rows.values()) == {20_000}
 
 
-@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-sr"])
+@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-jets", "lhco-sr"])
 def test_what_a_worker_reads_fits_a_small_model(name: str) -> None:
     """Tools and brief take about 5,000 tokens of a context that may have 8,192."""
     task = make_task(name, {})

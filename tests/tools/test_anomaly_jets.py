@@ -96,7 +96,7 @@ def test_a_planted_signal_comes_up_and_nothing_is_warned_of(folder: Path, classi
     assert abs(made.closure_auc - 0.5) < 4 * made.closure_auc_error
     found = jet_classify(
         jets="signal.h5", window=WINDOW, template="template.h5", control="template_control.h5",
-        closure_window=made.closure_window, folds=2, classifier=classifier, ensemble=ensemble,
+        folds=2, classifier=classifier, ensemble=ensemble,
     )  # fmt: skip
     score, mjj = load_arrays("scores.parquet", "scores")["score"], pairs(jets).mjj
     inside = (mjj >= WINDOW[0]) & (mjj < WINDOW[1])
@@ -184,7 +184,7 @@ def test_bad_templates_are_refused(changes: dict[str, Any], field: str, words: s
     [
         ({"template": "none.h5"}, "template", "no such file"),
         ({"template": "tiny.h5"}, "template", "at least 25"),
-        ({"control": "signal.h5"}, "anomaly.jet_classify", "go together"),
+        ({"closure_window": (4.0, 5.0)}, "anomaly.jet_classify", "goes with control"),
         ({"control": "signal.h5", "closure_window": (3.6, 4.0)}, "closure_window", "beside"),
         ({"control": "signal.h5", "closure_window": (8.0, 9.0)}, "closure_window", "holds 0 events"),
         ({"classifier": {"kind": "tuned", "start": "signal.h5"}}, "checkpoint", "safetensors"),

@@ -10,9 +10,11 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.classify import ClassifyResult, judged, out_of_fold
-from tools.anomaly.data import within
+from tools.anomaly.closure import control_window
+from tools.anomaly.data import Windowed, within
 from tools.anomaly.dijets import Dijets, DijetsRequest, load_dijets, read_dijet_file
 from tools.anomaly.jets_networks import Frozen, Tuned
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
@@ -34,14 +36,16 @@ class JetClassifyRequest(DijetsRequest):
         ),
     ] = Frozen()
     control: str | None = Field(None, description="the template's control file: tests closure of the score itself")
-    closure_window: tuple[float, float] | None = Field(None, description="of the template's result, with `control`")
+    closure_window: SkipJsonSchema[tuple[float, float] | None] = Field(
+        None, description="of the template's result, with `control`; default: the one that anomaly.jet_template takes"
+    )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 
     @model_validator(mode="after")
     def _together(self) -> JetClassifyRequest:
-        if (self.control is None) != (self.closure_window is None):
-            raise ValueError("control and closure_window go together")
+        if self.control is None and self.closure_window is not None:
+            raise ValueError("closure_window goes with control")
         if self.out == self.out_template:
             raise ValueError("out_template must be another file than out")
         return self
@@ -56,7 +60,7 @@ def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
     template = read_dijet_file(request.template, "template", request.max_particles)
     if len(template) < (needed := max(2 * request.folds, ARGOS_MIN_TEMPLATE)):
         raise ToolError("template", request.template, f"has {len(template)} events; at least {needed} are needed")
-    control, rows = _control(request, dijets)
+    control, rows = _control(request, dijets, data)
     store = request.classifier.on([dijets, template, *([control] if control else [])])
     numbers = [each[:, None].astype(np.float64) for each in store.numbers]
     n = len(dijets)
@@ -78,11 +82,17 @@ def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
     return judged(scored[:n], raw_template, data, held, request.out, request.out_template, request.seed)
 
 
-def _control(request: JetClassifyRequest, dijets: Dijets) -> tuple[Dijets | None, NDArray[np.int64] | None]:
+def _control(
+    request: JetClassifyRequest, dijets: Dijets, data: Windowed
+) -> tuple[Dijets | None, NDArray[np.int64] | None]:
     """Template events for the closure window, each once, and the rows of the data there."""
-    if request.control is None or request.closure_window is None:
+    if request.control is None:
         return None, None
-    low, high = request.closure_window
+    if (edges := request.closure_window or control_window(data)) is None:
+        raise ToolError(
+            "control", request.control, f"null: beside {request.window} there are too few events for a test"
+        )
+    low, high = edges
     if not low < high or (low < request.window[1] and high > request.window[0]):
         raise ToolError("closure_window", (low, high), f"two increasing edges in TeV beside {request.window}")
     control = read_dijet_file(request.control, "control", request.max_particles)

@@ -3,7 +3,8 @@
 With sidebands: a survey (iteration 0) runs a quick CATHODE in windows over the whole range; the next
 iteration centres one window on the best mass, with the full recipe and a cut study; further
 iterations change one thing at a time, features first, then the ensemble: the run goes on only
-while that helps. With a background reference only the classifier is open.
+while that helps. With a background reference only the classifier is open. Where there are jets,
+their particles take the place of features, and the jets beside the window that of the template.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
         steps.append(
             Step(
                 id=f"window_{round(1000 * centre)}",
-                goal=f"Quick CATHODE in the window {window} TeV: template, scores, bump hunt.",
+                goal=f"Quick search in the window {window} TeV: template, scores, bump hunt.",
                 calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
             )
         )
@@ -86,10 +87,11 @@ def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, see
     window = window_at(mass, facts)
     features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
     features = [name for name in features if name in facts["features"]]
+    seen = "the particles of both jets" if "jets" in facts else f"features {', '.join(features)}"
     classifier = {"ensemble": ensemble, "seed": seed + iteration}
     search = Step(
         id="search",
-        goal=f"CATHODE with the full recipe in {window} TeV, features {', '.join(features)}, {ensemble} models a fold.",
+        goal=f"The full recipe in {window} TeV, {seen}, {ensemble} models a fold.",
         calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
         submits=True,
     )
@@ -99,7 +101,7 @@ def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, see
         depends_on=["search"],
     )
     return Plan(
-        reasoning=f"The best bump so far is at {mass:.3f} TeV: a window centred on it, {len(features)} features and "
+        reasoning=f"The best bump so far is at {mass:.3f} TeV: a window centred on it, {seen} and "
         f"{5 * ensemble} models; a cut study shows whether the excess is stable.",
         steps=[search, study],
     )
@@ -150,8 +152,17 @@ def chain(
     seed: int,
     oversample: float,
 ) -> list[PlannedCall]:
-    """Template, classifier, bump hunt: the three calls of one CATHODE search."""
+    """Template, classifier, bump hunt: the three calls of one search, by features or by particles."""
     common = {"events": facts["events"], "window": window}
+    scan = PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"})
+    if "jets" in facts:
+        jets = {"jets": facts["jets"], "window": window, "seed": seed}
+        files = {"template": "template.h5", "control": "template_control.h5", "out": "scores.parquet"}
+        return [
+            PlannedCall(tool="anomaly.jet_template", arguments={**jets, "method": "sideband", "out": "template.h5"}),
+            PlannedCall(tool="anomaly.jet_classify", arguments={**jets, **files, **classifier}),
+            scan,
+        ]
     seeded = {**common, "features": features, "seed": seed}
     # The quick closure: a held-out window would take a second fit of every flow.
     method = {"method": {"kind": "spline_flow", **flow}, "oversample": oversample, "closure": "events"}
@@ -161,5 +172,5 @@ def chain(
     return [
         PlannedCall(tool="anomaly.template", arguments=template),
         PlannedCall(tool="anomaly.classify", arguments=scores),
-        PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"}),
+        scan,
     ]
