@@ -100,6 +100,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "best_cut": details.get("best"),
         "trials": details.get("trials"),
         "warnings": _warnings(iterations, best, details, unseen),
+        "closures": _closures(iterations, best),
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "fraction": unseen.get("fraction"),
@@ -119,6 +120,19 @@ def _warnings(
     calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
     found += [(f"{call.tool} in its step", call.result.get("warning")) for call in calls if call.result]
     return list(dict.fromkeys((who, text) for who, text in found if isinstance(text, str) and text))
+
+
+def _closures(iterations: Sequence[Iteration], best: int | None) -> list[tuple[str, dict[str, float]]]:
+    """(tool, its closure test): of classifiers that tested their own score, in the best iteration."""
+    calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
+    numbers = ("auc", "auc_error", "p_closure", "p_sculpting")
+    found: list[tuple[str, dict[str, float]]] = []
+    for call in calls:
+        closure = call.result.get("closure") if call.result else None
+        if isinstance(closure, Mapping) and all(isinstance(closure.get(name), (int, float)) for name in numbers):
+            each = (call.tool, {name: float(closure[name]) for name in numbers})
+            found += [each] * (each not in found)
+    return found
 
 
 def _plots(

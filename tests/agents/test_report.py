@@ -145,6 +145,26 @@ def test_why_the_best_result_must_not_be_trusted_stands_under_the_answer(tmp_pat
         assert SCRIPT not in markdown
 
 
+def test_the_closure_test_of_the_best_iteration_is_told_with_its_numbers(tmp_path: Path) -> None:
+    numbers = {"auc": 0.4961, "auc_error": 0.0144, "p_closure": 0.805, "p_sculpting": 0.57}
+    with Store.create(tmp_path / "tested") as store:
+        for event in read_trace(converged(tmp_path / "plain")):
+            if isinstance(event, ToolCalled) and event.result is not None:
+                closure = numbers if event.where.startswith("worker/2/") else {**numbers, "auc": 0.7}
+                broken = {**numbers, "auc": SCRIPT} if event.where.startswith("worker/2/") else None
+                for each in (closure, broken):  # what comes out of a sandbox may be anything
+                    store.append(event.model_copy(update={"result": event.result | {"closure": each}}))
+                continue
+            store.append(event)
+    write_report(tmp_path / "tested")
+    html, markdown = ((tmp_path / "tested" / name).read_text() for name in ("report.html", "report.md"))
+    for text in (Document(html).text, markdown):
+        told = "data against template AUC 0.496 ± 0.014, p = 0.81; passing fraction smooth in mjj, p = 0.57"
+        assert text.count(told) == 1
+        assert "AUC 0.7" not in text
+    assert SCRIPT not in html + markdown
+
+
 def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expected(tmp_path: Path) -> None:
     limits = {"tested_mass": 3.749, "upper_limit": 207.3, "upper_limit_expected": [140.5, 196.7, 293.8, 459.1, 720.1]}
     events = read_trace(converged(tmp_path / "found"))

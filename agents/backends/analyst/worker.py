@@ -67,7 +67,7 @@ def _choose(n: int, context: dict[str, Any], extra: list[dict[str, Any]]) -> Mes
         return _call(n, "finish", {"summary": "no window gave a bump hunt", "ok": False})
     z, name, folder, window, mass = max(found)
     if not extra:
-        method = "quick CATHODE, most significant of the surveyed windows"
+        method = "quick search, most significant of the surveyed windows"
         return _call(n, "submit", {"scores": f"{folder}/scores.parquet", "window": window, "method": method})
     others = ", ".join(f"{w} TeV: {other:.1f}" for other, _, _, w, _ in sorted(found, reverse=True))
     summary = f"{name} is the most significant: z = {z:.1f} at {mass:.3f} TeV. Local z per window: {others}."
