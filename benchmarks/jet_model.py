@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "medium", "large"), help="for `speed`")
     parser.add_argument("--trained", type=int, default=2000, help="jets, for `speed`")
     parser.add_argument("--counts", type=int, nargs="+", default=[500, 2000, 10_000], help="labels")
-    parser.add_argument("--more-counts", type=int, nargs="*", default=[1000, 5000], help="labels, for `scaling`")
+    parser.add_argument("--more-counts", type=int, nargs="*", default=[250, 1000, 3900], help="labels, for `scaling`")
     parser.add_argument("--dims", type=int, nargs="*", default=[8, 16, 64], help="widths, for `scaling`")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--held", type=int, default=4000, help="jets that judge, for `labels` and `quality`")
@@ -192,7 +192,8 @@ def main() -> None:
             labels(rows, choices, jets, settings, section == "scaling")
     found = rows.find(**settings)
     out |= jet_model_labels.summarise(found, choices.counts)
-    scratch = [row for row in found if row["method"] == "scratch"]
+    # A law needs points that were made alike: with many labels there are fewer epochs.
+    scratch = [row for row in found if row["method"] == "scratch" and row["count"] < jet_model_labels.MANY]
     widths = [row for row in found if row["method"] == "scratch" or row["method"].startswith(jet_model_labels.WIDTH)]
     at = [row for row in widths if row["count"] == choices.counts[-2]]
     out |= jet_model_scaling.summarise(scratch, "count")

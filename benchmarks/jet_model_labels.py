@@ -34,6 +34,7 @@ from tools.metrics import auc
 
 BACKGROUND = ("quark", "gluon")
 KINDS = ("qcd", "top")
+MANY = 4000  # labels: fewer epochs, in which a network from scratch does not quite converge
 METHODS = ("odds", "finetuned", "anew", "scratch", "probe")
 LIKE = {"qcd": list(BACKGROUND)}
 RATES = {"finetuned": 3e-5, "anew": 2e-4, "scratch": 1e-3}
@@ -47,7 +48,7 @@ NUMBERS = ("auc", "rejection_30", "rejection_50")
 def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int, epochs: int | None = None) -> Row:
     """One tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
 
-    15 `epochs`, 6 of many labels, unless given.
+    15 `epochs`, 6 of MANY labels or more, unless given.
     """
     import torch
 
@@ -67,7 +68,7 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
         if method.startswith(WIDTH):
             start = _untrained(int(method.removeprefix(WIDTH)), rest, seed)
         settings = Training(
-            epochs=epochs or (15 if count < 4000 else 6),
+            epochs=epochs or (15 if count < MANY else 6),
             batch=64,
             learning_rate=RATES.get(method, RATES["scratch"]),
             patience=5,

@@ -85,10 +85,10 @@ class JetTemplateRequest(DijetsRequest):
         Annotated[Generator | Bands, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="a kind alone, 'generate' or 'sideband', or with its settings",
-            json_schema_extra={"default": "generate"},
+            description="a kind alone, 'sideband' or 'generate', or with its settings",
+            json_schema_extra={"default": "sideband"},
         ),
-    ] = Generator()
+    ] = Bands()
     oversample: float = Field(2.0, gt=0, le=20, description="template events per data event in the window")
     out: str = Field("template.h5", description="file of jets to write, relative to the working directory")
     out_control: SkipJsonSchema[str | None] = Field(None, description="control file; default: `out` with _control")
