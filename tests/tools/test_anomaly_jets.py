@@ -18,7 +18,7 @@ from tools.anomaly.jets_networks import Frozen
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.jets_lhco import pair_mass
-from tools.jet_model.jets import Jets
+from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.model import Architecture, Scales, build
 from tools.jet_model.weights import save
@@ -127,8 +127,20 @@ def test_frozen_weights_see_the_same_of_an_event_wherever_it_stands() -> None:
     store, other = (Frozen(start="small.safetensors").on([each]) for each in (events, turned))
     np.testing.assert_allclose(store.table, other.table[::-1], atol=1e-5)
     assert np.unique(store.table, axis=0).shape == store.table.shape
-    twice = Frozen(start="small.safetensors").on([events, turned.take(np.arange(3))])
-    np.testing.assert_array_equal(twice.numbers[1], len(events) - 1 - np.arange(3))
+    others = pairs(dijets(20, seed=7)[0])
+    last = turned.take(np.arange(3))
+    mixed = Dijets(
+        concatenated(last.light, others.light),
+        concatenated(last.heavy, others.heavy),
+        np.concatenate([last.axes, others.axes]),
+        np.concatenate([last.mjj, others.mjj]),
+    )
+    twice = Frozen(start="small.safetensors").on([events, mixed, others])
+    n = len(events)
+    np.testing.assert_array_equal(twice.numbers[1], [n - 1, n - 2, n - 3, *range(n, n + len(others))])
+    table = Frozen(start="small.safetensors").on([others]).table
+    for numbers in (twice.numbers[1][3:], twice.numbers[2]):
+        np.testing.assert_allclose(twice.table[numbers], table, atol=1e-5)
 
 
 def test_generated_events_lie_in_the_window_and_look_like_their_kind(folder: Path) -> None:

@@ -86,8 +86,11 @@ class Store:
         self.light, self.heavy, self.numbers = events.light, events.heavy, [np.arange(len(events))]
         for each in others:
             original = copies_of(each.axes.reshape(-1, 8), events.axes.reshape(-1, 8))
-            self.numbers.append(np.where(original >= 0, original, len(self.light) + np.arange(len(each))))
-            self.light, self.heavy = concatenated(self.light, each.light), concatenated(self.heavy, each.heavy)
+            fresh = original < 0
+            self.numbers.append(np.where(fresh, len(self.light) + np.cumsum(fresh) - 1, original))
+            if fresh.any():
+                self.light = concatenated(self.light, each.light.take(fresh))
+                self.heavy = concatenated(self.heavy, each.heavy.take(fresh))
 
 
 class FrozenStore(Store):
@@ -96,12 +99,12 @@ class FrozenStore(Store):
     def __init__(self, sets: list[Dijets], model: JetModel, network: Mlp) -> None:
         super().__init__(sets)
         self.network = network
-        self.table = np.hstack([last_hidden(model, jets) for jets in (self.light, self.heavy)]).astype(np.float64)
+        self.table = np.hstack([last_hidden(model, jets) for jets in (self.light, self.heavy)])
 
     def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
         """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
         rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
-        return self.network.log_odds(self.table[rows], y, self.table[asked], seed)
+        return self.network.log_odds(self.table[rows].astype(np.float64), y, self.table[asked].astype(np.float64), seed)
 
 
 class TunedStore(Store):
