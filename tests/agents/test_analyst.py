@@ -11,6 +11,7 @@ from asked import ask
 
 from agents.backends.analyst.planner import HALF_WIDTH, IDEAS
 from agents.state import MAX_STEPS, Plan
+from tasks.lhco.constituents import LhcoJets
 from tasks.lhco.grader import SEARCH, WIDTH
 from tasks.score import Claim
 from tools.bumphunt.spectrum import RANGE
@@ -32,6 +33,8 @@ REFERENCE = {
     "reference": "/inputs/reference.parquet",
     "discovery_below_p_global": ALPHA,
 }
+
+JETS = FACTS | {"jets": "/inputs/jets.h5"}
 
 
 def entry(value: float | None, mass: float = 3.5, p_global: float = 1e-9, **more: float) -> dict[str, Any]:
@@ -71,6 +74,7 @@ PLANS = {
     **{f"sharpen {n}": lambda n=n: plan([entry(4.0 - k / 10) for k in range(n)]) for n in (1, 2, 3, 4, 5, 9)},
     "few features": lambda: plan([entry(4.0)] * 4, FACTS | {"features": ["mj1", "delta_mj"]}),
     **{f"reference {n}": lambda n=n: plan([entry(2.0)] * n, REFERENCE) for n in (0, 1, 2, 5)},
+    **{f"jets {n}": lambda n=n: plan([entry(4.0)] * n, JETS) for n in (0, 1, 2, 5)},
 }
 
 
@@ -84,6 +88,15 @@ def test_every_planned_call_is_one_that_the_tool_takes(name: str) -> None:
             parsed = CATALOGUE[call.tool].parse(call.arguments)
             for feature in getattr(parsed, "features", []) if name == "few features" else []:
                 assert feature in ("mj1", "delta_mj")
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_where_there_are_jets_they_are_searched_and_features_are_not(n: int) -> None:
+    made = plan([entry(4.0)] * n, JETS)
+    called = {call.tool for step in made.steps for call in step.calls}
+    assert called == {"anomaly.jet_template", "anomaly.jet_classify", "bumphunt.scan"} <= set(LhcoJets.tools)
+    assert windows(made) == windows(plan([entry(4.0)] * n))
+    assert "tau21" not in str([step.goal for step in made.steps])
 
 
 @pytest.mark.parametrize("search", [list(SEARCH), [2.7, 5.0], [3.0, 3.5], [2.6, 6.0]])
