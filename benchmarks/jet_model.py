@@ -1,13 +1,13 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes, estimated from single runs; `--quick`: 3, to see that it runs):
+Sections (two processes, two cores, in minutes; `--quick`: 3, to see that it runs):
 
     speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
     labels    44   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
-    scaling   12   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
+    scaling   20   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
     quality    5   generated against true jets (`jet_model_quality.py`)
-    omnifold  25   OmniFold from pretrained weights and from scratch (`jet_model_omnifold.py`)
-    cathode   20   search on constituents against one on four features (`jet_model_cathode.py`); time estimated
+    omnifold  24   OmniFold from pretrained weights and from scratch (`jet_model_omnifold.py`)
+    cathode   40   search on constituents against one on four features (`jet_model_cathode.py`)
 
 Events are simulated on the first run (8 minutes). Finished rows are kept in `--keep`: an interrupted benchmark, or one
 run by sections, goes on, and the figures are those of all rows there. Errors are standard errors over seeds. The last
