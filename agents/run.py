@@ -40,6 +40,7 @@ from tasks.score import MAX_BYTES, Score, Submission
 from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
+STOPPED = "stopped by the operator; `beamcrew resume` goes on"
 FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", TRACE)
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
 
@@ -198,9 +199,10 @@ def _carry_out(
         temperature=begun.temperature,
     )
     status: Status
+    stopped: list[int] = []
     try:
         _same_inputs(begun, run_dir)
-        with _interruptible(benches):
+        with _interruptible(benches, stopped):
             sandboxes.probe(bench.sandbox, store)
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
@@ -208,7 +210,7 @@ def _carry_out(
         _same_inputs(begun, run_dir)
         _seal(crew, state, run_dir)
     except KeyboardInterrupt:
-        status, reason = "interrupted", "stopped by the operator; `beamcrew resume` goes on"
+        status, reason = "interrupted", STOPPED
     except BudgetSpent as error:
         status, reason = "budget", str(error)
     except (BackendLost, SandboxLost) as error:
@@ -217,6 +219,8 @@ def _carry_out(
         # A defect of ours is no result of the crew: keep the evidence, and let the run be resumed once it is mended.
         store.append(Trouble(who="programmer", where="run", text=traceback.format_exc()))
         status, reason = "lost", f"defect: {error!r}"
+    if stopped:  # whatever came out first: a sandbox that the stop closed is not lost
+        status, reason = "interrupted", STOPPED
     store.append(
         RunFinished(
             status=status,
@@ -262,7 +266,7 @@ def _restore(crew: Crew, path: str, graded: str | None) -> None:
 
 
 @contextmanager
-def _interruptible(benches: list[Workbench]) -> Iterator[None]:
+def _interruptible(benches: list[Workbench], stopped: list[int]) -> Iterator[None]:
     """On Ctrl-C or SIGTERM commands in the sandbox end at once, so that waiting for them cannot hang the stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -271,6 +275,7 @@ def _interruptible(benches: list[Workbench]) -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         for number in before:  # a second Ctrl-C, while this one is carried out, would wait for it and it for that
             signal.signal(number, lambda *_: None)
+        stopped.append(signum)  # no lock: the handler may have interrupted who holds one
         for bench in benches:
             bench.close()
         raise KeyboardInterrupt

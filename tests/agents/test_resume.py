@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ import scripted
 from killed import COST, SAME, SETTINGS, commands, facts, lines
 from scripted import SCRIPTS, Scripted, TinyTask, two_rounds
 
-from agents import sandboxes
+from agents import graph, sandboxes
 from agents.backends.base import BackendLost
 from agents.budget import Budget
 from agents.run import resume, start
@@ -26,7 +27,7 @@ from agents.trace.events import Executed, ModelCalled, RunFinished, Trouble
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, TraceError, read_trace
 from sandbox import select
-from sandbox.driver import Limits
+from sandbox.driver import Limits, SandboxLost
 
 
 def go_on(folder: Path, whole: tuple[RunResult, Path]) -> RunResult:
@@ -203,6 +204,24 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen[str]) -> None:
     while not found():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("error", [SandboxLost("closed"), RuntimeError("closed")])
+def test_what_comes_out_of_a_stop_is_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The stop closes the sandbox, which a step may notice before the interrupt is seen: nothing was lost by itself."""
+
+    class Graph:
+        def invoke(self, *_: Any) -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
+            raise error
+
+    monkeypatch.setattr(graph, "build", lambda crew: Graph())
+    result = start(SETTINGS, Scripted(SCRIPTS["plain"], tmp_path / "calls"), tmp_path / "r")
+    assert result.status == "interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

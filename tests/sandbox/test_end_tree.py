@@ -36,7 +36,7 @@ class Bench:
 bench = Bench()
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
 try:
-    with _interruptible([bench]):
+    with _interruptible([bench], []):
         time.sleep(30)
 except KeyboardInterrupt:
     print(bench.closed, bench.process.wait())
