@@ -69,7 +69,7 @@ def one(job: tuple[int, tuple[float, float, float], int, str]) -> dict[str, Any]
             os.chdir(here)
     cuts = [measure(mjj, score, window, efficiency) for efficiency in EFFICIENCIES]
     best = max(cuts, key=lambda cut: cut.fit.z)
-    found = total_yield(mjj, score, window, best.fit.mass, best.fit.sigma)
+    found = total_yield(mjj, score, window, best.fit.mass, best.fit.width, best.spectrum)
     return {
         "masses": masses,
         "n_signal": n_signal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tools.anomaly import classify, jet_classify, jet_template, latent, template
-from tools.bumphunt import cut_and_count, scan, sculpting_test
+from tools.bumphunt import cut_and_count, measure_region, scan, sculpting_test
 from tools.calorimeter.generate import generate
 from tools.calorimeter.judge import judge
 from tools.calorimeter.train import train
@@ -27,6 +27,7 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     jet_classify,
     scan,
     cut_and_count,
+    measure_region,
     sculpting_test,
     unfold,
     train,

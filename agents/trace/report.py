@@ -69,12 +69,16 @@ def environment() -> Environment:
         "json": words.document,
         "label": words.label,
         "p": words.probability,
+        "sigma": words.significance,
         "duration": words.duration,
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
     loaded.globals |= {"measured": words.measured, "quantity": words.quantity, "verdict": words.verdict}
     return loaded
+
+
+FITTED = ("width", "width_error", "passing", "passing_error", "delta")  # what the table of the claim shows besides
 
 
 def figure_path(data: bytes) -> str:
@@ -105,6 +109,8 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "fraction": unseen.get("fraction"),
         "tested_mass": unseen.get("tested_mass"),
+        "searched": {name: details.get(name) for name in FITTED},
+        "unseen": {name: unseen.get(name) for name in FITTED},
         "limit": unseen.get("upper_limit") if result.claim and not result.claim.discovery else None,
         "expected_limits": _list(unseen.get("upper_limit_expected")),
         "plots": _plots(result, best, details, unseen, sealed),

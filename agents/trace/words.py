@@ -12,6 +12,7 @@ from typing import Any
 from agents.trace.result import number
 
 NONE = "–"
+BEYOND = 5.0  # standard deviations
 WIDTH = 92  # characters of a line of JSON
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
@@ -31,7 +32,7 @@ def measured(value: Any, error: Any = None, unit: str = "") -> str:
 
 
 def probability(p: Any) -> str:
-    """`3.2 × 10⁻⁷ (5.0 σ)`; where there are fewer events than background alone would bring, no significance is said."""
+    """`3.2 × 10⁻⁷ (5.0 σ)`, or `(> 5 σ)`; none is said where there are fewer events than background would bring."""
     p = number(p)
     if p is None:
         return NONE
@@ -39,11 +40,19 @@ def probability(p: Any) -> str:
         return f"{p:g}"
     if p > 0.5:
         return f"{p:.2g}"
-    sigma = f"({0 - NormalDist().inv_cdf(p):.1f} σ)"
+    sigma = f"({significance(0 - NormalDist().inv_cdf(p))} σ)"
     if p >= 0.001:
         return f"{p:.2g} {sigma}"
     mantissa, _, exponent = f"{p:.1e}".partition("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)} {sigma}"
+
+
+def significance(z: Any) -> str:
+    """`3.2`, and `> 5` above five: tails beyond are those of a formula, which no pseudo-experiment has seen."""
+    z = number(z)
+    if z is None:
+        return NONE
+    return "> 5" if z > BEYOND else f"{z:.1f}".replace("-", "−")
 
 
 def quantity(name: str, value: Any, error: Any = None) -> str:

@@ -178,7 +178,7 @@ def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
         "facts": [
             ["p, one test", words.probability(held.p_local)],
             ["mass", words.measured(held.mass, held.mass_error, "TeV")],
-            ["signal events in all data", words.measured(held.n_signal, held.n_signal_error)],
+            ["signal events in all data, extrapolated", words.measured(held.n_signal, held.n_signal_error)],
         ],
     }
 
@@ -186,7 +186,7 @@ def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
 def _limit(trace: Trace) -> str:
     event = last(trace.events, Confirmed)
     limit = number(event.score.details.get("upper_limit")) if event else None
-    return "" if limit is None else f"at most {limit:.0f} signal events (95% CL)"
+    return "" if limit is None else f"at most {limit:.0f} signal events behind the cut (95% CL)"
 
 
 def _sealed(trace: Trace, result: RunResult) -> dict[str, Any] | None:

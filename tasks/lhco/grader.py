@@ -2,7 +2,7 @@
 
 Everything here is computed by the harness from the inputs and one column of scores. The global
 p-value is that of pseudo-experiments of this submission's spectra, in each of which the largest bump
-is looked for behind all cuts and at all masses of the search range, not of the window alone: the
+is looked for behind all cuts, at all masses of the search range, not of the window alone, and of all widths: the
 window is the crew's choice. Windows with classifiers of their own may have been tried on the way to
 it, overlapping by half, which makes OVERLAP searches, and that as often as scores were handed in.
 Each of these is taken for independent of the others; they share events, so p is conservative.
@@ -21,9 +21,9 @@ from sandbox.reader import UnsafeFile, read_bytes, read_parquet
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
-from tools.bumphunt.measure import mass_grid, measure, usable
+from tools.bumphunt.measure import Cut, measure, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
-from tools.bumphunt.spectrum import Spectrum, signal_shape
+from tools.bumphunt.spectrum import Spectrum, hypotheses, signal_shape
 from tools.bumphunt.yields import total_yield
 from tools.events.parquet import read_columns
 
@@ -61,15 +61,24 @@ def refused(reason: str, metric: str = BEST_OF) -> Score:
     return Score(metric=metric, value=None, reason=reason)
 
 
+def artefact(submission: Submission, workspace: Path) -> str:
+    """SHA-256 of the file of scores."""
+    return sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest()
+
+
 def grade(
     submission: Submission,
     inputs: Path,
     workspace: Path,
     n_graded: int,
     search: tuple[float, float] = SEARCH,
+    width: float | None = None,
     seed: int = 1,
 ) -> Score:
-    """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`."""
+    """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`.
+
+    `width`: of the resonance, relative, where it is known.
+    """
     mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
     window = submission.window
     low, high = window or (0.0, 0.0)
@@ -77,16 +86,16 @@ def grade(
         return refused(f"window={window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
-        cuts = [measure(mjj, score, window, efficiency) for efficiency in usable(EFFICIENCIES, mjj, window)]
+        cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
         best = int(np.argmax([cut.fit.z for cut in cuts]))
         cut = cuts[best]
         judged = [checked(c, mjj, score, window) for c in cuts]
-        error = _bootstrap(mjj, score, window, cut.efficiency, seed)
+        error = _bootstrap(mjj, score, window, cut, seed)
     except ValueError as reason:
         return refused(str(reason))
-    masses, tries = mass_grid(search), OVERLAP * n_graded
-    found = chance([Hunt([c.spectrum for c in cuts], masses)], cut.fit.z, tries, TOYS, seed)
-    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.sigma)
+    tested, tries = hypotheses(*search, width), OVERLAP * n_graded
+    found = chance([Hunt([c.spectrum for c in cuts], tested)], cut.fit.z, tries, TOYS, seed)
+    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.width, cut.spectrum)
     details: dict[str, Any] = {
         "window": list(window),
         "cuts": [c.model_dump() for c in judged],
@@ -96,9 +105,8 @@ def grade(
         "p_global": found.p_global,
         "p_global_error": found.error,
         "p_global_method": found.method,
-        "trials": tries * len(cuts) * len(masses),
-        "mass": cut.fit.mass,
-        "mass_error": cut.fit.mass_error,
+        "trials": tries * len(cuts) * len(tested),
+        **resonance(cut),
         "n_signal": amount.n_signal,
         "n_signal_error": amount.error,
         "spectrum": spectrum_details(cut.spectrum, cut.fit),
@@ -109,19 +117,35 @@ def grade(
         value=cut.fit.z,
         error=error,
         reason=f"local significance at background efficiency {cut.efficiency:g}, mass {cut.fit.mass:.3f} TeV",
-        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        artefact=artefact(submission, workspace),
         details=details,
     )
 
 
-def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], efficiency: float, seed: int) -> float:
+def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> float:
     """Standard deviation of the significance over resamplings of the events."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(BOOTSTRAPS):
         drawn = rng.integers(0, len(mjj), len(mjj))
-        values.append(measure(mjj[drawn], score[drawn], window, efficiency).fit.z)
+        values.append(measure(mjj[drawn], score[drawn], window, cut.efficiency, tested=cut.tested).fit.z)
     return float(np.std(values, ddof=1))
+
+
+def resonance(cut: Cut) -> dict[str, float]:
+    """What the fit behind a cut says of the resonance, and what it took the background for."""
+    fit = cut.fit
+    return {
+        "mass": fit.mass,
+        "mass_error": fit.mass_error,
+        "width": fit.width,
+        "width_error": fit.width_error,
+        "passing": fit.signal,
+        "passing_error": fit.signal_error,
+        "efficiency": cut.efficiency,
+        "degree": cut.spectrum.degree,
+        "delta": cut.spectrum.delta,
+    }
 
 
 def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
@@ -131,7 +155,7 @@ def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
         "inclusive": (spectrum.passed + spectrum.failed).tolist(),
         "passed": spectrum.passed.tolist(),
         "background": fit.background.tolist(),
-        "signal": (fit.signal * signal_shape(spectrum.edges, fit.mass, fit.sigma)).tolist(),
+        "signal": (fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width)).tolist(),
     }
 
 

@@ -80,7 +80,11 @@ class LhcoSr(LhcoTask):
 
     name: ClassVar[str] = "lhco-sr"
     title: ClassVar[str] = "LHCO signal region with a background-only reference"
-    tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify", "bumphunt.count")
+    tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify", "bumphunt.measure", "bumphunt.count")
+    guide: ClassVar[str] = "brief_region.md"
+    request: ClassVar[str] = (
+        "Is there a resonance in this signal region? Give the p-value, its mass and the fraction of signal events."
+    )
     has_sidebands: ClassVar[bool] = False
     data: Path | None = None
 

@@ -1,111 +1,97 @@
 """Steering score where a background reference replaces sidebands: the signal-region task of arXiv:2509.08535.
 
-The metric is ARGOS (arXiv:2511.14832) of data against reference scores; significance, mass and
-signal count come from the events that pass cuts at fixed efficiency on the reference.
-The region is given and counts need no mass, so that the global p-value has few trials, cuts and
-submissions: for these Sidak's bound is sharp enough, and no pseudo-experiments are made.
+The steering metric is ARGOS (arXiv:2511.14832) of data against reference scores. Significance, mass, width and yield
+come from one likelihood of data and reference (`tools/bumphunt/reference.py`), for cuts at fixed efficiencies on the
+reference. The global p-value is that of pseudo-experiments, in each of which the largest bump is looked for behind all
+cuts, and that as often as scores were handed in.
 """
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.reader import read_bytes
-from tasks.lhco.grader import read_scores, refused, spectrum_details
-from tasks.score import MAX_BYTES, Score, Submission
-from tools.bumphunt.counting import count, sidak
-from tools.bumphunt.fit import Fit, fit_signal, scan_mass
-from tools.bumphunt.measure import mass_grid
-from tools.bumphunt.scan import EFFICIENCIES
-from tools.bumphunt.spectrum import Spectrum, histogram, make_edges
-from tools.bumphunt.yields import SLICES, binormal_total
+from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
+from tasks.score import Score, Submission
+from tools.bumphunt.lookelsewhere import Hunt, chance
+from tools.bumphunt.measure import Cut
+from tools.bumphunt.reference import CLOSURE, Scored, measure_with_reference
+from tools.bumphunt.scan import EFFICIENCIES, summary
+from tools.bumphunt.yields import reference_yield
 from tools.events.parquet import read_columns
 from tools.metrics import argos, bootstrap_error
 
 Floats = NDArray[np.float64]
+FILE = "reference.parquet"
 METRIC = "argos"
 MIN_REFERENCE = 25
-NORMALISATION_ERROR = 0.01  # relative, on the reference scaled to the data
-MARGIN = 0.03  # TeV; a bump closer to the edge of the region cannot be told from a slope
 
 
-def grade(submission: Submission, inputs: Path, workspace: Path, n_graded: int, seed: int = 1) -> Score:
-    """ARGOS with a bootstrap error; significance, mass, yield and p-values in `details`."""
-    mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
-    n_reference = len(read_columns(inputs / "reference.parquet", ["mjj"])["mjj"])
-    if submission.reference_scores is None:
-        return refused("reference_scores: this task needs the scores of /inputs/reference.parquet as well", METRIC)
+def grade(
+    submission: Submission, inputs: Path, workspace: Path, n_graded: int, width: float | None = None, seed: int = 1
+) -> Score:
+    """ARGOS with a bootstrap error; significance, mass, width, yield and p-values in `details`."""
     try:
-        score = read_scores(workspace, submission.scores, len(mjj))
-        reference = read_scores(workspace, submission.reference_scores, n_reference, "reference_scores")
+        data, reference = read_both(submission, inputs, workspace)
+        cuts = [measure_with_reference(data, reference, e, width=width) for e in usable(reference)]
     except ValueError as error:
         return refused(str(error), METRIC)
 
-    def merit(data: Floats, template: Floats) -> float:
-        return argos(data, template, MIN_REFERENCE)
+    def merit(events: Floats, template: Floats) -> float:
+        return argos(events, template, MIN_REFERENCE)
 
-    cuts = [_count(score, reference, efficiency) for efficiency in EFFICIENCIES]
-    best = int(np.argmax([cut["z"] for cut in cuts]))
-    spectrum, fit = _mass(mjj, score >= cuts[best]["threshold"])
-    slices = np.array([_excess(score, reference, a, b) for a, b in zip([0.0, *SLICES[:-1]], SLICES, strict=True)])
-    n_signal, n_error, _ = binormal_total(slices[:, 0], slices[:, 1], against_all=True)
-    p_local, trials = cuts[best]["p_value"], n_graded * len(cuts)
+    best = int(np.argmax([cut.fit.z for cut in cuts]))
+    found = chance([Hunt([cut.spectrum for cut in cuts], cuts[0].tested)], cuts[best].fit.z, n_graded, TOYS, seed)
     return Score(
         metric=METRIC,
-        value=merit(score, reference),
-        error=bootstrap_error(merit, score, reference, seed),
+        value=merit(data[1], reference[1]),
+        error=bootstrap_error(merit, data[1], reference[1], seed),
         reason=f"data against reference, at least {MIN_REFERENCE} reference events kept",
-        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
-        details={
-            "window": [float(mjj.min()), float(mjj.max())],
-            "cuts": cuts,
+        artefact=artefact(submission, workspace),
+        details=amounts(cuts[best], data, reference)
+        | resonance(cuts[best])
+        | {
+            "p_local": cuts[best].fit.p_value,
+            "spectrum": spectrum_details(cuts[best].spectrum, cuts[best].fit),
+            "cuts": [summary(cut).model_dump() for cut in cuts],
             "best": best,
-            "p_local": p_local,
-            "p_global": sidak(p_local, trials),
-            "trials": trials,
-            "mass": fit.mass,
-            "mass_error": fit.mass_error,
-            "n_signal": n_signal,
-            "n_signal_error": n_error,
-            "spectrum": spectrum_details(spectrum, fit),
+            "p_global": found.p_global,
+            "p_global_error": found.error,
+            "p_global_method": found.method,
+            "trials": n_graded * len(cuts) * len(cuts[0].tested),
         },
     )
 
 
-def _count(score: Floats, reference: Floats, efficiency: float) -> dict[str, Any]:
-    """Events passing the cut that keeps `efficiency` of the reference, over what the reference predicts."""
-    found = count(score, reference, max(efficiency, 1 / len(reference)), NORMALISATION_ERROR)  # one event at least
+def read_both(submission: Submission, folder: Path, workspace: Path) -> tuple[Scored, Scored]:
+    """(mjj, score) of the events and of the reference in `folder`; ValueError says what is wrong with the scores."""
+    if submission.reference_scores is None:
+        raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")
+    mjj, other = (read_columns(folder / name, ["mjj"])["mjj"] for name in ("events.parquet", FILE))
+    score = read_scores(workspace, submission.scores, len(mjj))
+    return (mjj, score), (other, read_scores(workspace, submission.reference_scores, len(other), "reference_scores"))
+
+
+def usable(reference: Scored) -> list[float]:
+    """The efficiencies that keep a dozen reference events."""
+    return [efficiency for efficiency in EFFICIENCIES if efficiency * len(reference[1]) >= 12] or EFFICIENCIES[:1]
+
+
+def amounts(cut: Cut, data: Scored, reference: Scored, fraction: float = 1.0) -> dict[str, Any]:
+    """Signal events in all data, of which these are a fraction, and what the report draws of the scores."""
+    found = reference_yield(data, reference, cut.fit.mass, cut.fit.width, CLOSURE)
+    mjj, n = data[0], len(data[0])
+    both = np.append(data[1], reference[1])
     return {
-        "efficiency": efficiency,
-        "threshold": found.cut,
-        "z": found.z,
-        "p_value": found.p_value,
-        "signal": found.n - found.background,
-        "signal_error": float(np.hypot(np.sqrt(found.n), found.error)),
+        "window": [float(mjj.min()), float(mjj.max())],
+        "n_signal": found.n_signal / fraction,
+        "n_signal_error": found.error / fraction,
+        "signal_fraction": found.n_signal / n,
+        "signal_fraction_error": found.error / n,
+        "slices": found.slices.tolist(),
+        "slice_errors": found.slice_errors.tolist(),
+        "score_histogram": score_histogram(both, np.arange(len(both)) < n),
     }
-
-
-def _excess(score: Floats, reference: Floats, low: float, high: float) -> tuple[float, float]:
-    """Data minus scaled reference between two efficiencies on the reference, with its error."""
-    ordered = np.sort(reference)[::-1]
-    lower = ordered[max(round(high * len(ordered)), 1) - 1]
-    upper = np.inf if low == 0 else ordered[max(round(low * len(ordered)), 1) - 1]
-    n = float(((score >= lower) & (score < upper)).sum())
-    kept = float(((reference >= lower) & (reference < upper)).sum())
-    scale = len(score) / len(reference)
-    error = np.sqrt(max(n, 1.0) + scale**2 * max(kept, 1.0) + (NORMALISATION_ERROR * scale * kept) ** 2)
-    return n - scale * kept, float(error)
-
-
-def _mass(mjj: Floats, passed: NDArray[np.bool_]) -> tuple[Spectrum, Fit]:
-    """The bump among the passing events, over a smooth share of the failing ones."""
-    edges = make_edges(float(mjj.min()), float(np.nextafter(mjj.max(), np.inf)))
-    spectrum = histogram(mjj, passed, edges)
-    masses = mass_grid((edges[0] + MARGIN, edges[-1] - MARGIN))
-    z, _ = scan_mass(spectrum, masses)
-    return spectrum, fit_signal(spectrum, float(masses[int(np.argmax(z))]), (float(masses[0]), float(masses[-1])))

@@ -21,6 +21,7 @@ from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score, Submission
 from tasks.task import TaskBase, TaskError, Verdict
+from tools.bumphunt.spectrum import WIDTH_RANGE
 from tools.events.parquet import write_events
 from tools.events.table import available
 
@@ -47,6 +48,9 @@ class LhcoTask(TaskBase):
         "bumphunt.sculpting",
     )
     has_sidebands: ClassVar[bool] = True
+    width: float | None = Field(
+        None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance; else it is measured"
+    )
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
     max_iterations: int = Field(4, ge=1, le=50)
     seed: int = Field(1, ge=0, description="of the data set")
@@ -68,13 +72,12 @@ class LhcoTask(TaskBase):
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
         unseen = np.zeros(len(is_signal), dtype=bool)
+        rng = np.random.default_rng([self.seed, HOLD_OUT])
+        unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
         inputs.mkdir(parents=True, exist_ok=True)
-        if self.has_sidebands:
-            rng = np.random.default_rng([self.seed, HOLD_OUT])
-            unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
-            held_out.mkdir(parents=True, exist_ok=True)
-            write_events(held_out / EVENTS, columns)
-            columns = {name: values[~unseen] for name, values in columns.items()}
+        held_out.mkdir(parents=True, exist_ok=True)
+        write_events(held_out / EVENTS, columns)
+        columns = {name: values[~unseen] for name, values in columns.items()}
         write_events(inputs / EVENTS, columns)
         truth.write(sealed_folder, true, is_signal, unseen)
         facts: dict[str, Any] = {
@@ -85,27 +88,30 @@ class LhcoTask(TaskBase):
             "mjj_tev": [round(float(q), 3) for q in np.percentile(columns["mjj"], [0, 5, 50, 95, 100])],
             "discovery_below_p_global": self.alpha,
             "sidebands": self.has_sidebands,
+            "held_out_rows": int(unseen.sum()),
         }
+        if self.width is not None:
+            facts["width"] = self.width
         if self.has_sidebands:
             facts |= {"search_range_tev": self.search, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
-            facts["held_out_rows"] = int(unseen.sum())
         else:
             facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
         if reference is not None:
-            write_events(inputs / "reference.parquet", reference)
-            facts |= {"reference": "/inputs/reference.parquet", "reference_rows": len(reference["mjj"])}
+            for folder in (inputs, held_out):
+                write_events(folder / reference_grader.FILE, reference)
+            facts |= {"reference": f"/inputs/{reference_grader.FILE}", "reference_rows": len(reference["mjj"])}
         return facts
 
     def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         if self.has_sidebands:
-            return grader.grade(submission, inputs, workspace, n_graded, self.search)
-        return reference_grader.grade(submission, inputs, workspace, n_graded)
+            return grader.grade(submission, inputs, workspace, n_graded, self.search, self.width)
+        return reference_grader.grade(submission, inputs, workspace, n_graded, self.width)
 
     def confirm(
         self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         _, _, unseen = truth.read(sealed_folder)
-        return confirm.confirm(submission, chosen, held_out / EVENTS, workspace, unseen)
+        return confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return claims.check(claim, confirmed or best_score(scores), self.alpha)

@@ -41,6 +41,10 @@ def entry(value: float | None, mass: float = 3.5, p_global: float = 1e-9, **more
     details = {
         "mass": mass,
         "mass_error": 0.021,
+        "width": 0.031,
+        "width_error": 0.004,
+        "passing": 143.0,
+        "passing_error": 17.0,
         "n_signal": 612.4,
         "n_signal_error": 48.7,
         "p_local": 1.3e-11,
@@ -150,7 +154,8 @@ def test_a_discovery_is_claimed_below_alpha_and_nowhere_else(p_global: float, fo
 def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
     history = [entry(3.0, 4.4), entry(6.0, 3.512, p_global), entry(None)]
     numbers = {float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", claim(*history).text)}
-    known = [*history[1]["details"].values(), 2.0]  # the number of graded submissions
+    percent = [3.1, 0.4]  # of the width
+    known = [*history[1]["details"].values(), *percent, 2.0]  # the number of graded submissions
     assert numbers
     for number in numbers:
         assert any(number == pytest.approx(value, rel=0.05) for value in known), number
@@ -159,7 +164,7 @@ def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
 @pytest.mark.parametrize(("p_unseen", "found"), [(ALPHA * 0.99, True), (0.4, False)])
 def test_what_the_unseen_events_say_counts_whatever_the_others_said(p_unseen: float, found: bool) -> None:
     confirmed = entry(2.0, 3.52, p_unseen)
-    confirmed["details"] |= {"tested_mass": 3.51, "upper_limit": 77.0}
+    confirmed["details"] |= {"tested_mass": 3.51, "tested_width": 0.03, "upper_limit": 77.0}
     for p_searched in (1e-12, 0.9):
         said = claim(entry(9.0, 3.5, p_searched), confirmed=confirmed)
         assert (said.discovery, said.p_value) == (found, p_unseen)

@@ -111,7 +111,7 @@ def test_both_reports_show_the_numbers(tmp_path: Path) -> None:
             "5.20 ± 0.40",
             "refused",
             "differs",
-            "4.1 × 10⁻⁸ (5.4 σ)",
+            "4.1 × 10⁻⁸ (> 5 σ)",
             "0.9120 ± 0.0040",
             "Canaries: held",
             "corrected for 77 trials",
@@ -181,11 +181,12 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
         page = Document((tmp_path / folder / "report.html").read_text()).text
         text = (tmp_path / folder / "report.md").read_text().replace("**", "")
         for words_ in (
-            "; at most 207 signal events (95% CL)",
-            "At most 207 signal events are in the data at 95% confidence (CLs), for a resonance at 3.749 TeV",
+            "; at most 207 signal events behind the cut (95% CL)",
+            "At most 207 signal events are among the unseen events behind the cut at 95% confidence",
+            "for a resonance at 3.749 TeV.",
             "Without any signal 294 were to be expected, 197 to 459 in 68% of such data.",
-            "at the 3.749 TeV that had been chosen",
-            "−1.05",
+            "at the 3.749 TeV and the width that had been chosen",
+            "−1.1",
         ):
             assert (words_ in page, words_ in text) == (told, told), words_
 
@@ -264,6 +265,11 @@ def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.Monkey
         (words.measured(float("nan"), 1), "–"),
         (words.measured(1.0, 0.0), "1"),
         (words.probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
+        (words.probability(2e-9), "2.0 × 10⁻⁹ (> 5 σ)"),
+        (words.significance(4.96), "5.0"),
+        (words.significance(7.3), "> 5"),
+        (words.significance(-1.25), "−1.2"),
+        (words.significance(None), "–"),
         (words.probability(0.5), "0.5 (0.0 σ)"),
         (words.probability(0.85), "0.85"),
         (words.measured(-1.05), "−1.05"),

@@ -16,10 +16,11 @@ from scipy.stats import binomtest, norm
 
 from tasks.lhco import grader
 from tasks.score import Score, Submission
-from tools.bumphunt.measure import mass_grid, threshold, usable
-from tools.bumphunt.profile import scan
+from tools.bumphunt.background import known
+from tools.bumphunt.fit import scan_spectrum
+from tools.bumphunt.measure import threshold, usable
 from tools.bumphunt.scan import EFFICIENCIES
-from tools.bumphunt.spectrum import RANGE, histogram, make_edges
+from tools.bumphunt.spectrum import RANGE, histogram, hypotheses, make_edges
 from tools.events.parquet import write_events
 
 Table = dict[str, np.ndarray]
@@ -134,7 +135,7 @@ def test_good_scores_find_the_resonance(folders: tuple[Path, Path], events: tupl
 def test_p_global_grows_with_the_number_of_graded_submissions(folders: tuple[Path, Path]) -> None:
     score = np.random.default_rng(8).normal(size=ROWS + SIGNAL)
     one, ten = (grade(folders, score, n_graded=n).details for n in (1, 10))
-    trials = grader.OVERLAP * 3 * len(mass_grid(grader.SEARCH))
+    trials = grader.OVERLAP * 3 * len(hypotheses(*grader.SEARCH))
     assert (one["trials"], ten["trials"]) == (trials, 10 * trials)
     assert one["p_local"] == ten["p_local"]
     assert one["p_local"] <= one["p_global"] <= ten["p_global"] <= 1
@@ -147,7 +148,7 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
     """No signal; scores of their own in windows that overlap by half, of which the grader sees the best alone."""
     monkeypatch.setattr(grader, "BOOTSTRAPS", 2)
     search, edges, found = (2.9, 4.1), make_edges(*RANGE), []
-    for seed in range(25):
+    for seed in range(20):
         mjj, rng = toy(15_000, seed=200 + seed)[0]["mjj"], np.random.default_rng(seed)
         write_events(folders[0] / "events.parquet", {"mjj": mjj})
         tried = []
@@ -156,13 +157,13 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
             cuts = [
                 score >= threshold(score, mjj, window, efficiency) for efficiency in usable(EFFICIENCIES, mjj, window)
             ]
-            passed, failed = np.array(
-                [(h.passed, h.failed) for h in (histogram(mjj, cut, edges) for cut in cuts)]
-            ).swapaxes(0, 1)
-            tried.append((scan(passed, failed, edges, mass_grid(window), window=window)[0].max(), window, score))
+            tested = hypotheses(*window)
+            spectra = [known(histogram(mjj, cut, edges), window, tested) for cut in cuts]
+            tried.append((max(scan_spectrum(each, tested)[0].max() for each in spectra), window, score))
         _, window, score = max(tried, key=lambda each: each[0])
         pq.write_table(pa.table({"score": score}), folders[1] / "scores.parquet")
-        graded = grader.grade(Submission(scores="scores.parquet", window=window), *folders, 1, search, seed)
+        submission = Submission(scores="scores.parquet", window=window)
+        graded = grader.grade(submission, *folders, 1, search, seed=seed)
         assert graded.value == pytest.approx(max(z for z, _, _ in tried), abs=1e-3)
         found.append((graded.details["p_local"], graded.details["p_global"]))
     p_local, p_global = np.array(found).T

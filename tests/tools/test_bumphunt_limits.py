@@ -7,14 +7,16 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-from tools.bumphunt.limits import BANDS, asymptotic_cls, cls_by_toys, upper_limit
-from tools.bumphunt.spectrum import RANGE, SCALE, Spectrum, make_edges, signal_shape
+from tools.bumphunt.fit import fit_amplitude
+from tools.bumphunt.limits import BANDS, asymptotic_cls, cls_by_toys, limit_by_toys, upper_limit
+from tools.bumphunt.spectrum import RANGE, SCALE, Spectrum, make_edges, one, signal_shape
 
 EDGES = make_edges(*RANGE)
 CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])
 FALLING = np.diff(EDGES) * CENTRES**-7
 FALLING /= FALLING.sum()
-BUMP = signal_shape(EDGES, 3.5)
+WIDTH = 0.009
+BUMP = signal_shape(EDGES, 3.5, WIDTH)
 
 
 def toy(rng: np.random.Generator, passing: float, signal: float = 0) -> Spectrum:
@@ -26,8 +28,8 @@ def toy(rng: np.random.Generator, passing: float, signal: float = 0) -> Spectrum
 @pytest.mark.parametrize("passing", [2000, 150])  # 50 and 4 events under the bump
 def test_at_the_limit_pseudo_experiments_find_the_stated_cls(passing: float) -> None:
     spectrum = toy(np.random.default_rng(3), passing)
-    limit = upper_limit(spectrum, 3.5)
-    cls = cls_by_toys(spectrum, 3.5, limit.observed, n_toys=1500)
+    limit = upper_limit(spectrum, 3.5, WIDTH)
+    cls = cls_by_toys(spectrum, 3.5, WIDTH, limit.observed, n_toys=1500)
     assert 0.035 < cls < 0.075  # 0.05, with 75 toys in the tail; asymptotic limits are a little low
 
 
@@ -39,7 +41,7 @@ def test_a_bump_in_one_bin_is_a_count_with_a_known_background() -> None:
     middle = len(passed) // 2
     mass = float(np.sqrt(edges[middle] * edges[middle + 1])) / SCALE
     passed[middle] = 108
-    limit = upper_limit(Spectrum(edges, passed, failed), mass, sigma=1e-5)
+    limit = upper_limit(Spectrum(edges, passed, failed), mass, width=1e-5)
 
     def q(n: float, s: float) -> float:
         return 2 * (s + 100 - n + n * np.log(n / (s + 100)))
@@ -54,17 +56,17 @@ def test_a_bump_in_one_bin_is_a_count_with_a_known_background() -> None:
 
 def test_on_the_background_expectation_the_limit_is_the_median_one() -> None:
     spectrum = Spectrum(EDGES, 500 * FALLING, 1e5 * FALLING)
-    limit = upper_limit(spectrum, 3.5)
+    limit = upper_limit(spectrum, 3.5, WIDTH)
     assert limit.observed == pytest.approx(limit.expected[BANDS.index(0)], rel=0.01)
     assert list(limit.expected) == sorted(limit.expected)
 
 
 def test_an_efficiency_scales_the_limit_and_its_error_loosens_it() -> None:
     spectrum = toy(np.random.default_rng(4), 500)
-    passing = upper_limit(spectrum, 3.5)
-    exact = upper_limit(spectrum, 3.5, efficiency=(0.2, 0.0))
+    passing = upper_limit(spectrum, 3.5, WIDTH)
+    exact = upper_limit(spectrum, 3.5, WIDTH, efficiency=(0.2, 0.0))
     assert exact.observed == pytest.approx(passing.observed / 0.2, rel=1e-3)
-    by_error = [upper_limit(spectrum, 3.5, efficiency=(0.2, e)).observed for e in (0.0, 0.02, 0.05, 0.1)]
+    by_error = [upper_limit(spectrum, 3.5, WIDTH, efficiency=(0.2, e)).observed for e in (0.0, 0.02, 0.05, 0.1)]
     assert by_error == sorted(by_error)
     assert by_error[1] < 1.1 * by_error[0] < by_error[3]
 
@@ -72,10 +74,10 @@ def test_an_efficiency_scales_the_limit_and_its_error_loosens_it() -> None:
 def test_limits_cover_and_fall_into_their_bands() -> None:
     rng = np.random.default_rng(5)
     for passing, signal in ((1000, 12), (150, 6)):
-        covered = sum(upper_limit(toy(rng, passing, signal), 3.5).observed >= signal for _ in range(60))
+        covered = sum(upper_limit(toy(rng, passing, signal), 3.5, WIDTH).observed >= signal for _ in range(60))
         assert binomtest(covered, 60, 0.95, alternative="less").pvalue > 0.01
-    expected = upper_limit(Spectrum(EDGES, 1000 * FALLING, 1e5 * FALLING), 3.5).expected
-    observed = np.array([upper_limit(toy(rng, 1000), 3.5).observed for _ in range(100)])
+    expected = upper_limit(Spectrum(EDGES, 1000 * FALLING, 1e5 * FALLING), 3.5, WIDTH).expected
+    observed = np.array([upper_limit(toy(rng, 1000), 3.5, WIDTH).observed for _ in range(100)])
     for n in (-1, 0, 1):
         below = int((observed < expected[BANDS.index(n)]).sum())
         assert binomtest(below, 100, norm.cdf(n)).pvalue > 1e-3
@@ -84,4 +86,33 @@ def test_limits_cover_and_fall_into_their_bands() -> None:
 @pytest.mark.parametrize("arguments", [{"efficiency": (0, 0.1)}, {"efficiency": (0.1, -1)}, {"level": 1.0}])
 def test_impossible_arguments_are_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match="efficiency"):
-        upper_limit(toy(np.random.default_rng(6), 100), 3.5, **arguments)
+        upper_limit(toy(np.random.default_rng(6), 100), 3.5, WIDTH, **arguments)
+
+
+def test_where_hardly_an_event_is_expected_the_limit_by_toys_covers() -> None:
+    """Three events under a bump: asymptotic limits are too low, those by toys leave out 5% of the truths or fewer."""
+    rng = np.random.default_rng(7)
+    width, signal = 0.035, 5
+    bump = signal_shape(EDGES, 4.2, width)
+    limits = []
+    for seed in range(25):
+        passed = rng.poisson(60 * FALLING + signal * bump).astype(float)
+        spectrum = Spectrum(EDGES, passed, rng.poisson(6e4 * FALLING).astype(float), 2, 0.1)
+        asymptotic, toys = upper_limit(spectrum, 4.2, width), limit_by_toys(spectrum, 4.2, width, n_toys=150, seed=seed)
+        limits.append((asymptotic.observed, toys.observed))
+    covered = (np.array(limits) >= signal).sum(axis=0)
+    assert binomtest(int(covered[1]), len(limits), 0.95, alternative="less").pvalue > 0.01
+    assert np.mean(np.diff(limits)) > 0
+
+
+def test_a_rough_background_loosens_the_limit() -> None:
+    passed, failed = 500 * FALLING, 1e5 * FALLING
+    found = [upper_limit(Spectrum(EDGES, passed, failed, 2, delta), 3.5, 0.035).observed for delta in (0.0, 0.1, 0.3)]
+    assert found[0] < found[1] < found[2]
+    # The error of an absent signal grows in quadrature, and the limit with it.
+    shape = one(3.5, 0.035).shapes(EDGES)[0]
+    under, sigma = (
+        (shape * passed).sum() / (shape**2).sum(),
+        fit_amplitude(Spectrum(EDGES, passed, failed), 3.5, 0.035)[1],
+    )
+    assert found[2] / found[0] == pytest.approx(np.hypot(1, 0.3 * under / sigma), rel=0.2)

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from tools.bumphunt import scan
-from tools.bumphunt.measure import mass_grid, measure, threshold, usable
+from tools.bumphunt.measure import measure, threshold, usable
 from tools.bumphunt.profile import deviance, make_basis, profiled_background, transfer
 from tools.bumphunt.spectrum import (
     ALPHA_HIGH,
@@ -18,16 +18,19 @@ from tools.bumphunt.spectrum import (
     N_HIGH,
     N_LOW,
     SCALE,
-    SIGMA,
+    WIDTHS,
     _crystal_ball_cdf,
     histogram,
+    hypotheses,
     make_edges,
     signal_shape,
 )
 from tools.contract import ToolError
 from tools.events.parquet import write_events
 
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "lhco_signal_region"
 WINDOW = (3.3, 3.7)
+WIDTH = 0.009
 
 
 def crystal_ball(t: np.ndarray) -> np.ndarray:
@@ -67,18 +70,18 @@ def test_the_crystal_ball_is_smooth_at_its_joints_and_gaussian_between_them() ->
 def test_a_resonance_lies_where_it_should() -> None:
     edges = make_edges(2.4, 6.4)
     for mass in (3.0, 3.5, 4.2):
-        shape = signal_shape(edges, mass)
+        shape = signal_shape(edges, mass, WIDTH)
         assert 0.99 < shape.sum() <= 1
         centres = np.sqrt(edges[1:] * edges[:-1])
         cumulative = np.cumsum(shape)
         median = np.interp(0.5, cumulative, edges[1:])
         assert median == pytest.approx(SCALE * mass, rel=0.002)
-        core = np.abs(centres / (SCALE * mass) - 1) < SIGMA
+        core = np.abs(centres / (SCALE * mass) - 1) < WIDTH
         assert 0.45 < shape[core].sum() < 0.7  # 68% of a Gaussian, less what sits in the tails
     # Twice the width: the same shape on bins twice as wide.
     np.testing.assert_allclose(
-        signal_shape(SCALE * 3.5 * (1 + np.linspace(-0.1, 0.1, 50)), 3.5, 2 * SIGMA),
-        signal_shape(SCALE * 3.5 * (1 + np.linspace(-0.05, 0.05, 50)), 3.5, SIGMA),
+        signal_shape(SCALE * 3.5 * (1 + np.linspace(-0.1, 0.1, 50)), 3.5, 2 * WIDTH),
+        signal_shape(SCALE * 3.5 * (1 + np.linspace(-0.05, 0.05, 50)), 3.5, WIDTH),
         rtol=1e-9,
     )
 
@@ -121,7 +124,7 @@ def test_the_objective_is_the_deviance_and_zero_for_a_perfect_model() -> None:
     edges = make_edges(3.0, 4.0)
     failed = np.full(len(edges) - 1, 200.0)
     a = np.array([-2.0, 0.3, -0.5])
-    x, s = make_basis(edges), 30 * signal_shape(edges, 3.5)
+    x, s = make_basis(edges, 2), 30 * signal_shape(edges, 3.5, WIDTH)
     exact = transfer(a, x) * failed + s
     assert deviance(exact, failed, transfer(a, x), s) == pytest.approx(0, abs=1e-9)
     assert deviance(exact, failed, transfer(a, x), 0 * s) > 3
@@ -132,7 +135,7 @@ def test_the_objective_has_no_step_at_zero_signal_where_bins_are_empty() -> None
     edges = make_edges(3.0, 4.0)
     passed, failed = np.full((2, len(edges) - 1), 8.0)
     passed[-4:], failed[-4:] = 0, 0
-    shape = signal_shape(edges, 3.9)
+    shape = signal_shape(edges, 3.9, WIDTH)
     below, at, above, close = (deviance(passed, failed, np.ones(len(shape)), s * shape) for s in (-1e-3, 0, 1e-3, 1e-6))
     assert abs(above - at) < 1e-2
     assert abs(below - at) < 1e-2
@@ -158,17 +161,54 @@ def test_cuts_that_so_few_events_do_not_allow_are_left_out() -> None:
     assert usable([1e-2, 1e-3], few, WINDOW) == [1e-2, 1e-3]  # refused by `threshold`, which says why
 
 
-def test_masses_fill_the_window_one_resolution_apart() -> None:
-    masses = mass_grid(WINDOW)
-    assert (masses[0], masses[-1]) == (pytest.approx(3.3), pytest.approx(3.7))
-    np.testing.assert_allclose(np.diff(np.log(masses)), SIGMA, rtol=0.1)
+def test_hypotheses_fill_the_window_as_far_apart_as_they_are_wide() -> None:
+    tested = hypotheses(*WINDOW)
+    assert sorted(set(tested.widths)) == list(WIDTHS)
+    for width in WIDTHS:
+        masses = tested.masses[tested.widths == width]
+        assert (masses[0], masses[-1]) == (pytest.approx(3.3), pytest.approx(3.7))
+        np.testing.assert_allclose(np.diff(np.log(masses)), width, rtol=0.5 if width > 0.05 else 0.15)
+    known = hypotheses(*WINDOW, 0.03)
+    assert set(known.widths) == {0.03}
+    with pytest.raises(ValueError, match=r"width=0\.2"):
+        hypotheses(*WINDOW, 0.2)
+
+
+def test_a_width_between_those_tested_loses_little() -> None:
+    """z**2 of the best hypothesis over that of the right one, on many background events: (s.t)**2 / s.s t.t."""
+    edges = make_edges(2.4, 6.4)
+    for width in (0.0138, 0.0258, 0.0477):
+        right = signal_shape(edges, 3.5, width)
+        best = max(
+            (right @ other) ** 2 / (right @ right) / (other @ other)
+            for other in (signal_shape(edges, 3.5, each) for each in WIDTHS)
+        )
+        assert np.sqrt(best) > 0.95
+
+
+def test_the_shape_describes_the_real_signal() -> None:
+    """In the signal region of the LHC Olympics R&D data set, where the arrays are: 3.44% wide, 77% inside."""
+    path = REAL / "innerdata_extrasig.npy"
+    if not path.is_file():
+        pytest.skip(f"the CATHODE arrays (Zenodo 5759087) are not in {REAL}")
+    mjj, edges = np.load(path)[:, 0], np.linspace(*WINDOW, 41)
+    counts = np.histogram(mjj, edges)[0]
+
+    def chi2(width: float) -> float:
+        shape = signal_shape(edges, 3.502 / SCALE, width)
+        expected = len(mjj) * shape / shape.sum()
+        return float(((counts - expected) ** 2 / expected).sum())
+
+    assert chi2(0.0344) < 60  # 39 degrees of freedom; 0.1% lie above 72
+    assert min(chi2(0.009), chi2(0.02), chi2(0.06)) > 500
+    assert signal_shape(np.array(WINDOW), 3.502 / SCALE, 0.0344)[0] == pytest.approx(0.772, abs=0.02)
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     background = 2.5 * (1 - rng.uniform(0, 1 - (2.5 / 6.4) ** 6, 20_000)) ** (-1 / 6)
-    signal = 3.5 * (1 + SIGMA * rng.standard_normal(100))
+    signal = 3.5 * (1 + WIDTH * rng.standard_normal(100))
     mjj = np.concatenate([background, signal])
     score = np.concatenate([rng.normal(size=20_000), rng.normal(3.5, 0.5, 100)])
     monkeypatch.chdir(tmp_path)
@@ -200,6 +240,7 @@ def test_the_tool_gives_what_the_harness_computes(files: tuple[np.ndarray, np.nd
         ({"scores": "events.parquet"}, "scores", "no such column"),
         ({"window": (3.7, 3.3)}, "window", "increasing"),
         ({"window": (2.0, 3.3)}, "window", "inside the fit range"),
+        ({"width": 0.5}, "width", "less than or equal to 0.09"),
         ({"efficiencies": []}, "efficiencies", "at least 1 item"),
         ({"efficiencies": [1e-4]}, "efficiencies", "at least 10 are needed"),
         ({"efficiencies": [0.01, 2.0]}, "efficiencies", "between 0 and 1"),

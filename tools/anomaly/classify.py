@@ -28,6 +28,7 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.trees import Trees
 from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
+from tools.events.table import derive
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 
 Mask = NDArray[np.bool_]
@@ -217,8 +218,12 @@ def _background_rank(score: Floats, sideband: Floats) -> Floats:
 
 def _template(request: ClassifyRequest) -> NDArray[np.float64]:
     """The template's features within the window's range of training, checked."""
-    columns = load_arrays(request.template, "template", request.features)
-    table = np.column_stack([columns[name] for name in request.features])
+    columns = load_arrays(request.template, "template")
+    try:
+        features = derive(columns, request.features)  # a reference is an event table; a template has what was asked for
+    except ToolError as error:
+        raise ToolError("template", request.template, f"{error.value}: {error.allowed}") from None
+    table = np.column_stack([features[name] for name in request.features])
     needed = max(2 * request.folds, ARGOS_MIN_TEMPLATE)
     if len(table) < needed:
         raise ToolError("template", request.template, f"has {len(table)} events; at least {needed} are needed")

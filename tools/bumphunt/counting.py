@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import xlogy
 from scipy.stats import norm
 
 Floats = NDArray[np.float64]
@@ -50,20 +51,25 @@ def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Co
 
 
 def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
-    """delta from signal-free counts n (K,) over predictions b from n_template events: at least 0, 0 if they agree.
-
-    Solves sum_k (n_k / b_k - 1)**2 / (1 / b_k + 1 / n_template_k + delta**2) = K (Paule and Mandel,
-    J. Res. Natl. Bur. Stand. 87 (1982) 377, with the mean known to be 0).
+    """delta from signal-free counts n (K,) over predictions b from n_template events: `unexplained` of n / b - 1.
 
     >>> round(closure_delta(np.array([1100.0, 900.0]), np.full(2, 1000.0), np.full(2, 1e9)) ** 2, 6)
     0.009
     """
-    square, noise = (n / background - 1) ** 2, 1 / background + 1 / n_template
+    return unexplained(n / background - 1, np.sqrt(1 / background + 1 / n_template))
 
-    def unexplained(variance: float) -> float:
-        return float((square / (noise + variance)).sum() - len(n))
 
-    return 0.0 if unexplained(0.0) <= 0 else float(np.sqrt(brentq(unexplained, 0.0, square.max() + 1e-12)))
+def unexplained(values: Floats, errors: Floats) -> float:
+    """The spread around 0 of values (K,) that their errors do not explain: at least 0, and 0 if they do.
+
+    Solves sum_k values_k**2 / (errors_k**2 + delta**2) = K (Paule and Mandel, J. Res. Natl. Bur. Stand. 87 (1982)
+    377, with the mean known to be 0).
+    """
+
+    def beyond(variance: float) -> float:
+        return float((values**2 / (errors**2 + variance)).sum() - len(values))
+
+    return 0.0 if beyond(0.0) <= 0 else float(np.sqrt(brentq(beyond, 0.0, (values**2).sum() + 1e-12)))
 
 
 def sidak(p_value: float, trials: int) -> float:
@@ -76,24 +82,25 @@ def sidak(p_value: float, trials: int) -> float:
 
 
 def significance(n: float, background: float, error: float) -> float:
-    """Asimov-style significance of n over b +- sigma, negative for a deficit.
-
-    S**2 = 2 { n log[n (b + s2) / (b**2 + n s2)] - (b**2 / s2) log[1 + s2 (n - b) / (b (b + s2))] },  s2 = sigma**2
-    (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20,
-    with n in place of s + b); for sigma -> 0 it tends to sqrt(2 (n log(n/b) - (n - b))).
+    """`significances` of one count. Raises ValueError unless n >= 0, background > 0 and error >= 0.
 
     >>> round(significance(120, 100, 0.0), 3), round(significance(120, 100, 20.0), 3), significance(100, 100, 5.0)
     (1.938, 0.846, 0.0)
     """
     if not (background > 0 and error >= 0 and n >= 0):
         raise ValueError(f"n={n}, background={background}, error={error}: need n >= 0, background > 0, error >= 0")
-    b, s2 = background, error**2
-    if n == 0:
-        squared = 2 * (b if s2 == 0 else (b**2 / s2) * np.log1p(s2 / b))
-    elif s2 < 1e-9 * b:
-        squared = 2 * (n * np.log(n / b) - (n - b))
-    else:
-        squared = 2 * (
-            n * np.log(n * (b + s2) / (b**2 + n * s2)) - (b**2 / s2) * np.log1p(s2 * (n - b) / (b * (b + s2)))
-        )
-    return float(np.sign(n - b) * np.sqrt(max(squared, 0.0)))
+    return float(significances(np.array(n), np.array(background), np.array(error)))
+
+
+def significances(n: Floats, background: Floats, error: Floats) -> Floats:
+    """Asimov-style significance of each n over b +- sigma, negative for a deficit.
+
+    S**2 = 2 { n log[n (b + s2) / (b**2 + n s2)] - (b**2 / s2) log[1 + s2 (n - b) / (b (b + s2))] },  s2 = sigma**2
+    (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20,
+    with n in place of s + b); for sigma -> 0 it tends to sqrt(2 (n log(n/b) - (n - b))).
+    """
+    b, exact = background, error**2 < 1e-9 * background
+    s2 = np.where(exact, b, error**2)  # any number where it is not used
+    known = xlogy(n, n / b) - (n - b)
+    unsure = xlogy(n, n * (b + s2) / (b**2 + n * s2)) - b**2 / s2 * np.log1p(s2 * (n - b) / (b * (b + s2)))
+    return np.asarray(np.sign(n - b) * np.sqrt(np.maximum(2 * np.where(exact, known, unsure), 0.0)))

@@ -1,7 +1,8 @@
 """Signal in the passing spectrum over a background taken from the failing one: one pair of spectra.
 
-The likelihood is that of `profile.py`. Here the mass and the width float as well; the core's width is held near the
-resolution by a Gaussian on log(sigma), for a few dozen events hardly measure it.
+The likelihood is that of `profile.py`. Here the mass and the width float as well. The prior of the width, a Gaussian on
+log(width) around 2% with a factor of two as its standard deviation, covers 0.5 to 8%: a few dozen events hardly
+measure it. A width that is known stays where it is.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt import profile
-from tools.bumphunt.spectrum import SCALE_ERROR, SIGMA, Spectrum, signal_shape
+from tools.bumphunt.spectrum import SCALE_ERROR, WIDTH_RANGE, Hypotheses, Spectrum, one
 
 Floats = NDArray[np.float64]
-SIGMA_RANGE = (0.006, 0.03)  # relative core width of what still counts as narrow
-WIDTH_PRIOR = 0.3  # standard deviation of log(sigma / SIGMA)
+WIDTH_PRIOR = (0.02, float(np.log(2)))  # its median, and the standard deviation of its logarithm
 SCAN_POINTS = 41  # masses of the likelihood scan that gives the mass error
 
 
@@ -26,14 +26,16 @@ SCAN_POINTS = 41  # masses of the likelihood scan that gives the mass error
 class Fit:
     """Maximum of the likelihood. `signal` >= 0 counts passing events; errors cover 68%.
 
-    The error of the mass [TeV] is the likelihood's and that of the scale (SCALE_ERROR) in quadrature.
+    The error of the mass [TeV] is the likelihood's and that of the scale (SCALE_ERROR) in quadrature, the error of the
+    signal the likelihood's and that of the background's smoothness (delta).
     """
 
     mass: float
     mass_error: float
     signal: float
     signal_error: float
-    sigma: float
+    width: float
+    width_error: float  # 0 where the width was given
     z: float  # local significance
     p_value: float
     background: Floats  # expected passing background per bin
@@ -42,65 +44,72 @@ class Fit:
     valid: bool  # False also where no excess was found: signal 0, and a mass that means nothing
 
 
-def fit_background(spectrum: Spectrum) -> tuple[Floats, float]:
-    """Coefficients of log r without signal, and -2 log L."""
-    found = profile.fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window)
-    return found.coefficients[0], float(found.deviance[0])
+def fit_background(spectrum: Spectrum) -> profile.Maxima:
+    """The best transfer factor without signal: one fit."""
+    return profile.fit_background(*spectrum.pair, spectrum.basis)
 
 
-def scan_mass(spectrum: Spectrum, masses: Floats, sigma: float = SIGMA) -> tuple[Floats, Floats]:
-    """(signed local significance, best passing signal) at each fixed mass [TeV] and width."""
-    pair = spectrum.passed[None], spectrum.failed[None]
-    z, signal = profile.scan(*pair, spectrum.edges, masses, sigma, spectrum.window)
+def scan_spectrum(spectrum: Spectrum, tested: Hypotheses) -> tuple[Floats, Floats]:
+    """(signed local significance, best passing signal) under each hypothesis."""
+    z, signal = profile.scan(*spectrum.pair, spectrum.basis, spectrum.shapes(tested), spectrum.delta)
     return z[0], signal[0]
 
 
-def fit_amplitude(spectrum: Spectrum, mass: float, sigma: float) -> tuple[float, float]:
+def spurious_error(spectrum: Spectrum, mass: float, width: float) -> float:
+    """tau: events by which the background under a peak may be wrong, delta times what is there."""
+    r = profile.transfer(fit_background(spectrum).coefficients, spectrum.basis)
+    return float(spectrum.delta * profile.under_peak(*spectrum.pair, r, spectrum.shapes(one(mass, width)))[0])
+
+
+def fit_amplitude(spectrum: Spectrum, mass: float, width: float) -> tuple[float, float]:
     """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
-    shape = signal_shape(spectrum.edges, mass, sigma)[None]
-    pair = spectrum.passed[None], spectrum.failed[None]
-    found = profile.fit_signal_at(*pair, spectrum.edges, shape, window=spectrum.window)
-    return float(found.signal[0]), float(found.error[0])
+    found = profile.fit_signal_at(*spectrum.pair, spectrum.basis, spectrum.shapes(one(mass, width)))
+    return float(found.signal[0]), float(np.hypot(found.error[0], spurious_error(spectrum, mass, width)))
 
 
-def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float]) -> Fit:
-    """Float mass (within `mass_range`), width and yield >= 0, starting at `mass` [TeV]."""
-    basis, null = profile.make_basis(spectrum.edges, spectrum.window), fit_background(spectrum)[1]
-    passed, failed = spectrum.passed, spectrum.failed
+def fit_signal(
+    spectrum: Spectrum, mass: float, width: float, mass_range: tuple[float, float], known_width: bool = False
+) -> Fit:
+    """Float mass (within `mass_range`), width and yield >= 0, starting at `mass` [TeV] and `width`."""
+    basis, null = spectrum.basis, float(fit_background(spectrum).deviance[0])
+    passed, failed = (counts[0] for counts in spectrum.pair)
+    median, spread = WIDTH_PRIOR
 
     def full(p: Floats) -> float:
-        (amount, at, width), a = p[:3], p[3:]
-        value = profile.deviance(passed, failed, profile.transfer(a, basis), amount * shape_of(at, width))
-        return float(value + profile.penalty(a) + (np.log(width / SIGMA) / WIDTH_PRIOR) ** 2)
+        (amount, at, log_width), a = p[:3], p[3:]
+        value = profile.deviance(passed, failed, profile.transfer(a, basis), amount * shape_of(at, np.exp(log_width)))
+        return float(value) if known_width else float(value + ((log_width - np.log(median)) / spread) ** 2)
 
     def shape_of(at: float, width: float) -> Floats:
-        return signal_shape(spectrum.edges, at, width)
+        return np.asarray(spectrum.shapes(one(at, width))[0])
 
-    near = signal_shape(spectrum.edges, mass)[None]
-    first = profile.fit_signal_at(passed[None], failed[None], spectrum.edges, near, window=spectrum.window)
-    amount = float(first.signal[0])
-    minuit = Minuit(full, [max(amount, 0.1), mass, SIGMA, *first.coefficients[0]])
+    first = profile.fit_signal_at(*spectrum.pair, basis, shape_of(mass, width)[None])
+    minuit = Minuit(full, [max(float(first.signal[0]), 0.1), mass, np.log(width), *first.coefficients[0]])
     minuit.errordef = Minuit.LEAST_SQUARES
-    steps = [0.05, 0.3, 0.5, 0.5][: basis.shape[1]]
-    minuit.errors = [max(1.0, float(first.error[0])), 0.5 * SIGMA * mass, 0.1 * SIGMA, *steps]
-    minuit.limits[0], minuit.limits[1], minuit.limits[2] = (0, None), mass_range, SIGMA_RANGE
+    steps = [0.05, 0.3, *[0.5] * (spectrum.degree - 1)]
+    minuit.errors = [max(1.0, float(first.error[0])), 0.5 * width * mass, 0.2, *steps]
+    minuit.limits[0], minuit.limits[1] = (0, None), mass_range
+    minuit.limits[2] = tuple(np.log(WIDTH_RANGE))
+    minuit.fixed[2] = known_width
     minuit.migrad()
     converged = bool(minuit.valid)
     minuit.hesse()
     values = np.array(minuit.values)
+    signal, found, fitted = values[0], float(values[1]), float(np.exp(values[2]))
     z = float(np.sqrt(max(null - float(minuit.fval or 0.0), 0.0)))
-    signal, found, width = values[:3]
-    r = profile.transfer(values[3:], basis)
-    low, high = _mass_interval(spectrum, found, width, mass_range)
+    r, n = profile.transfer(values[3:], basis), len(spectrum.passed)
+    background = r * profile.profiled_background(passed, failed, r, signal * shape_of(found, fitted))
+    low, high = _mass_interval(spectrum, found, fitted, mass_range)
     return Fit(
-        mass=float(found),
+        mass=found,
         mass_error=float(np.hypot((high - low) / 2, SCALE_ERROR * found)),
         signal=float(signal),
-        signal_error=float(minuit.errors[0]),
-        sigma=float(width),
+        signal_error=float(np.hypot(minuit.errors[0], spurious_error(spectrum, found, fitted))),
+        width=fitted,
+        width_error=0.0 if known_width else float(fitted * minuit.errors[2]),
         z=z,
         p_value=float(norm.sf(z)),
-        background=r * profile.profiled_background(passed, failed, r, signal * shape_of(found, width)),
+        background=background[:n],
         deviance=float(minuit.fval or 0.0),
         bins=len(passed),
         valid=converged and z > 0,
@@ -108,7 +117,7 @@ def fit_signal(spectrum: Spectrum, mass: float, mass_range: tuple[float, float])
 
 
 def _mass_interval(
-    spectrum: Spectrum, mass: float, sigma: float, mass_range: tuple[float, float]
+    spectrum: Spectrum, mass: float, width: float, mass_range: tuple[float, float]
 ) -> tuple[float, float]:
     """Outermost masses of `mass_range` where -2 log L lies 1 above its minimum; a second maximum counts as well.
 
@@ -117,7 +126,8 @@ def _mass_interval(
     steps = np.linspace(0, 1, SCAN_POINTS // 2 + 1)[1:] ** 2  # dense near the maximum
     below, above = mass - (mass - mass_range[0]) * steps, mass + (mass_range[1] - mass) * steps
     masses = np.concatenate([below[::-1], [mass], above])
-    q = np.maximum(scan_mass(spectrum, masses, sigma)[0], 0.0) ** 2
+    shapes = spectrum.shapes(Hypotheses(masses, np.full(len(masses), width)))
+    q = np.maximum(profile.scan(*spectrum.pair, spectrum.basis, shapes)[0][0], 0.0) ** 2
     rise = q.max() - q
     within = np.flatnonzero(rise <= 1)
     first, last = within[0], within[-1]

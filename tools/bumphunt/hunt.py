@@ -71,12 +71,15 @@ def cut_and_count(request: CountRequest) -> CountResult:
     cuts = []
     for efficiency in request.efficiencies:
         try:
-            delta = request.delta
-            if delta is None:
-                delta = beside(mjj, score, template, request.window, efficiency)
-            found = count(score[inside], template, efficiency, delta)
+            # First without: what is wrong with the cut is said of the cut, what with the bands of delta.
+            found = count(score[inside], template, efficiency, 0.0)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
+        try:
+            delta = beside(mjj, score, template, request.window, efficiency) if request.delta is None else request.delta
+        except ValueError as error:
+            raise ToolError("delta", request.delta, str(error)) from None
+        found = count(score[inside], template, efficiency, delta)
         cuts.append(
             CutCount(
                 efficiency=efficiency,
@@ -105,6 +108,8 @@ def beside(mjj: Floats, score: Floats, template: Floats, window: tuple[float, fl
     held = [score[(mjj >= a) & (mjj < b)] for a, b in bands]
     counts = [count(scores, template, efficiency, 0.0) for scores in held if len(scores) >= MIN_BAND]
     if not counts:
-        raise ValueError(f"no {width:.3g} TeV beside the window {window} hold {MIN_BAND} events: give delta")
+        raise ValueError(
+            f"no {width:.3g} TeV beside the window {window} hold {MIN_BAND} events to measure it in: a number is needed"
+        )
     table = np.array([(found.n, found.background, found.n_template) for found in counts]).T
     return closure_delta(*table)

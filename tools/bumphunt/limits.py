@@ -1,13 +1,13 @@
 """Upper limits on the number of signal events, where none were found: the CLs method.
 
-For a signal S at a fixed mass, with the likelihood of `profile.py`,
+For a signal S of fixed mass and width, with the likelihood of `profile.py`, spurious signal included,
 
     q(S) = -2 log L(S) / L(max(S_hat, 0))  for S_hat <= S,  0 otherwise;     CLs = P(q >= q_obs | S) / P(q >= q_obs | 0)
 
 (Read, J. Phys. G 28 (2002) 2693), and the limit is the S whose CLs is 1 - level. The probabilities are asymptotic
 (Cowan et al., arXiv:1007.1727, eqs. 62 to 66, with q_A of the Asimov data set: the background fitted without signal);
 the expected limits are its quantiles for background, CLs taken: sqrt(q_A) = Phi^-1(1 - (1 - level) Phi(n)) + n.
-Asymptotic limits come out too low where hardly an event is expected under the bump: `cls_by_toys` tells how much.
+Asymptotic limits come out too low where hardly an event is expected under the bump: `limit_by_toys` mends that.
 An efficiency known to a relative error k has the nuisance parameter t, S = N eff exp(k t), with a unit Gaussian.
 """
 
@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from tools.bumphunt.profile import Window, fit_background, fit_signal_at, make_basis, profiled_background, transfer
-from tools.bumphunt.spectrum import SIGMA, Spectrum, signal_shape
+from tools.bumphunt import profile
+from tools.bumphunt.fit import spurious_error
+from tools.bumphunt.profile import Tether
+from tools.bumphunt.spectrum import Spectrum, one
 
 Floats = NDArray[np.float64]
 BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
 POINTS = 120  # of the likelihood scan
+LADDER = (0.8, 1.0, 1.25, 1.6)  # over the asymptotic limit, where toys are made
 NUISANCE = np.linspace(-5, 5, 201)  # t
 
 
@@ -40,7 +43,7 @@ class Limit:
 def upper_limit(
     spectrum: Spectrum,
     mass: float,
-    sigma: float = SIGMA,
+    width: float,
     efficiency: tuple[float, float] = (1.0, 0.0),
     level: float = 0.95,
 ) -> Limit:
@@ -51,14 +54,15 @@ def upper_limit(
     value, error = efficiency
     if not (0 < value <= 1 and error >= 0 and 0 < level < 1):
         raise ValueError(f"efficiency={efficiency}, level={level}: need 0 < efficiency <= 1, error >= 0, 0 < level < 1")
-    shape = signal_shape(spectrum.edges, mass, sigma)
-    pair = spectrum.passed[None], spectrum.failed[None]
-    best = fit_signal_at(*pair, spectrum.edges, shape[None], window=spectrum.window)
-    found, width = max(float(best.signal[0]), 0.0), float(best.error[0])
-    top = found + 6 * width + 6
+    shape = spectrum.shapes(one(mass, width))
+    tau, expected = spurious_error(spectrum, mass, width), _background(spectrum)
+    best = profile.fit_signal_at(*spectrum.pair, spectrum.basis, shape)
+    found, spread = max(float(best.signal[0]), 0.0), float(np.hypot(best.error[0], tau))
+    top = found + 6 * spread + 6
     while True:
         amounts = np.linspace(0, top / value, POINTS)
-        observed, asimov = (_any_efficiency(curve, top, error / value) for curve in _curves(spectrum, shape, top))
+        curves = (_curve(*counts, spectrum.basis, shape, tau, top) for counts in (spectrum.pair, expected))
+        observed, asimov = (_any_efficiency(curve, top, error / value) for curve in curves)
         q = np.where(amounts * value < found, 0.0, np.maximum(observed - observed.min(), 0.0))
         q_a = np.maximum(asimov - asimov.min(), 0.0)
         cls = asymptotic_cls(q, q_a)
@@ -66,22 +70,24 @@ def upper_limit(
         if np.sqrt(q_a[-1]) > levels[-1] and cls[-1] < (1 - level) / 2:
             break
         top *= 2
-    expected = np.interp(levels, np.maximum.accumulate(np.sqrt(q_a)), amounts)
+    bands = np.interp(levels, np.maximum.accumulate(np.sqrt(q_a)), amounts)
     last = int(np.flatnonzero(cls > 1 - level)[-1])
     share = np.log(cls[last] / (1 - level)) / np.log(cls[last] / cls[last + 1])
-    return Limit(float(amounts[last] + share * (amounts[1] - amounts[0])), tuple(map(float, expected)), level)
+    return Limit(float(amounts[last] + share * (amounts[1] - amounts[0])), tuple(map(float, bands)), level)
 
 
-def _curves(spectrum: Spectrum, shape: Floats, top: float) -> tuple[Floats, Floats]:
-    """-2 log L of POINTS signals from 0 to `top`, for the data and for their Asimov data set of background alone."""
-    n, amounts = spectrum.passed + spectrum.failed, np.linspace(0, top, POINTS)
-    a = fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window).coefficients
-    r = transfer(a, make_basis(spectrum.edges, spectrum.window))[0]
-    curves = []
-    for passed, failed in ((spectrum.passed, spectrum.failed), (n * r / (1 + r), n / (1 + r))):
-        p, f, s = (np.tile(counts, (POINTS, 1)) for counts in (passed, failed, shape))
-        curves.append(fit_signal_at(p, f, spectrum.edges, s, amounts, spectrum.window).deviance)
-    return curves[0], curves[1]
+def _background(spectrum: Spectrum) -> tuple[Floats, Floats]:
+    """The Asimov data set of background alone: (passing, failing) as the fit without signal expects them."""
+    r = profile.transfer(profile.fit_background(*spectrum.pair, spectrum.basis).coefficients, spectrum.basis)
+    n = sum(spectrum.pair)
+    return n * r / (1 + r), n / (1 + r)
+
+
+def _curve(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, top: float) -> Floats:
+    """-2 log L of POINTS signals from 0 to `top`, a spurious signal around each."""
+    p, f, s = (np.tile(counts, (POINTS, 1)) for counts in (passed, failed, shape))
+    held = Tether(np.linspace(0, top, POINTS), np.full(POINTS, tau))
+    return profile.fit_signal_at(p, f, basis, s, held).deviance
 
 
 def _any_efficiency(curve: Floats, top: float, relative: float) -> Floats:
@@ -100,30 +106,58 @@ def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
     return np.asarray(np.exp(norm.logsf(with_signal) - norm.logsf(without)))
 
 
+def limit_by_toys(
+    spectrum: Spectrum, mass: float, width: float, level: float = 0.95, n_toys: int = 1000, seed: int = 1
+) -> Limit:
+    """`upper_limit` on what passes, the observed one moved to where pseudo-experiments say that CLs is 1 - level.
+
+    CLs is found at LADDER times the asymptotic limit and at more of its steps until it has fallen below, and its
+    logarithm interpolated. The expected limits are scaled alike.
+    """
+    first = upper_limit(spectrum, mass, width, level=level)
+    tried, found = [0.0], [1.0]
+    while found[-1] > 1 - level:
+        step = LADDER[len(tried) - 1] if len(tried) <= len(LADDER) else 1.3 * tried[-1]
+        tried.append(step)
+        found.append(cls_by_toys(spectrum, mass, width, step * first.observed, n_toys, seed))
+    share = np.log(found[-2] / (1 - level)) / np.log(found[-2] / found[-1])
+    scale = tried[-2] + share * (tried[-1] - tried[-2])
+    return Limit(float(scale * first.observed), tuple(float(scale * each) for each in first.expected), level)
+
+
 def cls_by_toys(
-    spectrum: Spectrum, mass: float, signal: float, sigma: float = SIGMA, n_toys: int = 2000, seed: int = 1
+    spectrum: Spectrum, mass: float, width: float, signal: float, n_toys: int = 2000, seed: int = 1
 ) -> float:
-    """CLs of `signal` passing events, both probabilities from pseudo-experiments of the hypothesis fitted to data."""
-    shape, edges, window = signal_shape(spectrum.edges, mass, sigma), spectrum.edges, spectrum.window
-    rng = np.random.default_rng(seed)
-    pair = spectrum.passed[None], spectrum.failed[None]
-    seen = _statistic(*pair, edges, window, shape, signal)[0]
+    """CLs of `signal` passing events, both probabilities from pseudo-experiments of the hypothesis fitted to data.
+
+    A spurious signal is drawn anew in every one of them.
+    """
+    shape, basis, pair = spectrum.shapes(one(mass, width)), spectrum.basis, spectrum.pair
+    rng, tau = np.random.default_rng(seed), spurious_error(spectrum, mass, width)
+    seen = _statistic(*pair, basis, shape, tau, signal)[0]
     tails = []
     for amount in (signal, 0.0):
-        a = fit_signal_at(*pair, edges, shape[None], np.array([amount]), window).coefficients
-        r = transfer(a, make_basis(edges, window))[0]
-        b = profiled_background(spectrum.passed, spectrum.failed, r, amount * shape)
-        passed, failed = rng.poisson(r * b + amount * shape, (n_toys, len(b))), rng.poisson(b, (n_toys, len(b)))
-        q = _statistic(passed.astype(float), failed.astype(float), edges, window, shape, signal)
+        fixed = Tether(np.array([amount]), np.array([tau]))
+        fitted = profile.fit_signal_at(*pair, basis, shape, fixed)
+        r = profile.transfer(fitted.coefficients, basis)
+        b = profile.profiled_background(*pair, r, fitted.signal[:, None] * shape)
+        moved = amount + tau * rng.standard_normal((n_toys, 1))
+        passed = rng.poisson(np.maximum(r * b + moved * shape, 0.0)).astype(np.float64)
+        failed = rng.poisson(b, (n_toys, b.shape[1])).astype(np.float64)
+        q = _statistic(passed, failed, basis, shape, tau, signal)
         tails.append((1 + (q >= seen - 1e-9).sum()) / (1 + n_toys))
     return float(tails[0] / tails[1])
 
 
-def _statistic(passed: Floats, failed: Floats, edges: Floats, window: Window, shape: Floats, signal: float) -> Floats:
+def _statistic(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, signal: float) -> Floats:
     """q(signal) of each of T pairs of spectra (T, n)."""
-    shapes = np.broadcast_to(shape, passed.shape)
-    fixed = fit_signal_at(passed, failed, edges, shapes, np.full(len(passed), signal), window).deviance
-    free = fit_signal_at(passed, failed, edges, shapes, window=window)
-    none = fit_background(passed, failed, edges, window).deviance
-    best = np.where(free.signal < 0, none, free.deviance)
-    return np.where(free.signal > signal, 0.0, np.maximum(fixed - best, 0.0))
+    n, shapes = len(passed), np.broadcast_to(shape, passed.shape)
+
+    def at(amount: float) -> Floats:
+        return profile.fit_signal_at(
+            passed, failed, basis, shapes, Tether(np.full(n, amount), np.full(n, tau))
+        ).deviance
+
+    free = profile.fit_signal_at(passed, failed, basis, shapes)
+    best = np.where(free.signal < 0, at(0.0), free.deviance)
+    return np.where(free.signal > signal, 0.0, np.maximum(at(signal) - best, 0.0))

@@ -1,18 +1,21 @@
 """Global p-value by pseudo-experiments: how often background alone gives a bump as large, anywhere that was looked.
 
-What was maximised over is maximised over again in every pseudo-experiment: masses in a window, cuts, windows.
+What was maximised over is maximised over again in every pseudo-experiment: masses in a window, widths, cuts, windows.
 Cuts on one score are nested, so the events between two cuts are drawn, not those behind each. With N_i events
 in bin i and eps_k(m) = r_k / (1 + r_k) the fitted efficiency of cut k without signal,
 
     n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),
     p_global = (1 + number of toys with max z >= max z observed) / (1 + number of toys).
 
+What smoothness does not tell about the background moves in every toy, too: r_k is multiplied by 1 + delta_k g(m), g a
+Gaussian field with bumps as wide as one of the widths that are tested.
+
 Beyond the reach of the toys the tail is that of Gross and Vitells (arXiv:1005.1891, eq. 3 for one degree of freedom),
 
     p_global <= sum over lines of { 1 - Phi(z) + <upcrossings of u0> exp(-(z**2 - u0**2) / 2) },
 
-a line being the masses of one cut, its upcrossings counted in the same toys, and the sum multiplied by how much more
-often than it says the toys do exceed what they can reach, if they do: few events have longer tails.
+a line being the masses of one width behind one cut, its upcrossings counted in the same toys, and the sum multiplied by
+how much more often than it says the toys do exceed what they can reach, if they do: few events have longer tails.
 Windows have classifiers of their own, and are drawn as if independent, which can only enlarge p.
 """
 
@@ -25,16 +28,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import convolve1d
 from scipy.stats import norm
 
 from tools.bumphunt.counting import sidak
-from tools.bumphunt.fit import scan_mass
-from tools.bumphunt.profile import fit_background, make_basis, scan, scan_maximum, transfer
-from tools.bumphunt.spectrum import Spectrum
+from tools.bumphunt.fit import fit_background, scan_spectrum
+from tools.bumphunt.profile import scan, scan_maximum, transfer
+from tools.bumphunt.spectrum import Hypotheses, Spectrum
 
 Floats = NDArray[np.float64]
 LEVEL = 1.0  # u0: low enough for many upcrossings
-CROSSING_TOYS = 100  # toys in which they are counted
+CROSSING_TOYS = 20  # toys in which they are counted
 N_TOYS = 1000
 ENOUGH = 10  # toys above the observation, for their share to be the p-value
 CALIBRATION = 20  # toys in the tail that the extrapolation has to describe
@@ -42,10 +46,10 @@ CALIBRATION = 20  # toys in the tail that the extrapolation has to describe
 
 @dataclass(frozen=True)
 class Hunt:
-    """The spectra of one score behind nested cuts (any order), and the masses [TeV] tested in each."""
+    """The spectra of one score behind nested cuts (any order), and the resonances tested in each."""
 
     spectra: Sequence[Spectrum]
-    masses: Floats
+    tested: Hypotheses
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class GlobalP(Chance):
 
     z: float
     mass: float  # TeV
+    width: float  # relative
     hunt: int
     cut: int  # index into the hunt's spectra
     p_local: float  # asymptotic, 1 - Phi(z)
@@ -75,11 +80,12 @@ def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: 
     observed = []
     for h, hunt in enumerate(_checked(hunts)):
         for k, spectrum in enumerate(hunt.spectra):
-            line = scan_mass(spectrum, hunt.masses)[0]
-            observed.append((float(line.max()), float(hunt.masses[np.argmax(line)]), h, k))
-    z, mass, h, k = max(observed)
+            line = scan_spectrum(spectrum, hunt.tested)[0]
+            best = int(np.argmax(line))
+            observed.append((float(line[best]), float(hunt.tested.masses[best]), float(hunt.tested.widths[best]), h, k))
+    z, mass, width, h, k = max(observed)
     found = chance(hunts, z, tries, n_toys, seed)
-    return GlobalP(**vars(found), z=z, mass=mass, hunt=h, cut=k, p_local=float(norm.sf(z)))
+    return GlobalP(**vars(found), z=z, mass=mass, width=width, hunt=h, cut=k, p_local=float(norm.sf(z)))
 
 
 def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> Chance:
@@ -87,17 +93,18 @@ def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS
 
     `tries` such searches were made, of which one is listed. For the others the Sidak correction 1 - (1 - p)**tries is
     made: what toys of independent searches would give, and an upper bound for positively correlated ones.
-    With one mass and one cut this is the local p-value, by toys: exact also where events are few.
-    Raises ValueError without a mass or a spectrum, or for cuts that are not nested.
+    With one resonance and one cut this is the local p-value, by toys: exact also where events are few.
+    Raises ValueError without a resonance or a spectrum, or for cuts that are not nested.
     """
     if tries < 1 or n_toys < 1:
         raise ValueError(f"tries={tries}, n_toys={n_toys}: at least 1 each")
     rng = np.random.default_rng(seed)
-    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng) for hunt in _checked(hunts)]
+    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng, hunt.tested.widths) for hunt in _checked(hunts)]
     toys = np.full(n_toys, -np.inf)
     for hunt, fields in zip(hunts, drawn, strict=True):
         for spectrum, field in zip(hunt.spectra, fields, strict=True):
-            toys = np.maximum(toys, scan_maximum(*field, spectrum.edges, hunt.masses, window=spectrum.window))
+            found = scan_maximum(*field, spectrum.basis, spectrum.shapes(hunt.tested), spectrum.delta)
+            toys = np.maximum(toys, found)
     n_above = int((toys >= z).sum())
     method: Literal["toys", "upcrossings"] = "toys"
     p = (1 + n_above) / (1 + n_toys)
@@ -108,9 +115,26 @@ def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS
 
 
 def _checked(hunts: Sequence[Hunt]) -> Sequence[Hunt]:
-    if not hunts or any(len(hunt.masses) == 0 or not hunt.spectra for hunt in hunts):
-        raise ValueError("global_p: needs at least one hunt, each with a mass and a spectrum")
+    if not hunts or any(len(hunt.tested) == 0 or not hunt.spectra for hunt in hunts):
+        raise ValueError("global_p: needs at least one hunt, each with a resonance and a spectrum")
     return hunts
+
+
+def rough(edges: Floats, n: int, rng: np.random.Generator, widths: Floats) -> Floats:
+    """(n, bins): Gaussian fields, each smooth on the scale of one of the widths.
+
+    Averaged under a Gaussian bump of that width they have unit variance, and 2**(1/2) without.
+    """
+    bins, step = len(edges) - 1, float(np.log(edges[1] / edges[0]))
+    lengths = np.unique(widths)[rng.integers(0, len(np.unique(widths)), n)] / step
+    field = np.empty((n, bins))
+    for length in np.unique(lengths):
+        of = lengths == length
+        margin = int(np.ceil(4 * length))
+        noise = rng.standard_normal((of.sum(), bins + 2 * margin))
+        kernel = np.exp(-((np.arange(-margin, margin + 1) / length) ** 2) / 2)
+        field[of] = convolve1d(noise, 2**0.25 * kernel / np.sqrt((kernel**2).sum()), axis=1)[:, margin : margin + bins]
+    return field
 
 
 def _tail(
@@ -120,9 +144,10 @@ def _tail(
     lines, points, crossings, n = 0, 0, 0, min(len(toys), CROSSING_TOYS)
     for hunt, fields in zip(hunts, drawn, strict=True):
         for spectrum, (passed, failed) in zip(hunt.spectra, fields, strict=True):
-            field = scan(passed[:n], failed[:n], spectrum.edges, hunt.masses, window=spectrum.window)[0]
-            crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL)).sum())
-            lines, points = lines + 1, points + len(hunt.masses)
+            field = scan(passed[:n], failed[:n], spectrum.basis, spectrum.shapes(hunt.tested), spectrum.delta)[0]
+            same = np.diff(hunt.tested.widths) == 0  # neighbours in mass, not the last and the first of two widths
+            crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL) & same).sum())
+            lines, points = lines + 1 + int((~same).sum()), points + len(hunt.tested)
 
     def extrapolated(level: float) -> float:
         continuous = lines * norm.sf(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
@@ -135,19 +160,27 @@ def _tail(
     return p, p / float(np.sqrt(max(min(crossings, tail), 1)))
 
 
-def pseudo_experiments(spectra: Sequence[Spectrum], n: int, rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
-    """`n` times (passed, failed), each (n, bins), for every one of the nested `spectra`, from their background fits."""
+def pseudo_experiments(
+    spectra: Sequence[Spectrum], n: int, rng: np.random.Generator, widths: Floats
+) -> list[tuple[Floats, Floats]]:
+    """`n` times (passed, failed), each (n, bins), for every one of the nested `spectra`, from their background fits.
+
+    `widths`: of the resonances that are looked for, (H,).
+    """
     order = sorted(range(len(spectra)), key=lambda k: -spectra[k].passed.sum())
-    total = spectra[0].passed + spectra[0].failed
+    counts = [np.concatenate(spectrum.pair) for spectrum in spectra]
+    total = counts[0].sum(axis=0)
     for loose, tight in pairwise(order):
-        nested = np.all(spectra[tight].passed <= spectra[loose].passed)
-        if not nested or not np.array_equal(spectra[tight].passed + spectra[tight].failed, total):
+        nested = np.all(counts[tight][0] <= counts[loose][0])
+        if not nested or not np.array_equal(counts[tight].sum(axis=0), total):
             raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
-    efficiencies = [np.ones(len(total))]
+    field = np.zeros((n, len(total)))  # none in a reference
+    field[:, : len(spectra[0].passed)] = rough(spectra[0].edges, n, rng, widths)
+    efficiencies = [np.ones((1, len(total)))]
     for k in order:
         spectrum = spectra[k]
-        a = fit_background(spectrum.passed[None], spectrum.failed[None], spectrum.edges, spectrum.window).coefficients
-        r = transfer(a, make_basis(spectrum.edges, spectrum.window))[0]
+        smooth = transfer(fit_background(spectrum).coefficients, spectrum.basis)
+        r = smooth * np.maximum(1 + spectrum.delta * field, 0.0)
         efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where next to nothing passes
     between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
     tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))

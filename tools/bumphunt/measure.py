@@ -1,4 +1,4 @@
-"""What scores are worth: significance, mass and yield of a bump, for cuts at fixed background efficiencies.
+"""What scores are worth: significance, mass, width and yield of a bump, for cuts at fixed background efficiencies.
 
 Crew and harness call the same function, on the same file of scores: a claim can be checked to the digit.
 """
@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from tools.bumphunt.fit import Fit, fit_signal, scan_mass
-from tools.bumphunt.spectrum import RANGE, SIGMA, Spectrum, histogram, make_edges
+from tools.bumphunt.background import known
+from tools.bumphunt.fit import Fit, fit_signal, scan_spectrum
+from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, histogram, hypotheses, make_edges
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One cut: the spectra it gives, a scan over masses and the fit at the best of them."""
+    """One cut: the spectra it gives, the significance of every resonance tested and the fit at the best of them."""
 
     efficiency: float
     spectrum: Spectrum
-    masses: Floats
+    tested: Hypotheses
     z: Floats
     fit: Fit
 
@@ -50,29 +51,31 @@ def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficienc
     return float(np.sort(side)[-kept])
 
 
-def mass_grid(window: tuple[float, float]) -> Floats:
-    """Masses to test inside a window, spaced by one mass resolution (relative sigma)."""
-    n = max(2, 1 + round(np.log(window[1] / window[0]) / SIGMA))
-    return np.asarray(np.geomspace(*window, n))
-
-
 def measure(
     mjj: Floats,
     score: Floats,
     window: tuple[float, float],
     efficiency: float,
     mjj_range: tuple[float, float] = RANGE,
-    masses: Floats | None = None,
+    tested: Hypotheses | None = None,
+    width: float | None = None,
 ) -> Cut:
-    """Cut on the score, scan `masses` (default: all over the window) [TeV] and fit at the most significant one.
+    """Cut on the score, test resonances (default: `hypotheses` all over the window) and fit at the most significant.
 
-    The fit's mass, width and yield float; its significance and p-value are those of the scan, at fixed mass and
-    width: the masses tried can be counted as trials, a floating width could not.
+    The fit's mass, yield and, unless `width` says it, width float; its significance and p-value are those of the best
+    hypothesis, for hypotheses can be counted as trials, floating parameters could not.
     """
-    spectrum = histogram(mjj, score >= threshold(score, mjj, window, efficiency), make_edges(*mjj_range), window)
-    masses = mass_grid(window) if masses is None else masses
-    z, _ = scan_mass(spectrum, masses)
+    tested = hypotheses(*window, width) if tested is None else tested
+    passed = score >= threshold(score, mjj, window, efficiency)
+    spectrum = known(histogram(mjj, passed, make_edges(*mjj_range)), window, tested)
+    return fitted(efficiency, spectrum, tested, window, width is not None)
+
+
+def fitted(
+    efficiency: float, spectrum: Spectrum, tested: Hypotheses, masses: tuple[float, float], known_width: bool = False
+) -> Cut:
+    """The significance of every hypothesis, and the fit that starts at the best and stays within `masses` [TeV]."""
+    z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
-    fit = fit_signal(spectrum, float(masses[best]), window)
-    fit = replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best])))
-    return Cut(efficiency, spectrum, masses, z, fit)
+    fit = fit_signal(spectrum, float(tested.masses[best]), float(tested.widths[best]), masses, known_width)
+    return Cut(efficiency, spectrum, tested, z, replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best]))))

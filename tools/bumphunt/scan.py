@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
-from tools.bumphunt.measure import Cut, mass_grid, measure, threshold, usable
+from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
-from tools.bumphunt.spectrum import RANGE
+from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, hypotheses
 from tools.contract import Request, Result, ToolError, tool
 
 Floats = NDArray[np.float64]
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 NOT_SMOOTH = 0.01  # smooth_p below which a bump is not to be trusted
-TOYS = 300  # pseudo-experiments; smaller p-values than these can show are extrapolated
+TOYS = 200  # pseudo-experiments; smaller p-values than these can show are extrapolated
 
 
 class ScanRequest(Request):
@@ -35,6 +35,12 @@ class ScanRequest(Request):
         description="background efficiencies to cut at; else those of 0.01, 0.003, 0.001 that keep 12 sideband events",
     )
     mjj_range: tuple[float, float] = Field(RANGE, description="range of the fit, TeV")
+    width: float | None = Field(
+        None,
+        ge=WIDTH_RANGE[0],
+        le=WIDTH_RANGE[1],
+        description="relative standard deviation of the resonance in mjj, where it is known; else several are tested",
+    )
 
 
 class CutResult(BaseModel):
@@ -46,6 +52,10 @@ class CutResult(BaseModel):
     mass_error: float
     signal: float
     signal_error: float
+    width: float = Field(description="relative standard deviation of the core")
+    width_error: float = Field(description="0 where the width was given")
+    degree: int = Field(description="of the transfer factor, chosen beside the window")
+    delta: float = Field(description="relative error of the background under a bump, measured beside the window")
     z: float = Field(description="local significance in standard deviations")
     p_value: float = Field(description="local, one-sided")
     deviance: float = Field(description="of the fit; comparable with `bins` where counts are large")
@@ -61,13 +71,13 @@ class ScanResult(Result):
 
     cuts: list[CutResult]
     best: int = Field(description="index into `cuts`")
-    p_global: float = Field(description="of the best, over the window's masses and these cuts, by pseudo-experiments")
+    p_global: float = Field(description="of the best, over these masses, widths and cuts, by pseudo-experiments")
 
 
 @tool("bumphunt.scan")
 def scan(request: ScanRequest) -> ScanResult:
-    """Bump hunt: keep the events of highest score (at fixed background efficiencies), fit a narrow resonance on a
-    smooth background in mjj with a profile likelihood; mass, passing signal and local p-value for every cut.
+    """Bump hunt: keep the events of highest score (at fixed background efficiencies), fit a resonance on a smooth
+    background in mjj with a profile likelihood; mass, width, passing signal and local p-value for every cut.
     p_global does not know how many windows and trainings were tried before.
     """
     mjj, score = load_scored(request.events, request.scores)
@@ -81,13 +91,13 @@ def scan(request: ScanRequest) -> ScanResult:
     cuts, spectra = [], []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
-            cut = measure(mjj, score, request.window, efficiency, request.mjj_range)
+            cut = measure(mjj, score, request.window, efficiency, request.mjj_range, width=request.width)
             cuts.append(checked(cut, mjj, score, request.window))
             spectra.append(cut.spectrum)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
-    found = global_p([Hunt(spectra, mass_grid(request.window))], n_toys=TOYS)
+    found = global_p([Hunt(spectra, hypotheses(*request.window, request.width))], n_toys=TOYS)
     return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])), p_global=found.p_global)
 
 
@@ -120,6 +130,10 @@ def summary(cut: Cut) -> CutResult:
         mass_error=fit.mass_error,
         signal=fit.signal,
         signal_error=fit.signal_error,
+        width=fit.width,
+        width_error=fit.width_error,
+        degree=cut.spectrum.degree,
+        delta=cut.spectrum.delta,
         z=fit.z,
         p_value=fit.p_value,
         deviance=fit.deviance,

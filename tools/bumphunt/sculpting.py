@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import ks_2samp
 
+from tools.bumphunt.background import choose_degree
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.profile import fit_background, make_basis, transfer
 from tools.contract import Request, Result, ToolError, tool
@@ -39,10 +40,11 @@ def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed
         raise ValueError(f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must, and as many fail")
     edges = np.geomspace(mjj.min(), np.nextafter(mjj.max(), np.inf), BINS + 1)
     total, kept = np.histogram(mjj, edges)[0], np.histogram(mjj[passed], edges)[0].astype(np.float64)
-    found = fit_background(kept[None], (total - kept)[None], edges)
-    r = transfer(found.coefficients, make_basis(edges))[0]
+    basis = make_basis(edges, choose_degree(kept, total - kept, edges))
+    found = fit_background(kept[None], (total - kept)[None], basis)
+    r = transfer(found.coefficients, basis)[0]
     toys = np.random.default_rng(seed).binomial(total, r / (1 + r), (n_toys, BINS)).astype(np.float64)
-    expected = fit_background(toys, total - toys, edges).deviance
+    expected = fit_background(toys, total - toys, basis).deviance
     return Sculpting(
         shape_p=float(ks_2samp(mjj[passed], mjj[~passed], method="asymp").pvalue),
         smooth_p=float((1 + (expected >= found.deviance[0]).sum()) / (1 + n_toys)),

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.fit import fit_amplitude
-from tools.bumphunt.spectrum import RANGE, histogram, make_edges
+from tools.bumphunt.reference import LEAST, Scored, reference_threshold, region_edges, with_reference
+from tools.bumphunt.spectrum import Spectrum, histogram
 
 Floats = NDArray[np.float64]
 SLICES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3])  # background efficiencies that bound the slices
@@ -40,6 +41,8 @@ OFFSET_WIDTH = 0.13
 SLOPE_PRIOR = (0.41, 0.17)  # well below one, for signals have a tail of background-like events
 REFERENCE_OFFSET = (-0.2, 0.35)  # t, mean and width: from weakly (-0.4) to fully supervised (0.15), LHCO R&D events
 REFERENCE_SLOPE = (0.5, 0.15)  # nothing is lost beside a peak there
+Prior = tuple[tuple[float, float], tuple[float, float]]  # (mean, width) of t and of b
+REFERENCE: Prior = (REFERENCE_OFFSET, REFERENCE_SLOPE)
 SEEN = (3.0, 20.0)  # Z is taken within: the range of the resonances, above which nothing more is learned
 GRID = np.linspace(-3, 3, 25)  # standard deviations of t and b
 AMOUNTS = 200  # points in N
@@ -61,47 +64,68 @@ def total_yield(
     score: Floats,
     window: tuple[float, float],
     mass: float,
-    sigma: float,
-    mjj_range: tuple[float, float] = RANGE,
+    width: float,
+    behind: Spectrum,
     fraction: float = 1.0,
 ) -> Yield:
     """Signal events among these, for a bump of given mass [TeV] and relative width.
 
+    `behind`: the spectrum behind the cut at which the bump was found, whose degree and delta hold for the slices.
     `fraction` is the share that these events are of those that the classifier was trained on.
     """
     side = np.sort(score[(mjj < window[0]) | (mjj >= window[1])])[::-1]
     cuts = side[np.maximum(np.round(SLICES * len(side)).astype(int), 1) - 1]
-    edges = make_edges(*mjj_range)
     below = score < cuts[-1]
     fitted = []
     for upper, lower in zip([np.inf, *cuts[:-1]], cuts, strict=True):
         within = (score >= lower) & (score < upper)
         used = within | below
-        fitted.append(fit_amplitude(histogram(mjj[used], within[used], edges), mass, sigma))
+        fitted.append(
+            fit_amplitude(histogram(mjj[used], within[used], behind.edges, behind.degree, behind.delta), mass, width)
+        )
     slices, errors = np.array(fitted).T
     n, error, chi2 = binormal_total(slices, errors, fraction=fraction)
     return Yield(n, error, slices, errors, chi2)
 
 
+def reference_yield(data: Scored, reference: Scored, mass: float, width: float, closure: float) -> Yield:
+    """The same where a reference without signal tells the background: slices of its efficiency, `reference.py`.
+
+    How well a signal separates is less well known there: by anything from weak to full supervision.
+    """
+    bounds = [reference_threshold(reference[1], max(eff, LEAST / len(reference[1]))) for eff in SLICES]
+    edges, fitted = region_edges(data[0]), []
+    for upper, lower in zip([np.inf, *bounds[:-1]], bounds, strict=True):
+        ours, theirs = (_slice(*side, lower, upper, bounds[-1]) for side in (data, reference))
+        fitted.append(fit_amplitude(with_reference(ours, theirs, 0.5, edges, closure), mass, width))
+    slices, errors = np.array(fitted).T
+    n, error, chi2 = binormal_total(slices, errors, REFERENCE)
+    return Yield(n, error, slices, errors, chi2)
+
+
+def _slice(mjj: Floats, score: Floats, lower: float, upper: float, below: float) -> Scored:
+    """Events of a slice of the score, scored 1, and those under the loosest bound, scored 0."""
+    within = (score >= lower) & (score < upper)
+    used = within | (score < below)
+    return mjj[used], within[used].astype(np.float64)
+
+
 def binormal_total(
-    slices: Floats, errors: Floats, against_all: bool = False, fraction: float = 1.0
+    slices: Floats, errors: Floats, prior: Prior | None = None, fraction: float = 1.0
 ) -> tuple[float, float, float]:
     """(N, its error, chi2) of the binormal curve through the excess in each slice of SLICES.
 
-    Signal outside a slice also raises the background estimate there, and takes a share of the excess
-    away: the signal below the loosest slice by default, all of it when the background is a reference
-    scaled to all of the data (`against_all`). Z then tells of the reference's size, and t has a wider prior instead.
+    Signal below the loosest slice also raises the background estimate, and takes a share of the excess away. Without a
+    `prior` of t and b it is that of classifiers that learn from the data, by the strength Z of what they could learn.
     """
     errors = np.maximum(errors, 1.0)
     background = np.maximum(errors**2 - np.maximum(slices, 0.0), 1.0)  # the error without the signal's own part
     learned = np.clip(_strength(slices, background) / np.sqrt(fraction), *SEEN)
-    offset, slope = (LEARNED[0] + LEARNED[1] * np.log(learned / 10), OFFSET_WIDTH), SLOPE_PRIOR
-    if against_all:
-        offset, slope = REFERENCE_OFFSET, REFERENCE_SLOPE
+    offset, slope = prior or ((LEARNED[0] + LEARNED[1] * np.log(learned / 10), OFFSET_WIDTH), SLOPE_PRIOR)
     t, b = offset[0] + offset[1] * GRID, np.maximum(slope[0] + slope[1] * GRID, 0.01)
     at = norm.cdf(t[:, None, None] + b[None, :, None] * (PROBITS - PIVOT))
     held, width = np.diff(at, prepend=0.0, axis=-1), np.diff(SLICES, prepend=0.0)
-    shared = width if against_all else width / (1 - SLICES[-1]) * (1 - at[..., -1:])
+    shared = width / (1 - SLICES[-1]) * (1 - at[..., -1:])
     most = 20 * (np.maximum(slices, 0.0).sum() + 3 * errors.sum())
     n = np.geomspace(1.0, most, AMOUNTS)
     expected = n[:, None, None, None] * (held - shared)
@@ -112,23 +136,6 @@ def binormal_total(
     mean = float((weight * n).sum() / weight.sum())
     spread = float(np.sqrt((weight * (n - mean) ** 2).sum() / weight.sum()))
     return mean, spread, float(chi2.flat[np.argmin(loss)])
-
-
-def expected_efficiency(background_efficiency: float, z: float = SEEN[0]) -> tuple[float, float]:
-    """Share of a signal behind the cut that keeps this share of background, and its error, by the priors.
-
-    `z` is the significance of what was there to learn from. Where nothing was found a limit on all of the signal takes
-    the lowest: a classifier learns a signal that cannot be seen hardly better. Raises ValueError outside (0, 1).
-    """
-    if not 0 < background_efficiency < 1:
-        raise ValueError(f"background_efficiency={background_efficiency} must lie between 0 and 1")
-    t = LEARNED[0] + LEARNED[1] * np.log(np.clip(z, *SEEN) / 10) + OFFSET_WIDTH * GRID
-    b = np.maximum(SLOPE_PRIOR[0] + SLOPE_PRIOR[1] * GRID, 0.01)
-    kept = norm.cdf(t[:, None] + b * (norm.ppf(background_efficiency) - PIVOT))
-    weight = np.exp(-(GRID[:, None] ** 2 + GRID**2) / 2)
-    weight /= weight.sum()
-    mean = float((weight * kept).sum())
-    return mean, float(np.sqrt((weight * (kept - mean) ** 2).sum()))
 
 
 def _strength(slices: Floats, background: Floats) -> float:

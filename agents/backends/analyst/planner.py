@@ -113,7 +113,7 @@ def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
     window = [round(low - 0.01, 3), round(high + 0.01, 3)]
     ensemble = (4, 10, 20)[min(iteration, 2)]
     features = [name for name in CLASSIC if name in facts["features"]]
-    call = PlannedCall(
+    classify = PlannedCall(
         tool="anomaly.classify",
         arguments={
             "events": facts["events"],
@@ -124,10 +124,15 @@ def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
             "seed": seed + iteration,
         },
     )
+    scores = {"scores": "scores.parquet", "reference_scores": "template_scores.parquet"}
+    measure = PlannedCall(
+        tool="bumphunt.measure",
+        arguments={"events": facts["events"], "reference": facts["reference"], **scores},
+    )
     step = Step(
         id="search",
-        goal=f"Classify data against the background reference with {5 * ensemble} boosted models.",
-        calls=[call],
+        goal=f"Classify data against the background reference with {5 * ensemble} boosted models; measure the bump.",
+        calls=[classify, measure],
         submits=True,
     )
     return Plan(

@@ -8,8 +8,7 @@ from agents.backends.analyst import showers, tagging, unfolding
 from tasks.score import Claim
 
 LIMITS = (
-    "The signal count extrapolates the part that scores like background; it assumes a narrow width, and a signal that "
-    "separates like simulated ones."
+    "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
 )
 
 
@@ -31,10 +30,12 @@ def claim(context: dict[str, Any]) -> Claim:
     p_value, mass = numbers["p_global"], f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
     if context["confirmed"]:
         basis = (
-            f"Mass ({numbers['tested_mass']:.3f} TeV), window and cut were chosen on the other events, so one test was "
-            "made and nothing has to be corrected for."
+            f"Mass ({numbers['tested_mass']:.3f} TeV), width ({100 * numbers['tested_width']:.1f}%), window and cut "
+            "were chosen on the other events, so one test was made and nothing has to be corrected for."
         )
-        limit = f" At most {numbers['upper_limit']:.0f} signal events are in the data (95% CL)."
+        limit = (
+            f" At most {numbers['upper_limit']:.0f} signal events are among the unseen events behind the cut (95% CL)."
+        )
     else:
         basis = f"The local p-value is {numbers['p_local']:.2g}; {numbers['trials']} trials are accounted for."
         limit = ""
@@ -43,7 +44,12 @@ def claim(context: dict[str, Any]) -> Claim:
             f"No significant resonance. The excess nearest to one is at {mass}, p-value {p_value:.2g}. {basis}{limit}"
         )
         return Claim(discovery=False, p_value=p_value, text=text)
+    width = f"{100 * numbers['width']:.1f} +- {100 * numbers['width_error']:.1f}%"
+    behind = f"{numbers['passing']:.0f} +- {numbers['passing_error']:.0f}"
     count = f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f}"
+    if "signal_fraction" in numbers:
+        share, error = 100 * numbers["signal_fraction"], 100 * numbers["signal_fraction_error"]
+        count += f" ({share:.2f} +- {error:.2f}% of the events)"
     return Claim(
         discovery=True,
         mass=numbers["mass"],
@@ -51,6 +57,6 @@ def claim(context: dict[str, Any]) -> Claim:
         n_signal=numbers["n_signal"],
         n_signal_error=numbers["n_signal_error"],
         p_value=p_value,
-        text=f"A narrow resonance at {mass} with {count} signal events in the data, p-value {p_value:.2g}. "
-        f"{basis} {LIMITS}",
+        text=f"A resonance at {mass}, {width} wide, p-value {p_value:.2g}: {behind} signal events behind the cut, "
+        f"{count} in the data. {basis} {LIMITS}",
     )

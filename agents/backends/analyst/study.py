@@ -29,7 +29,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained"
 left.semilogx(efficiencies, [cut.fit.z for cut in cuts], "o-")
 left.set(xlabel="background efficiency of the cut", ylabel="local significance")
 spectrum, fit = best.spectrum, best.fit
-signal = fit.signal * signal_shape(spectrum.edges, fit.mass, fit.sigma)
+signal = fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width)
 right.errorbar(spectrum.centres, spectrum.passed, np.sqrt(spectrum.passed), fmt="k.", label="data")
 right.stairs(fit.background, spectrum.edges, label="background")
 right.stairs(fit.background + signal, spectrum.edges, label="with signal")

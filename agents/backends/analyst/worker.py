@@ -47,12 +47,11 @@ def _submission(last: dict[str, Any], calls: list[dict[str, Any]], answers: list
         return showers.submission(calls)
     submission: dict[str, Any] = {
         "scores": "scores.parquet",
-        "window": last["arguments"]["window"],
         "method": ", ".join(call["tool"] for call in calls),
     }
-    if last["tool"] == "anomaly.classify":  # no bump hunt: the template is a reference, and is scored as well
-        submission["reference_scores"] = answers[-1]["result"]["template_scores"]["path"]
-    return submission
+    if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference, and is scored as well
+        return submission | {"reference_scores": last["arguments"]["reference_scores"]}
+    return submission | {"window": last["arguments"]["window"]}
 
 
 def _choose(n: int, context: dict[str, Any], extra: list[dict[str, Any]]) -> Message:

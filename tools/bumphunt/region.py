@@ -1,0 +1,98 @@
+"""The measuring tool of a signal region with a background reference: significance, mass, width and number of a bump."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.bumphunt.inputs import load_scored
+from tools.bumphunt.lookelsewhere import Hunt, global_p
+from tools.bumphunt.reference import CLOSURE, measure_with_reference
+from tools.bumphunt.scan import EFFICIENCIES, TOYS, CutResult, summary
+from tools.bumphunt.spectrum import WIDTH_RANGE
+from tools.bumphunt.yields import SLICES, reference_yield
+from tools.contract import Request, Result, ToolError, tool
+
+
+class MeasureRequest(Request):
+    """Events of one mjj range and a reference of background alone in the same range, both scored."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+    scores: str = Field(description="parquet file with a column `score`, one row per event")
+    reference: str = Field("/inputs/reference.parquet", description="parquet file with the background's event table")
+    reference_scores: str = Field(description="scores of the reference, one row per event")
+    efficiencies: list[float] = Field(
+        default=EFFICIENCIES, min_length=1, max_length=20, description="fractions of the reference to keep"
+    )
+    width: float | None = Field(
+        None,
+        ge=WIDTH_RANGE[0],
+        le=WIDTH_RANGE[1],
+        description="relative standard deviation of the resonance in mjj, where it is known; else several are tested",
+    )
+    closure: float = Field(
+        CLOSURE,
+        ge=0,
+        le=1,
+        description="relative error of the fraction of the reference that passes, besides statistics",
+    )
+
+
+class Excess(BaseModel):
+    """Signal events above a cut. Errors of different cuts are correlated: what passes one passes all looser ones."""
+
+    model_config = ConfigDict(frozen=True)
+    efficiency: float = Field(description="fraction of the reference that the cut keeps")
+    signal: float
+    signal_error: float
+
+
+class MeasureResult(Result):
+    """One entry per cut, which of them is the most significant, and the number of signal events in the region."""
+
+    cuts: list[CutResult]
+    best: int = Field(description="index into `cuts`; mass and width are best taken from there")
+    p_global: float = Field(description="of the best, over these masses, widths and cuts, by pseudo-experiments")
+    excess: list[Excess] = Field(
+        description="signal against the cut, at the best cut's mass and width: its plateau is N"
+    )
+    n_signal: float = Field(description="signal events in the region: the plateau, by a binormal ROC curve")
+    n_signal_error: float
+    signal_fraction: float = Field(description="n_signal over the events in the region")
+    signal_fraction_error: float
+
+
+@tool("bumphunt.measure")
+def measure_region(request: MeasureRequest) -> MeasureResult:
+    """Measure a bump in one mjj region with a background reference: the reference says how many background events pass
+    a cut on the score, the failing events how they are distributed in mjj. Significance, mass, width and signal for
+    every cut; number and fraction of signal events in the region. p_global does not know what else was tried.
+    """
+    data = load_scored(request.events, request.scores)
+    reference = load_scored(request.reference, request.reference_scores, "reference_scores")
+    cuts, spectra = [], []
+    for efficiency in request.efficiencies:
+        try:
+            cut = measure_with_reference(data, reference, efficiency, width=request.width, closure=request.closure)
+        except ValueError as error:
+            raise ToolError("efficiencies", efficiency, str(error)) from None
+        cuts.append(cut)
+        spectra.append(cut.spectrum)
+    best = int(np.argmax([cut.fit.z for cut in cuts]))
+    found = global_p([Hunt(spectra, cuts[best].tested)], n_toys=TOYS)
+    fit = cuts[best].fit
+    amount = reference_yield(data, reference, fit.mass, fit.width, request.closure)
+    signal, spread = np.cumsum(amount.slices), np.sqrt(np.cumsum(amount.slice_errors**2))
+    return MeasureResult(
+        cuts=[summary(cut) for cut in cuts],
+        best=best,
+        p_global=found.p_global,
+        excess=[
+            Excess(efficiency=float(e), signal=float(s), signal_error=float(d))
+            for e, s, d in zip(SLICES, signal, spread, strict=True)
+        ],
+        n_signal=amount.n_signal,
+        n_signal_error=amount.error,
+        signal_fraction=amount.n_signal / len(data[0]),
+        signal_fraction_error=amount.error / len(data[0]),
+    )
