@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+import scipy.linalg  # noqa: F401 - loads the BLAS of scipy, which is not that of numpy
+from threadpoolctl import ThreadpoolController
+
 import tools
 from agents.context import read_prompts
 from agents.trace.events import Executed, RunStarted
@@ -36,13 +40,24 @@ def kept_prompts(begun: RunStarted, store: Store) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Of Python, of the packages that numbers depend on, and of the tools: a hash of their source."""
-    found = {"python": platform.python_version(), "tools": tools_hash()}
+    found = {"python": platform.python_version(), "tools": tools_hash()} | kernels()
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
+
+
+def kernels() -> dict[str, str]:
+    """The BLAS builds with the kernel each has chosen, and the vector instructions found: each rounds in its own way.
+
+    torch chooses its own kernels by the same instructions (X86_V3 is AVX2, X86_V4 AVX-512).
+    """
+    builds = ThreadpoolController().select(user_api="blas").info()
+    blas = {f"{build['internal_api']} {build['version']} {build.get('architecture', '')}".strip() for build in builds}
+    simd = {"found": [], **np.show_config(mode="dicts")["SIMD Extensions"]}  # not there where none is found
+    return {"blas": " + ".join(sorted(blas)), "simd": " ".join([*simd["baseline"], *simd["found"]])}
 
 
 def tools_hash() -> str:
@@ -54,12 +69,14 @@ def tools_hash() -> str:
     return whole.hexdigest()[:12]
 
 
-def changed(begun: RunStarted) -> list[str]:
+def changed(begun: RunStarted) -> dict[str, str]:
     """What is not here as it was when the run was made: a reason why numbers may come out different."""
     here = versions()
-    return [
-        f"{name} {was} then, {here.get(name)} here" for name, was in begun.versions.items() if here.get(name) != was
-    ]
+    return {
+        name: f"{name} {was} then, {here.get(name)} here"
+        for name, was in begun.versions.items()
+        if here.get(name) != was
+    }
 
 
 def peak_memory(store: Store) -> float:

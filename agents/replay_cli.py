@@ -94,7 +94,7 @@ def _play(
     tolerance: float,
     workers: int,
 ) -> None:
-    from agents.provenance import changed
+    from agents.provenance import changed, kernels
     from agents.replay import replay as play
     from agents.rerun import rerun
     from agents.run import beginning
@@ -103,8 +103,9 @@ def _play(
     with clear_errors(), _folder(out) as folder:
         if not execute and (sandbox or image):
             raise ValueError("sandbox, image: go with --execute")
-        for difference in changed(beginning(run_dir)[0]):
-            err.print(Text(f"made with something else: {difference}"), soft_wrap=True)
+        others = changed(beginning(run_dir)[0])
+        for other in others.values():
+            _say(f"made with something else: {other}")
         try:
             if execute:
                 outcome = rerun(run_dir, folder, sandbox, image, tolerance, workers, _say)
@@ -116,6 +117,9 @@ def _play(
     if as_json:
         sys.stdout.write(outcome.model_dump_json(indent=1) + "\n")
     _tell(outcome)
+    if any(row.verdict == "moved" for row in outcome.compared or ()):
+        for name in others.keys() & kernels():
+            _say(f"a likely cause of what moved, rounding: {others[name]}")
     if not outcome.agrees:
         raise typer.Exit(DIFFERS)
 

@@ -224,7 +224,7 @@ def test_two_workers_that_lose_one_sandbox_get_one(lab: Lab) -> None:
 
     def command(folder: Path) -> str:
         if len(lab.made) == 1:
-            both.wait(5)
+            both.wait(60)
             (folder / "half").touch()
             raise SandboxLost("the container is gone")
         return " ".join(p.name for p in folder.iterdir())
@@ -238,7 +238,7 @@ def test_two_workers_that_lose_one_sandbox_get_one(lab: Lab) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert results == {"a": "", "b": ""}
     assert len(lab.made) == 2
     assert len(lab.events(SandboxRenewed)) == 1
@@ -260,7 +260,7 @@ def test_the_lost_one_is_closed_before_anything_is_put_right(lab: Lab, monkeypat
 
 
 def test_a_sandbox_closed_on_purpose_is_not_renewed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorders, "PAUSES", (60.0, 60.0))
+    monkeypatch.setattr(recorders, "PAUSES", (3600.0, 3600.0))  # longer than a test may take
 
     def stop(folder: Path) -> str:
         live.close()
@@ -272,10 +272,8 @@ def test_a_sandbox_closed_on_purpose_is_not_renewed(lab: Lab, monkeypatch: pytes
     assert len(lab.made) == 1
     bench, live = lab.bench(lose)
     threading.Timer(0.2, live.close).start()  # while it waits for the engine to come back
-    began = time.monotonic()
     with pytest.raises(SandboxLost):
         bench.run("w", ["y"], **HERE)
-    assert time.monotonic() - began < 10
     assert len(lab.made) == 2
 
 

@@ -145,7 +145,9 @@ def test_lines_taken_off_the_end_are_found_by_the_result_that_was_made_from_them
 def test_the_chain_is_what_the_format_says(tmp_path: Path) -> None:
     """Checked the plain way: a reader needs nothing of beamcrew."""
     before = ""
-    for line in written(tmp_path).read_text().splitlines():
+    lines = written(tmp_path).read_text().splitlines()
+    assert len(lines) > 2
+    for line in lines:
         body, _, chain = line.rpartition(',"chain":"')
         before = hashlib.sha256((before + body + "}").encode()).hexdigest()
         assert chain == before + '"}'

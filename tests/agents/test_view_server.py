@@ -195,7 +195,9 @@ def test_a_bug_is_one_page_and_does_not_end_the_server(server: Server, monkeypat
 
 
 def test_files_of_the_page_are_small_and_take_nothing_from_elsewhere() -> None:
-    for file in STATIC.iterdir():
+    files = list(STATIC.iterdir())
+    assert {"app.js", "index.html"} <= {file.name for file in files}
+    for file in files:
         text = file.read_text()
         assert len(text.splitlines()) <= MAX_LINES
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|new Function", text), (

@@ -82,7 +82,7 @@ def test_inputs_hold_no_truth_and_the_unseen_events_are_nowhere(
     unseen = task.samples().data(unseen=True)
     together = np.sort(np.concatenate([data["reco_mass"], unseen[:, 0]]))
     np.testing.assert_allclose(together, np.sort(measured), rtol=1e-6)
-    assert np.abs(np.diff(data["reco_mass"])[:-1] @ np.diff(data["reco_mass"])[1:]) > 0  # not sorted
+    assert np.mean(np.diff(data["reco_mass"]) > 0) == pytest.approx(0.5, abs=0.05)  # not sorted
     simulated = read_columns(run / "inputs" / "simulation.parquet")
     assert set(simulated) == {*COLUMNS, "weight"}
     # The simulation is normalised to the data.
@@ -119,12 +119,14 @@ def test_what_is_cheap_does_not_pay(
     best = grade(task, run, with_replicas(good(simulation, facts)))
     assert best.value is not None
     both = (simulation["pass_gen"] > 0) & (simulation["pass_reco"] > 0)
-    # The exact density ratio at detector level: perfect there, and not unfolded.
+    # The exact density ratio at detector level: as good as the truth there, and not unfolded. In a mode of variance v
+    # it undoes v / (v + SMEAR^2) of the shift: for the five of 1/2 that is 2/3, and (1/3)^2 of the discrepancy stays.
     folded = np.where(both, np.exp(log_ratio(simulation, SHIFT, "reco")), simulation["pass_gen"])
     at_reco = grade(task, run, with_replicas(folded))
     assert at_reco.value is not None
-    assert at_reco.details["shares"]["as_they_are"] > best.value
-    assert at_reco.value < best.value - 0.05
+    assert at_reco.details["shares"]["as_they_are"] > best.value - 0.04
+    # From one toy to the next the difference moves by 0.02.
+    assert 0.02 < best.value - at_reco.value < 0.2
 
     rng = np.random.default_rng(4)
     noise = rng.lognormal(0, 1.5, len(folded))

@@ -35,7 +35,7 @@ def plain(energy: float, g: Geometry, m: Material, rng: np.random.Generator) -> 
     mean = [np.log(y - 0.812), np.log(0.81 + (0.458 + 2.26 / m.z) * y)]
     sigma_t, sigma_a, rho = 1 / (-1.4 + 1.26 * y), 1 / (-0.58 + 0.86 * y), 0.705 - 0.023 * y
     covariance = [[sigma_t**2, rho * sigma_t * sigma_a], [rho * sigma_t * sigma_a, sigma_a**2]]
-    t_max, alpha = np.exp(rng.multivariate_normal(mean, covariance))
+    t_max, alpha = np.exp(rng.multivariate_normal(mean, covariance, method="cholesky"))
     shower = stats.gamma(alpha, scale=t_max / (alpha - 1))
     alpha_s, t_s = alpha * (0.639 + 0.00334 * m.z), t_max * (0.698 + 0.00212 * m.z)
     spots = stats.gamma(alpha_s, scale=t_s / (alpha_s - 1))

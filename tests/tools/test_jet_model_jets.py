@@ -102,7 +102,8 @@ def test_written_is_read_and_is_what_the_package_expects(tmp_path: Path) -> None
 
 
 def test_the_package_itself_reads_what_is_written(tmp_path: Path) -> None:
-    loader = pytest.importorskip("omnilearned.dataloader", reason="omnilearned comes with the extra `jets`")
+    from omnilearned import dataloader as loader
+
     jets = labelled()
     assert jets.jet is not None
     write_jets(tmp_path / "jets.h5", jets)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from omnilearned import network as package
 
 from tests.tools.jet_toys import KINDS, SMALL, network, prongs
 from tools.contract import ToolError
@@ -14,9 +16,6 @@ from tools.jet_model.jets import Jets
 from tools.jet_model.model import Architecture, build, conditions_of
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.train import backward
-
-torch = pytest.importorskip("torch")
-package = pytest.importorskip("omnilearned.network", reason="needs the extra jets")
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,6 @@ from tools.jet_model.model import Architecture, Scales, build
 from tools.jet_model.score import probabilities, score
 from tools.jet_model.weights import FOLDER, PRETRAINED, load, read, save
 
-pytest.importorskip("torch")
-pytest.importorskip("omnilearned", reason="needs the extra jets")
-
 TINY = Path("tiny")
 STATED = json.loads((FOLDER / "provenance.json").read_text())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from tests.tools.jet_toys import KINDS, network, prongs
@@ -29,9 +30,6 @@ from tools.jet_model.pretrain import pretrain
 from tools.jet_model.score import probabilities, score
 from tools.jet_model.train import Fitted, Training, _rate, backward, fit
 from tools.jet_model.weights import load, read, save
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("omnilearned", reason="needs the extra jets")
 
 SETTINGS = Training(epochs=3, batch=16, learning_rate=1e-3, average=0.9, min_steps=1)
 QUICK = {"epochs": 1, "batch": 32, "min_steps": 1}

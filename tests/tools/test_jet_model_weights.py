@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from omnilearned import network as package
 
 from tests.tools.jet_toys import KINDS, SMALL, network, prongs
 from tools.arrays import sha256
@@ -17,8 +19,6 @@ from tools.jet_model.batches import Source
 from tools.jet_model.model import Architecture, build
 from tools.jet_model.weights import OUTPUT, fetch_official, load, read, save, take_over
 
-torch = pytest.importorskip("torch")
-package = pytest.importorskip("omnilearned.network", reason="needs the extra jets")
 JETS = prongs(20)
 
 

@@ -98,7 +98,8 @@ PDG = np.array([22, 211, -211, 130, 11, -13])
 
 
 def jetclass_file(path: Path, **changed: object) -> np.ndarray:
-    uproot = pytest.importorskip("uproot", reason="reading JetClass takes uproot, of the extra `jets`")
+    import uproot
+
     particles = vectors()
     there = particles[:, :, 0] > 0
     counts = there.sum(axis=1)

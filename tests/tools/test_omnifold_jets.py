@@ -24,9 +24,6 @@ from tools.omnifold.jets import JetNetwork
 from tools.omnifold.problem import Problem
 from tools.omnifold.read import read
 
-pytest.importorskip("torch")
-pytest.importorskip("omnilearned", reason="needs the extra jets")
-
 HARD = 0.9  # share of hard jets in the data; half of the simulation
 
 

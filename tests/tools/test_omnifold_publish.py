@@ -159,7 +159,6 @@ def test_histograms_that_cannot_be(values: np.ndarray, edges: list[float], field
 
 
 def test_hepdata_gets_the_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("hepdata_lib", reason="needs the extra `publish`")
     from tools.omnifold.hepdata import export
 
     unfolded = events()
@@ -182,7 +181,6 @@ def test_hepdata_gets_the_numbers(tmp_path: Path) -> None:
 
 
 def test_a_plot_shows_spectra_and_their_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mplhep", reason="needs the extra `publish`")
     from matplotlib.figure import Figure
 
     from tools.omnifold.plots import ratio_plot

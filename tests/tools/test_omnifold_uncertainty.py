@@ -90,7 +90,8 @@ def test_side_by_side_is_as_one_by_one(tmp_path: Path) -> None:
 
 
 def test_dask_runs_it_as_well(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    import distributed
+
     problem, _ = gaussian(300, seed=4)
     method, plan = Ibu(bins=5, iterations=2), Plan(bootstraps=3)
     with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:

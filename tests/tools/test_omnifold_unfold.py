@@ -90,8 +90,6 @@ def test_the_other_methods_by_name_alone(kind: str) -> None:
 
 
 def test_a_report_is_plots_and_a_submission() -> None:
-    pytest.importorskip("hepdata_lib", reason="needs the extra `publish`")
-    pytest.importorskip("mplhep", reason="needs the extra `publish`")
     write(*tables())
     result = unfold(**FILES, **IBU, bootstraps=3, report="report")
     assert result.submission is not None

@@ -25,7 +25,6 @@ SLOW = "slow/only/none/0"
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[Path]:
     """The scheduler file of a cluster with two workers that have a GPU each, as far as Dask knows."""
-    pytest.importorskip("distributed", reason="needs the extra `cluster`")
     file, preload = tmp_path / "scheduler.json", tmp_path / "preload.py"
     preload.write_text(PRELOAD)
     dask = [sys.executable, "-m", "dask"]

@@ -146,6 +146,7 @@ def test_a_deterministic_backend_has_an_icc_of_one() -> None:
     study = study_of(datasets=FIXED, repeats=6)
     rows = [row.model_copy(update={"success": row.dataset == "a"}) for row in outcomes_of(study, RATES)]
     result = analyse(study, rows)
+    assert len(result.arms) == len(RATES)
     for row in result.arms:
         assert row.icc_success.value == 1.0
         assert row.success.wide.high - row.success.wide.low > 1.5 * (
