@@ -1,7 +1,8 @@
-"""The claim on unseen events: what was chosen is run once more, by the harness, on all events.
+"""The claim on unseen events, and its audit: what was chosen is run once more, by the harness, elsewhere.
 
 No agent takes part. What a crew has converged on is a recipe, the commands that made its best scores; the unseen
-events lie in a sandbox of their own, which is opened only now, and nothing comes back from it but the verdict.
+events lie in a sandbox of their own, which is opened only now, and nothing comes back from it but the verdict. A claim
+that would stand is audited where the task can: the recipe runs a third time, on inputs that hold nothing to find.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
 from tasks.score import Score, Submission
 
+CLAIM, AUDIT = "claim", "audit"  # who runs the commands again
+
 
 class Confirm(Protocol):
     """The claim's score of the submission of an iteration, whose score among the seen events was `chosen`."""
 
     def __call__(self, iteration: int, submission: Submission, chosen: Score) -> Score: ...
+
+
+class Audit(Protocol):
+    """What an audit leaves of a score that `Confirm` gave; None where there is nothing to audit."""
+
+    def __call__(self, iteration: int, submission: Submission, chosen: Score, confirmed: Score) -> Score | None: ...
 
 
 def recipe(events: Sequence[AnyEvent], iteration: int, submission: Submission) -> list[Executed]:
@@ -56,14 +65,14 @@ def _closure(plan: Plan, step: str) -> set[str]:
     return needed
 
 
-def carry_out(bench: RecordedWorkbench, store: Store, commands: Sequence[Executed]) -> str:
-    """Run the commands again; '' when all of them ended well, else what went wrong with the first that did not.
+def carry_out(bench: RecordedWorkbench, store: Store, commands: Sequence[Executed], who: str) -> str:
+    """Run the commands again, in the name of `who`; '' when all of them ended well, else what went wrong with the first that did not.
 
     Raises SandboxLost.
     """
     for event in commands:
         files = {name: store.get(sha) for name, sha in event.given.items()}
-        result = bench.run(f"claim/{event.where}", event.argv, cwd=event.cwd, files=files)
+        result = bench.run(f"{who}/{event.where}", event.argv, cwd=event.cwd, files=files)
         if not result.ok:
             last = (result.stderr or result.stdout).strip().splitlines()[-1:]
             how = f"ended by {result.ended}, exit code {result.exit_code}"
@@ -80,9 +89,28 @@ def on_unseen_events(
 
     def confirm(iteration: int, submission: Submission, chosen: Score) -> Score:
         with opened() as bench:
-            if trouble := carry_out(bench, store, recipe(store.events(), iteration, submission)):
+            if trouble := carry_out(bench, store, recipe(store.events(), iteration, submission), CLAIM):
                 reason = f"the commands that made the scores do not run again on all events: {trouble}"
                 return Score(metric=chosen.metric, value=None, reason=reason)
             return judge(submission, chosen, bench.workspace)
 
     return confirm
+
+
+def on_a_decoy(
+    store: Store,
+    prepare: Callable[[Submission, Score, Score], bool],
+    opened: Callable[[], AbstractContextManager[RecordedWorkbench]],
+    judge: Callable[[Submission, Score, Score, Path, str], Score],
+) -> Audit:
+    """How a run audits its claim: `prepare` writes the decoy, unless there is nothing to audit; `opened` gives a bench
+    whose inputs it is; `judge` looks at what the recipe left there, and hears why where it did not run to its end."""
+
+    def audit(iteration: int, submission: Submission, chosen: Score, confirmed: Score) -> Score | None:
+        if not prepare(submission, chosen, confirmed):
+            return None
+        with opened() as bench:
+            trouble = carry_out(bench, store, recipe(store.events(), iteration, submission), AUDIT)
+            return judge(submission, chosen, confirmed, bench.workspace, trouble)
+
+    return audit

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.backends.base import Message, Reply, Request
 from agents.budget import Meter
-from agents.confirm import Confirm
+from agents.confirm import Audit, Confirm
 from agents.trace.events import Event, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -39,6 +39,7 @@ class Crew:
     bench: RecordedWorkbench
     grader: RecordedGrader
     confirm: Confirm | None  # where the task holds events out
+    audit: Audit | None  # of what was confirmed, where the task has one
     store: Store
     record: Record
     meter: Meter

@@ -96,7 +96,7 @@ def _write(
     run_dir: Path, folder: Path, started: RunStarted, kept: Sequence[AnyEvent], prompts: Mapping[str, str] | None
 ) -> None:
     """A trace that begins with the past, beside copies of all that a run needs to go on."""
-    for name in set(FOLDERS) - {"workspace", "claim", TRACE}:
+    for name in set(FOLDERS) - {"workspace", "claim", "decoy", "audit", TRACE}:
         if (run_dir / name).is_dir():
             shutil.copytree(run_dir / name, folder / name)
     for place in (searching(folder), claiming(folder)):
@@ -141,7 +141,8 @@ def moment(event: AnyEvent) -> Moment:
         return float(parts[-2]), WORK, parts[-1]
     if isinstance(event, Graded | Decided):
         return float(event.iteration), GRADE, ""
-    return END, CLAIM if isinstance(event, Confirmed) or parts[0] == "claim" else REPORT, ""
+    is_claim = isinstance(event, Confirmed) or parts[0] in ("claim", "audit")
+    return END, CLAIM if is_claim else REPORT, ""
 
 
 def _followers(plan: Plan, step: str) -> set[str]:

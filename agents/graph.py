@@ -12,7 +12,7 @@ from agents.crew import Crew, ModelFailed
 from agents.planner import plan
 from agents.reporter import report
 from agents.state import Observation, Plan, Step
-from agents.trace.events import Confirmed, Decided, Trouble
+from agents.trace.events import Audited, Confirmed, Decided, Trouble
 from agents.worker import Worker
 from tasks.convergence import Decision, decide
 from tasks.score import CheckedNumber, Claim, Score, Submission
@@ -27,7 +27,7 @@ class State(TypedDict, total=False):
     scores: Annotated[list[Score], operator.add]
     submissions: Annotated[list[Submission | None], operator.add]
     decision: Decision
-    confirmed: Score | None  # of the best submission, on the events held out
+    confirmed: Score | None  # of the best submission, on the events held out, after the audit
     claim: Claim | None
     checks: list[CheckedNumber]
     step: Step  # what a worker is sent
@@ -80,9 +80,13 @@ def build(crew: Crew) -> Any:
         submission = None if best is None else state["submissions"][best]
         if crew.confirm is None or best is None or submission is None:
             return {"confirmed": None}
+        chosen = state["scores"][best]
         crew.meter.check("claim", model_call=False)
-        score = crew.confirm(best, submission, state["scores"][best])
+        score = crew.confirm(best, submission, chosen)
         crew.note(Confirmed(iteration=best, submission=submission, score=score))
+        if crew.audit and (audited := crew.audit(best, submission, chosen, score)):
+            crew.note(Audited(iteration=best, submission=submission, score=audited))
+            score = audited
         return {"confirmed": score}
 
     def reporting(state: State) -> State:

@@ -19,6 +19,7 @@ from agents.backends.base import Usage
 from agents.state import Step
 from agents.trace.events import (
     AnyEvent,
+    Audited,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -84,8 +85,10 @@ class Progress:
         elif isinstance(event, Decided):
             self.best = event.decision.best
             self.doing = "planning" if event.decision.action == "continue" else "making the claim"
-        elif isinstance(event, Confirmed):
-            self.doing = "writing the answer"
+        elif isinstance(event, Confirmed):  # an audit may follow
+            self.doing = (
+                "writing the answer" if isinstance(event, Audited) else "auditing the claim, writing the answer"
+            )
         elif isinstance(event, ModelCalled):
             self.calls, self.usage = self.calls + 1, added(self.usage, event.usage)
         elif isinstance(event, Trouble):
@@ -167,7 +170,7 @@ def describe(event: AnyEvent) -> str | None:
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Confirmed():
-            return f"claim: {measured(event.score.value)}, {event.score.reason}"
+            return f"{'audit' if isinstance(event, Audited) else 'claim'}: {measured(event.score.value)}, {event.score.reason}"
         case Claimed():
             return f"answer: {event.claim.text}"
         case Trouble():

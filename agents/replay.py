@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from agents import graph
 from agents.backends.base import Reply, Request
 from agents.budget import Budget, Meter
-from agents.confirm import Confirm, on_unseen_events
+from agents.confirm import AUDIT, Audit, Confirm, on_a_decoy, on_unseen_events
 from agents.crew import Crew
 from agents.provenance import kept_prompts
 from agents.run import RECURSION, beginning, ending
-from agents.trace.events import Confirmed, RunFinished, RunStarted, Sealed
+from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunStarted, Sealed
 from agents.trace.moved import Moved
 from agents.trace.record import place_of
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -85,12 +85,29 @@ class Played:
     def confirm(self) -> Confirm:
         return on_unseen_events(self.store, self.claim_bench, self.judge)
 
+    def audit(self) -> Audit:
+        return on_a_decoy(self.store, self.decoy, self.audit_bench, self.audited)
+
     @contextmanager
     def claim_bench(self) -> Iterator[RecordedWorkbench]:
         yield RecordedWorkbench(Nowhere(self.out / "claim"), self.store, self.record)
 
     def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
         return self.record.recorded(Confirmed).score
+
+    @contextmanager
+    def audit_bench(self) -> Iterator[RecordedWorkbench]:
+        yield RecordedWorkbench(Nowhere(self.out / "audit"), self.store, self.record)
+
+    def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
+        """Whether there was an audit, or the beginning of one."""
+        return any(
+            isinstance(event, Audited) or (isinstance(event, Executed) and event.where.startswith(f"{AUDIT}/"))
+            for event in self.record.unplayed()
+        )
+
+    def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        return self.record.recorded(Audited).score
 
     def sealed(self, crew: Crew, state: graph.State) -> Sealed:
         return self.record.recorded(Sealed)
@@ -133,6 +150,7 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
         bench=parts.bench(),
         grader=parts.grader(),
         confirm=parts.confirm() if any(name.startswith("held_out/") for name in begun.inputs) else None,
+        audit=parts.audit(),
         store=store,
         record=record,
         # What was bought is there to be played; only how long a reply may be is part of what is asked.

@@ -158,7 +158,7 @@ class Rerun(Played):
             raise SandboxLost(f"{store.run_dir}: the inputs changed since the run began: nothing can be run again")
         self.table, self._begun, self._kind, self._image = table, begun, sandbox, image
         self._turn = threading.Semaphore(workers)
-        self._live = stack.enter_context(self._opened("inputs", "workspace"))
+        self._live = stack.enter_context(self._opened(store.run_dir / "inputs", "workspace"))
         self._grader = RerunGrader(table, task, store.run_dir / "inputs", out / "workspace", store, record)
 
     def bench(self) -> RecordedWorkbench:
@@ -169,13 +169,34 @@ class Rerun(Played):
 
     @contextmanager
     def claim_bench(self) -> Iterator[RecordedWorkbench]:
-        with self._opened("held_out", "claim") as bench:
+        with self._opened(self.store.run_dir / "held_out", "claim") as bench:
             yield RerunWorkbench(bench, self.store, self.record, self.table, self._turn)
 
     def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
         recorded, run_dir = super().judge(submission, chosen, workspace), self.store.run_dir
         live = self.task.confirm(submission, chosen, run_dir / "held_out", workspace, run_dir / "sealed")
         compare_scores(self.table, "claim", recorded, live)
+        return recorded
+
+    @contextmanager
+    def audit_bench(self) -> Iterator[RecordedWorkbench]:
+        with self._opened(self.out / "decoy", "audit") as bench:
+            yield RerunWorkbench(bench, self.store, self.record, self.table, self._turn)
+
+    def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
+        there_was, sealed = super().decoy(submission, chosen, confirmed), self.store.run_dir / "sealed"
+        if there_was and self.task.audit:
+            self.task.audit.decoy(
+                submission, chosen, confirmed, self.store.run_dir / "held_out", sealed, self.out / "decoy"
+            )
+        return there_was
+
+    def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        recorded = super().audited(submission, chosen, confirmed, workspace, trouble)
+        decoy, sealed = self.out / "decoy", self.store.run_dir / "sealed"
+        if self.task.audit:
+            live = self.task.audit.judge(submission, chosen, confirmed, decoy, workspace, sealed, trouble)
+            compare_scores(self.table, "audit", recorded, live)
         return recorded
 
     def sealed(self, crew: Crew, state: graph.State) -> Sealed:
@@ -197,9 +218,9 @@ class Rerun(Played):
         return recorded
 
     @contextmanager
-    def _opened(self, inputs: str, workspace: str) -> Iterator[Workbench]:
+    def _opened(self, inputs: Path, workspace: str) -> Iterator[Workbench]:
         """The run's own driver and very image, unless others are asked for; probed before anything runs in it."""
-        at = sandboxes.Place(self.store.run_dir / inputs, self.out / workspace)
+        at = sandboxes.Place(inputs, self.out / workspace)
         at.workspace.mkdir(parents=True)
         with Workbench(self._sandbox(at)) as bench:
             verdict = plant_and_probe(bench.sandbox, self.store.run_dir / "sealed" / "labels.parquet")

@@ -21,7 +21,7 @@ from agents import graph, sandboxes
 from agents.backends.base import Backend, BackendLost
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
-from agents.confirm import on_unseen_events
+from agents.confirm import on_a_decoy, on_unseen_events
 from agents.context import read_prompts
 from agents.crew import Crew
 from agents.provenance import input_hashes, keep_prompts, kept_prompts, peak_memory, versions
@@ -41,7 +41,7 @@ from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
 STOPPED = "stopped by the operator; `beamcrew resume` goes on"
-FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", TRACE)
+FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit", TRACE)
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
 
 
@@ -174,15 +174,27 @@ def _carry_out(
     def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
         return task.confirm(submission, chosen, claim.inputs, workspace, run_dir / "sealed")
 
+    def decoy(submission: Submission, chosen: Score, confirmed: Score) -> bool:
+        assert task.audit
+        if not task.audit.decoy(submission, chosen, confirmed, claim.inputs, run_dir / "sealed", audit.inputs):
+            return False
+        meter.check("audit", model_call=False)
+        audit.workspace.mkdir(exist_ok=True)
+        return True
+
+    def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        assert task.audit
+        return task.audit.judge(submission, chosen, confirmed, audit.inputs, workspace, run_dir / "sealed", trouble)
+
     @contextmanager
-    def opened() -> Iterator[RecordedWorkbench]:
-        make = partial(sandboxes.fresh, store, claim, bench.sandbox.info, begun.gpu)
+    def opened(place: sandboxes.Place) -> Iterator[RecordedWorkbench]:
+        make = partial(sandboxes.fresh, store, place, bench.sandbox.info, begun.gpu)
         with Workbench(make(), make) as claiming:
             benches.append(claiming)
             yield RecordedWorkbench(claiming, store, record)
 
     benches = [bench]
-    claim = sandboxes.claiming(run_dir)
+    claim, audit = sandboxes.claiming(run_dir), sandboxes.auditing(run_dir)
     crew = Crew(
         task=task,
         request=begun.request,
@@ -191,7 +203,8 @@ def _carry_out(
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(bench, store, record),
         grader=RecordedGrader(grade, store, record),
-        confirm=on_unseen_events(store, opened, judge) if claim.inputs.is_dir() else None,
+        confirm=on_unseen_events(store, partial(opened, claim), judge) if claim.inputs.is_dir() else None,
+        audit=on_a_decoy(store, decoy, partial(opened, audit), audited) if task.audit else None,
         store=store,
         record=record,
         meter=meter,

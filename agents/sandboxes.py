@@ -1,4 +1,4 @@
-"""The sandboxes of a run: its first, the same again when it is resumed or one was lost, and that of the claim."""
+"""The sandboxes of a run: its first, the same again when it is resumed or one was lost, those of claim and audit."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def searching(run_dir: Path) -> Place:
 def claiming(run_dir: Path) -> Place:
     """Where the claim is made, from the events held out; a task without such has no such inputs."""
     return Place(run_dir / "held_out", run_dir / "claim")
+
+
+def auditing(run_dir: Path) -> Place:
+    """Where the audit runs what made the claim once more; its inputs are written when there is a claim to audit."""
+    return Place(run_dir / "decoy", run_dir / "audit")
 
 
 def first(place: Place, kind: Kind, limits: Limits, image: str, gpu: Gpu) -> Sandbox:

@@ -31,6 +31,41 @@ class Verdict(BaseModel):
     artefact: str | None = None
 
 
+class Audit(Protocol):
+    """A second look at a claim: its recipe once more, unchanged, on inputs in which there is nothing to find."""
+
+    def decoy(
+        self,
+        submission: Submission,
+        chosen: Score,
+        confirmed: Score,
+        held_out: Path,
+        sealed_folder: Path,
+        into: Path,
+    ) -> bool:
+        """Write into a folder the inputs of the recipe's next run, always the same for the same arguments.
+
+        False, and nothing is written, where `confirmed` claims nothing.
+        """
+        ...
+
+    def judge(
+        self,
+        submission: Submission,
+        chosen: Score,
+        confirmed: Score,
+        decoy: Path,
+        workspace: Path,
+        sealed_folder: Path,
+        trouble: str,
+    ) -> Score:
+        """What is left of `confirmed` after what the recipe made of the `decoy`: no value and a reason, if it failed.
+
+        `trouble`: why the recipe did not run to its end, which is a failure, or nothing.
+        """
+        ...
+
+
 class TaskBase(BaseModel):
     """What tasks have in common: options that make them again, when to stop, and `guide`, a file in their folder."""
 
@@ -42,6 +77,10 @@ class TaskBase(BaseModel):
     @property
     def rule(self) -> Rule:
         return Rule(patience=self.patience, max_iterations=self.max_iterations)
+
+    @property
+    def audit(self) -> Audit | None:
+        return None
 
     def options(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -60,6 +99,11 @@ class Task(Protocol):
 
     @property
     def rule(self) -> Rule: ...
+
+    @property
+    def audit(self) -> Audit | None:
+        """How a claim that would stand is looked into; None where the claim itself is all there is."""
+        ...
 
     def options(self) -> dict[str, Any]:
         """All that is needed to make this very task again: `make_task(name, options)`."""

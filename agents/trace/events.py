@@ -158,6 +158,12 @@ class Confirmed(Event):
     score: Score
 
 
+class Audited(Confirmed):
+    """What is left of it after an audit: the same score, or one without value that says why."""
+
+    kind: Literal["audited"] = "audited"  # type: ignore[assignment]
+
+
 class Claimed(Event):
     kind: Literal["claimed"] = "claimed"
     claim: Claim
@@ -205,6 +211,7 @@ AnyEvent = Annotated[
     | Graded
     | Decided
     | Confirmed
+    | Audited
     | Claimed
     | Sealed
     | Trouble

@@ -79,7 +79,7 @@ def exported(run_dir: Path) -> Exported:
 
 
 def place(event: Work) -> str:
-    """Who did it: planner/0, worker/0/scan, reporter, claim/worker/0/scan."""
+    """Who did it: planner/0, worker/0/scan, reporter, claim/worker/0/scan, audit/worker/0/scan."""
     if isinstance(event, StepStarted):
         return f"worker/{event.iteration}/{event.step}"
     if isinstance(event, StepFinished):
@@ -95,7 +95,7 @@ def begin(event: AnyEvent) -> float:
 def is_work(event: AnyEvent) -> bool:
     """A model call, a tool call, or a command that no tool call tells already."""
     if isinstance(event, Executed):
-        return "tools.call" not in event.argv or event.where.startswith("claim/")
+        return "tools.call" not in event.argv or event.where.startswith(("claim/", "audit/"))
     return isinstance(event, ModelCalled | ToolCalled)
 
 

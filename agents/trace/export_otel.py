@@ -99,8 +99,8 @@ def _agent(trace: Exported, who: str, events: list[Work]) -> Json:
     ends = min(map(begin, events)), max(event.time for event in events)
     failed = [e.observation.summary for e in events if isinstance(e, StepFinished) and not e.observation.ok]
     attributes: Json = {"beamcrew.where": who}
-    if role == "claim":  # the harness itself, without any agent
-        return _span(trace, who, "run", "claim on held-out events", INTERNAL, ends, attributes)
+    if title := {"claim": "claim on held-out events", "audit": "audit of the claim"}.get(role):  # no agent takes part
+        return _span(trace, who, "run", title, INTERNAL, ends, attributes)
     attributes |= {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.name": role,

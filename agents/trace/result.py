@@ -105,7 +105,8 @@ class RunResult(Frozen):
     best_iteration: int | None = Field(description="the iteration with the best steering metric")
     steering: Steering | None = Field(description="the best steering metric, null when none was reached")
     confirmed: IterationResult | None = Field(
-        description="the best submission made again by the harness, judged on events that no choice had seen"
+        description="the best submission made again by the harness, judged on events that no choice had seen and then "
+        "audited; null: the task holds no events out, which says nothing against a claim"
     )
     sealed: list[Metric] = Field(description="metrics that need truth, computed once after the end")
     claims: list[CheckedNumber] = Field(description="claimed numbers beside the harness's own and the truth")

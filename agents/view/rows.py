@@ -71,7 +71,7 @@ def _place(event: AnyEvent) -> tuple[str | None, str | None]:
     if isinstance(event, Confirmed | Claimed | Sealed | RunFinished):
         return END, None
     parts = getattr(event, "where", "").split("/")
-    if parts[0] in ("reporter", "claim"):
+    if parts[0] in ("reporter", "claim", "audit"):
         return END, None
     if parts[0] == "worker" and len(parts) > 2 and parts[1].isdecimal():
         return parts[1], parts[2]

@@ -229,6 +229,7 @@ def make_crew(
         bench=RecordedWorkbench(Workbench(sandbox), store, record),
         grader=RecordedGrader(grade, store, record),
         confirm=None,
+        audit=None,
         store=store,
         record=record,
         meter=Meter(budget or Budget(), priced=True, **spent),
