@@ -66,7 +66,8 @@ def _closure(plan: Plan, step: str) -> set[str]:
 
 
 def carry_out(bench: RecordedWorkbench, store: Store, commands: Sequence[Executed], who: str) -> str:
-    """Run the commands again, in the name of `who`; '' when all of them ended well, else what went wrong with the first that did not.
+    """Run the commands again, in the name of `who`; '' when all of them ended well, else what went wrong with the
+    first that did not.
 
     Raises SandboxLost.
     """

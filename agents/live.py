@@ -170,7 +170,8 @@ def describe(event: AnyEvent) -> str | None:
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Confirmed():
-            return f"{'audit' if isinstance(event, Audited) else 'claim'}: {measured(event.score.value)}, {event.score.reason}"
+            what = "audit" if isinstance(event, Audited) else "claim"
+            return f"{what}: {measured(event.score.value)}, {event.score.reason}"
         case Claimed():
             return f"answer: {event.claim.text}"
         case Trouble():

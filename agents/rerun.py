@@ -193,9 +193,11 @@ class Rerun(Played):
 
     def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
         recorded = super().audited(submission, chosen, confirmed, workspace, trouble)
-        decoy, sealed = self.out / "decoy", self.store.run_dir / "sealed"
+        held_out, sealed = self.store.run_dir / "held_out", self.store.run_dir / "sealed"
         if self.task.audit:
-            live = self.task.audit.judge(submission, chosen, confirmed, decoy, workspace, sealed, trouble)
+            live = self.task.audit.judge(
+                submission, chosen, confirmed, held_out, self.out / "decoy", workspace, sealed, trouble
+            )
             compare_scores(self.table, "audit", recorded, live)
         return recorded
 

@@ -184,7 +184,9 @@ def _carry_out(
 
     def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
         assert task.audit
-        return task.audit.judge(submission, chosen, confirmed, audit.inputs, workspace, run_dir / "sealed", trouble)
+        return task.audit.judge(
+            submission, chosen, confirmed, claim.inputs, audit.inputs, workspace, run_dir / "sealed", trouble
+        )
 
     @contextmanager
     def opened(place: sandboxes.Place) -> Iterator[RecordedWorkbench]:

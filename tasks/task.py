@@ -54,12 +54,13 @@ class Audit(Protocol):
         submission: Submission,
         chosen: Score,
         confirmed: Score,
-        decoy: Path,
+        held_out: Path,
+        decoy_inputs: Path,
         workspace: Path,
         sealed_folder: Path,
         trouble: str,
     ) -> Score:
-        """What is left of `confirmed` after what the recipe made of the `decoy`: no value and a reason, if it failed.
+        """What is left of `confirmed` after what the recipe made of the decoy: no value and a reason, if it failed.
 
         `trouble`: why the recipe did not run to its end, which is a failure, or nothing.
         """

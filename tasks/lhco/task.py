@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from tasks.claimed import best_score
 from tasks.lhco import claims, confirm, grader, reference_grader, sealed, truth
+from tasks.lhco.audit import LhcoAudit
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score, Submission
@@ -65,6 +66,10 @@ class LhcoTask(TaskBase):
             raise ValueError(f"must lie inside {SEARCH} TeV, the upper edge at least 1.2 times the lower")
         return search
 
+    @property
+    def audit(self) -> LhcoAudit:
+        return LhcoAudit(self.alpha, self.search, self.has_sidebands)
+
     def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]:
         """Events, labels, truth, and the background reference where there is one."""
         raise NotImplementedError
@@ -111,7 +116,8 @@ class LhcoTask(TaskBase):
         self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         _, _, unseen = truth.read(sealed_folder)
-        return confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
+        score = confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
+        return self.audit.examine(submission, score, held_out, workspace, unseen)
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return claims.check(claim, confirmed or best_score(scores), self.alpha)

@@ -1,0 +1,269 @@
+"""The audit of a claim: whether its recipe finds signal or makes it. Any doubt that is not cleared up: no claim.
+
+Looked at in this order, the dear last: a warning about the very cut; the features alone, which must give the claim as
+well (`explained.py`); the count over the template, where its scores were handed in; and the recipe once more on a decoy
+(`decoy.py`), where it must find nothing that comes near what it claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from sandbox.reader import UnsafeFile, read_parquet
+from tasks.lhco import decoy, truth
+from tasks.lhco.explained import explained, withheld
+from tasks.lhco.grader import read_scores
+from tasks.lhco.pairs import scaled_pairs, shapes
+from tasks.score import MAX_BYTES, Score, Submission
+from tools.bumphunt.counting import count
+from tools.bumphunt.measure import measure, threshold
+from tools.events.parquet import read_columns, write_events
+from tools.jet_model.jets_file import read_jets, write_jets
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+EVENTS, REFERENCE, JETS = "events.parquet", "reference.parquet", "jets.h5"
+LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
+SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim
+TEMPLATE_ERROR = 0.1  # relative, of a template's count
+LARGEST = 38.0  # standard deviations; of more there is no p-value in double precision
+AGREE = 3.0  # errors within which the template's count and the fit agree
+SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that grow with mjj, where a table has them
+KEPT = ("window", "fraction", "tested_mass", "warning", "spectrum", "score_histogram")  # of a claim that failed
+
+
+@dataclass(frozen=True)
+class LhcoAudit:
+    """The audit of a task: `alpha` and `search` are its own, `sidebands` says whether it has them or a reference."""
+
+    alpha: float
+    search: tuple[float, float]
+    sidebands: bool
+
+    def examine(self, submission: Submission, confirmed: Score, held_out: Path, workspace: Path, unseen: Mask) -> Score:
+        """What is left of a claim on the `unseen` events before its recipe runs once more."""
+        if not claims(confirmed, self.alpha):
+            return confirmed
+        details = confirmed.details
+        if details.get("warning"):
+            return failed(confirmed, f"the harness warns of the very cut of the claim. {details['warning']}")
+        columns = read_columns(held_out / EVENTS)
+        score = read_scores(workspace, submission.scores, len(columns["mjj"]))
+        alone = self._features_alone(columns, score, unseen, details, held_out, submission, workspace)
+        examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
+        if not norm.sf(alone) < self.alpha:
+            reason = (
+                "the features without mjj do not explain the scores. What was learned from the other events' features "
+                f"and scores gives {alone:.1f} standard deviations, where the scores give "
+                f"{_sigmas(confirmed):.1f} and {norm.isf(self.alpha):.1f} are needed: the scores know mjj, or the very "
+                "events, or chance"
+            )
+            return failed(examined, reason)
+        if self.sidebands and submission.reference_scores:
+            return self._template(examined, submission, columns["mjj"], score, unseen, workspace)
+        return examined
+
+    def decoy(
+        self, submission: Submission, chosen: Score, confirmed: Score, held_out: Path, sealed_folder: Path, into: Path
+    ) -> bool:
+        """See `tasks.task.Audit`."""
+        if not claims(confirmed, self.alpha):
+            return False
+        columns, rng = read_columns(held_out / EVENTS), secret(sealed_folder)
+        into.mkdir(exist_ok=True)
+        if not self.sidebands:
+            events, reference = decoy.dealt(columns, read_columns(held_out / REFERENCE), rng)
+            write_events(into / EVENTS, events)
+            write_events(into / REFERENCE, reference)
+            return True
+        by = decoy.moved(columns["mjj"], self._move(columns["mjj"], confirmed, rng), rng)
+        order = rng.permutation(len(by))
+        scaled = {name: values * by if name in SCALES else values for name, values in columns.items()}
+        write_events(into / EVENTS, {name: values[order] for name, values in scaled.items()})
+        if (held_out / JETS).is_file():
+            write_jets(into / JETS, scaled_pairs(read_jets(held_out / JETS), by, order))
+        return True
+
+    def judge(
+        self,
+        submission: Submission,
+        chosen: Score,
+        confirmed: Score,
+        held_out: Path,
+        decoy_inputs: Path,
+        workspace: Path,
+        sealed_folder: Path,
+        trouble: str,
+    ) -> Score:
+        """See `tasks.task.Audit`."""
+        if trouble:
+            return failed(confirmed, f"the recipe does not run on other events: {trouble}")
+        try:
+            found, what = self._excess(submission, confirmed, held_out, decoy_inputs, workspace, sealed_folder)
+        except ValueError as reason:
+            return failed(confirmed, f"what the recipe leaves on other events cannot be judged: {reason}")
+        audited = noted(confirmed, decoy={"z": found.z, "mass": found.mass, "p_value": found.p_value, "what": what})
+        reach = found.z * np.sqrt(confirmed.details.get("fraction", 1.0))  # all events of the decoy count
+        if found.p_value < LEVEL and reach >= SHARE * _sigmas(confirmed):
+            where = f" at {found.mass:.3f} TeV" if found.mass else ""
+            reason = (
+                f"run again on {what}, where there is nothing to find, the same commands make an excess of "
+                f"{found.z:.1f} standard deviations{where} (p = {found.p_value:.1g}): they make what they claim"
+            )
+            return failed(audited, reason)
+        return audited
+
+    def _features_alone(
+        self,
+        columns: Mapping[str, Floats],
+        score: Floats,
+        unseen: Mask,
+        details: Mapping[str, Any],
+        held_out: Path,
+        submission: Submission,
+        workspace: Path,
+    ) -> float:
+        """Significance of the very claim with h in place of the score."""
+        if not self.sidebands:
+            return self._counted_alone(columns, score, unseen, details, held_out, submission, workspace)
+        features = withheld(columns)
+        if (held_out / JETS).is_file():
+            features |= shapes(read_jets(held_out / JETS))
+        return significance(columns["mjj"][unseen], explained(features, score, ~unseen), details)
+
+    def _counted_alone(
+        self,
+        columns: Mapping[str, Floats],
+        score: Floats,
+        unseen: Mask,
+        details: Mapping[str, Any],
+        held_out: Path,
+        submission: Submission,
+        workspace: Path,
+    ) -> float:
+        """With a reference: h learns from the seen events and every other event of the reference."""
+        reference = read_columns(held_out / REFERENCE)
+        assert submission.reference_scores
+        other = read_scores(workspace, submission.reference_scores, len(reference["mjj"]), "reference_scores")
+        features, against = withheld(columns), withheld(reference)
+        both = {name: np.concatenate([features[name], against[name]]) for name in features if name in against}
+        learned = np.concatenate([~unseen, np.arange(len(other)) % 2 == 0])
+        h = explained(both, np.concatenate([score, other]), learned)
+        data, template = np.split(h, [int(unseen.sum())])
+        return decoy.surplus(data, template, _cut(details)["efficiency"]).z
+
+    def _template(
+        self, examined: Score, submission: Submission, mjj: Floats, score: Floats, unseen: Mask, workspace: Path
+    ) -> Score:
+        """Whether the count over the template's scores and the fit speak of the same number of passing events."""
+        assert submission.reference_scores
+        (low, high), cut = examined.details["window"], _cut(examined.details)
+        inside = unseen & (mjj >= low) & (mjj < high)
+        try:
+            template = template_scores(workspace, submission.reference_scores)
+            efficiency = float((template >= cut_score(mjj, score, unseen, examined.details)).mean())
+            found = count(score[inside], template, efficiency, TEMPLATE_ERROR)
+        except ValueError as reason:
+            return failed(examined, f"the template's scores cannot be judged: {reason}")
+        excess, error = found.n - found.background, float(np.hypot(found.error, np.sqrt(max(found.n, 1))))
+        examined = noted(examined, template_excess=excess, template_excess_error=error)
+        if abs(excess - cut["signal"]) > AGREE * np.hypot(error, cut["signal_error"]):
+            reason = (
+                f"the template's count and the fit do not agree: {excess:.0f} ± {error:.0f} events above the template, "
+                f"{cut['signal']:.0f} ± {cut['signal_error']:.0f} above the smooth spectrum"
+            )
+            return failed(examined, reason)
+        return examined
+
+    def _move(self, mjj: Floats, confirmed: Score, rng: np.random.Generator) -> decoy.Move:
+        low, high = confirmed.details["window"]
+        return decoy.plan_move(mjj, (low, high), confirmed.details["tested_mass"], rng)
+
+    def _excess(
+        self,
+        submission: Submission,
+        confirmed: Score,
+        held_out: Path,
+        decoy_inputs: Path,
+        workspace: Path,
+        sealed_folder: Path,
+    ) -> tuple[decoy.Excess, str]:
+        """What the recipe finds in the decoy, and what the decoy is."""
+        mjj = read_columns(decoy_inputs / EVENTS, ["mjj"])["mjj"]
+        score, efficiency = read_scores(workspace, submission.scores, len(mjj)), _cut(confirmed.details)["efficiency"]
+        if not self.sidebands:
+            rows = len(read_columns(decoy_inputs / REFERENCE, ["mjj"])["mjj"])
+            assert submission.reference_scores
+            reference = read_scores(workspace, submission.reference_scores, rows, "reference_scores")
+            return decoy.surplus(score, reference, efficiency), "data and reference dealt anew from both"
+        low, high = confirmed.details["window"]
+        before = read_columns(held_out / EVENTS, ["mjj"])["mjj"]
+        move = self._move(before, confirmed, secret(sealed_folder))
+        what = f"events whose masses were multiplied by {move.factor:.2f}"
+        return decoy.bump(mjj, score, (low, high), efficiency, self.search, move.zone), what
+
+
+def claims(confirmed: Score, alpha: float) -> bool:
+    """Whether a discovery could be claimed on a score."""
+    p_value = confirmed.details.get("p_global")
+    return confirmed.ok and p_value is not None and bool(p_value < alpha)
+
+
+def failed(confirmed: Score, reason: str) -> Score:
+    """The score without a value, and without the numbers that could be quoted: nothing can be claimed, and why."""
+    details = {name: value for name, value in confirmed.details.items() if name in KEPT}
+    details["audit"] = confirmed.details.get("audit", {}) | {"significance": _sigmas(confirmed), "failed": reason}
+    said = f"The audit failed, nothing can be claimed: {reason}."
+    return confirmed.model_copy(update={"value": None, "error": None, "reason": said, "details": details})
+
+
+def noted(confirmed: Score, **found: Any) -> Score:
+    """The score with what an audit has found so far."""
+    audit = confirmed.details.get("audit", {}) | found
+    return confirmed.model_copy(update={"details": confirmed.details | {"audit": audit}})
+
+
+def secret(sealed_folder: Path) -> np.random.Generator:
+    """Chance that no recipe knows, the same whenever it is asked for: it comes from the sealed labels."""
+    digest = sha256(b"decoy" + (sealed_folder / truth.LABELS).read_bytes()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def significance(mjj: Floats, score: Floats, details: Mapping[str, Any]) -> float:
+    """Of the claimed mass behind the claimed cut, with another score of the same events."""
+    low, high = details["window"]
+    at = np.array([details["tested_mass"]])
+    return measure(mjj, score, (low, high), _cut(details)["efficiency"], masses=at).fit.z
+
+
+def cut_score(mjj: Floats, score: Floats, unseen: Mask, details: Mapping[str, Any]) -> float:
+    """The score that the claim's cut is at."""
+    low, high = details["window"]
+    return threshold(score[unseen], mjj[unseen], (low, high), _cut(details)["efficiency"])
+
+
+def template_scores(workspace: Path, path: str) -> Floats:
+    """The scores of a template, of any number of events. Raises ValueError."""
+    try:
+        columns = read_parquet(workspace, path, max_bytes=MAX_BYTES, max_rows=20_000_000, max_columns=16)
+        return np.asarray(columns["score"], dtype=np.float64)
+    except (UnsafeFile, KeyError) as error:
+        raise ValueError(f"reference_scores={path!r}: {error}") from None
+
+
+def _cut(details: Mapping[str, Any]) -> dict[str, Any]:
+    cut: dict[str, Any] = details["cuts"][details["best"]]
+    return cut
+
+
+def _sigmas(confirmed: Score) -> float:
+    """The claim's significance."""
+    return min(float(norm.isf(confirmed.details["p_global"])), LARGEST)
