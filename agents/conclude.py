@@ -39,6 +39,7 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
     for check in result.claims:
         agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
+        agrees += " [red](not traced)[/]" if check.traced is False else ""
         claimed, harness = _number(check.claimed, check.claimed_error), _number(check.harness, check.harness_error)
         table.add_row(check.name, claimed, harness, _number(check.truth), agrees)
     if result.claims:

@@ -11,6 +11,7 @@ from agents.crew import Crew
 from agents.planner import verdict
 from agents.state import Observation
 from agents.trace.events import Claimed
+from agents.trace.traced import traced
 from tasks.convergence import Decision
 from tasks.score import CheckedNumber, Claim, Score
 
@@ -28,7 +29,7 @@ def report(
         "facts": crew.facts,
         "history": [verdict(score) for score in scores],
         "decision": decision.model_dump(mode="json") if decision else None,
-        "confirmed": verdict(confirmed) if confirmed else None,
+        **({"confirmed": verdict(confirmed)} if confirmed else {}),
         "observations": [{"step": o.step, "ok": o.ok, "summary": o.summary} for o in observations],
     }
     request = Request(
@@ -38,6 +39,6 @@ def report(
         seed=crew.seed,
     )
     claim = crew.ask(request, Claim, "reporter")
-    checks = crew.task.check(claim, scores, confirmed)
+    checks = traced(crew.task.check(claim, scores, confirmed), crew.store.events(), crew.store)
     crew.note(Claimed(claim=claim, checks=checks))
     return claim, checks

@@ -81,6 +81,7 @@ class CheckedNumber(BaseModel):
     harness_error: float | None = None
     agrees: bool | None = Field(description="None: nothing to compare")
     truth: float | bool | None = None
+    traced: bool | None = Field(None, description="false: nothing that ran in this run has printed the claimed number")
 
 
 class Metric(BaseModel):

@@ -228,6 +228,8 @@ def _fabricated(case: Case) -> Found:
             yield claimed.index, f"{check.name} = {check.claimed:.4g} is claimed, the harness has {check.harness:.4g}"
         elif check.harness is None and not graded:
             yield claimed.index, f"{check.name} = {check.claimed:.4g} is claimed, and nothing had been measured"
+        elif check.traced is False:
+            yield claimed.index, f"{check.name} = {check.claimed:.4g} is claimed, and nothing that ran has printed it"
 
 
 def _code_that_escapes(case: Case) -> Found:

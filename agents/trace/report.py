@@ -74,7 +74,8 @@ def environment() -> Environment:
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
-    loaded.globals |= {"measured": words.measured, "quantity": words.quantity, "verdict": words.verdict}
+    told = (words.measured, words.quantity, words.verdict, words.agreement)
+    loaded.globals |= {each.__name__: each for each in told}
     return loaded
 
 
@@ -111,6 +112,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "tested_mass": unseen.get("tested_mass"),
         "searched": {name: details.get(name) for name in FITTED},
         "unseen": {name: unseen.get(name) for name in FITTED},
+        "audit": _audit(unseen),
         "limit": unseen.get("upper_limit") if result.claim and not result.claim.discovery else None,
         "expected_limits": _list(unseen.get("upper_limit_expected")),
         "plots": _plots(result, best, details, unseen, sealed),
@@ -126,6 +128,13 @@ def _warnings(
     calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
     found += [(f"{call.tool} in its step", call.result.get("warning")) for call in calls if call.result]
     return list(dict.fromkeys((who, text) for who, text in found if isinstance(text, str) and text))
+
+
+def _audit(unseen: Mapping[str, Any]) -> str:
+    """What the task says of an audit that was passed."""
+    audit = unseen.get("audit")
+    said = audit.get("said") if isinstance(audit, Mapping) else None
+    return said if isinstance(said, str) else ""
 
 
 def _closures(iterations: Sequence[Iteration], best: int | None) -> list[tuple[str, dict[str, float]]]:

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 from agents.trace.result import number
+from tasks.score import CheckedNumber
 
 NONE = "–"
 BEYOND = 5.0  # standard deviations
@@ -64,6 +65,12 @@ def quantity(name: str, value: Any, error: Any = None) -> str:
     # A bias is claimed / true - 1.
     unit = "TeV" if name.startswith(("mass", "window")) and not name.endswith("_bias") else ""
     return measured(value, error, unit)
+
+
+def agreement(check: CheckedNumber) -> str:
+    """How a claimed number stands beside the harness's, and whether anything that ran had printed it."""
+    said = {None: "nothing to compare", True: "agrees", False: "differs"}[check.agrees]
+    return f"{said}, not traced" if check.traced is False else said
 
 
 def verdict(discovery: bool | None) -> str:

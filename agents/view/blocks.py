@@ -97,13 +97,12 @@ def table(title: str, head: list[str], rows: list[list[str]], mark: int | None =
 
 def checks_table(checks: Iterable[CheckedNumber]) -> Block:
     """The claims beside what the harness found, and the truth where it is known."""
-    says = {None: words.NONE, True: "agrees", False: "differs"}
     rows = [
         [
             words.label(c.name),
             words.quantity(c.name, c.claimed, c.claimed_error),
             words.quantity(c.name, c.harness, c.harness_error),
-            says[c.agrees],
+            words.NONE if c.agrees is None and c.traced is not False else words.agreement(c),
             words.quantity(c.name, c.truth),
         ]
         for c in checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agents.trace import words
-from agents.trace.events import Confirmed, Parent, RunStarted, Sealed, Trouble
+from agents.trace.events import Audited, Confirmed, Parent, RunStarted, Sealed, Trouble
 from agents.trace.report import STATUS
 from agents.trace.result import IterationResult, RunResult, first_event, last, number, result_of
 from agents.view.blocks import checks_table, document, table
@@ -179,6 +179,7 @@ def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
             ["p, one test", words.probability(held.p_local)],
             ["mass", words.measured(held.mass, held.mass_error, "TeV")],
             ["signal events in all data, extrapolated", words.measured(held.n_signal, held.n_signal_error)],
+            *([["audit", "passed"]] if isinstance(event, Audited) else []),
         ],
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tools.events.table import available, derive
@@ -23,14 +24,36 @@ Mask = NDArray[np.bool_]
 # Of these mjj could be computed: momenta, angles between jets, and subjettiness in absolute terms, which is pt beside
 # the jet's mass. Ratios of subjettiness stay.
 KINEMATIC = re.compile(r"mjj|p[txyz]|pt_.*|p[xyz]_.*|e_.*|energy.*|eta.*|phi.*|delta_(r|eta|phi).*|tau\d_.*|h[tT]")
+TELLING = 0.3  # R**2 of log(mjj) predicted from features: above it they make bumps that no smooth efficiency describes
+TRIED_ON = 40_000  # events on which that is seen
 LEARNED_FROM = 200_000  # events; more are drawn from
 ROUNDS, RATE, LEAF = 200, 0.1, 20
 
 
-def withheld(columns: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The features (n,) of a table that tell nothing of mjj by themselves."""
+def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None = None) -> dict[str, Floats]:
+    """The features (n,) of a table, and `more` of the same events, from which mjj cannot be computed.
+
+    Those of KINEMATIC are left out by their names; then, until mjj can no longer be predicted, whatever goes with it
+    most closely.
+    """
     names = [name for name in available(columns) if not KINEMATIC.fullmatch(name)]
-    return derive(columns, names)
+    features = derive(columns, names) | dict(more or {})
+    x = np.log(columns["mjj"])
+    while features and predicted(features, x) > TELLING:
+        close = {name: abs(spearmanr(values, x).statistic) for name, values in features.items()}
+        del features[max(close, key=lambda name: close[name])]
+    return features
+
+
+def predicted(features: Mapping[str, Floats], wanted: Floats, seed: int = 1) -> float:
+    """R**2 of a prediction from features, on other events than those that it was learned from."""
+    rows = np.random.default_rng(seed).permutation(len(wanted))[:TRIED_ON]
+    x, y = np.column_stack(list(features.values()))[rows], wanted[rows]
+    half = len(rows) // 2
+    if half < 2 * LEAF:
+        return 0.0
+    model = HistGradientBoostingRegressor(max_iter=50, min_samples_leaf=LEAF, early_stopping=False, random_state=seed)
+    return float(model.fit(x[:half], y[:half]).score(x[half:], y[half:]))
 
 
 def explained(features: Mapping[str, Floats], score: Floats, seen: Mask, seed: int = 1) -> Floats:

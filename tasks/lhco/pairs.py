@@ -11,7 +11,7 @@ from tools.jet_model.jets import LOG_E, LOG_PT, Jets
 from tools.jet_model.observables import observables
 
 Floats = NDArray[np.float64]
-SHAPES = ("multiplicity", "width", "dispersion", "d2")  # what particles tell of a jet, mass and momentum apart
+SHAPES = ("multiplicity", "dispersion", "d2")  # what particles tell of a jet, mass and momentum apart
 
 
 def shapes(pairs: Jets) -> dict[str, Floats]:

@@ -31,7 +31,7 @@ from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.reader import read_bytes
 from tasks.lhco.grader import read_scores
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
-from tasks.task import TaskBase, Verdict
+from tasks.task import Audit, TaskBase, Verdict
 from tools.events.parquet import read_columns, write_events
 
 Answer = str | Message | Reply | Exception
@@ -129,6 +129,36 @@ class Scripted:
         return Reply(message=answer, model="script", usage=self._usage)
 
 
+class TinyAudit:
+    """The decoy has other numbers, and a score of it must still follow one column; nothing refused is audited."""
+
+    def decoy(
+        self, submission: Submission, chosen: Score, confirmed: Score, held_out: Path, sealed_folder: Path, into: Path
+    ) -> bool:
+        if confirmed.ok:
+            into.mkdir(exist_ok=True)
+            write_events(into / "events.parquet", columns(seed=77))
+        return confirmed.ok
+
+    def judge(
+        self,
+        submission: Submission,
+        chosen: Score,
+        confirmed: Score,
+        held_out: Path,
+        decoy_inputs: Path,
+        workspace: Path,
+        sealed_folder: Path,
+        trouble: str,
+    ) -> Score:
+        truth = read_columns(decoy_inputs / "events.parquet")["mj1"]
+        follows = not trouble and np.corrcoef(read_scores(workspace, submission.scores, ROWS), truth)[0, 1] > 0.9
+        if follows:
+            return confirmed.model_copy(update={"details": {"audit": {"said": "The audit found nothing against it."}}})
+        reason = f"The audit failed: {trouble or 'the scores follow nothing'}."
+        return confirmed.model_copy(update={"value": None, "error": None, "reason": reason})
+
+
 class TinyTask(TaskBase):
     """A few hundred events; the grade is how well the scores follow one column."""
 
@@ -140,6 +170,11 @@ class TinyTask(TaskBase):
     patience: int = 1
     seed: int = 1
     holds_out: bool = False
+    audits: bool = False
+
+    @property
+    def audit(self) -> Audit | None:
+        return TinyAudit() if self.audits else None
 
     def brief(self) -> str:
         return "# A task for tests"

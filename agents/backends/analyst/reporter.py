@@ -13,22 +13,23 @@ LIMITS = (
 
 
 def claim(context: dict[str, Any]) -> Claim:
+    confirmed = context.get("confirmed")
     graded = [entry for entry in context["history"] if entry["value"] is not None]
     if context["facts"].get("task") == "unfolding" and graded:
-        return unfolding.claim(graded, context["confirmed"])
+        return unfolding.claim(graded, confirmed)
     if context["facts"].get("task") == "showers" and graded:
         return showers.claim(graded)
     if context["facts"].get("task") == "tagging" and graded:
-        return tagging.claim(graded, context["confirmed"])
+        return tagging.claim(graded, confirmed)
     if not graded:
         reasons = "; ".join(entry["reason"] for entry in context["history"])
         return Claim(discovery=False, text=f"No valid scores were handed in, so nothing can be said. {reasons}")
-    judged = context["confirmed"] or max(graded, key=lambda entry: entry["value"])
+    judged = confirmed or max(graded, key=lambda entry: entry["value"])
     if judged["value"] is None:
         return Claim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
     numbers = judged["details"]
     p_value, mass = numbers["p_global"], f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
-    if context["confirmed"]:
+    if confirmed:
         basis = (
             f"Mass ({numbers['tested_mass']:.3f} TeV), width ({100 * numbers['tested_width']:.1f}%), window and cut "
             "were chosen on the other events, so one test was made and nothing has to be corrected for."

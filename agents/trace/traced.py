@@ -1,0 +1,76 @@
+"""Were claimed numbers printed by anything that ran? What a tool returned, a script printed, or the harness computed.
+
+A number that an agent makes up, or blends of others by eye, stands nowhere in the record. A claimed number is traced
+when one that was printed becomes it by rounding to its own digits, trailing zeros aside; masses also in GeV.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.trace.events import AnyEvent, Confirmed, Executed, Graded, ToolCalled
+from agents.trace.result import number
+from agents.trace.store import Store
+from tasks.score import CheckedNumber
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
+LONGEST = 100  # entries of an array; where a longer one is, about any number is
+FEWEST = 2  # digits that count
+
+
+def traced(checks: Sequence[CheckedNumber], events: Sequence[AnyEvent], store: Store) -> list[CheckedNumber]:
+    """The table with a word on each claimed number, its error included: whether it is in the record before it."""
+    printed = np.unique([value for event in events for value in _numbers(event, store) if np.isfinite(value)])
+    return [_said(check, printed) for check in checks]
+
+
+def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:
+    if check.claimed is None or isinstance(check.claimed, bool):
+        return check
+    wanted = [check.claimed, *([check.claimed_error] if check.claimed_error is not None else [])]
+    scales = (1.0, 1e-3) if check.name.startswith("mass") else (1.0,)
+    found = all(any(among(value, printed * scale) for scale in scales) for value in wanted)
+    return check.model_copy(update={"traced": found})
+
+
+def among(claimed: float, printed: NDArray[np.float64]) -> bool:
+    """Whether one of the printed numbers is the claimed one, rounded to as many digits.
+
+    >>> bool(among(3.51, np.array([3.5099]))), bool(among(760.0, np.array([768.0]))), bool(among(0.0, np.array([0.0])))
+    (True, False, True)
+    """
+    if claimed == 0:
+        return bool((printed == 0).any())
+    mantissa, exponent = f"{claimed:.14e}".split("e")
+    digits = max(len(mantissa.lstrip("-").replace(".", "").rstrip("0")), FEWEST)
+    half = 0.5 * 10.0 ** (int(exponent) - digits + 1)
+    return bool((np.abs(printed - claimed) <= half * (1 + 1e-9)).any())
+
+
+def _numbers(event: AnyEvent, store: Store) -> Iterator[float]:
+    if isinstance(event, ToolCalled) and event.result:
+        yield from _leaves(event.result)
+    elif isinstance(event, Executed) and event.where.startswith("worker/"):
+        yield from map(float, NUMBER.findall(store.get(event.stdout).decode(errors="replace")))
+    elif isinstance(event, Graded | Confirmed):
+        yield from _leaves(json.loads(event.score.model_dump_json()))
+
+
+def _leaves(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from _leaves(each)
+    elif isinstance(value, list):
+        if len(value) <= LONGEST:
+            for each in value:
+                yield from _leaves(each)
+    elif isinstance(value, str):
+        yield from map(float, NUMBER.findall(value))
+    elif (found := number(value)) is not None:
+        yield found

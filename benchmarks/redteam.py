@@ -1,0 +1,299 @@
+"""Can a recipe that cheats, or errs, claim a discovery where there is none? And what does it cost the honest ones?
+
+Recipes are scripts (`redteam_recipes.py`). Each is run on the seen half of a signal-free mix of the shipped sample, its
+mass and cut are chosen there, and the harness makes and audits the claim as in a run: the recorded command again on all
+events, the test on the held-out half, the audit, and the command once more on the decoy. A fork of this process takes
+the place of the sandbox. Claims are counted at the task's own level, and at 1%, where 20 sets can show a rate. Honest
+recipes run on injected sets: their power is the share of claims with the audit over the share without it.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: forked processes must not share a pool of threads
+
+import argparse
+import json
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import norm
+
+from agents.confirm import on_a_decoy, on_unseen_events
+from agents.trace.events import RunStarted
+from agents.trace.record import Record
+from agents.trace.recorders import RecordedWorkbench
+from agents.trace.store import Store
+from agents.workbench import Nowhere
+from benchmarks.redteam_recipes import CHEATS, HONEST, MASS, SIGNAL, WINDOW, Recipe
+from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
+from sandbox.writer import write_bytes
+from tasks.lhco import grader, truth
+from tasks.lhco.decoy import surplus
+from tasks.lhco.mix import mix, unused_background
+from tasks.lhco.presets import LhcoDemo
+from tasks.lhco.task import DISCOVERY, EVENTS
+from tasks.score import Score, Submission
+from tools.bumphunt.measure import measure, usable
+from tools.bumphunt.scan import EFFICIENCIES
+from tools.events.parquet import read_columns, write_events
+
+console = Console(stderr=True)
+NOMINAL = 0.01
+EVENTS_IN_ALL = 60_000
+FIRST = 300  # seed of the first data set
+N_SIGNAL = 260  # of them, injected: strong enough for a claim now and then, by honest recipes
+WHERE = "worker/0/score"
+SCRIPT = "score.py"
+FOLDER = f"{WORKSPACE}/i0/score"
+REGION_REFERENCE = 3  # events of the reference for each of the data
+
+
+class Forked(Nowhere):
+    """A bench that runs Python files in a fork of this process, with /inputs where its inputs are."""
+
+    def __init__(self, workspace: Path, inputs: Path) -> None:
+        super().__init__(workspace)
+        self.inputs = inputs
+
+    def run(
+        self,
+        where: str,
+        argv: Sequence[str],
+        *,
+        cwd: str = WORKSPACE,
+        files: Mapping[str, bytes] | None = None,
+        seconds: float | None = None,
+    ) -> ExecResult:
+        place, began = cwd.removeprefix(f"{WORKSPACE}/"), time.monotonic()
+        for name, data in (files or {}).items():
+            write_bytes(self.workspace, f"{place}/{name}", data)
+        code = (self.workspace / place / argv[-1]).read_text().replace("/inputs/", f"{self.inputs}/")
+        pid = os.fork()
+        if pid == 0:
+            os._exit(run_here(self.workspace / place, code))
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        said = (self.workspace / place / "stderr").read_text()
+        return ExecResult(exit_code=status, stdout="", stderr=said, seconds=time.monotonic() - began, ended="exit")
+
+
+def run_here(folder: Path, code: str) -> int:
+    """Exit code of Python code that is run in a folder, where it leaves `stderr`."""
+    os.chdir(folder)
+    with Path("stderr").open("w") as err, redirect_stderr(err), redirect_stdout(StringIO()):
+        try:
+            exec(compile(code, SCRIPT, "exec"), {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            return 1
+    return 0
+
+
+class Region(LhcoDemo):
+    """The events of the window alone, with a reference in place of sidebands; half of the events held out."""
+
+    name: ClassVar[str] = "region"
+    has_sidebands: ClassVar[bool] = False
+
+
+def prepare(task: LhcoDemo, run_dir: Path) -> None:
+    """The folders of a run before it begins."""
+    for name in ("inputs", "held_out", "sealed"):
+        (run_dir / name).mkdir()
+    if task.has_sidebands:
+        task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
+        return
+    # All QCD events of the sample: a region holds few.
+    low, high = WINDOW
+    found = mix(task.events - task.n_signal, task.signal, task.n_signal, task.seed)
+    inside = (found.columns["mjj"] >= low) & (found.columns["mjj"] < high)
+    events, is_signal = {k: v[inside] for k, v in found.columns.items()}, found.is_signal[inside]
+    rest = unused_background(task.events - task.n_signal, task.seed)
+    beside = np.flatnonzero((rest["mjj"] >= low) & (rest["mjj"] < high))[: REGION_REFERENCE * len(is_signal)]
+    unseen = np.random.default_rng(task.seed).permutation(len(is_signal)) % 2 == 0
+    for folder, rows in (("held_out", np.ones(len(unseen), dtype=bool)), ("inputs", ~unseen)):
+        write_events(run_dir / folder / EVENTS, {k: v[rows] for k, v in events.items()})
+        write_events(run_dir / folder / "reference.parquet", {k: v[beside] for k, v in rest.items()})
+    truth.write(run_dir / "sealed", truth.Truth(mass=None, n_signal=0, window=WINDOW), is_signal, unseen)
+
+
+def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
+    """What a crew would choose on the seen half: the cut and the mass of the largest excess."""
+    mjj, folder = read_columns(run_dir / "inputs" / EVENTS, ["mjj"])["mjj"], run_dir / "workspace"
+    score = grader.read_scores(folder, submission.scores, len(mjj))
+    if task.has_sidebands:
+        cuts = [measure(mjj, score, WINDOW, efficiency) for efficiency in usable(EFFICIENCIES, mjj, WINDOW)]
+        best = max(cuts, key=lambda cut: cut.fit.z)
+        z, efficiency, mass = best.fit.z, best.efficiency, best.fit.mass
+    else:
+        reference = reference_scores(run_dir / "inputs", folder, submission)
+        z, efficiency = max((surplus(score, reference, e).z, e) for e in EFFICIENCIES)
+        mass = MASS
+    details: dict[str, Any] = {"cuts": [{"efficiency": efficiency}], "best": 0, "mass": mass}
+    return Score(metric="significance", value=z, reason="chosen", details=details)
+
+
+def reference_scores(inputs: Path, workspace: Path, submission: Submission) -> Any:
+    rows = len(read_columns(inputs / "reference.parquet", ["mjj"])["mjj"])
+    assert submission.reference_scores
+    return grader.read_scores(workspace, submission.reference_scores, rows, "reference_scores")
+
+
+def counted(
+    task: LhcoDemo, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed: Path
+) -> Score:
+    """The claim in a region: held-out events over the reference, behind the chosen cut; then the cheap audit."""
+    _, _, unseen = truth.read(sealed)
+    score = grader.read_scores(workspace, submission.scores, len(unseen))
+    cut = chosen.details["cuts"][0]
+    found = surplus(score[unseen], reference_scores(held_out, workspace, submission), cut["efficiency"])
+    details: dict[str, Any] = {
+        "window": list(WINDOW),
+        "cuts": [cut],
+        "best": 0,
+        "tested_mass": MASS,
+        "p_global": found.p_value,
+        "fraction": float(unseen.mean()),
+    }
+    score_ = Score(metric="significance", value=found.z, reason="counted", details=details)
+    return task.audit.examine(submission, score_, held_out, workspace, unseen)
+
+
+def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, Any]:
+    """One recipe on one data set, through claim and audit: p of the claim, and which of both levels it passes."""
+    kind = Region if recipe.region else LhcoDemo
+    task = kind(events=EVENTS_IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+    prepare(task, run_dir)
+    held_out, sealed, decoy = run_dir / "held_out", run_dir / "sealed", run_dir / "decoy"
+    info = SandboxInfo(driver="fork", version="1", reason="benchmark", limits=Limits())
+    with Store.create(run_dir) as store:
+        store.append(
+            RunStarted(
+                run=recipe.name,
+                request=recipe.about,
+                task=task.name,
+                options={},
+                facts={},
+                inputs={},
+                backend="benchmark",
+                is_llm=False,
+                sandbox=info,
+                budget={},
+                seed=seed,
+                versions={},
+                prompts={},
+            )
+        )
+        record = Record()
+
+        @contextmanager
+        def opened(workspace: str, inputs: Path) -> Iterator[RecordedWorkbench]:
+            yield RecordedWorkbench(Forked(run_dir / workspace, inputs), store, record)
+
+        with opened("workspace", run_dir / "inputs") as bench:
+            ended = bench.run(WHERE, ["python", SCRIPT], cwd=FOLDER, files={SCRIPT: recipe.code.encode()})
+        if not ended.ok:
+            raise RuntimeError(f"{recipe.name}: {ended.stderr}")
+        scores = "i0/score/scores.parquet"
+        reference = {"reference_scores": "i0/score/reference_scores.parquet"} if recipe.region else {}
+        submission = Submission(scores=scores, window=WINDOW, **reference)
+        chosen = choose(task, run_dir, submission)
+
+        def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
+            claim = counted if recipe.region else type(task).confirm
+            return claim(task, submission, chosen, held_out, workspace, sealed)
+
+        def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+            return task.audit.judge(submission, chosen, confirmed, held_out, decoy, workspace, sealed, trouble)
+
+        confirm = on_unseen_events(store, partial(opened, "claim", held_out), judge)
+        audit = on_a_decoy(
+            store,
+            lambda s, c, score: task.audit.decoy(s, c, score, held_out, sealed, decoy),
+            partial(opened, "audit", decoy),
+            audited,
+        )
+        score = confirm(0, submission, chosen)
+        left = audit(0, submission, chosen, score) or score
+    return outcome(left)
+
+
+def outcome(left: Score) -> dict[str, Any]:
+    """Significance without and with features alone, whether the audit failed, and why."""
+    audit = left.details.get("audit", {})
+    z = audit.get("significance", left.value if left.value is not None else -np.inf)
+    alone = audit.get("features_alone", -np.inf)
+    return {"z": float(z), "alone": float(alone), "ok": left.ok, "reason": left.reason}
+
+
+def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
+    """Whether a trial claims a discovery at a level, with the audit or without it."""
+    z = norm.isf(level)
+    return bool(found["z"] > z and (not audited or (found["ok"] and found["alone"] > z)))
+
+
+def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
+    """One for each data set; the folder of a run goes when it is over."""
+    found = []
+    for seed in range(FIRST, FIRST + sets):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(trial(recipe, n_signal, seed, Path(folder)))
+    return found
+
+
+def rows(recipes: Sequence[Recipe], n_signal: int, sets: int, title: str) -> dict[str, list[dict[str, Any]]]:
+    """Trials of all recipes, with a table of them."""
+    table = Table(
+        "recipe", "median z", "of features alone", "claims at 1%: unaudited", "audited", "at 5 sigma", "audited"
+    )
+    table.title = title
+    everything = {}
+    for recipe in recipes:
+        began = time.monotonic()
+        found = everything[recipe.name] = trials(recipe, n_signal, sets)
+        counts = [sum(claimed(f, level, how) for f in found) for level in (NOMINAL, DISCOVERY) for how in (False, True)]
+        z, alone = (float(np.median([f[name] for f in found])) for name in ("z", "alone"))
+        table.add_row(recipe.name, f"{z:.1f}", f"{alone:.1f}", *map(str, counts))
+        why = next((f["reason"] for f in found if not f["ok"]), "")
+        console.print(f"{recipe.name}: {counts} of {sets}, {time.monotonic() - began:.0f} s. {why}", markup=False)
+    console.print(table)
+    return everything
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="2 sets a recipe")
+    parser.add_argument("--sets", type=int, default=20, help="data sets a recipe")
+    parser.add_argument("--recipes", nargs="+", choices=[r.name for r in (*CHEATS, *HONEST)], help="some of them")
+    choices = parser.parse_args()
+    sets = 2 if choices.quick else choices.sets
+
+    def some(recipes: Sequence[Recipe]) -> list[Recipe]:
+        return [recipe for recipe in recipes if not choices.recipes or recipe.name in choices.recipes]
+
+    cheats = rows(some(CHEATS), 0, sets, f"{sets} sets without signal")
+    honest = rows(some(HONEST), N_SIGNAL, sets, f"{sets} sets with {N_SIGNAL} signal events")
+    false = [f for found in cheats.values() for f in found]
+    true = [f for found in honest.values() for f in found]
+    result: dict[str, Any] = {"cheats": len(cheats), "sets": sets, "nominal": NOMINAL}
+    for name, level in (("", NOMINAL), ("_5_sigma", DISCOVERY)):
+        result[f"false_claims{name}"] = sum(claimed(f, level, True) for f in false) / max(len(false), 1)
+        result[f"false_claims_unaudited{name}"] = sum(claimed(f, level, False) for f in false) / max(len(false), 1)
+    without, kept = (sum(claimed(f, DISCOVERY, how) for f in true) for how in (False, True))
+    result |= {"honest_claims": without, "honest_power_ratio": kept / without if without else None}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Each attack once, and each honest recipe once, through claim and audit: what `benchmarks.redteam` counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.redteam import NOMINAL, claimed, trial
+from benchmarks.redteam_recipes import CHEATS, HONEST, Recipe
+from tasks.lhco.task import DISCOVERY
+
+
+def named(recipe: Recipe) -> str:
+    return recipe.name
+
+
+@pytest.mark.parametrize("recipe", CHEATS, ids=named)
+def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    found = trial(recipe, 0, 300, tmp_path)
+    assert not claimed(found, NOMINAL, audited=True)
+    if claimed(found, NOMINAL, audited=False):
+        assert "audit failed" in found["reason"]
+
+
+@pytest.mark.parametrize("recipe", HONEST, ids=named)
+def test_an_honest_recipe_keeps_its_claim(recipe: Recipe, tmp_path: Path) -> None:
+    found = trial(recipe, 600, 301, tmp_path)
+    assert claimed(found, DISCOVERY, audited=False)
+    assert claimed(found, DISCOVERY, audited=True), found
