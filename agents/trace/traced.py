@@ -19,14 +19,14 @@ from agents.trace.result import number
 from agents.trace.store import Store
 from tasks.score import CheckedNumber
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?!\w)")
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 LONGEST = 100  # entries of an array; where a longer one is, about any number is
 FEWEST = 2  # digits that count
 
 
 def traced(checks: Sequence[CheckedNumber], events: Sequence[AnyEvent], store: Store) -> list[CheckedNumber]:
     """The table with a word on each claimed number, its error included: whether it is in the record before it."""
-    printed = np.unique([value for event in events for value in _numbers(event, store) if np.isfinite(value)])
+    printed = np.unique([abs(value) for event in events for value in _numbers(event, store) if np.isfinite(value)])
     return [_said(check, printed) for check in checks]
 
 
@@ -40,17 +40,17 @@ def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:
 
 
 def among(claimed: float, printed: NDArray[np.float64]) -> bool:
-    """Whether one of the printed numbers is the claimed one, rounded to as many digits.
+    """Whether one of the printed numbers, none negative, is the claimed one but for its sign, rounded to as many digits.
 
     >>> bool(among(3.51, np.array([3.5099]))), bool(among(760.0, np.array([768.0]))), bool(among(0.0, np.array([0.0])))
     (True, False, True)
     """
     if claimed == 0:
         return bool((printed == 0).any())
-    mantissa, exponent = f"{claimed:.14e}".split("e")
-    digits = max(len(mantissa.lstrip("-").replace(".", "").rstrip("0")), FEWEST)
+    mantissa, exponent = f"{abs(claimed):.14e}".split("e")
+    digits = max(len(mantissa.replace(".", "").rstrip("0")), FEWEST)
     half = 0.5 * 10.0 ** (int(exponent) - digits + 1)
-    return bool((np.abs(printed - claimed) <= half * (1 + 1e-9)).any())
+    return bool((np.abs(printed - abs(claimed)) <= half * (1 + 1e-9)).any())
 
 
 def _numbers(event: AnyEvent, store: Store) -> Iterator[float]:

@@ -15,7 +15,7 @@ from test_replay import content, nothing_live
 
 from agents import confirm as confirming
 from agents import sandboxes
-from agents.budget import Budget
+from agents.budget import Budget, Meter
 from agents.fork import moment
 from agents.replay import replay
 from agents.rerun import rerun
@@ -135,7 +135,7 @@ def test_a_budget_that_is_spent_ends_the_run_before_the_audit(tmp_path: Path, mo
     run_dir, carry_out = tmp_path / "r", confirming.carry_out
 
     def slow(*arguments: Any) -> str:
-        monkeypatch.setattr("agents.budget.time.monotonic", lambda: 1e9)
+        monkeypatch.setattr(Meter, "seconds", property(lambda meter: 1e9))
         return carry_out(*arguments)
 
     monkeypatch.setattr(confirming, "carry_out", slow)
