@@ -40,7 +40,7 @@ def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:
 
 
 def among(claimed: float, printed: NDArray[np.float64]) -> bool:
-    """Whether one of the printed numbers, none negative, is the claimed one but for its sign, rounded to as many digits.
+    """Whether one of the printed numbers (none negative) is the claimed one, rounded to as many digits; signs aside.
 
     >>> bool(among(3.51, np.array([3.5099]))), bool(among(760.0, np.array([768.0]))), bool(among(0.0, np.array([0.0])))
     (True, False, True)

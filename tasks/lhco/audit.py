@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
-from tasks.lhco import decoy, truth
+from tasks.lhco import truth
+from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, surplus
 from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
@@ -41,6 +42,19 @@ KEPT = ("window", "fraction", "tested_mass", "warning", "spectrum", "score_histo
 
 
 @dataclass(frozen=True)
+class Case:
+    """A claim and what it was made of: all events (n,), their scores, and which of them were not seen."""
+
+    submission: Submission
+    confirmed: Score
+    held_out: Path
+    workspace: Path
+    columns: Mapping[str, Floats]
+    score: Floats
+    unseen: Mask
+
+
+@dataclass(frozen=True)
 class LhcoAudit:
     """The audit of a task: `alpha` and `search` are its own, `sidebands` says whether it has them or a reference."""
 
@@ -57,7 +71,8 @@ class LhcoAudit:
             return failed(confirmed, f"the harness warns of the very cut of the claim. {details['warning']}")
         columns = read_columns(held_out / EVENTS)
         score = read_scores(workspace, submission.scores, len(columns["mjj"]))
-        alone = self._features_alone(columns, score, unseen, details, held_out, submission, workspace)
+        case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
+        alone = features_alone(case) if self.sidebands else counted_alone(case)
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not norm.sf(alone) < self.alpha:
             reason = (
@@ -68,7 +83,7 @@ class LhcoAudit:
             )
             return failed(examined, reason)
         if self.sidebands and submission.reference_scores:
-            return self._template(examined, submission, columns["mjj"], score, unseen, workspace)
+            return template_agrees(case, examined)
         return examined
 
     def decoy(
@@ -80,11 +95,11 @@ class LhcoAudit:
         columns, rng = read_columns(held_out / EVENTS), secret(sealed_folder)
         into.mkdir(exist_ok=True)
         if not self.sidebands:
-            events, reference = decoy.dealt(columns, read_columns(held_out / REFERENCE), rng)
+            events, reference = dealt(columns, read_columns(held_out / REFERENCE), rng)
             write_events(into / EVENTS, events)
             write_events(into / REFERENCE, reference)
             return True
-        by = decoy.moved(columns["mjj"], self._move(columns["mjj"], confirmed, rng), rng)
+        by = moved(columns["mjj"], self._move(columns["mjj"], confirmed, rng), rng)
         order = rng.permutation(len(by))
         scaled = {name: values * by if name in SCALES else values for name, values in columns.items()}
         write_events(into / EVENTS, {name: values[order] for name, values in scaled.items()})
@@ -108,8 +123,8 @@ class LhcoAudit:
             return failed(confirmed, f"the recipe does not run on other events: {trouble}")
         try:
             found, what = self._excess(submission, confirmed, held_out, decoy_inputs, workspace, sealed_folder)
-        except ValueError as reason:
-            return failed(confirmed, f"what the recipe leaves on other events cannot be judged: {reason}")
+        except ValueError as error:
+            return failed(confirmed, f"what the recipe leaves on other events cannot be judged: {error}")
         audited = noted(confirmed, decoy={"z": found.z, "mass": found.mass, "p_value": found.p_value, "what": what})
         reach = found.z * np.sqrt(confirmed.details.get("fraction", 1.0))  # all events of the decoy count
         if found.p_value < LEVEL and reach >= SHARE * _sigmas(confirmed):
@@ -127,70 +142,9 @@ class LhcoAudit:
         )
         return noted(audited, said=said)
 
-    def _features_alone(
-        self,
-        columns: Mapping[str, Floats],
-        score: Floats,
-        unseen: Mask,
-        details: Mapping[str, Any],
-        held_out: Path,
-        submission: Submission,
-        workspace: Path,
-    ) -> float:
-        """Significance of the very claim with h in place of the score."""
-        if not self.sidebands:
-            return self._counted_alone(columns, score, unseen, details, held_out, submission, workspace)
-        jets = held_out / JETS
-        features = without_mjj(columns, shapes(read_jets(jets)) if jets.is_file() else None)
-        return significance(columns["mjj"][unseen], explained(features, score, ~unseen), details)
-
-    def _counted_alone(
-        self,
-        columns: Mapping[str, Floats],
-        score: Floats,
-        unseen: Mask,
-        details: Mapping[str, Any],
-        held_out: Path,
-        submission: Submission,
-        workspace: Path,
-    ) -> float:
-        """With a reference: h learns from the seen events and every other event of the reference."""
-        reference = read_columns(held_out / REFERENCE)
-        assert submission.reference_scores
-        other = read_scores(workspace, submission.reference_scores, len(reference["mjj"]), "reference_scores")
-        features, against = without_mjj(columns), without_mjj(reference)
-        both = {name: np.concatenate([features[name], against[name]]) for name in features if name in against}
-        learned = np.concatenate([~unseen, np.arange(len(other)) % 2 == 0])
-        h = explained(both, np.concatenate([score, other]), learned)
-        data, template = np.split(h, [int(unseen.sum())])
-        return decoy.surplus(data, template, _cut(details)["efficiency"]).z
-
-    def _template(
-        self, examined: Score, submission: Submission, mjj: Floats, score: Floats, unseen: Mask, workspace: Path
-    ) -> Score:
-        """Whether the count over the template's scores and the fit speak of the same number of passing events."""
-        assert submission.reference_scores
-        (low, high), cut = examined.details["window"], _cut(examined.details)
-        inside = unseen & (mjj >= low) & (mjj < high)
-        try:
-            template = template_scores(workspace, submission.reference_scores)
-            efficiency = float((template >= cut_score(mjj, score, unseen, examined.details)).mean())
-            found = count(score[inside], template, efficiency, TEMPLATE_ERROR)
-        except ValueError as reason:
-            return failed(examined, f"the template's scores cannot be judged: {reason}")
-        excess, error = found.n - found.background, float(np.hypot(found.error, np.sqrt(max(found.n, 1))))
-        examined = noted(examined, template_excess=excess, template_excess_error=error)
-        if abs(excess - cut["signal"]) > AGREE * np.hypot(error, cut["signal_error"]):
-            reason = (
-                f"the template's count and the fit do not agree: {excess:.0f} ± {error:.0f} events above the template, "
-                f"{cut['signal']:.0f} ± {cut['signal_error']:.0f} above the smooth spectrum"
-            )
-            return failed(examined, reason)
-        return examined
-
-    def _move(self, mjj: Floats, confirmed: Score, rng: np.random.Generator) -> decoy.Move:
+    def _move(self, mjj: Floats, confirmed: Score, rng: np.random.Generator) -> Move:
         low, high = confirmed.details["window"]
-        return decoy.plan_move(mjj, (low, high), confirmed.details["tested_mass"], rng)
+        return plan_move(mjj, (low, high), confirmed.details["tested_mass"], rng)
 
     def _excess(
         self,
@@ -200,7 +154,7 @@ class LhcoAudit:
         decoy_inputs: Path,
         workspace: Path,
         sealed_folder: Path,
-    ) -> tuple[decoy.Excess, str]:
+    ) -> tuple[Excess, str]:
         """What the recipe finds in the decoy, and what the decoy is."""
         mjj = read_columns(decoy_inputs / EVENTS, ["mjj"])["mjj"]
         score, efficiency = read_scores(workspace, submission.scores, len(mjj)), _cut(confirmed.details)["efficiency"]
@@ -208,12 +162,12 @@ class LhcoAudit:
             rows = len(read_columns(decoy_inputs / REFERENCE, ["mjj"])["mjj"])
             assert submission.reference_scores
             reference = read_scores(workspace, submission.reference_scores, rows, "reference_scores")
-            return decoy.surplus(score, reference, efficiency), "data and reference dealt anew from both"
+            return surplus(score, reference, efficiency), "data and reference dealt anew from both"
         low, high = confirmed.details["window"]
         before = read_columns(held_out / EVENTS, ["mjj"])["mjj"]
         move = self._move(before, confirmed, secret(sealed_folder))
         what = f"events whose masses were multiplied by {move.factor:.2f}"
-        return decoy.bump(mjj, score, (low, high), efficiency, self.search, move.zone), what
+        return bump(mjj, score, (low, high), efficiency, self.search, move.zone), what
 
 
 def claims(confirmed: Score, alpha: float) -> bool:
@@ -242,17 +196,49 @@ def secret(sealed_folder: Path) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def significance(mjj: Floats, score: Floats, details: Mapping[str, Any]) -> float:
-    """Of the claimed mass behind the claimed cut, with another score of the same events."""
-    low, high = details["window"]
-    at = np.array([details["tested_mass"]])
-    return measure(mjj, score, (low, high), _cut(details)["efficiency"], masses=at).fit.z
+def features_alone(case: Case) -> float:
+    """Significance of the very claim, its mass and its cut, with h in place of the score."""
+    jets = case.held_out / JETS
+    features = without_mjj(case.columns, shapes(read_jets(jets)) if jets.is_file() else None)
+    h, details = explained(features, case.score, ~case.unseen), case.confirmed.details
+    (low, high), at = details["window"], np.array([details["tested_mass"]])
+    return measure(case.columns["mjj"][case.unseen], h, (low, high), _cut(details)["efficiency"], masses=at).fit.z
 
 
-def cut_score(mjj: Floats, score: Floats, unseen: Mask, details: Mapping[str, Any]) -> float:
-    """The score that the claim's cut is at."""
-    low, high = details["window"]
-    return threshold(score[unseen], mjj[unseen], (low, high), _cut(details)["efficiency"])
+def counted_alone(case: Case) -> float:
+    """The same where a reference is counted against: h learns from every other event of it as well."""
+    reference = read_columns(case.held_out / REFERENCE)
+    assert case.submission.reference_scores
+    other = read_scores(case.workspace, case.submission.reference_scores, len(reference["mjj"]), "reference_scores")
+    features, against = without_mjj(case.columns), without_mjj(reference)
+    both = {name: np.concatenate([features[name], against[name]]) for name in features if name in against}
+    learned = np.concatenate([~case.unseen, np.arange(len(other)) % 2 == 0])
+    h = explained(both, np.concatenate([case.score, other]), learned)
+    data, template = np.split(h, [int(case.unseen.sum())])
+    return surplus(data, template, _cut(case.confirmed.details)["efficiency"]).z
+
+
+def template_agrees(case: Case, examined: Score) -> Score:
+    """What is left where the count over the template's scores and the fit must speak of the same number of events."""
+    assert case.submission.reference_scores
+    mjj, details, score = case.columns["mjj"], case.confirmed.details, case.score
+    (low, high), cut = details["window"], _cut(details)
+    inside = case.unseen & (mjj >= low) & (mjj < high)
+    try:
+        template = template_scores(case.workspace, case.submission.reference_scores)
+        at = threshold(score[case.unseen], mjj[case.unseen], (low, high), cut["efficiency"])
+        found = count(score[inside], template, float((template >= at).mean()), TEMPLATE_ERROR)
+    except ValueError as error:
+        return failed(examined, f"the template's scores cannot be judged: {error}")
+    excess, spread = found.n - found.background, float(np.hypot(found.error, np.sqrt(max(found.n, 1))))
+    examined = noted(examined, template_excess=excess, template_excess_error=spread)
+    if abs(excess - cut["signal"]) > AGREE * np.hypot(spread, cut["signal_error"]):
+        reason = (
+            f"the template's count and the fit do not agree: {excess:.0f} ± {spread:.0f} events above the template, "
+            f"{cut['signal']:.0f} ± {cut['signal_error']:.0f} above the smooth spectrum"
+        )
+        return failed(examined, reason)
+    return examined
 
 
 def template_scores(workspace: Path, path: str) -> Floats:

@@ -21,7 +21,7 @@ def check(name: str, claimed: float | bool | None, error: float | None = None) -
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """812 ± 90 and 705.4 ± 95 events, 3,512.4 GeV, p = 3.16e-11; a long array, and a sealed metric that no agent saw."""
+    """812 ± 90 and 705.4 ± 95 events, 3,512.4 GeV, p = 3.16e-11; a long array; a metric that no agent saw."""
     made = Store.create(tmp_path / "r")
     made.append(STARTED)
     printed = made.put(b"fit: n=812 +- 90 events\nmass 3512.4+-21 GeV; seed7, v1.760\n")
