@@ -51,9 +51,9 @@ from tools.events.parquet import read_columns, write_events
 
 console = Console(stderr=True)
 NOMINAL = 0.01
-EVENTS_IN_ALL = 60_000
+EVENTS_IN_ALL = 40_000
 FIRST = 300  # seed of the first data set
-N_SIGNAL = 260  # of them, injected: strong enough for a claim now and then, by honest recipes
+N_SIGNAL = 180  # of them, injected: strong enough for a claim now and then, by honest recipes
 WHERE = "worker/0/score"
 SCRIPT = "score.py"
 FOLDER = f"{WORKSPACE}/i0/score"

@@ -19,13 +19,15 @@ from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
-from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, surplus
+from tasks.lhco.decoy import ZONE, Excess, Move, bump, dealt, moved, plan_move, surplus
 from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.counting import count
 from tools.bumphunt.measure import measure, threshold
+from tools.bumphunt.scan import NOT_SMOOTH
+from tools.bumphunt.sculpting import sculpting
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets_file import read_jets, write_jets
 
@@ -66,12 +68,13 @@ class LhcoAudit:
         """What is left of a claim on the `unseen` events before its recipe runs once more."""
         if not claims(confirmed, self.alpha):
             return confirmed
-        details = confirmed.details
-        if details.get("warning"):
-            return failed(confirmed, f"the harness warns of the very cut of the claim. {details['warning']}")
         columns = read_columns(held_out / EVENTS)
         score = read_scores(workspace, submission.scores, len(columns["mjj"]))
         case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
+        if warning := confirmed.details.get("warning"):
+            if not leaks(case):
+                return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
+            confirmed = confirmed.model_copy(update={"details": confirmed.details | {"warning": None}})
         alone = features_alone(case) if self.sidebands else counted_alone(case)
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not norm.sf(alone) < self.alpha:
@@ -194,6 +197,18 @@ def secret(sealed_folder: Path) -> np.random.Generator:
     """Chance that no recipe knows, the same whenever it is asked for: it comes from the sealed labels."""
     digest = sha256(b"decoy" + (sealed_folder / truth.LABELS).read_bytes()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def leaks(case: Case) -> bool:
+    """Whether a cut that sculpts mjj beside the window no longer does so where the claimed signal's tails cannot be."""
+    mjj, score, details = case.columns["mjj"][case.unseen], case.score[case.unseen], case.confirmed.details
+    (low, high), mass = details["window"], details["tested_mass"]
+    passed = score >= threshold(score, mjj, (low, high), _cut(details)["efficiency"])
+    beside = (mjj < min(low, mass * (1 - ZONE))) | (mjj >= max(high, mass * (1 + ZONE)))
+    try:
+        return sculpting(mjj[beside], passed[beside]).smooth_p >= NOT_SMOOTH
+    except ValueError:  # too few to tell
+        return False
 
 
 def features_alone(case: Case) -> float:

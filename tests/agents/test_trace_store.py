@@ -18,6 +18,7 @@ from agents.state import Observation, Plan, Step
 from agents.trace.events import (
     EVENT,
     AnyEvent,
+    Audited,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -98,6 +99,7 @@ EVERY = [
     Graded(key="k", iteration=0, submission=SUBMISSION, score=Score(metric="m", value=1.5, error=0.5, reason="r")),
     Decided(iteration=0, decision=Decision(action="converged", reason="r", best=0)),
     Confirmed(iteration=0, submission=SUBMISSION, score=Score(metric="m", value=None, reason="r")),
+    Audited(iteration=0, submission=SUBMISSION, score=Score(metric="m", value=None, reason="the audit failed")),
     Claimed(claim=Claim(discovery=True), checks=[CheckedNumber(name="mass", claimed=3.5, harness=3.4, agrees=True)]),
     Sealed(metrics=[Metric(name="AUC", value=0.9)], checks=[], curves={"sic": [1.0, math.inf]}),
     Trouble(who="model", where="planner/0", text="malformed"),

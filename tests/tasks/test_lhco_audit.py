@@ -142,10 +142,15 @@ def test_a_claim_stands_by_its_features_or_fails_with_the_reason_and_without_num
 
 
 def test_a_warning_about_the_cut_is_no_claim_and_without_a_claim_there_is_nothing_to_audit(tmp_path: Path) -> None:
-    columns, _ = world()
-    warned = examined(tmp_path, columns["mj1"], columns, confirmed(8.0, warning="The score sculpts mjj."))
+    columns, is_signal = world(n_signal=300)
+    step = columns["mj1"] + 1.5 * ((columns["mjj"] > 2.8) & (columns["mjj"] < 2.95))
+    warned = examined(tmp_path, step, columns, confirmed(8.0, warning="The score sculpts mjj."))
     assert warned.value is None
     assert "The score sculpts mjj." in warned.reason
+    # What is beside the window only where the signal's tails are speaks for the signal.
+    leaking = columns | {"mjj": np.where(is_signal, np.linspace(3.2, 3.8, len(is_signal)), columns["mjj"])}
+    cleared = examined(tmp_path, leaking["mj1"], leaking, confirmed(8.0, warning="The score sculpts mjj."))
+    assert (cleared.ok, cleared.details["warning"]) == (True, None)
     weak = confirmed(1.0, warning="whatever")
     assert examined(tmp_path, columns["mj1"], columns, weak) is weak
     assert not AUDIT.decoy(SUBMISSION, weak, weak, tmp_path, tmp_path, tmp_path / "decoy")
