@@ -10,11 +10,13 @@ import pytest
 from scipy.stats import norm
 
 from tasks.lhco import decoy, truth
-from tasks.lhco.audit import EVENTS, LhcoAudit, secret
+from tasks.lhco.audit import EVENTS, Case, LhcoAudit, leaks, secret
 from tasks.lhco.explained import TELLING, explained, predicted, without_mjj
 from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.score import Score, Submission
 from tests.tools.dijet_toys import dijets
+from tools.bumphunt.measure import measure
+from tools.bumphunt.scan import checked, distrust
 from tools.events.jets_lhco import pair_mass
 from tools.events.parquet import read_columns, write_events
 
@@ -147,10 +149,14 @@ def test_a_warning_about_the_cut_is_no_claim_and_without_a_claim_there_is_nothin
     warned = examined(tmp_path, step, columns, confirmed(8.0, warning="The score sculpts mjj."))
     assert warned.value is None
     assert "The score sculpts mjj." in warned.reason
-    # What is beside the window only where the signal's tails are speaks for the signal.
-    leaking = columns | {"mjj": np.where(is_signal, np.linspace(3.2, 3.8, len(is_signal)), columns["mjj"])}
-    cleared = examined(tmp_path, leaking["mj1"], leaking, confirmed(8.0, warning="The score sculpts mjj."))
-    assert (cleared.ok, cleared.details["warning"]) == (True, None)
+    # What is beside the window where the signal's tails are speaks for the signal.
+    spread = np.random.default_rng(1).uniform(3.2, 3.8, len(is_signal))
+    wide = columns | {"mjj": np.where(is_signal, spread, columns["mjj"])}
+    unseen = np.arange(len(spread)) % 2 == 0
+    cut = measure(wide["mjj"][unseen], wide["mj1"][unseen], WINDOW, CUT, masses=np.array([MASS]))
+    assert distrust(checked(cut, wide["mjj"][unseen], wide["mj1"][unseen], WINDOW))
+    assert leaks(Case(SUBMISSION, confirmed(8.0), tmp_path, tmp_path, wide, wide["mj1"], unseen))
+    assert not leaks(Case(SUBMISSION, confirmed(8.0), tmp_path, tmp_path, columns, step, unseen))
     weak = confirmed(1.0, warning="whatever")
     assert examined(tmp_path, columns["mj1"], columns, weak) is weak
     assert not AUDIT.decoy(SUBMISSION, weak, weak, tmp_path, tmp_path, tmp_path / "decoy")
