@@ -36,18 +36,18 @@ from agents.trace.record import Record
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
 from agents.workbench import Nowhere
-from benchmarks.redteam_recipes import CHEATS, HONEST, MASS, SIGNAL, WINDOW, Recipe
+from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
-from tasks.lhco import grader, truth
-from tasks.lhco.decoy import surplus
-from tasks.lhco.mix import mix, unused_background
+from tasks.lhco import grader, reference_grader
+from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tasks.lhco.task import DISCOVERY, EVENTS
 from tasks.score import Score, Submission
 from tools.bumphunt.measure import measure, usable
+from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES
-from tools.events.parquet import read_columns, write_events
+from tools.events.parquet import read_columns
 
 console = Console(stderr=True)
 NOMINAL = 0.01
@@ -101,80 +101,39 @@ def run_here(folder: Path, code: str) -> int:
 
 
 class Region(LhcoDemo):
-    """The events of the window alone, with a reference in place of sidebands; half of the events held out."""
+    """The events of the window alone, with a reference of other background in place of sidebands."""
 
     name: ClassVar[str] = "region"
     has_sidebands: ClassVar[bool] = False
 
-
-def prepare(task: LhcoDemo, run_dir: Path) -> None:
-    """The folders of a run before it begins."""
-    for name in ("inputs", "held_out", "sealed"):
-        (run_dir / name).mkdir()
-    if task.has_sidebands:
-        task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
-        return
-    # All QCD events of the sample: a region holds few.
-    low, high = WINDOW
-    found = mix(task.events - task.n_signal, task.signal, task.n_signal, task.seed)
-    inside = (found.columns["mjj"] >= low) & (found.columns["mjj"] < high)
-    events, is_signal = {k: v[inside] for k, v in found.columns.items()}, found.is_signal[inside]
-    rest = unused_background(task.events - task.n_signal, task.seed)
-    beside = np.flatnonzero((rest["mjj"] >= low) & (rest["mjj"] < high))[: REGION_REFERENCE * len(is_signal)]
-    unseen = np.random.default_rng(task.seed).permutation(len(is_signal)) % 2 == 0
-    for folder, rows in (("held_out", np.ones(len(unseen), dtype=bool)), ("inputs", ~unseen)):
-        write_events(run_dir / folder / EVENTS, {k: v[rows] for k, v in events.items()})
-        write_events(run_dir / folder / "reference.parquet", {k: v[beside] for k, v in rest.items()})
-    truth.write(run_dir / "sealed", truth.Truth(mass=None, n_signal=0, window=WINDOW), is_signal, unseen)
+    def load(self) -> Any:
+        columns, is_signal, true, _ = super().load()
+        other = unused_background(self.events - self.n_signal, self.seed)
+        inside, beside = ((t["mjj"] >= WINDOW[0]) & (t["mjj"] < WINDOW[1]) for t in (columns, other))
+        rows = np.flatnonzero(beside)[: REGION_REFERENCE * int(inside.sum())]
+        reference = {name: values[rows] for name, values in other.items()}
+        return {name: values[inside] for name, values in columns.items()}, is_signal[inside], true, reference
 
 
 def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
-    """What a crew would choose on the seen half: the cut and the mass of the largest excess."""
-    mjj, folder = read_columns(run_dir / "inputs" / EVENTS, ["mjj"])["mjj"], run_dir / "workspace"
-    score = grader.read_scores(folder, submission.scores, len(mjj))
+    """What a crew would choose on the seen half: the cut, mass and width of the largest excess."""
+    inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
+        mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
+        score = grader.read_scores(workspace, submission.scores, len(mjj))
         cuts = [measure(mjj, score, WINDOW, efficiency) for efficiency in usable(EFFICIENCIES, mjj, WINDOW)]
-        best = max(cuts, key=lambda cut: cut.fit.z)
-        z, efficiency, mass = best.fit.z, best.efficiency, best.fit.mass
     else:
-        reference = reference_scores(run_dir / "inputs", folder, submission)
-        z, efficiency = max((surplus(score, reference, e).z, e) for e in EFFICIENCIES)
-        mass = MASS
-    details: dict[str, Any] = {"cuts": [{"efficiency": efficiency}], "best": 0, "mass": mass}
-    return Score(metric="significance", value=z, reason="chosen", details=details)
-
-
-def reference_scores(inputs: Path, workspace: Path, submission: Submission) -> Any:
-    rows = len(read_columns(inputs / "reference.parquet", ["mjj"])["mjj"])
-    assert submission.reference_scores
-    return grader.read_scores(workspace, submission.reference_scores, rows, "reference_scores")
-
-
-def counted(
-    task: LhcoDemo, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed: Path
-) -> Score:
-    """The claim in a region: held-out events over the reference, behind the chosen cut; then the cheap audit."""
-    _, _, unseen = truth.read(sealed)
-    score = grader.read_scores(workspace, submission.scores, len(unseen))
-    cut = chosen.details["cuts"][0]
-    found = surplus(score[unseen], reference_scores(held_out, workspace, submission), cut["efficiency"])
-    details: dict[str, Any] = {
-        "window": list(WINDOW),
-        "cuts": [cut],
-        "best": 0,
-        "tested_mass": MASS,
-        "p_global": found.p_value,
-        "fraction": float(unseen.mean()),
-    }
-    score_ = Score(metric="significance", value=found.z, reason="counted", details=details)
-    return task.audit.examine(submission, score_, held_out, workspace, unseen)
+        data, reference = reference_grader.read_both(submission, inputs, workspace)
+        cuts = [measure_with_reference(data, reference, e) for e in reference_grader.usable(reference)]
+    best = max(cuts, key=lambda cut: cut.fit.z)
+    return Score(metric="significance", value=best.fit.z, reason="chosen", details=grader.resonance(best))
 
 
 def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, Any]:
     """One recipe on one data set, through claim and audit: p of the claim, and which of both levels it passes."""
     kind = Region if recipe.region else LhcoDemo
     task = kind(events=EVENTS_IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
-    prepare(task, run_dir)
+    task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     held_out, sealed, decoy = run_dir / "held_out", run_dir / "sealed", run_dir / "decoy"
     info = SandboxInfo(driver="fork", version="1", reason="benchmark", limits=Limits())
     with Store.create(run_dir) as store:
@@ -211,8 +170,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, 
         chosen = choose(task, run_dir, submission)
 
         def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
-            claim = counted if recipe.region else type(task).confirm
-            return claim(task, submission, chosen, held_out, workspace, sealed)
+            return task.confirm(submission, chosen, held_out, workspace, sealed)
 
         def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
             return task.audit.judge(submission, chosen, confirmed, held_out, decoy, workspace, sealed, trouble)

@@ -19,15 +19,17 @@ from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
-from tasks.lhco.decoy import ZONE, Excess, Move, bump, dealt, moved, plan_move, surplus
+from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, reach, surplus
 from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.counting import count
 from tools.bumphunt.measure import measure, threshold
+from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import NOT_SMOOTH
 from tools.bumphunt.sculpting import sculpting
+from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets_file import read_jets, write_jets
 
@@ -37,10 +39,17 @@ EVENTS, REFERENCE, JETS = "events.parquet", "reference.parquet", "jets.h5"
 LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
 SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim
 TEMPLATE_ERROR = 0.1  # relative, of a template's count
-LARGEST = 38.0  # standard deviations; of more there is no p-value in double precision
 AGREE = 3.0  # errors within which the template's count and the fit agree
 SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that grow with mjj, where a table has them
-KEPT = ("window", "fraction", "tested_mass", "warning", "spectrum", "score_histogram")  # of a claim that failed
+KEPT = (
+    "window",
+    "fraction",
+    "tested_mass",
+    "tested_width",
+    "warning",
+    "spectrum",
+    "score_histogram",
+)  # of a claim that failed
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ class LhcoAudit:
 
     def _move(self, mjj: Floats, confirmed: Score, rng: np.random.Generator) -> Move:
         low, high = confirmed.details["window"]
-        return plan_move(mjj, (low, high), confirmed.details["tested_mass"], rng)
+        return plan_move(mjj, (low, high), confirmed.details["tested_mass"], confirmed.details["tested_width"], rng)
 
     def _excess(
         self,
@@ -160,7 +169,7 @@ class LhcoAudit:
     ) -> tuple[Excess, str]:
         """What the recipe finds in the decoy, and what the decoy is."""
         mjj = read_columns(decoy_inputs / EVENTS, ["mjj"])["mjj"]
-        score, efficiency = read_scores(workspace, submission.scores, len(mjj)), _cut(confirmed.details)["efficiency"]
+        score, efficiency = read_scores(workspace, submission.scores, len(mjj)), confirmed.details["efficiency"]
         if not self.sidebands:
             rows = len(read_columns(decoy_inputs / REFERENCE, ["mjj"])["mjj"])
             assert submission.reference_scores
@@ -202,9 +211,9 @@ def secret(sealed_folder: Path) -> np.random.Generator:
 def leaks(case: Case) -> bool:
     """Whether a cut that sculpts mjj beside the window no longer does so where the claimed signal's tails cannot be."""
     mjj, score, details = case.columns["mjj"][case.unseen], case.score[case.unseen], case.confirmed.details
-    (low, high), mass = details["window"], details["tested_mass"]
-    passed = score >= threshold(score, mjj, (low, high), _cut(details)["efficiency"])
-    beside = (mjj < min(low, mass * (1 - ZONE))) | (mjj >= max(high, mass * (1 + ZONE)))
+    (low, high), mass, far = details["window"], details["tested_mass"], reach(details["tested_width"])
+    passed = score >= threshold(score, mjj, (low, high), details["efficiency"])
+    beside = (mjj < min(low, mass * (1 - far))) | (mjj >= max(high, mass * (1 + far)))
     try:
         return sculpting(mjj[beside], passed[beside]).smooth_p >= NOT_SMOOTH
     except ValueError:  # too few to tell
@@ -216,8 +225,8 @@ def features_alone(case: Case) -> float:
     jets = case.held_out / JETS
     features = without_mjj(case.columns, shapes(read_jets(jets)) if jets.is_file() else None)
     h, details = explained(features, case.score, ~case.unseen), case.confirmed.details
-    (low, high), at = details["window"], np.array([details["tested_mass"]])
-    return measure(case.columns["mjj"][case.unseen], h, (low, high), _cut(details)["efficiency"], masses=at).fit.z
+    (low, high), tested = details["window"], one(details["tested_mass"], details["tested_width"])
+    return measure(case.columns["mjj"][case.unseen], h, (low, high), details["efficiency"], tested=tested).fit.z
 
 
 def counted_alone(case: Case) -> float:
@@ -230,7 +239,9 @@ def counted_alone(case: Case) -> float:
     learned = np.concatenate([~case.unseen, np.arange(len(other)) % 2 == 0])
     h = explained(both, np.concatenate([case.score, other]), learned)
     data, template = np.split(h, [int(case.unseen.sum())])
-    return surplus(data, template, _cut(case.confirmed.details)["efficiency"]).z
+    details, masses = case.confirmed.details, (case.columns["mjj"][case.unseen], reference["mjj"][1::2])
+    tested = one(details["tested_mass"], details["tested_width"])
+    return measure_with_reference((masses[0], data), (masses[1], template), details["efficiency"], tested).fit.z
 
 
 def template_agrees(case: Case, examined: Score) -> Score:
@@ -241,7 +252,7 @@ def template_agrees(case: Case, examined: Score) -> Score:
     inside = case.unseen & (mjj >= low) & (mjj < high)
     try:
         template = template_scores(case.workspace, case.submission.reference_scores)
-        at = threshold(score[case.unseen], mjj[case.unseen], (low, high), cut["efficiency"])
+        at = threshold(score[case.unseen], mjj[case.unseen], (low, high), details["efficiency"])
         found = count(score[inside], template, float((template >= at).mean()), TEMPLATE_ERROR)
     except ValueError as error:
         return failed(examined, f"the template's scores cannot be judged: {error}")
@@ -271,5 +282,5 @@ def _cut(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sigmas(confirmed: Score) -> float:
-    """The claim's significance."""
-    return min(float(norm.isf(confirmed.details["p_global"])), LARGEST)
+    """The claim's significance, which is its value."""
+    return float(confirmed.value or 0.0)

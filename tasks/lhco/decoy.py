@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.counting import count, sidak
-from tools.bumphunt.fit import scan_mass
-from tools.bumphunt.measure import mass_grid, measure
+from tools.bumphunt.fit import scan_spectrum
+from tools.bumphunt.measure import measure
+from tools.bumphunt.spectrum import Hypotheses, hypotheses
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
-ZONE = 0.1  # relative: how far from its mass what was claimed may reach
+ZONE, REACH = 0.1, 3.0  # relative, and in widths of the resonance: how far from its mass what was claimed may reach
 NOISE = 0.03  # relative, on masses: more than the resolution of a narrow resonance
 SPREAD = 0.05  # relative: the factor is drawn from a range as wide, so that nobody can reckon with it
 ENOUGH = 0.2  # of the events in the window, that must be there after the masses went down
@@ -37,21 +38,26 @@ class Move:
     zone: tuple[float, float]
 
 
-def plan_move(mjj: Floats, window: tuple[float, float], mass: float, rng: np.random.Generator) -> Move:
-    """A factor that takes a resonance at `mass` [TeV] and its tails out of the window.
+def reach(width: float) -> float:
+    """How far, over its mass, a resonance of this relative width and its tails may reach."""
+    return max(ZONE, REACH * width)
+
+
+def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: float, rng: np.random.Generator) -> Move:
+    """A factor that takes a resonance at `mass` [TeV], of a relative width, and its tails out of the window.
 
     Down, as all masses below the window stay populated; up, where so few would come into the window by that.
     """
     low, high = window
-    share = rng.uniform()
+    far, share = reach(width), rng.uniform()
 
     def inside(factor: float) -> int:
         return int(((mjj * factor >= low) & (mjj * factor < high)).sum())
 
-    down = low / (mass * (1 + ZONE)) * (1 - SPREAD * share)
-    up = high / (mass * (1 - ZONE)) * (1 + SPREAD * share)
+    down = low / (mass * (1 + far)) * (1 - SPREAD * share)
+    up = high / (mass * (1 - far)) * (1 + SPREAD * share)
     factor = down if inside(down) >= ENOUGH * inside(1.0) else up
-    return Move(factor, (factor * mass * (1 - ZONE), factor * mass * (1 + ZONE)))
+    return Move(factor, (factor * mass * (1 - far), factor * mass * (1 + far)))
 
 
 def moved(mjj: Floats, move: Move, rng: np.random.Generator) -> Floats:
@@ -86,17 +92,18 @@ def bump(
 ) -> Excess:
     """The largest bump in the window or anywhere else in `search`, without the events in `zone`.
 
-    Sidak's correction for all masses tried, as if they were independent, makes p too large rather than too small.
+    Sidak's correction for all masses and widths tried, as if independent, makes p too large rather than too small.
     Raises ValueError where a cut of this efficiency keeps too few events.
     """
     kept = (mjj < zone[0]) | (mjj >= zone[1])
     cut = measure(mjj[kept], score[kept], window, efficiency)
-    places = mass_grid(search)
-    elsewhere = places[((places < zone[0]) | (places > zone[1])) & ((places < window[0]) | (places > window[1]))]
-    masses, z = cut.masses, cut.z
+    places = hypotheses(*search)
+    beyond = [(places.masses < low) | (places.masses > high) for low, high in (zone, window)]
+    elsewhere = Hypotheses(*(values[beyond[0] & beyond[1]] for values in (places.masses, places.widths)))
+    masses, z = cut.tested.masses, cut.z
     if len(elsewhere):
-        masses = np.concatenate([masses, elsewhere])
-        z = np.concatenate([z, scan_mass(cut.spectrum, elsewhere)[0]])
+        masses = np.concatenate([masses, elsewhere.masses])
+        z = np.concatenate([z, scan_spectrum(cut.spectrum, elsewhere)[0]])
     best = int(np.argmax(z))
     return Excess(float(z[best]), float(masses[best]), sidak(float(norm.sf(z[best])), len(masses)))
 
