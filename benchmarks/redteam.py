@@ -40,6 +40,7 @@ from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
 from tasks.lhco import grader, reference_grader
+from tasks.lhco.audit import SUPPORT
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tasks.lhco.task import DISCOVERY, EVENTS
@@ -48,6 +49,7 @@ from tools.bumphunt.measure import measure, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.events.parquet import read_columns
+from tools.events.table import derive
 
 console = Console(stderr=True)
 NOMINAL = 0.01
@@ -111,8 +113,11 @@ class Region(LhcoDemo):
         other = unused_background(self.events - self.n_signal, self.seed)
         inside, beside = ((t["mjj"] >= WINDOW[0]) & (t["mjj"] < WINDOW[1]) for t in (columns, other))
         rows = np.flatnonzero(beside)[: REGION_REFERENCE * int(inside.sum())]
-        reference = {name: values[rows] for name, values in other.items()}
-        return {name: values[inside] for name, values in columns.items()}, is_signal[inside], true, reference
+        names = ["mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # as in the arrays of the signal region
+        events, reference = (
+            {n: v[chosen] for n, v in derive(t, names).items()} for t, chosen in ((columns, inside), (other, rows))
+        )
+        return events, is_signal[inside], true, reference
 
 
 def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
@@ -184,7 +189,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, 
         )
         score = confirm(0, submission, chosen)
         left = audit(0, submission, chosen, score) or score
-    return outcome(left)
+    return outcome(left) | {"region": recipe.region}
 
 
 def outcome(left: Score) -> dict[str, Any]:
@@ -198,7 +203,8 @@ def outcome(left: Score) -> dict[str, Any]:
 def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
     """Whether a trial claims a discovery at a level, with the audit or without it."""
     z = norm.isf(level)
-    return bool(found["z"] > z and (not audited or (found["ok"] and found["alone"] > z)))
+    alone = norm.isf(max(level, SUPPORT)) if found["region"] else z
+    return bool(found["z"] > z and (not audited or (found["ok"] and found["alone"] > alone)))
 
 
 def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:

@@ -38,7 +38,12 @@ Mask = NDArray[np.bool_]
 EVENTS, REFERENCE, JETS = "events.parquet", "reference.parquet", "jets.h5"
 LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
 SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim
-TEMPLATE_ERROR = 0.1  # relative, of a template's count
+# Error of a template's count, over the background of the fit: behind scores of eleven quick CATHODEs on signal-free
+# events it was off by 23, 49 and 107% at background efficiencies of 1e-2, 3e-3 and 1e-3, beyond statistics.
+TEMPLATE_ERROR = 0.5
+# Of the features alone beside a reference, a p-value: they have to support the claim, not to make it once more with
+# half of the events. What memory is left after that the decoy shows, which has all events and no signal.
+SUPPORT = 1e-3
 AGREE = 3.0  # errors within which the template's count and the fit agree
 SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that grow with mjj, where a table has them
 KEPT = (
@@ -84,13 +89,14 @@ class LhcoAudit:
             if not leaks(case):
                 return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
             confirmed = confirmed.model_copy(update={"details": confirmed.details | {"warning": None}})
-        alone = features_alone(case) if self.sidebands else counted_alone(case)
+        alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
+        level = self.alpha if self.sidebands else SUPPORT
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
-        if not norm.sf(alone) < self.alpha:
+        if not norm.sf(alone) < level:
             reason = (
                 "the features without mjj do not explain the scores. What was learned from the other events' features "
                 f"and scores gives {alone:.1f} standard deviations, where the scores give "
-                f"{_sigmas(confirmed):.1f} and {norm.isf(self.alpha):.1f} are needed: the scores know mjj, or the very "
+                f"{_sigmas(confirmed):.1f} and {norm.isf(level):.1f} are needed: the scores know mjj, or the very "
                 "events, or chance"
             )
             return failed(examined, reason)
@@ -229,19 +235,16 @@ def features_alone(case: Case) -> float:
     return measure(case.columns["mjj"][case.unseen], h, (low, high), details["efficiency"], tested=tested).fit.z
 
 
-def counted_alone(case: Case) -> float:
-    """The same where a reference is counted against: h learns from every other event of it as well."""
-    reference = read_columns(case.held_out / REFERENCE)
-    assert case.submission.reference_scores
-    other = read_scores(case.workspace, case.submission.reference_scores, len(reference["mjj"]), "reference_scores")
+def alone_beside_reference(case: Case) -> float:
+    """The same where the background is known from a reference, none of whose scores h has seen."""
+    reference, details = read_columns(case.held_out / REFERENCE), case.confirmed.details
     features, against = without_mjj(case.columns), without_mjj(reference)
     both = {name: np.concatenate([features[name], against[name]]) for name in features if name in against}
-    learned = np.concatenate([~case.unseen, np.arange(len(other)) % 2 == 0])
-    h = explained(both, np.concatenate([case.score, other]), learned)
-    data, template = np.split(h, [int(case.unseen.sum())])
-    details, masses = case.confirmed.details, (case.columns["mjj"][case.unseen], reference["mjj"][1::2])
-    tested = one(details["tested_mass"], details["tested_width"])
-    return measure_with_reference((masses[0], data), (masses[1], template), details["efficiency"], tested).fit.z
+    none = np.zeros(len(reference["mjj"]))
+    h = explained(both, np.concatenate([case.score, none]), np.concatenate([~case.unseen, none > 0]))
+    ours, theirs = np.split(h, [int(case.unseen.sum())])
+    data, tested = (case.columns["mjj"][case.unseen], ours), one(details["tested_mass"], details["tested_width"])
+    return measure_with_reference(data, (reference["mjj"], theirs), details["efficiency"], tested).fit.z
 
 
 def template_agrees(case: Case, examined: Score) -> Score:
@@ -253,10 +256,11 @@ def template_agrees(case: Case, examined: Score) -> Score:
     try:
         template = template_scores(case.workspace, case.submission.reference_scores)
         at = threshold(score[case.unseen], mjj[case.unseen], (low, high), details["efficiency"])
-        found = count(score[inside], template, float((template >= at).mean()), TEMPLATE_ERROR)
+        found = count(score[inside], template, float((template >= at).mean()), 0.0)
     except ValueError as error:
         return failed(examined, f"the template's scores cannot be judged: {error}")
-    excess, spread = found.n - found.background, float(np.hypot(found.error, np.sqrt(max(found.n, 1))))
+    excess, smooth = found.n - found.background, max(found.n - cut["signal"], 1.0)
+    spread = float(np.sqrt(found.error**2 + max(found.n, 1) + (TEMPLATE_ERROR * smooth) ** 2))
     examined = noted(examined, template_excess=excess, template_excess_error=spread)
     if abs(excess - cut["signal"]) > AGREE * np.hypot(spread, cut["signal_error"]):
         reason = (

@@ -175,7 +175,7 @@ def test_the_template_must_count_as_many_as_the_fit_finds(tmp_path: Path) -> Non
     claim = confirmed(8.0, cuts=[{"efficiency": CUT, "signal": 0.85 * passing, "signal_error": 9.0}])
     write_events(tmp_path / "template.parquet", {"score": rng.normal(size=20_000)})
     assert examined(tmp_path, columns["mj1"], columns, claim, **handed_in).ok
-    write_events(tmp_path / "template.parquet", {"score": rng.normal(size=20_000) + 0.6})
+    write_events(tmp_path / "template.parquet", {"score": rng.normal(size=20_000) + 2.0})
     other = examined(tmp_path, columns["mj1"], columns, claim, **handed_in)
     assert other.value is None
     assert "the template's count and the fit do not agree" in other.reason

@@ -25,6 +25,6 @@ def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: P
 
 @pytest.mark.parametrize("recipe", HONEST, ids=named)
 def test_an_honest_recipe_keeps_its_claim(recipe: Recipe, tmp_path: Path) -> None:
-    found = trial(recipe, 400, 301, tmp_path)
+    found = trial(recipe, 700, 301, tmp_path)
     assert claimed(found, DISCOVERY, audited=False)
     assert claimed(found, DISCOVERY, audited=True), found
