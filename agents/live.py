@@ -30,11 +30,11 @@ from agents.trace.events import (
     RunResumed,
     RunStarted,
     SandboxRenewed,
+    ServiceAdapted,
     StepFinished,
     StepStarted,
     Trouble,
 )
-from agents.trace.record import added
 from agents.trace.words import duration, label, measured
 
 
@@ -87,7 +87,7 @@ class Progress:
         elif isinstance(event, Confirmed):
             self.doing = "writing the answer"
         elif isinstance(event, ModelCalled):
-            self.calls, self.usage = self.calls + 1, added(self.usage, event.usage)
+            self.calls, self.usage = self.calls + 1, self.usage + event.usage
         elif isinstance(event, Trouble):
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
@@ -152,6 +152,8 @@ def describe(event: AnyEvent) -> str | None:
             return "resumed"
         case SandboxRenewed():
             return f"sandbox: a fresh one took over after {duration(event.seconds)}"
+        case ServiceAdapted():
+            return f"service: {event.text}"
         case CanaryChecked():
             return f"sandbox: canaries {'held' if event.held else 'DID NOT HOLD'}"
         case Planned():
