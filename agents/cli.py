@@ -82,7 +82,7 @@ def run(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
         )
         run_dir = new_run_dir(runs, task)
-        with watched() as listeners:
+        with watched(chosen) as listeners:
             result = start(settings, chosen, run_dir, listeners)
     conclude(run_dir, result, as_json)
 
@@ -112,7 +112,7 @@ def resume(
         )
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
         budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
-        with watched() as listeners:
+        with watched(chosen) as listeners:
             result = runs.resume(run_dir, chosen, budget, workers, listeners)
     conclude(run_dir, result, as_json)
 

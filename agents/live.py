@@ -37,6 +37,8 @@ from agents.trace.events import (
 )
 from agents.trace.words import duration, label, measured
 
+WRITTEN = 100  # characters of a reply under way that are shown
+
 
 @dataclass
 class StepState:
@@ -62,6 +64,7 @@ class Progress:
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     trouble: str = ""
+    written: str = ""  # the end of what models are writing now
 
     def take(self, event: AnyEvent) -> None:
         """Move on by one event."""
@@ -87,7 +90,7 @@ class Progress:
         elif isinstance(event, Confirmed):
             self.doing = "writing the answer"
         elif isinstance(event, ModelCalled):
-            self.calls, self.usage = self.calls + 1, self.usage + event.usage
+            self.calls, self.usage, self.written = self.calls + 1, self.usage + event.usage, ""
         elif isinstance(event, Trouble):
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
@@ -115,6 +118,11 @@ class LiveView:
         if self._live is None and (line := describe(event)):
             self._console.print(Text(printable(line)), soft_wrap=True)
 
+    def writing(self, text: str) -> None:
+        """A piece of a reply that is under way."""
+        with self._lock:
+            self._progress.written = (self._progress.written + text)[-WRITTEN:]
+
     def render(self) -> RenderableType:
         """The display as it is now."""
         with self._lock:
@@ -129,6 +137,8 @@ class LiveView:
                 self._spinner,
                 Text(cost, "dim"),
             ]
+            if p.written:
+                parts.append(Text(one_line(p.written), "dim italic", no_wrap=True, overflow="ellipsis"))
             if p.trouble:
                 parts.append(Text(one_line(f"trouble: {p.trouble}"), "yellow", no_wrap=True, overflow="ellipsis"))
             return Group(*parts)

@@ -69,8 +69,11 @@ class Worker:
             if not reply.message.tool_calls:
                 # Words without a call end the step; one that should have submitted has failed then.
                 self._end = self._end or Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
-            for call in reply.message.tool_calls:
-                messages.append(Message(role="tool", tool_call_id=call.id, content=json.dumps(self._call(call))))
+            for number, call in enumerate(reply.message.tool_calls, 1):
+                # The last call of a reply that was cut may look whole, where a service closes what was open.
+                cut = reply.finish == "length" and number == len(reply.message.tool_calls)
+                result = self._cut(call) if cut else self._call(call)
+                messages.append(Message(role="tool", tool_call_id=call.id, content=json.dumps(result)))
                 made.append((call.name, call.arguments))
             if len(made) == STUCK and len(set(made)) == 1:
                 self._end = self._end or Finish(summary=f"made the same call {STUCK} times in a row", ok=False)
@@ -138,6 +141,11 @@ class Worker:
             return self._own(action)
         except UnsafeFile as error:  # code of this step has put something in the way of a file
             return self._error("folder", self._cwd, str(error))
+
+    def _cut(self, call: ToolCall) -> dict[str, Any]:
+        limit = self._crew.meter.budget.reply_tokens
+        text = f"the reply was cut off at {limit} tokens: the call was not made; write less in one reply"
+        return self._error("arguments", call.name, text)
 
     def _own(self, action: BaseModel) -> dict[str, Any]:
         if isinstance(action, RunPython):

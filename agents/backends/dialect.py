@@ -42,6 +42,27 @@ class Dialect:
 
 Step = tuple[Dialect, str]
 
+# What words of services complain about.
+OTHER_API = r"v1/responses|responses api"
+TOOLS_BESIDE_REASONING = r"reasoning.{0,80}(tool|function)|(tool|function).{0,80}reasoning_effort"
+MISSES_REASONING = r"reasoning_content.{0,60}(passed back|missing|required)|missing.{0,20}reasoning_content"
+MISSES_SIGNATURE = r"missing a thought_signature|thought_signature.{0,30}(missing|required)"
+UNKNOWN_ITEM = r"item with id|items are not persisted|input\[\d+\]\.id"
+NO_SYSTEM = r"system.{0,20}role|role.{0,30}system|roles must alternate|developer instruction"
+EMPTY_CONTENT = (
+    r"(content|text).{0,60}(empty|null|blank|required|at least 1|string|none)|empty.{0,20}(content|text)|"
+    r"NoneType.{0,9} to str"
+)
+NO_TOOLS = (
+    r"(not|n't|no) (support|allow|have)\w*.{0,40}(tool|function)|"
+    r"(tool|function)s?\b.{0,60}(not|n't|no|un)\s?(support|available|enabled|permitted)|"
+    r"tool-call-parser|requires? --jinja|tool_choice"
+)
+TOOL_SCHEMA = (
+    r"schema|function_declarations|additionalProperties|\$defs|\$ref|oneOf|exclusiveM|unknown name|prefixItems"
+)
+REPLY_FORM = r"response_?format|json_?schema|json_?object|grammar|text\.format|structured|schema|additionalProperties"
+
 
 def steps(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Iterator[Step]:
     """Simpler dialects for a refusal, with what each gives up; the likeliest first, none where there is no use."""
@@ -49,9 +70,9 @@ def steps(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Iterator[
     if not words or (failure.status == 404 and dialect.wire == "chat"):
         return
     yield from _other_wire(dialect, failure, body)
+    yield from _messages(dialect, words, body)
     if failure.status in (404, 405):
         return
-    yield from _messages(dialect, words, body)
     yield from _tools(dialect, words, body)
     yield from _reply_format(dialect, words, body)
     yield from _parameters(dialect, words, body)
@@ -67,39 +88,34 @@ def _other_wire(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Ite
     words = failure.complaint
     if dialect.wire == "responses":
         if failure.status in (404, 405, 501) and not _says(f"{failure.code} {words}", r"\bmodel\b|item with id"):
-            yield replace(dialect, wire="chat"), "the Responses API, which it does not have"
-    elif _says(words, r"v1/responses|responses api") or (
-        "tools" in body and _says(words, r"reasoning.{0,80}(tool|function)|(tool|function).{0,80}reasoning_effort")
-    ):
+            chat = replace(dialect, wire="chat")
+            yield chat, "the Responses API, which it does not have"
+            yield replace(chat, effort="none"), "reasoning: it wants the Responses API for it, and does not have it"
+    elif _says(words, OTHER_API) or ("tools" in body and _says(words, TOOLS_BESIDE_REASONING)):
         yield replace(dialect, wire="responses"), "chat completions, for the Responses API"
         yield replace(dialect, effort="none"), "reasoning: tools beside it are refused"
 
 
 def _messages(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]:
     """What history looks like."""
-    if _says(words, r"reasoning_content.{0,60}(passed back|missing|required)|missing.{0,20}reasoning_content"):
+    if _says(words, MISSES_REASONING):
         yield replace(dialect, filled=dialect.filled | {"reasoning_content"}), "what others thought, said as nothing"
-    elif _says(words, r"missing a thought_signature|thought_signature.{0,30}(missing|required)"):
+    elif _says(words, MISSES_SIGNATURE):
         yield replace(dialect, filled=dialect.filled | {"extra_content"}), "signatures of what others thought"
     else:
         for name in sorted(_own_fields(body) - dialect.unsaid):
             if _says(words, rf"\b{re.escape(name)}\b"):
                 yield replace(dialect, unsaid=dialect.unsaid | {name}), f"{name} of earlier replies"
-    if dialect.wire == "responses" and _says(words, r"item with id|items are not persisted|input\[\d+\]\.id"):
+    if dialect.wire == "responses" and _says(words, UNKNOWN_ITEM):
         if dialect.ids:
             yield replace(dialect, ids=False), "the names of earlier items"
         yield replace(dialect, unsaid=dialect.unsaid | {"reasoning"}), "what was thought in earlier turns"
-    if dialect.system and _says(
-        words, r"system.{0,20}role|role.{0,30}system|roles must alternate|developer instruction"
-    ):
+    if dialect.system and _says(words, NO_SYSTEM):
         yield replace(dialect, system=False), "the system role"
-    if _says(
-        words,
-        r"(content|text).{0,60}(empty|null|blank|non.?empty|required|at least 1|string|none)|empty.{0,20}(content|text)",
-    ):
+    if _says(words, EMPTY_CONTENT):
         for form in ("none", "words"):
             if dialect.empty != form and dialect.empty != "words":
-                yield replace(dialect, empty=form), "empty words beside calls"  # type: ignore[arg-type]
+                yield replace(dialect, empty=form), "empty words beside calls"
 
 
 def _own_fields(body: dict[str, Any]) -> set[str]:
@@ -117,20 +133,14 @@ def _own_fields(body: dict[str, Any]) -> set[str]:
 def _tools(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]:
     if "tools" not in body or dialect.tools == "words":
         return
-    cannot = r"(not|n't|no) (support|allow|have)\w*.{0,40}(tool|function)|(tool|function)s?\b.{0,60}(not|n't|no|un)\s?(support|available|enabled|permitted)|tool-call-parser|requires? --jinja|tool_choice"
-    if _says(words, cannot) and not _says(words, r"schema|keyword|parameters"):
+    if _says(words, NO_TOOLS) and not _says(words, r"schema|keyword|parameters"):
         yield replace(dialect, tools="words"), "tools, for calls in words"
-    elif dialect.tools == "schema" and _says(
-        words,
-        r"schema|function_declarations|additionalProperties|\$defs|\$ref|oneOf|exclusiveM|unknown name|prefixItems",
-    ):
+    elif dialect.tools == "schema" and _says(words, TOOL_SCHEMA):
         yield replace(dialect, tools="openapi"), "words of the tools' schemas, said in their descriptions"
 
 
 def _reply_format(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]:
-    if not _asks_for_json(body) or not _says(
-        words, r"response_?format|json_?schema|json_?object|grammar|text\.format|structured|schema|additionalProperties"
-    ):
+    if not _asks_for_json(body) or not _says(words, REPLY_FORM):
         return
     for mode in range(dialect.json_mode + 1, len(JSON_MODES)):
         yield replace(dialect, json_mode=mode), _less(dialect, mode)

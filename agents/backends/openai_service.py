@@ -175,26 +175,23 @@ class OpenAIService(Backend):
 
     def _answer(self, wire: Wire, body: dict[str, Any], request: Request) -> Reply | Failure:
         """What the service says to a body. Raises BackendLost where that is no API at all."""
-        text, said = "", self._send(wire, body)
-        if isinstance(said, Failure):
-            return said
-        if isinstance(said, str):
-            text = said
-            try:
-                said = json.loads(said)
-            except ValueError:
-                said = None
-        failure = inside_an_answer(said)
-        if failure is not None:
+        sent = self._send(wire, body)
+        if isinstance(sent, Failure):
+            return sent
+        said = _document(sent) if isinstance(sent, str) else sent
+        if (failure := inside_an_answer(said)) is not None:
             return failure
+        read = chat_format.from_answer if wire == "chat" else responses_format.from_answer
         try:
-            return FORMATS[wire].from_answer(said, request, self.model, self._source, self.price, body)
+            return read(said, request, self.model, self._source, self.price, body)
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
+        kind = "chat completion" if wire == "chat" else "response"
+        words = self._words(sent if isinstance(sent, str) else json.dumps(sent))
         raise self._lost(
-            f"the reply is no {'chat completion' if wire == 'chat' else 'response'} ({place}: {first['msg']}); is this "
-            f"the base address of the API, often ending in /v1? It said: {self._words(text or json.dumps(said))}"
+            f"the reply is no {kind} ({place}: {first['msg']}); is this the base address of the API, "
+            f"often ending in /v1? It said: {words}"
         )
 
     def _send(self, wire: Wire, body: dict[str, Any]) -> str | dict[str, Any] | Failure:

@@ -1,4 +1,4 @@
-"""What a model said, whatever form its service gave it: words without thinking, JSON without a fence, calls in words."""
+"""What a model said, whatever form its service gave it: words without thinking, bare JSON, calls in words."""
 
 from __future__ import annotations
 
@@ -108,9 +108,10 @@ def _call(text: str, request: Request, number: int) -> ToolCall | None:
         return None
     if not isinstance(said, dict):
         return None
-    inner = said.get("function") if isinstance(said.get("function"), dict) else said
+    function = said.get("function")
+    inner: dict[str, Any] = function if isinstance(function, dict) else said
     name = next((inner[key] for key in ("tool", "name", "function") if isinstance(inner.get(key), str)), None)
-    arguments = next((inner[key] for key in ("arguments", "parameters", "input") if key in inner), {})
+    arguments: Any = next((inner[key] for key in ("arguments", "parameters", "input") if key in inner), {})
     meant = tool_name(name, request.tools) if name else None
     if meant is None or all(meant != tool.name for tool in request.tools):
         return None

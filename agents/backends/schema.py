@@ -18,7 +18,20 @@ Schema = dict[str, Any]
 KEPT: dict[Subset, frozenset[str]] = {
     "openapi": frozenset({"type", "description", "pattern", "minimum", "maximum", "minItems", "maxItems"}),
     "strict": frozenset(
-        ["type", "description", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "format"]
+        [
+            "type",
+            "description",
+            "enum",
+            "pattern",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "minItems",
+            "maxItems",
+            "format",
+        ]
     ),
 }
 FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}

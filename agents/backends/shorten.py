@@ -9,6 +9,11 @@ from agents.backends.base import Message, Request
 KEPT = 2  # of the latest results that stay whole
 SHOWN = 300  # characters of a result before those
 LEAST = 256  # tokens of a reply below which none is worth asking for
+CONTEXT = re.compile(r"(?:context|maximum)\D{0,30}?(\d[\d,]{2,})|(\d[\d,]{2,}) maximum", re.IGNORECASE)
+PROMPT = re.compile(
+    r"(\d[\d,]*) (?:tokens )?(?:in|from|of) (?:the|your)? ?(?:messages|prompt|input)|"
+    r"(\d[\d,]*) input tokens|(\d[\d,]*) \+ \d"
+)
 LEFT_OUT = " ... [the rest was left out: the conversation is longer than your context]"
 
 
@@ -33,11 +38,7 @@ def _cut(message: Message) -> Message:
 
 def _fitting_reply(words: str, asked: int) -> int:
     """The reply that the context leaves room for, where the words give both: its length and that of the prompt."""
-    length = re.search(r"(?:context|maximum)\D{0,30}?(\d[\d,]{2,})|(\d[\d,]{2,}) maximum", words, re.IGNORECASE)
-    prompt = re.search(
-        r"(\d[\d,]*) (?:tokens )?(?:in|from|of) (?:the|your)? ?(?:messages|prompt|input)|(\d[\d,]*) input tokens|(\d[\d,]*) \+ \d",
-        words,
-    )
+    length, prompt = CONTEXT.search(words), PROMPT.search(words)
     if not length or not prompt:
         return asked
     whole, read = (int(next(g for g in found.groups() if g).replace(",", "")) for found in (length, prompt))

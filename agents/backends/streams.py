@@ -12,10 +12,21 @@ from agents.backends.base import Wire
 
 Watch = Callable[[str], None]
 END = "[DONE]"
-WHOLE = ("index", "type", "id", "role", "name", "finish_reason", "object", "model", "created")  # never in pieces
+WHOLE = (
+    "index",
+    "type",
+    "id",
+    "role",
+    "name",
+    "finish_reason",
+    "object",
+    "model",
+    "created",
+    "format",
+)  # never in pieces
 
 
-class Stalled(TimeoutError):
+class Stalled(TimeoutError):  # noqa: N818 - the service fell silent
     """Nothing new came for too long."""
 
 

@@ -78,6 +78,22 @@ class Cost(Frozen):
     estimated: int = Field(0, description="calls whose tokens the service did not count: estimated by length")
     dollars: float = Field(description="price by the configured rates")
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a service's cache saved, what was thought, and what is only estimated."""
+        said = []
+        if self.cached_tokens:
+            said.append(
+                f"{self.cached_tokens / max(self.prompt_tokens, 1):.0%} of the tokens sent were read from the cache"
+            )
+        if self.reasoning_tokens:
+            said.append(
+                f"{self.reasoning_tokens / max(self.completion_tokens, 1):.0%} of the tokens received were thought"
+            )
+        if self.estimated:
+            said.append(f"the tokens of {self.estimated} of {self.model_calls} calls are estimates by length")
+        return said
+
 
 class TroubleLine(Frozen):
     """Something that went wrong."""

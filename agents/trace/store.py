@@ -210,8 +210,8 @@ def _playable(path: Path, events: Sequence[AnyEvent]) -> None:
     first = events[0]
     if isinstance(first, RunStarted) and first.format != FORMAT:
         raise TraceError(
-            f"{path}: of format {first.format}, whose agents were asked in other words: it can be read and reported, not "
-            f"replayed, resumed or forked; this version plays format {FORMAT}"
+            f"{path}: of format {first.format}, whose agents were asked in other words: it can be read and reported, "
+            f"not replayed, resumed or forked; this version plays format {FORMAT}"
         )
 
 

@@ -194,8 +194,7 @@ def test_simpler_ways_to_ask_for_json_are_found_and_remembered(service: Service,
     assert system[:2] == ["You plan."] * 2
     assert all(text.startswith("You plan.\n\n") and text.endswith(json.dumps(SCHEMA)) for text in system[2:])
     assert [note.split(" (")[0] for note in reply.notes] == [
-        f"gave up the reply's form as {one}, for {other}"
-        for one, other in itertools.pairwise(JSON_MODES)
+        f"gave up the reply's form as {one}, for {other}" for one, other in itertools.pairwise(JSON_MODES)
     ]
     again = backend.complete(ask(response_schema=SCHEMA, messages=(Message(role="user", content="again"),)))
     assert again.notes == (), "what was given up is said once"

@@ -96,7 +96,7 @@ def test_a_trace_of_the_first_format_is_read_and_not_gone_on_with(tmp_path: Path
     path.write_bytes(b"\n".join(lines) + b"\n")
     assert [e.kind for e in read_trace(tmp_path)] == [e.kind for e in EVERY]
     before = path.read_bytes()
-    with pytest.raises(TraceError, match="of format 1, .* not replayed, resumed or forked"):
+    with pytest.raises(TraceError, match=r"of format 1, .* not replayed, resumed or forked"):
         Store.open(tmp_path)
     with pytest.raises(TraceError, match="this version plays format 3"):
         Store.reading(tmp_path)

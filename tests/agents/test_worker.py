@@ -24,7 +24,7 @@ from scripted import (
 )
 
 import tools
-from agents.backends.base import Message, Usage
+from agents.backends.base import Message, Reply, Usage
 from agents.budget import Budget, BudgetSpent
 from agents.crew import Crew
 from agents.state import Observation, Step
@@ -230,3 +230,13 @@ def test_a_command_begins_only_within_the_time_of_the_budget(tmp_path: Path) -> 
     with pytest.raises(BudgetSpent, match="seconds"):
         work(tmp_path, python("1"), python("2"), END, sandbox=FakeSandbox(tmp_path / "workspace", command), **more)
     assert len(ran) <= 1
+
+
+def test_the_last_call_of_a_reply_that_was_cut_is_not_made(tmp_path: Path) -> None:
+    both = Message(role="assistant", tool_calls=(*python("1", "a.py").tool_calls, *python("2", "b.py").tool_calls))
+    cut = Reply(message=both, model="m", finish="length")
+    _, (first, second), crew = work(tmp_path, cut, END)
+    assert first["exit_code"] == 0
+    assert "cut off" in second["error"]["allowed"]
+    assert [list(event.given) for event in of(crew, Executed)] == [["a.py"]]
+    assert "cut off at 4096 tokens" in of(crew, Trouble)[0].text
