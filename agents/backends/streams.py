@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from agents.backends.base import Wire
 
 Watch = Callable[[str], None]
 END = "[DONE]"
+SPEAKS = re.compile(r'"content":\s*"[^"]|"arguments":\s*"[^"]|output_text\.delta|function_call_arguments\.delta')
 WHOLE = (
     "index",
     "type",
@@ -68,10 +70,8 @@ def with_limit(lines: Iterable[str], first: float, between: float) -> Iterator[s
 
 
 def _speaks(line: str) -> bool:
-    """Whether a line brings words or arguments: a model that still thinks may be silent for minutes."""
-    return line.startswith("data:") and (
-        '"content":"' in line.replace(" ", "") or "arguments" in line or ".delta" in line
-    )
+    """Whether a line brings words or arguments: before them a model may think for minutes without a word."""
+    return bool(SPEAKS.search(line))
 
 
 def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
