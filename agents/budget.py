@@ -25,21 +25,32 @@ class Price(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     prompt: float = Field(ge=0, allow_inf_nan=False)
     completion: float = Field(ge=0, allow_inf_nan=False)
+    cached: float | None = Field(None, ge=0, allow_inf_nan=False, description="of prompt tokens read from the cache")
 
     @classmethod
     def parse(cls, text: str) -> Price:
-        """Read `IN,OUT`."""
+        """Read `IN,OUT` or `IN,OUT,CACHED`."""
         try:
-            prompt, completion = (float(part) for part in text.split(","))
-            return cls(prompt=prompt, completion=completion)
+            prompt, completion, *cached = map(float, text.split(","))
+            return cls(prompt=prompt, completion=completion, cached=_only(cached))
         except ValueError:
             raise ValueError(
-                f"price: {text!r} is not IN,OUT: dollars per million prompt and completion tokens, e.g. 0.25,2"
+                f"price: {text!r} is not IN,OUT or IN,OUT,CACHED: dollars per million prompt, completion and cached "
+                "prompt tokens, e.g. 0.25,2,0.025"
             ) from None
 
-    def dollars(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What so many tokens cost."""
-        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+    def dollars(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """What so many tokens cost; cached ones are among the prompt's, at their own price where there is one."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (self.prompt * fresh + cached * cached_tokens + self.completion * completion_tokens) / 1e6
+
+
+def _only(values: list[float]) -> float | None:
+    """The one value, or none. Raises ValueError for more."""
+    if len(values) > 1:
+        raise ValueError(values)
+    return values[0] if values else None
 
 
 class Budget(BaseModel):
@@ -102,11 +113,7 @@ class Meter:
         """Count one model call."""
         with self._lock:
             self._model_calls += 1
-            self._usage = Usage(
-                prompt_tokens=self._usage.prompt_tokens + usage.prompt_tokens,
-                completion_tokens=self._usage.completion_tokens + usage.completion_tokens,
-                dollars=self._usage.dollars + usage.dollars,
-            )
+            self._usage += usage
 
     def check(self, where: str, *, model_call: bool = True) -> None:
         """Raise BudgetSpent where a limit is reached. A command (`model_call=False`) spends only seconds."""

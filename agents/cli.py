@@ -30,7 +30,7 @@ def run(
     backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
-    price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
+    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
@@ -39,6 +39,9 @@ def run(
     ] = "auto",
     seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="of the model")] = 0.0,
+    effort: Annotated[
+        str | None, typer.Option(help="of reasoning: none, minimal, low, medium, high, xhigh, max")
+    ] = None,
     max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
     max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="budget")] = None,
@@ -71,6 +74,7 @@ def run(
                 ),
                 "workers": workers,
                 "temperature": temperature,
+                "effort": effort,
             }
             | ({"image": image} if image else {})
         )
@@ -78,7 +82,7 @@ def run(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
         )
         run_dir = new_run_dir(runs, task)
-        with watched() as listeners:
+        with watched(chosen) as listeners:
             result = start(settings, chosen, run_dir, listeners)
     conclude(run_dir, result, as_json)
 
@@ -89,7 +93,7 @@ def resume(
     backend: Annotated[str, typer.Option(help="the backend of the run, as it was")] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
-    price: Annotated[str | None, typer.Option(metavar="IN,OUT", help="dollars per million tokens")] = None,
+    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
     max_dollars: Annotated[float | None, typer.Option(help="a new budget in place of the old one")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="a new budget")] = None,
@@ -108,7 +112,7 @@ def resume(
         )
         limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
         budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
-        with watched() as listeners:
+        with watched(chosen) as listeners:
             result = runs.resume(run_dir, chosen, budget, workers, listeners)
     conclude(run_dir, result, as_json)
 

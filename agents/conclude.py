@@ -18,11 +18,13 @@ EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "in
 
 
 @contextmanager
-def watched() -> Iterator[list[Any]]:
-    """What listens to a run, to show it as it goes on."""
+def watched(backend: Any) -> Iterator[list[Any]]:
+    """What listens to a run, to show it as it goes on; a backend that streams shows what it is writing."""
     from agents.live import LiveView
 
     with LiveView() as view:
+        if hasattr(backend, "watch"):
+            backend.watch = view.writing
         yield [view]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.backends.base import Message
+from agents.digest import compact
 
 PROMPTS = Path(__file__).parent / "prompts"
 FILES = ("planner.md", "worker.md", "reporter.md")
@@ -22,8 +23,13 @@ def read_prompts(folder: Path = PROMPTS) -> dict[str, str]:
 
 
 def opening(prompt: str, brief: str, context: dict[str, Any]) -> tuple[Message, Message]:
-    """System and first user message of a conversation."""
-    block = json.dumps(context, indent=1, sort_keys=True)
+    """System and first user message of a conversation.
+
+    A line a field, in the order given: what stays the same from call to call goes first, since a service's cache holds
+    what prompts begin with.
+    """
+    lines = ",\n".join(f"{json.dumps(name)}: {compact(value)}" for name, value in context.items())
+    block = f"{{\n{lines}\n}}"
     return (
         Message(role="system", content=prompt),
         Message(role="user", content=f"{brief}\n{FENCE}{block}\n```\n"),

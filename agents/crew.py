@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agents.backends.base import Message, Reply, Request
+from agents.backends.base import Effort, Message, Reply, Request
+from agents.backends.reading import bare_json
 from agents.budget import Meter
 from agents.confirm import Audit, Confirm
 from agents.trace.events import Event, Trouble
@@ -29,7 +30,7 @@ class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the progr
 
 @dataclass(frozen=True)
 class Crew:
-    """One run's parts. `seed` and `temperature` go into every request."""
+    """One run's parts. `seed`, `temperature` and `effort` go into every request."""
 
     task: Task
     request: str
@@ -45,6 +46,7 @@ class Crew:
     meter: Meter
     seed: int
     temperature: float = 0.0
+    effort: Effort | None = None
 
     def note(self, event: Event) -> None:
         note(self.store, self.record, event)
@@ -52,8 +54,8 @@ class Crew:
     def complete(self, request: Request, where: str) -> Reply:
         """One reply, within the budget."""
         self.meter.check(where)
-        common = {"max_tokens": self.meter.budget.reply_tokens, "temperature": self.temperature}
-        request = request.model_copy(update=common)
+        common = {"temperature": self.temperature, "effort": self.effort}
+        request = request.model_copy(update=common | {"max_tokens": self.meter.budget.reply_tokens})
         reply = self.backend.complete(request, where)
         self.meter.add(reply.usage)
         return reply
@@ -68,7 +70,7 @@ class Crew:
         for _ in range(RETRIES):
             reply = self.complete(request.model_copy(update={"messages": tuple(messages)}), where)
             try:
-                found = answer.model_validate_json(strip_fence(reply.message.content))
+                found = answer.model_validate_json(bare_json(reply.message.content))
                 problem = objection(found)
             except ValidationError as error:
                 problem = explain(error)
@@ -78,18 +80,10 @@ class Crew:
                 problem = f"the reply was cut off at {self.meter.budget.reply_tokens} tokens. {problem}"
             self.note(Trouble(who="model", where=where, text=problem))
             messages += [
-                Message(role="assistant", content=reply.message.content[:SHOWN]),
+                reply.message.model_copy(update={"content": reply.message.content[:SHOWN], "tool_calls": ()}),
                 Message(role="user", content=f"That cannot be used: {problem}\nReply with the JSON only."),
             ]
         raise ModelFailed(f"{where}: no valid {answer.__name__} in {RETRIES} replies: {problem}")
-
-
-def strip_fence(text: str) -> str:
-    """The JSON inside a Markdown fence, or the text itself."""
-    text = text.strip()
-    if text.startswith("```"):
-        text = text.split("\n", 1)[-1].rsplit("```", 1)[0]
-    return text
 
 
 def explain(error: ValidationError) -> str:

@@ -27,6 +27,11 @@ def doctor(
         bool, typer.Option("--selftest", help="attack every sandbox of this machine, or --sandbox, with hostile code")
     ] = False,
     sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
+    model: Annotated[str | None, typer.Option(help="ask a service ten short questions about this model")] = None,
+    base_url: Annotated[str | None, typer.Option(help="for --model: the service (or OPENAI_BASE_URL)")] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="for --model: dollars per million tokens")
+    ] = None,
 ) -> None:
     """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor import report
@@ -36,6 +41,8 @@ def doctor(
 
     image = image or IMAGE
     with clear_errors():
+        if model:
+            _interview(model, base_url, price)
         if clean:
             for found in abandoned.clean():
                 out.print(Text(f"{'removed' if found.removed else 'left'} {found.name}: {found.why}"), soft_wrap=True)
@@ -62,3 +69,28 @@ def doctor(
     for check in checks:
         table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail, overflow="fold"))
     out.print(table)
+
+
+def _interview(model: str, base_url: str | None, price: str | None) -> None:
+    """What a service can do, for the price that is stated first."""
+    from agents.backends.openai_service import OpenAIService
+    from agents.backends.probe import interview, price_of
+    from agents.backends.select import choose_backend
+    from agents.budget import Price
+
+    rates = Price.parse(price) if price else None
+    backend = choose_backend("openai", model=model, base_url=base_url, price=rates)
+    assert isinstance(backend, OpenAIService)
+    err.print(Text(f"{backend.base_url}: {price_of(rates)}"), soft_wrap=True)
+    table, findings = Table("question", "", "what was seen", "seconds", "tokens"), []
+    for finding in interview(backend):
+        findings.append(finding)
+        tokens = finding.usage.prompt_tokens + finding.usage.completion_tokens
+        mark = "[green]yes[/]" if finding.ok else "[yellow]no[/]"
+        table.add_row(finding.question, mark, Text(finding.seen), f"{finding.seconds:.1f}", f"{tokens:,}")
+    out.print(table)
+    spoken = backend.dialect
+    out.print(Text(f"asked by {spoken.wire}, tools as {spoken.tools}, {'streaming' if spoken.stream else 'whole'}"))
+    dollars = sum(finding.usage.dollars for finding in findings)
+    out.print(Text(f"it cost ${dollars:.4f}" if rates else "its price is not known"))
+    raise typer.Exit(0 if all(finding.ok for finding in findings[:4]) else 5)

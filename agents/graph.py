@@ -10,6 +10,7 @@ from langgraph.types import Send
 
 from agents.crew import Crew, ModelFailed
 from agents.planner import plan
+from agents.planner import verdict as verdict_of
 from agents.reporter import report
 from agents.state import Observation, Plan, Step
 from agents.trace.events import Audited, Confirmed, Decided, Trouble
@@ -44,7 +45,12 @@ def build(crew: Crew) -> Any:
         except ModelFailed as error:
             crew.note(Trouble(who="model", where=f"planner/{iteration}", text=str(error)))
             made = None
-        return {"iteration": iteration, "plan": made}
+        if made is None or not made.stop:
+            return {"iteration": iteration, "plan": made}
+        best, reason = state["decision"].best, f"the planner sees nothing more to gain: {made.reasoning}"
+        decision = Decision(action="converged", best=best, reason=reason)
+        crew.note(Decided(iteration=iteration, decision=decision))
+        return {"iteration": iteration, "plan": made, "decision": decision}
 
     def waiting(state: State) -> State:
         return {}
@@ -52,6 +58,8 @@ def build(crew: Crew) -> Any:
     def next_wave(state: State) -> list[Send] | str:
         if state["plan"] is None:
             return "grade"
+        if state["plan"].stop:
+            return "confirm"
         done = {o.step for o in _current(state, state["iteration"])}
         ready = [s for s in state["plan"].steps if s.id not in done and set(s.depends_on) <= done]
         return [Send("work", state | {"step": step}) for step in ready] or "grade"
@@ -59,7 +67,7 @@ def build(crew: Crew) -> Any:
     def working(state: State) -> State:
         step = state["step"]
         done = {o.step: o for o in _current(state, state["iteration"]) if o.step in step.depends_on}
-        return {"observations": [Worker(crew, state["iteration"], step).work(done)]}
+        return {"observations": [Worker(crew, state["iteration"], step, _earlier(state)).work(done)]}
 
     def grading(state: State) -> State:
         iteration = state["iteration"]
@@ -106,12 +114,26 @@ def build(crew: Crew) -> Any:
     graph.add_node("report", reporting)
     graph.add_edge(START, "plan")
     graph.add_edge("plan", "wait")
-    graph.add_conditional_edges("wait", next_wave, ["work", "grade"])
+    graph.add_conditional_edges("wait", next_wave, ["work", "grade", "confirm"])
     graph.add_edge("work", "wait")
     graph.add_conditional_edges("grade", verdict, ["plan", "confirm"])
     graph.add_edge("confirm", "report")
     graph.add_edge("report", END)
     return graph.compile()
+
+
+def _earlier(state: State) -> list[dict[str, Any]]:
+    """What the iterations before this one came to, as a worker reads it: found, handed in, and how that was judged."""
+    scores, submissions = state.get("scores", []), state.get("submissions", [])
+    return [
+        {
+            "iteration": iteration,
+            "found": {o.step: o.summary for o in _current(state, iteration)},
+            "submission": submission and submission.model_dump(mode="json"),
+            "verdict": verdict_of(score),
+        }
+        for iteration, (score, submission) in enumerate(zip(scores, submissions, strict=True))
+    ]
 
 
 def _current(state: State, iteration: int) -> list[Observation]:

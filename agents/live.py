@@ -31,12 +31,14 @@ from agents.trace.events import (
     RunResumed,
     RunStarted,
     SandboxRenewed,
+    ServiceAdapted,
     StepFinished,
     StepStarted,
     Trouble,
 )
-from agents.trace.record import added
 from agents.trace.words import duration, label, measured
+
+WRITTEN = 100  # characters of a reply under way that are shown
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Progress:
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     trouble: str = ""
+    written: str = ""  # the end of what models are writing now
 
     def take(self, event: AnyEvent) -> None:
         """Move on by one event."""
@@ -90,7 +93,7 @@ class Progress:
                 "writing the answer" if isinstance(event, Audited) else "auditing the claim, writing the answer"
             )
         elif isinstance(event, ModelCalled):
-            self.calls, self.usage = self.calls + 1, added(self.usage, event.usage)
+            self.calls, self.usage, self.written = self.calls + 1, self.usage + event.usage, ""
         elif isinstance(event, Trouble):
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
@@ -118,6 +121,11 @@ class LiveView:
         if self._live is None and (line := describe(event)):
             self._console.print(Text(printable(line)), soft_wrap=True)
 
+    def writing(self, text: str) -> None:
+        """A piece of a reply that is under way."""
+        with self._lock:
+            self._progress.written = (self._progress.written + text)[-WRITTEN:]
+
     def render(self) -> RenderableType:
         """The display as it is now."""
         with self._lock:
@@ -132,6 +140,8 @@ class LiveView:
                 self._spinner,
                 Text(cost, "dim"),
             ]
+            if p.written:
+                parts.append(Text(one_line(p.written), "dim italic", no_wrap=True, overflow="ellipsis"))
             if p.trouble:
                 parts.append(Text(one_line(f"trouble: {p.trouble}"), "yellow", no_wrap=True, overflow="ellipsis"))
             return Group(*parts)
@@ -155,6 +165,8 @@ def describe(event: AnyEvent) -> str | None:
             return "resumed"
         case SandboxRenewed():
             return f"sandbox: a fresh one took over after {duration(event.seconds)}"
+        case ServiceAdapted():
+            return f"service: {event.text}"
         case CanaryChecked():
             return f"sandbox: canaries {'held' if event.held else 'DID NOT HOLD'}"
         case Planned():

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents.backends.base import Request
+from agents.backends.local.prompt import signature
 from agents.context import opening
 from agents.crew import Crew
+from agents.digest import digest
 from agents.state import Observation, Plan
 from agents.trace.events import Planned
 from tasks.score import Score
@@ -19,13 +21,15 @@ ARRAYS = ("spectrum", "score_histogram")
 
 def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequence[Observation]) -> Plan:
     """Raises ModelFailed when the model cannot write a plan of known tools."""
+    rule = crew.task.rule
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,
-        "iteration": iteration,
         "tools": [_tool(name) for name in crew.task.tools],
+        "rule": {"iterations_at_most": rule.max_iterations, "ends_after_iterations_without_gain": rule.patience},
+        "iteration": iteration,
         "history": [verdict(score) for score in scores],
-        "observations": [o.model_dump(mode="json") for o in observations],
+        "observations": [observed(o) for o in observations],
     }
     request = Request(
         role="planner",
@@ -33,7 +37,8 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         response_schema=_schema(crew.task.tools),
         seed=crew.seed,
     )
-    answer = crew.ask(request, Plan, f"planner/{iteration}", _unknown_tools(crew.task.tools))
+    graded = any(score.value is not None for score in scores)
+    answer = crew.ask(request, Plan, f"planner/{iteration}", _objections(crew.task.tools, graded))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
 
@@ -45,21 +50,36 @@ def _schema(offered: Sequence[str]) -> dict[str, Any]:
     return schema
 
 
-def _unknown_tools(offered: Sequence[str]) -> Callable[[Plan], str]:
+def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
+    """What is wrong with a plan of the right form. `graded`: there is a submission that a run can end with."""
+
     def objection(made: Plan) -> str:
+        if made.stop:
+            return "" if graded else "stop=true: nothing has been handed in yet that was graded"
         unknown = sorted({call.tool for step in made.steps for call in step.calls} - set(offered))
-        return f"the plan calls {unknown}; select tools from {', '.join(offered)}" if unknown else ""
+        if unknown:
+            return f"the plan calls {unknown}; select tools from {', '.join(offered)}"
+        submitting = [step.id for step in made.steps if step.submits]
+        return f"steps {submitting} submit; exactly one must" if len(submitting) > 1 else ""
 
     return objection
 
 
 def verdict(score: Score) -> dict[str, Any]:
-    """A score without its arrays."""
+    """A score as agents read it: without its arrays."""
     shown = score.model_dump(mode="json", exclude={"details"})
-    return shown | {"details": {k: v for k, v in score.details.items() if k not in ARRAYS}}
+    found: dict[str, Any] = digest(shown | {"details": {k: v for k, v in score.details.items() if k not in ARRAYS}})
+    return found
+
+
+def observed(observation: Observation) -> dict[str, Any]:
+    """How a step ended, as agents read it; what it asked for and handed in stays to the digit."""
+    shown = observation.model_dump(mode="json", exclude={"results"})
+    results = [entry | {"result": digest(entry["result"])} for entry in observation.results]
+    return shown | {"results": results}
 
 
 def _tool(name: str) -> dict[str, Any]:
-    """A tool in brief: the worker gets the full schema."""
-    tool = CATALOGUE[name]
-    return {"name": name, "description": tool.description, "arguments": list(tool.request.model_fields)}
+    """A tool in brief, from the one schema that the worker gets whole: types, defaults and meaning of its arguments."""
+    schema = CATALOGUE[name].schema()
+    return {"name": name, "description": schema["description"], "arguments": signature(schema["parameters"])}

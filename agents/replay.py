@@ -157,6 +157,7 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
         meter=Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True),
         seed=begun.seed,
         temperature=begun.temperature,
+        effort=begun.effort,
     )
     try:
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})

@@ -69,7 +69,7 @@ def replay(
             backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
         )
         child = out or new_run_dir(run_dir.resolve().parent, beginning(run_dir)[0].task)
-        with watched() as listeners:
+        with watched(chosen) as listeners:
             result = fork_from(
                 run_dir,
                 fork,

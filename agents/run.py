@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents import graph, sandboxes
-from agents.backends.base import Backend, BackendLost
+from agents.backends.base import Backend, BackendLost, Effort
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
 from agents.confirm import on_a_decoy, on_unseen_events
@@ -59,6 +59,7 @@ class Settings(BaseModel):
     budget: Budget = Budget()
     seed: int = Field(1, description="goes into every request to a model")
     temperature: float = Field(0.0, ge=0, le=2, description="goes into every request to a model")
+    effort: Effort | None = Field(None, description="of reasoning, as the temperature; None: the service's own")
     workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
 
 
@@ -101,6 +102,7 @@ def start(
             budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
             seed=settings.seed,
             temperature=settings.temperature,
+            effort=settings.effort,
             versions=versions(),
             prompts=keep_prompts(store, read_prompts()),
         )
@@ -212,6 +214,7 @@ def _carry_out(
         meter=meter,
         seed=begun.seed,
         temperature=begun.temperature,
+        effort=begun.effort,
     )
     status: Status
     stopped: list[int] = []

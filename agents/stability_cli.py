@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agents.console import clear_errors, err, out
+from agents.console import clear_errors, err, name_values, out
 
 if TYPE_CHECKING:
     from agents.stability.outcome import Outcome
@@ -25,6 +25,10 @@ def stability(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the matrix and what it would cost")] = False,
     runs: Annotated[Path, typer.Option(help="where the study gets its folder")] = Path("runs"),
     workers: Annotated[int, typer.Option(min=1, help="runs side by side on this machine")] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BACKEND=N", help="runs of one backend side by side, for the limits of its service"),
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="of a Dask cluster: its address, or its scheduler file")] = None,
     data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, -jets, -sr)")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
@@ -59,6 +63,7 @@ def stability(
         if scheduler is None:
             for arm in chosen.backends:
                 backend_of(arm)  # a key or a library that is missing is said before anything is paid for
+        most = _limits(limit, [arm.name for arm in chosen.backends])
         folder = open_folder(chosen, runs)
         if retry_missing:
             forgive(chosen, folder)
@@ -66,7 +71,7 @@ def stability(
         try:
             with Board(chosen, folder) as board:
                 if scheduler is None:
-                    locally(folder, board.left(), workers, machine, board.tell)
+                    locally(folder, board.left(), workers, machine, board.tell, most)
                 else:
                     on_cluster(folder, board.left(), scheduler, machine, board.tell, chosen.gpu != "none")
         finally:
@@ -76,6 +81,15 @@ def stability(
             err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+
+
+def _limits(given: list[str] | None, backends: list[str]) -> dict[str, int]:
+    """Backend -> runs side by side. Raises ValueError for a backend that the study does not have, and for no number."""
+    limits = name_values("--limit", given)
+    for name, number in limits.items():
+        if name not in backends or not number.isdecimal() or number == "0":
+            raise ValueError(f"--limit {name}={number}: must be one of {', '.join(backends)}, and a number from 1 on")
+    return {name: int(number) for name, number in limits.items()}
 
 
 def _list() -> None:

@@ -33,10 +33,11 @@ class Step(Frozen):
 
 
 class Plan(Frozen):
-    """Steps of one iteration. At least one step submits; steps without mutual dependence run side by side."""
+    """Steps of one iteration. Exactly one step submits; steps without mutual dependence run side by side."""
 
     reasoning: str
-    steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS)
+    steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="at least one, unless `stop`")
+    stop: bool = Field(False, description="nothing more is to be gained: the best submission so far is the last one")
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:
@@ -49,7 +50,7 @@ class Plan(Frozen):
             if late:
                 raise ValueError(f"step {step.id!r} depends on {late}, which must be ids of earlier steps of the plan")
             known.add(step.id)
-        if not any(s.submits for s in self.steps):
+        if not self.stop and not any(s.submits for s in self.steps):
             raise ValueError("no step has submits=true: one must hand in the scores")
         return self
 

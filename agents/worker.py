@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field, ValidationError
 from agents.backends.base import Message, Request, ToolCall, ToolSchema
 from agents.context import opening
 from agents.crew import Crew, explain
+from agents.digest import compact, digest, ends
+from agents.planner import observed
 from agents.state import Frozen, Observation, Step
 from agents.trace.events import StepFinished, StepStarted, ToolCalled, Trouble
 from sandbox.driver import WORKSPACE, ExecResult
@@ -28,7 +30,7 @@ SHOWN = 4000  # characters of output that go back to the model
 
 
 class RunPython(Frozen):
-    """Write a Python file into the working directory and run it. Prints and errors come back, cut to their ends."""
+    """Write a Python file into the working directory and run it. What it prints comes back, cut if long."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}\.py$", description="file name, e.g. cut_study.py")
     code: str
@@ -41,14 +43,16 @@ class Finish(Frozen):
     ok: bool = Field(True, description="false when the step's goal was not reached")
 
 
-OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "submit": Submission, "finish": Finish}
+# What not every step has comes last: prompts of all steps begin alike then, and a service's cache holds them.
+OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish, "submit": Submission}
 
 
 class Worker:
     """Carries out one step; keeps what it submitted and what tools returned."""
 
-    def __init__(self, crew: Crew, iteration: int, step: Step) -> None:
-        self._crew, self._iteration, self._step = crew, iteration, step
+    def __init__(self, crew: Crew, iteration: int, step: Step, earlier: Sequence[dict[str, Any]] = ()) -> None:
+        """`earlier`: what came of the iterations before this one."""
+        self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
         self._where = f"worker/{iteration}/{step.id}"
         self._cwd = f"{WORKSPACE}/i{iteration}/{step.id}"
         self._results: list[dict[str, Any]] = []
@@ -62,15 +66,23 @@ class Worker:
         start = time.monotonic()
         messages = list(opening(self._crew.prompts["worker.md"], self._crew.task.brief(), self._context(done)))
         made: deque[tuple[str, str]] = deque(maxlen=STUCK)
+        empty = False
         for _ in range(MAX_TURNS):
             request = Request(role="worker", messages=tuple(messages), tools=self._schemas(), seed=self._crew.seed)
             reply = self._crew.complete(request, self._where)
             messages.append(reply.message)
             if not reply.message.tool_calls:
                 # Words without a call end the step; one that should have submitted has failed then.
-                self._end = self._end or Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
-            for call in reply.message.tool_calls:
-                messages.append(Message(role="tool", tool_call_id=call.id, content=json.dumps(self._call(call))))
+                if reply.message.content or empty:
+                    self._end = Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
+                else:
+                    empty = True
+                    messages.append(Message(role="user", content="Your reply was empty: call a tool, or `finish`."))
+            for number, call in enumerate(reply.message.tool_calls, 1):
+                # The last call of a reply that was cut may look whole, where a service closes what was open.
+                cut = reply.finish == "length" and number == len(reply.message.tool_calls)
+                result = self._cut(call) if cut else self._call(call)
+                messages.append(Message(role="tool", tool_call_id=call.id, content=compact(digest(result))))
                 made.append((call.name, call.arguments))
             if len(made) == STUCK and len(set(made)) == 1:
                 self._end = self._end or Finish(summary=f"made the same call {STUCK} times in a row", ok=False)
@@ -97,12 +109,10 @@ class Worker:
         return {
             "request": self._crew.request,
             "facts": self._crew.facts,
+            "earlier": self._earlier,
             "step": self._step.model_dump(mode="json"),
             "folder": self._cwd,
-            "done": {
-                name: o.model_dump(mode="json") | {"folder": f"{WORKSPACE}/i{o.iteration}/{name}"}
-                for name, o in done.items()
-            },
+            "done": {name: observed(o) | {"folder": f"{WORKSPACE}/i{o.iteration}/{name}"} for name, o in done.items()},
         }
 
     def _schemas(self) -> tuple[ToolSchema, ...]:
@@ -139,10 +149,16 @@ class Worker:
         except UnsafeFile as error:  # code of this step has put something in the way of a file
             return self._error("folder", self._cwd, str(error))
 
+    def _cut(self, call: ToolCall) -> dict[str, Any]:
+        limit = self._crew.meter.budget.reply_tokens
+        text = f"the reply was cut off at {limit} tokens: the call was not made; write less in one reply"
+        return self._error("arguments", call.name, text)
+
     def _own(self, action: BaseModel) -> dict[str, Any]:
         if isinstance(action, RunPython):
             result = self._run(["python", action.name], {action.name: action.code.encode()})
-            return {"exit_code": result.exit_code, "ended": result.ended} | _tails(result)
+            ended = {"exit_code": result.exit_code, "ended": result.ended, "seconds": result.seconds}
+            return ended | _tails(result)
         if isinstance(action, Submission):
             try:
                 self._submission = self._placed(action)
@@ -177,7 +193,7 @@ class Worker:
         )
         if result is not None:
             self._results.append({"tool": name, "arguments": arguments, "result": result})
-        return answer
+        return answer | {"seconds": ran.seconds}
 
     def _run(self, argv: list[str], files: dict[str, bytes]) -> ExecResult:
         self._crew.meter.check(self._where, model_call=False)
@@ -210,7 +226,7 @@ def _depth(value: Any) -> int:
 
 
 def _tails(result: ExecResult) -> dict[str, str]:
-    return {"stdout": result.stdout[-SHOWN:], "stderr": result.stderr[-SHOWN:]}
+    return {"stdout": ends(result.stdout, SHOWN), "stderr": ends(result.stderr, SHOWN)}
 
 
 def _last_json(text: str) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_only_one_file_knows_the_openai_package() -> None:
     users = [path.name for path in SOURCES if any(name.split(".")[0] == "openai" for name in imported(path))]
-    assert users == ["openai_chat.py"]
+    assert users == ["openai_service.py"]
 
 
 @pytest.mark.parametrize("path", ALL_SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["planner", "worker", "reporter"]
+Wire = Literal["chat", "responses"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 DEFAULT_URL = "https://api.openai.com/v1"
 SHORTEST_SECRET = 8  # characters; placeholders such as "none", keys of local servers, are words of the language too
 
@@ -31,11 +33,20 @@ class ToolCall(Frozen):
     arguments: str
 
 
+class Opaque(Frozen):
+    """What a service said beside words and calls: signatures, reasoning, items. It goes back to it untouched."""
+
+    source: str = Field(description="host and model that said it: no other can read it")
+    wire: Wire
+    data: dict[str, Any]
+
+
 class Message(Frozen):
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    opaque: Opaque | None = None
 
 
 class ToolSchema(Frozen):
@@ -56,6 +67,7 @@ class Request(Frozen):
     temperature: float = 0.0
     max_tokens: int = 4096
     seed: int = 1
+    effort: Effort | None = Field(None, description="of reasoning; None: the service's own")
 
     def key(self) -> str:
         """SHA-256 of the canonical request: what a recorded reply is found by."""
@@ -64,16 +76,27 @@ class Request(Frozen):
 
 
 class Usage(Frozen):
+    """Tokens and dollars of one call, or of several."""
+
     prompt_tokens: int = 0
-    completion_tokens: int = 0
+    completion_tokens: int = Field(0, description="those of reasoning included")
     dollars: float = 0.0
+    cached_tokens: int = Field(0, description="of the prompt's: read from the service's cache")
+    reasoning_tokens: int = Field(0, description="of the completion's: thought, and not shown")
+    estimated: int = Field(0, description="calls of which the service gave no count: ours, at four bytes a token")
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
 class Reply(Frozen):
+    """`finish` is `length` where the limit cut the reply, whatever the service calls it."""
+
     message: Message
     model: str
     usage: Usage = Usage()
     finish: str = "stop"
+    notes: tuple[str, ...] = Field((), description="what was given up to get it, each said once")
 
 
 class Backend(Protocol):

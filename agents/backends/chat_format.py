@@ -1,106 +1,158 @@
-"""A request as the chat-completions protocol wants it, and its reply as ours. No network here.
-
-Servers that call themselves OpenAI-compatible differ in what they accept; a `Dialect` is what one of them
-has been found to understand.
-"""
+"""A request as the chat-completions protocol wants it, and its reply as ours. No network here."""
 
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from agents.backends.base import Message, Reply, Request, ToolCall, Usage
+from agents.backends.base import Message, Opaque, Reply, Request, ToolCall, Usage
+from agents.backends.dialect import JSON_MODES, Dialect
+from agents.backends.local import prompt
+from agents.backends.reading import (
+    as_text,
+    call_id,
+    calls_in_words,
+    estimated_tokens,
+    function_name,
+    tool_name,
+    words_of,
+)
+from agents.backends.schema import CannotSay, restore, rewrite
 from agents.budget import Price
 
-OPTIONAL = ("temperature", "seed", "max_tokens")
 ASK_FOR_JSON = "Answer with one JSON object and nothing else. It must follow this JSON schema:\n"
+NO_WORDS = "[no words]"
+SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}  # Google's, for turns of others
+OURS = {"role", "content", "tool_calls", "refusal", "function_call", "audio"}
 
 
-def json_modes(schema: dict[str, Any]) -> list[dict[str, Any] | None]:
-    """Ways to ask for JSON, the best first: OpenAI's, llama.cpp's, the old one, none (words alone)."""
-    return [
-        {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}},
-        {"type": "json_object", "schema": schema},
-        {"type": "json_object"},
-        None,
-    ]
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """What a server understands: an index into `json_modes`, and the parameters it refuses."""
-
-    json_mode: int = 0
-    refused: frozenset[str] = frozenset()
-
-    def without(self, complaint: str, body: dict[str, Any]) -> Dialect | None:
-        """The next simpler dialect where the complaint names something in `body`; None: nothing to simplify."""
-        if "response_format" in body and re.search(r"response_format|json_schema|json_object|grammar", complaint):
-            return replace(self, json_mode=self.json_mode + 1)
-        for name in OPTIONAL:
-            if name in body and re.search(rf"\b{name}\b", complaint):
-                return replace(self, refused=self.refused | {name})
-        return None
-
-
-def function_name(tool: str) -> str:
-    """Our tool name in the alphabet that functions are allowed.
-
-    >>> function_name("anomaly.classify")
-    'anomaly__classify'
-    """
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", tool.replace(".", "__"))[:64]
-
-
-def to_body(request: Request, model: str, dialect: Dialect) -> dict[str, Any]:
-    """Arguments of `chat.completions.create`."""
-    body: dict[str, Any] = {"model": model, "messages": [_message(m) for m in request.messages]}
-    if request.tools:
+def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict[str, Any]:
+    """Arguments of `chat.completions.create`. `source`: who reads it, see Opaque."""
+    messages = _messages(request, dialect, source)
+    body: dict[str, Any] = {"model": model, "messages": messages}
+    if request.tools and dialect.tools != "words":
         body["tools"] = [
             {
                 "type": "function",
                 "function": {
                     "name": function_name(tool.name),
                     "description": tool.description,
-                    "parameters": tool.parameters,
+                    "parameters": rewrite(tool.parameters, "openapi")
+                    if dialect.tools == "openapi"
+                    else tool.parameters,
                 },
             }
             for tool in request.tools
         ]
     if request.response_schema is not None:
-        response_format = json_modes(request.response_schema)[dialect.json_mode]
-        if response_format is not None:
+        mode = json_mode(request.response_schema, dialect)
+        if (response_format := _response_format(request.response_schema, mode)) is not None:
             body["response_format"] = response_format
-        if dialect.json_mode > 0:
-            _say_to_system(body["messages"], ASK_FOR_JSON + json.dumps(request.response_schema))
-    limit = "max_completion_tokens" if "max_tokens" in dialect.refused else "max_tokens"
-    body[limit] = request.max_tokens
-    optional = {"temperature": request.temperature, "seed": request.seed}
-    return body | {name: value for name, value in optional.items() if name not in dialect.refused}
+        if mode not in ("strict", "schema"):
+            say_to_system(messages, ASK_FOR_JSON + json.dumps(request.response_schema))
+    if not dialect.system:
+        _as_user(messages)
+    body[dialect.limit_name] = reply_limit(request, dialect)
+    effort = dialect.effort or request.effort
+    optional: dict[str, Any] = {"temperature": request.temperature, "seed": request.seed}
+    body |= {name: value for name, value in optional.items() if name not in dialect.refused}
+    if effort and "effort" not in dialect.refused:
+        body["reasoning_effort"] = effort
+    if dialect.stream:
+        body["stream"] = True
+        if "stream_options" not in dialect.refused:
+            body["stream_options"] = {"include_usage": True}
+    return body
 
 
-def _message(message: Message) -> dict[str, Any]:
-    # Content may be left out beside tool calls, says the API; chat templates of real models fail without it.
+def reply_limit(request: Request, dialect: Dialect) -> int:
+    """Tokens of a reply, with room for what is thought before it."""
+    limit = request.max_tokens * dialect.room
+    return limit if dialect.most_tokens is None else min(limit, dialect.most_tokens)
+
+
+def json_mode(schema: dict[str, Any], dialect: Dialect) -> str:
+    """How to ask for JSON: the strict form only where the schema can be said in it."""
+    mode = JSON_MODES[dialect.json_mode]
+    if mode == "strict":
+        try:
+            rewrite(schema, "strict")
+        except CannotSay:
+            return "schema"
+    return mode
+
+
+def _response_format(schema: dict[str, Any], mode: str) -> dict[str, Any] | None:
+    forms: dict[str, Any] = {
+        "schema": {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}},
+        "grammar": {"type": "json_object", "schema": schema},
+        "object": {"type": "json_object"},
+        "words": None,
+    }
+    if mode == "strict":
+        strict = {"name": "reply", "schema": rewrite(schema, "strict"), "strict": True}
+        return {"type": "json_schema", "json_schema": strict}
+    found: dict[str, Any] | None = forms[mode]
+    return found
+
+
+def _messages(request: Request, dialect: Dialect, source: str) -> list[dict[str, Any]]:
+    if request.tools and dialect.tools == "words":
+        return [dict(turn) for turn in prompt.turns(request)]
+    return [_message(message, dialect, source) for message in request.messages]
+
+
+def _message(message: Message, dialect: Dialect, source: str) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         wire["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": function_name(call.name), "arguments": call.arguments},
+                "function": {"name": function_name(call.name), "arguments": _an_object(call.arguments)},
             }
             for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
         wire["tool_call_id"] = message.tool_call_id
+    if message.role == "assistant":
+        _add_opaque(wire, message.opaque, dialect, source)
+        if not wire["content"]:
+            # Left out, chat templates of real models fail; empty, other services refuse it.
+            empty = {"text": "", "none": None, "words": NO_WORDS}[dialect.empty]
+            wire["content"] = empty if message.tool_calls else NO_WORDS
     return wire
 
 
-def _say_to_system(messages: list[dict[str, Any]], text: str) -> None:
+def _add_opaque(wire: dict[str, Any], opaque: Opaque | None, dialect: Dialect, source: str) -> None:
+    """What this service said beside words and calls, as it said it; and what it misses in turns of others."""
+    if opaque is not None and opaque.source == source and opaque.wire == "chat":
+        wire |= {name: value for name, value in opaque.data["message"].items() if name not in dialect.unsaid}
+        for call, more in zip(wire.get("tool_calls", ()), opaque.data["calls"], strict=False):
+            call |= {name: value for name, value in more.items() if name not in dialect.unsaid}
+    if "reasoning_content" in dialect.filled:
+        wire.setdefault("reasoning_content", "")
+    if "extra_content" in dialect.filled:
+        for call in wire.get("tool_calls", ()):
+            call.setdefault("extra_content", SIGNATURE)
+
+
+def _an_object(arguments: str) -> str:
+    """Arguments that any service takes back: those that are no JSON object would have the whole request refused."""
+    try:
+        said = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        said = None
+    return (
+        arguments
+        if isinstance(said, dict) and arguments
+        else json.dumps({} if not arguments else {"no_json": arguments})
+    )
+
+
+def say_to_system(messages: list[dict[str, Any]], text: str) -> None:
     """Append to the first system message: several of them confuse some chat templates."""
     if not messages or messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": text})
@@ -108,31 +160,33 @@ def _say_to_system(messages: list[dict[str, Any]], text: str) -> None:
         messages[0]["content"] += "\n\n" + text
 
 
-class _Function(BaseModel):
-    name: str
-    arguments: str | dict[str, Any] = ""
+def _as_user(messages: list[dict[str, Any]]) -> None:
+    """What the system says as the beginning of what the user says."""
+    if messages and messages[0]["role"] == "system":
+        text = messages.pop(0)["content"]
+        if messages and messages[0]["role"] == "user":
+            messages[0]["content"] = f"{text}\n\n{messages[0]['content']}"
+        else:
+            messages.insert(0, {"role": "user", "content": text})
 
 
-class _Call(BaseModel):
-    id: str | None = None
-    function: _Function
-
-
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
+class _Details(BaseModel):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class _Usage(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek's
     cost: float | None = None  # OpenRouter's, in dollars
+
+
+class _Choice(BaseModel):
+    message: dict[str, Any]
+    finish_reason: str | None = None
 
 
 class _Completion(BaseModel):
@@ -143,35 +197,96 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
-def from_text(text: str, request: Request, model: str, price: Price | None) -> Reply:
-    """The reply in a response's text. Raises pydantic's ValidationError where there is none."""
-    completion = _Completion.model_validate_json(text)
+def from_answer(
+    answer: Any, request: Request, model: str, source: str, price: Price | None, body: dict[str, Any]
+) -> Reply:
+    """The reply in a response. Raises pydantic's ValidationError where there is none."""
+    completion = _Completion.model_validate(answer)
     choice = completion.choices[0]
-    tools = {function_name(tool.name): tool.name for tool in request.tools}
-    calls = tuple(
-        ToolCall(
-            id=call.id or f"call_{number}",
-            name=tools.get(call.function.name, call.function.name),
-            arguments=_as_text(call.function.arguments),
-        )
-        for number, call in enumerate(choice.message.tool_calls or [])
-    )
-    content = choice.message.content or choice.message.refusal or ""
+    said = choice.message
+    raw_calls = [call for call in said.get("tool_calls") or [] if isinstance(call, dict)]
+    calls = tuple(_call(call, request, number) for number, call in enumerate(raw_calls))
+    words = words_of(said.get("content")) or words_of(said.get("refusal"))
+    if not calls and (calls := calls_in_words(words, request)):
+        words = ""
+    if request.response_schema is not None and json_mode_of(body) == "strict":
+        words = restored(words, request.response_schema)
+    usage = _counted(completion.usage, body, said, price)
+    limit = body.get("max_tokens", body.get("max_completion_tokens"))
     return Reply(
-        message=Message(role="assistant", content=content, tool_calls=calls),
+        message=Message(role="assistant", content=words, tool_calls=calls, opaque=_opaque(said, raw_calls, source)),
         model=completion.model or model,
-        usage=_priced(completion.usage or _Usage(), price),
-        finish=choice.finish_reason or "stop",
+        usage=usage,
+        finish=finish_of(choice.finish_reason, usage, limit),
     )
 
 
-def _as_text(arguments: str | dict[str, Any]) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+def json_mode_of(body: dict[str, Any]) -> str:
+    """`strict` where a body asks for that."""
+    form = body.get("response_format", {}).get("json_schema", {})
+    return "strict" if form.get("strict") else ""
 
 
-def _priced(usage: _Usage, price: Price | None) -> Usage:
-    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    dollars = usage.cost
-    if dollars is None:
-        dollars = price.dollars(prompt, completion) if price else 0.0
-    return Usage(prompt_tokens=prompt, completion_tokens=completion, dollars=dollars)
+def restored(words: str, schema: dict[str, Any]) -> str:
+    """A strict reply as the schema has it; one that is no JSON stays, for who asked to refuse it."""
+    try:
+        return json.dumps(restore(json.loads(words), schema))
+    except (ValueError, RecursionError):
+        return words
+
+
+def finish_of(said: str | None, usage: Usage, limit: int | None) -> str:
+    """`length` for a reply that was cut at its limit, also where the service calls it something else."""
+    reached = limit is not None and not usage.estimated and usage.completion_tokens >= limit
+    return (
+        "length" if reached or said in ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens") else said or "stop"
+    )
+
+
+def _call(call: dict[str, Any], request: Request, number: int) -> ToolCall:
+    function = call.get("function") if isinstance(call.get("function"), dict) else call
+    assert isinstance(function, dict)
+    return ToolCall(
+        id=call["id"] if isinstance(call.get("id"), str) and call["id"] else call_id(request, number),
+        name=tool_name(str(function.get("name") or ""), request.tools),
+        arguments=as_text(function.get("arguments")),
+    )
+
+
+def _opaque(said: dict[str, Any], calls: list[dict[str, Any]], source: str) -> Opaque | None:
+    """All that our own form of the message does not have."""
+    message = {name: value for name, value in said.items() if name not in OURS and value not in (None, [], {})}
+    if said.get("content") and words_of(said["content"]) != said["content"]:
+        message["content"] = said["content"]
+    known = {"id", "type", "function", "index"}
+    more = [{name: value for name, value in call.items() if name not in known and value is not None} for call in calls]
+    if not message and not any(more):
+        return None
+    return Opaque(source=source, wire="chat", data={"message": message, "calls": more})
+
+
+def _counted(usage: _Usage | None, body: dict[str, Any], said: dict[str, Any], price: Price | None) -> Usage:
+    if usage is None or not (usage.prompt_tokens or usage.completion_tokens):
+        return priced(estimated_tokens(body), estimated_tokens(said), 0, 0, price, estimated=1)
+    details, more = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = (details and details.cached_tokens) or usage.prompt_cache_hit_tokens or 0
+    counted = priced(
+        usage.prompt_tokens or 0,
+        usage.completion_tokens or 0,
+        cached,
+        (more and more.reasoning_tokens) or 0,
+        price,
+    )
+    return counted if usage.cost is None else counted.model_copy(update={"dollars": usage.cost})
+
+
+def priced(prompt: int, completion: int, cached: int, reasoning: int, price: Price | None, estimated: int = 0) -> Usage:
+    """Tokens with what they cost."""
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        reasoning_tokens=reasoning,
+        estimated=estimated,
+        dollars=price.dollars(prompt, completion, cached) if price else 0.0,
+    )

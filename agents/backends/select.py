@@ -53,9 +53,9 @@ def choose_backend(
             f"model: none given for {urlsplit(url).hostname}; name one with --model or BEAMCREW_MODEL, "
             "or take the built-in analyst with --backend analyst"
         )
-    from agents.backends.openai_chat import OpenAIChat  # half a second that others need not wait
+    from agents.backends.openai_service import OpenAIService  # half a second that others need not wait
 
-    backend = OpenAIChat(model, url, key, price, timeout, api_key_env=api_key_env)
+    backend = OpenAIService(model, url, key, price, timeout, api_key_env=api_key_env)
     if not key and not is_loopback(url):
         raise ValueError(f"{api_key_env}: not set, and {backend.base_url} is not on this machine; put the key there")
     return backend

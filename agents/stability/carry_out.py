@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +88,35 @@ def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
         _stop([process])
 
 
-def locally(folder: Path, names: Sequence[str], workers: int, machine: Machine, tell: Told) -> None:
-    """All cells in processes on this machine, `workers` at a time. Raises ValueError, as `_verdict`."""
+def ready(waiting: Sequence[str], running: Sequence[str], most: Mapping[str, int]) -> str | None:
+    """The first waiting cell whose backend has fewer at work than `most` allows it.
+
+    >>> ready(["a/w/d/1", "b/w/d/0"], ["a/w/d/0"], {"a": 1})
+    'b/w/d/0'
+    """
+    at_work = Counter(name.split("/")[0] for name in running)
+    free = (name for name in waiting if (arm := name.split("/")[0]) not in most or at_work[arm] < most[arm])
+    return next(free, None)
+
+
+def locally(
+    folder: Path,
+    names: Sequence[str],
+    workers: int,
+    machine: Machine,
+    tell: Told,
+    most: Mapping[str, int] | None = None,
+) -> None:
+    """All cells in processes on this machine, `workers` at a time, and of a backend at most so many as `most` says.
+
+    Raises ValueError, as `_verdict`.
+    """
     waiting, running = deque(names), dict[str, subprocess.Popen[bytes]]()
     kills: Counter[str] = Counter()
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                name = waiting.popleft()
+            while len(running) < workers and (name := ready(waiting, list(running), most or {})):
+                waiting.remove(name)
                 running[name] = _begin(folder, name, machine.arguments())
                 tell(name, "running")
             time.sleep(TICK)

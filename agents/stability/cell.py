@@ -106,6 +106,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kin
             budget=study.budget_of(cell.arm),
             seed=cell.seed,
             temperature=study.temperature,
+            effort=cell.arm.effort,
             workers=1,
         )
         return runs.start(settings, backend, run_dir)

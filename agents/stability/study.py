@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agents.backends.base import DEFAULT_URL
+from agents.backends.base import DEFAULT_URL, Effort
 from agents.budget import Budget, Price
 from sandbox.driver import Gpu
 from tasks.catalogue import make_task
@@ -43,6 +43,7 @@ class Arm(Frozen):
     api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", description="name of a variable, no key")
     price: Price | None = Field(None, description="dollars per million tokens: {prompt: 0.25, completion: 2}")
     timeout: float = Field(300, ge=1, description="seconds to wait for one reply")
+    effort: Effort | None = Field(None, description="of reasoning; null: the service's own")
     budget: Budget | None = Field(None, description="of each run of this arm, in place of the study's")
 
     @model_validator(mode="after")
@@ -178,8 +179,13 @@ class Study(Frozen):
         return arm.budget or self.budget
 
     def canonical(self) -> dict[str, Any]:
-        """The study with everything written out, as it is hashed."""
-        return self.model_dump(mode="json")
+        """The study with everything written out, as it is hashed; what was added later, only where it is used."""
+        written = self.model_dump(mode="json")
+        for arm in written["backends"]:
+            for place, name in ((arm, "effort"), (arm["price"] or {}, "cached")):
+                if place.get(name) is None:
+                    place.pop(name, None)
+        return written
 
     def sha256(self) -> str:
         """Of the canonical JSON: the order of keys and comments of the file do not matter."""

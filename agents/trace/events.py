@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from agents.backends.base import Usage
+from agents.backends.base import Effort, Usage
 from agents.state import Observation, Plan
 from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
 
-FORMAT = 2  # 1 had no chain, see lines.py
+FORMAT = 3  # 1 had no chain, see lines.py; until 3 agents were asked in other words, and replies held words alone
 
 
 class Event(BaseModel):
@@ -51,6 +51,7 @@ class RunStarted(Event):
     budget: dict[str, float]
     seed: int
     temperature: float = Field(0.0, description="of every request to a model")
+    effort: Effort | None = Field(None, description="of reasoning, in every request; null: the service's own")
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
     parent: Parent | None = None
@@ -86,6 +87,14 @@ class ModelCalled(Event):
     model: str
     usage: Usage
     seconds: float
+
+
+class ServiceAdapted(Event):
+    """What a service was found not to understand, and what was done about it: no fault, said once a session."""
+
+    kind: Literal["service_adapted"] = "service_adapted"
+    where: str = Field(description="whose request showed it")
+    text: str
 
 
 class Executed(Event):
@@ -203,6 +212,7 @@ AnyEvent = Annotated[
     | SandboxRenewed
     | CanaryChecked
     | ModelCalled
+    | ServiceAdapted
     | Executed
     | ToolCalled
     | Planned

@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any
 
 from agents.backends.base import Message, Usage
@@ -27,7 +26,6 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.export import Exported, Work, begin, finite, is_work, outcome, place, spans, tool_of
-from agents.trace.record import added
 from tasks.score import Score
 
 VERSION = 2
@@ -119,7 +117,7 @@ class _Log:
 
     def _usage(self) -> Json:
         calls = [e.usage for e in self._trace.events if isinstance(e, ModelCalled)]
-        return {self._model: _usage(reduce(added, calls, Usage()))} if calls else {}
+        return {self._model: _usage(sum(calls, Usage()))} if calls else {}
 
     def _events(self) -> Iterator[Json]:
         """Each agent is a span that opens before its first event and closes after its last."""

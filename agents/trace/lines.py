@@ -1,6 +1,6 @@
 """Events as lines: each line carries a hash over itself and all lines before it, and what is wrong with one is named.
 
-A line of format 2 is the event's JSON with `"chain"` as its last field: the SHA-256 of the chain of the line before
+Since format 2 a line is the event's JSON with `"chain"` as its last field: the SHA-256 of the chain of the line before
 and of this line without its own. What was changed, left out, moved, put in or repeated after it was written shows at
 the first line that does not fit. Lines missing at the end do not show here: the report names the hash of the whole.
 The chain convicts damage and honest mistakes, not somebody who writes all of it anew: there is no key in it.
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from agents.trace.blobs import TraceError
 from agents.trace.events import EVENT, FORMAT, AnyEvent
 
-UNCHAINED = 1  # the format without a chain: it can be read, not gone on with
+UNCHAINED = 1  # the format without a chain
 CHAIN = re.compile(rb',"chain":"([0-9a-f]{64})"\}')
 CHAIN_BYTES = len(',"chain":""}') + 64
 

@@ -25,6 +25,7 @@ from agents.trace.events import (
     RunResumed,
     RunStarted,
     SandboxRenewed,
+    ServiceAdapted,
     StepFinished,
     Trouble,
 )
@@ -64,7 +65,7 @@ def of_session(event: AnyEvent) -> bool:
     """What belongs to one session of the operator, or to one sandbox: it follows from nothing, and is never played."""
     if isinstance(event, Trouble):
         return event.who != "model"
-    return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed)
+    return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed | ServiceAdapted)
 
 
 def _inherited(events: Sequence[AnyEvent]) -> int:
@@ -130,7 +131,7 @@ class Record:
             self._lock.notify_all()
             self._played_seconds = max(self._played_seconds, self._clock[event.index])
             if isinstance(event, ModelCalled):
-                self._played_usage = added(self._played_usage, event.usage)
+                self._played_usage += event.usage
                 self._played_calls += 1
             return event
 
@@ -159,15 +160,6 @@ class Record:
     @property
     def played_calls(self) -> int:
         return self._played_calls
-
-
-def added(a: Usage, b: Usage) -> Usage:
-    """The sum of two usages."""
-    return Usage(
-        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
-        completion_tokens=a.completion_tokens + b.completion_tokens,
-        dollars=a.dollars + b.dollars,
-    )
 
 
 def note(store: Store, record: Record, event: Event) -> None:

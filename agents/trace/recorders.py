@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agents.backends.base import Backend, BackendLost, Reply, Request
-from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, Trouble
+from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, ServiceAdapted, Trouble
 from agents.trace.files import Change, Files, sha256
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
@@ -57,6 +57,8 @@ class RecordedBackend:
         except BackendLost as error:
             self._store.append(Trouble(who="operator", where=where, text=str(error)))
             raise
+        for text in reply.notes:
+            self._store.append(ServiceAdapted(where=where, text=text))
         return self._store.append(
             ModelCalled(
                 key=key,

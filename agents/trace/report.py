@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agents.trace import plots, words
-from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed
+from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed, ServiceAdapted
 from agents.trace.result import RunResult, best_of, first_event, graded_of, last, result_of
 from agents.trace.store import TRACE, blobs_of, read_trace
 from agents.trace.story import Iteration, tell
@@ -108,6 +108,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "closures": _closures(iterations, best),
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
+        "adapted": list(dict.fromkeys(event.text for event in events if isinstance(event, ServiceAdapted))),
         "fraction": unseen.get("fraction"),
         "tested_mass": unseen.get("tested_mass"),
         "searched": {name: details.get(name) for name in FITTED},

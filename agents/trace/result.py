@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,7 +26,7 @@ from agents.trace.events import (
     Sealed,
     Trouble,
 )
-from agents.trace.record import added, wall_seconds
+from agents.trace.record import wall_seconds
 from agents.trace.store import TRACE, TraceError, read_trace
 from sandbox.driver import SandboxInfo
 from tasks.score import CheckedNumber, Claim, Metric, Score
@@ -74,7 +73,26 @@ class Cost(Frozen):
     model_calls: int = Field(description="calls that were paid for")
     prompt_tokens: int = Field(description="tokens sent")
     completion_tokens: int = Field(description="tokens received")
+    cached_tokens: int = Field(0, description="of the tokens sent: read from the service's cache")
+    reasoning_tokens: int = Field(0, description="of the tokens received: thought, and not shown")
+    estimated: int = Field(0, description="calls whose tokens the service did not count: estimated by length")
     dollars: float = Field(description="price by the configured rates")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a service's cache saved, what was thought, and what is only estimated."""
+        said = []
+        if self.cached_tokens:
+            said.append(
+                f"{self.cached_tokens / max(self.prompt_tokens, 1):.0%} of the tokens sent were read from the cache"
+            )
+        if self.reasoning_tokens:
+            said.append(
+                f"{self.reasoning_tokens / max(self.completion_tokens, 1):.0%} of the tokens received were thought"
+            )
+        if self.estimated:
+            said.append(f"the tokens of {self.estimated} of {self.model_calls} calls are estimates by length")
+        return said
 
 
 class TroubleLine(Frozen):
@@ -139,7 +157,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
     sealed = last(events, Sealed)
     claimed = last(events, Claimed)
     calls = [event for event in events if isinstance(event, ModelCalled)]
-    usage = reduce(added, (call.usage for call in calls), Usage())
+    usage = sum((call.usage for call in calls), Usage())
     canaries = [event.held for event in events if isinstance(event, CanaryChecked)]
     sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed | SandboxRenewed)]
     renewals = [event for event in events if isinstance(event, SandboxRenewed)]

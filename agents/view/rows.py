@@ -20,6 +20,7 @@ from agents.trace.events import (
     RunStarted,
     SandboxRenewed,
     Sealed,
+    ServiceAdapted,
     StepFinished,
     StepStarted,
     ToolCalled,
@@ -89,6 +90,8 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             return "Run resumed", f"in {event.sandbox.driver} {event.sandbox.version}", None
         case SandboxRenewed():
             return "Fresh sandbox", f"lost at {event.where}, back after {duration(event.seconds)}", None
+        case ServiceAdapted():
+            return "Service understood", event.text, None
         case CanaryChecked():
             return ("Canaries held" if event.held else "Canaries did not hold"), "", event.held
         case ModelCalled():

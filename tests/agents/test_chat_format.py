@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import string
 from typing import Any
 
@@ -10,7 +9,9 @@ import pytest
 from chat_service import Answer, completion
 
 from agents.backends.base import Message, Reply, Request, ToolSchema
-from agents.backends.chat_format import Dialect, from_text, function_name, to_body
+from agents.backends.chat_format import from_answer, to_body
+from agents.backends.dialect import Dialect
+from agents.backends.reading import call_id, function_name
 from agents.budget import Price
 
 REQUEST = Request(
@@ -21,7 +22,8 @@ REQUEST = Request(
 
 
 def read(answer: Answer) -> Reply:
-    return from_text(json.dumps(answer.body), REQUEST, "asked-for", Price(prompt=2, completion=10))
+    body = to_body(REQUEST, "asked-for", Dialect(), "host/model")
+    return from_answer(answer.body, REQUEST, "asked-for", "host/model", Price(prompt=2, completion=10), body)
 
 
 def test_tool_calls_come_back_under_our_names() -> None:
@@ -36,9 +38,9 @@ def test_tool_calls_come_back_under_our_names() -> None:
     assert [(c.id, c.name, c.arguments) for c in reply.message.tool_calls] == [
         ("a", "anomaly.classify", '{"mass": 3.5}'),
         ("b", "made__up", "{not json"),
-        ("call_2", "anomaly.classify", '{"mass": 2}'),
+        (call_id(REQUEST, 2), "anomaly.classify", '{"mass": 2}'),
     ]
-    again = to_body(REQUEST.model_copy(update={"messages": (reply.message,)}), "m", Dialect())
+    again = to_body(REQUEST.model_copy(update={"messages": (reply.message,)}), "m", Dialect(), "host/model")
     names = [call["function"]["name"] for call in again["messages"][0]["tool_calls"]]
     assert names == ["anomaly__classify", "made__up", "anomaly__classify"]
 
@@ -55,12 +57,34 @@ def test_function_names_are_allowed_ones(name: str) -> None:
         ({"prompt_tokens": 1000, "completion_tokens": 200}, (1000, 200, 0.004)),  # at 2 and 10 dollars per million
         ({"prompt_tokens": 10, "completion_tokens": 1, "cost": 0.25}, (10, 1, 0.25)),  # the service's own word
         ({"prompt_tokens": 10, "completion_tokens": None}, (10, 0, 0.00002)),
-        (None, (0, 0, 0)),
     ],
 )
 def test_tokens_and_dollars(usage: Any, counted: tuple[int, int, float]) -> None:
     found = read(completion(usage=usage)).usage
     assert (found.prompt_tokens, found.completion_tokens, found.dollars) == pytest.approx(counted)
+
+
+def test_tokens_that_a_service_does_not_count_are_estimated_and_marked() -> None:
+    found = read(completion("x" * 400, usage=None)).usage
+    assert found.estimated == 1
+    assert found.completion_tokens == pytest.approx(100, abs=15)
+    assert found.prompt_tokens > 0
+    assert found.dollars == pytest.approx((2 * found.prompt_tokens + 10 * found.completion_tokens) / 1e6)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 900}},
+        {"prompt_tokens": 1000, "completion_tokens": 10, "prompt_cache_hit_tokens": 900},
+    ],
+)
+def test_cached_tokens_have_their_own_price(usage: Any) -> None:
+    body = to_body(REQUEST, "m", Dialect(), "host/model")
+    price = Price(prompt=2, completion=10, cached=0.2)
+    found = from_answer(completion(usage=usage).body, REQUEST, "m", "host/model", price, body).usage
+    assert found.cached_tokens == 900
+    assert found.dollars == pytest.approx((100 * 2 + 900 * 0.2 + 10 * 10) / 1e6)
 
 
 def test_truncated_and_refused_replies_are_replies() -> None:
@@ -70,4 +94,5 @@ def test_truncated_and_refused_replies_are_replies() -> None:
 
 def test_the_least_a_reply_can_be() -> None:
     reply = read(Answer({"choices": [{"message": {}}]}))
-    assert reply == Reply(message=Message(role="assistant"), model="asked-for")
+    assert reply.message == Message(role="assistant")
+    assert (reply.model, reply.finish) == ("asked-for", "stop")

@@ -9,9 +9,10 @@ import pytest
 from scripted import Answer, Scripted, make_crew
 
 from agents.backends.base import Message, Reply, Request, Usage
+from agents.backends.reading import bare_json
 from agents.budget import Budget, BudgetSpent
 from agents.context import FENCE, opening, read_context
-from agents.crew import RETRIES, Crew, ModelFailed, strip_fence
+from agents.crew import RETRIES, Crew, ModelFailed
 from agents.trace.events import ModelCalled, Trouble
 from tasks.score import Claim
 
@@ -44,7 +45,7 @@ def test_json_is_taken_plain_or_fenced(tmp_path: Path, text: str) -> None:
 
 
 def test_a_fence_without_an_end_is_only_stripped_at_its_start() -> None:
-    assert json.loads(strip_fence(f"```json\n{GOOD}")) == json.loads(GOOD)
+    assert json.loads(bare_json(f"```json\n{GOOD}")) == json.loads(GOOD)
 
 
 @pytest.mark.parametrize(

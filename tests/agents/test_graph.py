@@ -170,16 +170,44 @@ def test_the_planner_sees_verdicts_and_observations_of_the_round_before(tmp_path
     assert [o["step"] for o in context["observations"]] == ["s0"]
 
 
+def test_a_worker_sees_what_earlier_iterations_found_handed_in_and_were_told(tmp_path: Path) -> None:
+    script: Any = {f"planner/{k}": [plan(step(f"s{k}", submits=True))] for k in range(2)}
+    script |= {"worker/0/s0": hand_in(), "worker/1/s1": hand_in()} | REPORT
+    crew = make_crew(tmp_path, backend := Scripted(script), task=TinyTask(max_iterations=2))
+    graph.build(crew).invoke({}, {})
+    contexts = [read_context(r.messages[1]) for where, r in backend.asked if where in ("worker/0/s0", "worker/1/s1")]
+    assert contexts[0]["earlier"] == []
+    (earlier,) = contexts[-1]["earlier"]
+    assert earlier["found"] == {"s0": "handed in"}
+    assert earlier["submission"]["scores"] == "i0/s0/scores.parquet"
+    assert earlier["verdict"]["metric"] == "correlation"
+
+
+def test_a_planner_that_sees_nothing_to_gain_ends_the_run_with_the_best_so_far(tmp_path: Path) -> None:
+    script: Any = {
+        "planner/0": [plan(step("s", submits=True))],
+        "worker/0/s": hand_in(),
+        "planner/1": [json.dumps({"reasoning": "it is what it is", "stop": True})],
+    } | REPORT
+    crew, state = work(tmp_path, script, max_iterations=5)
+    assert ending(state) == ("converged", "the planner sees nothing more to gain: it is what it is")
+    assert state["decision"].best == 0
+    assert [e.iteration for e in of(crew, Graded)] == [0]
+    assert [e.decision.action for e in of(crew, Decided)] == ["continue", "converged"]
+
+
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
         ([plan(step("a", calls=[{"tool": "nonesuch"}], submits=True))] * RETRIES, "nonesuch"),
         ([plan(step("a"))] * RETRIES, "submits=true"),
+        ([plan(step("a", submits=True), step("b", submits=True))] * RETRIES, "['a', 'b'] submit; exactly one must"),
+        ([json.dumps({"reasoning": "enough", "stop": True})] * RETRIES, "nothing has been handed in yet"),
         ([plan(step("a", ["b"], submits=True), step("b"))] * RETRIES, "earlier steps"),
         ([plan(step("a", submits=True), step("a"))] * RETRIES, "unique"),
         ([plan(step("../a", submits=True))] * RETRIES, "steps.0.id"),
     ],
-    ids=["unknown tool", "nothing handed in", "forward", "twice", "path as id"],
+    ids=["unknown tool", "nothing handed in", "two hand in", "stop at once", "forward", "twice", "path as id"],
 )
 def test_a_plan_that_cannot_be_used_is_a_failed_round_and_the_run_goes_on(
     tmp_path: Path, answers: list[str], said: str

@@ -10,7 +10,7 @@ from report_runs import converged, failed
 from rich.console import Console
 
 from agents.live import LiveView, Progress
-from agents.trace.events import AnyEvent, RunResumed, StepStarted, Trouble
+from agents.trace.events import AnyEvent, ModelCalled, RunResumed, StepStarted, Trouble
 from agents.trace.store import Store, read_trace
 
 
@@ -94,3 +94,19 @@ def test_a_view_that_joins_late_catches_up(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store, LiveView(out) as view:
         store.listen(view)
     assert "iteration 0: a started" in out.export_text()
+
+
+def test_what_a_model_is_writing_is_shown_until_it_is_written(tmp_path: Path) -> None:
+    view = LiveView(console(terminal=True))
+    for piece in ("x" * 500, "the mass is 4.2 ", "TeV"):
+        view.writing(piece)
+
+    def now() -> str:
+        out = console(terminal=True)
+        out.print(view.render())
+        return out.export_text()
+
+    assert "the mass is 4.2 TeV" in now()
+    assert "x" * 101 not in now()
+    view(next(event for event in read_trace(converged(tmp_path)) if isinstance(event, ModelCalled)))
+    assert "the mass is" not in now()

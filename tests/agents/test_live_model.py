@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
-from agents.backends.openai_chat import OpenAIChat
+from agents.backends.openai_service import OpenAIService
 from agents.budget import Price
 from agents.state import Plan
 
@@ -42,10 +42,10 @@ def address() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def backend(address: tuple[str, str]) -> OpenAIChat:
+def backend(address: tuple[str, str]) -> OpenAIService:
     url, model = address
     key = os.environ.get("OPENAI_API_KEY")
-    return OpenAIChat(model, url, key, Price(prompt=1, completion=2), timeout=300, max_retries=1)
+    return OpenAIService(model, url, key, Price(prompt=1, completion=2), timeout=300, max_retries=1)
 
 
 def ask(text: str, **more: Any) -> Request:
@@ -53,7 +53,7 @@ def ask(text: str, **more: Any) -> Request:
     return Request(**({"role": "planner", "messages": messages, "max_tokens": 400} | more))
 
 
-def test_it_answers_and_tokens_are_counted(backend: OpenAIChat) -> None:
+def test_it_answers_and_tokens_are_counted(backend: OpenAIService) -> None:
     reply = backend.complete(ask("What is a jet in particle physics? One sentence.", max_tokens=60))
     assert "jet" in reply.message.content.lower()
     assert reply.finish in ("stop", "length")
@@ -63,17 +63,17 @@ def test_it_answers_and_tokens_are_counted(backend: OpenAIChat) -> None:
     assert usage.dollars == pytest.approx((usage.prompt_tokens + 2 * usage.completion_tokens) / 1e6)
 
 
-def test_a_cut_reply_says_so(backend: OpenAIChat) -> None:
+def test_a_cut_reply_says_so(backend: OpenAIService) -> None:
     reply = backend.complete(ask("Count from one to one hundred in words.", max_tokens=8))
     assert reply.finish == "length"
 
 
-def test_the_same_request_gets_the_same_reply(backend: OpenAIChat) -> None:
+def test_the_same_request_gets_the_same_reply(backend: OpenAIService) -> None:
     request = ask("Name a particle.", max_tokens=16)
     assert backend.complete(request).message == backend.complete(request).message
 
 
-def test_a_plan_has_the_form_asked_for(backend: OpenAIChat) -> None:
+def test_a_plan_has_the_form_asked_for(backend: OpenAIService) -> None:
     """What a schema can say holds; rules between steps are checked afterwards, and a small model breaks them."""
     reply = backend.complete(ask(TASK, response_schema=Plan.model_json_schema(), max_tokens=1000))
     assert reply.finish == "stop", reply.message.content
@@ -88,7 +88,7 @@ def broken_rules(text: str) -> list[str]:
     return []
 
 
-def test_a_plan_of_one_step_is_valid(backend: OpenAIChat) -> None:
+def test_a_plan_of_one_step_is_valid(backend: OpenAIService) -> None:
     """With the rules between steps said in the schema too, even the smallest model writes a Plan."""
     schema = Plan.model_json_schema()
     schema["properties"]["steps"]["maxItems"] = 1
@@ -102,7 +102,7 @@ def test_a_plan_of_one_step_is_valid(backend: OpenAIChat) -> None:
     assert [step.submits for step in plan.steps] == [True]
 
 
-def test_a_conversation_with_tools_is_understood(backend: OpenAIChat) -> None:
+def test_a_conversation_with_tools_is_understood(backend: OpenAIService) -> None:
     schema = {"type": "object", "properties": {"mass": {"type": "number"}}, "required": ["mass"]}
     tool = ToolSchema(name="bumphunt.scan", description="scan a mass spectrum", parameters=schema)
     call = ToolCall(id="c1", name="bumphunt.scan", arguments=json.dumps({"mass": 3.5}))
@@ -117,7 +117,7 @@ def test_a_conversation_with_tools_is_understood(backend: OpenAIChat) -> None:
 
 def test_a_model_that_does_not_exist(address: tuple[str, str]) -> None:
     url, model = address
-    unknown = OpenAIChat("no-such-model", url, os.environ.get("OPENAI_API_KEY"), max_retries=1)
+    unknown = OpenAIService("no-such-model", url, os.environ.get("OPENAI_API_KEY"), max_retries=1)
     assert model in unknown.models()
     assert "no-such-model" not in unknown.models()
     try:

@@ -11,7 +11,7 @@ from chat_service import completion, refusal, running
 from scripted import CLAIM, Scripted, TinyTask, call, hand_in, plan, python, step
 from test_replay import beamcrew
 
-from agents.backends.openai_chat import OpenAIChat
+from agents.backends.openai_service import OpenAIService
 from agents.backends.select import choose_backend
 from agents.fork import fork
 from agents.run import Settings, start
@@ -80,11 +80,11 @@ def test_what_is_planted_in_words_output_files_names_and_errors_stays_out(tmp_pa
 def test_what_a_service_is_sent_and_says_stays_out(tmp_path: Path) -> None:
     with running() as service:
         service.answers = [refusal(401, f"Incorrect API key provided: {KEY}; {SAID}", {"X-Key": KEY})]
-        backend = OpenAIChat("m", service.url, KEY, sleep=lambda _: None)
+        backend = OpenAIService("m", service.url, KEY, sleep=lambda _: None)
         assert start(SETTINGS, backend, tmp_path / "refused").status == "lost"
         assert service.keys == [f"Bearer {KEY}"]
         service.answers = [completion(SAID)]
-        assert start(SETTINGS, OpenAIChat("m", service.url, KEY), tmp_path / "rambling").status == "failed"
+        assert start(SETTINGS, OpenAIService("m", service.url, KEY), tmp_path / "rambling").status == "failed"
     for name in ("refused", "rambling"):
         status, out, err = beamcrew("replay", str(tmp_path / name))
         assert status == 0, err

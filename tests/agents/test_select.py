@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from agents.backends.openai_chat import OpenAIChat
+from agents.backends.openai_service import OpenAIService
 from agents.backends.select import choose_backend, is_loopback, secrets
 from agents.budget import Price
 
@@ -30,7 +30,7 @@ def test_a_key_means_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     price = Price(prompt=1, completion=2)
     backend = choose_backend(model="gpt-x", price=price)
-    assert isinstance(backend, OpenAIChat)
+    assert isinstance(backend, OpenAIService)
     assert (backend.name, backend.base_url, backend.price) == ("openai:gpt-x", "https://api.openai.com/v1", price)
     assert [choose_backend(name).name for name in ("analyst", "script", "random")] == ["analyst", "script", "random"]
 
@@ -40,7 +40,7 @@ def test_an_address_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1/")
     monkeypatch.setenv("BEAMCREW_MODEL", "from-environment")
     backend = choose_backend()
-    assert isinstance(backend, OpenAIChat)
+    assert isinstance(backend, OpenAIService)
     assert (backend.model, backend.base_url) == ("from-environment", "http://localhost:1/v1")
 
 

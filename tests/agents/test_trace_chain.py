@@ -60,7 +60,7 @@ DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "a line is cut in the middle": (lambda x: [*x[:5], x[5][:30], *x[6:]], "line 6: not an event"),
     "a blank is put in": (lambda x: [*x[:5], x[5].replace(b":", b": ", 1), *x[6:]], "line 6: was changed"),
     "the chain is taken out of all lines": (lambda x: [line[:-76] + b"}" for line in x], "line 1: has no chain"),
-    "a newer format is written over": (lambda x: [edited(x[0], format=3), *x[1:]], "line 1: format 3, .* 1 to 2"),
+    "a newer format is written over": (lambda x: [edited(x[0], format=4), *x[1:]], "line 1: format 4, .* 1 to 3"),
     "a format that is no number": (lambda x: [edited(x[0], format=True), *x[1:]], "line 1: format True"),
     "an older format is written over": (lambda x: [edited(x[0], format=1), *x[1:]], "line 1: not an event"),
 }
@@ -96,8 +96,10 @@ def test_a_trace_of_the_first_format_is_read_and_not_gone_on_with(tmp_path: Path
     path.write_bytes(b"\n".join(lines) + b"\n")
     assert [e.kind for e in read_trace(tmp_path)] == [e.kind for e in EVERY]
     before = path.read_bytes()
-    with pytest.raises(TraceError, match="of format 1, without a hash chain: to be replayed, not resumed"):
+    with pytest.raises(TraceError, match=r"of format 1, .* not replayed, resumed or forked"):
         Store.open(tmp_path)
+    with pytest.raises(TraceError, match="this version plays format 3"):
+        Store.reading(tmp_path)
     assert path.read_bytes() == before
 
 

@@ -167,7 +167,7 @@ def test_a_missing_line_is_named(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_before_its_fields_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / TRACE).write_text('{"kind": "run_started", "format": 99, "novelty": true}\n')
-    with pytest.raises(TraceError, match="format 99, this version of beamcrew reads formats 1 to 2"):
+    with pytest.raises(TraceError, match="format 99, this version of beamcrew reads formats 1 to 3"):
         read_trace(tmp_path)
 
 

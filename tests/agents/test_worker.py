@@ -24,7 +24,7 @@ from scripted import (
 )
 
 import tools
-from agents.backends.base import Message, Usage
+from agents.backends.base import Message, Reply, Usage
 from agents.budget import Budget, BudgetSpent
 from agents.crew import Crew
 from agents.state import Observation, Step
@@ -100,6 +100,7 @@ def test_a_wrong_call_comes_back_with_field_value_and_what_is_allowed(
 def test_python_runs_in_the_sandbox_and_says_how_it_ended(tmp_path: Path, box: Bubblewrap) -> None:
     code = "import os, sys\nprint(os.getcwd(), os.getuid())\nprint('bad', file=sys.stderr)\nsys.exit(3)"
     _, (ran,), crew = work(tmp_path, python(code), END, sandbox=box)
+    assert ran.pop("seconds") > 0
     assert ran == {"exit_code": 3, "ended": "exit", "stdout": "/workspace/i0/s 65534\n", "stderr": "bad\n"}
     event = of(crew, Executed)[0]
     assert crew.store.get(event.given["a.py"]).decode() == code
@@ -157,8 +158,9 @@ def test_a_tool_that_breaks_off_is_an_error_with_its_last_words(tmp_path: Path, 
 def test_output_is_cut_to_its_end(tmp_path: Path) -> None:
     sandbox = FakeSandbox(tmp_path / "workspace", lambda argv, folder: "x" * 3 * SHOWN + "last")
     _, (ran,), _ = work(tmp_path, python("1"), END, sandbox=sandbox)
-    assert len(ran["stdout"]) == SHOWN
+    assert SHOWN < len(ran["stdout"]) < SHOWN + 60
     assert ran["stdout"].endswith("xlast")
+    assert "characters left out" in ran["stdout"]
 
 
 @pytest.mark.parametrize("path", ["../s/scores.parquet", "/inputs/events.parquet", "/workspace/../x", "/workspace2/x"])
@@ -189,10 +191,15 @@ def test_a_step_that_should_submit_and_does_not_has_failed(tmp_path: Path, last:
     assert of(crew, StepFinished)[0].observation == observation
 
 
-@pytest.mark.parametrize(("content", "summary"), [("Nothing to do.", "Nothing to do."), ("", "no answer")])
-def test_words_without_a_call_end_the_step(tmp_path: Path, content: str, summary: str) -> None:
-    observation, _, _ = work(tmp_path, Message(role="assistant", content=content))
-    assert (observation.ok, observation.summary) == (True, summary)
+def test_words_without_a_call_end_the_step(tmp_path: Path) -> None:
+    observation, _, _ = work(tmp_path, Message(role="assistant", content="Nothing to do."))
+    assert (observation.ok, observation.summary) == (True, "Nothing to do.")
+
+
+def test_an_empty_reply_is_asked_for_once_more(tmp_path: Path) -> None:
+    empty = Message(role="assistant")
+    assert work(tmp_path / "a", empty, END)[0].summary == "the end"
+    assert work(tmp_path / "b", empty, empty)[0].summary == "no answer"
 
 
 def test_a_model_that_never_finishes_is_stopped(tmp_path: Path) -> None:
@@ -230,3 +237,13 @@ def test_a_command_begins_only_within_the_time_of_the_budget(tmp_path: Path) -> 
     with pytest.raises(BudgetSpent, match="seconds"):
         work(tmp_path, python("1"), python("2"), END, sandbox=FakeSandbox(tmp_path / "workspace", command), **more)
     assert len(ran) == 1
+
+
+def test_the_last_call_of_a_reply_that_was_cut_is_not_made(tmp_path: Path) -> None:
+    both = Message(role="assistant", tool_calls=(*python("1", "a.py").tool_calls, *python("2", "b.py").tool_calls))
+    cut = Reply(message=both, model="m", finish="length")
+    _, (first, second), crew = work(tmp_path, cut, END)
+    assert first["exit_code"] == 0
+    assert "cut off" in second["error"]["allowed"]
+    assert [list(event.given) for event in of(crew, Executed)] == [["a.py"]]
+    assert "cut off at 4096 tokens" in of(crew, Trouble)[0].text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
@@ -14,7 +15,9 @@ import pytest
 from chat_service import Answer, Service, completion, refusal, running
 
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
-from agents.backends.openai_chat import LONGEST_WAIT, OpenAIChat
+from agents.backends.dialect import JSON_MODES
+from agents.backends.failures import LONGEST_WAIT
+from agents.backends.openai_service import OpenAIService
 from agents.budget import Price
 
 KEY = "sk-test-0123456789abcdef"
@@ -34,8 +37,8 @@ def slept() -> list[float]:
 
 
 @pytest.fixture
-def backend(service: Service, slept: list[float]) -> OpenAIChat:
-    return OpenAIChat(
+def backend(service: Service, slept: list[float]) -> OpenAIService:
+    return OpenAIService(
         "gpt-x", service.url, KEY, Price(prompt=2, completion=10), timeout=5, max_retries=2, sleep=slept.append
     )
 
@@ -45,7 +48,7 @@ def ask(**more: Any) -> Request:
     return Request(**({"role": "planner", "messages": messages} | more))
 
 
-def lost(backend: OpenAIChat, request: Request | None = None) -> str:
+def lost(backend: OpenAIService, request: Request | None = None) -> str:
     """The message for the operator; whatever happened, the key is nowhere in the exception."""
     with pytest.raises(BackendLost) as caught:
         backend.complete(request or ask())
@@ -57,7 +60,7 @@ def lost(backend: OpenAIChat, request: Request | None = None) -> str:
     return message
 
 
-def test_a_plain_reply(service: Service, backend: OpenAIChat) -> None:
+def test_a_plain_reply(service: Service, backend: OpenAIService) -> None:
     reply = backend.complete(ask())
     assert reply.message == Message(role="assistant", content="hello")
     assert (reply.model, reply.finish) == ("m-1", "stop")
@@ -66,7 +69,7 @@ def test_a_plain_reply(service: Service, backend: OpenAIChat) -> None:
     assert service.keys == [f"Bearer {KEY}"]
 
 
-def test_the_body_is_the_documented_one(service: Service, backend: OpenAIChat) -> None:
+def test_the_body_is_the_documented_one(service: Service, backend: OpenAIService) -> None:
     call = ToolCall(id="c7", name="anomaly.classify", arguments='{"mass": 3}')
     history = (
         Message(role="user", content="go"),
@@ -87,15 +90,20 @@ def test_the_body_is_the_documented_one(service: Service, backend: OpenAIChat) -
                 {"role": "tool", "content": "done", "tool_call_id": "c7"},
             ],
             "tools": [{"type": "function", "function": function}],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "reply", "schema": SCHEMA}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "schema": SCHEMA | {"additionalProperties": False}, "strict": True},
+            },
             "temperature": 0.5,
             "seed": 7,
             "max_tokens": 99,
+            "stream": True,
+            "stream_options": {"include_usage": True},
         }
     ]
 
 
-def test_waits_as_long_as_the_service_asks(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+def test_waits_as_long_as_the_service_asks(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [
         refusal(429, "slow down", {"Retry-After": "7"}),
         refusal(429, "slow down", {"Retry-After": "86400"}),
@@ -105,20 +113,20 @@ def test_waits_as_long_as_the_service_asks(service: Service, backend: OpenAIChat
     assert slept == [7, LONGEST_WAIT]
 
 
-def test_a_retry_date_is_understood(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+def test_a_retry_date_is_understood(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     date = formatdate(time.time() + 50, usegmt=True)
     service.answers = [refusal(503, "loading", {"Retry-After": date}), completion()]
     backend.complete(ask())
     assert 0 < slept[0] <= 50  # some of it has passed by now, more on a busy machine
 
 
-def test_failures_of_the_service_pass(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+def test_failures_of_the_service_pass(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [refusal(500, "oops"), Answer("<h1>bad gateway</h1>", 502), completion()]
     assert backend.complete(ask()).message.content == "hello"
     assert 0.5 <= slept[0] <= 1 <= slept[1] <= 2
 
 
-def test_tries_are_bounded(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+def test_tries_are_bounded(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [refusal(500, "oops")]
     assert "HTTP 500: oops), after 3 tries" in lost(backend)
     assert (len(service.bodies), len(slept)) == (3, 2)
@@ -127,7 +135,7 @@ def test_tries_are_bounded(service: Service, backend: OpenAIChat, slept: list[fl
 def test_a_silent_service(service: Service, slept: list[float]) -> None:
     service.answers = [completion()]
     service.answers[0].delay = 1.0
-    backend = OpenAIChat("gpt-x", service.url, KEY, timeout=0.1, max_retries=1, sleep=slept.append)
+    backend = OpenAIService("gpt-x", service.url, KEY, timeout=0.1, max_retries=1, sleep=slept.append)
     assert "no answer in time" in lost(backend)
     assert len(slept) == 1
 
@@ -135,12 +143,12 @@ def test_a_silent_service(service: Service, slept: list[float]) -> None:
 def test_nobody_listens(slept: list[float]) -> None:
     with running() as service:
         url = service.url
-    backend = OpenAIChat("gpt-x", url, KEY, max_retries=1, sleep=slept.append)
+    backend = OpenAIService("gpt-x", url, KEY, max_retries=1, sleep=slept.append)
     assert "refused" in lost(backend)
     assert len(slept) == 1
 
 
-def test_no_credit_is_not_retried(service: Service, backend: OpenAIChat, slept: list[float]) -> None:
+def test_no_credit_is_not_retried(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [refusal(429, "You exceeded your current quota", code="insufficient_quota")]
     assert "no credit left" in lost(backend)
     assert slept == []
@@ -149,14 +157,14 @@ def test_no_credit_is_not_retried(service: Service, backend: OpenAIChat, slept: 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key(service: Service, status: int) -> None:
     service.answers = [refusal(status, f"Incorrect API key provided: {KEY}.")]
-    message = lost(OpenAIChat("gpt-x", service.url, KEY, api_key_env="MY_KEY"))
+    message = lost(OpenAIService("gpt-x", service.url, KEY, api_key_env="MY_KEY"))
     assert "the key was refused: put a valid one in MY_KEY" in message
     assert "Incorrect API key provided: [key]." in message
     service.answers = [refusal(status, "You must provide a key.")]
-    assert "a key is wanted and none was given" in lost(OpenAIChat("gpt-x", service.url))
+    assert "a key is wanted and none was given" in lost(OpenAIService("gpt-x", service.url))
 
 
-def test_an_unknown_model(service: Service, backend: OpenAIChat) -> None:
+def test_an_unknown_model(service: Service, backend: OpenAIService) -> None:
     service.answers = [refusal(404, "The model does not exist", code="model_not_found")]
     service.models = [f"other-{n}" for n in range(12)] + ["gpt-x-1"]
     message = lost(backend)
@@ -168,28 +176,34 @@ def test_an_unknown_model(service: Service, backend: OpenAIChat) -> None:
 
 
 COMPLAINTS = [
+    refusal(400, "Invalid schema for response_format 'reply': ...", param="response_format"),
     refusal(400, "'response_format.type' must be 'text' or 'json_object'"),
     refusal(422, "unsupported", param="response_format.schema"),
     refusal(500, "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type')}]"),
 ]
 
 
-def test_simpler_ways_to_ask_for_json_are_found_and_remembered(service: Service, backend: OpenAIChat) -> None:
+def test_simpler_ways_to_ask_for_json_are_found_and_remembered(service: Service, backend: OpenAIService) -> None:
     service.answers = [*COMPLAINTS, completion('{"mass": 3}')]
-    backend.complete(ask(response_schema=SCHEMA))
+    reply = backend.complete(ask(response_schema=SCHEMA))
     asked = [body.get("response_format") for body in service.bodies]
-    assert [a and a["type"] for a in asked] == ["json_schema", "json_object", "json_object", None]
-    assert [a and "schema" in a for a in asked] == [False, True, False, None]
+    assert [a and a["type"] for a in asked] == ["json_schema", "json_schema", "json_object", "json_object", None]
+    assert [a and "strict" in str(a) for a in asked] == [True, False, False, False, None]
+    assert [a and "schema" in a for a in asked] == [False, False, True, False, None]
     system = [body["messages"][0]["content"] for body in service.bodies]
-    assert system[0] == "You plan."
-    assert all(text.startswith("You plan.\n\n") and text.endswith(json.dumps(SCHEMA)) for text in system[1:])
-    backend.complete(ask(response_schema=SCHEMA, messages=(Message(role="user", content="again"),)))
-    assert len(service.bodies) == 5
+    assert system[:2] == ["You plan."] * 2
+    assert all(text.startswith("You plan.\n\n") and text.endswith(json.dumps(SCHEMA)) for text in system[2:])
+    assert [note.split(" (")[0] for note in reply.notes] == [
+        f"gave up the reply's form as {one}, for {other}" for one, other in itertools.pairwise(JSON_MODES)
+    ]
+    again = backend.complete(ask(response_schema=SCHEMA, messages=(Message(role="user", content="again"),)))
+    assert again.notes == (), "what was given up is said once"
+    assert len(service.bodies) == 6
     assert "response_format" not in service.bodies[-1]
     assert [m["role"] for m in service.bodies[-1]["messages"]] == ["system", "user"]
 
 
-def test_unsupported_parameters_are_dropped_and_remembered(service: Service, backend: OpenAIChat) -> None:
+def test_unsupported_parameters_are_dropped_and_remembered(service: Service, backend: OpenAIService) -> None:
     service.answers = [
         refusal(400, "Use 'max_completion_tokens' instead of 'max_tokens'.", param="max_tokens"),
         refusal(400, "'temperature' does not support 0 with this model."),
@@ -198,13 +212,13 @@ def test_unsupported_parameters_are_dropped_and_remembered(service: Service, bac
     ]
     backend.complete(ask())
     backend.complete(ask())
-    sent = [{*body} - {"model", "messages"} for body in service.bodies]
+    sent = [{*body} - {"model", "messages", "stream", "stream_options"} for body in service.bodies]
     assert sent[0] == {"max_tokens", "temperature", "seed"}
     assert sent[1] == {"max_completion_tokens", "temperature", "seed"}
     assert sent[3:] == [{"max_completion_tokens"}, {"max_completion_tokens"}]
 
 
-def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: OpenAIChat) -> None:
+def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: OpenAIService) -> None:
     service.answers = [refusal(400, "max_tokens is too large, and so are max_completion_tokens")]
     assert "the request was refused (HTTP 400: max_tokens is too large" in lost(backend)
     service.answers = [completion()]
@@ -214,15 +228,21 @@ def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: Ope
 
 @pytest.mark.parametrize(
     "body",
-    ["<html>Welcome</html>", '{"choices": [', {"choices": []}, {"error": {"message": KEY}}, {"choices": [{}]}, "null"],
+    ["<html>Welcome</html>", '{"choices": [', {"choices": []}, {"choices": [{}]}, "null"],
 )
-def test_what_is_no_completion(service: Service, backend: OpenAIChat, body: Any) -> None:
+def test_what_is_no_completion(service: Service, backend: OpenAIService, body: Any) -> None:
     service.answers = [Answer(body)]
     assert "no chat completion" in lost(backend)
 
 
+def test_an_error_inside_an_answer_is_an_error(service: Service, backend: OpenAIService, slept: list[float]) -> None:
+    service.answers = [Answer({"error": {"message": f"overloaded {KEY}", "code": 503}}), completion()]
+    assert backend.complete(ask()).message.content == "hello"
+    assert len(slept) == 1
+
+
 def test_the_key_is_neither_logged_nor_shown(
-    service: Service, backend: OpenAIChat, caplog: pytest.LogCaptureFixture
+    service: Service, backend: OpenAIService, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     service.answers = [refusal(500, f"you sent {KEY}"), refusal(400, "x" * 290 + KEY)]
@@ -234,11 +254,11 @@ def test_the_key_is_neither_logged_nor_shown(
 @pytest.mark.parametrize("url", ["ftp://host/v1", "host/v1", "http://me:hunter2@host/v1", "http://host/v1?key=hunter2"])
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
-        OpenAIChat("gpt-x", url)
+        OpenAIService("gpt-x", url)
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_key_that_no_header_can_carry() -> None:
     with pytest.raises(ValueError, match="OPENAI_API_KEY has blanks") as caught:
-        OpenAIChat("gpt-x", None, "sk-one sk-two")
+        OpenAIService("gpt-x", None, "sk-one sk-two")
     assert "sk-one" not in str(caught.value)

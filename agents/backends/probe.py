@@ -1,0 +1,170 @@
+"""Ten short questions to a real service: what it can do of what the crew asks of it, and how it has to be asked.
+
+Only a live key shows these things; everything else is tested against services on loopback that behave so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from agents.backends.base import BackendLost, Message, Reply, Request, ToolSchema, Usage
+from agents.backends.openai_service import OpenAIService
+from agents.backends.reading import bare_json
+from agents.budget import Price
+
+# What the ten questions take of a service, rounded up: most is the long text that is asked about twice.
+PROMPT_TOKENS, COMPLETION_TOKENS = 12_000, 3_000
+LONG = " ".join(f"Bin {number}: {number * 37 % 101} events." for number in range(600))
+REPLY = 600  # tokens, with room for a thought
+LONGEST = 32_768  # tokens of a reply that a long program would take
+MASS = {
+    "type": "object",
+    "properties": {"mass": {"type": "number"}, "note": {"type": "string", "default": ""}},
+    "required": ["mass"],
+}
+TOOLS = (
+    ToolSchema(
+        name="events.count",
+        description="Count events above a mass, in TeV.",
+        parameters={"type": "object", "properties": {"mass": {"type": "number"}}, "required": ["mass"]},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question: whether it was answered as hoped, and what was seen."""
+
+    question: str
+    ok: bool
+    seen: str
+    seconds: float
+    usage: Usage
+
+
+@dataclass
+class Interview:
+    """A conversation with a service. What the first calls find out about it holds for the later ones."""
+
+    backend: OpenAIService
+    usage: Usage = field(default_factory=Usage)
+    notes: list[str] = field(default_factory=list)
+    called: Reply | None = None  # the reply that holds a tool call
+
+    def ask(self, *said: str, messages: tuple[Message, ...] = (), **more: object) -> Reply:
+        opening = (Message(role="system", content="Answer briefly."), Message(role="user", content=" ".join(said)))
+        settings = {"role": "worker", "messages": (*opening, *messages), "max_tokens": REPLY} | more
+        reply = self.backend.complete(Request.model_validate(settings))
+        self.usage += reply.usage
+        self.notes += reply.notes
+        return reply
+
+
+Question = Callable[[Interview], tuple[bool, str]]
+
+
+def _words(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask("Say hello in one word.")
+    return bool(reply.message.content), f"{reply.model}: {reply.message.content[:40]!r}"
+
+
+def _json(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask("A peak lies at 4.2 TeV. Give its mass in TeV.", response_schema=MASS)
+    try:
+        mass = json.loads(bare_json(reply.message.content))["mass"]
+    except (ValueError, KeyError, TypeError):
+        return False, f"no such JSON: {reply.message.content[:60]!r}"
+    return mass == 4.2, f"mass {mass}"
+
+
+def _tool(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask("How many events lie above 4 TeV? Use the tool.", tools=TOOLS)
+    interview.called = reply if reply.message.tool_calls else None
+    calls = ", ".join(f"{call.name}({call.arguments})" for call in reply.message.tool_calls)
+    return bool(calls), calls or f"no call: {reply.message.content[:60]!r}"
+
+
+def _second_turn(interview: Interview) -> tuple[bool, str]:
+    if interview.called is None:
+        return False, "there was no call to answer"
+    calls = interview.called.message.tool_calls
+    results = tuple(Message(role="tool", tool_call_id=call.id, content='{"events": 137}') for call in calls)
+    messages = (interview.called.message, *results)
+    reply = interview.ask("How many events lie above 4 TeV? Use the tool.", messages=messages, tools=TOOLS)
+    kept = "what it said beside words goes back" if interview.called.message.opaque else "nothing to send back"
+    return "137" in reply.message.content, f"{reply.message.content[:40]!r}; {kept}"
+
+
+def _several_calls(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask("Count events above 3 and above 4 TeV, both calls in one reply.", tools=TOOLS)
+    return bool(reply.message.tool_calls), f"{len(reply.message.tool_calls)} calls in one reply"
+
+
+def _settings(interview: Interview) -> tuple[bool, str]:
+    interview.ask("Say yes.", temperature=0.7, seed=7)
+    refused = {"temperature", "seed"} & interview.backend.dialect.refused
+    return not refused, f"not taken: {', '.join(sorted(refused))}" if refused else "temperature and seed are taken"
+
+
+def _effort(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask("Is 91 a prime number?", effort="low")
+    taken = "effort" not in interview.backend.dialect.refused
+    return taken, f"{reply.usage.reasoning_tokens} tokens of thought" if taken else "effort is not taken"
+
+
+def _long_reply(interview: Interview) -> tuple[bool, str]:
+    interview.ask("Say yes.", max_tokens=LONGEST)
+    most = interview.backend.dialect.most_tokens
+    return most is None, f"{most or LONGEST} tokens of a reply are {'the most' if most else 'allowed'}"
+
+
+def _counting(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask(LONG, "How many events has bin 7?")
+    counted = reply.usage.estimated == 0
+    return counted, f"{reply.usage.prompt_tokens} tokens sent" if counted else "tokens are not counted"
+
+
+def _cache(interview: Interview) -> tuple[bool, str]:
+    reply = interview.ask(LONG, "How many events has bin 8?")
+    share = reply.usage.cached_tokens / max(reply.usage.prompt_tokens, 1)
+    return share > 0, f"{share:.0%} of a repeated prompt came from the cache"
+
+
+QUESTIONS: dict[str, Question] = {
+    "answers in words": _words,
+    "JSON by a schema": _json,
+    "a tool call": _tool,
+    "its second turn": _second_turn,
+    "several calls": _several_calls,
+    "temperature and seed": _settings,
+    "reasoning effort": _effort,
+    "long replies": _long_reply,
+    "counts tokens": _counting,
+    "cache": _cache,
+}
+
+
+def price_of(price: Price | None) -> str:
+    """What the questions will cost, before they are asked."""
+    tokens = f"about {PROMPT_TOKENS:,} tokens sent and {COMPLETION_TOKENS:,} received"
+    cost = f"${price.dollars(PROMPT_TOKENS, COMPLETION_TOKENS):.3f}" if price else "price unknown (--price IN,OUT)"
+    return f"{len(QUESTIONS)} questions, {tokens}: {cost}"
+
+
+def interview(backend: OpenAIService) -> Iterator[Finding]:
+    """The findings, one after the other; the first question that is lost ends it."""
+    talk = Interview(backend)
+    for name, question in QUESTIONS.items():
+        begun, before = time.monotonic(), talk.usage
+        try:
+            ok, seen = question(talk)
+        except BackendLost as error:
+            yield Finding(name, False, str(error), time.monotonic() - begun, Usage())
+            return
+        spent = Usage(**{n: getattr(talk.usage, n) - getattr(before, n) for n in Usage.model_fields})
+        told = f"{seen}; {'; '.join(talk.notes)}" if talk.notes else seen
+        talk.notes.clear()
+        yield Finding(name, ok, told, time.monotonic() - begun, spent)

@@ -1,0 +1,46 @@
+"""A conversation that is longer than a model's context, cut where it hurts least: in results that lie back."""
+
+from __future__ import annotations
+
+import re
+
+from agents.backends.base import Message, Request
+
+KEPT = 2  # of the latest results that stay whole
+SHOWN = 300  # characters of a result before those
+LEAST = 256  # tokens of a reply below which none is worth asking for
+CONTEXT = re.compile(r"(?:context|maximum)\D{0,30}?(\d[\d,]{2,})|(\d[\d,]{2,}) maximum", re.IGNORECASE)
+PROMPT = re.compile(
+    r"(\d[\d,]*) (?:tokens )?(?:in|from|of) (?:the|your)? ?(?:messages|prompt|input)|"
+    r"(\d[\d,]*) input tokens|(\d[\d,]*) \+ \d"
+)
+LEFT_OUT = " ... [the rest was left out: the conversation is longer than your context]"
+
+
+def shortened(request: Request, words: str) -> Request | None:
+    """The request with its older tool results cut, or asking for a shorter reply; None: there is nothing to cut.
+
+    `words`: what the service says about it. Some count the reply that was asked for: "maximum context length is 8192
+    tokens ... you requested 9000 tokens (5000 in the messages, 4000 in the completion)".
+    """
+    results = [number for number, message in enumerate(request.messages) if message.role == "tool"]
+    old = {n for n in results[:-KEPT] if len(request.messages[n].content) > SHOWN + len(LEFT_OUT)}
+    messages = tuple(_cut(m) if number in old else m for number, m in enumerate(request.messages))
+    limit = _fitting_reply(words, request.max_tokens)
+    if not old and limit == request.max_tokens:
+        return None
+    return request.model_copy(update={"messages": messages, "max_tokens": limit})
+
+
+def _cut(message: Message) -> Message:
+    return message.model_copy(update={"content": message.content[:SHOWN] + LEFT_OUT})
+
+
+def _fitting_reply(words: str, asked: int) -> int:
+    """The reply that the context leaves room for, where the words give both: its length and that of the prompt."""
+    length, prompt = CONTEXT.search(words), PROMPT.search(words)
+    if not length or not prompt:
+        return asked
+    whole, read = (int(next(g for g in found.groups() if g).replace(",", "")) for found in (length, prompt))
+    room = whole - read - 16
+    return min(asked, room) if room >= LEAST else asked

@@ -1,0 +1,50 @@
+"""Results as a model reads them: what says something, in as many digits as mean something. The trace keeps the whole.
+
+A float has five digits, a long list of numbers its ends and its length, and what only programs read is left out: a
+third of the tokens say the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+DIGITS = 5
+LONGEST = 12  # entries of a list of numbers, or of lists of them, that is shown whole
+ENDS = 3  # entries shown of a longer one, at its beginning; one more at its end
+FOR_PROGRAMS = frozenset({"sha256", "artefact", "dtype", "device"})
+
+
+def digest(value: Any) -> Any:
+    """The same, shorter.
+
+    >>> digest({"mass": 3.507307600911458, "sha256": "5efd66", "losses": list(range(40))})
+    {'mass': 3.5073, 'losses': [0, 1, 2, '... 40 in all ...', 39]}
+    """
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {name: digest(part) for name, part in value.items() if name not in FOR_PROGRAMS and part != {}}
+    if isinstance(value, list | tuple):
+        if len(value) > LONGEST and all(isinstance(part, int | float | list | tuple) for part in value):
+            value = [*value[:ENDS], f"... {len(value)} in all ...", value[-1]]
+        return [digest(part) for part in value]
+    return value
+
+
+def compact(value: Any) -> str:
+    """JSON without blanks."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def ends(text: str, shown: int) -> str:
+    """The beginning and the end of an output, and between them how much was left out.
+
+    >>> ends("abcdefghij", 4)
+    'ab\\n[... 6 characters left out ...]\\nij'
+    """
+    if len(text) <= shown:
+        return text
+    half = shown // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
