@@ -2,10 +2,10 @@
 version (sockets to the machine below a virtual one are open in engines before 23).
 
 Four kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
-sized tmpfs shows (memfd, System V memory, io_uring), the one by which a process would leave the CPUs of its run, those
-that take over another process (bwrap itself is the first one inside), and those that reach parts of the kernel that an
-analysis never needs (keyrings, which are shared with the operator's session, eBPF, namespaces, mounts, its log,
-sockets to the machine below a virtual one). Everything else is allowed.
+sized tmpfs shows (memfd; memory, queues and semaphores of System V; queues of POSIX; io_uring), the one by which a
+process would leave the CPUs of its run, those that take over another process (bwrap itself is the first one inside),
+and those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
+session, eBPF, namespaces, mounts, its log, sockets to the machine below a virtual one). Everything else is allowed.
 The program is classic BPF, one 8-byte instruction each: code, jump if true, jump if false, operand.
 """
 
@@ -22,6 +22,8 @@ DENIED = {
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
     "io_uring_setup": (425, 425),
     "add_key": (248, 217),
     "request_key": (249, 218),
