@@ -56,12 +56,15 @@ def _closure(plan: Plan, step: str) -> set[str]:
     return needed
 
 
-def carry_out(bench: RecordedWorkbench, store: Store, commands: Sequence[Executed]) -> str:
+def carry_out(
+    bench: RecordedWorkbench, store: Store, commands: Sequence[Executed], before: Callable[[str], None]
+) -> str:
     """Run the commands again; '' when all of them ended well, else what went wrong with the first that did not.
 
-    Raises SandboxLost.
+    `before` each one the budget is asked. Raises SandboxLost, and BudgetSpent.
     """
     for event in commands:
+        before(f"claim/{event.where}")
         files = {name: store.get(sha) for name, sha in event.given.items()}
         result = bench.run(f"claim/{event.where}", event.argv, cwd=event.cwd, files=files)
         if not result.ok:
@@ -75,12 +78,16 @@ def on_unseen_events(
     store: Store,
     opened: Callable[[], AbstractContextManager[RecordedWorkbench]],
     judge: Callable[[Submission, Score, Path], Score],
+    before: Callable[[str], None],
 ) -> Confirm:
-    """How a run makes its claim: `opened` gives a bench whose inputs are all events, `judge` looks at the scores."""
+    """How a run makes its claim: `opened` gives a bench whose inputs are all events, `judge` looks at the scores.
+
+    `before` each command it is asked whether there is time left.
+    """
 
     def confirm(iteration: int, submission: Submission, chosen: Score) -> Score:
         with opened() as bench:
-            if trouble := carry_out(bench, store, recipe(store.events(), iteration, submission)):
+            if trouble := carry_out(bench, store, recipe(store.events(), iteration, submission), before):
                 reason = f"the commands that made the scores do not run again on all events: {trouble}"
                 return Score(metric=chosen.metric, value=None, reason=reason)
             return judge(submission, chosen, bench.workspace)

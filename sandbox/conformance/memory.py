@@ -11,7 +11,7 @@ from sandbox.driver import ExecResult
 
 LIMIT = 256  # MiB
 TMP = 16
-SMALL = 128  # MiB
+SMALL = 64  # MiB; a name takes more than a KiB
 
 
 def held(result: ExecResult) -> None:
@@ -223,7 +223,8 @@ def socket_buffers(arena: Arena) -> None:
 TABLES = """
 import mmap, sys, time
 size = int(sys.argv[1]) << 29  # one page of every 2 MiB needs a table of its own
-taken = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_NORESERVE, prot=mmap.PROT_READ)
+flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE
+taken = mmap.mmap(-1, size, flags=flags, prot=mmap.PROT_READ)
 for place in range(0, size, 2 << 20): taken[place]
 time.sleep(1)
 print("survived")
@@ -237,22 +238,21 @@ def page_tables(arena: Arena) -> None:
 
 
 NAMES = """
-import os, sys, time
-made = 0
+import os, shutil, sys, tempfile, time
+folder = tempfile.mkdtemp(dir="/dev/shm")
 try:
-    for _ in range(int(sys.argv[1]) << 10):
-        os.mkdir(f"/tmp/{made}")
-        made += 1
+    for number in range(int(sys.argv[1])): os.mkdir(f"{folder}/{number}")
 except OSError: sys.exit("refused")
 time.sleep(1)
-print("survived")
+print("survived", flush=True)
+shutil.rmtree(folder)
 """
 
 
 @check
 def names_in_memory(arena: Arena) -> None:
-    """Folders and empty files in /tmp, which are memory too, are bounded."""
-    held(arena.python(NAMES, 3 * SMALL, box=arena.make(memory_mib=SMALL)))
+    """Folders and empty files in /dev/shm, which are memory too, are bounded."""
+    held(arena.python(NAMES, SMALL << 10, box=arena.make(memory_mib=SMALL)))
 
 
 WALK = """

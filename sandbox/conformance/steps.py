@@ -51,7 +51,8 @@ def other_step(arena: Arena) -> Iterator[tuple[Sandbox, int]]:
                 time.sleep(0.02)
             yield box, int((folder / "ready").read_text())
         finally:
-            (folder / "stop").touch()
+            with contextlib.suppress(FileNotFoundError):  # where the folder could be moved away
+                (folder / "stop").touch()
         expect(job.result().stdout == "honest\n", f"the other step found other arguments: {job.result()}")
 
 

@@ -70,7 +70,7 @@ class LhcoTask(TaskBase):
         unseen = np.zeros(len(is_signal), dtype=bool)
         inputs.mkdir(parents=True, exist_ok=True)
         if self.has_sidebands:
-            rng = np.random.default_rng([self.seed, HOLD_OUT])
+            rng = np.random.default_rng([self.secret_seed, HOLD_OUT])
             unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
             held_out.mkdir(parents=True, exist_ok=True)
             write_events(held_out / EVENTS, columns)

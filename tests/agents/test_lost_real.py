@@ -20,13 +20,13 @@ import pytest
 from engine_proxy import EngineProxy
 from scripted import Scripted, TinyTask, call, python, two_rounds
 
+import sandbox.disk as of_disk
 from agents.run import Settings, resume, start
 from agents.trace import recorders
 from agents.trace.events import CanaryChecked, Executed, RunResumed, SandboxRenewed, Trouble
 from agents.trace.record import identity
 from agents.trace.result import RunResult
 from agents.trace.store import read_trace
-import sandbox.disk as of_disk
 from sandbox.driver import SandboxLost
 from tasks import catalogue
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sandbox import mounts, seccomp
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
+from sandbox.disk import UNSEEN, folder_bytes
 from sandbox.driver import Limits, SandboxLost
 from sandbox.image import NUMERICS, fill_context
 from sandbox.inside import LONGEST_WORD, check
 from sandbox.select import choose
-from sandbox.watch import UNSEEN, folder_bytes
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 50))
@@ -100,7 +100,7 @@ def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path:
     (tmp_path / "away").symlink_to("/usr")
     for k in range(10):
         (tmp_path / str(k)).touch()
-    assert folder_bytes(tmp_path) == 11 * 4096
+    assert max(folder_bytes(tmp_path)) == 11 * 4096
 
 
 def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
@@ -110,7 +110,7 @@ def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
     for _ in range(25):
         Path("d" * 200).mkdir()
         os.chdir("d" * 200)
-    assert folder_bytes(tmp_path) == UNSEEN
+    assert max(folder_bytes(tmp_path)) == UNSEEN
 
 
 def test_choice_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
