@@ -1,4 +1,4 @@
-"""What is sealed is what was graded, whatever happens to the workspace afterwards; and the claim keeps to the budget."""
+"""What is sealed is what was graded, whatever becomes of the workspace; and the claim keeps to the budget."""
 
 from __future__ import annotations
 
