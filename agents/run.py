@@ -70,9 +70,16 @@ class Settings(BaseModel):
 
 
 def start(
-    settings: Settings, backend: Backend, run_dir: Path, listeners: Sequence[Callable[[Any], None]] = ()
+    settings: Settings,
+    backend: Backend,
+    run_dir: Path,
+    listeners: Sequence[Callable[[Any], None]] = (),
+    keys_in: Sequence[str] = (),
 ) -> RunResult:
-    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared."""
+    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared.
+
+    `keys_in`: environment variables that hold a key without being named like one; all others are known.
+    """
     secret = settings.salt or salt.fresh()
     task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
@@ -85,7 +92,7 @@ def start(
         if place.inputs.is_dir():
             place.workspace.mkdir()
     with (
-        Store.create(run_dir, secrets()) as store,
+        Store.create(run_dir, secrets(*keys_in)) as store,
         _bench(
             store,
             sandboxes.first(
@@ -124,6 +131,7 @@ def resume(
     budget: Budget | None = None,
     workers: int = 2,
     listeners: Sequence[Callable[[Any], None]] = (),
+    keys_in: Sequence[str] = (),
 ) -> RunResult:
     """Go on with a run that was interrupted, lost its sandbox or service, or spent its budget.
 
@@ -142,7 +150,7 @@ def resume(
         raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
     task = make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
     with (
-        Store.open(run_dir, secrets()) as store,
+        Store.open(run_dir, secrets(*keys_in)) as store,
         _bench(store, sandboxes.again(sandboxes.searching(run_dir), begun.sandbox, begun.gpu), begun.gpu) as bench,
     ):
         record = Record(store.events())

@@ -110,13 +110,13 @@ def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None,
             workers=1,
             salt=secret or None,
         )
-        return runs.start(settings, backend, run_dir)
+        return runs.start(settings, backend, run_dir, keys_in=[cell.arm.api_key_env])
     _, ended = runs.beginning(run_dir)
     if ended and ended.status in (*ENDED, "budget"):
         if not (run_dir / "result.json").exists():
             write_report(run_dir)
         return build_result(run_dir)
-    return runs.resume(run_dir, backend, workers=1)
+    return runs.resume(run_dir, backend, workers=1, keys_in=[cell.arm.api_key_env])
 
 
 def _begun(run_dir: Path) -> bool:

@@ -58,6 +58,7 @@ def environment() -> Environment:
         loader=PackageLoader("agents.trace"),
         autoescape=lambda name: name is None or not name.endswith(".md.j2"),
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -75,6 +76,11 @@ def environment() -> Environment:
     }
     loaded.globals |= {"measured": words.measured, "quantity": words.quantity, "verdict": words.verdict}
     return loaded
+
+
+def _seen(value: Any) -> Any:
+    """Whatever a template shows, without characters that make it look like something else."""
+    return type(value)(words.visible(value)) if isinstance(value, str) else value
 
 
 def figure_path(data: bytes) -> str:
