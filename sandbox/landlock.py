@@ -34,7 +34,7 @@ class Beneath(ctypes.Structure):
 
 def version() -> int:
     """Of the kernel's Landlock; 0 where there is none."""
-    return max(0, ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), VERSION))
+    return max(0, int(ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
 
 
 def confine(folder: str) -> bool:
