@@ -64,8 +64,9 @@ class Settings(BaseModel):
     workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
     salt: str | None = Field(
         None,
-        pattern=r"^[0-9a-f]{32}$",
-        description="of a run that is to be made again: its trace names it; default: drawn now",
+        pattern=r"^([0-9a-f]{32})?$",
+        description="of a run that is to be made again: its trace names it; '': secrets follow from the public seed, "
+        "for benchmarks whose crews are ours; default: drawn now",
     )
 
 
@@ -80,7 +81,7 @@ def start(
 
     `keys_in`: environment variables that hold a key without being named like one; all others are known.
     """
-    secret = settings.salt or salt.fresh()
+    secret = salt.fresh() if settings.salt is None else settings.salt
     task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
     meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written

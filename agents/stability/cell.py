@@ -108,7 +108,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None,
             seed=cell.seed,
             temperature=study.temperature,
             workers=1,
-            salt=secret or None,
+            salt=secret,
         )
         return runs.start(settings, backend, run_dir, keys_in=[cell.arm.api_key_env])
     _, ended = runs.beginning(run_dir)

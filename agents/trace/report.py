@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from agents.trace import plots, words
 from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed
@@ -80,7 +81,9 @@ def environment() -> Environment:
 
 def _seen(value: Any) -> Any:
     """Whatever a template shows, without characters that make it look like something else."""
-    return type(value)(words.visible(value)) if isinstance(value, str) else value
+    if isinstance(value, Markup):
+        return Markup(words.visible(value))
+    return words.visible(value) if isinstance(value, str) else value
 
 
 def figure_path(data: bytes) -> str:

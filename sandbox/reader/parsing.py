@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.driver import SandboxLost
 from sandbox.reader.files import UnsafeFile
 from sandbox.reader.plain import Room, as_array, check_name
 
@@ -65,6 +66,10 @@ class Parsers:
         self._line, self._owner = ours, os.getpid()
         return ours
 
+    def gone(self) -> bool:
+        """Whether there is no process, which is no file's fault: none can reach it."""
+        return self._process is None or self._process.poll() is not None
+
     def close(self) -> None:
         """End the process; a fork of ours leaves its parent's alone."""
         if self._line is not None:
@@ -79,7 +84,9 @@ atexit.register(PARSERS.close)
 
 
 def parsed(kind: str, relative: str, data: bytes, options: Mapping[str, Any], max_values: int) -> dict[str, np.ndarray]:
-    """The arrays of a file of that kind, of at most `max_values` numbers together. Raises UnsafeFile.
+    """The arrays of a file of that kind, of at most `max_values` numbers together.
+
+    Raises UnsafeFile, and SandboxLost where no process can be had that parses files.
 
     `options`: of the kind's own function `arrays`.
     """
@@ -102,15 +109,18 @@ def parsed(kind: str, relative: str, data: bytes, options: Mapping[str, Any], ma
 
 
 def _answer(relative: str, pipe: int) -> Mapping[str, Any]:
-    text = b""
+    text, poll = b"", select.poll()
+    poll.register(pipe)
     while True:
-        if not select.select([pipe], [], [], 2 * SECONDS + 5)[0]:
+        if not poll.poll(1000 * (2 * SECONDS + 5)):
             raise UnsafeFile(relative, f"not read after {2 * SECONDS} seconds")
         if not (piece := os.read(pipe, 1 << 16)):
             break
         text += piece
         if len(text) > ANSWER_MAX:
             raise UnsafeFile(relative, "its names and shapes take too much room")
+    if not text and PARSERS.gone():
+        raise SandboxLost("the process that parses files has ended, or does not start: is this environment whole?")
     if not text:
         raise UnsafeFile(relative, "whoever reads it dies of it, or takes too much memory or time")
     answer = json.loads(text)

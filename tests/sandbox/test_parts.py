@@ -89,6 +89,14 @@ def test_what_judges_is_masked_where_it_is_installed(tmp_path: Path, monkeypatch
         assert box.exec(["find", str(prefix / "site"), "-type", "f"]).stdout == f"{prefix}/site/numpy/inside.txt\n"
 
 
+def test_of_an_environment_at_the_root_of_a_project_only_its_parts_are_bound(tmp_path: Path) -> None:
+    """`python -m venv .`: beside `bin` and `lib` lie keys and runs."""
+    words = mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere")
+    bound = {Path(words[k + 1]) for k, word in enumerate(words) if word.startswith("--ro-bind")}
+    assert bound == {tmp_path / name for name in mounts.OF_PYTHON}
+    assert tmp_path not in bound
+
+
 def test_a_command_no_kernel_would_start() -> None:
     with pytest.raises(ValueError, match="write it to a file"):
         check(["python", "-c", "x" * (LONGEST_WORD + 1)], "/workspace")
