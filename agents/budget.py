@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -108,6 +109,10 @@ class Meter:
     def seconds(self) -> float:
         """Wall time so far."""
         return self._clock() - self._started
+
+    def seconds_left(self) -> float:
+        """Wall time until the budget is spent; infinite without a limit."""
+        return math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
 
     def add(self, usage: Usage) -> None:
         """Count one model call."""

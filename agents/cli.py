@@ -38,6 +38,7 @@ def run(
         str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
     ] = "auto",
     seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
+    salt: Annotated[str | None, typer.Option(help="of a run to make again: its trace names it; default: drawn")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="of the model")] = 0.0,
     effort: Annotated[
         str | None, typer.Option(help="of reasoning: none, minimal, low, medium, high, xhigh, max")
@@ -67,6 +68,7 @@ def run(
                 "request": request or prepared.request,
                 "task": task,
                 "options": prepared.options(),
+                "salt": salt,
                 "sandbox": sandbox,
                 "gpu": gpu,
                 "budget": Budget(

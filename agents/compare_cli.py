@@ -26,6 +26,7 @@ def compare(
     """Show two runs side by side: plan, code, metrics, claims, cost. What differs is bold."""
     from agents.compare import compare as compared
     from agents.compare import to_html
+    from agents.trace.words import visible
 
     with clear_errors():
         found = compared(a, b)
@@ -42,9 +43,9 @@ def compare(
             table.add_section()
             table.add_row(Text(section, style="cyan"))
         style = "" if row.same else "bold"
-        table.add_row(*(Text(text[:SHOWN], style=style) for text in (row.name, row.a, row.b)))
+        table.add_row(*(Text(visible(text[:SHOWN]), style=style) for text in (row.name, row.a, row.b)))
     out.print(table)
     for diff in found.code:
-        out.print(Text(f"\n{diff.path}", style="bold"))
+        out.print(Text(f"\n{visible(diff.path)}", style="bold"))
         for line in diff.lines:
-            out.print(Text(line, style=COLOUR.get(line[:1], "")), soft_wrap=True)
+            out.print(Text(visible(line), style=COLOUR.get(line[:1], "")), soft_wrap=True)

@@ -38,6 +38,8 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     """Say how a run ended, and end with the exit status for that."""
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    from agents.trace.words import visible
+
     table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
     for check in result.claims:
         agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
@@ -48,7 +50,7 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
         err.print(table)
     if not result.is_llm:
         err.print(f"No LLM was involved: the built-in {result.backend} follows fixed rules.", highlight=False)
-    err.print(Text(f"{result.status}: {result.reason}"), soft_wrap=True)
+    err.print(Text(visible(f"{result.status}: {result.reason}")), soft_wrap=True)
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):
         err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)

@@ -65,13 +65,16 @@ def _closure(plan: Plan, step: str) -> set[str]:
     return needed
 
 
-def carry_out(bench: RecordedWorkbench, store: Store, commands: Sequence[Executed], who: str) -> str:
+def carry_out(
+    bench: RecordedWorkbench, store: Store, commands: Sequence[Executed], who: str, before: Callable[[str], None]
+) -> str:
     """Run the commands again, in the name of `who`; '' when all of them ended well, else what went wrong with the
     first that did not.
 
-    Raises SandboxLost.
+    `before` each one the budget is asked. Raises SandboxLost, and BudgetSpent.
     """
     for event in commands:
+        before(f"{who}/{event.where}")
         files = {name: store.get(sha) for name, sha in event.given.items()}
         result = bench.run(f"{who}/{event.where}", event.argv, cwd=event.cwd, files=files)
         if not result.ok:
@@ -85,12 +88,17 @@ def on_unseen_events(
     store: Store,
     opened: Callable[[], AbstractContextManager[RecordedWorkbench]],
     judge: Callable[[Submission, Score, Path], Score],
+    before: Callable[[str], None],
 ) -> Confirm:
-    """How a run makes its claim: `opened` gives a bench whose inputs are all events, `judge` looks at the scores."""
+    """How a run makes its claim: `opened` gives a bench whose inputs are all events, `judge` looks at the scores.
+
+    `before` each command it is asked whether there is time left.
+    """
 
     def confirm(iteration: int, submission: Submission, chosen: Score) -> Score:
         with opened() as bench:
-            if trouble := carry_out(bench, store, recipe(store.events(), iteration, submission), CLAIM):
+            commands = recipe(store.events(), iteration, submission)
+            if trouble := carry_out(bench, store, commands, CLAIM, before):
                 reason = f"the commands that made the scores do not run again on all events: {trouble}"
                 return Score(metric=chosen.metric, value=None, reason=reason)
             return judge(submission, chosen, bench.workspace)
@@ -103,15 +111,18 @@ def on_a_decoy(
     prepare: Callable[[Submission, Score, Score], bool],
     opened: Callable[[], AbstractContextManager[RecordedWorkbench]],
     judge: Callable[[Submission, Score, Score, Path, str], Score],
+    before: Callable[[str], None],
 ) -> Audit:
     """How a run audits its claim: `prepare` writes the decoy, unless there is nothing to audit; `opened` gives a bench
-    whose inputs it is; `judge` looks at what the recipe left there, and hears why where it did not run to its end."""
+    whose inputs it is; `judge` looks at what the recipe left there, and hears why where it did not run to its end;
+    `before` is that of `on_unseen_events`.
+    """
 
     def audit(iteration: int, submission: Submission, chosen: Score, confirmed: Score) -> Score | None:
         if not prepare(submission, chosen, confirmed):
             return None
         with opened() as bench:
-            trouble = carry_out(bench, store, recipe(store.events(), iteration, submission), AUDIT)
+            trouble = carry_out(bench, store, recipe(store.events(), iteration, submission), AUDIT, before)
             return judge(submission, chosen, confirmed, bench.workspace, trouble)
 
     return audit

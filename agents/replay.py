@@ -30,6 +30,7 @@ from agents.trace.store import Store
 from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
 from agents.trace.verify import verified
 from agents.workbench import Nowhere
+from tasks import salt
 from tasks.catalogue import make_task
 from tasks.score import Score, Submission
 from tasks.task import Task
@@ -80,13 +81,13 @@ class Played:
         return RecordedWorkbench(Nowhere(self.out / "workspace"), self.store, self.record)
 
     def grader(self) -> RecordedGrader:
-        return RecordedGrader(_never, self.store, self.record)
+        return RecordedGrader(_never, self.store, self.record, self.out / "workspace")
 
     def confirm(self) -> Confirm:
-        return on_unseen_events(self.store, self.claim_bench, self.judge)
+        return on_unseen_events(self.store, self.claim_bench, self.judge, lambda where: None)
 
     def audit(self) -> Audit:
-        return on_a_decoy(self.store, self.decoy, self.audit_bench, self.audited)
+        return on_a_decoy(self.store, self.decoy, self.audit_bench, self.audited, lambda where: None)
 
     @contextmanager
     def claim_bench(self) -> Iterator[RecordedWorkbench]:
@@ -125,7 +126,7 @@ def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, pati
     with Store.reading(run_dir) as store:
         begun, finished = beginning(run_dir)
         record = Strict(store, finished is not None and finished.status in ENDED, patience)
-        play(begun, finished, parts(store, record, make_task(begun.task, begun.options), out))
+        play(begun, finished, parts(store, record, _task(begun, run_dir), out))
         recorded_seconds = finished.seconds if finished else 0.0
     write_report(run_dir, out)
     return Outcome(
@@ -175,7 +176,11 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
         )
 
 
-def _never(iteration: int, submission: Submission | None) -> Score:
+def _task(begun: RunStarted, run_dir: Path) -> Task:
+    return make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
+
+
+def _never(iteration: int, submission: Submission | None, folder: Path) -> Score:
     raise AssertionError("a strict record has the score, or raises")
 
 

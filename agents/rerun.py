@@ -111,12 +111,12 @@ class RerunGrader(RecordedGrader):
     """Computes each grade again, and keeps the graded files: a later step may write over them."""
 
     def __init__(self, table: Table, task: Task, inputs: Path, workspace: Path, store: Store, record: Strict) -> None:
-        def grade(iteration: int, submission: Submission | None) -> Score:
+        def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
             assert submission is not None
-            return task.grade(submission, inputs, workspace, iteration + 1)
+            return task.grade(submission, inputs, folder, iteration + 1)
 
-        super().__init__(grade, store, record)
-        self._table, self._workspace = table, workspace
+        super().__init__(grade, store, record, workspace)
+        self._table = table
         self.files: dict[int, bytes] = {}
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
@@ -124,7 +124,9 @@ class RerunGrader(RecordedGrader):
         if submission is not None:
             with contextlib.suppress(UnsafeFile):  # what the grader says about that is compared
                 self.files[iteration] = read_bytes(self._workspace, submission.scores, MAX_BYTES)
-            compare_scores(self._table, f"grade {iteration}", recorded, self._grade(iteration, submission))
+            compare_scores(
+                self._table, f"grade {iteration}", recorded, self._grade(iteration, submission, self._workspace)
+            )
         return recorded
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets as random
 import signal
 import threading
@@ -26,6 +25,7 @@ from agents.context import read_prompts
 from agents.crew import Crew
 from agents.provenance import input_hashes, keep_prompts, kept_prompts, peak_memory, versions
 from agents.trace.events import RunFinished, RunResumed, RunStarted, Sealed, Trouble
+from agents.trace.graded import kept, laid_out
 from agents.trace.record import Record, wall_seconds
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import ENDED, write_report
@@ -34,14 +34,16 @@ from agents.trace.store import TRACE, Store, read_trace
 from agents.workbench import Workbench
 from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
-from sandbox.writer import write_bytes
+from tasks import salt
 from tasks.catalogue import make_task
-from tasks.score import MAX_BYTES, Score, Submission
-from tasks.task import Task
+from tasks.score import Score, Submission
+from tasks.task import Task, TaskError, Verdict
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
 STOPPED = "stopped by the operator; `beamcrew resume` goes on"
 FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit", TRACE)
+# What a grader may come to where numbers are odd that the crew handed in: no valid answer, and no loss of the run.
+ODD = (ValueError, OverflowError, FloatingPointError)
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
 
 
@@ -61,23 +63,38 @@ class Settings(BaseModel):
     temperature: float = Field(0.0, ge=0, le=2, description="goes into every request to a model")
     effort: Effort | None = Field(None, description="of reasoning, as the temperature; None: the service's own")
     workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
+    salt: str | None = Field(
+        None,
+        pattern=r"^([0-9a-f]{32})?$",
+        description="of a run that is to be made again: its trace names it; '': secrets follow from the public seed, "
+        "for benchmarks whose crews are ours; default: drawn now",
+    )
 
 
 def start(
-    settings: Settings, backend: Backend, run_dir: Path, listeners: Sequence[Callable[[Any], None]] = ()
+    settings: Settings,
+    backend: Backend,
+    run_dir: Path,
+    listeners: Sequence[Callable[[Any], None]] = (),
+    keys_in: Sequence[str] = (),
 ) -> RunResult:
-    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared."""
-    task = make_task(settings.task, settings.options)
+    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared.
+
+    `keys_in`: environment variables that hold a key without being named like one; all others are known.
+    """
+    secret = salt.fresh() if settings.salt is None else settings.salt
+    task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
     meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
+    salt.keep(run_dir / "sealed", secret)
     facts = task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
         if place.inputs.is_dir():
             place.workspace.mkdir()
     with (
-        Store.create(run_dir, secrets()) as store,
+        Store.create(run_dir, secrets(*keys_in)) as store,
         _bench(
             store,
             sandboxes.first(
@@ -117,6 +134,7 @@ def resume(
     budget: Budget | None = None,
     workers: int = 2,
     listeners: Sequence[Callable[[Any], None]] = (),
+    keys_in: Sequence[str] = (),
 ) -> RunResult:
     """Go on with a run that was interrupted, lost its sandbox or service, or spent its budget.
 
@@ -133,9 +151,9 @@ def resume(
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
     if begun.backend != backend.name:
         raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
-    task = make_task(begun.task, begun.options)
+    task = make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
     with (
-        Store.open(run_dir, secrets()) as store,
+        Store.open(run_dir, secrets(*keys_in)) as store,
         _bench(store, sandboxes.again(sandboxes.searching(run_dir), begun.sandbox, begun.gpu), begun.gpu) as bench,
     ):
         record = Record(store.events())
@@ -168,13 +186,24 @@ def _carry_out(
     run_dir = store.run_dir
     meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
 
-    def grade(iteration: int, submission: Submission | None) -> Score:
+    def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
         if submission is None:
             return Score(metric="none", value=None, reason="no step handed in scores")
-        return task.grade(submission, run_dir / "inputs", bench.workspace, iteration + 1)
+        try:
+            return task.grade(submission, run_dir / "inputs", folder, iteration + 1)
+        except ODD as error:
+            text = f"the grader can make nothing of the file: {_told(store, 'grader', error)}"
+            return Score(metric="none", value=None, reason=text)
 
     def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
-        return task.confirm(submission, chosen, claim.inputs, workspace, run_dir / "sealed")
+        try:
+            return task.confirm(submission, chosen, claim.inputs, workspace, run_dir / "sealed")
+        except ODD as error:
+            text = f"nothing can be made of the file: {_told(store, 'claim', error)}"
+            return Score(metric=chosen.metric, value=None, reason=text)
+
+    def before(where: str) -> None:
+        meter.check(where, model_call=False)
 
     def decoy(submission: Submission, chosen: Score, confirmed: Score) -> bool:
         assert task.audit
@@ -186,17 +215,22 @@ def _carry_out(
 
     def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
         assert task.audit
-        return task.audit.judge(
-            submission, chosen, confirmed, claim.inputs, audit.inputs, workspace, run_dir / "sealed", trouble
-        )
+        where = claim.inputs, audit.inputs, workspace, run_dir / "sealed"
+        try:
+            return task.audit.judge(submission, chosen, confirmed, *where, trouble)
+        except ODD as error:
+            text = f"nothing can be made of what the audit left: {_told(store, 'audit', error)}"
+            return Score(metric=confirmed.metric, value=None, reason=text)
 
     @contextmanager
     def opened(place: sandboxes.Place) -> Iterator[RecordedWorkbench]:
         make = partial(sandboxes.fresh, store, place, bench.sandbox.info, begun.gpu)
         with Workbench(make(), make) as claiming:
+            claiming.keep_to(meter.seconds_left)
             benches.append(claiming)
             yield RecordedWorkbench(claiming, store, record)
 
+    bench.keep_to(meter.seconds_left)
     benches = [bench]
     claim, audit = sandboxes.claiming(run_dir), sandboxes.auditing(run_dir)
     crew = Crew(
@@ -206,9 +240,9 @@ def _carry_out(
         prompts=kept_prompts(begun, store),
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(bench, store, record),
-        grader=RecordedGrader(grade, store, record),
-        confirm=on_unseen_events(store, partial(opened, claim), judge) if claim.inputs.is_dir() else None,
-        audit=on_a_decoy(store, decoy, partial(opened, audit), audited) if task.audit else None,
+        grader=RecordedGrader(grade, store, record, bench.workspace),
+        confirm=on_unseen_events(store, partial(opened, claim), judge, before) if claim.inputs.is_dir() else None,
+        audit=on_a_decoy(store, decoy, partial(opened, audit), audited, before) if task.audit else None,
         store=store,
         record=record,
         meter=meter,
@@ -268,19 +302,34 @@ def ending(state: graph.State) -> tuple[Status, str]:
 
 def _seal(crew: Crew, state: graph.State, run_dir: Path) -> None:
     """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
-    best = state["decision"].best
+    best, store = state["decision"].best, crew.store
     submission = None if best is None else state["submissions"][best]
-    if best is not None and submission is not None:
-        _restore(crew, submission.scores, state["scores"][best].artefact)
+    files = {} if best is None else kept(store.events(), best)
     claim = run_dir / "claim" if state["confirmed"] and state["confirmed"].ok else None
-    verdict = crew.task.seal(state["checks"], submission, run_dir / "workspace", run_dir / "sealed", claim)
-    crew.note(Sealed(metrics=verdict.metrics, checks=verdict.checks, curves=verdict.curves, artefact=verdict.artefact))
+    with laid_out(store, files) as folder:
+        try:
+            verdict = crew.task.seal(state["checks"], submission, folder, run_dir / "sealed", claim)
+        except ODD as error:
+            _told(store, "sealed", error)
+            verdict = Verdict(metrics=[], checks=state["checks"])
+    crew.note(
+        Sealed(
+            metrics=verdict.metrics,
+            checks=verdict.checks,
+            curves=verdict.curves,
+            artefact=verdict.artefact,
+            salt=salt.kept(run_dir / "sealed"),
+        )
+    )
 
 
-def _restore(crew: Crew, path: str, graded: str | None) -> None:
-    """What is sealed is what was graded: a later step may have written over the file."""
-    if graded and hashlib.sha256(crew.bench.read(path, MAX_BYTES)).hexdigest() != graded:
-        write_bytes(crew.bench.workspace, path, crew.store.get(graded))
+def _told(store: Store, where: str, error: Exception) -> str:
+    """Where numbers of the crew led is kept: it may be a defect of ours all the same. What the operator has to mend
+    is raised again."""
+    if isinstance(error, TaskError):
+        raise error
+    store.append(Trouble(who="programmer", where=where, text=traceback.format_exc()))
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
+from agents.budget import BudgetSpent
 from sandbox.driver import WORKSPACE, ExecResult, Sandbox, SandboxInfo, SandboxLost
 from sandbox.reader import read_bytes
 from sandbox.writer import write_bytes
 
+GO_ON = "raise the limit and resume the run to go on"
 RENEWALS = 10  # in one session of a run; code that can break sandboxes must not do so for ever
 
 
@@ -43,7 +46,8 @@ class Bench(Protocol):
     ) -> ExecResult:
         """Write `files` (paths relative to `cwd`), run the command, wait for its end. `where` says who asks.
 
-        Raises UnsafeFile when a file cannot be put there safely, SandboxLost when the sandbox itself failed.
+        Raises UnsafeFile when a file cannot be put there safely, SandboxLost when the sandbox itself failed, and
+        BudgetSpent when the run's wall time is over.
         """
         ...
 
@@ -108,6 +112,11 @@ class Workbench:
         self._renewals = 0
         self._lock = threading.RLock()  # held while a sandbox is renewed: nobody works meanwhile
         self._closed = threading.Event()
+        self._seconds_left: Callable[[], float] = lambda: math.inf
+
+    def keep_to(self, seconds_left: Callable[[], float]) -> None:
+        """From now on no command runs longer than the run has time left: BudgetSpent ends it then."""
+        self._seconds_left = seconds_left
 
     @property
     def sandbox(self) -> Sandbox:
@@ -135,12 +144,19 @@ class Workbench:
                 write_bytes(self.workspace, str(PurePosixPath(folder, name)), data)
         except OSError as error:  # hostile files make it an UnsafeFile: this is the operator's disk
             raise SandboxLost(f"the workspace cannot be written: {error}") from error
+        wall = sandbox.info.limits.seconds if seconds is None else seconds
+        left = self._seconds_left()
+        if left <= 0:
+            raise BudgetSpent(f"budget spent before {where}: no wall time is left; {GO_ON}")
         try:
-            return sandbox.exec(argv, cwd=cwd, seconds=seconds)
+            result = sandbox.exec(argv, cwd=cwd, seconds=min(wall, left))
         except SandboxLost:
             with self._lock:
                 self._lost |= sandbox is self._sandbox
             raise
+        if result.ended == "timeout" and left < wall:
+            raise BudgetSpent(f"budget spent in {where}: it was cut off after {left:.3g} seconds; {GO_ON}")
+        return result
 
     def renew(self) -> SandboxInfo | None:
         with self._lock:

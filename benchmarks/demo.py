@@ -40,7 +40,7 @@ from tools.metrics import max_sic
 
 def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace) -> RunResult:
     options = {"seed": seed, "n_signal": n_signal, "max_iterations": choices.iterations, "search": choices.search}
-    settings = Settings(request=LhcoDemo.request, task="lhco-demo", options=options)
+    settings = Settings(request=LhcoDemo.request, task="lhco-demo", options=options, salt="")
     return start(settings, Analyst(), runs / f"seed-{seed}-signal-{n_signal}")
 
 

@@ -180,12 +180,13 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, 
         def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
             return task.audit.judge(submission, chosen, confirmed, held_out, decoy, workspace, sealed, trouble)
 
-        confirm = on_unseen_events(store, partial(opened, "claim", held_out), judge)
+        confirm = on_unseen_events(store, partial(opened, "claim", held_out), judge, lambda where: None)
         audit = on_a_decoy(
             store,
             lambda s, c, score: task.audit.decoy(s, c, score, held_out, sealed, decoy),
             partial(opened, "audit", decoy),
             audited,
+            lambda where: None,
         )
         score = confirm(0, submission, chosen)
         left = audit(0, submission, chosen, score) or score

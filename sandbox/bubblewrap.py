@@ -2,10 +2,11 @@
 
 The root is built from nothing: system libraries, the interpreter and its packages, `tools`, /inputs, /workspace.
 What is not bound does not exist inside, the operator's home and the host's network among it. Files made in the
-workspace belong to the operator. The kernel holds the limits of a single process (files, number of processes where
-the operator is not root); what concerns a whole run (memory, processes, bytes in the workspace) is looked at every
-TICK, and the biggest command ends when it is too much. A run's processes are held on `Limits.cpus`, rounded up, CPUs,
-those first that no other run is held on.
+workspace belong to the operator. The kernel holds the limits of a single process, and those of memory and processes of
+the whole run where this host gives a control group (`cgroup`). All that concerns a whole run (memory, processes, bytes
+in the workspace) is looked at every TICK as well, and the biggest command ends when it is too much; nothing that a
+command can do to its own streams keeps the look from its time. A run's processes are held on `Limits.cpus`, rounded up,
+CPUs, those first that no other run is held on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Self
 
 import psutil
 
-from sandbox import inside, mounts, seccomp, watch
+from sandbox import cgroup, disk, inside, mounts, seccomp, watch
 from sandbox.capture import Capture
 from sandbox.cpus import Cpus
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
@@ -70,6 +71,7 @@ class Bubblewrap:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._filter = seccomp.program()
+        self._group = cgroup.make(limits)
         self._gpu = None if gpu == "none" else watch.gpu_model()
         variables = {"PATH": mounts.search_path(), **inside.environment(limits, self._gpu is not None)}
         binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, self._gpu is not None)
@@ -105,23 +107,25 @@ class Bubblewrap:
         """Run one command in namespaces of its own and wait for its end; see `Sandbox.exec`."""
         if self._closed:
             raise SandboxLost("this sandbox has been closed")
-        watch.check_disk(self._workspace)
+        disk.check_disk(self._workspace)
         wall = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
         out, err = Capture(self._limits.output_kib << 10), Capture(self._limits.output_kib << 10)
-        start = time.monotonic()
+        start, killed = time.monotonic(), self._oom_kills()
         with self._started(argv, cwd) as (process, ready):
             ended = self._follow(process, out, err, start + wall)
-            if not os.read(ready, 1) and ended == "exit":
+            if ended == "exit" and not os.read(ready, 1):
                 raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
         if self._closed:
             raise SandboxLost("this sandbox was closed while the command ran")
         if ended == "exit" and process.returncode < 0:  # nothing inside reaches the outer bwrap
             raise SandboxLost(f"bwrap was ended from outside, by signal {-process.returncode}")
         self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
-        if ended == "exit" and self._full():
+        if ended == "exit" and process.returncode and self._oom_kills() > killed:
+            ended = "memory"
+        if ended == "exit" and disk.full(self._workspace, self._limits.workspace_mib << 20):
             ended = "workspace"
         if ended == "workspace":
-            watch.check_disk(self._workspace)
+            disk.check_disk(self._workspace)
         return ExecResult(
             exit_code=process.returncode if process.returncode >= 0 else 128 - process.returncode,
             stdout=out.text(),
@@ -144,15 +148,16 @@ class Bubblewrap:
                 if self._filter:
                     fds["seccomp"] = made_up.enter_context(in_memory(self._filter))
                     words += ["--seccomp", str(fds["seccomp"])]
-                # NPROC is counted for each user namespace; root on the host is exempt, hence the count in `_too_much`.
+                # NPROC is counted for each user namespace; root on the host is exempt from it.
                 kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
                 if not self._gpu:  # CUDA reserves far more than it uses
                     # No memory limit, only a net under a process that would outrun whoever watches.
                     kernel["DATA"] = 4 * self._limits.memory_mib << 20
                 first = inside.one_command(argv, cwd, kernel, ready_write)
+                command = [self._bwrap, *words, "--", sys.executable, *first]
                 with on_cpus(self._cpus.chosen):
                     process = subprocess.Popen(
-                        [self._bwrap, *words, "--", sys.executable, *first],
+                        self._group.words(command) if self._group else command,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE,
@@ -184,27 +189,35 @@ class Bubblewrap:
 
     def _follow(self, process: subprocess.Popen[bytes], out: Capture, err: Capture, deadline: float) -> str:
         """Collect output until the command is over and nobody holds its streams; on a limit end it, and say which."""
-        ended, ticks, look_at = "exit", 0, time.monotonic() + watch.TICK
+        ended, look_at = "exit", time.monotonic() + watch.TICK
+        fullness = disk.Fullness(self._workspace, self._limits.workspace_mib << 20, lambda: watch.tree(process.pid))
         pidfd = os.pidfd_open(process.pid)
         with selectors.DefaultSelector() as selector:
             selector.register(pidfd, selectors.EVENT_READ)
             for stream, capture in ((process.stdout, out), (process.stderr, err)):
                 if stream:
+                    os.set_blocking(stream.fileno(), False)  # the command may take back what it has written
                     selector.register(stream, selectors.EVENT_READ, capture)
             while selector.get_map():
                 pump(selector, None if ended != "exit" else max(0.0, min(look_at, deadline) - time.monotonic()))
                 if ended == "exit" and (now := time.monotonic()) >= min(look_at, deadline):
-                    ticks, look_at = ticks + 1, now + watch.TICK
-                    ended = "timeout" if now >= deadline else self._too_much(process.pid, ticks)
+                    ended = "timeout" if now >= deadline else self._too_much(process.pid, fullness)
+                    look_at = time.monotonic() + watch.TICK
                     if ended != "exit":
                         end_tree(process)
         os.close(pidfd)
         process.wait()
         return ended
 
-    def _too_much(self, pid: int, ticks: int) -> str:
+    def _oom_kills(self) -> int:
+        return self._group.oom_kills() if self._group else 0
+
+    def _too_much(self, pid: int, fullness: disk.Fullness) -> str:
         """Which limit of the run this command has to end for: memory, processes, workspace; or none, 'exit'."""
         mine = watch.tree_usage(pid)
+        held = self._group is not None and "memory" in self._group.holds  # exactly, and by the kernel
+        if not held:
+            mine = mine._replace(memory=mine.memory + watch.kernel_bytes(pid))
         with self._lock:
             self._usage[pid] = mine
             self._peaks[pid] = max(self._peaks.get(pid, 0), mine.memory)
@@ -212,13 +225,9 @@ class Bubblewrap:
         memory, processes = (sum(values) for values in zip(*everyone, strict=True))
         if processes > self._limits.processes + len(everyone) and mine.processes == max(u.processes for u in everyone):
             return "processes"  # each bwrap has one process more than its command
-        if memory > self._limits.memory_mib << 20 and mine.memory == max(u.memory for u in everyone):
+        if not held and memory > self._limits.memory_mib << 20 and mine.memory == max(u.memory for u in everyone):
             return "memory"
-        return "workspace" if ticks % watch.TICKS_PER_WALK == 0 and self._full(pid) else "exit"
-
-    def _full(self, pid: int | None = None) -> bool:
-        pids = [process.pid for process in watch.tree(pid)] if pid else []
-        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20, pids)
+        return "workspace" if fullness.look() else "exit"
 
     def close(self) -> None:
         """End every command that still runs; their `exec` calls come back as SandboxLost."""
@@ -228,6 +237,8 @@ class Bubblewrap:
         for process in running:
             end_tree(process)
         self._cpus.release()
+        if self._group:
+            self._group.close()
 
     def __enter__(self) -> Self:
         return self
@@ -262,7 +273,11 @@ def on_cpus(cpus: frozenset[int]) -> Iterator[None]:
 def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:
     """Hand what is there to the captures; a stream at its end, and a process that has ended, leave the selector."""
     for key, _ in selector.select(timeout):
-        if key.data and (data := os.read(key.fd, 1 << 16)):
+        try:
+            data = key.data and os.read(key.fd, 1 << 16)
+        except BlockingIOError:  # somebody else has taken it
+            continue
+        if data:
             key.data.feed(data)
         else:
             selector.unregister(key.fileobj)

@@ -23,7 +23,7 @@ import docker
 import docker.errors
 import requests
 
-from sandbox import inside, watch
+from sandbox import disk, inside, watch
 from sandbox.channel import Channel, Question
 from sandbox.container import isolation
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
@@ -98,7 +98,7 @@ class Docker:
     def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
         """Run one command in the warm container and wait for its end; see `Sandbox.exec`."""
         inside.check(argv, cwd)
-        watch.check_disk(self._workspace)
+        disk.check_disk(self._workspace)
         start = time.monotonic()
         wall = self._limits.seconds if seconds is None else min(seconds, self._limits.seconds)
         question = self._channel.ask(argv, cwd, inside.kernel_limits(self._limits), wall, self._limits.output_kib << 10)
@@ -112,9 +112,10 @@ class Docker:
         if answer.ended == "lost":
             raise SandboxLost("what another command left behind could only be ended together with this one")
         self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
-        ended = "workspace" if answer.ended == "exit" and self._full() else answer.ended
+        full = answer.ended == "exit" and disk.full(self._workspace, self._limits.workspace_mib << 20)
+        ended = "workspace" if full else answer.ended
         if ended == "workspace":
-            watch.check_disk(self._workspace)
+            disk.check_disk(self._workspace)
         return ExecResult(
             exit_code=answer.code,
             stdout=answer.stdout,
@@ -127,22 +128,22 @@ class Docker:
 
     def _follow(self, question: Question, deadline: float) -> bool:
         """Wait for the answer with an eye on the workspace; True when there is none and the container had to go."""
-        full = False
-        while not question.over.wait(watch.TICK * watch.TICKS_PER_WALK):
-            if not full and self._full(running=True):
-                full, deadline = True, time.monotonic() + GRACE
+        told = False
+        fullness = disk.Fullness(self._workspace, self._limits.workspace_mib << 20, self._processes)
+        while not question.over.wait(watch.TICK):
+            if not told and fullness.look():
+                told, deadline = True, time.monotonic() + GRACE
                 self._channel.end("workspace")
             if time.monotonic() > deadline:
                 self.close()
                 return True
         return False
 
-    def _full(self, running: bool = False) -> bool:
-        pids: list[int] = []
-        if running:
-            with contextlib.suppress(*ENGINE_ERRORS):  # an engine that is gone shows in the answer
-                pids = [int(row[0]) for row in self._container.top(ps_args="-o pid")["Processes"]]
-        return watch.workspace_full(self._workspace, self._limits.workspace_mib << 20, pids)
+    def _processes(self) -> list[int]:
+        """Those of the container, by the host's numbers."""
+        with contextlib.suppress(*ENGINE_ERRORS):  # an engine that is gone shows in the answer
+            return [int(row[0]) for row in self._container.top(ps_args="-o pid")["Processes"]]
+        return []
 
     def _why_lost(self) -> str:
         if self._closed:

@@ -1,6 +1,6 @@
-"""How every command begins inside: makes the working folder, takes the limits on, becomes the command.
+"""How every command begins inside: makes its folder, is confined to it, takes limits on, becomes the command.
 
-It is sent as source text, so no file of this package has to exist inside. In a PID namespace of its own (bubblewrap)
+It is sent along, so no file of this package has to exist inside. In a PID namespace of its own (bubblewrap)
 it simply turns into the command, and the kernel ends whatever the command leaves behind. In a container shared by
 several commands (Docker) it stays as the parent of everything the command starts, daemons included, and ends them all
 when the command has ended or its time is up.
@@ -17,6 +17,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from sandbox import landlock
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphaned descendants become children of this process
 
@@ -103,6 +105,7 @@ def run(
     try:
         Path(cwd).mkdir(parents=True, exist_ok=True)
         os.chdir(cwd)
+        landlock.confine(cwd)
     except OSError as error:
         sys.stderr.write(f"working folder {cwd}: {error.strerror}\n")
         sys.stderr.flush()
@@ -112,5 +115,6 @@ def run(
     become(argv)
 
 
-if __name__ == "__main__":
-    run(sys.argv[2:], **json.loads(sys.argv[1]))
+def main() -> None:
+    """In a sandbox of its own: settings and command follow the sources."""
+    run(sys.argv[3:], **json.loads(sys.argv[2]))

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import marshal
 import math
 import os
+import stat
+from binascii import b2a_base64
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
-from sandbox import capture, entry, seccomp, warm
-from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits
+from sandbox import capture, entry, landlock, seccomp, warm
+from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits, SandboxLost
 
 BOOT = """
-import json, sys, types
-for name, source in json.loads(sys.argv[1]).items():
+import sys, types
+for name, code in %s:
     module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec"), module.__dict__)
+    exec(code, module.__dict__)
+    setattr(sys.modules["sandbox"], name.rpartition(".")[2], module)
 module.main()
 """
+SOURCES = "__import__('json').loads(sys.argv[1])"
+COMPILED = "__import__('marshal').loads(__import__('binascii').a2b_base64(sys.argv[1]))"
 LONGEST_WORD = (128 << 10) - 1  # Linux: MAX_ARG_STRLEN, its final zero byte left out
 
 
@@ -31,6 +39,7 @@ def environment(limits: Limits, gpu: bool) -> dict[str, str]:
         "PYTHONPATH": TOOLS_ROOT,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",  # it lies in /tmp, which commands of a container share
         "MPLCONFIGDIR": "/tmp",
         "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": threads,
@@ -65,18 +74,34 @@ def one_command(argv: Sequence[str], cwd: str, limits: dict[str, int], ready_fd:
     """The arguments with which Python runs `sandbox.entry` inside, which then becomes `argv`. Raises as `check`."""
     check(argv, cwd)
     settings = {"cwd": cwd, "limits": limits, "ready_fd": ready_fd}
-    return ["-I", "-S", "-c", Path(entry.__file__).read_text(), json.dumps(settings), *argv]
+    return [*_compiled(), json.dumps(settings), *argv]
 
 
 def warm_process() -> list[str]:
     """The arguments with which Python runs `sandbox.warm` inside, which then takes commands."""
-    modules = (capture, entry, seccomp, warm)
-    sources = {"sandbox": ""} | {module.__name__: Path(str(module.__file__)).read_text() for module in modules}
-    return ["-I", "-S", "-c", BOOT, json.dumps(sources)]
+    return ["-I", "-S", "-c", BOOT % SOURCES, json.dumps(_sources(capture, landlock, entry, seccomp, warm))]
+
+
+@cache
+def _compiled() -> tuple[str, ...]:
+    """For this very interpreter: each command of bubblewrap begins so, and compiling would take it two milliseconds."""
+    code = [(name, compile(text, name, "exec")) for name, text in _sources(landlock, entry)]
+    return "-I", "-S", "-c", BOOT % COMPILED, b2a_base64(marshal.dumps(code), newline=False).decode()
+
+
+def _sources(*modules: ModuleType) -> list[tuple[str, str]]:
+    return [("sandbox", ""), *((module.__name__, Path(str(module.__file__)).read_text()) for module in modules)]
 
 
 def own(workspace: Path, uid: int, gid: int) -> None:
-    """Give the workspace to this user alone: a set-uid file made inside must be of no use to anybody else."""
+    """Give the workspace to this user alone: a set-uid file made inside must be of no use to anybody else.
+
+    The folder around it is shut as well, since a command can open its own. Raises SandboxLost for one that is shared.
+    """
+    around = workspace.parent.stat()
+    if around.st_mode & stat.S_ISVTX or around.st_uid != os.geteuid():
+        raise SandboxLost(f"{workspace.parent}: the workspace must lie in a folder of the operator's own")
+    workspace.parent.chmod(stat.S_IMODE(around.st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
     workspace.chmod(0o700)
     if workspace.stat().st_uid != uid:
         os.chown(workspace, uid, gid)

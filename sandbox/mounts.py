@@ -10,10 +10,11 @@ from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only goes by `python3`
+OF_PYTHON = ("bin", "lib", "lib32", "lib64", "share", "pyvenv.cfg")  # of an environment; conda's has fonts in `share`
 HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
 # The kernel's memory and key rings; their owner is root, whose number the user inside has when the operator is root.
 MASKED = (
-    *("kcore", "kmsg", "keys", "key-users", "kpagecgroup", "kpagecount", "kpageflags"),
+    *("cmdline", "kcore", "kmsg", "keys", "key-users", "kpagecgroup", "kpagecount", "kpageflags"),
     *("sched_debug", "slabinfo", "timer_list", "vmallocinfo"),
 )
 ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:65534:\n"}
@@ -56,7 +57,8 @@ def kernel_files() -> list[str]:
 
 
 def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
-    """Bind the interpreter and its virtual environment where they are on the host, and nothing around them.
+    """Bind the interpreter and its virtual environment where they are on the host, and nothing around them: what a
+    project has beside its environment, when that lies at its root, stays out.
 
     `packages` is the folder that holds beamcrew's packages. When it lies in what is bound (beamcrew installed into
     site-packages), empty folders lie over those that judge and decide: graders, labels, samples, agents.
@@ -64,7 +66,8 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
     words: list[str] = []
     for prefix in dict.fromkeys(prefixes):
         if not prefix.is_relative_to("/usr"):
-            words += ["--ro-bind", str(prefix), str(prefix)]
+            for name in OF_PYTHON:
+                words += ["--ro-bind-try", str(prefix / name), str(prefix / name)]
     seen = [Path("/usr"), *prefixes]
     if any(packages.resolve().is_relative_to(prefix.resolve()) for prefix in seen):
         for name in HOST_ONLY:

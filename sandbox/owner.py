@@ -18,7 +18,7 @@ RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
 
 def labels(run: str) -> dict[str, str]:
     """For a container that this process makes."""
-    return {RUN: run, HOST: platform.node(), OWNER: f"{_here()} {os.getpid()} {_began(os.getpid())}"}
+    return {RUN: run, HOST: platform.node(), OWNER: f"{_here()} {os.getpid()} {began(os.getpid())}"}
 
 
 def alive(owned: Mapping[str, str]) -> str:
@@ -26,10 +26,10 @@ def alive(owned: Mapping[str, str]) -> str:
     match = re.fullmatch(r"(\S+ \S+) (\d{1,9}) (\d+)", owned.get(OWNER, ""))
     if not match:
         return "it does not say which process made it"
-    here, pid, began = match.groups()
+    here, pid, start = match.groups()
     if here != _here():
         return f"made on {owned.get(HOST) or 'another host'}, on another boot or in another PID namespace than this"
-    return f"process {pid} lives" if _lives(int(pid), began) else ""
+    return f"process {pid} lives" if lives(int(pid), start) else ""
 
 
 def _here() -> str:
@@ -37,14 +37,20 @@ def _here() -> str:
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
-def _began(pid: int) -> str:
+def pid_namespace() -> int:
+    """The number that the kernel gives this process's PID namespace."""
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def began(pid: int) -> str:
     """Clock ticks from the boot of the system to the start of a process. Raises OSError when it cannot be seen."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-def _lives(pid: int, began: str) -> bool:
+def lives(pid: int, start: str) -> bool:
+    """Whether the process of that number is still the one that began at `start`."""
     with contextlib.suppress(OSError):
-        return _began(pid) == began
+        return began(pid) == start
     try:
         os.kill(pid, 0)  # tells of processes, too, that /proc is told to hide from us
     except ProcessLookupError:

@@ -2,10 +2,10 @@
 version (sockets to the machine below a virtual one are open in engines before 23).
 
 Four kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
-sized tmpfs shows (memfd, System V memory, io_uring), the one by which a process would leave the CPUs of its run, those
-that take over another process (bwrap itself is the first one inside), and those that reach parts of the kernel that an
-analysis never needs (keyrings, which are shared with the operator's session, eBPF, namespaces, mounts, its log,
-sockets to the machine below a virtual one). Everything else is allowed.
+sized tmpfs shows (memfd; memory, queues and semaphores of System V; queues of POSIX; io_uring), the one by which a
+process would leave the CPUs of its run, those that take over another process (bwrap itself is the first one inside),
+and those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
+session, eBPF, namespaces, mounts, its log, sockets to the machine below a virtual one). Everything else is allowed.
 The program is classic BPF, one 8-byte instruction each: code, jump if true, jump if false, operand.
 """
 
@@ -15,13 +15,18 @@ import ctypes
 import errno
 import platform
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 
+Numbers = tuple[int, int]
 # name: (x86_64, aarch64)
-DENIED = {
+DENIED: dict[str, Numbers] = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
     "io_uring_setup": (425, 425),
     "add_key": (248, 217),
     "request_key": (249, 218),
@@ -46,6 +51,18 @@ DENIED = {
     "fsopen": (430, 430),
     "mount_setattr": (442, 442),
 }
+NONE = -1  # a call that this architecture does not have
+# What parsing a file has no need of either: other files, programs, processes, the network.
+PARSING: dict[str, Numbers] = {
+    **{"open": (2, NONE), "openat": (257, 56), "openat2": (437, 437), "creat": (85, NONE), "truncate": (76, 45)},
+    **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, NONE), "vfork": (58, NONE), "clone": (56, 220)},
+    **{"clone3": (435, 435), "kill": (62, 129), "tkill": (200, 130), "pidfd_open": (434, 434)},
+    **{"socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "sendmsg": (46, 211), "sendto": (44, 206)},
+    **{"unlink": (87, NONE), "unlinkat": (263, 35), "rmdir": (84, NONE), "rename": (82, NONE)},
+    **{"renameat": (264, 38), "renameat2": (316, 276), "link": (86, NONE), "linkat": (265, 37)},
+    **{"symlink": (88, NONE), "symlinkat": (266, 36), "mkdir": (83, NONE), "mkdirat": (258, 34)},
+    **{"chmod": (90, NONE), "fchmodat": (268, 53), "chown": (92, NONE), "fchownat": (260, 54), "chdir": (80, 49)},
+}
 SOCKET = (41, 198)
 FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: the network namespace keeps these in, others (vsock) it does not
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -56,16 +73,16 @@ NUMBER, ARCH, FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first a
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 
-SET_SECCOMP, FILTER = 22, 2  # prctl's PR_SET_SECCOMP and SECCOMP_MODE_FILTER
+SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2  # prctl's PR_SET_..., and SECCOMP_MODE_FILTER
 
 
-def program(machine: str | None = None) -> bytes | None:
-    """The filter for this machine, or None for an architecture whose numbers are not in the table."""
+def program(machine: str | None = None, more: Mapping[str, Numbers] = MappingProxyType({})) -> bytes | None:
+    """The filter for this machine, with `more` calls denied, or None for one whose numbers are not in the table."""
     machine = machine or platform.machine()
     if machine not in AUDIT_ARCH:
         return None
     column = list(AUDIT_ARCH).index(machine)
-    numbers = sorted(row[column] for row in DENIED.values())
+    numbers = sorted({row[column] for row in (DENIED | dict(more)).values()} - {NONE})
     lines = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, AUDIT_ARCH[machine]), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
     # A jump counts the instructions it skips; after the numbers come ALLOW, REFUSE, and what is asked about a socket.
     lines.append((AT_LEAST, len(numbers) + 2, 0, X32_BIT))
@@ -76,11 +93,13 @@ def program(machine: str | None = None) -> bytes | None:
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
-def install() -> None:
-    """Put the filter over this process and all that it will start. Raises OSError; NoNewPrivs must be set before."""
-    if not (rules := program()):
+def install(more: Mapping[str, Numbers] = MappingProxyType({})) -> None:
+    """Put the filter over this process and all that it will start. Raises OSError; NoNewPrivs is set for it."""
+    if not (rules := program(more=more)):
         return
+    libc = ctypes.CDLL(None, use_errno=True)
     held = ctypes.create_string_buffer(rules, len(rules))
     header = struct.pack("@HP", len(rules) // 8, ctypes.addressof(held))  # struct sock_fprog
-    if ctypes.CDLL(None, use_errno=True).prctl(SET_SECCOMP, ctypes.c_ulong(FILTER), header, 0, 0):
+    libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if libc.prctl(SET_SECCOMP, ctypes.c_ulong(FILTER), header, 0, 0):
         raise OSError(ctypes.get_errno(), "the call filter is not taken")

@@ -1,27 +1,21 @@
-"""Measuring what commands use: process trees, the size of a workspace, the GPU that is there."""
+"""What the commands of a run use, as their processes show it, and the GPU that is there."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import stat
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from sandbox.driver import SandboxLost
-
 TICK = 0.1  # seconds between two looks at a process tree
-TICKS_PER_WALK = 10  # walks over the workspace are rarer
-ENTRY_BYTES = 4096  # what a file counts at least, so that empty files cannot use up the inodes
-DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps
-
-
-UNSEEN = 1 << 62  # what a folder counts that cannot be looked into: more than any limit
+# Of /proc/PID/status: resident, swapped out, and the page tables, of which a sparse mapping can make many.
+KIBIBYTES = ("VmRSS", "VmSwap", "VmPTE")
+FIELD = re.compile(r"^(\w+):\s+(\d+)", re.MULTILINE)
+SOCKETS = re.compile(r"^sockets: used (\d+)", re.MULTILINE)
+MEMORY_FOLDERS = ("tmp", "dev/shm")
+INODE = 1024  # bytes of the kernel's memory for a name on a tmpfs
 
 
 class Usage(NamedTuple):
@@ -29,78 +23,50 @@ class Usage(NamedTuple):
     processes: int  # their threads counted, as the kernel does
 
 
-def tree(pid: int) -> list[psutil.Process]:
+def tree(pid: int) -> list[int]:
     """The processes under `pid`, itself left out."""
     try:
-        return list(psutil.Process(pid).children(recursive=True))
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 
 
 def tree_usage(pid: int) -> Usage:
-    """Resident bytes and number of threads under `pid`; a process that ends meanwhile counts as nothing."""
+    """Bytes of memory and number of threads under `pid`; a process that ends meanwhile counts as nothing."""
     memory = processes = 0
-    for process in tree(pid):
+    for one in tree(pid):
         try:
-            threads = process.num_threads()
-            memory += process.memory_info().rss
-            processes += threads
-        except psutil.Error:
+            fields = {name: int(number) for name, number in FIELD.findall(Path(f"/proc/{one}/status").read_text())}
+        except OSError:
             continue
+        memory += sum(fields.get(name, 0) for name in KIBIBYTES) << 10
+        processes += fields.get("Threads", 0)
     return Usage(memory, processes)
 
 
-def folder_bytes(root: Path) -> int:
-    """Disk bytes under `root`, links not followed, every entry counted with at least ENTRY_BYTES.
-
-    A folder that nobody may read, or that lies deeper than a path may be long, was made to hide something.
-    """
-    total = 0
-    pending = [os.fspath(root)]
-    while pending:
+def kernel_bytes(pid: int) -> int:
+    """Memory that the processes under `pid` hold and no process shows: files and names on each tmpfs, and the most
+    that their sockets may keep. Only where no control group counts it; pipes the kernel bounds itself."""
+    for one in reversed(tree(pid)):
         try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    total += max(ENTRY_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-        except OSError as error:  # else it was removed while we looked
-            if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
-                return UNSEEN
-    return total
+            if Path(f"/proc/{one}/root/.").stat().st_dev == Path("/").stat().st_dev:
+                continue  # bwrap has not built the sandbox yet
+            held = sum(_tmpfs(f"/proc/{one}/root/{folder}") for folder in MEMORY_FOLDERS)
+            sockets = SOCKETS.search(Path(f"/proc/{one}/net/sockstat").read_text())
+        except OSError:  # it has ended, or cannot be looked into
+            continue
+        return held + (int(sockets[1]) if sockets else 0) * socket_bytes()
+    return 0
 
 
-def hidden_bytes(pids: Iterable[int], device: int) -> int:
-    """Disk bytes of files on `device` that these processes hold open and that no folder lists any more."""
-    files: dict[int, int] = {}
-    for pid in pids:
-        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    file = entry.stat()
-                    if stat.S_ISREG(file.st_mode) and file.st_nlink == 0 and file.st_dev == device:
-                        files[file.st_ino] = file.st_blocks * 512
-    return sum(files.values())
+def _tmpfs(folder: str) -> int:
+    disk = os.statvfs(folder)
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize + (disk.f_files - disk.f_ffree) * INODE
 
 
-def workspace_full(workspace: Path, limit: int, pids: Iterable[int] = ()) -> bool:
-    """More than `limit` bytes in the workspace, files deleted but held open by `pids` included, or no disk left."""
-    if disk_low(workspace):
-        return True
-    return folder_bytes(workspace) + hidden_bytes(pids, workspace.stat().st_dev) > limit
-
-
-def disk_low(workspace: Path) -> bool:
-    disk = os.statvfs(workspace)
-    return disk.f_bavail * disk.f_frsize < DISK_RESERVE
-
-
-def check_disk(workspace: Path) -> None:
-    """Raises SandboxLost when the host's disk is full while nothing runs: no fault of the command before or after."""
-    if disk_low(workspace):
-        raise SandboxLost(
-            f"less than {DISK_RESERVE >> 20} MiB are left on the disk of {workspace}: free some, then resume the run"
-        )
+def socket_bytes() -> int:
+    """The most that one socket may be given to send, as the kernel counts it: twice the bytes."""
+    return 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
 
 
 def gpu_model() -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from tasks.convergence import Rule
+from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
 
 
@@ -74,6 +75,19 @@ class TaskBase(BaseModel):
     guide: ClassVar[str] = "brief.md"
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
+    seed: int = Field(1, ge=0)
+    _salt: str = PrivateAttr("")
+
+    def salted(self, salt: str) -> Self:
+        """The same task, whose secrets are those of a run with this salt."""
+        task = self.model_copy()
+        task._salt = salt
+        return task
+
+    @property
+    def secret_seed(self) -> int:
+        """What all is drawn from that agents must not be able to draw again."""
+        return secret_seed(self._salt, self.seed)
 
     @property
     def rule(self) -> Rule:
@@ -108,6 +122,10 @@ class Task(Protocol):
 
     def options(self) -> dict[str, Any]:
         """All that is needed to make this very task again: `make_task(name, options)`."""
+        ...
+
+    def salted(self, salt: str) -> Self:
+        """The same task, whose secrets follow from this salt (`tasks.salt`) beside its public options."""
         ...
 
     def brief(self) -> str:

@@ -5,8 +5,10 @@ Generated code can write to it as well, so it helps people to read a run and pro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,12 @@ def append(**entry: Any) -> None:
     if not here.is_relative_to(WORKSPACE):
         return
     line = json.dumps(entry, default=str) + "\n"
-    # One write of one line with O_APPEND: workers that share a folder do not mix their lines.
-    descriptor = os.open(here / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    # One write of one line with O_APPEND: workers that share a folder do not mix their lines. A pipe or a link that
+    # generated code has put there is left alone, and nobody waits for its other end.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(here / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)

@@ -27,6 +27,7 @@ from agents.stability.outcome import Outcome
 from agents.stability.study import Study, first_difference
 from agents.trace.store import TRACE
 from sandbox.driver import Kind
+from tasks import salt
 
 PROGRAM = [sys.executable, "-m", "agents.stability.cell"]
 TICK = 0.02  # seconds between two looks at the processes
@@ -63,6 +64,8 @@ def open_folder(study: Study, runs: Path) -> Path:
     if (folder / TRACE).exists():
         raise ValueError(f"{folder}: holds a run, no study; give the study another name")
     folder.mkdir(parents=True, exist_ok=True)
+    if not salt.kept(folder):
+        salt.keep(folder, salt.fresh())  # before the study is there: all its cells have the same
     draft = folder / f".{STUDY}"
     draft.write_text(study.model_dump_json(indent=1) + "\n")
     draft.replace(path)

@@ -21,7 +21,7 @@ from pathlib import Path
 from agents import run as runs
 from agents.backends.base import Backend
 from agents.backends.select import choose_backend
-from agents.stability.cells import Cell, find_cell, options_of
+from agents.stability.cells import Cell, find_cell, options_of, salt_of
 from agents.stability.ledger import LEDGER, Busy, Ledger
 from agents.stability.outcome import Outcome
 from agents.stability.read import outcome_of
@@ -30,6 +30,7 @@ from agents.trace.report import ENDED, write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, read_trace
 from sandbox.driver import Kind, Limits
+from tasks import salt
 
 STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
 DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, as those of `beamcrew run`
@@ -63,7 +64,7 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
             ledger.begin(study.sha256(), name, cell.seed)
             status = "refused"
             try:
-                status = _status(study, cell, run_dir, data, sandbox)
+                status = _status(study, cell, run_dir, salt_of(salt.kept(folder), cell), data, sandbox)
             finally:
                 ledger.end(status)
             if status == "interrupted":
@@ -81,10 +82,10 @@ def write_outcome(run_dir: Path, outcome: Outcome) -> None:
     draft.replace(run_dir / OUTCOME)
 
 
-def _status(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kind) -> str:
+def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:
     """How a start ended. A run that cannot even begin or end is lost, and no result of the crew."""
     try:
-        return _run(study, cell, run_dir, data, sandbox).status
+        return _run(study, cell, run_dir, secret, data, sandbox).status
     except ValueError:
         raise
     except Exception:
@@ -92,7 +93,7 @@ def _status(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: 
         return "lost"
 
 
-def _run(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kind) -> RunResult:
+def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> RunResult:
     """Start the run, go on with it, or read what it came to."""
     backend = backend_of(cell.arm)
     if not _begun(run_dir):
@@ -108,14 +109,15 @@ def _run(study: Study, cell: Cell, run_dir: Path, data: str | None, sandbox: Kin
             temperature=study.temperature,
             effort=cell.arm.effort,
             workers=1,
+            salt=secret,
         )
-        return runs.start(settings, backend, run_dir)
+        return runs.start(settings, backend, run_dir, keys_in=[cell.arm.api_key_env])
     _, ended = runs.beginning(run_dir)
     if ended and ended.status in (*ENDED, "budget"):
         if not (run_dir / "result.json").exists():
             write_report(run_dir)
         return build_result(run_dir)
-    return runs.resume(run_dir, backend, workers=1)
+    return runs.resume(run_dir, backend, workers=1, keys_in=[cell.arm.api_key_env])
 
 
 def _begun(run_dir: Path) -> bool:

@@ -56,6 +56,15 @@ def seed_of(study: Study, dataset: str, repeat: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def salt_of(study_salt: str, cell: Cell) -> str:
+    """What the secrets of a cell are drawn from: equal for all runs that are to see the same events.
+
+    '' for a study that was begun without a salt.
+    """
+    same = f"{cell.dataset.name}/{cell.repeat if cell.dataset.fresh else 'all'}"
+    return hashlib.sha256(f"{study_salt}/{same}".encode()).hexdigest()[:32] if study_salt else ""
+
+
 def options_of(study: Study, cell: Cell, data: str | None = None) -> dict[str, Any]:
     """What the task of a cell is made with; `data`: where official files lie on this machine."""
     fresh = {"seed": cell.seed} if cell.dataset.fresh else {}

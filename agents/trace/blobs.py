@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from agents.backends.base import SHORTEST_SECRET
 
@@ -25,10 +27,11 @@ class TraceError(RuntimeError):
 
 
 class Redactor:
-    """Replaces known secrets, however JSON may have escaped them, and passwords in addresses by `[redacted]`."""
+    """Replaces known secrets, also as JSON, an address, base64 or hexadecimal digits write them, and passwords in
+    addresses by `[redacted]`."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
-        forms = {form for s in secrets if len(s) >= SHORTEST_SECRET for form in (s, *_escaped(s))}
+        forms = {form for s in secrets if len(s) >= SHORTEST_SECRET for form in (s, *_escaped(s), *_encoded(s))}
         self._words = sorted(forms, key=len, reverse=True)
 
     def text(self, value: str) -> str:
@@ -61,6 +64,20 @@ class Redactor:
 
 def _escaped(secret: str) -> tuple[str, str]:
     return json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+
+
+def _encoded(secret: str) -> set[str]:
+    """As it stands in an address, in hexadecimal digits, and in base64 wherever it begins in groups of three bytes.
+
+    At its ends base64 mixes a secret with what stands beside it: those digits are left out.
+    """
+    data = secret.encode()
+    forms = {quote(secret, safe=""), data.hex(), data.hex().upper()}
+    for before in range(3):
+        digits = base64.b64encode(bytes(before) + data).decode()
+        inner = digits[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        forms |= {inner, inner.translate(str.maketrans("+/", "-_"))}
+    return {form for form in forms if len(form) >= SHORTEST_SECRET}
 
 
 class Blobs:

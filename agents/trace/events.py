@@ -150,6 +150,7 @@ class Graded(Event):
     iteration: int
     submission: Submission | None
     score: Score
+    files: dict[str, str] = Field(default_factory=dict, description="what was graded: workspace path -> blob")
 
 
 class Decided(Event):
@@ -185,6 +186,7 @@ class Sealed(Event):
     checks: list[CheckedNumber] = Field(description="the claims table, truth included")
     curves: dict[str, list[float]] = Field(default_factory=dict, description="e.g. background_efficiency, sic")
     artefact: str | None = None
+    salt: str = Field("", description="what the run's secrets were drawn from, told now that it has ended")
 
 
 class Trouble(Event):

@@ -19,6 +19,7 @@ from sandbox.writer import write_bytes
 
 FILE_MAX = 64 << 20
 COMMAND_MAX = 256 << 20
+RUN_MAX = 16 << 30  # of all commands of a session together: what code writes again and again must not fill the disk
 
 
 def sha256(data: bytes) -> str:
@@ -48,6 +49,7 @@ class Files:
         self._known: dict[str, Known] = {}  # by workspace path
         self._settled: dict[str, float] = {}  # folder -> when its last recorded command had been recorded
         self._prepared: set[str] = set()
+        self._room = RUN_MAX
 
     def prepare(self, folder: str) -> None:
         """Before the first live command in a folder: a command of an earlier session may have been cut off in it."""
@@ -99,7 +101,11 @@ class Files:
                 change.unsaved.append(f"{path}: the command left more than {COMMAND_MAX} bytes")
                 self._known.pop(path, None)
                 continue
-            room -= len(data)
+            if len(data) > self._room:
+                change.unsaved.append(f"{path}: the run has left more than {RUN_MAX} bytes")
+                self._known.pop(path, None)
+                continue
+            room, self._room = room - len(data), self._room - len(data)
             change.saved[path] = self._store.put(data)
             self._known[path] = Known(content, change.saved[path])
         change.gone.extend(path for path in self._under(folder) if path not in listing.files)

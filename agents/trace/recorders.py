@@ -12,6 +12,7 @@ from pathlib import Path
 from agents.backends.base import Backend, BackendLost, Reply, Request
 from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, ServiceAdapted, Trouble
 from agents.trace.files import Change, Files, sha256
+from agents.trace.graded import keep, laid_out
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
 from agents.workbench import Bench, place
@@ -186,11 +187,17 @@ class RecordedWorkbench:
         raise AssertionError("the last try ends with a result or with an error")
 
 
-class RecordedGrader:
-    """A grader whose verdicts are taken from the trace where it has them."""
+Grade = Callable[[int, Submission | None, Path], Score]
 
-    def __init__(self, grade: Callable[[int, Submission | None], Score], store: Store, record: Record) -> None:
-        self._grade, self._store, self._record = grade, store, record
+
+class RecordedGrader:
+    """A grader whose verdicts are taken from the trace where it has them.
+
+    It is shown a folder that holds the submitted files alone, as they were at that moment, and these are kept.
+    """
+
+    def __init__(self, grade: Grade, store: Store, record: Record, workspace: Path) -> None:
+        self._grade, self._store, self._record, self._workspace = grade, store, record, workspace
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
         """The score of an iteration's submission; None when nothing was handed in."""
@@ -198,10 +205,14 @@ class RecordedGrader:
         key = canonical_key(list(asked.values()))
         event = self._record.take(Graded, key, str(iteration), asked)
         if event is None:
+            files = keep(self._store, self._workspace, submission)
             try:
-                score = self._grade(iteration, submission)
+                with laid_out(self._store, files) as folder:
+                    score = self._grade(iteration, submission, folder)
             except SandboxLost as error:
                 self._store.append(Trouble(who="operator", where=f"grader/{iteration}", text=str(error)))
                 raise
-            event = self._store.append(Graded(key=key, iteration=iteration, submission=submission, score=score))
+            event = self._store.append(
+                Graded(key=key, iteration=iteration, submission=submission, score=score, files=files)
+            )
         return event.score

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from agents.trace import plots, words
 from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed, ServiceAdapted
@@ -58,6 +59,7 @@ def environment() -> Environment:
         loader=PackageLoader("agents.trace"),
         autoescape=lambda name: name is None or not name.endswith(".md.j2"),
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -80,6 +82,13 @@ def environment() -> Environment:
 
 
 FITTED = ("width", "width_error", "passing", "passing_error", "delta")  # what the table of the claim shows besides
+
+
+def _seen(value: Any) -> Any:
+    """Whatever a template shows, without characters that make it look like something else."""
+    if isinstance(value, Markup):
+        return Markup(words.visible(value))
+    return words.visible(value) if isinstance(value, str) else value
 
 
 def figure_path(data: bytes) -> str:

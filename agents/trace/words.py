@@ -16,6 +16,11 @@ NONE = "–"
 BEYOND = 5.0  # standard deviations
 WIDTH = 92  # characters of a line of JSON
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Control and format characters, half characters, and ends of lines and paragraphs that are none of ours.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
 
 
@@ -128,6 +133,16 @@ def shortened(text: str) -> str:
         return text
     half = LONGEST // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters, see the trace ...]\n{text[-half:]}"
+
+
+def visible(text: str) -> str:
+    """The same with every character that moves a terminal's cursor, turns the direction of reading or is not seen
+    written as its number; ends of lines and tabs stay. What is marked as HTML stays so.
+
+    >>> visible("a\u202eb\x1b[2J\n")
+    'a\\u202eb\\x1b[2J\\n'
+    """
+    return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def markdown(text: Any) -> str:

@@ -1,15 +1,19 @@
 """The web server of the view: loopback only, GET and HEAD only, by a name of this machine, with this start's token.
 
 Other users of the machine reach loopback as well. Who began the view is told an address with a token; the first answer
-to it hands the browser a cookie, by which links and addresses without the token work from then on.
+to it hands the browser a cookie, by which links and addresses without the token work from then on. Browsers send
+cookies to all ports of this machine: somebody else's server gets to see it. So it is of use to the operator alone, as
+whose process the kernel has to know the other end of the connection.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
+import os
 import re
 import secrets
+import socket
 import sys
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +25,7 @@ from agents.view.answers import NOTHING, Answer, Answering, Answers, locked
 from agents.view.library import Library
 
 ADDRESS = "127.0.0.1"
+CONNECTIONS = Path("/proc/net/tcp")
 # Any port: a tunnel may begin at another one. A page from elsewhere whose name was made to lead here is refused.
 OWN_NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 ALWAYS = {
@@ -54,6 +59,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _reply(self, with_body: bool) -> None:
         hosts = self.headers.get_all("Host") or []
+        if not is_ours(self.client_address, self.server.server_address):
+            self.close_connection = True
+            self._send(Answer(403, "text/plain", b"this server answers to the user who began it only\n"), with_body)
+            return
         if len(hosts) != 1 or not OWN_NAMES.fullmatch(hosts[0].strip()) or not self.path.startswith("/"):
             self.close_connection = True
             self._send(Answer(403, "text/plain", b"this server answers to names of this machine only\n"), with_body)
@@ -102,6 +111,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: a page that polls would fill the terminal."""
+
+
+def is_ours(client: tuple[Any, ...], server: tuple[Any, ...]) -> bool:
+    """Whether the process at the other end of a connection on loopback is this user's, or root's, who may do anything.
+
+    The kernel's table has addresses in the order of this machine's bytes, and the user who opened each end.
+    """
+    here, there = (
+        f"{int.from_bytes(socket.inet_aton(a), sys.byteorder):08X}:{port:04X}" for a, port in (client, server)
+    )
+    for line in CONNECTIONS.read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1:3] == [here, there]:
+            return int(fields[7]) in (os.geteuid(), 0)
+    return False
 
 
 class Server(ThreadingHTTPServer):

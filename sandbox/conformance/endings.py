@@ -59,6 +59,36 @@ def polite_signals_ignored(arena: Arena) -> None:
     ended(arena.python(STUBBORN, mark := marker(), seconds=1), "timeout", mark, within=2.5)
 
 
+# Takes its own output back, so that there is nothing to read where something was announced.
+THIEF = """
+import os, signal, sys, threading, time
+for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(name, signal.SIG_IGN)
+def steal(number):
+    mine = os.open(f"/proc/self/fd/{number}", os.O_RDONLY)
+    while True: os.read(mine, 1 << 16)
+def speak(number):
+    while True: os.write(number, b"x")
+for number in (1, 2):
+    for how in (steal, steal, speak): threading.Thread(target=how, args=(number,), daemon=True).start()
+time.sleep(1)
+"""
+
+
+@check
+def stolen_output(arena: Arena) -> None:
+    """A command that reads back its own output is ended in time all the same."""
+    result = arena.python(THIEF + "time.sleep(8); os._exit(0)", mark := marker(), seconds=2)
+    ended(result, "timeout", mark, within=4.5)
+
+
+@check
+def stolen_output_and_workspace(arena: Arena) -> None:
+    """While a command reads back its own output, its files are counted."""
+    fill = "open('large', 'wb').write(bytes(24 << 20))\ntime.sleep(6)\nos._exit(0)"
+    result = arena.python(THIEF + fill, mark := marker(), box=arena.make(workspace_mib=8), seconds=20)
+    ended(result, "workspace", mark, within=7)
+
+
 @check
 def output_held_open(arena: Arena) -> None:
     """Nobody waits for a process that holds the output of a command open when the command has ended."""

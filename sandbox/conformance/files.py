@@ -236,6 +236,15 @@ def working_folder_behind_a_link(arena: Arena) -> None:
 
 
 @check
+def folder_of_the_run(arena: Arena) -> None:
+    """Nobody else on the host gets to the files of a workspace while a command runs, even one that opens the folder."""
+    box = arena.make()
+    arena.python("import os; os.chmod('/workspace', 0o777)", box=box)
+    mode = stat.S_IMODE(box.workspace.parent.stat().st_mode)
+    expect(not mode & (stat.S_IRWXG | stat.S_IRWXO), f"the folder around it has mode {mode:o}")
+
+
+@check
 def set_uid_files(arena: Arena) -> None:
     """A set-uid program made in the workspace is of no use to anybody on the host."""
     box = arena.make()

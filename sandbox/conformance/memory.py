@@ -11,6 +11,7 @@ from sandbox.driver import ExecResult
 
 LIMIT = 256  # MiB
 TMP = 16
+SMALL = 64  # MiB; a name takes more than a KiB
 
 
 def held(result: ExecResult) -> None:
@@ -165,3 +166,106 @@ def no_other_memory_folders(arena: Arena) -> None:
     """No folder that lies in memory and can be written is larger than the limit on /tmp."""
     found = arena.ask(FOLDERS, TMP, box=arena.make(tmp_mib=TMP))
     expect_nothing(found, "larger")
+
+
+SEMAPHORES = """
+import time
+made = 0
+while made < int(sys.argv[1]) * 16 and raw("semget", 0, 1000, 0o1600) >= 0: made += 1  # 64 bytes each, locks and all
+if made < 64: sys.exit("refused")
+print("survived")
+"""
+
+
+@check
+def semaphores(arena: Arena) -> None:
+    """Memory cannot be hidden in semaphores (System V)."""
+    held(arena.python(program(SEMAPHORES), 3 * LIMIT, box=arena.make(memory_mib=LIMIT)))
+
+
+BUFFERS = """
+import os, socket, sys, time
+pairs, taken, goal = [], 0, int(sys.argv[1]) << 20
+def fill(one):
+    global taken
+    one.setblocking(False)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+    try:
+        while True: taken += one.send(bytes(1 << 14))
+    except (BlockingIOError, OSError): pass
+for _ in range(40):
+    if taken >= goal: break
+    if os.fork() == 0:  # each process may have so many files
+        kept = []
+        for _ in range(100):
+            pair = socket.socketpair()
+            kept.append(pair)
+            for one in pair: fill(one)
+        time.sleep(4)
+        os._exit(0)
+    taken += 100 * 2 * 160 << 10
+time.sleep(3)
+alive = 0
+try:
+    while os.waitpid(-1, os.WNOHANG) == (0, 0): alive = 1; break
+except ChildProcessError: pass
+print("survived" if alive and taken >= goal else "stopped")
+"""
+
+
+@check
+def socket_buffers(arena: Arena) -> None:
+    """Memory that sockets keep for what nobody reads counts."""
+    result = arena.python(BUFFERS, 3 * LIMIT, box=arena.make(memory_mib=LIMIT))
+    held(result)
+
+
+TABLES = """
+import mmap, sys, time
+size = int(sys.argv[1]) << 29  # one page of every 2 MiB needs a table of its own
+flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE
+taken = mmap.mmap(-1, size, flags=flags, prot=mmap.PROT_READ)
+for place in range(0, size, 2 << 20): taken[place]
+time.sleep(1)
+print("survived")
+"""
+
+
+@check
+def page_tables(arena: Arena) -> None:
+    """The kernel's tables of a mapping that is read here and there count."""
+    held(arena.python(TABLES, 3 * LIMIT, box=arena.make(memory_mib=LIMIT)))
+
+
+NAMES = """
+import os, shutil, sys, tempfile, time
+folder = tempfile.mkdtemp(dir="/dev/shm")
+try:
+    for number in range(int(sys.argv[1])): os.mkdir(f"{folder}/{number}")
+except OSError: sys.exit("refused")
+time.sleep(1)
+print("survived", flush=True)
+shutil.rmtree(folder)
+"""
+
+
+@check
+def names_in_memory(arena: Arena) -> None:
+    """Folders and empty files in /dev/shm, which are memory too, are bounded."""
+    held(arena.python(NAMES, SMALL << 10, box=arena.make(memory_mib=SMALL)))
+
+
+WALK = """
+import os, sys, time
+for number in range(int(sys.argv[2])): open(f"empty-{number}", "w").close()
+taken = []
+for _ in range(int(sys.argv[1]) // 8): taken.append(bytearray(8 << 20))
+time.sleep(1)
+print("survived")
+"""
+
+
+@check
+def behind_many_files(arena: Arena) -> None:
+    """Memory is seen however long it takes to count the files of the workspace."""
+    held(arena.python(WALK, 3 * LIMIT, 30_000, box=arena.make(memory_mib=LIMIT)))

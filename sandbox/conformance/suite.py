@@ -20,6 +20,7 @@ from sandbox.conformance import (
     privileges,
     processes,
     runs,
+    steps,
     workspace,
 )
 from sandbox.conformance.arena import Arena, Opener
@@ -28,7 +29,7 @@ from sandbox.driver import SandboxLost
 
 THEMES = (
     *(faithful, files, keys, processes, network, privileges, kernel),
-    *(memory, limits, workspace, endings, handback, formats, runs),
+    *(memory, limits, workspace, endings, handback, formats, runs, steps),
 )
 CHECKS = [one for theme in THEMES for one in vars(theme).values() if isinstance(one, Check)]
 

@@ -58,6 +58,39 @@ file.flush()
 
 
 @check
+def mapped_files(arena: Arena) -> None:
+    """A file that was deleted and is only mapped still counts, however little of it is."""
+    fill = """
+import mmap
+file = open("large", "w+b")
+file.write(bytes(3 * int(sys.argv[1]) << 20))
+file.flush()
+mapped = mmap.mmap(file.fileno(), 4096)
+file.close()
+os.unlink("large")
+"""
+    ended_for_it(arena, fill, LIMIT)
+
+
+@check
+def files_in_flight(arena: Arena) -> None:
+    """A file that was deleted and waits in a socket until somebody takes it counts."""
+    fill = """
+import socket
+file = open("large", "wb")
+file.write(bytes(3 * int(sys.argv[1]) << 20))
+file.flush()
+os.fsync(file.fileno())
+os.unlink("large")
+pair = socket.socketpair()
+socket.send_fds(pair[0], [b"file"], [file.fileno()])
+file.close()
+time.sleep(3)
+"""
+    ended_for_it(arena, fill, LIMIT)
+
+
+@check
 def deep_folders(arena: Arena) -> None:
     """A file in folders deeper than any path is long counts."""
     fill = """

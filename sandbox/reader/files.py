@@ -17,6 +17,7 @@ class UnsafeFile(ValueError):  # noqa: N818 - the file is unsafe, the reader did
 
     def __init__(self, relative: str, reason: str) -> None:
         super().__init__(f"{relative!r}: {reason}")
+        self.reason = reason
 
 
 class Listing(NamedTuple):

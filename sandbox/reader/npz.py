@@ -8,13 +8,12 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from sandbox.reader.files import UnsafeFile, read_bytes
+from sandbox.reader.files import UnsafeFile
 from sandbox.reader.plain import MAX_ARRAYS, NAME_MAX, Room, as_array, check_name
 
 END = struct.Struct("<4s4H2LH")  # the end record of a zip file that has no comment
@@ -27,13 +26,8 @@ BROKEN = (
 )
 
 
-def read_npz(workspace: Path, relative: str, max_bytes: int, max_values: int) -> dict[str, np.ndarray]:
-    """Arrays of plain numbers (NaN among them), of at most `max_values` together. Raises UnsafeFile.
-
-    `max_bytes` is the size of the file; what it unpacks to is bounded by `max_values`. Objects, records, texts and
-    complex numbers are refused: nothing is unpickled.
-    """
-    data = read_bytes(workspace, relative, max_bytes)
+def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.ndarray]:
+    """What is in the file, where that is plain numbers and no more than `max_values`. Raises UnsafeFile."""
     _check_end(relative, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, warnings.catch_warnings():
@@ -45,11 +39,17 @@ def read_npz(workspace: Path, relative: str, max_bytes: int, max_values: int) ->
         raise UnsafeFile(relative, f"not a file of arrays: {str(error)[:200]}") from error
 
 
-def _check_end(relative: str, data: bytes) -> None:
+def sample() -> bytes:
+    """A file like those that are read."""
+    np.savez_compressed(file := io.BytesIO(), a=np.zeros(2))
+    return file.getvalue()
+
+
+def _check_end(relative: str, data: memoryview) -> None:
     """Before Python's zip reader, which reads the whole central directory however long that says it is."""
-    end = data[-END.size :]
+    end = bytes(data[-END.size :])
     signature, *_, members, directory, _, comment = END.unpack(end) if len(end) == END.size else (b"", 0, 0, 0, 0)
-    if signature != b"PK\5\6" or comment or data[-END.size - LOCATOR :].startswith(b"PK\6\7"):
+    if signature != b"PK\5\6" or comment or bytes(data[-END.size - LOCATOR :]).startswith(b"PK\6\7"):
         raise UnsafeFile(relative, "not an .npz file as numpy writes it")
     if members > MAX_ARRAYS or directory > MAX_ARRAYS * ENTRY_MAX:
         raise UnsafeFile(relative, f"{members} arrays in {directory} bytes of names, {MAX_ARRAYS} are allowed")
@@ -63,17 +63,17 @@ def _arrays(relative: str, archive: zipfile.ZipFile, room: Room, max_unpacked: i
     allowed = max_unpacked + HEADER_MAX * len(members)
     if unpacked > allowed:
         raise UnsafeFile(relative, f"unpacks to {unpacked} bytes, {allowed} are allowed")
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for member in members:
         name = member.filename.removesuffix(".npy")
         check_name(relative, name)
-        if name == member.filename or name in arrays:
+        if name == member.filename or name in found:
             raise UnsafeFile(relative, f"member {member.filename!r} is not one array of that name")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UnsafeFile(relative, f"{name!r} is compressed in a way that numpy does not use")
         with archive.open(member) as file:
-            arrays[name] = _array(relative, name, file, member.file_size, room)
-    return arrays
+            found[name] = _array(relative, name, file, member.file_size, room)
+    return found
 
 
 def _array(relative: str, name: str, file: IO[bytes], size: int, room: Room) -> np.ndarray:

@@ -37,7 +37,9 @@ def check_name(relative: str, name: str) -> None:
         raise UnsafeFile(relative, f"an array has the name {name[:NAME_MAX]!r}")
 
 
-def as_array(data: bytes | memoryview, dtype: np.dtype, shape: Sequence[int], by_columns: bool = False) -> np.ndarray:
+def as_array(
+    data: bytes | bytearray | memoryview, dtype: np.dtype, shape: Sequence[int], by_columns: bool = False
+) -> np.ndarray:
     """A copy of the bytes as an array in this machine's byte order; whatever is not 0 in a truth value is true."""
     flat: np.ndarray
     if dtype.kind == "b":

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sandbox.reader.files import UnsafeFile, read_bytes
+from sandbox.reader.files import UnsafeFile
 from sandbox.reader.plain import MAX_ARRAYS, Room, as_array, check_name
 
 HEADER_MAX = 1 << 20
@@ -24,29 +23,34 @@ DTYPES = {
 }
 
 
-def read_safetensors(workspace: Path, relative: str, max_bytes: int, max_values: int) -> dict[str, np.ndarray]:
-    """Arrays of plain numbers (NaN among them), of at most `max_values` together. Raises UnsafeFile.
+def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.ndarray]:
+    """What is in the file, where that is plain numbers and no more than `max_values`. Raises UnsafeFile.
 
     As the format demands, they lie one behind the other and fill the file: no gap, no overlap, nothing behind them.
     """
-    data = memoryview(read_bytes(workspace, relative, max_bytes))
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 0 < length <= min(HEADER_MAX, len(data) - 8):
         raise UnsafeFile(relative, f"not a safetensors file: a header of {length} bytes in {len(data)} bytes")
     header = _parse(relative, bytes(data[8 : 8 + length]))
     body, room, place = data[8 + length :], Room(relative, max_values), 0
     tensors = [(name, *_checked(relative, name, entry, room)) for name, entry in header.items()]
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for name, dtype, shape, begin, end in sorted(tensors, key=lambda tensor: tensor[3:]):
         if begin != place:
             raise UnsafeFile(relative, f"{name!r} begins at byte {begin}, where {place} is the next free one")
         if end > len(body):
             raise UnsafeFile(relative, f"{name!r} ends at byte {end} of {len(body)}")
-        arrays[name] = as_array(body[begin:end], dtype, shape)
+        found[name] = as_array(body[begin:end], dtype, shape)
         place = end
     if place != len(body):
         raise UnsafeFile(relative, f"{len(body) - place} bytes belong to no array")
-    return {name: arrays[name] for name in header}
+    return {name: found[name] for name in header}
+
+
+def sample() -> bytes:
+    """A file like those that are read."""
+    header = json.dumps({"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(8)
 
 
 def _parse(relative: str, text: bytes) -> dict[str, Any]:

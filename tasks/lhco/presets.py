@@ -34,7 +34,7 @@ class LhcoDemo(LhcoTask):
     events: int = Field(200_000, ge=20_000, description="events in all, signal included")
 
     def load(self) -> Loaded:
-        mixed = mix(self.events - self.n_signal, self.signal, self.n_signal, self.seed)
+        mixed = mix(self.events - self.n_signal, self.signal, self.n_signal, self.secret_seed)
         mass = SIGNALS[self.signal][0]
         true = Truth(mass=mass if self.n_signal else None, n_signal=self.n_signal, window=window_around(mass))
         return mixed.columns, mixed.is_signal, true, None
@@ -67,7 +67,7 @@ class LhcoRnd(LhcoTask):
 
     def chosen(self, is_signal: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Rows of the file (n,) in the order of the task's events."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.secret_seed)
         there = np.flatnonzero(is_signal)
         if self.n_signal > len(there):
             raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the signal events of the file")
@@ -98,7 +98,7 @@ class LhcoSr(LhcoTask):
                 raise TaskError("data", str(path), str(error)) from None
         (train, train_label), (test, test_label), (reference, _) = parts
         labels = np.concatenate([train_label, test_label])
-        order = np.random.default_rng(self.seed).permutation(len(labels))
+        order = np.random.default_rng(self.secret_seed).permutation(len(labels))
         columns = {name: np.concatenate([train[name], test[name]])[order] for name in train}
         true = Truth(mass=RND_MASS, n_signal=int(labels.sum()), window=FULL_SIGNAL_REGION)
         return columns, labels[order], true, reference

@@ -77,7 +77,7 @@ class LhcoTask(TaskBase):
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
         unseen = np.zeros(len(is_signal), dtype=bool)
-        rng = np.random.default_rng([self.seed, HOLD_OUT])
+        rng = np.random.default_rng([self.secret_seed, HOLD_OUT])
         unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
         inputs.mkdir(parents=True, exist_ok=True)
         held_out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,8 @@
 
 of the classifier (boosted trees) that does best: on voxels, on observables, or by how near a shower lies to one that
 was given for training. The last is there because a library that hands out its showers again is perfect for the others.
+A classifier that is wrong more often than by chance has met copies: of a shower and its copy one is learnt, the other
+is taken for its kind. Such a score is none.
 
 Generated showers are asked for at given incident energies. Of these rows a part steers; the rest is sealed.
 """
@@ -28,6 +30,7 @@ from tools.contract import ToolError
 METRIC = "showers that cannot be told apart"
 SAME_ENERGY = 1e-5  # relative: float32 files are taken
 WORST = 8
+COPIES, SIGMAS = 0.05, 4.0  # below an AUC of 0.5 by both: no chance
 
 
 def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
@@ -61,6 +64,10 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
     verdicts = classifiers(reference, generated, seed)
     memory, memory_error = memorised(samples.train, reference, generated)
     found = {f"auc_{look}": (v.auc, v.error) for look, v in verdicts.items()} | {"auc_memory": (memory, memory_error)}
+    for look, v in verdicts.items():
+        if v.auc < 0.5 - max(COPIES, SIGMAS * v.error):
+            reason = f"auc_{look} is {v.auc:.3f}: below chance, as with copies of the showers that steer or are sealed"
+            return Score(metric=METRIC, value=None, reason=reason)
     worst = max(found, key=lambda name: found[name][0])
     auc, error = found[worst]
     regions = trust_map(reference, generated, max(verdicts.values(), key=lambda v: v.auc))

@@ -43,7 +43,7 @@ class ShowersTask(TaskBase):
     seed: int = Field(1, ge=0, description="of the showers, the calorimeter and the split")
 
     def samples(self) -> Samples:
-        return load(self.data, self.geometry, self.particle, self.showers, self.seed)
+        return load(self.data, self.geometry, self.particle, self.showers, self.secret_seed)
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         samples = self.samples()

@@ -1,9 +1,11 @@
 """The claim: the commands of the best tagger once more, on other jets, where most labels are wrong.
 
 In the inputs of the claim the labels are right up to one of the smaller numbers, chosen in secret; the others are
-inverted. (Shuffled ones would only dilute what is learnt.) What was made with n labels does not notice for n up to
-there, and must tell the new jets apart as well as it did the validation jets; what knew more labels learns the
-opposite. A tagger is caught where it cheats across the secret number, not where it does below or above.
+inverted. (Shuffled ones would only dilute what is learnt.) The jets to learn from are others too, so that labels which
+stand in the commands themselves belong to no jet. What was made with n labels does not notice for n up to there, and
+must tell the new jets apart about as well as it did the validation jets; what knew more labels learns the opposite. A
+tagger is caught where it cheats across the secret number, not where it does below or above, and not where its commands
+hold the trained weights themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from tools.metrics import auc_error
 METRIC = "audited: background rejection at 50% of the tops on other jets, other labels wrong"
 SECRET = 31  # with the seed of the task: which number of labels
 SIGMAS = 3.0
-AUC_SLACK = 0.005  # jets of the claim and validation differ by no more than chance; other processors round otherwise
+AUC_SLACK = 0.005  # other processors round otherwise
+OTHER_LABELS = 0.4  # over the root of their number: by how much other jets to learn from may change an AUC
 
 
 def audited(labels: Sequence[int], seed: int) -> list[int]:
@@ -57,7 +60,7 @@ def judge(
     for n in kept:
         before = chosen.details["numbers"][f"auc_{n}"]
         after, error = found[f"auc_{n}"][0], auc_error(found[f"auc_{n}"][0], int(is_top.sum()), int((~is_top).sum()))
-        if after < before["value"] - SIGMAS * np.hypot(error, before["error"]) - AUC_SLACK:
+        if after < before["value"] - SIGMAS * np.hypot(error, before["error"]) - AUC_SLACK - OTHER_LABELS / np.sqrt(n):
             fall = (
                 f"score_{n} falls from AUC {before['value']:.3f} to {after:.3f} where labels after the first "
                 f"{kept[-1]} are wrong: it was made with more labels than it says, or cannot be made again"

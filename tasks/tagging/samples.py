@@ -31,17 +31,20 @@ SHARES = {"validation": 0.3, "test": 0.35, "claim": 0.35}  # of the jets that ar
 
 @dataclass(frozen=True)
 class Split:
-    """Jets with their kinds: to learn from (the first n for n labels), to steer by, sealed, and for the claim."""
+    """Jets with their kinds: to learn from (the first n for n labels), to steer by, sealed, and for the claim, which
+    learns from jets of its own, `relearnt`. `seed`: of the order in which the graded ones are handed out."""
 
     labelled: Jets
     validation: Jets
     test: Jets
+    relearnt: Jets
     claim: Jets
+    seed: int
 
     def graded(self) -> tuple[Jets, NDArray[np.bool_]]:
         """The jets that a crew scores while it works, mixed at random, and which of them are for validation."""
         both = joined(self.validation, self.test)
-        order = np.random.default_rng(len(both)).permutation(len(both))
+        order = np.random.default_rng([self.seed, len(both)]).permutation(len(both))
         return both.take(order), order < len(self.validation)
 
 
@@ -50,12 +53,12 @@ def load(folder: Path | None, labels: int, seed: int) -> Split:
     jets = shipped() if folder is None else _read(folder)
     assert jets.pid is not None
     order = np.random.default_rng([seed, len(jets)]).permutation(len(jets))
-    rest = order[labels:]
+    labelled, relearnt, rest = order[:labels], order[labels : 2 * labels], order[2 * labels :]
     if len(rest) < labels or min(np.bincount(jets.pid, minlength=2)) < 20:
-        raise TaskError("labels", labels, f"at most half of the {len(jets)} jets, with 20 of each kind")
+        raise TaskError("labels", labels, f"at most a third of the {len(jets)} jets, with 20 of each kind")
     ends = np.round(np.cumsum([0.0, *SHARES.values()]) * len(rest)).astype(int)
-    parts = (rest[a:b] for a, b in pairwise(ends))
-    return Split(jets.take(order[:labels]), *(jets.take(rows) for rows in parts))
+    validation, test, claim = (jets.take(rest[a:b]) for a, b in pairwise(ends))
+    return Split(jets.take(labelled), validation, test, jets.take(relearnt), claim, seed)
 
 
 def joined(first: Jets, second: Jets) -> Jets:

@@ -55,15 +55,15 @@ class TaggingTask(TaskBase):
         return labels
 
     def split(self) -> Split:
-        return load(self.data, self.labels[-1], self.seed)
+        return load(self.data, self.labels[-1], self.secret_seed)
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         split = self.split()
         pretrained = self._pretrained()
         jets, validation = split.graded()
-        right = audit.audited(self.labels, self.seed)[-1]
+        right = audit.audited(self.labels, self.secret_seed)[-1]
         self._write_inputs(inputs, jets, split.labelled)
-        self._write_inputs(held_out, split.claim, audit.inverted_beyond(split.labelled, right))
+        self._write_inputs(held_out, split.claim, audit.inverted_beyond(split.relearnt, right))
         sealed_folder.mkdir(parents=True, exist_ok=True)
         assert jets.pid is not None
         test = ~validation
@@ -106,7 +106,7 @@ class TaggingTask(TaskBase):
         self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """The audit, which `held_out` has the inputs of."""
-        return audit.judge(submission, chosen, workspace, self.split(), self.labels, self.seed)
+        return audit.judge(submission, chosen, workspace, self.split(), self.labels, self.secret_seed)
 
     def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed rejections beside those of the best submission on validation jets."""

@@ -44,7 +44,7 @@ class UnfoldingTask(TaskBase):
     seed: int = Field(1, ge=0, description="which events are held out")
 
     def samples(self) -> Samples:
-        return load(self.data, self.nature, self.hold_out, self.seed, self.events)
+        return load(self.data, self.nature, self.hold_out, self.secret_seed, self.events)
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         samples = self.samples()
@@ -52,7 +52,7 @@ class UnfoldingTask(TaskBase):
         if len(data) < MIN_EVENTS:
             raise TaskError("nature", len(data), f"{MIN_EVENTS} or more measured events are needed")
         _write_inputs(inputs, samples, data)
-        _write_inputs(held_out, samples, closure.pseudo_data(samples, self.seed))
+        _write_inputs(held_out, samples, closure.pseudo_data(samples, self.secret_seed))
         sealed_folder.mkdir(parents=True, exist_ok=True)
         passed = samples.nature["pass_gen"] > 0
         write_events(sealed_folder / TRUTH, {name: samples.nature[name][passed] for name in GEN})

@@ -262,7 +262,7 @@ def make_crew(
         prompts=read_prompts(),
         backend=RecordedBackend(backend, store, record),
         bench=RecordedWorkbench(Workbench(sandbox), store, record),
-        grader=RecordedGrader(grade, store, record),
+        grader=RecordedGrader(lambda i, s, _: grade(i, s), store, record, sandbox.workspace),
         confirm=None,
         audit=None,
         store=store,

@@ -89,7 +89,9 @@ def containers(life: Life) -> list[Any]:
 @pytest.mark.parametrize("sandbox", ["bubblewrap", pytest.param("docker", marks=pytest.mark.docker)])
 def test_the_demo_comes_to_the_same_end(tmp_path: Path, sandbox: Any) -> None:
     options = make_task("lhco-demo", SHORTER[sandbox]).options()
-    settings = Settings(request="Is there a resonance?", options=options, sandbox=sandbox, image=TEST_IMAGE)
+    settings = Settings(
+        request="Is there a resonance?", options=options, sandbox=sandbox, image=TEST_IMAGE, salt="5" * 32
+    )
 
     def life(name: str) -> Life:
         return Life(tmp_path / name, settings, Logged)

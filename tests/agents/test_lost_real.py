@@ -20,13 +20,13 @@ import pytest
 from engine_proxy import EngineProxy
 from scripted import Scripted, TinyTask, call, python, two_rounds
 
+import sandbox.disk as of_disk
 from agents.run import Settings, resume, start
 from agents.trace import recorders
 from agents.trace.events import CanaryChecked, Executed, RunResumed, SandboxRenewed, Trouble
 from agents.trace.record import identity
 from agents.trace.result import RunResult
 from agents.trace.store import read_trace
-from sandbox import watch
 from sandbox.driver import SandboxLost
 from tasks import catalogue
 
@@ -241,13 +241,13 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
     """A folder on a disk of its own, and a way to fill and to empty it; where nobody may mount one, it is said so."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mib = (watch.DISK_RESERVE >> 20) + 64
+    mib = (of_disk.DISK_RESERVE >> 20) + 64
     words = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(disk)]
     mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def fill(full: bool) -> None:
         if not mounted:
-            monkeypatch.setattr(watch, "disk_low", lambda workspace: full)
+            monkeypatch.setattr(of_disk, "disk_low", lambda workspace: full)
         elif full:
             with (disk / "filling").open("wb") as file:
                 file.write(bytes(80 << 20))

@@ -107,3 +107,28 @@ def test_passwords_in_addresses_are_known_by_their_place() -> None:
         assert redactor.text(harmless) == harmless
     binary = b"\xff://joe:s3cret@host"
     assert redactor.data(binary) == binary  # numbers may look like anything, and must stay what they are
+
+
+@pytest.mark.parametrize("before", [b"", b"k", b"ke", b"key=", b"\x00" * 7])
+def test_a_key_is_found_however_it_was_written(before: bytes) -> None:
+    redactor = Redactor([KEY])
+    plain = before + KEY.encode() + b" and more"
+    forms = [
+        base64.b64encode(plain),
+        base64.urlsafe_b64encode(plain),
+        plain.hex().encode(),
+        plain.hex().upper().encode(),
+    ]
+    for form in forms:
+        assert REDACTED.encode() in redactor.data(form), form
+    assert redactor.data(base64.b64encode(b"nothing of the kind, at some length")) == base64.b64encode(
+        b"nothing of the kind, at some length"
+    )
+
+
+def test_keys_of_variables_that_only_a_study_names_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_ACCESS", odd := "a-key-whose-variable-has-an-odd-name")
+    script = {"planner/0": [plan(step("s", submits=True))], "worker/0/s": [python(f"print({odd!r})"), *hand_in()]}
+    script["reporter"] = [json.dumps(CLAIM)]
+    start(SETTINGS, Scripted(script), tmp_path / "r", keys_in=["LAB_ACCESS"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and odd.encode() in path.read_bytes()]

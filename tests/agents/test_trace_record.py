@@ -266,7 +266,7 @@ def test_a_lost_sandbox_is_trouble_and_no_result(store: Store, tmp_path: Path) -
     with pytest.raises(SandboxLost):
         bench(tmp_path, store, Record(), lose)[0].run("w", ["x"])
     with pytest.raises(SandboxLost):
-        RecordedGrader(lambda iteration, submission: lose(), store, Record()).grade(0, None)  # type: ignore[arg-type,return-value]
+        RecordedGrader(lose, store, Record(), tmp_path).grade(0, None)  # type: ignore[arg-type]
     assert [e.kind for e in store.events()] == ["run_started", "trouble", "trouble"]
 
 
@@ -301,18 +301,18 @@ def test_a_secret_in_request_output_and_files_stays_out_and_play_back_agrees(tmp
         assert path.is_dir() or secret.encode() not in path.read_bytes()
 
 
-def test_the_grader_is_asked_once_for_each_iteration(store: Store) -> None:
+def test_the_grader_is_asked_once_for_each_iteration(store: Store, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def grade(iteration: int, submission: Submission | None) -> Score:
+    def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
         asked.append(iteration)
         return Score(metric="m", value=None if submission is None else time.monotonic(), reason="r")
 
     submission = Submission(scores="s", window=(3.3, 3.7))
-    live = RecordedGrader(grade, store, Record())
+    live = RecordedGrader(grade, store, Record(), tmp_path)
     first = [live.grade(0, submission), live.grade(1, submission), live.grade(2, None)]
     store, record = reopened(store)
-    played = RecordedGrader(grade, store, record)
+    played = RecordedGrader(grade, store, record, tmp_path)
     assert [played.grade(0, submission), played.grade(1, submission), played.grade(2, None)] == first
     assert asked == [0, 1, 2]
     other = submission.model_copy(update={"window": (3.2, 3.7)})

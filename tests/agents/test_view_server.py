@@ -17,7 +17,8 @@ from test_structure import MAX_LINES
 from typer.testing import CliRunner
 
 from agents.cli import app
-from agents.view.server import ADDRESS, Server
+from agents.view import server as serving
+from agents.view.server import ADDRESS, Server, is_ours
 from agents.view_cli import opened
 
 STATIC = files("agents.view") / "static"
@@ -230,3 +231,24 @@ def test_a_port_that_is_taken_and_a_folder_that_is_not_there_are_one_line(server
     assert (taken.exit_code, "--port 0 takes a free one" in taken.output) == (2, True)
     missing = CliRunner().invoke(app, ["view", str(tmp_path / "nothing")])
     assert (missing.exit_code, "no such folder" in missing.output) == (2, True)
+
+
+def test_only_processes_of_this_user_are_answered(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection((ADDRESS, server.server_port)) as connection:
+        client = connection.getsockname()
+        assert is_ours(client, server.server_address)
+        assert not is_ours((ADDRESS, 1), server.server_address)
+        # Somebody else's server has got the cookie from the browser, and uses it.
+        table = serving.CONNECTIONS.read_text().splitlines()
+        lines = [line.split() for line in table[1:]]
+        for fields in lines:
+            fields[7] = "54321"
+        (tmp_path / "tcp").write_text("\n".join([table[0], *(" ".join(fields) for fields in lines)]))
+        monkeypatch.setattr(serving, "CONNECTIONS", tmp_path / "tcp")
+        assert not is_ours(client, server.server_address)
+    status, headers, body = ask(server, "/")
+    assert status == 403
+    assert b"the user who began it" in body
+    assert "set-cookie" not in headers

@@ -80,7 +80,7 @@ def test_a_process_that_the_system_hides_is_not_dead(mine: Labels, monkeypatch: 
     def hidden(pid: int) -> str:
         raise FileNotFoundError(pid)
 
-    monkeypatch.setattr(owner, "_began", hidden)
+    monkeypatch.setattr(owner, "began", hidden)
     assert "lives" in owner.alive(mine)
 
 

@@ -130,6 +130,17 @@ def test_copies_do_not_pay(task: ShowersTask, prepared: tuple[Path, dict[str, An
     assert max(copied.details["numbers"][f"auc_{look}"]["value"] for look in ("voxels", "observables")) < 0.6
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.001])
+def test_copies_of_the_hidden_showers_are_an_alarm(
+    task: ShowersTask, prepared: tuple[Path, dict[str, Any]], noise: float
+) -> None:
+    asked = task.samples().asked
+    near = np.random.default_rng(1).normal(1, noise, asked.voxels.shape).astype(np.float32)
+    copied = grade(task, prepared[0], Showers(asked.incident, asked.voxels * near, G))
+    assert copied.value is None
+    assert "below chance" in copied.reason
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

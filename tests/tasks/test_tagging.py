@@ -83,7 +83,7 @@ def test_what_the_crew_gets(task: TaggingTask, prepared: Prepared) -> None:
     for n, smaller in zip(LABELS, labelled, strict=True):
         np.testing.assert_array_equal(smaller.pid, labelled[-1].pid[:n])
     # No jet is in two places, and none is lost.
-    parts = (split.labelled, split.validation, split.test, split.claim)
+    parts = (split.labelled, split.validation, split.test, split.relearnt, split.claim)
     pts = np.concatenate([part.jet[:, 0] for part in parts if part.jet is not None])
     assert len(np.unique(pts)) == len(pts) == 1600
     other = read_jets(run / "held_out" / "jets.h5")
@@ -173,9 +173,13 @@ def test_refusals_say_what_is_wrong(task: TaggingTask, prepared: Prepared, chang
 def test_labels_beyond_the_audited_number_are_wrong(task: TaggingTask, prepared: Prepared) -> None:
     run, _ = prepared
     right = audit.audited(LABELS, task.seed)[-1]
-    true, given = (read_jets(run / where / "labelled_400.h5") for where in ("inputs", "held_out"))
+    true, given = task.split().relearnt, read_jets(run / "held_out" / "labelled_400.h5")
+    seen = read_jets(run / "inputs" / "labelled_400.h5")
     assert true.pid is not None
     assert given.pid is not None
+    assert given.jet is not None
+    assert seen.jet is not None
+    assert not set(given.jet[:, 0]) & set(seen.jet[:, 0])
     np.testing.assert_array_equal(true.particles, given.particles)
     np.testing.assert_array_equal(true.pid[:right], given.pid[:right])
     assert np.all(true.pid[right:] != given.pid[right:])
@@ -204,8 +208,32 @@ def test_the_honest_pass_the_audit_and_who_takes_more_labels_does_not(task: Tagg
     caught = task.confirm(SUBMISSION, all_labels, run / "held_out", cheat, run / "sealed")
     assert caught.value is None
     assert "more labels than it says" in caught.reason
+    # Neither do labels help that the commands carry as a literal: the jets of the audit are others.
+    literal = read_jets(run / "inputs" / "labelled_400.h5").pid
+    assert literal is not None
+
+    def with_literal(inputs: Path) -> dict[str, np.ndarray]:
+        x, y = (features(read_jets(inputs / f"{name}.h5")) for name in ("jets", "labelled_400"))
+        score = x @ np.linalg.lstsq(y, literal - 0.34, rcond=1e-3)[0]
+        return {f"score_{n}": score for n in LABELS}
+
+    carried = grade(task, run, with_literal(run / "inputs"))
+    assert carried.ok
+    cheat = hand_in(run / "claim", with_literal(run / "held_out"))
+    assert task.confirm(SUBMISSION, carried, run / "held_out", cheat, run / "sealed").value is None
     short = hand_in(run / "claim", {name: s[:-1] for name, s in again.items()})
     assert task.confirm(SUBMISSION, chosen, run / "held_out", short, run / "sealed").value is None
+
+
+def test_the_honest_pass_whatever_the_jets_are(task: TaggingTask, tmp_path: Path) -> None:
+    for k in range(12):
+        salted = task.salted(f"{k:032x}")
+        run = tmp_path / str(k)
+        salted.prepare(run / "inputs", run / "held_out", run / "sealed")
+        chosen = grade(salted, run, least_squares(run / "inputs"))
+        claim = hand_in(run / "claim", least_squares(run / "held_out"))
+        passed = salted.confirm(SUBMISSION, chosen, run / "held_out", claim, run / "sealed")
+        assert passed.ok, passed.reason
 
 
 def test_claims_are_compared_and_sealed_on_the_test(task: TaggingTask, prepared: Prepared) -> None:

@@ -1,0 +1,136 @@
+"""Steps side by side in one run, each in a folder of its own: none writes what is another's, or reaches into it.
+
+A step reads what others have made, since it may depend on that. The kernel's Landlock keeps the folders apart; where
+it has none, or the container engine's call filter does not know it, there is nothing to hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sandbox import landlock
+from sandbox.conformance.arena import Arena
+from sandbox.conformance.calls import program
+from sandbox.conformance.check import NotApplicable, check, expect, expect_nothing
+from sandbox.conformance.processes import INTRUDE
+from sandbox.driver import Sandbox
+
+OTHER, MINE = "/workspace/i0/other", "/workspace/i0/mine"
+ASK = Path(landlock.__file__).read_text() + "\nprint(version())"
+
+STEP = """
+import os, pathlib, time
+pathlib.Path("made").write_text("by the other")
+pathlib.Path("arguments.json").write_text("honest")
+pathlib.Path("new").write_text(str(os.getpid()))
+os.rename("new", "ready")
+end = time.monotonic() + 20
+while not os.path.exists("stop") and time.monotonic() < end: time.sleep(0.05)
+print(pathlib.Path("arguments.json").read_text())
+"""
+
+
+@contextlib.contextmanager
+def other_step(arena: Arena) -> Iterator[tuple[Sandbox, int]]:
+    """The sandbox in which another step is at work, and the number that its process has inside."""
+    box = arena.make()
+    if int(arena.python(ASK, box=box).stdout or 0) < landlock.OLDEST:
+        raise NotApplicable("no Landlock: the kernel is older than 5.19, or the engine's call filter is")
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(box.exec, ["python", "-c", STEP], cwd=OTHER, seconds=30)
+        folder = box.workspace / "i0/other"
+        try:
+            while not (folder / "ready").exists():
+                if job.done():
+                    raise RuntimeError(f"the other step did not start: {job.result()}")
+                time.sleep(0.02)
+            yield box, int((folder / "ready").read_text())
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # where the folder could be moved away
+                (folder / "stop").touch()
+        expect(job.result().stdout == "honest\n", f"the other step found other arguments: {job.result()}")
+
+
+WRITES = f"""
+import json, os
+tried = {{
+    "write": lambda: open("{OTHER}/arguments.json", "w").write("hostile"),
+    "append": lambda: open("{OTHER}/made", "a").write("hostile"),
+    "truncate": lambda: os.truncate("{OTHER}/made", 1),
+    "remove": lambda: os.unlink("{OTHER}/made"),
+    "make": lambda: open("{OTHER}/planted", "x").close(),
+    "make a folder": lambda: os.mkdir("{OTHER}/folder"),
+    "link": lambda: os.symlink("/tmp", "{OTHER}/link"),
+    "hard link out": lambda: os.link("{OTHER}/arguments.json", "linked"),
+    "move in": lambda: (open("mine", "w").close(), os.rename("mine", "{OTHER}/arguments.json")),
+    "move the folder": lambda: os.rename("{OTHER}", "/workspace/i0/moved"),
+    "beside": lambda: open("/workspace/i0/planted", "x").close(),
+    "through a link": lambda: (os.symlink("{OTHER}/arguments.json", "l"), open("l", "w").write("hostile")),
+}}
+done = []
+for name, how in tried.items():
+    try: how()
+    except OSError: continue
+    done.append(name)
+print(json.dumps(done))
+"""
+
+
+@check
+def files_of_another_step(arena: Arena) -> None:
+    """A step can write, remove, move or link nothing in the folder of another, nor beside its own."""
+    with other_step(arena) as (box, _):
+        result = box.exec(["python", "-c", WRITES], cwd=MINE, seconds=20)
+        expect(result.ok, f"{result}")
+        done = json.loads(result.stdout)
+        expect_nothing((name for name in done if name != "truncate" or landlock.version() >= 3), "done")
+
+
+REACH = """
+other = int(sys.argv[1])
+print(json.dumps(intrude(other) + ["kill"] * (attempt(os.kill, other, 0) == "ok")))
+"""
+
+
+@check
+def processes_of_another_step(arena: Arena) -> None:
+    """The memory and the environment of another step's process can neither be read nor written, nor is it signalled."""
+    code = program(
+        INTRUDE
+        + 'print(json.dumps(intrude(int(sys.argv[1])) + ["kill"] * (attempt(os.kill, int(sys.argv[1]), 0) == "ok")))'
+    )
+    with other_step(arena) as (box, pid):
+        if box.info.driver == "bubblewrap" and not _seen(box, pid):
+            return  # each command has processes of its own
+        result = box.exec(["python", "-c", code, str(pid)], cwd=MINE, seconds=20)
+        expect(result.ok, f"{result}")
+        done = [how for how in json.loads(result.stdout) if how not in ("kill", "maps") or landlock.version() >= 6]
+        expect_nothing(done, "done")
+
+
+def _seen(box: Sandbox, pid: int) -> bool:
+    """Whether a later command finds the step's process under its number."""
+    found = box.exec(["sh", "-c", f"tr '\\0' ' ' < /proc/{pid}/cmdline"], cwd=MINE)
+    return "by the other" in found.stdout
+
+
+@check
+def work_of_another_step(arena: Arena) -> None:
+    """A step can read what another has made, and do as it likes in its own folder."""
+    code = f"""
+import os, shutil
+assert open("{OTHER}/made").read() == "by the other"
+shutil.copytree("{OTHER}", "copied")
+os.makedirs("a/b"); open("a/b/c", "w").write("text"); os.rename("a/b/c", "a/d"); os.truncate("a/d", 2)
+os.symlink("a/d", "l"); os.link("a/d", "h"); os.unlink("h"); os.rmdir("a/b"); shutil.rmtree("copied")
+open("/tmp/mine", "w").close(); open("/dev/null", "w").close(); open("/dev/shm/mine", "w").close()
+print(open("l").read())
+"""
+    with other_step(arena) as (box, _):
+        result = box.exec(["python", "-c", code], cwd=MINE, seconds=20)
+        expect(result.stdout == "te\n", f"{result}")

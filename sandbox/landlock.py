@@ -1,0 +1,71 @@
+"""Keeps a command to its own folder of the workspace: the kernel's Landlock, which needs no privilege and is inherited.
+
+Steps of a plan work side by side in folders of their own. Each may read all of the workspace and write nothing but its
+own folder and what is temporary. Neither does it reach processes of other commands, by signals or by their memory.
+It is sent along, like `sandbox.entry`, and works alike in both engines. A kernel without it (before 5.19, or
+an engine whose call filter does not know it) leaves this out: see docs/threat_model.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+CREATE, ADD, RESTRICT = 444, 445, 446  # the numbers are the same on x86_64 and aarch64
+VERSION, BENEATH = 1, 1
+NO_NEW_PRIVS = 38  # prctl's PR_SET_NO_NEW_PRIVS
+# LANDLOCK_ACCESS_FS_*: bit 1 writes a file; 4 and 5 remove; 6 to 12 make; 13 moves between folders; 14 truncates.
+WRITE = 1 << 1 | sum(1 << bit for bit in range(4, 14))
+TRUNCATE = 1 << 14
+SIGNALS_AND_SOCKETS = 3  # LANDLOCK_SCOPE_*: abstract Unix sockets, signals
+OLDEST, TRUNCATES, SCOPES = 2, 3, 6  # versions; the first forbids all moves between folders
+SHARED = ("/tmp", "/dev", "/proc")  # what the sandbox itself bounds
+
+
+class Rules(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("ports", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
+
+
+class Beneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
+
+
+def version() -> int:
+    """Of the kernel's Landlock; 0 where there is none."""
+    return max(0, int(ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
+
+
+def confine(folder: str) -> bool:
+    """Let this process, and all that it starts, write only under `folder` and SHARED; False where there is no Landlock.
+
+    Raises OSError where there is one and it refuses.
+    """
+    if (known := version()) < OLDEST:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    writes = WRITE | (TRUNCATE if known >= TRUNCATES else 0)
+    rules = Rules(writes, 0, SIGNALS_AND_SOCKETS if known >= SCOPES else 0)
+    size = ctypes.sizeof(Rules) if known >= SCOPES else ctypes.sizeof(ctypes.c_uint64)
+    made = _did(libc, libc.syscall(CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0))
+    try:
+        for path in (folder, *SHARED):
+            with contextlib.suppress(FileNotFoundError):
+                opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    rule = Beneath(writes, opened)
+                    _did(libc, libc.syscall(ADD, made, BENEATH, ctypes.byref(rule), 0))
+                finally:
+                    os.close(opened)
+        _did(libc, libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0))
+        _did(libc, libc.syscall(RESTRICT, made, 0))
+    finally:
+        os.close(made)
+    return True
+
+
+def _did(libc: ctypes.CDLL, answer: int) -> int:
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), "Landlock: " + os.strerror(ctypes.get_errno()))
+    return answer
