@@ -1,4 +1,4 @@
-"""Simulated LHCO-like events: Pythia 8, a parametric detector, FastJet; in shards over many processes."""
+"""Simulated LHCO-like events: Pythia 8, a fast detector, FastJet; in shards over many processes."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
         raw = [next(events) for _ in range(BATCH)]
         flat = np.concatenate(raw)
         index = np.repeat(np.arange(BATCH), [len(r) for r in raw])
-        event, pt, eta, phi = respond(
-            index, flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3].astype(np.int64), flat[:, 4] > 0, rng
-        )
+        event, pt, eta, phi = respond(index, flat, rng)
         particles = ak.unflatten(ak.zip({"pt": pt, "eta": eta, "phi": phi}), np.bincount(event, minlength=BATCH))
         features, passed = cluster(particles, simulation.leading_pt_min)
         batches.append(features)
