@@ -1,4 +1,4 @@
-"""The fast detector against closed forms: bending, efficiency, resolution, energy flow; what merges and what is lost."""
+"""The fast detector against closed forms: bending, efficiency, resolution, energy flow; what merges, what is lost."""
 
 from __future__ import annotations
 

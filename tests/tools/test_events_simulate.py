@@ -110,6 +110,27 @@ def test_particles_are_what_pythia_says() -> None:
     assert particles[:, 4].sum() == pytest.approx(2.0)  # two protons
 
 
+def test_the_veto_gives_up_events_without_a_hard_jet_only() -> None:
+    """What is kept has a jet near the threshold, or above it; without the veto one event in fifty has."""
+    kept = list(itertools.islice(generate(Process(), 5, Process().veto(LEADING_PT_MIN)), 60))
+    free = list(itertools.islice(generate(Process(), 5), 60))
+    hard, soft = (np.array([leading_pt(event) for event in events]) for events in (kept, free))
+    assert np.mean(hard > 1000) > 0.9
+    assert np.mean(hard > LEADING_PT_MIN) > 0.25
+    assert np.mean(soft > 1000) < 0.3
+    assert RESONANCE.veto(LEADING_PT_MIN) is Process().veto(0.0) is None
+
+
+def leading_pt(particles: np.ndarray) -> float:
+    import awkward as ak
+    import fastjet
+
+    pt, eta, phi = particles[np.abs(particles[:, 1]) < 5, :3].T
+    four = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta), "E": pt * np.cosh(eta)}
+    jets = fastjet.ClusterSequence(ak.zip(four), fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)).inclusive_jets()
+    return float(ak.max(np.hypot(jets.px, jets.py)))
+
+
 class HardProcess(Process):
     """Without showers and hadrons: a thousand times faster."""
 

@@ -58,7 +58,7 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
     import awkward as ak
 
     pythia_seed, rng = seeds_of(simulation, shard)
-    events = generate(simulation.process, pythia_seed)
+    events = generate(simulation.process, pythia_seed, simulation.process.veto(simulation.leading_pt_min))
     wanted, accepted, tried = simulation.shard_size(shard), 0, 0
     batches: list[dict[str, Any]] = []
     kept: list[NDArray[np.float32]] = []

@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Flow:
-    """What a layer leaves: neutral particles (event, energy [GeV], eta, phi) and the factor on each track's momentum."""
+    """What a layer leaves: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
 
     event: Ints
     energy: Floats
