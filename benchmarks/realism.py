@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def moments(ours: Floats, real: Floats) -> list[tuple[float, float, float, float
     rows = []
     for measure in (np.mean, np.std):
         a, b = float(measure(ours)), float(measure(real))
-        errors = [moment_error(x, measure is np.std) / v for x, v in ((ours, a), (real, b))]
-        rows.append((a, b, a / b - 1, float(a / b * np.hypot(*errors))))
+        error_a, error_b = (moment_error(values, measure is np.std) for values in (ours, real))
+        rows.append((a, b, a / b - 1, a / b * math.hypot(error_a / a, error_b / b)))
     return rows
 
 
