@@ -54,7 +54,7 @@ def test_kept_particles_cluster_to_the_same_features(reference: Path) -> None:
     assert truth is not None
     assert truth.all()  # a resonance is signal
     for name, values in read_columns(reference).items():
-        off = np.abs(columns[name] / values - 1)
+        off = np.abs(columns[name] - values) / (values + 1e-6)  # tau3 of a jet of three particles is 0
         # One-pass axes may fall into another local minimum when the momenta are rounded to float32.
         assert np.mean(off < 1e-4) > (0.9 if name.startswith("tau") else 0.999), name
         assert off.max() < 0.05, name
