@@ -28,7 +28,7 @@ from tools.events.jets_read import read_any_jets
 from tools.events.jets_simulate import MAX_KEPT, JetSimulation, simulate_jets
 from tools.events.lhco import Labels, particle_rows, read_events
 from tools.events.parquet import read_columns, write_events
-from tools.events.pythia import Process
+from tools.events.pythia import NARROW, Process
 from tools.events.simulate import Simulation
 from tools.events.simulate import simulate as run_simulation
 from tools.events.zjets import COLUMNS as ZJETS
@@ -89,6 +89,7 @@ def simulate(
         Kind, typer.Option(help="QCD dijets, a resonance A -> B C, Z+jets at both levels, single jets, showers")
     ] = Kind.qcd,
     masses: Annotated[str, typer.Option(help="m_A,m_B,m_C in TeV, for the resonance")] = "3.5,0.5,0.1",
+    width: Annotated[float, typer.Option(help="of the resonance: natural width over mass, at most 0.15")] = NARROW,
     events: Annotated[int, typer.Option(help="accepted events; jets of all kinds together; showers")] = 10_000,
     kinds: Annotated[str, typer.Option(help="of jets, separated by commas")] = ",".join(ALL_KINDS),
     tune: Annotated[Tune, typer.Option(help="for Z+jets and jets; vincia is another shower")] = Tune.monash,
@@ -99,7 +100,7 @@ def simulate(
     particle: Annotated[str, typer.Option(help="of showers: photon, electron, neutral_pion")] = "photon",
     material: Annotated[str | None, typer.Option(help="of showers; default: that of the geometry")] = None,
 ) -> None:
-    """Simulate with Pythia 8, a parametric detector and FastJet: LHCO-like dijets, Z+jets for unfolding, or jets of
+    """Simulate with Pythia 8, a fast detector and FastJet: LHCO-like dijets, Z+jets for unfolding, or jets of
     seven kinds with their particles (pt 500-700 GeV) for the jet foundation model. About 10-20 ms an event and core,
     60 ms with --tune vincia.
 
@@ -129,7 +130,7 @@ def simulate(
             else:
                 resonance = _masses(masses) if process is Kind.resonance else None
                 simulation = Simulation(
-                    process=Process(masses=resonance), events=events, seed=seed, particles=particles
+                    process=Process(masses=resonance, width=width), events=events, seed=seed, particles=particles
                 )
                 provenance = run_simulation(simulation, target, workers, progress)
         out.print(f"{target}: {events} events, acceptance {provenance['acceptance']:.3f}")

@@ -76,15 +76,16 @@ def simulated(folder: Path, sizes: Sizes, workers: int) -> Path:
     """A folder with events and their jets, made where it is missing."""
     folder = folder / f"dijets_{sizes.data}_{sizes.judges}_{sizes.signal}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, events, masses in (
-        ("qcd", sizes.data + sizes.judges, None),
-        ("signal", sizes.signal, SIGNALS[SIGNAL]),
+    signal = SIGNALS[SIGNAL]
+    for name, events, process in (
+        ("qcd", sizes.data + sizes.judges, Process()),
+        ("signal", sizes.signal, Process(masses=signal[:3], width=signal.width)),
     ):
         table, jets = folder / f"{name}.parquet", folder / f"{name}.h5"
         if not table.exists():
             print(f"simulating {events} events of {name} with their particles", file=sys.stderr)
             # Shards small enough for all workers, and for an interrupted simulation to go on.
-            wanted = Simulation(process=Process(masses=masses), events=events, seed=SEEDS[name], particles=True,
+            wanted = Simulation(process=process, events=events, seed=SEEDS[name], particles=True,
                                 shard_events=min(500, -(-events // workers)))  # fmt: skip
             simulate(wanted, table, workers, lambda done, total: print(f"{done}/{total}", end="\r", file=sys.stderr))
         if not jets.exists():

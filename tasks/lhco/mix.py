@@ -1,13 +1,14 @@
 """Data sets mixed by seed from the shipped sample: background, and a counted number of signal events.
 
-The sample is simulated (`sample/PROVENANCE.md`): QCD dijets and one reservoir for each of three
-resonances A -> BC. Two mixes with different seeds share events where they draw from the same reservoir.
+The sample is simulated (`sample/PROVENANCE.md`): QCD dijets and one reservoir for each resonance A -> BC. Two mixes
+with different seeds share events where they draw from the same reservoir.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,24 @@ from tools.events.parquet import read_columns
 
 Floats = NDArray[np.float64]
 SAMPLE = Path(__file__).parent / "sample"
-SIGNALS = {  # reservoir -> (m_A, m_B, m_C) in TeV
-    "3500_500_100": (3.5, 0.5, 0.1),
-    "3000_400_250": (3.0, 0.4, 0.25),
-    "4200_730_380": (4.2, 0.73, 0.38),
+
+
+class Resonance(NamedTuple):
+    """A -> B C: masses in TeV, and the natural width of A over its mass."""
+
+    mass: float
+    heavy: float
+    light: float
+    width: float
+
+
+SIGNALS = {  # reservoir, named m_A, m_B, m_C in GeV
+    "3500_500_100": Resonance(3.5, 0.5, 0.1, 0.007),  # as in the R&D files
+    "3000_400_250": Resonance(3.0, 0.4, 0.25, 0.001),
+    "4200_730_380": Resonance(4.2, 0.73, 0.38, 0.001),
+    "2900_300_300": Resonance(2.9, 0.3, 0.3, 0.02),
+    "3400_200_120": Resonance(3.4, 0.2, 0.12, 0.08),
+    "5000_600_300": Resonance(5.0, 0.6, 0.3, 0.03),
 }
 MAX_SIGNAL = 3000
 

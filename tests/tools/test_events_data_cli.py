@@ -86,6 +86,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
         (["--events", "0"], ["events=0", "greater than 0"]),
         (["--seed", "-1"], ["seed=-1"]),
         (["--process", "resonance", "--masses", "1,2"], ["masses='1,2'", "three numbers"]),
+        (["--process", "resonance", "--width", "0.5"], ["width=0.5", "less than or equal to 0.15"]),
         (["--process", "resonance", "--masses", "1,2,3"], ["m_B + m_C < m_A"]),
         (["--workers", "0"], ["workers=0", "at least 1"]),
     ],

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from agents import data_cli
 from tools.events import zjets
 from tools.events.parquet import particles_path, read_columns
+from tools.events.pythia import PARTICLE
 from tools.events.zjets import COLUMNS, NOT_PASSED, Tune, ZJets, ZJetsSimulation
 from tools.events.zjets_jets import OBSERVABLES
 from tools.jet_model.jets_file import read_jets
@@ -111,14 +112,14 @@ def test_a_perfect_detector_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
     def event() -> np.ndarray:
         n = 20
-        rows = np.zeros((n + 1, 6))
+        rows = np.zeros((n + 1, len(PARTICLE)))
         rows[:n, 0] = rng.dirichlet(np.full(n, 0.5)) * 250
         rows[:n, 1:3] = rng.normal(0.2, 0.15, (n, 2))
         rows[:n, 3] = 211
         rows[n] = rng.uniform(150, 300), 0, 3.0, zjets.Z_BOSON, 0, 91.2
         return rows
 
-    monkeypatch.setattr(zjets, "respond", lambda index, pt, eta, phi, pdg, charged, rng: (index, pt, eta, phi))
+    monkeypatch.setattr(zjets, "respond", lambda index, particles, rng: (index, *particles[:, :3].T))
     monkeypatch.setattr(zjets, "z_resolution", np.zeros_like)
     table = zjets.both_levels([event() for _ in range(50)], rng)
     assert 10 < len(table["pass_gen"]) < 50

@@ -19,7 +19,7 @@ from tools.contract import ToolError
 from tools.events.detector import respond
 from tools.events.jets_cluster import find_jets
 from tools.events.jets_kinds import ALL_KINDS, RADIUS, JetKind, JetProcess, decay_points, holds
-from tools.events.pythia import rows_of, start
+from tools.events.pythia import next_events, start
 from tools.events.shards import (
     Sharded,
     end_if_abandoned,
@@ -107,8 +107,8 @@ def _simulate_shard(simulation: JetSimulation, shard: int, folder: Path) -> None
         events: list[Floats] = []
         points: list[list[Floats]] = []
         while len(events) < BATCH:
-            if pythia.next():
-                events.append(rows_of(pythia.event))
+            for event in next_events(pythia, 1):
+                events.append(event)
                 points.append(decay_points(pythia.event, kind))
         jets = measured_jets(events, rng)
         good = [row for row in accepted(jets["axis"]) if _is_kind(jets, row, points)]
@@ -142,13 +142,12 @@ def accepted(axis: Floats) -> NDArray[np.int64]:
 
 
 def measured_jets(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
-    """What `find_jets` gives of events, as `pythia.rows_of` has them, after the detector."""
+    """What `find_jets` gives of events, as `pythia.next_events` has them, after the detector."""
     import awkward as ak
 
     flat = np.concatenate(events)
     index = np.repeat(np.arange(len(events)), [len(event) for event in events])
     near = np.abs(flat[:, 1]) < ETA_MAX + 2 * RADIUS
-    pt, eta, phi, pdg, charged = flat[near, :5].T
-    where, pt, eta, phi = respond(index[near], pt, eta, phi, pdg.astype(np.int64), charged > 0, rng)
+    where, pt, eta, phi = respond(index[near], flat[near], rng)
     particles = ak.unflatten(ak.zip({"pt": pt, "eta": eta, "phi": phi}), np.bincount(where, minlength=len(events)))
     return find_jets(particles, RADIUS, PT_EDGES[0], MAX_KEPT)

@@ -1,4 +1,4 @@
-"""Simulated LHCO-like events: Pythia 8, a parametric detector, FastJet; in shards over many processes."""
+"""Simulated LHCO-like events: Pythia 8, a fast detector, FastJet; in shards over many processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
     import awkward as ak
 
     pythia_seed, rng = seeds_of(simulation, shard)
-    events = generate(simulation.process, pythia_seed)
+    events = generate(simulation.process, pythia_seed, simulation.process.veto(simulation.leading_pt_min))
     wanted, accepted, tried = simulation.shard_size(shard), 0, 0
     batches: list[dict[str, Any]] = []
     kept: list[NDArray[np.float32]] = []
@@ -67,9 +67,7 @@ def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
         raw = [next(events) for _ in range(BATCH)]
         flat = np.concatenate(raw)
         index = np.repeat(np.arange(BATCH), [len(r) for r in raw])
-        event, pt, eta, phi = respond(
-            index, flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3].astype(np.int64), flat[:, 4] > 0, rng
-        )
+        event, pt, eta, phi = respond(index, flat, rng)
         particles = ak.unflatten(ak.zip({"pt": pt, "eta": eta, "phi": phi}), np.bincount(event, minlength=BATCH))
         features, passed = cluster(particles, simulation.leading_pt_min)
         batches.append(features)

@@ -160,8 +160,8 @@ def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any
     pt_z[index[is_z]] = flat[is_z, 0]
     seen = ~is_z & ~np.isin(kind, INVISIBLE) & (np.abs(flat[:, 1]) < CALO_ETA)
     index, flat = index[seen], flat[seen]
-    pt, eta, phi, pdg, charged, mass = flat.T
-    where, reco_pt, reco_eta, reco_phi = respond(index, pt, eta, phi, pdg.astype(np.int64), charged > 0, rng)
+    pt, eta, phi, _, _, mass = flat.T
+    where, reco_pt, reco_eta, reco_phi = respond(index, flat, rng)
     measured = pt_z * (1 + z_resolution(pt_z) * rng.standard_normal(n))
     return combine(
         leading_jets(_events(n, index, pt, eta, phi, mass)),
