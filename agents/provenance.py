@@ -8,6 +8,7 @@ import resource
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401 - loads the BLAS of scipy, which is not that of numpy
@@ -56,8 +57,9 @@ def kernels() -> dict[str, str]:
     """
     builds = ThreadpoolController().select(user_api="blas").info()
     blas = {f"{build['internal_api']} {build['version']} {build.get('architecture', '')}".strip() for build in builds}
-    simd = {"found": [], **np.show_config(mode="dicts")["SIMD Extensions"]}  # not there where none is found
-    return {"blas": " + ".join(sorted(blas)), "simd": " ".join([*simd["baseline"], *simd["found"]])}
+    known: Any = np.show_config(mode="dicts")
+    simd = known["SIMD Extensions"]
+    return {"blas": " + ".join(sorted(blas)), "simd": " ".join([*simd["baseline"], *simd.get("found", [])])}
 
 
 def tools_hash() -> str:

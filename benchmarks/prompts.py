@@ -100,7 +100,7 @@ def played(folder: Path) -> list[tuple[str, Request]]:
     settings: dict[str, Any] = {"run": "prompts", "request": task.request, "task": task.name, "options": task.options()}
     nothing: dict[str, Any] = {"inputs": {}, "budget": {}, "versions": {}, "prompts": {}}
 
-    def grade(iteration: int, submission: Submission | None) -> Score:
+    def grade(iteration: int, submission: Submission | None, workspace: Path) -> Score:
         return Score.model_validate(RESULTS["verdict"] | {"value": next(scores), "error": 0.3})
 
     with Store.create(folder) as store:
@@ -115,8 +115,9 @@ def played(folder: Path) -> list[tuple[str, Request]]:
             prompts=read_prompts(),
             backend=RecordedBackend(script, store, record),
             bench=RecordedWorkbench(Canned(folder / "workspace"), store, record),
-            grader=RecordedGrader(grade, store, record),
+            grader=RecordedGrader(grade, store, record, folder / "workspace"),
             confirm=None,
+            audit=None,
             store=store,
             record=record,
             meter=Meter(Budget(), priced=True),

@@ -66,8 +66,8 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
     found = {f"auc_{look}": (v.auc, v.error) for look, v in verdicts.items()} | {"auc_memory": (memory, memory_error)}
     for look, v in verdicts.items():
         if v.auc < 0.5 - max(COPIES, SIGMAS * v.error):
-            reason = f"auc_{look} is {v.auc:.3f}: below chance, as with copies of the showers that steer or are sealed"
-            return Score(metric=METRIC, value=None, reason=reason)
+            alarm = f"auc_{look} is {v.auc:.3f}: below chance, as with copies of the showers that steer or are sealed"
+            return Score(metric=METRIC, value=None, reason=alarm)
     worst = max(found, key=lambda name: found[name][0])
     auc, error = found[worst]
     regions = trust_map(reference, generated, max(verdicts.values(), key=lambda v: v.auc))
