@@ -62,7 +62,7 @@ def test_the_crystal_ball_is_smooth_at_its_joints_and_gaussian_between_them() ->
     for joint in (-ALPHA_LOW, ALPHA_HIGH):
         before, at, after = _crystal_ball_cdf(np.array([joint - step, joint, joint + step]))
         assert after - at == pytest.approx(at - before, rel=1e-4)  # value and slope are continuous
-    inner = np.linspace(-1.0, 1.0, 21)
+    inner = np.linspace(-0.9, 0.9, 21)
     slope = (_crystal_ball_cdf(inner + step) - _crystal_ball_cdf(inner - step)) / (2 * step)
     np.testing.assert_allclose(slope / slope[10], np.exp(-(inner**2) / 2), rtol=1e-6)
 
@@ -75,7 +75,7 @@ def test_a_resonance_lies_where_it_should() -> None:
         centres = np.sqrt(edges[1:] * edges[:-1])
         cumulative = np.cumsum(shape)
         median = np.interp(0.5, cumulative, edges[1:])
-        assert median == pytest.approx(SCALE * mass, rel=0.002)
+        assert median == pytest.approx(SCALE * mass, rel=0.004)  # the lower tail is the longer one
         core = np.abs(centres / (SCALE * mass) - 1) < WIDTH
         assert 0.45 < shape[core].sum() < 0.7  # 68% of a Gaussian, less what sits in the tails
     # Twice the width: the same shape on bins twice as wide.
@@ -187,7 +187,7 @@ def test_a_width_between_those_tested_loses_little() -> None:
 
 
 def test_the_shape_describes_the_real_signal() -> None:
-    """In the signal region of the LHC Olympics R&D data set, where the arrays are: 3.44% wide, 77% inside."""
+    """In the signal region of the LHC Olympics R&D data set, where the arrays are: 3.4% wide, 77% inside."""
     path = REAL / "innerdata_extrasig.npy"
     if not path.is_file():
         pytest.skip(f"the CATHODE arrays (Zenodo 5759087) are not in {REAL}")
@@ -195,13 +195,13 @@ def test_the_shape_describes_the_real_signal() -> None:
     counts = np.histogram(mjj, edges)[0]
 
     def chi2(width: float) -> float:
-        shape = signal_shape(edges, 3.502 / SCALE, width)
+        shape = signal_shape(edges, 3.505 / SCALE, width)
         expected = len(mjj) * shape / shape.sum()
         return float(((counts - expected) ** 2 / expected).sum())
 
-    assert chi2(0.0344) < 60  # 39 degrees of freedom; 0.1% lie above 72
+    assert chi2(0.034) < 60  # 39 degrees of freedom; 0.1% lie above 72
     assert min(chi2(0.009), chi2(0.02), chi2(0.06)) > 500
-    assert signal_shape(np.array(WINDOW), 3.502 / SCALE, 0.0344)[0] == pytest.approx(0.772, abs=0.02)
+    assert signal_shape(np.array(WINDOW), 3.505 / SCALE, 0.034)[0] == pytest.approx(0.772, abs=0.02)
 
 
 @pytest.fixture
