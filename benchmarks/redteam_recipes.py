@@ -8,7 +8,7 @@ from tasks.lhco.mix import SIGNALS
 from tasks.lhco.task import window_around
 
 SIGNAL = next(iter(SIGNALS))
-MASS = SIGNALS[SIGNAL][0]  # TeV
+MASS = SIGNALS[SIGNAL].mass  # TeV
 WINDOW = window_around(MASS)
 
 HEAD = f"""
