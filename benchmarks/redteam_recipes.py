@@ -8,7 +8,7 @@ from tasks.lhco.mix import SIGNALS
 from tasks.lhco.task import window_around
 
 SIGNAL = next(iter(SIGNALS))
-MASS = SIGNALS[SIGNAL][0]  # TeV
+MASS = SIGNALS[SIGNAL].mass  # TeV
 WINDOW = window_around(MASS)
 
 HEAD = f"""
@@ -138,7 +138,7 @@ hand_in(out_of_fold(x, np.abs(mjj / MASS - 1) < 0.015) + rng.normal(size=n))
         "data against reference, trees on what they were trained on",
         """
 reference = read_columns(Path("/inputs/reference.parquet"))
-both = np.concatenate([np.column_stack([t[name] for name in FEATURES]) for t in (events, reference)])
+both = np.concatenate([np.column_stack(list(derive(t, FEATURES).values())) for t in (events, reference)])
 score = trees(both, np.arange(len(both)) < n, both, leaf=2, rounds=150)
 hand_in(score[:n])
 hand_in(score[n:], "reference_scores.parquet")
@@ -181,7 +181,7 @@ classify(**common, template="template.parquet", ensemble=1)
         "data against reference, out of fold",
         """
 reference = read_columns(Path("/inputs/reference.parquet"))
-both = np.concatenate([np.column_stack([t[name] for name in FEATURES]) for t in (events, reference)])
+both = np.concatenate([np.column_stack(list(derive(t, FEATURES).values())) for t in (events, reference)])
 score = out_of_fold(both, np.arange(len(both)) < n)
 hand_in(score[:n])
 hand_in(score[n:], "reference_scores.parquet")

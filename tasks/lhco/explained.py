@@ -2,9 +2,9 @@
 
 A score that is a function of an event's features can be learned from events whose scores are known, and given to
 others: h(x), fitted to the seen half, finds on the held-out half what the score itself finds there. A score that uses
-mjj, the number of a row or chance, or that has learned the very events by heart, cannot: h has seen neither the mass
-nor the score of a held-out event, so that where there is no signal its significance is a standard normal number,
-whatever the recipe did. What is left is a score that shapes mjj by features that move with it: see `decoy.py`.
+mjj, the number of a row or chance cannot: h has seen neither mass nor score of a held-out event. Nearly so a score that
+has learned the events by heart; but where its model was trained on held-out events, the scores of their seen neighbours
+remember them a little. That, and a score that shapes mjj by features that move with it, is for the decoy (`decoy.py`).
 """
 
 from __future__ import annotations
