@@ -34,8 +34,8 @@ def digest(value: Any) -> Any:
 
 
 def compact(value: Any) -> str:
-    """JSON without blanks."""
-    return json.dumps(value, separators=(",", ":"))
+    """JSON without blanks, keys in order: a run that is played asks to the byte what the first one asked."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def ends(text: str, shown: int) -> str:

@@ -71,10 +71,7 @@ def build(crew: Crew) -> Any:
 
     def grading(state: State) -> State:
         iteration = state["iteration"]
-        # In the order of the plan: workers that ran side by side finish in any order.
-        handed_in = {o.step: o.submission for o in _current(state, iteration) if o.submission}
-        order = [step.id for step in state["plan"].steps] if state["plan"] else []
-        submission = next((handed_in[step] for step in reversed(order) if step in handed_in), None)
+        submission = next((o.submission for o in _current(state, iteration) if o.submission), None)
         score = crew.grader.grade(iteration, submission)
         decision = decide([*state.get("scores", []), score], rule)
         crew.note(Decided(iteration=iteration, decision=decision))

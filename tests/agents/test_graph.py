@@ -111,34 +111,6 @@ def test_a_failed_step_does_not_stop_the_others_and_dependants_are_told(tmp_path
     assert state["scores"][0].value == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("first", ["early", "late"])
-def test_the_last_submission_in_the_order_of_the_plan_is_graded_whatever_finishes_first(
-    tmp_path: Path, first: str
-) -> None:
-    done = threading.Event()
-
-    def waits(request: Any) -> Any:
-        assert done.wait(20)
-        return call("finish", summary="second")
-
-    def goes(request: Any) -> Any:
-        done.set()
-        return call("finish", summary="first")
-
-    def turns(name: str) -> list[Any]:
-        *rest, _ = hand_in()
-        return [*rest, goes if name == first else waits]
-
-    script = {
-        "planner/0": [plan(step("early", submits=True), step("late", submits=True), step("after", ["early"]))],
-        "worker/0/early": turns("early"),
-        "worker/0/late": turns("late"),
-        "worker/0/after": [call("finish", summary="done")],
-    } | REPORT
-    crew, _ = work(tmp_path, script, max_iterations=1)
-    assert of(crew, Graded)[0].submission.scores == "i0/late/scores.parquet"
-
-
 def test_it_converges_and_reports_the_best(tmp_path: Path) -> None:
     good, bad = (hand_in(noise) for noise in (0.0, 1.0))
     script: Any = {f"planner/{k}": [plan(step("s", submits=True))] for k in range(3)}

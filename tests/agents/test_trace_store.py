@@ -33,6 +33,7 @@ from agents.trace.events import (
     RunStarted,
     SandboxRenewed,
     Sealed,
+    ServiceAdapted,
     StepFinished,
     StepStarted,
     ToolCalled,
@@ -103,6 +104,7 @@ EVERY = [
     Claimed(claim=Claim(discovery=True), checks=[CheckedNumber(name="mass", claimed=3.5, harness=3.4, agrees=True)]),
     Sealed(metrics=[Metric(name="AUC", value=0.9)], checks=[], curves={"sic": [1.0, math.inf]}),
     Trouble(who="model", where="planner/0", text="malformed"),
+    ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),
 ]
 
