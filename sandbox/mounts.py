@@ -11,6 +11,7 @@ SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
 ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only goes by `python3`
 OF_PYTHON = ("bin", "lib", "lib32", "lib64", "share", "pyvenv.cfg")  # of an environment; conda's has fonts in `share`
+BESIDE = ("include", "etc", "man", "doc", ".gitignore", ".installed", "CACHEDIR.TAG")
 HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
 # The kernel's memory and key rings; their owner is root, whose number the user inside has when the operator is root.
 MASKED = (
@@ -66,8 +67,10 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
     words: list[str] = []
     for prefix in dict.fromkeys(prefixes):
         if not prefix.is_relative_to("/usr"):
-            for name in OF_PYTHON:
-                words += ["--ro-bind-try", str(prefix / name), str(prefix / name)]
+            # One mount is cheaper than several, for every command: what holds nothing else is bound whole.
+            whole = prefix.is_dir() and {path.name for path in prefix.iterdir()} <= {*OF_PYTHON, *BESIDE}
+            for path in [prefix] if whole else [prefix / name for name in OF_PYTHON]:
+                words += ["--ro-bind-try", str(path), str(path)]
     seen = [Path("/usr"), *prefixes]
     if any(packages.resolve().is_relative_to(prefix.resolve()) for prefix in seen):
         for name in HOST_ONLY:

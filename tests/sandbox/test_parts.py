@@ -71,12 +71,12 @@ def test_call_filter_refuses_what_it_lists_and_nothing_else(machine: str) -> Non
 def test_what_judges_is_masked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prefix = tmp_path / "installed"
     for name in ("agents", "tasks", "sandbox", "numpy"):
-        (prefix / "site" / name).mkdir(parents=True)
-        (prefix / "site" / name / "inside.txt").touch()
+        (prefix / "lib" / name).mkdir(parents=True)
+        (prefix / "lib" / name / "inside.txt").touch()
     usual = mounts.interpreter
 
     def with_installed(prefixes: list[Path], packages: Path) -> list[str]:
-        return usual(prefixes, packages) + usual([prefix], packages=prefix / "site")
+        return usual(prefixes, packages) + usual([prefix], packages=prefix / "lib")
 
     monkeypatch.setattr(mounts, "interpreter", with_installed)
     for name in ("inputs", "workspace"):
@@ -86,15 +86,21 @@ def test_what_judges_is_masked_where_it_is_installed(tmp_path: Path, monkeypatch
     except SandboxLost as error:
         pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
     with box:
-        assert box.exec(["find", str(prefix / "site"), "-type", "f"]).stdout == f"{prefix}/site/numpy/inside.txt\n"
+        assert box.exec(["find", str(prefix / "lib"), "-type", "f"]).stdout == f"{prefix}/lib/numpy/inside.txt\n"
 
 
 def test_of_an_environment_at_the_root_of_a_project_only_its_parts_are_bound(tmp_path: Path) -> None:
     """`python -m venv .`: beside `bin` and `lib` lie keys and runs."""
-    words = mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere")
-    bound = {Path(words[k + 1]) for k, word in enumerate(words) if word.startswith("--ro-bind")}
-    assert bound == {tmp_path / name for name in mounts.OF_PYTHON}
-    assert tmp_path not in bound
+
+    def bound() -> set[Path]:
+        words = mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere")
+        return {Path(words[k + 1]) for k, word in enumerate(words) if word.startswith("--ro-bind")}
+
+    for name in ("bin", "lib", "include"):
+        (tmp_path / name).mkdir()
+    assert bound() == {tmp_path}
+    (tmp_path / "runs").mkdir()
+    assert bound() == {tmp_path / name for name in mounts.OF_PYTHON}
 
 
 def test_a_command_no_kernel_would_start() -> None:

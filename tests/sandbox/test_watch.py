@@ -74,7 +74,7 @@ def test_groups_of_version_1_lie_below_our_own(tmp_path: Path, monkeypatch: pyte
     assert where == (tmp_path / "memory/mine", 1, ("memory",))
     group = cgroup.Cgroup([where], Limits(memory_mib=100))
     folder = next((tmp_path / "memory/mine").iterdir())
-    assert group.words(["true"])[-4:] == ["sh", f"{folder}/cgroup.procs", "--", "true"]
+    assert group.words(["true"])[-4:] == ["sh", f"{folder}/tasks", "--", "true"]
     group.close()
     assert not list((tmp_path / "memory/mine").iterdir())
 
