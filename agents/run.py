@@ -88,8 +88,8 @@ def start(
     meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
-    salt.keep(run_dir / "sealed", secret)
     facts = task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
+    salt.keep(run_dir / "sealed", secret)  # only now: a task that is refused leaves nothing behind
     for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
         if place.inputs.is_dir():
             place.workspace.mkdir()

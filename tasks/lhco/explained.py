@@ -15,7 +15,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from tools.events.table import available, derive
 
@@ -47,6 +46,8 @@ def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None
 
 def predicted(features: Mapping[str, Floats], wanted: Floats, seed: int = 1) -> float:
     """R**2 of a prediction from features, on other events than those that it was learned from."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     rows = np.random.default_rng(seed).permutation(len(wanted))[:TRIED_ON]
     x, y = np.column_stack(list(features.values()))[rows], wanted[rows]
     half = len(rows) // 2
@@ -62,6 +63,8 @@ def explained(features: Mapping[str, Floats], score: Floats, seen: Mask, seed: i
     h is the mean of -log10 of the fraction of seen events with a higher score: the tail is what is cut on.
     Raises ValueError where there is nothing to learn from.
     """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     x = np.column_stack([np.asarray(values, dtype=np.float64) for values in features.values()])
     rows = np.flatnonzero(seen)
     if len(features) == 0 or len(rows) < 2 * LEAF:

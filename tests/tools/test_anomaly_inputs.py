@@ -112,7 +112,7 @@ def test_a_feature_that_is_constant_in_the_sidebands_alone_cannot_be_learned_the
     [
         ({"template": "absent.parquet"}, "template", "no such file"),
         ({"template": "text.parquet"}, "template", "not a readable parquet file"),
-        ({"template": "lacking.parquet"}, "template", "no such column"),
+        ({"template": "lacking.parquet"}, "template", "no such feature"),
         ({"template": "nan_template.parquet"}, "template", "must be finite; row 4321"),
         ({"template": "few.parquet"}, "template", "has 20 events; at least"),
         ({"out": "same.parquet", "out_template": "same.parquet"}, "out_template", "another file"),
