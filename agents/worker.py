@@ -28,6 +28,8 @@ STUCK = 3  # times the same call in a row: nothing changes between them, so no a
 MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
 SHOWN = 4000  # characters of output that go back to the model
 
+LONG = 10.0  # seconds of a call that are worth telling
+
 
 class RunPython(Frozen):
     """Write a Python file into the working directory and run it. What it prints comes back, cut if long."""
@@ -157,7 +159,7 @@ class Worker:
     def _own(self, action: BaseModel) -> dict[str, Any]:
         if isinstance(action, RunPython):
             result = self._run(["python", action.name], {action.name: action.code.encode()})
-            ended = {"exit_code": result.exit_code, "ended": result.ended, "seconds": result.seconds}
+            ended = {"exit_code": result.exit_code, "ended": result.ended, **duration(result.seconds)}
             return ended | _tails(result)
         if isinstance(action, Submission):
             try:
@@ -193,7 +195,7 @@ class Worker:
         )
         if result is not None:
             self._results.append({"tool": name, "arguments": arguments, "result": result})
-        return answer | {"seconds": ran.seconds}
+        return answer | duration(ran.seconds)
 
     def _run(self, argv: list[str], files: dict[str, bytes]) -> ExecResult:
         self._crew.meter.check(self._where, model_call=False)
@@ -237,3 +239,8 @@ def _last_json(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def duration(seconds: float) -> dict[str, float]:
+    """What a model is told of a call that took long, to one digit: quick ones differ by chance, and requests would."""
+    return {"seconds": float(f"{seconds:.0e}")} if seconds >= LONG else {}

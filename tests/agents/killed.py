@@ -32,7 +32,8 @@ from agents.trace.events import (
 from agents.trace.record import identity, of_session
 from agents.trace.store import TraceError, read_trace
 
-SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap")
+# No salt: the same run, made again, is to be the same in all it seals.
+SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap", salt="")
 COST = Usage(prompt_tokens=10, dollars=0.5)
 SAME = {"iterations", "best_iteration", "steering", "sealed", "claims", "claim", "status", "reason", "cost", "options"}
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER

@@ -105,6 +105,6 @@ def test_limits_are_positive_numbers(name: str, limit: float) -> None:
 def test_prices() -> None:
     assert Price.parse("0.25,2") == Price(prompt=0.25, completion=2)
     assert Price.parse("1, 2").dollars(500_000, 250_000) == 1.0
-    for text in ("", "1", "1,2,3", "a,b", "-1,2", "nan,1"):
+    for text in ("", "1", "1,2,3,4", "a,b", "-1,2", "nan,1"):
         with pytest.raises(ValueError, match=r"price: .* is not IN,OUT"):
             Price.parse(text)
