@@ -40,7 +40,6 @@ from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
 from tasks.lhco import grader, reference_grader
-from tasks.lhco.audit import SUPPORT
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tasks.lhco.task import DISCOVERY, EVENTS
@@ -190,7 +189,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, 
         )
         score = confirm(0, submission, chosen)
         left = audit(0, submission, chosen, score) or score
-    return outcome(left) | {"region": recipe.region}
+    return outcome(left)
 
 
 def outcome(left: Score) -> dict[str, Any]:
@@ -204,8 +203,7 @@ def outcome(left: Score) -> dict[str, Any]:
 def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
     """Whether a trial claims a discovery at a level, with the audit or without it."""
     z = norm.isf(level)
-    alone = norm.isf(max(level, SUPPORT)) if found["region"] else z
-    return bool(found["z"] > z and (not audited or (found["ok"] and found["alone"] > alone)))
+    return bool(found["z"] > z and (not audited or found["ok"]))
 
 
 def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The audit of a claim: whether its recipe finds signal or makes it. Any doubt that is not cleared up: no claim.
 
-Looked at in this order, the dear last: a warning about the very cut; the features alone, which must give the claim as
+Looked at in this order, the dear last: a warning about the very cut; the features alone, which must support it as
 well (`explained.py`); the count over the template, where its scores were handed in; and the recipe once more on a decoy
 (`decoy.py`), where it must find nothing that comes near what it claimed.
 """
@@ -41,8 +41,8 @@ SHARE = 1 / 3  # of the claim's significance: an excess below it explains no cla
 # Error of a template's count, over the background of the fit: behind scores of eleven quick CATHODEs on signal-free
 # events it was off by 23, 49 and 107% at background efficiencies of 1e-2, 3e-3 and 1e-3, beyond statistics.
 TEMPLATE_ERROR = 0.5
-# Of the features alone beside a reference, a p-value: they have to support the claim, not to make it once more with
-# half of the events. What memory is left after that the decoy shows, which has all events and no signal.
+# Of the features alone, a p-value: they have to support the claim, not to make it once more from half of the events,
+# from which little is learned of a tight cut. What uses mjj or memory after that, the decoy shows.
 SUPPORT = 1e-3
 AGREE = 3.0  # errors within which the template's count and the fit agree
 SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that grow with mjj, where a table has them
@@ -90,13 +90,12 @@ class LhcoAudit:
                 return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
             confirmed = confirmed.model_copy(update={"details": confirmed.details | {"warning": None}})
         alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
-        level = self.alpha if self.sidebands else SUPPORT
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
-        if not norm.sf(alone) < level:
+        if not norm.sf(alone) < SUPPORT:
             reason = (
                 "the features without mjj do not explain the scores. What was learned from the other events' features "
                 f"and scores gives {alone:.1f} standard deviations, where the scores give "
-                f"{_sigmas(confirmed):.1f} and {norm.isf(level):.1f} are needed: the scores know mjj, or the very "
+                f"{_sigmas(confirmed):.1f} and {norm.isf(SUPPORT):.1f} are needed: the scores know mjj, or the very "
                 "events, or chance"
             )
             return failed(examined, reason)

@@ -68,8 +68,8 @@ def test_a_score_that_does_not_close_is_said_so() -> None:
 
 def test_a_search_against_a_reference_hands_in_its_scores_too() -> None:
     talk = Conversation(plan([], REFERENCE).steps[0], facts=REFERENCE)
-    talk.run(CLASSIFIED, {"submitted": {}})
-    assert Submission.model_validate(talk.calls[1][1]).reference_scores == "template_scores.parquet"
+    talk.run(CLASSIFIED, {"result": scanned(5.0, 3.5)}, {"submitted": {}})
+    assert Submission.model_validate(talk.calls[2][1]).reference_scores == "template_scores.parquet"
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3])

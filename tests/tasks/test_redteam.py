@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.redteam import NOMINAL, claimed, trial
 from benchmarks.redteam_recipes import CHEATS, HONEST, Recipe
-from tasks.lhco.task import DISCOVERY
 
 
 def named(recipe: Recipe) -> str:
@@ -25,6 +24,6 @@ def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: P
 
 @pytest.mark.parametrize("recipe", HONEST, ids=named)
 def test_an_honest_recipe_keeps_its_claim(recipe: Recipe, tmp_path: Path) -> None:
-    found = trial(recipe, 700, 301, tmp_path)
-    assert claimed(found, DISCOVERY, audited=False)
-    assert claimed(found, DISCOVERY, audited=True), found
+    found = trial(recipe, 1000, 301, tmp_path)
+    assert claimed(found, NOMINAL, audited=False)
+    assert claimed(found, NOMINAL, audited=True), found
