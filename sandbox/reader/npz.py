@@ -22,7 +22,7 @@ ENTRY_MAX = 46 + NAME_MAX + 256  # bytes of a member in the central directory
 HEADER_MAX = 12 + 10_000  # bytes; numpy itself refuses to parse more than 10,000 characters
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, struct.error),
-    *(ValueError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError, LookupError),
+    *(ValueError, TypeError, SyntaxError, tokenize.TokenError, OverflowError, LookupError),
 )
 
 
