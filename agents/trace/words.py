@@ -136,7 +136,7 @@ def shortened(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The same with every character that moves a terminal's cursor, turns the direction of reading or is not seen
+    r"""The same with every character that moves a terminal's cursor, turns the direction of reading or is not seen
     written as its number; ends of lines and tabs stay. What is marked as HTML stays so.
 
     >>> visible("a\u202eb\x1b[2J\n")
