@@ -140,7 +140,7 @@ def visible(text: str) -> str:
     written as its number; ends of lines and tabs stay. What is marked as HTML stays so.
 
     >>> visible("a\u202eb\x1b[2J\n")
-    'a\\u202eb\\x1b[2J\\n'
+    'a\\u202eb\\x1b[2J\n'
     """
     return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
