@@ -135,8 +135,9 @@ def test_a_budget_that_is_spent_ends_the_run_before_the_audit(tmp_path: Path, mo
     run_dir, carry_out = tmp_path / "r", confirming.carry_out
 
     def slow(*arguments: Any) -> str:
+        trouble = carry_out(*arguments)
         monkeypatch.setattr(Meter, "seconds", property(lambda meter: 1e9))
-        return carry_out(*arguments)
+        return trouble
 
     monkeypatch.setattr(confirming, "carry_out", slow)
     result = carried_out(HONEST, run_dir, budget=Budget(seconds=3600))
