@@ -122,12 +122,11 @@ def test_scores_in_no_steps_folder_need_everything_up_to_then(tmp_path: Path) ->
         "planner/0": [plan(step("a"), step("b", submits=True))],
         "worker/0/a": [python("print('a')"), call("finish", summary="a")],
         "worker/0/b": [
-            python(SCORE + "write_events(Path('/workspace/scores.parquet'), {'score': x})"),
-            *submit("/workspace/scores.parquet"),
+            python(SCORE + "write_events(Path('scores.parquet'), {'score': x})"),
+            *submit(),
         ],
     }
-    _, confirmed = carried_out(script, tmp_path / "r", max_iterations=1)
-    assert confirmed.score.value == pytest.approx(1.0)
+    carried_out(script, tmp_path / "r", max_iterations=1)
     events = read_trace(tmp_path / "r")
     everything = recipe(events, 0, Submission(scores="scores.parquet", window=(3.3, 3.7)))
     assert {event.where for event in everything} == {"worker/0/a", "worker/0/b"}

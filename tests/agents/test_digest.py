@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.context import opening, read_context
@@ -29,6 +29,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == pytest.approx(other, rel=1e-4)) if isinstance(one, float) else bool(one == other)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_names_and_numbers_stay(value: Any) -> None:
     assert same(digest(value), value)
@@ -46,6 +47,7 @@ def test_what_only_programs_read_is_left_out_and_long_lists_are_cut() -> None:
     assert digest(cuts) == cuts, "objects are not numbers: each of them is one to choose from"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(2, 100))
 def test_outputs_keep_their_ends(text: str, shown: int) -> None:
     cut = ends(text, shown)
