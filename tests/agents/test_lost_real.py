@@ -33,7 +33,7 @@ from tasks import catalogue
 TEST_IMAGE = os.environ.get("BEAMCREW_TEST_IMAGE", "beamcrew-sandbox:test")
 # A command that fails where an earlier try of it has left something.
 SCRIPT = two_rounds("import os, time\nassert not os.path.exists('half')\nopen('half', 'w').close()\ntime.sleep(2)")
-SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap")
+SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap", salt="")
 DOCKER = SETTINGS.model_copy(update={"sandbox": "docker", "image": TEST_IMAGE})
 SAME = {"iterations", "best_iteration", "steering", "sealed", "claims", "claim", "status", "reason", "cost", "options"}
 
