@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 DIGITS = 5
@@ -23,7 +24,8 @@ def digest(value: Any) -> Any:
     {'mass': 3.5073, 'losses': [0, 1, 2, '... 40 in all ...', 39]}
     """
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        short = float(f"{value:.{DIGITS}g}")
+        return short if isfinite(short) else value  # the largest floats round up to infinity
     if isinstance(value, Mapping):
         return {name: digest(part) for name, part in value.items() if name not in FOR_PROGRAMS and part != {}}
     if isinstance(value, list | tuple):

@@ -30,6 +30,7 @@ NUMBERS = {
     "ptrace": (101, 117),
     "request_key": (249, 218),
     "sethostname": (170, 161),
+    "semctl": (66, 191),
     "semget": (64, 190),
     "setns": (308, 268),
     "settimeofday": (164, 170),

@@ -169,11 +169,10 @@ def no_other_memory_folders(arena: Arena) -> None:
 
 
 SEMAPHORES = """
-import time
-made = 0
-while made < int(sys.argv[1]) * 16 and raw("semget", 0, 1000, 0o1600) >= 0: made += 1  # 64 bytes each, locks and all
-if made < 64: sys.exit("refused")
-print("survived")
+made, goal = [], int(sys.argv[1]) * 16  # 64 bytes each, locks and all
+while len(made) < goal and (one := raw("semget", 0, 1000, 0o1600)) >= 0: made.append(one)
+for one in made: raw("semctl", one, 0, 0)  # they outlive their process, and the host has a number of them
+print("survived" if len(made) >= goal // 2 else "refused")
 """
 
 
