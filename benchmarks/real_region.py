@@ -9,6 +9,7 @@ makes the reference smooth: flows learn it, and a mixture of four, as many event
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from functools import partial
 from io import StringIO
@@ -24,6 +25,9 @@ from tools.anomaly.data import Sidebands
 from tools.anomaly.flow import SplineFlow
 from tools.anomaly.template import Mixed
 from tools.anomaly.trees import Trees
+from tools.bumphunt.reference import CLOSURE, measure_with_reference
+from tools.bumphunt.scan import EFFICIENCIES
+from tools.bumphunt.yields import reference_yield
 from tools.metrics import argos, auc, bootstrap_error, max_sic, sic_at
 
 Floats = NDArray[np.float64]
@@ -42,10 +46,12 @@ def real_region(ensemble: int, console: Console) -> dict[str, Any]:
     events, is_signal, reference = data[:, 1:5], data[:, 5] == 1, background[:, 1:5]
     added = np.concatenate([reference, smooth(background, data[:, 0])])
     out: dict[str, Any] = {}
+    scores: dict[str, tuple[Floats, Floats]] = {}
     for name, against in (("baseline", reference), ("smoothed", added)):
         everything, nothing = np.ones(len(events), bool), np.zeros(len(events), bool)
         with redirect_stderr(StringIO()):
             score, held = out_of_fold(Trees(), events, against, everything, nothing, folds=5, ensemble=ensemble, seed=1)
+        scores[name] = score, held[: len(reference)]
         x, y = np.concatenate([events, against]), np.arange(len(events) + len(against)) < len(events)
         seen = np.mean([Trees().log_odds(x, y, events, 100 + seed) for seed in range(ensemble)], axis=0)
         for protocol, values in (("out of fold", score), ("in-sample", seen)):
@@ -67,7 +73,27 @@ def real_region(ensemble: int, console: Console) -> dict[str, Any]:
         "sr_real_sic25": out["smoothed, out of fold"][0],
         "sr_real_baseline_sic25": out["baseline, out of fold"][0],
         "sr_real": out,
+        **measured(data, background, scores, console),
     }
+
+
+def measured(
+    data: Floats, background: Floats, scores: Mapping[str, tuple[Floats, Floats]], console: Console
+) -> dict[str, Any]:
+    """Mass [TeV] and percentage of signal by both recipes' scores, as `bumphunt.measure` finds them."""
+    found = {}
+    for name, (score, against) in scores.items():
+        ours, theirs = (data[:, 0], score), (background[:, 0], against)
+        fit = max((measure_with_reference(ours, theirs, e).fit for e in EFFICIENCIES), key=lambda fit: fit.z)
+        amount = reference_yield(ours, theirs, fit.mass, fit.width, CLOSURE)
+        percent, error = 100 * amount.n_signal / len(data), 100 * amount.error / len(data)
+        found[name] = fit.mass, percent, error
+        console.print(
+            f"real signal region, {name}: {fit.mass:.3f} ± {fit.mass_error:.3f} TeV, {percent:.2f} ± {error:.2f}% "
+            f"signal of {100 * data[:, 5].mean():.2f}%, {fit.z:.1f} sigma"
+        )
+    mass, percent, error = found["smoothed"]
+    return {"sr_mass": mass, "sr_fraction_percent": percent, "sr_fraction_percent_error": error}
 
 
 def smooth(background: Floats, mjj: Floats) -> Floats:

@@ -134,10 +134,10 @@ def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
     return Score(metric="significance", value=best.fit.z, reason="chosen", details=grader.resonance(best))
 
 
-def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, Any]:
-    """One recipe on one data set, through claim and audit: p of the claim, and which of both levels it passes."""
+def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int = EVENTS_IN_ALL) -> Score:
+    """What is left, after claim and audit, of one recipe's scores on one data set."""
     kind = Region if recipe.region else LhcoDemo
-    task = kind(events=EVENTS_IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+    task = kind(events=events, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
     task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     held_out, sealed, decoy = run_dir / "held_out", run_dir / "sealed", run_dir / "decoy"
     info = SandboxInfo(driver="fork", version="1", reason="benchmark", limits=Limits())
@@ -189,8 +189,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, 
             lambda where: None,
         )
         score = confirm(0, submission, chosen)
-        left = audit(0, submission, chosen, score) or score
-    return outcome(left)
+        return audit(0, submission, chosen, score) or score
 
 
 def outcome(left: Score) -> dict[str, Any]:
@@ -212,7 +211,7 @@ def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
     found = []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(trial(recipe, n_signal, seed, Path(folder)))
+            found.append(outcome(trial(recipe, n_signal, seed, Path(folder))))
     return found
 
 
