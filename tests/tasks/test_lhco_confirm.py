@@ -54,7 +54,8 @@ def test_the_claim_is_about_all_events_and_looks_at_the_unseen_ones_alone(toy: T
     assert abs(details["mass"] - 3.5) < 4 * details["mass_error"]
     assert abs(details["n_signal"] - 300) < 3 * details["n_signal_error"]
     assert details["fraction"] == pytest.approx(0.4, abs=0.01)
-    assert (details["trials"], details["p_global"]) == (1, details["p_local"])
+    # What was looked at is counted: by pseudo-experiments, about as the number of trials says.
+    assert details["p_local"] < details["p_global"] < 3 * details["trials"] * details["p_local"]
     other = np.where(held_out, score, rng.permutation(score))
     assert judged(tmp_path, columns["mjj"], other, held_out).details == details
 
@@ -62,7 +63,7 @@ def test_the_claim_is_about_all_events_and_looks_at_the_unseen_ones_alone(toy: T
 def test_without_signal_p_values_are_valid_whatever_was_chosen_on_the_other_half(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mass of the largest fluctuation is chosen on one half; taken at its word there, it would be no p-value.
+    """The largest fluctuation of one half; taken at its word there, it would be no p-value.
 
     Here the background is smooth, and the likelihood reckons with 10% that are not: p-values are a little too large.
     """
@@ -77,7 +78,7 @@ def test_without_signal_p_values_are_valid_whatever_was_chosen_on_the_other_half
         at_its_word.append(chosen.fit.p_value)
         best = int(np.argmax(chosen.z))
         mass, width = float(chosen.tested.masses[best]), float(chosen.tested.widths[best])
-        p_values.append(judged(tmp_path, mjj, score, held_out, mass, width).details["p_local"])
+        p_values.append(judged(tmp_path, mjj, score, held_out, mass, width).details["p_global"])
     assert kstest(p_values, "uniform", alternative="greater").pvalue > 0.01
     assert np.mean(p_values) < 0.75
     assert kstest(at_its_word, "uniform").pvalue < 1e-4

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
 from tools.bumphunt.fit import fit_amplitude
-from tools.bumphunt.limits import BANDS, asymptotic_cls, cls_by_toys, limit_by_toys, upper_limit
+from tools.bumphunt.limits import BANDS, asymptotic_cls, limit_by_toys, tails_of_toys, upper_limit
 from tools.bumphunt.spectrum import RANGE, SCALE, Spectrum, make_edges, one, signal_shape
 
 EDGES = make_edges(*RANGE)
@@ -29,8 +29,8 @@ def toy(rng: np.random.Generator, passing: float, signal: float = 0) -> Spectrum
 def test_at_the_limit_pseudo_experiments_find_the_stated_cls(passing: float) -> None:
     spectrum = toy(np.random.default_rng(3), passing)
     limit = upper_limit(spectrum, 3.5, WIDTH)
-    cls = cls_by_toys(spectrum, 3.5, WIDTH, limit.observed, n_toys=1500)
-    assert 0.035 < cls < 0.075  # 0.05, with 75 toys in the tail; asymptotic limits are a little low
+    with_signal, without = tails_of_toys(spectrum, 3.5, WIDTH, limit.observed, n_toys=1500)
+    assert 0.035 < with_signal / without < 0.075  # 0.05, with 75 toys in the tail; asymptotic limits are a little low
 
 
 def test_a_bump_in_one_bin_is_a_count_with_a_known_background() -> None:
@@ -105,3 +105,13 @@ def test_a_rough_background_loosens_the_limit() -> None:
         fit_amplitude(Spectrum(EDGES, passed, failed), 3.5, 0.035)[1],
     )
     assert found[2] / found[0] == pytest.approx(np.hypot(1, 0.3 * under / sigma), rel=0.2)
+
+
+def test_a_deficit_that_no_toy_shows_has_the_asymptotic_limit() -> None:
+    """A bump of 200 events elsewhere lifts the smooth background where nothing is: toys never look like that."""
+    passed = np.random.default_rng(1).poisson(40 * FALLING).astype(float)
+    passed += 200 * signal_shape(EDGES, 3.43, 0.01)
+    spectrum = Spectrum(EDGES, passed.round() * (np.abs(CENTRES - 3.61) > 0.06), 1e5 * FALLING, 2, 0.1)
+    limit = limit_by_toys(spectrum, 3.61, 0.0073, n_toys=200)
+    assert limit == upper_limit(spectrum, 3.61, 0.0073)
+    assert limit.observed < 12

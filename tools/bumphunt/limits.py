@@ -26,6 +26,7 @@ from tools.bumphunt.spectrum import Spectrum, one
 Floats = NDArray[np.float64]
 BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
 POINTS = 120  # of the likelihood scan
+FEW = 10  # of the toys without signal, at least, that must be as far from the tested one as the data
 LEAST = 1e-12  # CLs that counts as more than none
 LADDER = (0.8, 1.0, 1.25, 1.6)  # over the asymptotic limit, where toys are made
 
@@ -94,25 +95,29 @@ def limit_by_toys(
     """`upper_limit` on what passes, the observed one moved to where pseudo-experiments say that CLs is 1 - level.
 
     CLs is found at LADDER times the asymptotic limit and at more of its steps until it has fallen below, and its
-    logarithm interpolated. The expected limits are scaled alike.
+    logarithm interpolated. The expected limits are scaled alike. Of a deficit that hardly a pseudo-experiment shows
+    they tell nothing (CLs is none over none): the limit is the asymptotic one.
     """
     first = upper_limit(spectrum, mass, width, level=level)
     tried, found = [0.0], [1.0]
     while found[-1] > 1 - level:
         step = LADDER[len(tried) - 1] if len(tried) <= len(LADDER) else 1.3 * tried[-1]
+        with_signal, without = tails_of_toys(spectrum, mass, width, step * first.observed, n_toys, seed)
+        if without < FEW:
+            return first
         tried.append(step)
-        found.append(cls_by_toys(spectrum, mass, width, step * first.observed, n_toys, seed))
+        found.append((1 + with_signal) / (1 + without))
     share = np.log(found[-2] / (1 - level)) / np.log(found[-2] / found[-1])
     scale = tried[-2] + share * (tried[-1] - tried[-2])
     return Limit(float(scale * first.observed), tuple(float(scale * each) for each in first.expected), level)
 
 
-def cls_by_toys(
+def tails_of_toys(
     spectrum: Spectrum, mass: float, width: float, signal: float, n_toys: int = 2000, seed: int = 1
-) -> float:
-    """CLs of `signal` passing events, both probabilities from pseudo-experiments of the hypothesis fitted to data.
+) -> tuple[int, int]:
+    """How many of n_toys pseudo-experiments, with `signal` passing events and without, have a q as large as the data.
 
-    A spurious signal is drawn anew in every one of them.
+    They are made of the hypothesis fitted to data; a spurious signal is drawn anew in every one of them.
     """
     shape, basis, pair = spectrum.shapes(one(mass, width)), spectrum.basis, spectrum.pair
     rng, tau = np.random.default_rng(seed), spurious_error(spectrum, mass, width)
@@ -127,8 +132,8 @@ def cls_by_toys(
         passed = rng.poisson(np.maximum(r * b + moved * shape, 0.0)).astype(np.float64)
         failed = rng.poisson(b, (n_toys, b.shape[1])).astype(np.float64)
         q = _statistic(passed, failed, basis, shape, tau, signal)
-        tails.append((1 + (q >= seen - 1e-9).sum()) / (1 + n_toys))
-    return float(tails[0] / tails[1])
+        tails.append(int((q >= seen - 1e-9).sum()))
+    return tails[0], tails[1]
 
 
 def _statistic(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, signal: float) -> Floats:
