@@ -40,9 +40,10 @@ from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
 from tasks.lhco import grader, reference_grader
+from tasks.lhco.files import EVENTS
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
-from tasks.lhco.task import DISCOVERY, EVENTS
+from tasks.lhco.task import DISCOVERY
 from tasks.score import Score, Submission
 from tools.bumphunt.measure import measure, usable
 from tools.bumphunt.reference import measure_with_reference

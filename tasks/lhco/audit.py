@@ -19,23 +19,21 @@ from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
-from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, reach, surplus
+from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, surplus
 from tasks.lhco.explained import explained, without_mjj
+from tasks.lhco.files import EVENTS, JETS, REFERENCE
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.counting import count
 from tools.bumphunt.measure import measure, threshold
 from tools.bumphunt.reference import measure_with_reference
-from tools.bumphunt.scan import NOT_SMOOTH
-from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets_file import read_jets, write_jets
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-EVENTS, REFERENCE, JETS = "events.parquet", "reference.parquet", "jets.h5"
 LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
 SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim
 # Error of a template's count, over the background of the fit: behind scores of eleven quick CATHODEs on signal-free
@@ -86,9 +84,7 @@ class LhcoAudit:
         score = read_scores(workspace, submission.scores, len(columns["mjj"]))
         case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
         if warning := confirmed.details.get("warning"):
-            if not leaks(case):
-                return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
-            confirmed = confirmed.model_copy(update={"details": confirmed.details | {"warning": None}})
+            return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
         alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not norm.sf(alone) < SUPPORT:
@@ -211,18 +207,6 @@ def secret(sealed_folder: Path) -> np.random.Generator:
     """Chance that no recipe knows, the same whenever it is asked for: it comes from the sealed labels."""
     digest = sha256(b"decoy" + (sealed_folder / truth.LABELS).read_bytes()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
-
-
-def leaks(case: Case) -> bool:
-    """Whether a cut that sculpts mjj beside the window no longer does so where the claimed signal's tails cannot be."""
-    mjj, score, details = case.columns["mjj"][case.unseen], case.score[case.unseen], case.confirmed.details
-    (low, high), mass, far = details["window"], details["tested_mass"], reach(details["tested_width"])
-    passed = score >= threshold(score, mjj, (low, high), details["efficiency"])
-    beside = (mjj < min(low, mass * (1 - far))) | (mjj >= max(high, mass * (1 + far)))
-    try:
-        return sculpting(mjj[beside], passed[beside]).smooth_p >= NOT_SMOOTH
-    except ValueError:  # too few to tell
-        return False
 
 
 def features_alone(case: Case) -> float:

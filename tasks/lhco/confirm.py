@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.lhco import reference_grader
+from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
 from tasks.score import Score, Submission
 from tools.bumphunt.limits import limit_by_toys
@@ -47,7 +48,7 @@ def confirm(
     without value that says why.
     """
     tested = one(chosen.details["mass"], chosen.details["width"])
-    judge = _against_reference if (folder / reference_grader.FILE).exists() else _beside_sidebands
+    judge = _against_reference if (folder / REFERENCE).exists() else _beside_sidebands
     try:
         cut, details = judge(submission, folder, workspace, held_out, tested, chosen.details["efficiency"], width)
     except ValueError as reason:
@@ -95,7 +96,7 @@ def _beside_sidebands(
     window = submission.window
     if window is None:
         raise ValueError("window=None: the claim needs one")
-    mjj = read_columns(folder / "events.parquet", ["mjj"])["mjj"]
+    mjj = read_columns(folder / EVENTS, ["mjj"])["mjj"]
     score = read_scores(workspace, submission.scores, len(mjj))[held_out]
     mjj, fraction = mjj[held_out], float(held_out.mean())
     cut = measure(mjj, score, window, efficiency, tested=tested, width=width)

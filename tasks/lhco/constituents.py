@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.lhco import truth
+from tasks.lhco.files import JETS
 from tasks.lhco.presets import LhcoRnd
 from tasks.lhco.task import require
 from tasks.task import TaskError
@@ -22,7 +23,6 @@ from tools.events.jets_lhco import pair_mass
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import read_jets, write_jets
 
-FILE = "jets.h5"
 # Features are computed by others, of jets clustered by others: masses agree, but not to the last digit.
 SAME_MASS, SHARE_ALIKE = 0.01, 0.99
 
@@ -42,14 +42,14 @@ class LhcoJets(LhcoRnd):
     )
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
-        path = require(self.data, FILE, "beamcrew data convert, of the file of all particles")
+        path = require(self.data, JETS, "beamcrew data convert, of the file of all particles")
         columns, is_signal = self.read()
         pairs, chosen = read_pairs(path, columns["mjj"]), self.chosen(is_signal)
         facts = super().prepare(inputs, held_out, sealed_folder)
         _, _, unseen = truth.read(sealed_folder)
-        _write(held_out / FILE, pairs, chosen)
-        _write(inputs / FILE, pairs, chosen[~unseen])
-        return facts | {"jets": f"/inputs/{FILE}"}
+        _write(held_out / JETS, pairs, chosen)
+        _write(inputs / JETS, pairs, chosen[~unseen])
+        return facts | {"jets": f"/inputs/{JETS}"}
 
 
 def read_pairs(path: Path, mjj: NDArray[np.float64]) -> Jets:

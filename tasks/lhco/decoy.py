@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from tools.bumphunt.background import reach
 from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import measure
@@ -23,7 +24,6 @@ from tools.bumphunt.spectrum import Hypotheses, hypotheses
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
-ZONE, REACH = 0.1, 3.0  # relative, and in widths of the resonance: how far from its mass what was claimed may reach
 NOISE = 0.03  # relative, on masses: more than the resolution of a narrow resonance
 SPREAD = 0.05  # relative: the factor is drawn from a range as wide, so that nobody can reckon with it
 ENOUGH = 0.2  # of the events in the window, that must be there after the masses went down
@@ -36,11 +36,6 @@ class Move:
 
     factor: float
     zone: tuple[float, float]
-
-
-def reach(width: float) -> float:
-    """How far, over its mass, a resonance of this relative width and its tails may reach."""
-    return max(ZONE, REACH * width)
 
 
 def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: float, rng: np.random.Generator) -> Move:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
+from tasks.lhco.files import EVENTS
 from tasks.score import MAX_BYTES, Score, Submission
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
@@ -79,7 +80,7 @@ def grade(
 
     `width`: of the resonance, relative, where it is known.
     """
-    mjj = read_columns(inputs / "events.parquet", ["mjj"])["mjj"]
+    mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
     window = submission.window
     low, high = window or (0.0, 0.0)
     if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
 from tasks.score import Score, Submission
 from tools.bumphunt.lookelsewhere import Hunt, chance
@@ -25,7 +26,6 @@ from tools.events.parquet import read_columns
 from tools.metrics import argos, bootstrap_error
 
 Floats = NDArray[np.float64]
-FILE = "reference.parquet"
 METRIC = "argos"
 MIN_REFERENCE = 25
 
@@ -70,7 +70,7 @@ def read_both(submission: Submission, folder: Path, workspace: Path) -> tuple[Sc
     """(mjj, score) of the events and of the reference in `folder`; ValueError says what is wrong with the scores."""
     if submission.reference_scores is None:
         raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")
-    mjj, other = (read_columns(folder / name, ["mjj"])["mjj"] for name in ("events.parquet", FILE))
+    mjj, other = (read_columns(folder / name, ["mjj"])["mjj"] for name in (EVENTS, REFERENCE))
     score = read_scores(workspace, submission.scores, len(mjj))
     return (mjj, score), (other, read_scores(workspace, submission.reference_scores, len(other), "reference_scores"))
 

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from tasks.claimed import best_score
 from tasks.lhco import claims, confirm, grader, reference_grader, sealed, truth
 from tasks.lhco.audit import LhcoAudit
+from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Claim, Score, Submission
@@ -27,7 +28,6 @@ from tools.events.parquet import write_events
 from tools.events.table import available
 
 Floats = NDArray[np.float64]
-EVENTS = "events.parquet"
 HOLD_OUT = 7  # with the seed of the data set: which events are held out
 DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
@@ -103,8 +103,8 @@ class LhcoTask(TaskBase):
             facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
         if reference is not None:
             for folder in (inputs, held_out):
-                write_events(folder / reference_grader.FILE, reference)
-            facts |= {"reference": f"/inputs/{reference_grader.FILE}", "reference_rows": len(reference["mjj"])}
+                write_events(folder / REFERENCE, reference)
+            facts |= {"reference": f"/inputs/{REFERENCE}", "reference_rows": len(reference["mjj"])}
         return facts
 
     def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.catalogue import make_task
 from tasks.lhco import truth
-from tasks.lhco.constituents import FILE
+from tasks.lhco.files import JETS
 from tasks.lhco.presets import RND_FILE
 from tasks.score import Submission
 from tasks.task import TaskError
@@ -40,7 +40,7 @@ def write_folder(folder: Path, n: int = 9000) -> Path:
     columns = np.column_stack([*(table[name] for name in FEATURES), is_signal.astype(float)])
     write_frame(folder / RND_FILE, [columns.astype(np.float32)], (*FEATURES, "label"))
     labelled = Jets(jets.particles, np.repeat(is_signal.astype(np.int64), 2), jets.jet, ("qcd", "signal"))
-    write_jets(folder / FILE, labelled)
+    write_jets(folder / JETS, labelled)
     return folder
 
 
@@ -54,9 +54,9 @@ def test_jets_go_with_their_events_and_tell_no_labels(tmp_path: Path) -> None:
     assert facts["jets"] == "/inputs/jets.h5"
     _, is_signal, unseen = truth.read(tmp_path / "sealed")
     for place, rows in (("inputs", ~unseen), ("held_out", np.ones(len(unseen), dtype=bool))):
-        with h5py.File(tmp_path / place / FILE) as file:
+        with h5py.File(tmp_path / place / JETS) as file:
             assert set(file) == {"data", "global"}
-        jets = read_jets(tmp_path / place / FILE)
+        jets = read_jets(tmp_path / place / JETS)
         assert jets.jet is not None
         mjj = pair_mass(jets.jet.reshape(-1, 2, 4).astype(np.float64))
         assert len(mjj) == rows.sum()
@@ -72,7 +72,7 @@ def test_a_search_on_constituents_is_graded(tmp_path: Path, monkeypatch: pytest.
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     monkeypatch.chdir(workspace)
-    jets = str(tmp_path / "inputs" / FILE)
+    jets = str(tmp_path / "inputs" / JETS)
     jet_template(jets=jets, window=WINDOW, method={"kind": "sideband", "width": 0.5})
     jet_classify(jets=jets, window=WINDOW, template="template.h5", control="template_control.h5", folds=2, ensemble=2)
     score = task.grade(Submission(scores="scores.parquet", window=WINDOW), tmp_path / "inputs", workspace, 1)
@@ -83,16 +83,16 @@ def test_a_search_on_constituents_is_graded(tmp_path: Path, monkeypatch: pytest.
 
 def test_jets_of_other_events_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "data", 2000)
-    jets = read_jets(folder / FILE)
-    write_jets(folder / FILE, jets.take(np.r_[2 : len(jets), 0, 1]))
+    jets = read_jets(folder / JETS)
+    write_jets(folder / JETS, jets.take(np.r_[2 : len(jets), 0, 1]))
     with pytest.raises(TaskError, match="in the order of the feature file"):
         prepared(folder, tmp_path)
-    write_jets(folder / FILE, jets.take(slice(2, None)))
+    write_jets(folder / JETS, jets.take(slice(2, None)))
     with pytest.raises(TaskError, match="two jets"):
         prepared(folder, tmp_path)
-    (folder / FILE).write_text("broken")
+    (folder / JETS).write_text("broken")
     with pytest.raises(TaskError, match="not a readable HDF5"):
         prepared(folder, tmp_path)
-    (folder / FILE).unlink()
+    (folder / JETS).unlink()
     with pytest.raises(TaskError, match="beamcrew data convert"):
         prepared(folder, tmp_path)

@@ -10,7 +10,10 @@ import pytest
 from scipy.stats import kstest
 
 from tools.bumphunt import cut_and_count, scan, sculpting_test
+from tools.bumphunt.measure import measure, threshold
+from tools.bumphunt.scan import checked
 from tools.bumphunt.sculpting import sculpting
+from tools.bumphunt.spectrum import signal_shape
 from tools.contract import ToolError
 from tools.events.parquet import write_events
 
@@ -132,3 +135,19 @@ def test_the_tools_report_sculpting(files: np.ndarray) -> None:
         with pytest.raises(ToolError) as error:
             sculpting_test(**{"events": "events.parquet", "scores": "scores.parquet"} | changes)
         assert error.value.field == field
+
+
+@pytest.mark.parametrize("signal", [600, 2400])
+def test_the_tails_of_a_strong_signal_are_neither_sculpting_nor_doubt(signal: int) -> None:
+    """Up to 8% of all events, of the width and the tails of the R&D data's signal."""
+    rng, edges = np.random.default_rng(3), np.linspace(2.4, 6.4, 4001)
+    shape = signal_shape(edges, 3.5, 0.033)
+    mjj = np.append(dijets(N, rng), rng.choice(edges[:-1], signal, p=shape / shape.sum()))
+    is_signal = np.arange(len(mjj)) >= N
+    score = rng.normal(size=len(mjj)) + 2 * is_signal
+    cut = measure(mjj, score, WINDOW, 1e-2)
+    true = (is_signal & (score >= threshold(score, mjj, WINDOW, 1e-2))).sum()
+    assert cut.fit.z > 8
+    assert cut.fit.signal == pytest.approx(true, abs=3 * cut.fit.signal_error)
+    assert cut.spectrum.delta < 0.2
+    assert (checked(cut, mjj, score, WINDOW).smooth_p or 0) > 0.02

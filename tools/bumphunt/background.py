@@ -1,11 +1,12 @@
 """How smooth the background behind a cut is, and how well a smooth fit knows it: from the events beside the window.
 
-The window may hold a signal, so that its bins are left out. The degree of the transfer factor is the lowest, from
-DEGREES[0] on, that one degree more does not improve significantly (F-test for known variances: the fall of -2 log L is
-chi2 with one degree of freedom, below LEVEL), where there are events enough. What a polynomial of that degree misses is
-looked for with the signal's own shape: bumps of all tested widths are fitted at decoy masses beside the window, and
-delta is the spread of their sizes, over the background under the peak, that statistics do not explain (Paule and
-Mandel), no less than FLOOR.
+The window may hold a signal, whose tails would pass for what a smooth fit misses: the window's bins are left out, and
+those within `reach` of the largest bump in it; beyond, what this bump is fitted to be is subtracted. The degree of the
+transfer factor is the lowest, from DEGREES[0] on, that one degree more does not improve significantly (F-test for known
+variances: the fall of -2 log L is chi2 with one degree of freedom, below LEVEL), where there are events enough. What a
+polynomial of that degree misses is looked for with the signal's own shape: bumps of all tested widths are fitted at
+decoy masses beside the window, and delta is the spread of their sizes, over the background under the peak, that
+statistics do not explain (Paule and Mandel), no less than FLOOR.
 
 FLOOR is what no sideband can show: a classifier is trained on the window, and where its template fails to close the
 window's events pass more often. Behind scores of eleven quick CATHODEs on signal-free events, each with its own window,
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from tools.bumphunt.counting import unexplained
+from tools.bumphunt.fit import fit_amplitude, scan_spectrum
 from tools.bumphunt.profile import fit_background, fit_signal_at, make_basis, transfer, under_peak
-from tools.bumphunt.spectrum import Hypotheses, Spectrum
+from tools.bumphunt.spectrum import Hypotheses, Spectrum, one
 
 Floats = NDArray[np.float64]
 DEGREES = (2, 3, 4)
@@ -34,15 +36,30 @@ FLOOR = 0.1
 APART = 2.5  # widths between decoys
 LEAST = 1.0  # background events under a decoy for it to tell anything
 CLEAR = 1.5  # widths between a decoy and the window or the end of the spectrum
+NEAR, REACH = 0.1, 3.0  # relative, and in widths of the resonance: how far from its mass its tails may reach
+
+
+def reach(width: float) -> float:
+    """How far, over its mass, a resonance of this relative width and its tails may reach."""
+    return max(NEAR, REACH * width)
+
+
+def zone(window: tuple[float, float], mass: float, width: float) -> tuple[float, float]:
+    """What may hold signal, TeV: the window, and a resonance in it with its tails."""
+    return min(window[0], mass * (1 - reach(width))), max(window[1], mass * (1 + reach(width)))
 
 
 def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -> Spectrum:
     """The same spectrum with `degree` and `delta` as its bins beside `window` [TeV] tell, for these widths."""
     edges, centres = spectrum.edges, spectrum.centres
-    beside = (centres < window[0]) | (centres >= window[1])
-    passed, failed = spectrum.passed * beside, spectrum.failed * beside
+    at = int(np.argmax(scan_spectrum(spectrum, tested)[0]))
+    mass, width = float(tested.masses[at]), float(tested.widths[at])
+    low, high = zone(window, mass, width)
+    beside = (centres < low) | (centres >= high)
+    tails = max(fit_amplitude(spectrum, mass, width)[0], 0.0) * one(mass, width).shapes(edges)[0]
+    passed, failed = np.maximum(spectrum.passed - tails, 0.0) * beside, spectrum.failed * beside
     degree = choose_degree(passed, failed, edges)
-    delta = spurious(passed, failed, edges, degree, decoys(edges, window, tested))
+    delta = spurious(passed, failed, edges, degree, decoys(edges, (low, high), tested))
     return replace(spectrum, degree=degree, delta=delta)
 
 

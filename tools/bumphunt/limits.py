@@ -8,7 +8,6 @@ For a signal S of fixed mass and width, with the likelihood of `profile.py`, spu
 (Cowan et al., arXiv:1007.1727, eqs. 62 to 66, with q_A of the Asimov data set: the background fitted without signal);
 the expected limits are its quantiles for background, CLs taken: sqrt(q_A) = Phi^-1(1 - (1 - level) Phi(n)) + n.
 Asymptotic limits come out too low where hardly an event is expected under the bump: `limit_by_toys` mends that.
-An efficiency known to a relative error k has the nuisance parameter t, S = N eff exp(k t), with a unit Gaussian.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from tools.bumphunt.spectrum import Spectrum, one
 Floats = NDArray[np.float64]
 BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
 POINTS = 120  # of the likelihood scan
+LEAST = 1e-12  # CLs that counts as more than none
 LADDER = (0.8, 1.0, 1.25, 1.6)  # over the asymptotic limit, where toys are made
-NUISANCE = np.linspace(-5, 5, 201)  # t
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,19 @@ class Limit:
     level: float
 
 
-def upper_limit(
-    spectrum: Spectrum,
-    mass: float,
-    width: float,
-    efficiency: tuple[float, float] = (1.0, 0.0),
-    level: float = 0.95,
-) -> Limit:
-    """Limit on the signal at `mass` [TeV]: on what passes the cut or, given its `efficiency` (value, error), on all.
-
-    Raises ValueError for an efficiency outside (0, 1] or a level outside (0, 1).
-    """
-    value, error = efficiency
-    if not (0 < value <= 1 and error >= 0 and 0 < level < 1):
-        raise ValueError(f"efficiency={efficiency}, level={level}: need 0 < efficiency <= 1, error >= 0, 0 < level < 1")
+def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.95) -> Limit:
+    """Limit on the passing signal of a resonance at `mass` [TeV]. Raises ValueError for a level outside (0, 1)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: need 0 < level < 1")
     shape = spectrum.shapes(one(mass, width))
     tau, expected = spurious_error(spectrum, mass, width), _background(spectrum)
     best = profile.fit_signal_at(*spectrum.pair, spectrum.basis, shape)
     found, spread = max(float(best.signal[0]), 0.0), float(np.hypot(best.error[0], tau))
     top = found + 6 * spread + 6
     while True:
-        amounts = np.linspace(0, top / value, POINTS)
-        curves = (_curve(*counts, spectrum.basis, shape, tau, top) for counts in (spectrum.pair, expected))
-        observed, asimov = (_any_efficiency(curve, top, error / value) for curve in curves)
-        q = np.where(amounts * value < found, 0.0, np.maximum(observed - observed.min(), 0.0))
+        amounts = np.linspace(0, top, POINTS)
+        observed, asimov = (_curve(*counts, spectrum.basis, shape, tau, top) for counts in (spectrum.pair, expected))
+        q = np.where(amounts < found, 0.0, np.maximum(observed - observed.min(), 0.0))
         q_a = np.maximum(asimov - asimov.min(), 0.0)
         cls = asymptotic_cls(q, q_a)
         levels = np.array([norm.ppf(1 - (1 - level) * norm.cdf(n)) + n for n in BANDS])
@@ -72,7 +60,8 @@ def upper_limit(
         top *= 2
     bands = np.interp(levels, np.maximum.accumulate(np.sqrt(q_a)), amounts)
     last = int(np.flatnonzero(cls > 1 - level)[-1])
-    share = np.log(cls[last] / (1 - level)) / np.log(cls[last] / cls[last + 1])
+    below = max(float(cls[last + 1]), LEAST)
+    share = np.log(cls[last] / (1 - level)) / np.log(cls[last] / below)
     return Limit(float(amounts[last] + share * (amounts[1] - amounts[0])), tuple(map(float, bands)), level)
 
 
@@ -88,13 +77,6 @@ def _curve(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: fl
     p, f, s = (np.tile(counts, (POINTS, 1)) for counts in (passed, failed, shape))
     held = Tether(np.linspace(0, top, POINTS), np.full(POINTS, tau))
     return profile.fit_signal_at(p, f, basis, s, held).deviance
-
-
-def _any_efficiency(curve: Floats, top: float, relative: float) -> Floats:
-    """The curve in N eff in place of S, nuisance parameter of the efficiency profiled."""
-    amounts = np.linspace(0, top, POINTS)
-    moved = amounts[:, None] * np.exp(relative * NUISANCE)
-    return np.asarray((np.interp(moved, amounts, curve) + NUISANCE**2).min(axis=1))
 
 
 def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:

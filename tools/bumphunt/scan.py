@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.bumphunt.background import zone
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
-from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, hypotheses
+from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, hypotheses, one
 from tools.contract import Request, Result, ToolError, tool
 
 Floats = NDArray[np.float64]
@@ -102,14 +103,27 @@ def scan(request: ScanRequest) -> ScanResult:
 
 
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
-    """`summary`, with the test of sculpting beside the window where at least 10 events pass and as many fail."""
-    beside = (mjj < window[0]) | (mjj >= window[1])
-    passed = score[beside] >= threshold(score, mjj, window, cut.efficiency)
+    """`summary`, with the test of sculpting where no signal is, if at least 10 events pass there and as many fail.
+
+    Left out are the bump's zone and, of the events beyond it that pass, as many as the fit takes for its far tails.
+    """
+    low, high = zone(window, cut.fit.mass, cut.fit.width)
+    passed = score >= threshold(score, mjj, window, cut.efficiency)
+    beside = ((mjj < low) | (mjj >= high)) & ~(passed & tails(cut, mjj))
     try:
-        smooth = sculpting(mjj[beside], passed).smooth_p
+        smooth = sculpting(mjj[beside], passed[beside]).smooth_p
     except ValueError:  # equal scores
         smooth = None
     return summary(cut).model_copy(update={"smooth_p": smooth})
+
+
+def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
+    """(n,): passing events drawn with the probability of being signal that the fit gives to their mjj [TeV]."""
+    spectrum, fit = cut.spectrum, cut.fit
+    signal = fit.signal * one(fit.mass, fit.width).shapes(spectrum.edges)[0]
+    share = signal / np.maximum(signal + fit.background, 1e-300)
+    bins = np.clip(np.searchsorted(spectrum.edges, mjj, side="right") - 1, 0, len(share) - 1)
+    return np.asarray(np.random.default_rng(seed).uniform(size=len(mjj)) < share[bins])
 
 
 def distrust(cut: CutResult) -> str | None:
