@@ -7,14 +7,20 @@
     run = beamcrew.load("runs/20261121-153012-lhco-demo-1f3a")
     beamcrew.tools["events.describe"](events="events.parquet")
 
-`beamcrew.tools` maps names to tools. A tool is called with the fields of its request as keywords and returns its result,
-a pydantic model; `tool.schema()` lists the fields. Files that tools write lie below the working directory.
+`beamcrew.tools` maps names to tools. A tool is called with the fields of its request as keywords, which
+`tool.schema()` lists, and returns its result, a pydantic model. Files that tools write lie below the working directory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from beamcrew.loaded import Figure, Run, load
 from beamcrew.running import prepare, run
-from tools.catalogue import CATALOGUE as tools
+from tools.catalogue import CATALOGUE
+from tools.contract import Tool
+
+tools: Mapping[str, Tool[Any, Any]] = CATALOGUE
 
 __all__ = ["Figure", "Run", "load", "prepare", "run", "tools"]

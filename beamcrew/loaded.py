@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agents.trace.result import RunResult
 
 PICTURE = re.compile(r"^!\[(?P<caption>.*)\]\((?P<path>[^)\s]+\.png)\)$", re.MULTILINE)  # of a report in Markdown
-MAX_BYTES, MAX_VALUES = 1 << 29, 1 << 27  # of a table that is read
+MAX_BYTES, MAX_ROWS, MAX_COLUMNS = 1 << 29, 10_000_000, 1000  # of a file that is read
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Run:
     def read(self, path: str) -> pd.DataFrame:
         """A parquet file of the run, such as inputs/events.parquet or what a step left in workspace/.
 
-        Generated code may have written it, so it is read by the strict reader: columns of finite numbers. Raises
+        Generated code may have written it, so it is read by the strict reader: columns of numbers. Raises
         UnsafeFile, which says why, for any other file and for paths that lead out of the run's folder.
         """
-        return pd.DataFrame(read_parquet(self.folder, path, MAX_BYTES, MAX_VALUES))
+        return pd.DataFrame(read_parquet(self.folder, path, MAX_BYTES, MAX_ROWS, MAX_COLUMNS))
 
 
 def load(folder: Path | str) -> Run:
