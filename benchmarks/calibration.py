@@ -46,7 +46,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest, norm
 
 from tasks.lhco.confirm import one_test
@@ -62,8 +61,8 @@ from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, hypotheses, make_edges
 from tools.bumphunt.yields import SLICES, total_yield
 from tools.events.parquet import read_columns, write_events
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 EVENTS = 80_000
 HALF = 0.5  # of the events are B
 STRENGTHS = (300, 500)

@@ -44,9 +44,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import omnifold_pulls
-from benchmarks.omnifold_cases import Case, Floats, exact, gaussian, zjets
+from benchmarks.omnifold_cases import Case, exact, gaussian, zjets
 from benchmarks.rows import Row, Rows, complete
 from tools import omnifold
+from tools.types import Floats
 
 SECTIONS = ("peer1d", "peer6d", "pulls")
 OURS = [sys.executable, "-m", "benchmarks.omnifold_ours"]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from tools.anomaly.classify import out_of_fold
@@ -25,8 +24,8 @@ from tools.anomaly.flow import SplineFlow
 from tools.anomaly.template import Mixed
 from tools.anomaly.trees import Trees
 from tools.metrics import argos, auc, bootstrap_error, max_sic, sic_at
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 DEFAULT = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "lhco_signal_region"
 FOLDER = Path(os.environ.get("LHCO_SIGNAL_REGION", DEFAULT))
 SMALL = SplineFlow(transforms=2, hidden=32, bins=6, epochs=12, batch=256, learning_rate=2e-3)

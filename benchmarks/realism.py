@@ -27,8 +27,8 @@ from rich.table import Table
 from benchmarks.real_region import FOLDER, WINDOW
 from tasks.lhco.mix import SAMPLE
 from tools.events.parquet import read_columns
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 FEATURES = ("mj1", "delta_mj", "tau21_j1", "tau21_j2")
 COLUMNS = ("mjj", *FEATURES)  # of the real arrays
 SIGNAL = "3500_500_100"

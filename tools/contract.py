@@ -27,16 +27,18 @@ class ToolError(ValueError):
         return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
 
 
-class Request(BaseModel):
-    """Base of all requests: unknown fields are refused."""
+class Frozen(BaseModel):
+    """A model whose values cannot be changed; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Result(BaseModel):
+class Request(Frozen):
+    """Base of all requests."""
+
+
+class Result(Frozen):
     """Base of all results: plain numbers, short text and ArrayRefs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Req = TypeVar("Req", bound=Request)

@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.anomaly.data import MIN_EVENTS, Floats, Windowed, within
+from tools.anomaly.data import MIN_EVENTS, Windowed, within
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
 Place = Literal["window", "events"]
 HELD_OUT = 0.1

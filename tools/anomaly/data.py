@@ -11,8 +11,8 @@ from pydantic import Field
 from tools.arrays import load_arrays
 from tools.contract import Request, ToolError
 from tools.events.table import derive, unweighted, validate
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
 EXTENDED = [*FEATURES, "tau32_j1", "tau32_j2"]
 MIN_EVENTS = 500  # fewer on either side of the window cannot train anything

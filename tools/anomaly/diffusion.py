@@ -17,10 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
 from tools.anomaly.sideband import cycle, neighbours
 from tools.training import Progress, to_tensor
+from tools.types import Floats
 
 LARGEST, SMALLEST = 10.0, 0.01  # widths of the noise, in standard deviations of the features
 CURVATURE = 7  # of the steps: s^(1/7) is evenly spaced

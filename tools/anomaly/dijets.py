@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats, Sidebands, Windowed, in_window
+from tools.anomaly.data import Sidebands, Windowed, in_window
 from tools.contract import Request, ToolError
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, LOG_PT_NOT_ZERO, MAX_PARTICLES, Jets, in_order
 from tools.jet_model.model import KINEMATICS
+from tools.types import Floats
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
 from tools.training import Training
+from tools.types import Floats
 
 TIME_FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # rad per unit of time
 # rad per standard deviation of log(mjj). Higher ones would be free to oscillate inside the window, where no data bind.

@@ -15,8 +15,9 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.training import Progress, Training, to_tensor
+from tools.types import Floats
 
 CHUNK = 50_000  # events at a time through a network
 

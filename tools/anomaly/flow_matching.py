@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
 from tools.training import Progress, to_tensor
+from tools.types import Floats
 
 
 class FlowMatching(FieldTraining):

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.anomaly.data import Floats
 from tools.training import to_tensor
+from tools.types import Floats
 
 EDGE = 0.01  # quantile of a feature that stands for its lower edge
 SLICES = 20  # of equal numbers of events in mjj, in which the edge is looked up

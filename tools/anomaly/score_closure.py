@@ -17,23 +17,23 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import fisher_exact, norm
 
-from tools.anomaly.data import Floats
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.sculpting import sculpting
+from tools.contract import Frozen
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
 ALPHA = 0.01
 KEPT = 12  # sideband events that a cut must keep to be judged, as in the bump hunt
 
 
-class CutClosure(BaseModel):
+class CutClosure(Frozen):
     """Held-out sideband data and template behind one cut."""
 
-    model_config = ConfigDict(frozen=True)
     efficiency: float = Field(description="fraction of all sideband events that the cut keeps")
     passing: int = Field(description="held-out data events")
     expected: float = Field(description="from the template")
@@ -42,10 +42,9 @@ class CutClosure(BaseModel):
     smooth_p: float = Field(description="that the passing fraction of the sidebands is smooth in mjj")
 
 
-class ScoreClosure(BaseModel):
+class ScoreClosure(Frozen):
     """The closure test on the classifier's own score, outside the signal region."""
 
-    model_config = ConfigDict(frozen=True)
     n_data: int
     n_template: int
     auc: float = Field(description="held-out data against its template, by the score; 0.5 is perfect")

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.anomaly.data import Floats
 from tools.metrics import argos, auc
+from tools.types import Floats
 
 Criterion = Literal["loss", "argos", "auc"]
 ARGOS_MIN_TEMPLATE = 25  # fewer kept template events make the metric a draw of luck

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.closure import Place, closure, held_out
-from tools.anomaly.data import Floats, Sidebands, Windowed, WindowRequest, load
+from tools.anomaly.data import Sidebands, Windowed, WindowRequest, load
 from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
@@ -25,6 +25,7 @@ from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
 from tools.training import Losses, Progress
+from tools.types import Floats
 
 KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
 

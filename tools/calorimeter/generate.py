@@ -8,13 +8,15 @@ import warnings
 import numpy as np
 from pydantic import Field
 
-from tools.arrays import inside, sha256
+from tools.arrays import sha256
 from tools.calorimeter.generators import BeyondTraining, load
-from tools.calorimeter.generators.base import Floats, beyond_training
+from tools.calorimeter.generators.base import beyond_training
 from tools.calorimeter.generators.tokens import TokenGenerator
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import read_showers, write_showers
 from tools.contract import Request, Result, ToolError, tool
+from tools.files import below
+from tools.types import Floats
 
 MAX_NUMBERS = 400_000_000  # showers times voxels: 1.6 GB
 
@@ -48,7 +50,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
     """Make showers with a trained generator: at the incident energies of another file (`like`, to compare with it), or
     at `energies_mev`. It warns of energies beyond those of training.
     """
-    out = inside("out", request.out)
+    out = below("out", request.out)
     generator = load(request.generator)
     if request.material or request.particle:
         if not isinstance(generator, TokenGenerator):

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PDG = {"photon": 22, "electron": 11, "pion": 211}

@@ -20,15 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from tools.calorimeter.geometry import Geometry, Layer
 from tools.calorimeter.materials import Material, find_material
 from tools.calorimeter.showers import Showers, check_incident
 from tools.contract import ToolError
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 PARTICLES = ("electron", "photon", "neutral_pion")
 THRESHOLD_MEV = 0.01515  # of a voxel, as in data sets 2 and 3

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 LOG_FLOOR = 1e-3  # MeV, well below any threshold: where the logarithm of an empty layer is put
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 MAX_LEVELS = 20  # as many incident energies stand for themselves; more are put in bins
 BINS = 12
 MIN_SHOWERS = 10  # in a bin

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.observables import classes, observables
 from tools.calorimeter.showers import Showers
 from tools.omnifold.discriminator import triangular
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BINS = 50
 
 

@@ -17,8 +17,8 @@ from tools.calorimeter.observables import observables
 from tools.calorimeter.response import energy_bins
 from tools.calorimeter.showers import Showers
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SLICES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)  # quantiles of the reference
 MIN_SHOWERS = 20  # of each kind in a region
 AUC_LIMIT = 0.60

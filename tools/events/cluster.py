@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RADIUS = 1.0
 LEADING_PT_MIN = 1200.0  # GeV, the LHCO trigger

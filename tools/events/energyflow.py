@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from tools.contract import ToolError
 from tools.events.zjets import COLUMNS
 from tools.events.zjets_jets import LN_RHO_MIN
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RECORD = 3548091
 GENERATORS = ("Pythia21", "Pythia25", "Pythia26", "Herwig")

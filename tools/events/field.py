@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 FIELD = 3.8  # T
 RADIUS, HALF_LENGTH = 1.29, 3.0  # m

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.files import written
 
 GROUP = "df"
 CHUNK_ROWS = 64
@@ -111,8 +112,7 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
     """
     import h5py
 
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w") as file:
         group = file.create_group(GROUP)
         values = None
         for chunk in chunks:
@@ -135,7 +135,6 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
         labels = np.arange(values.shape[1]) if names is None else np.array(names, dtype="S")
         group["axis0"], group["axis1"], group["block0_items"] = labels, np.arange(len(values)), labels
         _describe(group, "integer" if names is None else "string")
-    part.replace(path)
 
 
 def _describe(group: Any, kind: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 def find_jets(particles: Any, radius: float, pt_min: float, max_particles: int) -> dict[str, Floats]:

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.jet_model.jets import MAX_PARTICLES, PARTICLE_KINDS, Jets, from_momenta
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 TREE = "tree"
 LABELS = {

@@ -11,12 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from tools.contract import Frozen
 from tools.events.zjets import Tune
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RADIUS = 0.8
 NEAR = 0.4  # of the jet's axis to the parton or boson
@@ -53,10 +51,9 @@ SETTINGS = {
 }
 
 
-class JetProcess(BaseModel):
+class JetProcess(Frozen):
     """How Pythia makes jets of a kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: JetKind
     tune: Tune = Tune.monash
 

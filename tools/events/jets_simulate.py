@@ -32,8 +32,7 @@ from tools.events.shards import (
 from tools.events.zjets import Tune
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import concatenate, read_jets, write_jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 PT_EDGES = np.linspace(500.0, 700.0, 11)  # GeV
 ETA_MAX = 2.0  # of a jet: it lies inside the tracker but for its rim

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS
+from tools.types import Floats
 
 __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
 
-Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5

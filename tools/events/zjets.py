@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tools.contract import Frozen
 from tools.events.detector import CALO_ETA, INVISIBLE, respond
 from tools.events.parquet import particles_path
 from tools.events.pythia import generate
 from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, shard_path, write_shard
 from tools.events.zjets_jets import CONSTITUENTS, OBSERVABLES, RADIUS, leading_jets
 from tools.events.zjets_particles import LEVELS, jet_rows, merge_levels, write_levels
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 PT_Z_MIN = 200.0  # GeV
@@ -59,10 +60,9 @@ class Tune(StrEnum):
 TUNES = {Tune.monash: 14, Tune.a14: 21, Tune.cuetp8m1: 18}
 
 
-class ZJets(BaseModel):
+class ZJets(Frozen):
     """The process: Z + one parton, the Z stable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     tune: Tune = Tune.monash
 
     def settings(self) -> list[str]:

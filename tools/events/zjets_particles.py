@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.jet_model.jets import MAX_PARTICLES, Jets, from_momenta
 from tools.jet_model.jets_file import concatenate, read_jets, write_jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 LEVELS = ("gen", "reco")
 

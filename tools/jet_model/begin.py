@@ -16,7 +16,7 @@ from tools.contract import ToolError
 from tools.jet_model import ranks
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import Checkpoint, Matched, take_over
 
 Like = dict[str, list[str]]
@@ -35,7 +35,7 @@ class Begun:
 def begin(
     kinds: tuple[str, ...],
     jets: Jets,
-    training: Training,
+    training: JetTraining,
     seed: int,
     start: Checkpoint | None = None,
     size: Size = "tiny",

@@ -17,9 +17,10 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.arrays import sha256
 from tools.contract import Result, ToolError, tool
+from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, labels_for, mask_of
-from tools.jet_model.inputs import JetsRequest, output
+from tools.jet_model.inputs import JetsRequest
 from tools.jet_model.jets import LOG_E, LOG_PT, Jets, in_order, sum_momenta
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.model import KINEMATICS, JetModel, conditions_of
@@ -50,7 +51,7 @@ class GenerateResult(Result):
 @tool("jet_model.generate")
 def generate(request: GenerateRequest) -> GenerateResult:
     """Generate jets with the kinds, pt, eta and particle numbers of the jets of a file."""
-    target = output(request.out, ".h5")
+    target = below("out", request.out, ".h5")
     model = load(Path(request.checkpoint))
     like = request.read()
     made = like_jets(model, like, request.steps, request.seed)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import Request, ToolError
+from tools.contract import Frozen, Request, ToolError
 from tools.events.jets_read import read_any_jets
 from tools.jet_model.jets import MAX_PARTICLES, Jets
 from tools.metrics import auc
+from tools.types import Floats
 
 EFFICIENCIES = (0.3, 0.5)  # of the signal, at which rejections are given
-
-Floats = NDArray[np.float64]
 
 
 class JetsRequest(Request):
@@ -46,30 +44,9 @@ def read_file(path: str, field: str, max_particles: int) -> Jets:
         raise ToolError(field, path, "a file of jets; there is no such file") from None
 
 
-def output(path: str, suffix: str, field: str = "out") -> Path:
-    """A path below the working directory with this ending; ToolError otherwise."""
-    target = Path(path)
-    if target.is_absolute() or ".." in target.parts or target.suffix != suffix:
-        raise ToolError(field, path, f"a relative path below the working directory ending in {suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
-
-
-def split(n: int, fraction: float, seed: int) -> tuple[Any, Any]:
-    """(training, validation) rows: at least one of each."""
-    import torch
-
-    if n < 2:
-        raise ToolError("jets", n, "at least 2 jets, one of them to validate")
-    order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
-    held = min(max(1, round(fraction * n)), n - 1)
-    return order[held:], order[:held]
-
-
-class Separation(BaseModel):
+class Separation(Frozen):
     """How well kinds are told apart by the held-out probabilities."""
 
-    model_config = ConfigDict(frozen=True)
     auc: dict[str, float] = Field(description="each kind against all others")
     rejection: dict[str, float] = Field(
         default_factory=dict, description="of two kinds: 1/eff of the first at these efficiencies of the second"

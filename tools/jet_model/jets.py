@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats32
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -47,9 +47,9 @@ class Jets:
     the numbers mean is for `check`.
     """
 
-    particles: Floats  # (N, M, F)
+    particles: Floats32  # (N, M, F)
     pid: Ints | None = None  # (N,)
-    jet: Floats | None = None  # (N, 4)
+    jet: Floats32 | None = None  # (N, 4)
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -164,7 +164,7 @@ def sum_momenta(
     return np.stack([jet_pt, np.arcsinh(pz / np.maximum(jet_pt, 1e-12)), np.arctan2(py, px), mass], axis=1)
 
 
-def in_order(particles: Floats) -> Floats:
+def in_order(particles: Floats32) -> Floats32:
     """The same jets with the hardest particle first and empty slots last."""
     hardness = np.where(particles[:, :, LOG_PT] != 0, particles[:, :, LOG_PT], -np.inf)
     if np.all(hardness[:, :-1] >= hardness[:, 1:]):

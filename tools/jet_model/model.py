@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.jet_model.jets import DELTA_ETA, FEATURES, LOG_PT, Jets
 
 Size = Literal["tiny", "small", "medium", "large"]
@@ -33,10 +33,9 @@ PACKAGE_NAMES = {
 PACKAGE_SIZES: tuple[Size, ...] = ("small", "medium", "large")
 
 
-class Architecture(BaseModel):
+class Architecture(Frozen):
     """What makes two networks the same: every number that a tensor's shape, or its meaning, depends on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kinds: tuple[str, ...] = Field(description="what the classifier tells apart, and the generator makes")
     mode: Mode = Field("pretrain", description="heads: a classifier, a generator, or (pretrain) both")
     dim: int = Field(ge=4, description="numbers a particle is embedded in")
@@ -78,10 +77,9 @@ def _numbers(size: str) -> dict[str, int]:
     return {ours: theirs[name] for ours, name in PACKAGE_NAMES.items()}
 
 
-class Scales(BaseModel):
+class Scales(Frozen):
     """Of the jets trained on: the Gaussian that generation starts from, and the units of the conditions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="of the particles' kinematic features")
     std: tuple[float, ...] = (0.27, 0.27, 1.30, 1.34)
     condition_mean: tuple[float, ...] = ()

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tools.contract import Frozen
 from tools.jet_model.batches import Batch, mask_of
 from tools.jet_model.masked import MaskedParticles
 from tools.jet_model.model import KINEMATICS, JetModel, Scales
 from tools.jet_model.train import Objective
 
 
-class Mix(BaseModel):
+class Mix(Frozen):
     """Weight of each loss; 0 leaves it out. The package's own pretraining is 1, 1, 1, 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     classify: float = Field(1.0, ge=0)
     generate: float = Field(1.0, ge=0)
     perturbed: float = Field(0.0, ge=0)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tools.arrays import sha256
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
+from tools.files import written
 from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, Scales, build
 
 OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
@@ -29,19 +30,17 @@ OUTPUT = ".out."  # layers that belong to the former task: never carried over to
 Tensors = dict[str, Any]
 
 
-class WeightsRef(BaseModel):
+class WeightsRef(Frozen):
     """A file of weights."""
 
-    model_config = ConfigDict(frozen=True)
     path: str
     sha256: str
     parameters: int
 
 
-class Matched(BaseModel):
+class Matched(Frozen):
     """Which tensors of a checkpoint went into a network."""
 
-    model_config = ConfigDict(frozen=True)
     loaded: int = Field(description="tensors taken over")
     parameters_loaded: int
     parameters: int = Field(description="of the network")
@@ -69,10 +68,8 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     kind = {"architecture": model.architecture.model_dump(mode="json"), "scales": model.scales.model_dump(mode="json")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {HEADER: json.dumps(kind | {"notes": notes or {}})})
-    part.replace(path)
+    with written(path) as part:
+        save_file(tensors, part, {HEADER: json.dumps(kind | {"notes": notes or {}})})
     return WeightsRef(path=str(path), sha256=sha256(path), parameters=model.parameters())
 
 

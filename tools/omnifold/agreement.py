@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 BINS = 40  # per observable
 SIGNIFICANT = 1.5  # standard deviations

@@ -15,7 +15,8 @@ from tools.events.parquet import particles_path
 from tools.jet_model.jets_file import count_jets
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Floats, Mask, Problem
+from tools.omnifold.problem import Mask, Problem
+from tools.types import Floats
 
 
 def with_jets(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 
 def triangular(p: Floats, q: Floats) -> float:

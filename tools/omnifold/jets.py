@@ -1,7 +1,7 @@
 """The jet foundation model as density ratio: OmniFold on all particles of the jets (OmniLearn, arXiv:2404.16091).
 
 Arrays of events hold, in their last column, the row of each event's jet in `files`, counted through all of them. Only
-this classifier looks at that column, and at nothing else. Training minimises the loss of `classifier.py` as
+this classifier looks at that column, and at nothing else. JetTraining minimises the loss of `classifier.py` as
 `tools.jet_model` trains: Lion, a cosine rate, the epoch of the lowest held-out loss. It starts from a ratio of 1, which
 stays where no epoch is better.
 """
@@ -15,29 +15,28 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.arrays import sha256
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.jet_model.batches import Batch, Source
 from tools.jet_model.begin import begin
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import JetModel, Size
-from tools.jet_model.train import Fitted, Objective, Training, fit
+from tools.jet_model.train import JetTraining, Objective, Outcome, fit
 from tools.jet_model.weights import read
 from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 KINDS = ("reference", "target")
 WARM_RATE = 0.3  # of the learning rate, for a network that goes on from an earlier iteration
 
 
-class JetNetwork(BaseModel):
+class JetNetwork(Frozen):
     """OmniLearned's network on the particles of a jet."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["jets"] = "jets"
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: SkipJsonSchema[Size] = Field("tiny", description="from scratch: the network's size")
@@ -73,10 +72,8 @@ class JetNetwork(BaseModel):
 
     def _fit_one(
         self, events: Weighted, jets: Jets, split: tuple[Rows, Rows], seed: int, before: JetModel | None
-    ) -> tuple[JetModel, Fitted]:
-        import torch
-
-        training = Training(
+    ) -> tuple[JetModel, Outcome]:
+        training = JetTraining(
             epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate, patience=self.patience
         )
         if before is not None:
@@ -90,9 +87,8 @@ class JetNetwork(BaseModel):
             model, groups = begun.model, begun.groups
             _forget(model)
         source = Source(model, jets, device=str(next(model.net.parameters()).device))
-        used, held = (torch.as_tensor(rows) for rows in split)
         objective = _objective(model, events)
-        return model, fit(model.net, groups, objective, source, used, held, training, seed, keep_start=True)
+        return model, fit(model.net, groups, objective, source, *split, training, seed, keep_start=True)
 
     def jets(self, x: Floats) -> Jets:
         """Those that the last column of x (n, d) points to."""
@@ -112,7 +108,7 @@ class JetNetworks:
 
     settings: JetNetwork
     models: list[JetModel]
-    fitted: list[Fitted]
+    fitted: list[Outcome]
 
     def member(self, x: Floats, k: int) -> Floats:
         """Of member k (n,)."""

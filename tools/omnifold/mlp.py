@@ -14,13 +14,13 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.problem import Floats
 from tools.training import device, to_tensor
+from tools.types import Floats
 
 CHUNK = 1 << 11  # events evaluated at a time: enough for speed, little memory
 WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration
@@ -28,10 +28,9 @@ MIN_STEPS = 64  # an epoch
 BETA = 0.9, 0.99  # of Adam
 
 
-class Mlp(BaseModel):
+class Mlp(Frozen):
     """Networks of SiLU units."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(32, ge=2, le=1024)
     layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)

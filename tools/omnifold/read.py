@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
-from tools.omnifold.problem import Floats
 from tools.omnifold.publish import FORMAT, content_hash
+from tools.types import Floats
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.contract import Frozen
 from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 
-class Trees(BaseModel):
+class Trees(Frozen):
     """Boosted trees, early-stopped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["trees"] = "trees"
     max_iter: int = Field(300, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
     learning_rate: float = Field(0.1, gt=0, le=1)

@@ -25,10 +25,12 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tools.contract import ToolError
+from tools.files import written
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold, Progress, Unfolded
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
 from tools.omnifold.sinkhorn import Sinkhorn
+from tools.types import Floats
 
 Method = OmniFold | Ibu | Sinkhorn
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
@@ -161,13 +163,10 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
 
 
 def _write(folder: Path, name: str, done: Unfolded) -> None:
-    path = folder / "replicas" / f"{name}.npz"
-    part = path.with_suffix(".part.npz")
     previous = np.zeros(0) if done.previous is None else done.previous
-    np.savez(
-        part, push=done.push, iterations=done.iterations, discrepancy=np.array(done.discrepancy), previous=previous
-    )
-    part.replace(path)
+    discrepancy = np.array(done.discrepancy)
+    with written(folder / "replicas" / f"{name}.npz") as part, part.open("wb") as file:
+        np.savez(file, push=done.push, iterations=done.iterations, discrepancy=discrepancy, previous=previous)
 
 
 def _read(folder: Path, name: str) -> Unfolded | None:

@@ -9,18 +9,20 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tools.arrays import inside, load_arrays, sha256
+from tools.arrays import load_arrays, sha256
 from tools.contract import Request, Result, ToolError, named, tool
+from tools.files import below
 from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Floats, Mask, Problem
+from tools.omnifold.problem import Mask, Problem
 from tools.omnifold.publish import SUFFIXES, nominal, publish
 from tools.omnifold.read import Histogram, read
 from tools.omnifold.sinkhorn import Sinkhorn
 from tools.omnifold.uncertainty import Method, Plan, study
+from tools.types import Floats
 
 OUTSIDE = 0.005  # share of the data, in one observable, that may lie beyond the simulation
 BINS = 50  # of discriminators
@@ -82,16 +84,16 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     observable's histogram with covariance can be made. The classifier 'jets' sees all particles of the jets: FILE has
     columns gen_jet and reco_jet, rows of the jets in FILE.particles.h5.
     """
-    out = inside("out", request.out)
+    out = below("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
         raise ToolError("out", request.out, "another file than those that are read")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = inside("folder", request.folder)
+    folder = below("folder", request.folder)
     if request.report:
-        inside("report", request.report)
+        below("report", request.report)
     columns = load_arrays(request.simulation, "simulation")
     data = _data(request)
     problem = _problem(request, columns, data, "simulation")
@@ -228,7 +230,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
 
-        folder = inside("report", str(request.report))
+        folder = below("report", str(request.report))
         events = read(Path(request.out))
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):

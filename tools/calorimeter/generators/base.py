@@ -21,8 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers, check_incident
 from tools.contract import ToolError
+from tools.files import written
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 Losses = list[tuple[float, float]]  # (training, validation) per epoch, nats
 Progress = Callable[[int, float, float], None]  # epoch, its losses
@@ -125,13 +126,12 @@ def save(path: Path, stored: Stored) -> None:
         "seen": stored.seen,
         "losses": stored.losses,
     }
-    part = path.with_name(path.name + ".part")
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()},
-        part,
-        {"generator": json.dumps(header)},
-    )
-    part.replace(path)
+    with written(path) as part:
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()},
+            part,
+            {"generator": json.dumps(header)},
+        )
 
 
 def read(path: Path) -> Stored:

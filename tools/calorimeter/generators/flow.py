@@ -21,12 +21,13 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.calorimeter.generators import base, share
-from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Losses, Progress, Stored
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.training import Training, device, split, train
+from tools.types import Floats
 
 HELD_OUT = 2000  # showers at most, to choose the epoch
 HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc
@@ -60,7 +61,7 @@ class Flow(Training):
         energies = np.empty((len(showers), len(tree) + 1), np.float32)
         energies[:, :-1] = showers.voxels[:, tree.order]
         energies[:, -1] = f * showers.incident - deposited
-        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), self.max_events, seed)
+        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), seed, self.max_events)
         data = torch.from_numpy(energies), torch.from_numpy(np.log(showers.incident)).float()
         torch.manual_seed(seed)
         flow = TwoStageFlow(self, showers.geometry, seen, [], f, threshold, tree)

@@ -22,13 +22,14 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.calorimeter.generators import base
-from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Losses, Progress, Stored
 from tools.calorimeter.generators.totals import Totals
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
 from tools.training import Training, device, split, train
+from tools.types import Floats
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 100  # showers at once
@@ -57,7 +58,7 @@ class PointsFlowMatching(Training):
             raise ToolError("heads", self.heads, f"a divisor of dim={self.dim}")
         seen, threshold = base.check_training(showers), base.threshold_of(showers)
         torch.manual_seed(seed)
-        rows = split(len(showers), min(0.1, HELD_OUT / len(showers)), self.max_events, seed)
+        rows = split(len(showers), min(0.1, HELD_OUT / len(showers)), seed, self.max_events)
         first = self.model_copy(update={"epochs": self.totals_epochs, "batch": 256})
         totals, losses = Totals.fit(showers, threshold, rows, first, seed, progress)
         made = PointGenerator(self, showers.geometry, seen, losses, totals)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.calorimeter.generators.base import Arrays, Floats
+from tools.calorimeter.generators.base import Arrays
 from tools.calorimeter.generators.trend import ENOUGH, Trend
 from tools.calorimeter.showers import Showers
+from tools.types import Floats
 
 Ints = NDArray[np.int64]
 

@@ -17,13 +17,14 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.calorimeter.generators import base
-from tools.calorimeter.generators.base import Domain, Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Domain, Losses, Progress, Stored
 from tools.calorimeter.generators.tokenizer import Tokenizer
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
 from tools.training import Training, device, split, train
+from tools.types import Floats
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 500  # showers at once
@@ -169,7 +170,7 @@ class TokenGenerator:
 
         where = device()
         levels, log_incident = (torch.from_numpy(array) for array in self.tokenize(showers))
-        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), settings.max_events, seed)
+        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), seed, settings.max_events)
         training, validation = ((levels[rows].to(where), log_incident[rows].to(where)) for rows in (used, held))
 
         def loss(levels: Any, log_incident: Any) -> Any:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tools.calorimeter.generators.base import Floats, Losses, Progress
+from tools.calorimeter.generators.base import Losses, Progress
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.showers import Showers
 from tools.training import Training, train
+from tools.types import Floats
 
 
 @dataclass

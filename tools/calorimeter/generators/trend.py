@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.calorimeter.generators.base import Arrays, Floats
+from tools.calorimeter.generators.base import Arrays
+from tools.types import Floats
 
 Ints = NDArray[np.int64]
 
