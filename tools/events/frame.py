@@ -1,5 +1,8 @@
 """Pandas DataFrames in HDF5 ("fixed" format of DataFrame.to_hdf), read and written with h5py alone.
 
+Not with pandas: its HDF5 needs PyTables, a second build of the HDF5 library, and unpickles whatever objects a file that
+was downloaded holds. h5py reads numbers only, piece by piece; a test reads with pandas what is written here.
+
 A frame is an HDF5 group: `axis0` the column names, `axis1` the row index and, per data type, a
 block of columns, `blockN_items` (names) and `blockN_values` (rows x names). Bare 2-d data sets are
 read too, as frames without names.
@@ -44,7 +47,7 @@ class Frame:
 
 @contextmanager
 def open_frame(path: Path) -> Iterator[Frame]:
-    """The one frame, or else the one 2-d data set of numbers, of an HDF5 file.
+    """Open the one frame, or else the one 2-d data set of numbers, of an HDF5 file.
 
     Raises ToolError when the file is not HDF5 or holds no frame or several, FileNotFoundError
     when there is none.
