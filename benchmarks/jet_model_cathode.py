@@ -59,7 +59,7 @@ FOLDS = 3
 
 
 class Sizes(NamedTuple):
-    """How many events, and how long to train."""
+    """Numbers of events and lengths of trainings."""
 
     data: int = 8000  # QCD events searched in
     judges: int = 4000  # QCD events that only judge
@@ -150,7 +150,7 @@ def together(first: Dijets, second: Dijets) -> Dijets:
 
 
 def search(template: str, seed: int, folder: str, weights: str, sizes: Sizes) -> Row:
-    """One search of one injection with one template: a row for each classifier, and the closure of the template."""
+    """Search one injection with one template: a row for each classifier, and the closure of the template."""
     import torch
 
     torch.set_num_threads(1)

@@ -46,7 +46,7 @@ NUMBERS = ("auc", "rejection_30", "rejection_50")
 
 
 def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int, epochs: int | None = None) -> Row:
-    """One tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
+    """Train one tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
 
     15 `epochs`, 6 of MANY labels or more, unless given.
     """

@@ -72,7 +72,7 @@ class Recorder:
 
 
 def unfolded(start: str, seed: int, simulation: str, data: str, weights: str, epochs: int) -> Row:
-    """One iteration: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
+    """Unfold once: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""JetTraining and scoring beside the package's own loop: same jets, same weights, CPU time of one thread.
+"""Training and scoring compared with the package's own loop: same jets, same weights, CPU time of one thread.
 
 The held-out losses after the same number of steps tell whether the training is the same.
 
@@ -64,7 +64,7 @@ def speed(jets: Jets, size: Size, trained: int, scored: int, console: Console) -
 
 
 def _padded(jets: Jets, slots: int) -> Jets:
-    """As many slots, empty ones where a jet has fewer particles."""
+    """Pad jets to this many slots, empty where a jet has fewer particles."""
     kept = jets.particles[:, :slots]
     return replace(jets, particles=np.pad(kept, ((0, 0), (0, slots - kept.shape[1]), (0, 0))))
 
@@ -144,7 +144,7 @@ def _loss(model: JetModel, held: Jets) -> float:
 
 
 def _in_child(function: Callable[..., tuple[float, ...]], *arguments: Any) -> tuple[float, ...]:
-    """What the function returns, and by how many MiB the memory rose at most."""
+    """Return what the function returns, and the largest rise of memory in MiB."""
     context = multiprocessing.get_context("fork")
     there, here = context.Pipe()
 

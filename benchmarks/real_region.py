@@ -70,7 +70,7 @@ def real_region(ensemble: int, console: Console) -> dict[str, Any]:
 
 
 def smooth(background: Floats, mjj: Floats) -> Floats:
-    """As many events as `mjj`, from flows fitted to `background` with different seeds."""
+    """Sample as many events as `mjj` from flows fitted to `background` with different seeds."""
     sample = Sidebands(background[:, 1:5], background[:, 0], WINDOW)
     masses = np.random.default_rng(1).permutation(mjj)
     return Mixed(SMALL, FLOWS).fit(sample, 10).sample(masses, 20)

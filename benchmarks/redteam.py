@@ -121,7 +121,7 @@ class Region(LhcoDemo):
 
 
 def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
-    """What a crew would choose on the seen half: the cut, mass and width of the largest excess."""
+    """Choose on the seen half what a crew would: the cut, mass and width of the largest excess."""
     inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
         mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
@@ -135,7 +135,7 @@ def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
 
 
 def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path) -> dict[str, Any]:
-    """One recipe on one data set, through claim and audit: p of the claim, and which of both levels it passes."""
+    """Take one recipe on one data set through claim and audit: p of the claim, and which of both levels it passes."""
     kind = Region if recipe.region else LhcoDemo
     task = kind(events=EVENTS_IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
     task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
@@ -202,13 +202,13 @@ def outcome(left: Score) -> dict[str, Any]:
 
 
 def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
-    """Whether a trial claims a discovery at a level, with the audit or without it."""
+    """Return whether a trial claims a discovery at a level, with the audit or without it."""
     z = norm.isf(level)
     return bool(found["z"] > z and (not audited or found["ok"]))
 
 
 def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
-    """One for each data set; the folder of a run goes when it is over."""
+    """Return a trial for each data set; the folder of a run is removed when it is over."""
     found = []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:

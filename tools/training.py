@@ -1,4 +1,4 @@
-"""How every network is trained: Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
+"""Train a network with Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Loss = Callable[..., Any]  # tensors of a batch -> mean loss
 
 
 class Training(Frozen):
-    """How long and how fast to train. What schemas skip is for experts: models need not read it, and may set it."""
+    """Epochs, batch and learning rate. Schemas skip what is for experts: models need not read it, and may set it."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(2048, ge=16)

@@ -79,14 +79,16 @@ class ClassifyResult(Result):
     auc_error: float
     n_window: int
     n_template: int
-    closure: ScoreClosure | None = Field(description="of the score, outside the window, where `control` is given")
+    closure: ScoreClosure | None = Field(
+        description="closure test of the score outside the window, where `control` is given"
+    )
     warning: str | None = Field(description="why the score must not be trusted; none: no reason found")
 
 
 @tool("anomaly.classify")
 def classify(request: ClassifyRequest) -> ClassifyResult:
-    """Score every event by how much more often its like occurs in the window's data than in the background template
-    (k-fold tree ensemble). Submit the scores file, or cut on it with bumphunt.scan.
+    """Score every event by its data-to-template density ratio in the window (k-fold tree ensemble). Submit the scores
+    file, or cut on it with bumphunt.scan.
     """
     if request.out_template == request.out:
         raise ToolError("out_template", request.out_template, "another file than `out`")

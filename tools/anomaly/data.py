@@ -1,4 +1,4 @@
-"""What every anomaly tool needs of its events: features, mjj and a signal region that leaves something to train on."""
+"""The events that every anomaly tool works on: features, mjj and a signal region that leaves something to train on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Windowed:
 
 @dataclass(frozen=True)
 class Sidebands:
-    """What a background may be learned from: features (n, d) and mjj (n,) in TeV outside `window`, and the window."""
+    """Events to learn a background from: features (n, d) and mjj (n,) [TeV] outside `window`, and the window."""
 
     features: Floats
     mjj: Floats

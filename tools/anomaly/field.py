@@ -33,7 +33,7 @@ class FieldTraining(Training):
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without a better validation before training stops"
     )
-    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
     def build(self, dimensions: int) -> Any:
         """A module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""

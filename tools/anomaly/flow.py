@@ -27,7 +27,7 @@ class ConditionalFlow(Fitted):
     """A trained flow: features of events to unit Gaussian numbers, given mjj, and back; losses in nats per event."""
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
         z = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         return self.features(z, mjj)
 
@@ -52,7 +52,7 @@ class ConditionalFlow(Fitted):
 
 
 class Flow(Training):
-    """What the two flows share."""
+    """Settings that the two flows share."""
 
     transforms: int = Field(3, ge=1, le=30)
     hidden: int = Field(64, ge=4, le=1024)

@@ -37,7 +37,8 @@ class JetClassifyRequest(DijetsRequest):
     ] = FrozenWeights()
     control: str | None = Field(None, description="the template's control file: tests closure of the score itself")
     closure_window: SkipJsonSchema[tuple[float, float] | None] = Field(
-        None, description="of the template's result, with `control`; default: the one that anomaly.jet_template takes"
+        None,
+        description="control window of the template's result, with `control`; default: that of anomaly.jet_template",
     )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
@@ -53,8 +54,8 @@ class JetClassifyRequest(DijetsRequest):
 
 @tool("anomaly.jet_classify")
 def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
-    """Score every dijet event by how much more often its like occurs in the window's data than among background jets,
-    by the particles of both jets (a jet model, out of fold). The scores file is one of anomaly.classify's kind.
+    """Score every dijet event by its data-to-template density ratio in the window, from the particles of both jets
+    (a jet model, out of fold). The scores file is one of anomaly.classify's kind.
     """
     dijets, data = load_dijets(request, need_sidebands=False)
     template = read_dijet_file(request.template, "template", request.max_particles)

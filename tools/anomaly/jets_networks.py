@@ -94,7 +94,7 @@ class Store:
 
 
 class FrozenStore(Store):
-    """With what the model's classifier, without its last layer, makes of both jets (n, 2 width)."""
+    """A store that keeps the output of the classifier's last hidden layer for both jets (n, 2 width)."""
 
     def __init__(self, sets: list[Dijets], model: JetModel, network: Mlp) -> None:
         super().__init__(sets)
@@ -108,7 +108,7 @@ class FrozenStore(Store):
 
 
 class TunedStore(Store):
-    """With the network to train."""
+    """A store whose network is trained on the jets themselves."""
 
     def __init__(self, sets: list[Dijets], settings: Tuned, start: Checkpoint | None) -> None:
         super().__init__(sets)

@@ -65,17 +65,19 @@ class Generator(Frozen):
     kind: Literal["generate"] = "generate"
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: Size = Field("tiny", description="from scratch: the network's size")
-    training: JetTraining = Field(JetTraining(epochs=20, batch=128, average=0.999), description="of the particles")
+    training: JetTraining = Field(
+        JetTraining(epochs=20, batch=128, average=0.999), description="training of the network of particles"
+    )
     time_power: SkipJsonSchema[float] = Field(2.0, ge=1, le=4, description="see the mix of jet_model.pretrain")
     kinematics: SkipJsonSchema[SplineFlow] = SplineFlow(epochs=40)
-    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
 
 class Bands(Frozen):
     """CWoLa: the events just below and above the window, unchanged. Instant; biased where jets change with mjj."""
 
     kind: Literal["sideband"] = "sideband"
-    width: float = Field(0.4, gt=0, description="of each of the two neighbouring bands, TeV")
+    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
 
 
 class JetTemplateRequest(DijetsRequest):
@@ -162,7 +164,7 @@ def jet_template(request: JetTemplateRequest) -> JetTemplateResult:
 
 @dataclass(frozen=True)
 class JetBackground:
-    """Both models, fitted."""
+    """The fitted models of kinematics and of particles."""
 
     kinematics: Any  # tools.anomaly.flow.ConditionalFlow
     model: JetModel
@@ -172,7 +174,7 @@ class JetBackground:
     history: list[Epoch]
 
     def sample(self, mjj: Floats, seed: int) -> Dijets:
-        """One event per entry of `mjj` [TeV], its jets' masses those of their particles. Same seed, same events."""
+        """Return an event per entry of `mjj` [TeV]; jets have the masses of their particles. Same seed, same events."""
         drawn = self.kinematics.sample(mjj, seed)
         counts = np.clip(np.floor(drawn[:, [PARTICLES_L, PARTICLES_H]]), 2, self.most).astype(np.int64)
         drawn[:, [PARTICLES_L, PARTICLES_H]] = counts

@@ -30,7 +30,7 @@ class Morphing(Frozen):
 
     kind: Literal["morphing"] = "morphing"
     flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
-    width: float = Field(0.4, gt=0, description="of each of the two bands that events are taken from, TeV")
+    width: float = Field(0.4, gt=0, description="width of each of the two bands that events are taken from [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:
         """Raises ToolError for empty bands, or when training diverges."""

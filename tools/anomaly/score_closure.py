@@ -8,9 +8,9 @@ and template events made for that part by a fit that left it out. Three question
   and k of K template events pass: Fisher's exact test; expected from the template are k N / K;
 - sculpting: is the fraction of sideband events that pass smooth in mjj (`tools.bumphunt.sculpting`)?
 
-The p-values of the first two are combined into one, those of the third into another, each the chance of so small a one
-among as many tests (Sidak; conservative, for the tests agree with each other). Below ALPHA a warning is given: where
-nothing is wrong, in at most 1% of the searches for either reason.
+The p-values of the first two are combined into one, those of the third into another, each by the probability of so
+small a one among as many tests (Sidak; conservative, since the tests are correlated). Below ALPHA a warning is given:
+where nothing is wrong, in at most 1% of the searches for either reason.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ class ScoreClosure(Frozen):
     auc: float = Field(description="held-out data against its template, by the score; 0.5 is perfect")
     auc_error: float
     cuts: list[CutClosure]
-    p_closure: float = Field(description="of AUC and passing rates together")
-    p_sculpting: float = Field(description="of the passing fractions' smoothness in mjj, of all cuts together")
+    p_closure: float = Field(description="combined p-value of AUC and passing rates")
+    p_sculpting: float = Field(
+        description="combined p-value, over all cuts, that the passing fractions are smooth in mjj"
+    )
 
     @property
     def warning(self) -> str | None:
-        """What a reader must know; None when the score closes."""
+        """Return why the score must not be trusted; None when it closes."""
         said = []
         if self.p_closure < ALPHA:
             text = (
@@ -122,6 +124,6 @@ def _behind(
 
 
 def _counts(score: Floats, cut: float) -> NDArray[np.int64]:
-    """How many pass and how many fail."""
+    """Count the events that pass and those that fail."""
     passing = int((score >= cut).sum())
     return np.array([passing, len(score) - passing])

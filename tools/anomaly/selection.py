@@ -1,4 +1,4 @@
-"""Which epoch, or boosting round, of a weakly supervised classifier is best, told from held-out data without labels.
+"""Choose the best epoch, or boosting round, of a weakly supervised classifier on held-out data without labels.
 
 The validation loss is what is usual; ARGOS (arXiv:2511.14832) looks where the signal is, at tight cuts, and follows the
 true significance improvement better, but is noisier on few events.

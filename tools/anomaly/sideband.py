@@ -24,7 +24,7 @@ class Sideband(Frozen):
     """CWoLa: the events just below and above the window, unchanged. Biased where features move with mjj."""
 
     kind: Literal["sideband"] = "sideband"
-    width: float = Field(0.4, gt=0, description="of each of the two neighbouring bands, TeV")
+    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> SidebandTemplate:
         return SidebandTemplate(sidebands.features[neighbours(sidebands, self.width)])

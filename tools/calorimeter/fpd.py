@@ -94,7 +94,7 @@ def _kernel(a: Floats, b: Floats) -> Floats:
 
 
 def normalised(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
-    """Both over the largest absolute value of each feature in the reference (where that is not 0)."""
+    """Divide both by the largest absolute value of each feature in the reference (where that is not 0)."""
     largest = np.abs(reference).max(axis=0)
     largest = np.where(largest == 0, 1.0, largest)
     return reference / largest, generated / largest

@@ -27,7 +27,7 @@ class GenerateRequest(Request):
     generator: str = Field(description="file that calorimeter.train wrote")
     like: str | None = Field(None, description="shower file of the same geometry, whose incident energies to take")
     energies_mev: list[float] = Field(default=[], max_length=10_000, description="or incident energies, MeV")
-    material: str | None = Field(None, description="of a generator that has grown: which of those it knows")
+    material: str | None = Field(None, description="absorber, where the generator knows several")
     particle: str | None = Field(None, description="likewise; default: what it learned last")
     each: int = Field(1, ge=1, le=1_000_000, description="showers for each of the incident energies")
     out: str = Field("generated.h5", description="file to write, .h5 or .safetensors, below the working directory")

@@ -28,7 +28,7 @@ MAX_XML_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """One read-out layer: its number, edges of its rings [mm], sectors, where it lies in depth [radiation lengths]."""
+    """A read-out layer: its number, edges of its rings [mm], sectors, where it lies in depth [radiation lengths]."""
 
     id: int
     r_edges_mm: tuple[float, ...]

@@ -67,7 +67,7 @@ def simulate(
     threshold_mev: float = THRESHOLD_MEV,
     progress: Callable[[int, int], None] | None = None,
 ) -> Showers:
-    """One shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
+    """Simulate one shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
 
     Material (its name, or one of your own) and particle default to those of the geometry. Energy behind the last
     layer, before the first and outside the rings is lost; voxels below `threshold_mev` are zero.
@@ -183,7 +183,7 @@ def radial(tau: Floats, energy: Floats, matter: Material) -> tuple[Floats, Float
 
 
 def _layer(cores: Cores, layer: Layer, top: float, bottom: float, matter: Material, rng: np.random.Generator) -> Floats:
-    """What one layer reads out [GeV] (N, voxels of the layer)."""
+    """Return the energies that one layer reads out [GeV] (N, voxels of the layer)."""
     edges = np.linspace(top, bottom, 1 + int(np.ceil((bottom - top) / STEP_X0)))
     t = np.maximum(edges - cores.start[:, :, None], 0.0)  # (N, K, steps + 1)
     energy = cores.energy[:, :, None] * np.diff(gammainc(cores.alpha[:, :, None], cores.beta[:, :, None] * t))

@@ -43,7 +43,7 @@ class JudgeRequest(Request):
     )
     generator: str | None = Field(None, description="a file of calorimeter.train, to measure its time per shower")
     classifiers: list[Kind] = Field(["mlp", "trees"], min_length=1, description="the larger AUC is quoted")
-    max_showers: int = Field(20_000, ge=200, description="of each file, from its beginning")
+    max_showers: int = Field(20_000, ge=200, description="showers read from each file, from its beginning")
     report: str | None = Field(None, description="folder for a page of plots")
     seed: int = Field(1, ge=0)
 
@@ -64,7 +64,7 @@ class JudgeResult(Result):
     worst_observables: dict[str, float] = Field(description="separation power less what samples of this size give")
     fpd: float | None = Field(description="None with fewer than 1000 showers")
     fpd_error: float | None
-    fpd_reference: float | None = Field(description="of two references, or its error where that is larger")
+    fpd_reference: float | None = Field(description="FPD of two references, or its error where that is larger")
     fpd_ratio: float | None = Field(description="FPD over fpd_reference, both of samples of the same size")
     kpd: float
     kpd_error: float

@@ -69,7 +69,7 @@ def classes(names: list[str]) -> dict[str, list[str]]:
 
 
 def features(showers: Showers) -> Floats:
-    """What a classifier on observables sees (N, d): log10 of the incident energy and of layer energies, the rest as is.
+    """Return a classifier's inputs (N, d): log10 of the incident energy and of layer energies, other observables as is.
 
     Energies are in units of the incident energy, an empty layer stands at LOG_FLOOR MeV over it.
     """
@@ -84,7 +84,7 @@ def features(showers: Showers) -> Floats:
 
 
 def voxel_features(showers: Showers) -> NDArray[np.float32]:
-    """What a classifier on voxels sees (N, V + 1), float32, as in the official script.
+    """Return the inputs of a classifier on voxels (N, V + 1), float32, as in the official script.
 
     Log10 of the incident energy, then voxels in percent of the incident energy.
     """

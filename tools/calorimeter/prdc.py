@@ -28,7 +28,7 @@ class Prdc:
 
 
 def prdc(reference: Floats, generated: Floats, seed: int = 1, k: int = NEIGHBOURS) -> Prdc:
-    """Of observables (N, d) and (M, d), each scaled to the reference's mean and standard deviation.
+    """Compare observables (N, d) and (M, d), each scaled to the reference's mean and standard deviation.
 
     At most MAX_SHOWERS of each are taken, at random. Two samples of one distribution: density and coverage are
     1 and 1 - 2^-k on average. ToolError with k showers or fewer.

@@ -40,7 +40,7 @@ def energy_bins(incident: Floats) -> Floats:
 
 
 def response(showers: Showers, edges: Floats) -> list[Response]:
-    """One entry for each bin with MIN_SHOWERS showers or more."""
+    """Return one entry for each bin with at least MIN_SHOWERS showers."""
     ratio = showers.deposited / showers.incident
     found = []
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):

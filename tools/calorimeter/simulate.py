@@ -19,13 +19,13 @@ SUFFIXES = (".h5", ".hdf5", SAFE)
 
 
 class ShowerSimulation(Frozen):
-    """One sample; all fields together fix the result."""
+    """Settings of a sample; all fields together fix the result."""
 
     geometry: str = Field("ds1_photons", description="built-in, or a binning XML file with depths")
     particle: str = Field("photon", description="electron, photon or neutral_pion")
     material: str | None = Field(None, description="default: that of the geometry")
     showers: int = Field(10_000, gt=0, le=10_000_000)
-    threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="of a voxel")
+    threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="read-out threshold of a voxel [MeV]")
     seed: int = Field(1, ge=0)
 
 

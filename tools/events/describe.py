@@ -11,7 +11,7 @@ from tools.events.table import available, validate
 
 
 class DescribeRequest(Request):
-    """Which file to look at."""
+    """Describe an event file."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
 

@@ -126,7 +126,7 @@ def _is_kind(jets: dict[str, Floats], row: int, points: list[list[Floats]]) -> b
 
 
 def _take(room: NDArray[np.int64], pt: float) -> bool:
-    """Whether the bin of pt has room for one more jet, which is then used."""
+    """Take one jet out of the quota of its pt bin; return whether there was room."""
     place = np.searchsorted(PT_EDGES, pt, side="right") - 1
     if not room[place]:
         return False
@@ -141,7 +141,7 @@ def accepted(axis: Floats) -> NDArray[np.int64]:
 
 
 def measured_jets(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
-    """What `find_jets` gives of events, as `pythia.next_events` has them, after the detector."""
+    """Find the jets of events of `pythia.next_events` after the detector, as `find_jets` returns them."""
     import awkward as ak
 
     flat = np.concatenate(events)

@@ -63,7 +63,7 @@ def read_events(
 
 
 def particle_rows(path: Path) -> int | None:
-    """How many events a particle file holds; None for a file of another layout."""
+    """Return the number of events in a particle file; None for a file of another layout."""
     if _magic(path) != HDF5:
         return None
     with open_frame(path) as frame:

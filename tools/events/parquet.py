@@ -56,7 +56,7 @@ def write_events(
 
 
 def particles_path(events: Path) -> Path:
-    """Where the particles of these events are kept, or their jets with particles."""
+    """Return the path of the file that holds the particles of these events, or their jets with particles."""
     return events.with_name(events.name + ".particles.h5")
 
 

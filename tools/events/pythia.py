@@ -31,7 +31,7 @@ PARTICLE = ("pt", "eta", "phi", "pdg", "charge", "mass")  # the columns of an ev
 
 
 class Process(Frozen):
-    """What is simulated: QCD dijets (`masses` empty) or a resonance.
+    """The simulated process: QCD dijets (`masses` empty) or a resonance.
 
     `masses` is (m_A, m_B, m_C) in TeV for A -> B C, e.g. (3.5, 0.5, 0.1), the LHCO R&D signal.
     """

@@ -126,7 +126,7 @@ def merge_shards(
     facts: dict[str, Any],
     more: Callable[[Columns], Columns] = lambda columns: {},
 ) -> dict[str, Any]:
-    """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
+    """Merge all shards into `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
 
     `more` makes further columns from those of all shards.
     """

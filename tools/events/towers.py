@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the calorimeter.
+    """A layer of the calorimeter.
 
     `eta_edges` bound the rings of towers, ring i has `n_phi[i]` towers; `resolution(eta, energy)` is sigma(E) in GeV.
     Towers below `energy_min` GeV, or below `significance_min` sigma, count as empty.
@@ -58,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Flow:
-    """What a layer leaves: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
+    """Energy flow after a layer: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
 
     event: Ints
     energy: Floats

@@ -42,7 +42,7 @@ COLUMNS = (*(f"{level}_{name}" for level in LEVELS for name in OBSERVABLES), "pa
 
 
 class Tune(StrEnum):
-    """How showers, hadrons and the underlying event are made."""
+    """Tune of parton showers, hadronisation and the underlying event."""
 
     monash = "monash"  # Monash 2013, Pythia's default
     a14 = "a14"  # ATLAS A14 with NNPDF2.3LO, as in the published files
@@ -95,7 +95,7 @@ class ZJets(Frozen):
 
 
 class ZJetsSimulation(Sharded):
-    """One sample of Z+jets: which tune, how many rows, which seed."""
+    """Settings of a sample of Z+jets: tune, number of rows, seed."""
 
     process: ZJets = ZJets()
     shard_events: int = 1000
@@ -184,20 +184,20 @@ def _events(n: int, index: NDArray[np.int64], pt: Floats, eta: Floats, phi: Floa
 
 
 def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Floats) -> dict[str, Any]:
-    """One row an event that passes a level, from the leading jets and pt(Z) [GeV] at both; two for unmatched jets.
+    """Return a row per event that passes a level, from leading jets and pt(Z) [GeV] at both; two for unmatched jets.
 
     COLUMNS and, of jets that have them, their constituents by level, which mean something where the level is passed.
     """
     pass_gen, pass_reco = passes(gen, gen_z), passes(reco, reco_z)
     delta_phi = (gen["phi"] - reco["phi"] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(gen["rapidity"] - reco["rapidity"], delta_phi)
-    torn = pass_gen & pass_reco & ~(distance < RADIUS)
+    unmatched = pass_gen & pass_reco & ~(distance < RADIUS)
     rows = np.flatnonzero(pass_gen | pass_reco)
-    # Of a torn event the first row keeps gen, a second one has reco.
-    rows = np.concatenate([rows, np.flatnonzero(torn)])
-    second = np.arange(len(rows)) >= len(rows) - torn.sum()
+    # Of a unmatched event the first row keeps gen, a second one has reco.
+    rows = np.concatenate([rows, np.flatnonzero(unmatched)])
+    second = np.arange(len(rows)) >= len(rows) - unmatched.sum()
     is_gen = pass_gen[rows] & ~second
-    is_reco = pass_reco[rows] & (second | ~torn[rows])
+    is_reco = pass_reco[rows] & (second | ~unmatched[rows])
     order = np.argsort(rows, kind="stable")
     table: dict[str, Any] = {}
     for level, jets, passed in zip(LEVELS, (gen, reco), (is_gen, is_reco), strict=True):

@@ -29,7 +29,7 @@ def jet_rows(columns: dict[str, Floats], nowhere: float) -> dict[str, Floats]:
 
 
 def write_levels(path: Path, constituents: dict[str, Any]) -> None:
-    """One file from the constituents of jets by level: awkward arrays of px, py, pz, E in GeV."""
+    """Write one file of the constituents of jets by level: awkward arrays of px, py, pz, E in GeV."""
     write_jets(path, concatenate([_jets(level, jets) for level, jets in constituents.items() if len(jets)], LEVELS))
 
 

@@ -95,7 +95,7 @@ class Source:
 
 
 def used_features(architecture: Architecture, jets: Jets) -> int:
-    """How many features the network reads; ToolError when the jets have fewer."""
+    """Return the number of features that the network reads; ToolError when the jets have fewer."""
     needed, there = architecture.features, jets.particles.shape[2]
     if there < needed:
         names = ", ".join(LAYOUTS.get(needed, FEATURES))

@@ -1,4 +1,4 @@
-"""What a jet classifier begins as: a pretrained network with another output, or one from scratch.
+"""Start a jet classifier from a pretrained network with another output, or from scratch.
 
 As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
 anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, the output begins

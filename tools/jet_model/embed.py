@@ -76,7 +76,7 @@ def last_hidden(model: JetModel, jets: Jets) -> Floats32:
 
 
 def _of_all(model: JetModel, jets: Jets, made: Callable[[Batch], Any]) -> Floats32:
-    """What is made of each part, in the order of the jets."""
+    """Apply a function to each part; return the results in the order of the jets."""
     import torch
 
     device = ranks.device()

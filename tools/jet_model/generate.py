@@ -34,7 +34,7 @@ class GenerateRequest(JetsRequest):
     """Make jets like those of a file."""
 
     checkpoint: str = Field(description="weights that jet_model.pretrain wrote with `generate` in its mix, or tiny")
-    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="steps of the integrator, two evaluations each")
     out: str = Field("generated.h5", description="file of jets to write, relative to the working directory")
 
 
@@ -66,7 +66,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def like_jets(model: JetModel, like: Jets, steps: int, seed: int) -> Jets:
-    """One jet for each of `like`, of its kind, pt, eta and number of particles; same seed, same jets on a CPU."""
+    """Generate a jet for each of `like` with its kind, pt, eta and particle number; same seed, same jets on a CPU."""
     kinds = model.architecture.kinds
     labels = labels_for(kinds, like) if len(kinds) > 1 else np.zeros(len(like), dtype=np.int64)
     conditions = conditions_of(like)

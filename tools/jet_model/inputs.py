@@ -1,4 +1,4 @@
-"""What the verbs have in common: which jets, which are held out, how well they are told apart."""
+"""Input of the jet tools, and how well kinds are told apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EFFICIENCIES = (0.3, 0.5)  # of the signal, at which rejections are given
 
 
 class JetsRequest(Request):
-    """Which jets."""
+    """Jets to read."""
 
     jets: str = Field(description="file of jets: OmniLearned HDF5, top tagging, JetClass or LHC Olympics particles")
     max_jets: int | None = Field(None, ge=1, description="a random choice of at most this many")
@@ -45,11 +45,12 @@ def read_file(path: str, field: str, max_particles: int) -> Jets:
 
 
 class Separation(Frozen):
-    """How well kinds are told apart by the held-out probabilities."""
+    """Separation of the kinds by the held-out probabilities."""
 
     auc: dict[str, float] = Field(description="each kind against all others")
     rejection: dict[str, float] = Field(
-        default_factory=dict, description="of two kinds: 1/eff of the first at these efficiencies of the second"
+        default_factory=dict,
+        description="with two kinds: 1/efficiency of the first at these efficiencies of the second",
     )
     accuracy: float
 

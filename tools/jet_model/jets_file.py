@@ -88,7 +88,7 @@ def write_jets(path: Path, jets: Jets) -> None:
 
 
 def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
-    """One set of several with labels, numbered by `kinds`; `jet` where all have it.
+    """Concatenate sets with labels, numbered by `kinds`; `jet` where all have it.
 
     Raises ToolError when a set has a kind that `kinds` leaves out, no labels, or other features than the first.
     """

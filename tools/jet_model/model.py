@@ -34,14 +34,14 @@ PACKAGE_SIZES: tuple[Size, ...] = ("small", "medium", "large")
 
 
 class Architecture(Frozen):
-    """What makes two networks the same: every number that a tensor's shape, or its meaning, depends on."""
+    """Every number on which the shape or the meaning of a network's tensors depends."""
 
     kinds: tuple[str, ...] = Field(description="what the classifier tells apart, and the generator makes")
     mode: Mode = Field("pretrain", description="heads: a classifier, a generator, or (pretrain) both")
     dim: int = Field(ge=4, description="numbers a particle is embedded in")
     blocks: int = Field(ge=1, description="attention blocks of the body")
-    head_blocks: int = Field(ge=1, description="of each head and of the neighbourhoods")
-    heads: int = Field(ge=1, description="of attention")
+    head_blocks: int = Field(ge=1, description="transformer blocks in each head and in the neighbourhoods")
+    heads: int = Field(ge=1, description="attention heads")
     tokens: int = Field(4, ge=1)
     neighbours: int = Field(10, ge=1)
     interaction: bool = Field(True, description="pairwise mass, distance and kt bias the attention")
@@ -78,9 +78,9 @@ def _numbers(size: str) -> dict[str, int]:
 
 
 class Scales(Frozen):
-    """Of the jets trained on: the Gaussian that generation starts from, and the units of the conditions."""
+    """Scales of the training jets: the Gaussian that generation starts from, and the units of the conditions."""
 
-    mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="of the particles' kinematic features")
+    mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="means of the particles' kinematic features")
     std: tuple[float, ...] = (0.27, 0.27, 1.30, 1.34)
     condition_mean: tuple[float, ...] = ()
     condition_std: tuple[float, ...] = ()
@@ -132,7 +132,7 @@ class JetModel:
         return body[:, self.net.num_tokens + self.net.num_add :]
 
     def parameters(self) -> int:
-        """How many."""
+        """Return the number of parameters."""
         return sum(p.numel() for p in self.net.parameters())
 
 

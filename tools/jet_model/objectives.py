@@ -1,4 +1,4 @@
-"""What the network is trained for: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
+"""The training objective: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
 
 classify    cross-entropy of the jet's kind, kinds weighted to equal sums
 generate    flow matching: z = (1 - t) x + t e with noise e, and the network is to give dz/dt = e - x at (z, t); t is
@@ -44,12 +44,12 @@ class Mix(Frozen):
 
     @property
     def labelled(self) -> bool:
-        """Whether jets need labels."""
+        """Return whether jets need labels."""
         return self.classify > 0 or self.perturbed > 0
 
     @property
     def noisy(self) -> bool:
-        """Whether the network sees perturbed jets."""
+        """Return whether the network sees perturbed jets."""
         return self.generate > 0 or self.perturbed > 0
 
 

@@ -48,8 +48,10 @@ class PretrainResult(Result):
     weights: WeightsRef
     history: list[Epoch] = Field(description="losses a jet, weighted by the mix")
     best_epoch: int
-    separation: Separation | None = Field(description="of the kinds, on held-out jets, where `classify` was trained")
-    jets_per_second: float = Field(description="of the training, over all epochs")
+    separation: Separation | None = Field(
+        description="separation of the kinds on held-out jets, where `classify` was trained"
+    )
+    jets_per_second: float = Field(description="training speed, averaged over all epochs")
 
 
 @tool("jet_model.pretrain")

@@ -1,4 +1,4 @@
-"""How the network is trained: Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
+"""Train the network with Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
 
 A step takes the gradient of a whole batch, added up over its parts (`batches.py`). Every epoch draws from its own seed
 and leaves a file from which an interrupted training goes on, to the same result.
@@ -34,7 +34,7 @@ Objective = Callable[[Batch], dict[str, Any]]
 
 
 class JetTraining(Frozen):
-    """How long and how fast to train."""
+    """Epochs, batch and learning rate."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: int = Field(128, ge=1)
@@ -45,7 +45,9 @@ class JetTraining(Frozen):
         0.0, ge=0, lt=1, description="decay per step of the running mean of the weights that is kept; 0: the last ones"
     )
     min_steps: SkipJsonSchema[int] = Field(
-        20, ge=1, description="of an epoch: few jets come several times, since so few labels would end as so few steps"
+        20,
+        ge=1,
+        description="fewest steps per epoch: few jets come several times, else few labels would mean few steps",
     )
     patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
 
@@ -59,12 +61,12 @@ class Epoch(Frozen):
 
     @property
     def loss(self) -> float:
-        """What is judged."""
+        """Return the sum of the validation losses, by which epochs are judged."""
         return sum(self.validation.values())
 
 
 class Outcome(NamedTuple):
-    """All epochs, and which (from 1; 0 is the start) was best: its weights are the network's."""
+    """The losses of all epochs and the best epoch (from 1; 0 is the start), whose weights the network has."""
 
     history: list[Epoch]
     best: int
@@ -167,7 +169,7 @@ def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed:
 
 
 class _Run:
-    """What an interrupted training needs to go on."""
+    """State from which an interrupted training goes on."""
 
     def __init__(self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any) -> None:
         self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])

@@ -39,11 +39,11 @@ class WeightsRef(Frozen):
 
 
 class Matched(Frozen):
-    """Which tensors of a checkpoint went into a network."""
+    """The tensors of a checkpoint that a network took over."""
 
     loaded: int = Field(description="tensors taken over")
     parameters_loaded: int
-    parameters: int = Field(description="of the network")
+    parameters: int = Field(description="parameters of the network")
     skipped: dict[str, str] = Field(description="tensors of the checkpoint left out, and why")
     fresh: list[str] = Field(description="tensors of the network that start anew")
 

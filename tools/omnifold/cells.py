@@ -22,7 +22,7 @@ class Cells:
 
     @staticmethod
     def of(problem: Problem, level: Literal["gen", "reco"], bins: int | None) -> Cells:
-        """Of the simulated events that pass the level. Raises ToolError for more than two observables."""
+        """Make cells from the simulated events that pass the level. Raises ToolError for more than two observables."""
         values, rows = (problem.gen, problem.pass_gen) if level == "gen" else (problem.reco, problem.pass_reco)
         d = values.shape[1]
         if d > 2:

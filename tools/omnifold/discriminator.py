@@ -1,4 +1,4 @@
-"""How far apart two histograms are, and how many events a weighted sample is worth."""
+"""Distance of two histograms, and effective size of a weighted sample."""
 
 from __future__ import annotations
 

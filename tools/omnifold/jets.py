@@ -1,7 +1,7 @@
 """The jet foundation model as density ratio: OmniFold on all particles of the jets (OmniLearn, arXiv:2404.16091).
 
 Arrays of events hold, in their last column, the row of each event's jet in `files`, counted through all of them. Only
-this classifier looks at that column, and at nothing else. JetTraining minimises the loss of `classifier.py` as
+this classifier looks at that column, and at nothing else. Training minimises the loss of `classifier.py` as
 `tools.jet_model` trains: Lion, a cosine rate, the epoch of the lowest held-out loss. It starts from a ratio of 1, which
 stays where no epoch is better.
 """
@@ -40,7 +40,9 @@ class JetNetwork(Frozen):
     kind: Literal["jets"] = "jets"
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: SkipJsonSchema[Size] = Field("tiny", description="from scratch: the network's size")
-    epochs: int = Field(8, ge=1, le=1000, description="of the first iteration; later ones go on with half of them")
+    epochs: int = Field(
+        8, ge=1, le=1000, description="epochs of the first iteration; later ones go on with half of them"
+    )
     batch: SkipJsonSchema[int] = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(3, ge=1, description="epochs without a better validation before it stops")
@@ -91,7 +93,7 @@ class JetNetwork(Frozen):
         return model, fit(model.net, groups, objective, source, *split, training, seed, keep_start=True)
 
     def jets(self, x: Floats) -> Jets:
-        """Those that the last column of x (n, d) points to."""
+        """Return the jets that the last column of x (n, d) points to."""
         if not self.files:
             raise ToolError("classifier", "no files", "files of jets, whose rows the last column holds")
         table = _table(tuple(self.files.items()), self.max_particles)
@@ -111,7 +113,7 @@ class JetNetworks:
     fitted: list[Outcome]
 
     def member(self, x: Floats, k: int) -> Floats:
-        """Of member k (n,)."""
+        """Return the log ratio of member k (n,)."""
         return _log_ratio(self.models[k], self.settings.jets(x))
 
     def log_ratio(self, x: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What an unfolding starts from: measured events, and a simulation that knows each event at both levels."""
+"""Input of an unfolding: measured events, and a simulation that knows each event at both levels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem:
         pass_gen: Mask | None = None,
         pass_reco: Mask | None = None,
     ) -> Problem:
-        """One observable may come as (n,); weights are 1 and all events pass unless given."""
+        """Make a problem; one observable may come as (n,), weights are 1 and all events pass unless given."""
         data, gen, reco = (np.asarray(x, dtype=float) for x in (data, gen, reco))
         data, gen, reco = (x[:, None] if x.ndim == 1 else x for x in (data, gen, reco))
         n = len(gen)

@@ -50,7 +50,7 @@ class Forest:
     models: list[Any]
 
     def member(self, x: Floats, k: int) -> Floats:
-        """Of member k (n,)."""
+        """Return the log ratio of member k (n,)."""
         return np.asarray(self.models[k].decision_function(x))
 
     def log_ratio(self, x: Floats) -> Floats:

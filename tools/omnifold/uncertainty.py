@@ -38,7 +38,7 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 @dataclass(frozen=True)
 class Plan:
-    """Which replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
+    """The replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
 
     ensemble: int = 1
     bootstraps: int = 0
@@ -47,7 +47,7 @@ class Plan:
     seed: int = 1
 
     def names(self) -> list[str]:
-        """All replicas but the first of the ensemble, which comes before."""
+        """Return the names of all replicas but the first of the ensemble, which comes before."""
         return [
             *(f"ensemble_{i}" for i in range(1, self.ensemble)),
             *(f"bootstrap_{i}" for i in range(self.bootstraps)),
@@ -131,7 +131,7 @@ def _now(folder: str, name: str, iterations: int, seed: int) -> Future[Unfolded]
 
 
 def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Progress = lambda line: None) -> Unfolded:
-    """One replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
+    """Make one replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
     at = Path(folder)
     if (done := _read(at, name)) is not None:
         return done

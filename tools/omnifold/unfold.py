@@ -70,7 +70,7 @@ class UnfoldResult(Result):
     )
     reco_delta: dict[str, float] = Field(description="the same with the weights of the result")
     n_unfolded: float = Field(description="events at particle level, the sum of the nominal weights")
-    effective_sample_size: float = Field(description="of the nominal weights")
+    effective_sample_size: float = Field(description="effective sample size of the nominal weights")
     outside: dict[str, float] = Field(description="share of the data beyond the simulation, by observable; not empty")
     replicas: list[str]
     submission: str | None = Field(description="HEPData archive, if a report was asked for")
@@ -176,7 +176,7 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
 def _studied(
     request: UnfoldRequest, problem: Problem, alternative: Problem | None
 ) -> tuple[Method, Problem, Problem | None]:
-    """What the method works on: with the rows of the events' jets, where its classifier is the jet model."""
+    """Return the data and simulation for the method; the jet model's classifier gets the rows of the events' jets."""
     method = request.method
     if not (isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)):
         return method, problem, alternative
@@ -248,7 +248,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
 
 
 def _flag(columns: dict[str, Floats], name: str, field: str, path: str) -> Mask:
-    """Of each event; all pass where the file does not have it."""
+    """Return a flag for each event; all pass where the file does not have it."""
     values = columns.get(name, np.ones(len(next(iter(columns.values())))))
     if not np.isin(values, (0, 1)).all():
         raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")

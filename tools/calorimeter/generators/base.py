@@ -1,4 +1,4 @@
-"""What every generator of showers is, and the file it is kept in.
+"""The interface of shower generators, and their file format.
 
 Three verbs: `settings.fit(showers, seed, progress)` gives a Generator, `generate(incident, seed)` makes showers, `save`
 and `load` keep it. A file is one safetensors file: arrays of plain numbers behind a JSON header with the kind of
@@ -38,7 +38,7 @@ class BeyondTraining(UserWarning):
 
 
 class Domain(NamedTuple):
-    """What a shower runs in, and what began it, for generators that know several."""
+    """Material and particle of a shower, for generators that know several."""
 
     material: str = "base"
     particle: str = "base"
@@ -57,16 +57,16 @@ class Generator(Protocol):
 
     @property
     def losses(self) -> Losses:
-        """Of its training, nats."""
+        """Training and validation losses in nats, epoch by epoch."""
 
     def generate(self, incident: Floats, seed: int) -> Showers:
-        """One shower for each incident energy [MeV] (N,); same seed, same showers on a CPU.
+        """Return one shower for each incident energy [MeV] (N,); same seed, same showers on a CPU.
 
-        Warns BeyondTraining outside `seen`; raises ToolError for energies that are none.
+        Warns BeyondTraining outside `seen`; raises ToolError for invalid energies.
         """
 
     def save(self, path: Path) -> None:
-        """One safetensors file."""
+        """Write one safetensors file."""
 
 
 def check_training(showers: Showers) -> tuple[float, float]:
@@ -79,7 +79,7 @@ def check_training(showers: Showers) -> tuple[float, float]:
 
 
 def check_energies(incident: Floats, seen: tuple[float, float]) -> Floats:
-    """`incident` as float64 (N,); warns BeyondTraining, raises ToolError for energies that are none."""
+    """`incident` as float64 (N,); warns BeyondTraining, raises ToolError for invalid energies."""
     incident = np.asarray(incident, np.float64)
     check_incident(incident)
     beyond = beyond_training(incident, seen)
@@ -94,7 +94,7 @@ def check_energies(incident: Floats, seen: tuple[float, float]) -> Floats:
 
 
 def beyond_training(incident: Floats, seen: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which energies lie outside the range seen (N,)."""
+    """Mark the energies outside the range seen in training (N,)."""
     return np.asarray((incident < seen[0] / EDGE) | (incident > seen[1] * EDGE))
 
 

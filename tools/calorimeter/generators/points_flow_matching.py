@@ -42,13 +42,15 @@ class PointsFlowMatching(Training):
 
     kind: Literal["points_flow_matching"] = "points_flow_matching"
     epochs: int = Field(10, ge=1, le=1000)
-    totals_epochs: int = Field(30, ge=1, le=1000, description="of the flow of layer energies and numbers of points")
+    totals_epochs: int = Field(
+        30, ge=1, le=1000, description="epochs of the flow of layer energies and numbers of points"
+    )
     batch: SkipJsonSchema[int] = Field(64, ge=4)
     learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)
-    steps: int = Field(16, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: int = Field(16, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> PointGenerator:
         """Same seed, same generator on a CPU. Raises ToolError when training diverges."""
@@ -115,7 +117,7 @@ def _clouds(showers: Showers, threshold: float, rng: np.random.Generator) -> Clo
 
 
 def context_of(incident: Floats, energies: Floats, number: Any, threshold: float) -> Any:
-    """What the velocity knows of each layer (B, L, 3), float32."""
+    """Return the velocity's inputs for each layer (B, L, 3), float32."""
     logs = np.broadcast_to(np.log(incident)[:, None], energies.shape)
     return np.stack([logs, np.log1p(energies / threshold), np.log1p(number)], axis=2).astype(np.float32)
 

@@ -92,6 +92,6 @@ class TokenNetwork(nn.Module):
 
 
 def _sample(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One of each row, by Gumbel's trick: the same numbers are drawn whatever the logits are."""
+    """Sample one index of each row by Gumbel's trick: the same random numbers are drawn whatever the logits are."""
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(1e-20, 1 - 1e-7)
     return (logits - (-uniform.log()).log()).argmax(-1)

@@ -38,7 +38,7 @@ class Tokenizer:
 
     @staticmethod
     def fit(showers: Showers, levels: int, threshold: float) -> Tokenizer:
-        """From showers that have some energy."""
+        """Fit the levels to showers that have some energy."""
         shower, voxel = np.nonzero(showers.voxels)
         logs, v = np.log(showers.incident)[shower], showers.geometry.n_voxels
         e = _excess(showers.voxels[shower, voxel].astype(np.float64), logs, threshold)
@@ -64,7 +64,7 @@ class Tokenizer:
         return np.asarray(self.threshold + (np.exp(e + log_incident) - EXCESS * self.threshold).clip(0))
 
     def arrays(self, prefix: str) -> Arrays:
-        """What a file keeps of it."""
+        """Return the arrays that a file keeps."""
         rest = {"edges": self.edges, "threshold": np.array([self.threshold])}
         return self.trend.arrays(prefix) | {prefix + name: array for name, array in rest.items()}
 
@@ -79,7 +79,10 @@ def _excess(energy: Floats, log_incident: Floats, threshold: float) -> Floats:
 
 
 def probabilities(levels: int) -> Floats:
-    """Of the edges of levels: as dense as the cube root of a Gaussian, which is best (Panter and Dite, 1951)."""
+    """Return the cumulative probabilities of the levels' edges.
+
+    They are as dense as the cube root of a Gaussian, which is best (Panter and Dite, 1951).
+    """
     from scipy.special import ndtr, ndtri
 
     return np.asarray(ndtr(np.sqrt(3) * ndtri(np.arange(levels + 1) / levels)).clip(TAIL, 1 - TAIL))

@@ -32,7 +32,7 @@ NAME = r"^[a-z][a-z0-9_]*$"
 
 
 class TokenTraining(Training):
-    """How long to train; batches of showers."""
+    """Epochs, rate and batches of showers."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(64, ge=4)
@@ -45,7 +45,7 @@ class Tokens(TokenTraining):
     kind: Literal["tokens"] = "tokens"
     material: str = Field("base", pattern=NAME, description="name of what these showers ran in")
     particle: str = Field("base", pattern=NAME, description="name of what began them")
-    levels: int = Field(32, ge=2, le=1024, description="of energy")
+    levels: int = Field(32, ge=2, le=1024, description="levels of energy")
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)

@@ -1,4 +1,4 @@
-"""How much energy each layer gets and how many points: what a point cloud needs to know before its points.
+"""A flow of the energy and the number of points of each layer, which a point cloud is conditioned on.
 
 A conditional neural spline flow (zuko; as AllShowers' and L2LFlows' first stages) of two numbers a layer, given E_inc:
 log(E_layer/threshold), and the logit of (number + u)/(voxels + 1) with u uniform. An empty layer is dequantised below
