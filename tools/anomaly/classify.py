@@ -224,7 +224,7 @@ def _background_rank(score: Floats, sideband: Floats) -> Floats:
 
 
 def _template(request: ClassifyRequest) -> NDArray[np.float64]:
-    """The template's features within the window's range of training, checked."""
+    """Return the template's features within the window's range of training, checked."""
     columns = load_arrays(request.template, "template")
     try:
         features = derive(columns, request.features)  # a reference is an event table; a template has what was asked for

@@ -41,7 +41,7 @@ class Windowed:
     window: tuple[float, float]
 
     def sidebands(self, rows: NDArray[np.bool_], window: tuple[float, float] | None = None) -> Sidebands:
-        """The chosen events, as sidebands of the signal region or of another window."""
+        """Return the chosen events, as sidebands of the signal region or of another window."""
         return Sidebands(self.features[rows], self.mjj[rows], window or self.window)
 
 
@@ -70,7 +70,7 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
 
 
 def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
-    """(n,): which events [TeV] lie in the window; ToolError when it, or what is beside it, holds too few."""
+    """Mark the events [TeV] in the window (n,); ToolError when too few lie in it, or in the sidebands."""
     low, high = window
     if not 0 < low < high:
         raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
@@ -87,12 +87,12 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
 
 
 def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
-    """(n,): from the lower edge on, below the upper."""
+    """Mark the masses from the lower edge on and below the upper (n,)."""
     return np.asarray((mjj >= window[0]) & (mjj < window[1]))
 
 
 def load_table(path: str) -> dict[str, Floats]:
-    """A validated event table from parquet; weighted events are refused."""
+    """Return a validated event table from parquet; weighted events are refused."""
     columns = load_arrays(path, "events")
     validate(columns)
     unweighted(columns)

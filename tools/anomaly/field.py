@@ -36,7 +36,7 @@ class FieldTraining(Training):
     steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
     def build(self, dimensions: int) -> Any:
-        """A module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""
+        """Return a module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""
         return residual_network(dimensions, self.hidden, self.blocks)
 
 

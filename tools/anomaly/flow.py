@@ -37,7 +37,7 @@ class ConditionalFlow(Fitted):
         return self._through(x, mjj, lambda transform, part: transform(part))
 
     def features(self, z: Floats, mjj: Floats) -> Floats:
-        """The inverse of `latent`."""
+        """Return the inverse of `latent`."""
         x = self._through(z, mjj, lambda transform, part: transform.inv(part))
         return self.coordinates.inverse(x, mjj)
 
@@ -59,7 +59,7 @@ class Flow(Training):
 
     @abstractmethod
     def build(self, dimensions: int) -> Any:
-        """The untrained zuko flow."""
+        """Return the untrained zuko flow."""
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> ConditionalFlow:
         """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""

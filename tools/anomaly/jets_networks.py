@@ -49,7 +49,7 @@ class Tuned(Frozen):
     new_layers: SkipJsonSchema[float] = Field(3.0, gt=0, le=100, description="learning rate of the head over the rest")
 
     def on(self, sets: list[Dijets]) -> TunedStore:
-        """A classifier of these sets of events; ToolError for weights that cannot be read."""
+        """Return a classifier of these sets of events; ToolError for weights that cannot be read."""
         return TunedStore(sets, self, read(Path(self.start)) if self.start else None)
 
 
@@ -71,7 +71,7 @@ class FrozenWeights(Frozen):
 
 
 def pretrained(start: Checkpoint, seed: int) -> tuple[JetModel, Matched]:
-    """A classifier with the pretrained body, and what was taken over."""
+    """Return a classifier with the pretrained body, and what was taken over."""
     model = build(as_classifier(start.architecture, KINDS, KINEMATICS), start.scales, seed)
     return model, take_over(model, start)
 
@@ -145,7 +145,7 @@ class TunedStore(Store):
         return done
 
     def _network(self, seed: int) -> tuple[JetModel, Any]:
-        """The jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
+        """Return the jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
         import torch
 
         if self.start is None:

@@ -224,7 +224,7 @@ def learn(method: Generator, dijets: Dijets, rows: Mask, data: Windowed, seed: i
 def _network(
     size: Size, start: Checkpoint | None, jets: Jets, conditions: Floats, seed: int
 ) -> tuple[JetModel, Matched | None]:
-    """A generator with the noise of its pretrained weights, whose output means the same still."""
+    """Return a generator with the noise of its pretrained weights, whose output means the same still."""
     scales = Scales.of(jets, conditions.astype(np.float32))
     changed: dict[str, Any] = {"kinds": KINDS, "mode": "generator", "conditions": conditions.shape[1]}
     if start is None:
@@ -236,13 +236,13 @@ def _network(
 
 
 def _conditions(axis: Floats, log_mass: Floats, particles: Any, mjj: Floats) -> Floats:
-    """(n, 5): log pt, eta, log m/pt, particles/100, log mjj."""
+    """Return (n, 5): log pt, eta, log m/pt, particles/100, log mjj."""
     columns = [np.log(axis[:, 0]), axis[:, 1], log_mass, np.asarray(particles) / 100, np.log(mjj)]
     return np.column_stack(columns).astype(np.float32)
 
 
 def _in_order(light: Jets, heavy: Jets, axis: Floats, mjj: Floats) -> Dijets:
-    """The lighter jet first, which generation does not promise."""
+    """Put the lighter jet first, which generation does not promise."""
     swap = (axis[:, 0, 3] > axis[:, 1, 3])[:, None, None]
     first = np.where(swap, heavy.particles, light.particles)
     second = np.where(swap, light.particles, heavy.particles)
@@ -257,7 +257,7 @@ def bands(dijets: Dijets, outside: Mask, window: tuple[float, float], width: flo
 
 
 def described(dijets: Dijets) -> Floats:
-    """(n, 16): observables of both jets in the frame."""
+    """Return observables of both jets in the frame (n, 16)."""
     return np.column_stack([each for jets in (dijets.light, dijets.heavy) for each in observables(jets).values()])
 
 

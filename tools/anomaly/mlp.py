@@ -63,7 +63,7 @@ class Mlp(Training):
         return total / len(states)
 
     def build(self, dimensions: int) -> Any:
-        """The untrained network, (n, d) -> (n, 1)."""
+        """Return the untrained network, (n, d) -> (n, 1)."""
         from torch import nn
 
         widths = [dimensions, *[self.hidden] * self.layers]

@@ -54,6 +54,6 @@ class Morph:
         return self.flow.features(self.flow.latent(features, mjj), to)
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """A neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
+        """Return a neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
         rows = cycle(len(self.mjj), len(mjj), np.random.default_rng(seed))
         return self.move(self.features[rows], self.mjj[rows], mjj)

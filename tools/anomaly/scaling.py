@@ -78,7 +78,7 @@ class Coordinates:
         return np.clip(self.scaler.inverse(x) + self.slope * (mjj - self.centre)[:, None], *self.seen)
 
     def tensors(self, features: Floats, mjj: Floats, device: str) -> tuple[Any, Any]:
-        """(x, c): float32 tensors of shape (n, d) and (n, 1)."""
+        """Return float32 tensors x (n, d) and c (n, 1)."""
         return to_tensor(self.forward(features, mjj), device), self.context(mjj, device)
 
     def context(self, mjj: Floats, device: str) -> Any:

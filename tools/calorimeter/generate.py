@@ -81,7 +81,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def _incident(request: GenerateRequest, geometry: Geometry) -> Floats:
-    """The incident energies asked for [MeV] (N,)."""
+    """Return the incident energies asked for [MeV] (N,)."""
     if (request.like is None) == (not request.energies_mev):
         raise ToolError("energies_mev", request.energies_mev, "either these, or a file in `like`")
     given = np.array(request.energies_mev, np.float64)

@@ -54,7 +54,7 @@ def incident_energies(geometry: Geometry, n: int, seed: int) -> Floats:
 
 
 def native_material(geometry: Geometry) -> str:
-    """The material whose showers a built-in geometry is made for."""
+    """Return the material whose showers a built-in geometry is made for."""
     return "tungsten_silicon" if geometry.name.startswith(("ds2", "ds3")) else "lead_argon"
 
 

@@ -40,14 +40,14 @@ def observables(showers: Showers) -> dict[str, Floats]:
 
 
 def _moments(share: NDArray[np.floating], where: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of `where` (V,) with weights `share` (N, V), whose rows sum to 1 or 0."""
+    """Return mean and width of `where` (V,) with weights `share` (N, V), whose rows sum to 1 or 0."""
     mean = share @ where
     square = share @ where**2
     return np.asarray(mean), np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
 def classes(names: list[str]) -> dict[str, list[str]]:
-    """The observables by kind: total energy, layer energies, occupancy, centres, widths, depth.
+    """Return the observables by kind: total energy, layer energies, occupancy, centres, widths, depth.
 
     >>> classes(["E_dep/E_inc", "E_layer_0", "width_r_0"])
     {'total energy': ['E_dep/E_inc'], 'layer energy': ['E_layer_0'], 'width': ['width_r_0']}

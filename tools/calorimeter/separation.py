@@ -78,7 +78,7 @@ def separations(reference: Showers, generated: Showers) -> dict[str, Separation]
 
 
 def by_class(found: dict[str, Separation]) -> dict[str, float]:
-    """Mean separation power of each kind of observable."""
+    """Return the mean separation power of each kind of observable."""
     named = [name for name in found if name != "cell_energy"]
     means = {kind: float(np.mean([found[n].value for n in names])) for kind, names in classes(named).items()}
     return means | {"cell energy": found["cell_energy"].value}

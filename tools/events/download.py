@@ -64,7 +64,7 @@ def fetch_official(
 
 
 def zenodo_files(record: int, base_url: str = ZENODO) -> dict[str, RemoteFile]:
-    """The files of a Zenodo record by name, from `<base_url>/api/records/<record>`.
+    """Return the files of a Zenodo record by name, from `<base_url>/api/records/<record>`.
 
     Raises ToolError when the service cannot be reached or answers with something else.
     """

@@ -31,7 +31,7 @@ SHAPES = {"jets": 2, "particles": 3, "mults": 1, "widths": 1, "tau2s": 1, "sdms"
 
 
 def read_zjets(path: Path) -> dict[str, Floats]:
-    """The columns of `zjets.COLUMNS` of a published file; masses in GeV.
+    """Return the columns of `zjets.COLUMNS` of a published file; masses in GeV.
 
     The width is made from the particles, sum pt dR / sum pt; tau21 = tau2 / width with the file's own of both, which
     share a normalisation. Raises ToolError for another layout or levels of different length, FileNotFoundError.

@@ -49,7 +49,7 @@ class Process(Frozen):
         return self
 
     def settings(self) -> list[str]:
-        """The process as Pythia command strings."""
+        """Return the process as Pythia command strings."""
         common = ["PartonLevel:MPI = off", "ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10."]
         if self.masses is None:
             return [*common, "HardQCD:all = on", f"PhaseSpace:pTHatMin = {self.pt_hat_min}"]
@@ -128,7 +128,7 @@ def start(process: HasSettings, seed: int, hook: Any = None) -> Any:
 
 
 def next_events(pythia: Any, n: int) -> list[NDArray[np.float64]]:
-    """The next events, at most `n` (Pythia leaves out those it fails to make): their stable particles, (m, 6).
+    """Return the next events, at most `n` (Pythia leaves out those it fails to make): their stable particles, (m, 6).
 
     Columns: PARTICLE. Much faster than reading the event record in Python, particle by particle.
     """

@@ -55,7 +55,7 @@ def seeds_of(simulation: Sharded, shard: int) -> tuple[int, np.random.Generator]
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """The file that says that a shard is done; what else belongs to it lies beside it."""
+    """Return the file that says that a shard is done; what else belongs to it lies beside it."""
     return folder / f"{shard:06d}.parquet"
 
 

@@ -77,7 +77,7 @@ class ZJets(Frozen):
         ]
 
     def veto(self) -> Any:
-        """A hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
+        """Return a hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
         import pythia8mc
 
         class TooSoft(pythia8mc.UserHooks):  # type: ignore[misc]
@@ -150,7 +150,7 @@ def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> No
 
 
 def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any]:
-    """The table of events as `pythia.generate` gives them, as `combine` makes it."""
+    """Return the table of events as `pythia.generate` gives them, as `combine` makes it."""
     n = len(events)
     flat = np.concatenate(events)
     index = np.repeat(np.arange(n), [len(event) for event in events])
@@ -210,5 +210,5 @@ def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Fl
 
 
 def passes(jets: dict[str, Any], pt_z: Floats) -> Mask:
-    """The selection, the same at both levels."""
+    """Return which events pass the selection, the same at both levels."""
     return np.asarray((pt_z > PT_Z_MIN) & (jets["pt"] > PT_JET_MIN) & (np.abs(jets["rapidity"]) < RAPIDITY_MAX))

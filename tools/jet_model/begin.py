@@ -65,7 +65,7 @@ def begin(
 
 
 def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Like:
-    """The known kinds that each kind begins as; none where they are not known of every kind."""
+    """Return the known kinds that each kind begins as; none where they are not known of every kind."""
     known = start.architecture.kinds if start and OUTPUT_WEIGHT in start.tensors else ()
     named = [name for names in like.values() for name in names]
     if set(like) - set(kinds) or set(named) - set(known) or not all(like.values()):
@@ -100,7 +100,7 @@ def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched
 
 
 def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """The same body with a classifier of `kinds`, reading no more features than the jets have.
+    """Return the same body with a classifier of `kinds`, reading no more features than the jets have.
 
     The token of the conditions stays, though a classifier gets none: without it the body would be another function.
     """

@@ -67,7 +67,7 @@ def embedding(model: JetModel, jets: Jets) -> Floats32:
 
 
 def last_hidden(model: JetModel, jets: Jets) -> Floats32:
-    """(n, width): what the last layer of the classifier sees."""
+    """Return what the last layer of the classifier sees (n, width)."""
     import torch
 
     bare = replace(model, net=copy.deepcopy(model.net))

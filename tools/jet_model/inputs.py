@@ -27,7 +27,7 @@ class JetsRequest(Request):
     seed: int = Field(1, ge=0)
 
     def read(self, path: str | None = None, field: str = "jets", max_jets: int | None = None) -> Jets:
-        """The jets of `jets`, or of another file given in `field`."""
+        """Return the jets of `jets`, or of another file given in `field`."""
         name = path or self.jets
         jets = read_file(name, field, self.max_particles)
         limit = max_jets or self.max_jets

@@ -52,7 +52,7 @@ class Architecture(Frozen):
 
     @classmethod
     def of(cls, size: Size, kinds: tuple[str, ...], **others: Any) -> Architecture:
-        """The architecture of a named size."""
+        """Return the architecture of a named size."""
         return cls(kinds=kinds, **{**_numbers(size), **others})
 
     @property
@@ -128,7 +128,7 @@ class JetModel:
         return self.net.generator(self.body(z, t, c), kind)
 
     def particles(self, body: Any) -> Any:
-        """(n, m, dim): the body's output without its tokens."""
+        """Return the body's output without its tokens (n, m, dim)."""
         return body[:, self.net.num_tokens + self.net.num_add :]
 
     def parameters(self) -> int:

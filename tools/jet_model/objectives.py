@@ -62,7 +62,7 @@ def class_weights(labels: NDArray[np.int64], kinds: int) -> NDArray[np.float32]:
 
 
 def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: MaskedParticles | None = None) -> Objective:
-    """The weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
+    """Return the weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
 
     def losses(part: Batch) -> dict[str, Any]:
         terms: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: Maske
 
 
 def cross_entropy(logits: Any, y: Any, weights: NDArray[np.float32]) -> Any:
-    """(n,): -w_y log softmax(logits)_y."""
+    """Return -w_y log softmax(logits)_y (n,)."""
     import torch
 
     w = torch.as_tensor(weights, device=logits.device)
@@ -112,7 +112,7 @@ def perturb(x: Any, scales: Scales, power: float = 1.0) -> tuple[Any, Any, Any]:
 
 
 def flow_matching(found: Any, velocity: Any, mask: Any, scales: Scales) -> Any:
-    """(n,): mean over particles and features of the squared error, in units of the noise's standard deviations.
+    """Return the mean over particles and features of the squared error, in units of the noise's standard deviations (n,).
 
     The package adds up raw features, where the angles, of a fifth of the others' spread, would hardly count.
     """

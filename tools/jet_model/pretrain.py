@@ -112,7 +112,7 @@ def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: P
 
 
 def _kinds(mix: Mix, jets: Jets) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The kinds and each jet's number; ToolError when a loss needs labels that are not there."""
+    """Return the kinds and each jet's number; ToolError when a loss needs labels that are not there."""
     kinds = kinds_of(jets)
     if mix.labelled and not kinds:
         raise ToolError("mix", mix.model_dump(), "classify and perturbed need labelled jets; these have no labels")

@@ -153,7 +153,7 @@ def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, floa
 
 
 def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed: int) -> dict[str, float]:
-    """Mean losses over the rows, with random numbers of their own."""
+    """Return the mean losses over the rows, with random numbers of their own."""
     import torch
 
     sums: dict[str, float] = {}
@@ -195,7 +195,7 @@ class _Run:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The network with the running mean for its weights, if there is one."""
+        """Give the network the running mean for its weights, if there is one, while the context lasts."""
         import torch
 
         if not self.mean:
@@ -245,7 +245,7 @@ class _Run:
 
 
 def _running_mean(module: Any, decay: float) -> Any:
-    """A network whose weights are the running mean; early on it is over as many steps as there were."""
+    """Return a network whose weights are the running mean; early on it is over as many steps as there were."""
     from torch.optim import swa_utils
 
     average: Any = swa_utils.get_ema_multi_avg_fn

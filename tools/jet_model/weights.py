@@ -74,7 +74,7 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
 
 def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """A checkpoint of ours or an official one; `tiny` is the one that comes with the package.
+    """Return a checkpoint of ours or an official one; `tiny` is the one that comes with the package.
 
     Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
     """
@@ -94,7 +94,7 @@ def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
 
 
 def located(path: Path) -> Path:
-    """The file of weights that come with the package, by their name; any other path as it is."""
+    """Return the file of weights that come with the package, by their name; any other path as it is."""
     return FOLDER / f"{path}.safetensors" if str(path) in PRETRAINED else path
 
 
@@ -223,7 +223,7 @@ def _official(path: Path) -> Checkpoint:
 
 
 def architecture_of(tensors: Tensors) -> Architecture:
-    """The architecture that tensors of these names and shapes belong to; kinds go by their numbers.
+    """Return the architecture that tensors of these names and shapes belong to; kinds go by their numbers.
 
     Neighbours leave no trace in shapes: they are the package's 10. Raises KeyError for what is no PET.
     """

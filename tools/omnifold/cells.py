@@ -33,7 +33,7 @@ class Cells:
         return Cells([e[e > x.min()] for e, x in zip(edges, values[rows].T, strict=True)])
 
     def index(self, x: Floats) -> NDArray[np.int64]:
-        """The cell (n,) of each event (n, d)."""
+        """Return the cell (n,) of each event (n, d)."""
         places = tuple(np.searchsorted(e, column, "right") for e, column in zip(self.edges, x.T, strict=True))
         return np.asarray(np.ravel_multi_index(places, self.shape))
 

@@ -105,7 +105,7 @@ def ratio(
 
 
 def _split(order: Rows, start: int, size: int) -> tuple[Rows, Rows]:
-    """(used, held): the rows of one fold are held out."""
+    """Hold out the rows of one fold; return (used, held)."""
     return np.concatenate([order[:start], order[start + size :]]), order[start : start + size]
 
 

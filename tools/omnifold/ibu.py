@@ -76,7 +76,7 @@ class Ibu(Frozen):
         return Unfolded(push, done, [each.per_bin() for each in history], previous)
 
     def fixed(self, iterations: int) -> Ibu:
-        """The same with a given number of iterations."""
+        """Return the same method with a given number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:

@@ -190,7 +190,7 @@ class OmniFold(Frozen):
         )
 
     def fixed(self, iterations: int) -> OmniFold:
-        """The same with a given number of iterations."""
+        """Return the same method with a given number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:

@@ -53,7 +53,7 @@ class JetNetwork(Frozen):
     columns: ClassVar[int] = 1  # at the end of all arrays, which are no observables
 
     def on(self, paths: list[str]) -> JetNetwork:
-        """The same on the jets of these files; ToolError where one is missing."""
+        """Return the same method on the jets of these files; ToolError where one is missing."""
         for path in paths:
             if not Path(path).is_file():
                 raise ToolError("classifier", path, "a file of the events' jets; there is no such file")
@@ -62,7 +62,7 @@ class JetNetwork(Frozen):
     def fit(
         self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None
     ) -> JetNetworks:
-        """A network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
+        """Return a network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
         jets = self.jets(events.x)
         before = start.models if isinstance(start, JetNetworks) else [None] * len(splits)
         seeds = np.random.SeedSequence(seed).generate_state(len(splits))
@@ -117,7 +117,7 @@ class JetNetworks:
         return _log_ratio(self.models[k], self.settings.jets(x))
 
     def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members (n,)."""
+        """Return the mean log ratio of the members (n,)."""
         jets = self.settings.jets(x)
         return np.asarray(np.mean([_log_ratio(model, jets) for model in self.models], axis=0))
 
@@ -165,7 +165,7 @@ def _forget(model: JetModel) -> None:
 
 @lru_cache(maxsize=1)
 def _table(files: tuple[tuple[str, str], ...], max_particles: int) -> Jets:
-    """The jets of all files; ToolError where one is not what it was when its SHA-256 was taken."""
+    """Return the jets of all files; ToolError where one is not what it was when its SHA-256 was taken."""
     table: Jets | None = None
     for path, digest in files:
         if sha256(Path(path)) != digest:

@@ -45,7 +45,7 @@ class Mlp(Frozen):
     patience: SkipJsonSchema[int] = Field(5, ge=1, description="clearly worse epochs in a row before it stops")
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Networks:
-        """A network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
+        """Return a network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)

@@ -28,7 +28,7 @@ Columns = dict[str, NDArray[np.float32]]
 
 
 def nominal(weights: Mapping[str, Floats]) -> Floats:
-    """Mean of the ensemble (n,)."""
+    """Return the mean of the ensemble (n,)."""
     members = [w for name, w in weights.items() if name.startswith("ensemble_")]
     return np.asarray(np.mean(members, axis=0))
 

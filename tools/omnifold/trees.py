@@ -24,7 +24,7 @@ class Trees(Frozen):
     min_samples_leaf: SkipJsonSchema[int] = Field(200, ge=1)
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Forest:
-        """A boosted model per split; `start` is of no use."""
+        """Return a boosted model per split; `start` is of no use."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         models = []
@@ -54,7 +54,7 @@ class Forest:
         return np.asarray(self.models[k].decision_function(x))
 
     def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members (n,)."""
+        """Return the mean log ratio of the members (n,)."""
         return np.asarray(np.mean([self.member(x, k) for k in range(len(self.models))], axis=0))
 
 

@@ -99,7 +99,7 @@ def beyond_training(incident: Floats, seen: tuple[float, float]) -> NDArray[np.b
 
 
 def threshold_of(showers: Showers) -> float:
-    """The smallest energy of a voxel that is not empty, MeV: below the read-out threshold there is only zero."""
+    """Return the smallest energy of a voxel that is not empty, MeV: below the read-out threshold there is only zero."""
     return float(showers.voxels[showers.voxels > 0].min())
 
 

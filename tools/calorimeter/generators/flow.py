@@ -130,7 +130,7 @@ class TwoStageFlow:
 
 
 def restore(stored: Stored) -> TwoStageFlow:
-    """The generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    """Return the generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
     import torch
 
     arrays = dict(stored.arrays)

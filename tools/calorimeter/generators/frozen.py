@@ -80,7 +80,7 @@ class FrozenLibrary:
 
 
 def restore(stored: Stored) -> FrozenLibrary:
-    """The generator of a file; KeyError or ValueError where it does not fit."""
+    """Return the generator of a file; KeyError or ValueError where it does not fit."""
     library = Showers(stored.arrays["incident"], stored.arrays["voxels"], stored.geometry)
     settings = FrozenShowers.model_validate(stored.settings)
     return FrozenLibrary(settings, library, float(stored.arrays["threshold"][0]), stored.seen, stored.losses)

@@ -226,7 +226,7 @@ def _padded_layers(number: Any) -> Any:
 
 
 def restore(stored: Stored) -> PointGenerator:
-    """The generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    """Return the generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
     import torch
 
     parts: dict[str, Any] = {"points": {}, "flow": {}}

@@ -62,7 +62,7 @@ def to_z(left: Any, right: Any, least: tuple[Any, Any], threshold: float) -> Any
 
 
 def to_energies(energy: Any, z: Any, least: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The two energies that share `energy` [MeV], the inverse of `to_z`."""
+    """Return the two energies that share `energy` [MeV], the inverse of `to_z`."""
     free = (energy - least[0] - least[1]).clamp_min(0)
     return least[0] + free * z.sigmoid(), least[1] + free * (-z).sigmoid()
 

@@ -51,13 +51,13 @@ class Tokenizer:
         return Tokenizer(trend, np.array(edges), threshold)
 
     def level(self, voxel: Ints, energy: Floats, log_incident: Floats) -> Ints:
-        """The level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
+        """Return the level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
         mean, std = self.trend.at(log_incident, voxel)
         rest = (_excess(energy, log_incident, self.threshold) - mean) / std
         return np.asarray((rest[:, None] >= self.edges[voxel, 1:-1]).sum(axis=1), np.int64)
 
     def energy(self, voxel: Ints, level: Ints, log_incident: Floats, uniform: Floats) -> Floats:
-        """Energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
+        """Return energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
         mean, std = self.trend.at(log_incident, voxel)
         low, high = self.edges[voxel, level], self.edges[voxel, level + 1]
         e = mean + std * (low + (high - low) * uniform)
@@ -70,7 +70,7 @@ class Tokenizer:
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Tokenizer:
-        """The inverse of `arrays`."""
+        """Return the inverse of `arrays`."""
         return Tokenizer(Trend.of(arrays, prefix), arrays[prefix + "edges"], float(arrays[prefix + "threshold"][0]))
 
 

@@ -121,7 +121,7 @@ class Adapter(TokenTraining):
 
 
 def _load(path: str, showers: Showers) -> TokenGenerator:
-    """The generator to grow; ToolError when it is of another kind or geometry."""
+    """Return the generator to grow; ToolError when it is of another kind or geometry."""
     stored = base.read(Path(path))
     if stored.kind != "tokens" or stored.geometry != showers.geometry:
         what = f"{stored.kind}, {stored.geometry.name}"
@@ -156,7 +156,7 @@ class TokenGenerator:
         return self.known[self.domain]
 
     def select(self, material: str | None = None, particle: str | None = None) -> TokenGenerator:
-        """The same generator for another domain that it knows."""
+        """Return the same generator for another domain that it knows."""
         domain = Domain(material or self.domain.material, particle or self.domain.particle)
         if domain not in self.known:
             raise ToolError("domain", tuple(domain), f"one of {[tuple(known) for known in self.known]}")
@@ -229,7 +229,7 @@ class TokenGenerator:
 
 
 def restore(stored: Stored) -> TokenGenerator:
-    """The generator of a file; KeyError, ValueError, TypeError or RuntimeError where it does not fit."""
+    """Return the generator of a file; KeyError, ValueError, TypeError or RuntimeError where it does not fit."""
     import torch
 
     from tools.calorimeter.generators.experts import add_material

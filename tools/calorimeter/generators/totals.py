@@ -30,7 +30,7 @@ class Totals:
 
     @staticmethod
     def build(layers: int) -> Any:
-        """The untrained flow of 2 L numbers."""
+        """Return the untrained flow of 2 L numbers."""
         import zuko
 
         return zuko.flows.NSF(2 * layers, context=1, transforms=2, bins=8, hidden_features=(64, 64))

@@ -47,7 +47,7 @@ class Trend:
         return Trend(mean, log_std, reach, scale)
 
     def at(self, log_incident: Floats, which: Ints) -> tuple[Floats, Floats]:
-        """Mean and standard deviation (M,)."""
+        """Return the mean and the standard deviation (M,)."""
         x = ((log_incident - self.scale[0]) / self.scale[1]).clip(*self.reach[which].T)
         powers = np.vander(x, DEGREE + 1, increasing=True)
         mean, log_std = ((table[which] * powers).sum(axis=1) for table in (self.mean, self.log_std))
@@ -59,7 +59,7 @@ class Trend:
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Trend:
-        """The inverse of `arrays`."""
+        """Return the inverse of `arrays`."""
         return Trend(*(arrays[prefix + name] for name in ("mean", "log_std", "reach", "scale")))
 
 
