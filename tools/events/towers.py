@@ -35,7 +35,7 @@ class Layer:
     significance_min: float
 
     def towers_of(self, event: Ints, eta: Floats, phi: Floats) -> Ints:
-        """Return the number of each hit's tower, one for each tower of each event; hits have to lie within `eta_edges`."""
+        """Return a tower number for each hit, unique in all events; hits have to lie within `eta_edges`."""
         ring = np.clip(np.searchsorted(self.eta_edges, eta) - 1, 0, len(self.n_phi) - 1)
         turn = np.mod(phi + np.pi, 2 * np.pi) / (2 * np.pi)
         sector = np.minimum((turn * self.n_phi[ring]).astype(np.int64), self.n_phi[ring] - 1)

@@ -112,7 +112,7 @@ def perturb(x: Any, scales: Scales, power: float = 1.0) -> tuple[Any, Any, Any]:
 
 
 def flow_matching(found: Any, velocity: Any, mask: Any, scales: Scales) -> Any:
-    """Return the mean over particles and features of the squared error, in units of the noise's standard deviations (n,).
+    """Return the mean over particles and features of the squared error, in standard deviations of the noise (n,).
 
     The package adds up raw features, where the angles, of a fifth of the others' spread, would hardly count.
     """
