@@ -35,7 +35,7 @@ docs: venv
 # Carry out every notebook from top to bottom; what it prints is not kept.
 notebooks: venv
 	$(INSTALL) --constraint constraints.txt -e '.[notebooks]'
-	for notebook in $(NOTEBOOKS); do $(BIN)/jupyter-execute --timeout=300 $$notebook || exit 1; done
+	for notebook in $(NOTEBOOKS); do $(BIN)/jupyter-execute --timeout=900 $$notebook || exit 1; done
 
 # Take the newest versions that pyproject.toml allows, and pin them.
 lock: venv
