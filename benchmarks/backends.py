@@ -1,4 +1,4 @@
-"""What a client makes of the ways real services behave: a battery of services on loopback, each played once.
+"""Test a client against the ways real services behave: a battery of services on loopback, each played once.
 
 The behaviours are those of public bug reports and of the services' own words; no real service is asked. `--quick` is
 the same: it takes a minute.

@@ -46,7 +46,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest, norm
 
 from tasks.lhco.confirm import largest, limit
@@ -62,8 +61,8 @@ from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, hypotheses, make_edges
 from tools.bumphunt.yields import SLICES, total_yield
 from tools.events.parquet import read_columns, write_events
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 EVENTS = 80_000
 HALF = 0.5  # of the events are B
 STRENGTHS = (300, 500)
@@ -101,7 +100,7 @@ def scores(columns: dict[str, Floats], window: tuple[float, float], seed: int) -
 
 
 def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
-    """One data set from mixing to claim, with the truth beside it."""
+    """Carry one data set from mixing to claim, with the truth."""
     start = time.monotonic()
     data = mix(EVENTS - n_signal, signal, n_signal, seed, sample)
     part = np.random.default_rng([seed, 1]).permutation(EVENTS) % 2 == 0
@@ -165,7 +164,7 @@ def one(job: tuple[str, int, int], sample: Path) -> dict[str, Any]:
 
 
 def code() -> str:
-    """Which search a row comes from: a hash over the source of the tools that make and rank scores."""
+    """Return a hash over the source of the tools that make and rank scores: it identifies the search."""
     sources = sorted(path for folder in (anomaly, bumphunt) for path in Path(str(folder.__file__)).parent.glob("*.py"))
     sources.append(Path(training.__file__))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]

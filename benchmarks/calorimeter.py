@@ -91,12 +91,12 @@ def trained(name: str, settings: Settings, choices: argparse.Namespace, showers:
 
 
 def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, int]:
-    """As many epochs as fit in, by the time that one takes on SAMPLE showers; a first stage keeps its own at least."""
+    """Return as many epochs as fit in, by the time of one on SAMPLE showers; a first stage keeps its own at least."""
     stage = {"flow": "layer_epochs", "points_flow_matching": "totals_epochs"}.get(settings.kind)
     rows = np.random.default_rng(1).permutation(len(showers))[:SAMPLE]
 
     def seconds(epochs: int, first: int) -> float:
-        """Of a training on all showers; what a training takes beside its epochs counts once."""
+        """Return the time of a training on all showers; its overhead counts once."""
         start = time.perf_counter()
         settings.model_copy(update={"epochs": epochs} | ({stage: first} if stage else {})).fit(showers[rows], 1)
         return (time.perf_counter() - start) * len(showers) / len(rows)
@@ -113,7 +113,7 @@ def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, i
 
 
 def judged(name: str, generator: Generator, files: dict[str, Showers], choices: argparse.Namespace) -> dict[str, Any]:
-    """All numbers of a generator."""
+    """Return all numbers of a generator."""
     reference, second = files["reference"], files["second"]
     made = generator.generate(reference.incident, choices.seed + 10)
     if name == "frozen":
@@ -150,7 +150,7 @@ def between(generator: Generator, choices: argparse.Namespace, n: int) -> float:
 
 
 def bad(key: str, values: dict[str, Any]) -> float:
-    """How far from the best a number is; what took too long to measure is the worst."""
+    """Return the distance of a number from the best; what took too long to measure is the worst."""
     value = values[key]
     if value is None:
         return np.inf
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3,000 showers, a minute each: does it run?")
     parser.add_argument("--showers", type=int, default=50_000)
     parser.add_argument("--judge", type=int, default=10_000, help="showers in each of the two files to judge with")
-    parser.add_argument("--minutes", type=float, default=30.0, help="of training for each generator")
+    parser.add_argument("--minutes", type=float, default=30.0, help="training time of each generator")
     parser.add_argument("--generators", default=",".join(GENERATORS))
     parser.add_argument("--geometry", default="ds1_photons", choices=["ds1_photons", "ds2_electrons"])
     parser.add_argument("--folder", type=Path, default=Path("runs/calorimeter"))

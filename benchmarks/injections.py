@@ -24,8 +24,8 @@ from tools.anomaly.template import Method, Template, window_masses
 from tools.events.parquet import read_columns
 from tools.events.table import derive
 from tools.metrics import bootstrap_error, max_sic, sic_at
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SIGNAL, WINDOW = "3500_500_100", (3.3, 3.7)
 BACKGROUND = 100_000
 MIN_BACKGROUND = 25

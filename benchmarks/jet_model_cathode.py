@@ -31,10 +31,10 @@ from benchmarks.rows import Row
 from tasks.lhco.mix import SIGNALS
 from tools.anomaly.classify import Classifier, out_of_fold
 from tools.anomaly.closure import closure, control_window
-from tools.anomaly.data import FEATURES, Floats, Windowed, within
+from tools.anomaly.data import FEATURES, Windowed, within
 from tools.anomaly.dijets import Dijets, read_dijet_file
 from tools.anomaly.flow import SplineFlow
-from tools.anomaly.jets_networks import Frozen, Tuned
+from tools.anomaly.jets_networks import FrozenWeights, Tuned
 from tools.anomaly.jets_template import Bands, Generator, bands, described, learn
 from tools.anomaly.score_closure import score_closure
 from tools.anomaly.template import kde_sample
@@ -46,8 +46,9 @@ from tools.events.simulate import Simulation, simulate
 from tools.events.table import derive
 from tools.jet_model.jets import concatenated
 from tools.jet_model.jets_file import write_jets
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.metrics import sic_at
+from tools.types import Floats
 
 TEMPLATES = ("constituents", "bands", "features")  # the longest first
 TUNED = "_tuned"
@@ -58,7 +59,7 @@ FOLDS = 3
 
 
 class Sizes(NamedTuple):
-    """How many events, and how long to train."""
+    """Numbers of events and lengths of trainings."""
 
     data: int = 8000  # QCD events searched in
     judges: int = 4000  # QCD events that only judge
@@ -149,7 +150,7 @@ def together(first: Dijets, second: Dijets) -> Dijets:
 
 
 def search(template: str, seed: int, folder: str, weights: str, sizes: Sizes) -> Row:
-    """One search of one injection with one template: a row for each classifier, and the closure of the template."""
+    """Search one injection with one template: a row for each classifier, and the closure of the template."""
     import torch
 
     torch.set_num_threads(1)
@@ -176,15 +177,14 @@ def search(template: str, seed: int, folder: str, weights: str, sizes: Sizes) ->
             row["template_auc"], row["template_auc_error"] = closure(
                 described(beside), described(jets.take(held)), seed
             )
-        training = Training(epochs=sizes.classifier_epochs, batch=64, patience=3)
+        training = JetTraining(epochs=sizes.classifier_epochs, batch=64, patience=3)
         judged = {}
         for method, classifier, ensemble in (
-            (template, Frozen(start=weights), 4),
+            (template, FrozenWeights(start=weights), 4),
             (template + TUNED, Tuned(start=weights, training=training), 1),
         ):
             store = classifier.on([jets, made, beside, injected.qcd.jets, injected.signal.jets])
-            groups = [numbers[:, None].astype(np.float64) for numbers in store.numbers]
-            judged[method] = judge(store, groups, data, injected, held, ensemble, seed)
+            judged[method] = judge(store, store.rows, data, injected, held, ensemble, seed)
     return row | {"judged": judged, "seconds": time.perf_counter() - begin}
 
 
@@ -206,7 +206,7 @@ def dijet_template(
         width = Bands().width
         made = bands(jets, outside, WINDOW, width, len(masses), seed)
         return made, bands(jets, outside & ~held, edges, width, len(at_control), seed) if edges else jets.take(held)
-    settings = Generator(start=weights, steps=sizes.steps, training=Training(
+    settings = Generator(start=weights, steps=sizes.steps, training=JetTraining(
         epochs=sizes.generator_epochs, batch=128, learning_rate=1e-3, average=0.999))  # fmt: skip
     fitted = learn(settings, jets, outside & ~held, data, seed)
     return fitted.sample(masses, seed + 2), fitted.sample(at_control, seed + 3) if edges else jets.take(held)
@@ -214,7 +214,7 @@ def dijet_template(
 
 def judge(
     classifier: Classifier,
-    groups: list[Floats],
+    groups: Sequence[NDArray[Any]],
     data: Windowed,
     injected: Injected,
     held: NDArray[np.bool_],

@@ -28,7 +28,7 @@ from tools.jet_model.inputs import read_file, rejection
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import Architecture, Scales, build
 from tools.jet_model.score import log_odds, probabilities
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import Checkpoint, load, read, save
 from tools.metrics import auc
 
@@ -46,7 +46,7 @@ NUMBERS = ("auc", "rejection_30", "rejection_50")
 
 
 def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int, epochs: int | None = None) -> Row:
-    """One tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
+    """Train one tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
 
     15 `epochs`, 6 of MANY labels or more, unless given.
     """
@@ -67,7 +67,7 @@ def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int
         start = read(Path(weights)) if method in ("finetuned", "anew") else None
         if method.startswith(WIDTH):
             start = _untrained(int(method.removeprefix(WIDTH)), rest, seed)
-        settings = Training(
+        settings = JetTraining(
             epochs=epochs or (15 if count < MANY else 6),
             batch=64,
             learning_rate=RATES.get(method, RATES["scratch"]),

@@ -26,12 +26,13 @@ from tools.events.parquet import particles_path, read_columns
 from tools.events.zjets import ZJetsSimulation, simulate_zjets
 from tools.events.zjets_jets import OBSERVABLES
 from tools.jet_model.jets_file import count_jets
-from tools.jet_model.train import Fitted
+from tools.jet_model.train import Outcome
 from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.omnifold.discriminator import triangular
 from tools.omnifold.iterate import OmniFold, iterate
 from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 SEEDS = {"simulation": 41, "data": 44}
 RATES = {"pretrained": 1e-4, "scratch": 1e-3}  # the best of 1e-4, 3e-4, 1e-3 and of 5e-4, 1e-3, 2e-3, on other data
@@ -62,7 +63,7 @@ class Recorder:
     """A classifier that remembers how its networks were trained."""
 
     network: JetNetwork
-    fitted: list[Fitted] = field(default_factory=list)
+    fitted: list[Outcome] = field(default_factory=list)
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Model:
         model = self.network.fit(events, splits, seed, start)
@@ -71,7 +72,7 @@ class Recorder:
 
 
 def unfolded(start: str, seed: int, simulation: str, data: str, weights: str, epochs: int) -> Row:
-    """One iteration: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
+    """Unfold once: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
     import torch
 
     torch.set_num_threads(1)

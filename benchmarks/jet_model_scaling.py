@@ -1,4 +1,4 @@
-"""How the held-out loss of taggers from scratch falls with labels and with parameters: loss = floor + a n^-alpha."""
+"""Scaling of the held-out loss of taggers from scratch with labels and parameters: loss = floor + a n^-alpha."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training and scoring beside the package's own loop: same jets, same weights, CPU time of one thread.
+"""Training and scoring compared with the package's own loop: same jets, same weights, CPU time of one thread.
 
 The held-out losses after the same number of steps tell whether the training is the same.
 
@@ -27,7 +27,7 @@ from tools.jet_model.jets_file import write_jets
 from tools.jet_model.model import PACKAGE_NAMES, Architecture, JetModel, Scales, Size, build
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
-from tools.jet_model.train import BETAS, Training, _rate, evaluate, fit
+from tools.jet_model.train import BETAS, JetTraining, _rate, evaluate, fit
 
 BATCH = 64
 RATE = 5e-4
@@ -64,7 +64,7 @@ def speed(jets: Jets, size: Size, trained: int, scored: int, console: Console) -
 
 
 def _padded(jets: Jets, slots: int) -> Jets:
-    """As many slots, empty ones where a jet has fewer particles."""
+    """Pad jets to this many slots, empty where a jet has fewer particles."""
     kept = jets.particles[:, :slots]
     return replace(jets, particles=np.pad(kept, ((0, 0), (0, slots - kept.shape[1]), (0, 0))))
 
@@ -79,14 +79,13 @@ def _start(jets: Jets, size: Size) -> JetModel:
 
 def _ours(used: Jets, held: Jets, size: Size) -> tuple[float, float, float]:
     """(jets trained per second, jets scored per second, held-out loss)."""
-    import torch
 
     model = _start(used, size)
     source = Source(model, used, labels_for(model.architecture.kinds, used))
     objective = mixed(model, Mix(generate=0), class_weights(np.asarray(used.pid), len(used.kinds)))
     rows, settings = (
-        torch.arange(len(used)),
-        Training(epochs=1, batch=BATCH, learning_rate=RATE, weight_decay=0.0, min_steps=1),
+        np.arange(len(used)),
+        JetTraining(epochs=1, batch=BATCH, learning_rate=RATE, weight_decay=0.0, min_steps=1),
     )
     groups = [{"params": list(model.net.parameters()), "lr": RATE}]
     begin = time.process_time()
@@ -145,7 +144,7 @@ def _loss(model: JetModel, held: Jets) -> float:
 
 
 def _in_child(function: Callable[..., tuple[float, ...]], *arguments: Any) -> tuple[float, ...]:
-    """What the function returns, and by how many MiB the memory rose at most."""
+    """Return what the function returns, and the largest rise of memory in MiB."""
     context = multiprocessing.get_context("fork")
     there, here = context.Pipe()
 

@@ -44,9 +44,10 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import omnifold_pulls
-from benchmarks.omnifold_cases import Case, Floats, exact, gaussian, zjets
+from benchmarks.omnifold_cases import Case, exact, gaussian, zjets
 from benchmarks.rows import Row, Rows, complete
 from tools import omnifold
+from tools.types import Floats
 
 SECTIONS = ("peer1d", "peer6d", "pulls")
 OURS = [sys.executable, "-m", "benchmarks.omnifold_ours"]
@@ -107,7 +108,7 @@ def show(row: Row) -> None:
 
 
 def pulls(rows: Rows, choices: argparse.Namespace, settings: Row) -> None:
-    """What is missing of the experiments, in processes side by side."""
+    """Carry out the missing experiments in parallel processes."""
     work = partial(omnifold_pulls.experiment, events=settings["events"], bootstraps=settings["bootstraps"])
 
     def say(row: Row) -> str:
@@ -159,14 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few events, 3 pseudo-experiments")
     parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: the rows there are")
-    parser.add_argument("--events", type=int, default=100_000, help="of the one-dimensional case")
+    parser.add_argument("--events", type=int, default=100_000, help="events of the one-dimensional case")
     parser.add_argument("--iterations", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20, help="of the peer")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of the peer")
     parser.add_argument("--seeds", type=int, default=5, help="comparisons with seeds from 1")
     parser.add_argument("--experiments", type=int, default=50)
-    parser.add_argument("--bootstraps", type=int, default=5, help="of each pseudo-experiment")
+    parser.add_argument("--bootstraps", type=int, default=5, help="bootstraps of each pseudo-experiment")
     parser.add_argument("--pull-events", type=int, default=5000)
-    parser.add_argument("--processes", type=int, default=1, help="of the pulls")
+    parser.add_argument("--processes", type=int, default=1, help="processes that compute the pulls")
     parser.add_argument("--keep", type=Path, default=Path("runs/omnifold.jsonl"), help="one line a row")
     choices = parser.parse_args()
     if choices.quick:

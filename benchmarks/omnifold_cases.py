@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tasks.unfolding.samples import GEN, NATURES, RECO, SAMPLE, SIMULATION
 from tools.events.parquet import read_columns
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import triangular
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SMEAR, MEAN, WIDTH = 0.5, 0.2, 0.8
 BINS = 50
 

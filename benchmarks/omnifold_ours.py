@@ -1,4 +1,4 @@
-"""One unfolding by `tools/omnifold`, in a process of its own: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
+"""Unfold with `tools/omnifold`, in a process of its own: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
 
 IN holds data, gen, reco (n, d), iterations and seed; OUT gets the push weights, wall and CPU seconds of the unfolding
 and the peak memory of the process in MiB. The settings are the tool's own.

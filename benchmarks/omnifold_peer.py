@@ -1,4 +1,4 @@
-"""One unfolding by the PyPI package `omnifold`, in its own interpreter: `python omnifold_peer.py IN.npz OUT.npz`.
+"""Unfold with the PyPI package `omnifold`, in its own interpreter: `python omnifold_peer.py IN.npz OUT.npz`.
 
 IN holds data, gen, reco (n, d), iterations, epochs, batch and seed; OUT gets what `omnifold_ours.py` writes. Imports
 nothing of ours. Networks, rate and early stopping are the package's own; observables are standardised, as its examples

@@ -24,7 +24,7 @@ BINS = 10
 
 
 def experiment(seed: int, events: int, bootstraps: int) -> dict[str, Any]:
-    """One: residuals and errors of the bins."""
+    """Carry out one experiment: residuals and errors of the bins."""
     start = time.perf_counter()
     case = gaussian(events, 10_000 + seed, n_truth=1)
     with tempfile.TemporaryDirectory() as folder:

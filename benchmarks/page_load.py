@@ -1,4 +1,4 @@
-"""How long the page of a run of 1,000 steps takes in a real browser; for `benchmarks.trace`.
+"""Time the page of a run of 1,000 steps in a real browser; for `benchmarks.trace`.
 
 The wall time of a headless Chromium that loads the page, runs its scripts and writes down what came of it, less that
 of the same browser with an empty page: the rest is its own start.

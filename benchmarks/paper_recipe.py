@@ -14,7 +14,6 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.injections import Injection, inject, judge, quietly, template_of
@@ -24,7 +23,6 @@ from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.template import Method, window_masses
 from tools.anomaly.trees import Trees
 
-Floats = NDArray[np.float64]
 FLOW = SplineFlow()
 OVERSAMPLE = 4.0  # the tool's default
 EPOCHS = 100  # the paper's

@@ -1,4 +1,4 @@
-"""How long the prompts of a run are, and how much of them a service's cache can hold.
+"""Measure the prompts of a run, and how much of them a service's cache can hold.
 
 A crew plays two iterations of `lhco-demo` with a scripted model: three windows side by side, one step that compares and
 submits, then one more submission and the end. Tools are not run: their results are those of one real run
@@ -93,7 +93,7 @@ class Script:
 
 
 def played(folder: Path) -> list[tuple[str, Request]]:
-    """All requests of a run, with who asked."""
+    """Return all requests of a run, with who asked."""
     task = make_task("lhco-demo", {"events": 20_000})
     facts = task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")
     script, scores = Script(), iter([2.1, 3.4])
@@ -142,7 +142,7 @@ def cacheable(prompts: Sequence[str]) -> float:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Return the length of the common beginning of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 

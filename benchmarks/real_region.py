@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from tools.anomaly.classify import out_of_fold
@@ -29,8 +28,8 @@ from tools.bumphunt.reference import CLOSURE, measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.yields import reference_yield
 from tools.metrics import argos, auc, bootstrap_error, max_sic, sic_at
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 DEFAULT = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "lhco_signal_region"
 FOLDER = Path(os.environ.get("LHCO_SIGNAL_REGION", DEFAULT))
 SMALL = SplineFlow(transforms=2, hidden=32, bins=6, epochs=12, batch=256, learning_rate=2e-3)
@@ -97,7 +96,7 @@ def measured(
 
 
 def smooth(background: Floats, mjj: Floats) -> Floats:
-    """As many events as `mjj`, from flows fitted to `background` with different seeds."""
+    """Sample as many events as `mjj` from flows fitted to `background` with different seeds."""
     sample = Sidebands(background[:, 1:5], background[:, 0], WINDOW)
     masses = np.random.default_rng(1).permutation(mjj)
     return Mixed(SMALL, FLOWS).fit(sample, 10).sample(masses, 20)

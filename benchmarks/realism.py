@@ -27,8 +27,8 @@ from rich.table import Table
 from benchmarks.real_region import FOLDER, WINDOW
 from tasks.lhco.mix import SAMPLE
 from tools.events.parquet import read_columns
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 FEATURES = ("mj1", "delta_mj", "tau21_j1", "tau21_j2")
 COLUMNS = ("mjj", *FEATURES)  # of the real arrays
 SIGNAL = "3500_500_100"
@@ -110,7 +110,7 @@ def fractions(ours: dict[str, dict[str, Floats]]) -> Table:
 
 
 def compare(ours: dict[str, Floats], real: dict[str, Floats]) -> dict[str, list[tuple[float, float, float, float]]]:
-    """Of each column mean and width: ours, real, ours/real - 1 and its statistical error."""
+    """Compare mean and width of each column: ours, real, ours/real - 1 and its statistical error."""
     inside = in_window(ours)
     return {name: moments(ours[name][inside], real[name]) for name in COLUMNS}
 
@@ -142,7 +142,7 @@ def shape_chi2(ours: Floats, real: Floats) -> float:
 
 
 def draw(ours: dict[str, Any], real: dict[str, Any], out: Path) -> list[Path]:
-    """One figure each of QCD and signal: ours as points, the real arrays as filled steps, all normalised."""
+    """Draw one figure each of QCD and signal: ours as points, the real arrays as filled steps, all normalised."""
     import matplotlib
 
     matplotlib.use("agg")

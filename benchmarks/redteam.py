@@ -121,7 +121,7 @@ class Region(LhcoDemo):
 
 
 def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
-    """What a crew would choose on the seen half: the cut, mass and width of the largest excess."""
+    """Choose on the seen half what a crew would: the cut, mass and width of the largest excess."""
     inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
         mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
@@ -201,13 +201,13 @@ def outcome(left: Score) -> dict[str, Any]:
 
 
 def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
-    """Whether a trial claims a discovery at a level, with the audit or without it."""
+    """Return whether a trial claims a discovery at a level, with the audit or without it."""
     z = norm.isf(level)
     return bool(found["z"] > z and (not audited or found["ok"]))
 
 
 def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
-    """One for each data set; the folder of a run goes when it is over."""
+    """Return a trial for each data set; the folder of a run is removed when it is over."""
     found = []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ class Rows:
         return iter([json.loads(line) for line in lines])
 
     def find(self, **settings: Any) -> list[Row]:
-        """Those of these settings, oldest first."""
+        """Return the rows with these settings, oldest first."""
         return [row for row in self if all(row.get(name) == value for name, value in settings.items())]
 
     def add(self, row: Row, **settings: Any) -> Row:

@@ -1,4 +1,4 @@
-"""What the walls cost: `python -m benchmarks.sandbox [--quick] [--image NAME]`.
+"""Measure the cost of the walls: `python -m benchmarks.sandbox [--quick] [--image NAME]`.
 
 A command that does nothing, and one that hands back 100 MB, in each sandbox, beside a plain subprocess and a plain
 `docker run`; medians of interleaved repeats in one run, so that a busy machine slows all of them alike. The last line

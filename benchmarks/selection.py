@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.injections import Injection, Scores
 from tools.anomaly.selection import merit
 from tools.training import split
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 ROUNDS = (3, 8, 20, 50, 120)
 LEAVES, RATES = (4, 31, 127), (0.03, 0.1)
 COLUMNS: tuple[list[int], ...] = ([0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [0, 2, 4], [1, 3])  # of EXTENDED
@@ -37,7 +36,7 @@ def rank_correlations(
     data = injection.data.features[injection.data.inside]
     x = np.concatenate([data, template])
     y = np.arange(len(x)) < len(data)
-    used, held = split(len(x), 0.5, len(x), seed)
+    used, held = split(len(x), 0.5, seed)
     # Background to judge on: the reference where the template is not itself the reference, else what is held out of it.
     judged = injection.reference if template is not injection.reference else x[held][~y[held]]
     rows = []

@@ -1,4 +1,4 @@
-"""What a study costs beside its runs, and what a second worker brings: `python -m benchmarks.stability [--quick]`.
+"""Measure the overhead of a study and the gain of a second worker: `python -m benchmarks.stability [--quick]`.
 
 Runs with the built-in analyst on few events, in processes of their own as in any study. The overhead of a run is the
 wall time that a study of one worker takes, less what its runs say they took themselves: starting the process and its

@@ -1,4 +1,4 @@
-"""What a trace costs: `python -m benchmarks.trace [--quick]`.
+"""Measure the cost of a trace: `python -m benchmarks.trace [--quick]`.
 
 A step is one model call and one command that leaves a file, with texts as long as those of the demo. Recording is
 timed around a model and a sandbox that take no time, with each event and blob on the disk before the step goes on;

@@ -97,7 +97,7 @@ def summarise(rows: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
 
 
 def contained(masses: tuple[float, float, float]) -> bool:
-    """Whether the jet of the heavier daughter holds its decay: 2 m_B / pt below 0.8 (R = 1)."""
+    """Return whether the jet of the heavier daughter holds its decay: 2 m_B / pt below 0.8 (R = 1)."""
     return 4 * masses[1] / masses[0] < OPENING
 
 

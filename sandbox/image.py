@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from sandbox.docker import IMAGE
 from sandbox.driver import SandboxLost
 
-NUMERICS = ("iminuit", "matplotlib", "numpy", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
+NUMERICS = ("iminuit", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
 LABEL = "beamcrew.requirements"  # of an image: the SHA-256 of the requirements that it was built from
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 
@@ -72,11 +73,18 @@ def docker_command() -> str:
 
 
 def requirements(root: Path) -> str:
-    """What is installed in the image, line by line: the numerics of the core, and the extras `tools` and `jets`."""
+    """What is installed in the image, line by line: the numerics of the core and the extras `tools` and `jets`, in the
+    versions of constraints.txt."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    core = [line for line in project["dependencies"] if line.split("==")[0] in NUMERICS]
     extras = project["optional-dependencies"]
-    return "\n".join(dict.fromkeys(core + extras["tools"] + extras["jets"])) + "\n"
+    core = [name for line in project["dependencies"] if (name := _name(line)) in NUMERICS]
+    pins = {_name(line): line for line in (root / "constraints.txt").read_text().splitlines()}
+    names = dict.fromkeys(core + [_name(line) for line in extras["tools"] + extras["jets"]])
+    return "".join(f"{pins[name]}\n" for name in names)
+
+
+def _name(requirement: str) -> str:
+    return re.split("[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 
 def requirements_hash(root: Path) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("agents", "sandbox", "tasks", "tools")
+PACKAGES = ("agents", "beamcrew", "sandbox", "tasks", "tools")
 # Who may import whom, of our own packages. Tasks read what leaves the sandbox through its strict reader.
 ALLOWED = {
     "tools": {"tools"},
     "sandbox": {"sandbox"},
     "tasks": {"tasks", "tools", "sandbox.reader"},
     "agents": {"agents", "tasks", "tools", "sandbox"},
+    "beamcrew": {"beamcrew", "agents", "tasks", "tools", "sandbox.reader"},
 }
 MAX_LINES = 400
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -65,7 +69,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 
 def test_importing_does_nothing_heavy() -> None:
     code = (
-        "import sys, agents.cli, tools.catalogue, tasks.catalogue\n"
+        "import sys, agents.cli, beamcrew, tools.catalogue, tasks.catalogue\n"
         "heavy = {'torch', 'zuko', 'sklearn', 'awkward', 'fastjet', 'pythia8mc', 'h5py'} & sys.modules.keys()\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
@@ -78,8 +82,17 @@ def test_packages_are_listed() -> None:
     assert set(project["tool"]["setuptools"]["packages"]["find"]["include"]) == {f"{name}*" for name in PACKAGES}
 
 
-def test_dependencies_are_pinned() -> None:
+def test_every_dependency_has_a_lower_bound_that_the_lock_meets() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    loose = [line for line in [*project["dependencies"], *extras] if "==" not in line.split(";")[0]]
-    assert not loose
+    for requirement in map(Requirement, [*project["dependencies"], *extras]):
+        assert {part.operator for part in requirement.specifier} & {">=", "=="}, f"{requirement}: no lower bound"
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), f"{requirement}: locked"
+
+
+def test_the_lock_works_with_any_index_and_any_build() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert lines[0].startswith("#")
+    assert not [line for line in lines[1:] if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)]

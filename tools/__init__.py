@@ -1,1 +1,1 @@
-"""What a physicist calls; knows no LLM and no task. Inside the sandbox: `from tools import anomaly`."""
+"""Tools that a physicist calls; they know no LLM and no task. Inside the sandbox: `from tools import anomaly`."""

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.events.parquet import read_columns, write_events
+from tools.files import below
 
 
-class ArrayRef(BaseModel):
+class ArrayRef(Frozen):
     """A file of equally long numeric columns, and what it held when it was written."""
 
-    model_config = ConfigDict(frozen=True)
     path: str
     columns: list[str]
     dtype: str = "float32"
@@ -44,13 +44,6 @@ def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[s
     return columns
 
 
-def inside(field: str, path: str) -> Path:
-    """A path below the working directory; ToolError names the request's `field` for any other."""
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ToolError(field, path, "a relative path below the working directory")
-    return Path(path)
-
-
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -60,11 +53,8 @@ def save_arrays(
     path: str, columns: Mapping[str, NDArray[np.floating]], units: Mapping[str, str] | None = None
 ) -> ArrayRef:
     """Write columns to a new parquet file below the working directory and describe it."""
-    target = Path(path)
-    if target.is_absolute() or ".." in target.parts or target.suffix != ".parquet":
-        raise ToolError("out", path, "a relative path below the working directory ending in .parquet")
+    target = below("out", path, ".parquet")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         write_events(target, columns)
     except OSError as error:
         raise ToolError("out", path, f"a file that can be written ({error.strerror or error})") from None

@@ -1,4 +1,4 @@
-"""The one entry inside the sandbox: `python -m tools.call NAME REQUEST.json`.
+"""Call a tool from the command line, inside the sandbox: `python -m tools.call NAME REQUEST.json`.
 
 Prints one JSON object, {"result": ...} or {"error": {field, value, allowed}}, as its last line of
 output. Exit status: 0 a result, 2 a request the model can mend, 1 (a traceback) a defect.

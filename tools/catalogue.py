@@ -43,7 +43,7 @@ CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
 
 
 def find(name: str) -> Tool[Any, Any]:
-    """The tool of that name; ToolError lists the names there are."""
+    """Return the tool of that name; ToolError lists the names there are."""
     if name not in CATALOGUE:
         raise ToolError("tool", name, f"not a tool; select from {', '.join(CATALOGUE)}")
     return CATALOGUE[name]

@@ -27,16 +27,18 @@ class ToolError(ValueError):
         return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
 
 
-class Request(BaseModel):
-    """Base of all requests: unknown fields are refused."""
+class Frozen(BaseModel):
+    """A model whose values cannot be changed; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Result(BaseModel):
+class Request(Frozen):
+    """Base of all requests."""
+
+
+class Result(Frozen):
     """Base of all results: plain numbers, short text and ArrayRefs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Req = TypeVar("Req", bound=Request)
@@ -115,14 +117,14 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
 
 
 def _untitled(schema: Any) -> Any:
-    """A JSON schema without titles: they repeat the names, and prompts pay for every word."""
+    """Return a JSON schema without titles: they repeat the names, and prompts pay for every word."""
     if isinstance(schema, dict):
         return {k: _untitled(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
     return [_untitled(v) for v in schema] if isinstance(schema, list) else schema
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that an annotation names: itself, or members of a union."""
+    """Return the models that an annotation names: itself, or members of a union."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models(part)]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 def auc(signal: Floats, background: Floats) -> float:

@@ -1,4 +1,4 @@
-"""How every network is trained: Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
+"""Train a network with Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 
 Losses = list[tuple[float, float]]  # (training, validation) per epoch
 Progress = Callable[[int, float, float], None]
+Rows = NDArray[np.int64]
 Loss = Callable[..., Any]  # tensors of a batch -> mean loss
 
 
-class Training(BaseModel):
-    """How long and how fast to train. What schemas skip is for experts: models need not read it, and may set it."""
+class Training(Frozen):
+    """Epochs, batch and learning rate. Schemas skip what is for experts: models need not read it, and may set it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
@@ -100,8 +100,13 @@ def train(
     return losses, states
 
 
-def split(n: int, fraction: float, max_events: int, seed: int) -> tuple[Any, Any]:
-    """(training, validation) rows: a random share of at most `max_events` is held out, at least one."""
-    order = np.random.default_rng(seed).permutation(n)[:max_events]
-    n_held = max(1, int(fraction * len(order)))
+def split(n: int, fraction: float, seed: int, most: int | None = None) -> tuple[Rows, Rows]:
+    """Return (training, validation) rows in random order: a share of at most `most` of n is held out, at least one.
+
+    Raises ToolError where there are not two.
+    """
+    if n < 2:
+        raise ToolError("events", n, "at least 2, one of them to validate")
+    order = np.random.default_rng(seed).permutation(n)[:most]
+    n_held = min(max(1, int(fraction * len(order))), len(order) - 1)
     return order[n_held:], order[:n_held]

@@ -28,7 +28,7 @@ Refuses = Callable[[Json], Answer | None]
 
 
 def unless(refuses: Refuses) -> Callable[[Json], Answer]:
-    """What is asked for, unless it is refused."""
+    """Answer as asked, unless the request is refused."""
     return lambda body: refuses(body) or say(wanted(body))
 
 

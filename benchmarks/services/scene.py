@@ -1,4 +1,4 @@
-"""What the battery plays with a backend: a worker's step of two turns, and an answer in JSON."""
+"""Scenes that the battery plays with a backend: a worker's step of two turns, and an answer in JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Failed(AssertionError):  # noqa: N818 - a finding of the battery
 
 @dataclass
 class Played:
-    """What came of a scene: replies, calls that were carried out, bodies that were sent, seconds slept."""
+    """Outcome of a scene: replies, calls that were carried out, bodies that were sent, seconds slept."""
 
     bodies: list[tuple[str, Json]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -173,7 +173,7 @@ def _carry_out(name: str, arguments: str, played: Played) -> str:
 
 
 def answer(backend: OpenAIService, played: Played) -> None:
-    """One reply in JSON."""
+    """Ask for one reply in JSON."""
     request = Request(role="planner", messages=tuple(opening()), response_schema=SHAPE, max_tokens=LIMIT)
     played.replies.append(backend.complete(request))
 
@@ -185,7 +185,7 @@ def call(name: str, arguments: Any, number: int = 0, **more: Any) -> Json:
 
 
 def results(body: Json) -> int:
-    """How many results of tools a request carries, in any form."""
+    """Count the results of tools that a request carries, in any form."""
     messages: list[Json] = body.get("messages") or body.get("input") or []
     return sum(m.get("role") == "tool" or m.get("type") == "function_call_output" for m in messages)
 

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Answer:
-    """What a service says to one request; `body` goes out as JSON unless it is text."""
+    """Answer of a service to one request; `body` goes out as JSON unless it is text."""
 
     body: Any
     status: int = 200

@@ -31,10 +31,10 @@ ROOT = Path(__file__).parents[2]
 BASE = {"BASE": os.environ.get("BEAMCREW_TEST_BASE", "beamcrew-base:test")}
 PYPROJECT = """
 [project]
-dependencies = ["numpy==9.9", "openai==9.9"]
+dependencies = ["numpy>=9,<10", "openai>=9"]
 [project.optional-dependencies]
-tools = ["little==1.0"]
-jets = ["little==1.0"]
+tools = ["little>=1"]
+jets = ["little>=1"]
 """
 
 
@@ -116,6 +116,7 @@ def test_an_image_behind_a_mirror_holds_the_packages_and_the_tools_and_nothing_o
     for name in ("agents", "tasks", "sandbox", "tools"):
         shutil.copytree(ROOT / name, root / name)
     (root / "pyproject.toml").write_text(PYPROJECT)
+    (root / "constraints.txt").write_text("numpy==9.9\nopenai==9.9\nlittle==1.0\n")
     said: list[str] = []
     build_args = {**BASE, "PIP_INDEX_URL": index}
     with pytest.raises(SandboxLost, match="failed"):

@@ -14,7 +14,7 @@ from tests.tools.dijet_toys import WINDOW, dijets
 from tests.tools.jet_toys import SMALL, prongs
 from tools.anomaly import jet_classify, jet_template
 from tools.anomaly.dijets import FRAME, Dijets, axes, dijets_of, framed, log_mass, measured, read_dijet_file
-from tools.anomaly.jets_networks import Frozen
+from tools.anomaly.jets_networks import FrozenWeights
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.jets_lhco import pair_mass
@@ -122,7 +122,7 @@ def test_frozen_weights_see_the_same_of_an_event_wherever_it_stands() -> None:
     """Jets of one length come in one part, so parts are not in the order of events; copies are seen once."""
     events = pairs(dijets(60, seed=5)[0])
     turned = events.take(np.arange(len(events))[::-1])
-    store, other = (Frozen(start="small.safetensors").on([each]) for each in (events, turned))
+    store, other = (FrozenWeights(start="small.safetensors").on([each]) for each in (events, turned))
     np.testing.assert_allclose(store.table, other.table[::-1], atol=1e-5)
     assert np.unique(store.table, axis=0).shape == store.table.shape
     others = pairs(dijets(20, seed=7)[0])
@@ -133,12 +133,12 @@ def test_frozen_weights_see_the_same_of_an_event_wherever_it_stands() -> None:
         np.concatenate([last.axes, others.axes]),
         np.concatenate([last.mjj, others.mjj]),
     )
-    twice = Frozen(start="small.safetensors").on([events, mixed, others])
+    twice = FrozenWeights(start="small.safetensors").on([events, mixed, others])
     n = len(events)
-    np.testing.assert_array_equal(twice.numbers[1], [n - 1, n - 2, n - 3, *range(n, n + len(others))])
-    table = Frozen(start="small.safetensors").on([others]).table
-    for numbers in (twice.numbers[1][3:], twice.numbers[2]):
-        np.testing.assert_allclose(twice.table[numbers], table, atol=1e-5)
+    np.testing.assert_array_equal(twice.rows[1][:, 0], [n - 1, n - 2, n - 3, *range(n, n + len(others))])
+    table = FrozenWeights(start="small.safetensors").on([others]).table
+    for rows in (twice.rows[1][3:, 0], twice.rows[2][:, 0]):
+        np.testing.assert_allclose(twice.table[rows], table, atol=1e-5)
 
 
 def test_generated_events_lie_in_the_window_and_look_like_their_kind(folder: Path) -> None:

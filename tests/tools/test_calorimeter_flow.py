@@ -12,6 +12,7 @@ from tiny_showers import CELLS, THRESHOLD, TINY, UNIT, tiny_showers, tiny_voxels
 
 from tools.calorimeter.generators import BeyondTraining, Flow, load, share
 from tools.calorimeter.generators.flow import TwoStageFlow
+from tools.calorimeter.generators.stages import TrendTables
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import geometry
@@ -59,7 +60,7 @@ def test_trends_are_taken_off_and_stay_what_they_were_beyond() -> None:
         found = trend.at(at, np.full(3, i))
         np.testing.assert_allclose(found[0], expected, atol=0.15 * np.max(spread))
         np.testing.assert_allclose(found[1], spread, rtol=0.15)
-        dense = trend.on("cpu")(torch.from_numpy(at).float())
+        dense = TrendTables(3).fill(trend)(torch.from_numpy(at).float())
         for plain, fast in zip(found, dense, strict=True):
             np.testing.assert_allclose(fast[:, i].numpy(), plain, rtol=1e-4)
     edge, beyond = trend.at(np.array([logs[which == 0].max(), 30.0]), np.zeros(2, int))[0]
@@ -104,13 +105,13 @@ def test_the_density_of_a_shower_holds_all_of_its_energies(flow: TwoStageFlow) -
     # Rows of both stages, put together again from the root, are the shower they came from.
     showers, tree = tiny_showers(50, 7), flow.tree
     places = np.column_stack([showers.voxels[:, tree.order], flow.f * showers.incident - showers.deposited])
-    rows = [flow._shares(stage, torch.from_numpy(places).float()) for stage in (0, 1)]
+    rows = [flow.stages.rows(stage, torch.from_numpy(places).float()) for stage in (0, 1)]
     shower, node, outcome, z = (torch.cat([r[i] for r in rows]) for i in range(4))
     energy = np.zeros((50, 2 * len(tree) + 1))
     energy[:, 0] = flow.f * showers.incident
     for s, i, o, zed in sorted(zip(shower.tolist(), node.tolist(), outcome.tolist(), z.double(), strict=True)):
         left, right = int(tree.left[i]), int(tree.right[i])
-        least = flow.index["least"][left], flow.index["least"][right]
+        least = flow.stages.least[left], flow.stages.least[right]
         shared = share.to_energies(torch.tensor(energy[s, i]), zed, least)
         energy[s, left] = energy[s, i] if o == share.LEFT else float(shared[0]) * (o == share.BOTH)
         energy[s, right] = energy[s, i] if o == share.RIGHT else float(shared[1]) * (o == share.BOTH)
@@ -142,7 +143,7 @@ def test_nothing_lies_below_threshold_and_seeds_decide(flow: TwoStageFlow) -> No
 def test_energy_is_conserved_to_rounding(flow: TwoStageFlow) -> None:
     incident = torch.linspace(100, 400, 200, dtype=torch.float64)
     with torch.no_grad():
-        places = flow._draw(incident, torch.Generator().manual_seed(1))
+        places = flow.stages.draw(flow.f * incident, incident.log().float(), torch.Generator().manual_seed(1))
     np.testing.assert_allclose(places.sum(1), flow.f * incident, rtol=1e-12)
     made = flow.generate(incident.numpy(), 1)
     np.testing.assert_allclose(made.deposited, places[:, :-1].sum(1), rtol=1e-6)

@@ -15,10 +15,10 @@ from tools.jet_model.begin import Like, begin
 from tools.jet_model.finetune import split_kinds, tune
 from tools.jet_model.jets import Jets
 from tools.jet_model.score import probabilities
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import Checkpoint, load, read, save
 
-QUICK = Training(epochs=1, batch=16, learning_rate=1e-6, min_steps=1)
+QUICK = JetTraining(epochs=1, batch=16, learning_rate=1e-6, min_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,9 @@ def test_a_tagger_that_hardly_learns_tags_as_before(jets: Jets, start: Checkpoin
 
 def test_what_training_only_makes_worse_stays(tmp_path: Path) -> None:
     used, held = prongs(200, seed=2), prongs(150, seed=3)
-    good = tune(used, held, Training(epochs=3, batch=16, learning_rate=2e-3, min_steps=1), 1)
+    good = tune(used, held, JetTraining(epochs=3, batch=16, learning_rate=2e-3, min_steps=1), 1)
     save(tmp_path / "good.safetensors", good.model)
-    spoilt = Training(epochs=2, batch=16, learning_rate=0.1, min_steps=1)
+    spoilt = JetTraining(epochs=2, batch=16, learning_rate=0.1, min_steps=1)
     again = tune(used, held, spoilt, 1, read(tmp_path / "good.safetensors"))
     assert again.fitted.best == 0
     assert all(epoch.loss > good.fitted.history[good.fitted.best - 1].loss for epoch in again.fitted.history)

@@ -1,4 +1,4 @@
-"""Training: repeatable, resumable, the same in one process or two; the verbs end to end, and their refusals."""
+"""JetTraining: repeatable, resumable, the same in one process or two; the verbs end to end, and their refusals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tools.jet_model.jets_file import read_jets, write_jets
 from tools.jet_model.objectives import Mix, class_weights, cross_entropy, mixed
 from tools.jet_model.pretrain import pretrain
 from tools.jet_model.score import probabilities, score
-from tools.jet_model.train import Fitted, Training, _rate, backward, fit
+from tools.jet_model.train import JetTraining, Outcome, _rate, backward, fit
 from tools.jet_model.weights import load, read, save
 
-SETTINGS = Training(epochs=3, batch=16, learning_rate=1e-3, average=0.9, min_steps=1)
+SETTINGS = JetTraining(epochs=3, batch=16, learning_rate=1e-3, average=0.9, min_steps=1)
 QUICK = {"epochs": 1, "batch": 32, "min_steps": 1}
 
 
@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
     """As good as a kill."""
 
 
-def trained(state: Path | None = None, stop_after: int | None = None, seed: int = 1) -> tuple[Any, Fitted]:
+def trained(state: Path | None = None, stop_after: int | None = None, seed: int = 1) -> tuple[Any, Outcome]:
     """A small classifier on 48 jets; `stop_after` so many calls of the objective it is interrupted."""
     jets = prongs(60)
     model = network(jets, mode="classifier")
@@ -54,7 +54,7 @@ def trained(state: Path | None = None, stop_after: int | None = None, seed: int 
         return losses(part)
 
     groups = [{"params": list(model.net.parameters()), "lr": SETTINGS.learning_rate}]
-    rows = torch.arange(60)
+    rows = np.arange(60)
     fitted = fit(model.net, groups, objective, source, rows[:48], rows[48:], SETTINGS, seed, state)
     return model.net.state_dict(), fitted
 
@@ -86,7 +86,7 @@ def test_same_seed_same_weights_and_an_interruption_changes_nothing(tmp_path: Pa
 def test_a_training_that_diverges_says_so() -> None:
     jets = prongs(20)
     model = network(jets, mode="classifier")
-    source, rows = Source(model, jets, labels_for(KINDS, jets)), torch.arange(20)
+    source, rows = Source(model, jets, labels_for(KINDS, jets)), np.arange(20)
     groups = [{"params": list(model.net.parameters()), "lr": 1e-3}]
     with pytest.raises(ToolError, match="diverged"):
         fit(model.net, groups, lambda p: {"a": model.logits(p.x)[:, 0] * np.nan}, source, rows, rows, SETTINGS, 1)
@@ -102,8 +102,8 @@ def test_few_jets_come_several_times() -> None:
         return {"a": model.logits(part.x)[:, 0] ** 2}
 
     groups = [{"params": list(model.net.parameters()), "lr": 1e-3}]
-    settings = Training(epochs=1, batch=8, min_steps=5)
-    fit(model.net, groups, objective, source, torch.arange(16), torch.arange(16, 20), settings, 1)
+    settings = JetTraining(epochs=1, batch=8, min_steps=5)
+    fit(model.net, groups, objective, source, np.arange(16), np.arange(16, 20), settings, 1)
     assert np.bincount(seen).tolist() == [3] * 16 + [1] * 4  # 6 steps of 8
 
 
@@ -154,7 +154,7 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
 
 def test_prongs_are_told_apart_whatever_the_order_of_their_names() -> None:
     jets, checked = prongs(200, seed=2), prongs(150, seed=3)
-    tuned = tune(jets, checked, Training(epochs=4, batch=16, learning_rate=2e-3, min_steps=1), seed=1)
+    tuned = tune(jets, checked, JetTraining(epochs=4, batch=16, learning_rate=2e-3, min_steps=1), seed=1)
     assert tuned.separation.auc["two"] > 0.75
     assert tuned.separation.auc["two"] == tuned.separation.auc["one"]
     reversed_kinds = replace(checked, pid=1 - np.asarray(checked.pid), kinds=KINDS[::-1])

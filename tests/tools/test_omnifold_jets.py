@@ -14,7 +14,7 @@ from tools.events.parquet import write_events
 from tools.jet_model.finetune import tune
 from tools.jet_model.jets import LOG_PT, Jets
 from tools.jet_model.jets_file import write_jets
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import read as read_weights
 from tools.jet_model.weights import save
 from tools.omnifold import unfold
@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A small network that can tell the two kinds apart: few events do not teach it both what is new and how often."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save(path, network(sample(20), mode="classifier"))
-    training = Training(epochs=4, batch=16, learning_rate=5e-3)
+    training = JetTraining(epochs=4, batch=16, learning_rate=5e-3)
     save(path, tune(sample(160, 7), sample(60, 8), training, 1, read_weights(path)).model)
     return {"start": str(path), "epochs": 3, "batch": 32, "learning_rate": 1e-3}
 

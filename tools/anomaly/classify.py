@@ -15,13 +15,13 @@ the window, the fold's own (held-out) template events take their place.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from tools.anomaly.data import MIN_EVENTS, Floats, Windowed, WindowRequest, load
+from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
 from tools.anomaly.mlp import Mlp
 from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
@@ -30,14 +30,18 @@ from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
 from tools.events.table import derive
 from tools.metrics import argos, auc, auc_error, bootstrap_error
+from tools.types import Floats
 
 Mask = NDArray[np.bool_]
+
+
+Events = NDArray[Any]  # (n, d): features, or (n, 1): integers, rows of what the classifier keeps
 
 
 class Classifier(Protocol):
     """Settings that can be trained on x (n, d), y (data or template), and score other events."""
 
-    def log_odds(self, x: Floats, y: Mask, to_score: Floats, seed: int) -> Floats: ...
+    def log_odds(self, x: Events, y: Mask, to_score: Events, seed: int) -> Floats: ...
 
 
 class ClassifyRequest(WindowRequest):
@@ -75,14 +79,16 @@ class ClassifyResult(Result):
     auc_error: float
     n_window: int
     n_template: int
-    closure: ScoreClosure | None = Field(description="of the score, outside the window, where `control` is given")
+    closure: ScoreClosure | None = Field(
+        description="closure test of the score outside the window, where `control` is given"
+    )
     warning: str | None = Field(description="why the score must not be trusted; none: no reason found")
 
 
 @tool("anomaly.classify")
 def classify(request: ClassifyRequest) -> ClassifyResult:
-    """Score every event by how much more often its like occurs in the window's data than in the background template
-    (k-fold tree ensemble). Submit the scores file, or cut on it with bumphunt.scan.
+    """Score every event by its data-to-template density ratio in the window (k-fold tree ensemble). Submit the scores
+    file, or cut on it with bumphunt.scan.
     """
     if request.out_template == request.out:
         raise ToolError("out_template", request.out_template, "another file than `out`")
@@ -139,8 +145,8 @@ def judged(
 
 def out_of_fold(
     classifier: Classifier,
-    events: Floats,
-    template: Floats,
+    events: Events,
+    template: Events,
     data: Mask,
     background: Mask,
     folds: int,
@@ -195,9 +201,10 @@ def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64
     return np.unique(rows), np.unique(control, axis=0)
 
 
-def copies_of(template: Floats, events: Floats) -> NDArray[np.int64]:
-    """For each template event the row of the event that it is a copy of (to float32, as files hold it), or -1."""
-    events, template = events.astype(np.float32), template.astype(np.float32)
+def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
+    """For each template event the row of the event that it is a copy of, or -1: features to float32, as in files."""
+    if events.dtype.kind == "f":
+        events, template = events.astype(np.float32), template.astype(np.float32)
     # Whole rows are compared only where the first feature agrees: for a sampled template nearly nowhere.
     maybe = np.flatnonzero(np.isin(template[:, 0], events[:, 0]))
     among = np.flatnonzero(np.isin(events[:, 0], template[maybe, 0]))
@@ -217,7 +224,7 @@ def _background_rank(score: Floats, sideband: Floats) -> Floats:
 
 
 def _template(request: ClassifyRequest) -> NDArray[np.float64]:
-    """The template's features within the window's range of training, checked."""
+    """Return the template's features within the window's range of training, checked."""
     columns = load_arrays(request.template, "template")
     try:
         features = derive(columns, request.features)  # a reference is an event table; a template has what was asked for

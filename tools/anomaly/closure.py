@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.anomaly.data import MIN_EVENTS, Floats, Windowed, within
+from tools.anomaly.data import MIN_EVENTS, Windowed, within
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
 Place = Literal["window", "events"]
 HELD_OUT = 0.1
@@ -60,7 +61,7 @@ def control_window(data: Windowed) -> tuple[float, float] | None:
 def held_out(
     data: Windowed, place: Place, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], tuple[float, float] | None]:
-    """Which sideband events to close on, and their window where they fill one. Too few for a window: events instead."""
+    """Select the sideband events to close on, and their window where they fill one; too few give events instead."""
     window = control_window(data) if place == "window" else None
     if window is not None:
         return within(data.mjj, window), window

@@ -42,7 +42,7 @@ def fit_conditional(
     model = build(sidebands.features.shape[1]).to(where)
     coordinates = Coordinates.of(sidebands.features, sidebands.mjj)
     data = coordinates.tensors(sidebands.features, sidebands.mjj, where)
-    used, held = split(len(sidebands.mjj), HELD_OUT, settings.max_events, seed)
+    used, held = split(len(sidebands.mjj), HELD_OUT, seed, settings.max_events)
     training, validation = (tuple(t[rows] for t in data) for rows in (used, held))
     losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
     return Fitted(model, coordinates, losses, where)

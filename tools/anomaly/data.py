@@ -1,4 +1,4 @@
-"""What every anomaly tool needs of its events: features, mjj and a signal region that leaves something to train on."""
+"""The events that every anomaly tool works on: features, mjj and a signal region that leaves something to train on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import Field
 from tools.arrays import load_arrays
 from tools.contract import Request, ToolError
 from tools.events.table import derive, unweighted, validate
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
 EXTENDED = [*FEATURES, "tau32_j1", "tau32_j2"]
 MIN_EVENTS = 500  # fewer on either side of the window cannot train anything
@@ -41,13 +41,13 @@ class Windowed:
     window: tuple[float, float]
 
     def sidebands(self, rows: NDArray[np.bool_], window: tuple[float, float] | None = None) -> Sidebands:
-        """The chosen events, as sidebands of the signal region or of another window."""
+        """Return the chosen events, as sidebands of the signal region or of another window."""
         return Sidebands(self.features[rows], self.mjj[rows], window or self.window)
 
 
 @dataclass(frozen=True)
 class Sidebands:
-    """What a background may be learned from: features (n, d) and mjj (n,) in TeV outside `window`, and the window."""
+    """Events to learn a background from: features (n, d) and mjj (n,) [TeV] outside `window`, and the window."""
 
     features: Floats
     mjj: Floats
@@ -70,7 +70,7 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
 
 
 def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
-    """(n,): which events [TeV] lie in the window; ToolError when it, or what is beside it, holds too few."""
+    """Mark the events [TeV] in the window (n,); ToolError when too few lie in it, or in the sidebands."""
     low, high = window
     if not 0 < low < high:
         raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
@@ -87,12 +87,12 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
 
 
 def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
-    """(n,): from the lower edge on, below the upper."""
+    """Mark the masses from the lower edge on and below the upper (n,)."""
     return np.asarray((mjj >= window[0]) & (mjj < window[1]))
 
 
 def load_table(path: str) -> dict[str, Floats]:
-    """A validated event table from parquet; weighted events are refused."""
+    """Return a validated event table from parquet; weighted events are refused."""
     columns = load_arrays(path, "events")
     validate(columns)
     unweighted(columns)

@@ -17,10 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
 from tools.anomaly.sideband import cycle, neighbours
 from tools.training import Progress, to_tensor
+from tools.types import Floats
 
 LARGEST, SMALLEST = 10.0, 0.01  # widths of the noise, in standard deviations of the features
 CURVATURE = 7  # of the steps: s^(1/7) is evenly spaced
@@ -33,7 +34,7 @@ class Diffusion(FieldTraining):
     partial: float | None = Field(
         None, gt=SMALLEST, le=LARGEST, description="noise put on sideband events, in std of features; none: pure noise"
     )
-    width: float = Field(0.4, gt=0, description="of the bands that partial diffusion starts from, TeV")
+    width: float = Field(0.4, gt=0, description="width of the bands that partial diffusion starts from [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Denoiser:
         """Same seed, same denoiser on a CPU. Raises ToolError when training diverges, or for empty bands."""
@@ -59,7 +60,7 @@ class Denoiser(Fitted):
     steps: int
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         if self.source is None:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats, Sidebands, Windowed, in_window
+from tools.anomaly.data import Sidebands, Windowed, in_window
 from tools.contract import Request, ToolError
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, LOG_PT_NOT_ZERO, MAX_PARTICLES, Jets, in_order
 from tools.jet_model.model import KINEMATICS
+from tools.types import Floats
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -75,7 +76,7 @@ def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Di
 
 
 def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:
-    """The dijets of LHCO particles, or of a file of jets, light and heavy in turn; ToolError names `field`."""
+    """Return the dijets of LHCO particles, or of a file of jets, light and heavy in turn; ToolError names `field`."""
     jets = read_file(path, field, max_particles)
     if jets.jet is None:
         raise ToolError(field, path, "jets with pt, eta, phi and mass: without mjj there are no sidebands")
@@ -94,7 +95,7 @@ def dijets_of(light: Jets, heavy: Jets) -> Dijets:
 
 
 def framed(jets: Jets) -> Jets:
-    """The same jets in the frame, without kinds and axes: only what a classifier is to see."""
+    """Return the same jets in the frame, without kinds and axes: only what a classifier is to see."""
     x = jets.particles[:, :, :KINEMATICS].astype(np.float64)
     pt = np.where(jets.mask, np.exp(x[:, :, LOG_PT]), 0.0)
     eta, phi = x[:, :, DELTA_ETA], x[:, :, DELTA_PHI]
@@ -120,7 +121,7 @@ def _massless(eta: Floats, phi: Floats, log_pt: Floats, mask: Mask, axis_eta: Fl
 
 
 def log_mass(jets: Jets) -> Floats:
-    """(N,): log m/pt of jets in the frame."""
+    """Return log m/pt of jets in the frame (N,)."""
     return np.asarray(np.log(np.maximum(jets.pt_and_mass()[1] / FRAME, LIGHTEST)))
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
 from tools.training import Training
+from tools.types import Floats
 
 TIME_FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # rad per unit of time
 # rad per standard deviation of log(mjj). Higher ones would be free to oscillate inside the window, where no data bind.
@@ -33,10 +33,10 @@ class FieldTraining(Training):
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without a better validation before training stops"
     )
-    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
     def build(self, dimensions: int) -> Any:
-        """A module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""
+        """Return a module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""
         return residual_network(dimensions, self.hidden, self.blocks)
 
 

@@ -15,8 +15,9 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.training import Progress, Training, to_tensor
+from tools.types import Floats
 
 CHUNK = 50_000  # events at a time through a network
 
@@ -26,7 +27,7 @@ class ConditionalFlow(Fitted):
     """A trained flow: features of events to unit Gaussian numbers, given mjj, and back; losses in nats per event."""
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
         z = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         return self.features(z, mjj)
 
@@ -36,7 +37,7 @@ class ConditionalFlow(Fitted):
         return self._through(x, mjj, lambda transform, part: transform(part))
 
     def features(self, z: Floats, mjj: Floats) -> Floats:
-        """The inverse of `latent`."""
+        """Return the inverse of `latent`."""
         x = self._through(z, mjj, lambda transform, part: transform.inv(part))
         return self.coordinates.inverse(x, mjj)
 
@@ -51,14 +52,14 @@ class ConditionalFlow(Fitted):
 
 
 class Flow(Training):
-    """What the two flows share."""
+    """Settings that the two flows share."""
 
     transforms: int = Field(3, ge=1, le=30)
     hidden: int = Field(64, ge=4, le=1024)
 
     @abstractmethod
     def build(self, dimensions: int) -> Any:
-        """The untrained zuko flow."""
+        """Return the untrained zuko flow."""
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> ConditionalFlow:
         """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tools.anomaly.conditional import Fitted, fit_conditional
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.anomaly.field import FieldTraining, midpoint
 from tools.training import Progress, to_tensor
+from tools.types import Floats
 
 
 class FlowMatching(FieldTraining):
@@ -44,7 +45,7 @@ class VelocityField(Fitted):
     steps: int
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """One event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
         noise = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         c = self.coordinates.context(mjj, self.device)
         x = midpoint(self.model, to_tensor(noise, self.device), c, np.linspace(0, 1, self.steps + 1))

@@ -16,7 +16,7 @@ from tools.anomaly.classify import ClassifyResult, judged, out_of_fold
 from tools.anomaly.closure import control_window
 from tools.anomaly.data import Windowed, within
 from tools.anomaly.dijets import Dijets, DijetsRequest, load_dijets, read_dijet_file
-from tools.anomaly.jets_networks import Frozen, Tuned
+from tools.anomaly.jets_networks import FrozenWeights, Tuned
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.contract import ToolError, named, tool
 
@@ -28,16 +28,17 @@ class JetClassifyRequest(DijetsRequest):
     folds: int = Field(5, ge=2, le=20)
     ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; of tuned ones 1 takes long enough")
     classifier: Annotated[
-        Annotated[Frozen | Tuned, Field(discriminator="kind")],
+        Annotated[FrozenWeights | Tuned, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
             description="a kind alone, 'frozen' or 'tuned', or with its settings",
             json_schema_extra={"default": "frozen"},
         ),
-    ] = Frozen()
+    ] = FrozenWeights()
     control: str | None = Field(None, description="the template's control file: tests closure of the score itself")
     closure_window: SkipJsonSchema[tuple[float, float] | None] = Field(
-        None, description="of the template's result, with `control`; default: the one that anomaly.jet_template takes"
+        None,
+        description="control window of the template's result, with `control`; default: that of anomaly.jet_template",
     )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
@@ -53,8 +54,8 @@ class JetClassifyRequest(DijetsRequest):
 
 @tool("anomaly.jet_classify")
 def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
-    """Score every dijet event by how much more often its like occurs in the window's data than among background jets,
-    by the particles of both jets (a jet model, out of fold). The scores file is one of anomaly.classify's kind.
+    """Score every dijet event by its data-to-template density ratio in the window, from the particles of both jets
+    (a jet model, out of fold). The scores file is one of anomaly.classify's kind.
     """
     dijets, data = load_dijets(request, need_sidebands=False)
     template = read_dijet_file(request.template, "template", request.max_particles)
@@ -62,16 +63,16 @@ def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
         raise ToolError("template", request.template, f"has {len(template)} events; at least {needed} are needed")
     control, rows = _control(request, dijets, data)
     store = request.classifier.on([dijets, template, *([control] if control else [])])
-    numbers = [each[:, None].astype(np.float64) for each in store.numbers]
     n = len(dijets)
-    events = np.concatenate([numbers[0], *numbers[2:]])
+    of_dijets, of_template, *of_control = store.rows
+    events = np.concatenate([of_dijets, *of_control])
     own = np.arange(len(events)) < n
     inside = np.zeros(len(events), dtype=bool)
     inside[:n] = data.inside
     scored, raw_template = out_of_fold(
         store,
         events,
-        numbers[1],
+        of_template,
         inside,
         own & ~inside,
         folds=request.folds,

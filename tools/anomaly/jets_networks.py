@@ -14,48 +14,48 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.classify import copies_of
-from tools.anomaly.data import Floats
 from tools.anomaly.dijets import Dijets
 from tools.anomaly.mlp import Mlp
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
 from tools.jet_model.begin import as_classifier
 from tools.jet_model.embed import last_hidden
-from tools.jet_model.inputs import split
 from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
-from tools.jet_model.train import Training, fit
+from tools.jet_model.train import JetTraining, fit
 from tools.jet_model.weights import Checkpoint, Matched, read, take_over
+from tools.training import Rows, split
+from tools.types import Floats
 
 KINDS = ("template", "data")
 HIDDEN = 64  # of the head
 VALIDATION = 0.2
 
 
-class Tuned(BaseModel):
+class Tuned(Frozen):
     """The jet model, trained on both jets of an event. Slow, and wants many signal events."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["tuned"] = "tuned"
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: Size = Field("tiny", description="from scratch: the network's size")
-    training: Training = Field(Training(epochs=10, batch=64, patience=3), description="epochs, batch and learning rate")
+    training: JetTraining = Field(
+        JetTraining(epochs=10, batch=64, patience=3), description="epochs, batch and learning rate"
+    )
     new_layers: SkipJsonSchema[float] = Field(3.0, gt=0, le=100, description="learning rate of the head over the rest")
 
     def on(self, sets: list[Dijets]) -> TunedStore:
-        """A classifier of these sets of events; ToolError for weights that cannot be read."""
+        """Return a classifier of these sets of events; ToolError for weights that cannot be read."""
         return TunedStore(sets, self, read(Path(self.start)) if self.start else None)
 
 
-class Frozen(BaseModel):
+class FrozenWeights(Frozen):
     """The weights as they are: a small network on what the last layer of their classifier sees of both jets."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["frozen"] = "frozen"
     start: str = Field("tiny", description="pretrained weights: tiny, which ship, or a file")
     network: SkipJsonSchema[Mlp] = Mlp()
@@ -71,54 +71,54 @@ class Frozen(BaseModel):
 
 
 def pretrained(start: Checkpoint, seed: int) -> tuple[JetModel, Matched]:
-    """A classifier with the pretrained body, and what was taken over."""
+    """Return a classifier with the pretrained body, and what was taken over."""
     model = build(as_classifier(start.architecture, KINDS, KINEMATICS), start.scales, seed)
     return model, take_over(model, start)
 
 
 class Store:
-    """Events by number, which is what `out_of_fold` hands around in place of features (n, 1): `numbers` (n,) of each
-    set of events, where copies of the first set's events have the number of the original.
+    """Events by row, which `out_of_fold` hands around in place of features: `rows` (n, 1) of each set of events, where
+    copies of the first set's events have the row of the original.
     """
 
     def __init__(self, sets: list[Dijets]) -> None:
         events, *others = sets
-        self.light, self.heavy, self.numbers = events.light, events.heavy, [np.arange(len(events))]
+        self.light, self.heavy, self.rows = events.light, events.heavy, [np.arange(len(events))[:, None]]
         for each in others:
             original = copies_of(each.axes.reshape(-1, 8), events.axes.reshape(-1, 8))
             fresh = original < 0
-            self.numbers.append(np.where(fresh, len(self.light) + np.cumsum(fresh) - 1, original))
+            self.rows.append(np.where(fresh, len(self.light) + np.cumsum(fresh) - 1, original)[:, None])
             if fresh.any():
                 self.light = concatenated(self.light, each.light.take(fresh))
                 self.heavy = concatenated(self.heavy, each.heavy.take(fresh))
 
 
 class FrozenStore(Store):
-    """With what the model's classifier, without its last layer, makes of both jets (n, 2 width)."""
+    """A store that keeps the output of the classifier's last hidden layer for both jets (n, 2 width)."""
 
     def __init__(self, sets: list[Dijets], model: JetModel, network: Mlp) -> None:
         super().__init__(sets)
         self.network = network
         self.table = np.hstack([last_hidden(model, jets) for jets in (self.light, self.heavy)])
 
-    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
-        rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
+    def log_odds(self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int) -> Floats:
+        """Train on the rows x (n, 1), y (data or template); return the log-odds of the rows `to_score` (m, 1)."""
+        rows, asked = x[:, 0], to_score[:, 0]
         return self.network.log_odds(self.table[rows].astype(np.float64), y, self.table[asked].astype(np.float64), seed)
 
 
 class TunedStore(Store):
-    """With the network to train."""
+    """A store whose network is trained on the jets themselves."""
 
     def __init__(self, sets: list[Dijets], settings: Tuned, start: Checkpoint | None) -> None:
         super().__init__(sets)
         self.settings, self.start = settings, start
 
-    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on the events numbered x (n, 1), y (data or template); the log-odds of `to_score` (m, 1)."""
+    def log_odds(self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int) -> Floats:
+        """Train on the rows x (n, 1), y (data or template); return the log-odds of the rows `to_score` (m, 1)."""
         import torch
 
-        rows, asked = x[:, 0].astype(np.int64), to_score[:, 0].astype(np.int64)
+        rows, asked = x[:, 0], to_score[:, 0]
         device = ranks.device()
         model, net = self._network(seed)
         net.to(device)
@@ -145,7 +145,7 @@ class TunedStore(Store):
         return done
 
     def _network(self, seed: int) -> tuple[JetModel, Any]:
-        """The jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
+        """Return the jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
         import torch
 
         if self.start is None:

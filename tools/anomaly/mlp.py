@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats
 from tools.anomaly.flow import CHUNK
 from tools.anomaly.selection import Criterion, merit
 from tools.training import Training, device, split, to_tensor, train
+from tools.types import Floats
 
 
 class Mlp(Training):
@@ -46,7 +46,7 @@ class Mlp(Training):
         mean, std = x.mean(axis=0), x.std(axis=0)
         weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
         tensors = [to_tensor(values, where) for values in ((x - mean) / std, y.astype(float), weight)]
-        used, held = split(len(x), self.validation_fraction, self.max_events, seed)
+        used, held = split(len(x), self.validation_fraction, seed, self.max_events)
 
         def loss(x: Any, y: Any, weight: Any) -> Any:
             return torch.nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y, weight)
@@ -63,7 +63,7 @@ class Mlp(Training):
         return total / len(states)
 
     def build(self, dimensions: int) -> Any:
-        """The untrained network, (n, d) -> (n, 1)."""
+        """Return the untrained network, (n, d) -> (n, 1)."""
         from torch import nn
 
         widths = [dimensions, *[self.hidden] * self.layers]

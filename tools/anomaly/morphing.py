@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.anomaly.data import Floats, Sidebands
+from tools.anomaly.data import Sidebands
 from tools.anomaly.flow import ConditionalFlow, SplineFlow
 from tools.anomaly.sideband import cycle, neighbours
+from tools.contract import Frozen
 from tools.training import Losses, Progress
+from tools.types import Floats
 
 
-class Morphing(BaseModel):
+class Morphing(Frozen):
     """CURTAINs-like: neighbouring sideband events, moved to the window's mass through a spline flow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["morphing"] = "morphing"
     flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
-    width: float = Field(0.4, gt=0, description="of each of the two bands that events are taken from, TeV")
+    width: float = Field(0.4, gt=0, description="width of each of the two bands that events are taken from [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:
         """Raises ToolError for empty bands, or when training diverges."""
@@ -53,6 +54,6 @@ class Morph:
         return self.flow.features(self.flow.latent(features, mjj), to)
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """A neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
+        """Return a neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
         rows = cycle(len(self.mjj), len(mjj), np.random.default_rng(seed))
         return self.move(self.features[rows], self.mjj[rows], mjj)

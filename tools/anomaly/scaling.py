@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tools.anomaly.data import Floats
 from tools.training import to_tensor
+from tools.types import Floats
 
 EDGE = 0.01  # quantile of a feature that stands for its lower edge
 SLICES = 20  # of equal numbers of events in mjj, in which the edge is looked up
@@ -78,7 +78,7 @@ class Coordinates:
         return np.clip(self.scaler.inverse(x) + self.slope * (mjj - self.centre)[:, None], *self.seen)
 
     def tensors(self, features: Floats, mjj: Floats, device: str) -> tuple[Any, Any]:
-        """(x, c): float32 tensors of shape (n, d) and (n, 1)."""
+        """Return float32 tensors x (n, d) and c (n, 1)."""
         return to_tensor(self.forward(features, mjj), device), self.context(mjj, device)
 
     def context(self, mjj: Floats, device: str) -> Any:

@@ -8,32 +8,32 @@ and template events made for that part by a fit that left it out. Three question
   and k of K template events pass: Fisher's exact test; expected from the template are k N / K;
 - sculpting: is the fraction of sideband events that pass smooth in mjj (`tools.bumphunt.sculpting`)?
 
-The p-values of the first two are combined into one, those of the third into another, each the chance of so small a one
-among as many tests (Sidak; conservative, for the tests agree with each other). Below ALPHA a warning is given: where
-nothing is wrong, in at most 1% of the searches for either reason.
+The p-values of the first two are combined into one, those of the third into another, each by the probability of so
+small a one among as many tests (Sidak; conservative, since the tests are correlated). Below ALPHA a warning is given:
+where nothing is wrong, in at most 1% of the searches for either reason.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import fisher_exact, norm
 
-from tools.anomaly.data import Floats
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.sculpting import sculpting
+from tools.contract import Frozen
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
 ALPHA = 0.01
 KEPT = 12  # sideband events that a cut must keep to be judged, as in the bump hunt
 
 
-class CutClosure(BaseModel):
+class CutClosure(Frozen):
     """Held-out sideband data and template behind one cut."""
 
-    model_config = ConfigDict(frozen=True)
     efficiency: float = Field(description="fraction of all sideband events that the cut keeps")
     passing: int = Field(description="held-out data events")
     expected: float = Field(description="from the template")
@@ -42,21 +42,22 @@ class CutClosure(BaseModel):
     smooth_p: float = Field(description="that the passing fraction of the sidebands is smooth in mjj")
 
 
-class ScoreClosure(BaseModel):
+class ScoreClosure(Frozen):
     """The closure test on the classifier's own score, outside the signal region."""
 
-    model_config = ConfigDict(frozen=True)
     n_data: int
     n_template: int
     auc: float = Field(description="held-out data against its template, by the score; 0.5 is perfect")
     auc_error: float
     cuts: list[CutClosure]
-    p_closure: float = Field(description="of AUC and passing rates together")
-    p_sculpting: float = Field(description="of the passing fractions' smoothness in mjj, of all cuts together")
+    p_closure: float = Field(description="combined p-value of AUC and passing rates")
+    p_sculpting: float = Field(
+        description="combined p-value, over all cuts, that the passing fractions are smooth in mjj"
+    )
 
     @property
     def warning(self) -> str | None:
-        """What a reader must know; None when the score closes."""
+        """Return why the score must not be trusted; None when it closes."""
         said = []
         if self.p_closure < ALPHA:
             text = (
@@ -123,6 +124,6 @@ def _behind(
 
 
 def _counts(score: Floats, cut: float) -> NDArray[np.int64]:
-    """How many pass and how many fail."""
+    """Count the events that pass and those that fail."""
     passing = int((score >= cut).sum())
     return np.array([passing, len(score) - passing])

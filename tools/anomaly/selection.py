@@ -1,4 +1,4 @@
-"""Which epoch, or boosting round, of a weakly supervised classifier is best, told from held-out data without labels.
+"""Choose the best epoch, or boosting round, of a weakly supervised classifier on held-out data without labels.
 
 The validation loss is what is usual; ARGOS (arXiv:2511.14832) looks where the signal is, at tight cuts, and follows the
 true significance improvement better, but is noisier on few events.
@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.anomaly.data import Floats
 from tools.metrics import argos, auc
+from tools.types import Floats
 
 Criterion = Literal["loss", "argos", "auc"]
 ARGOS_MIN_TEMPLATE = 25  # fewer kept template events make the metric a draw of luck

@@ -10,21 +10,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.anomaly.data import Floats, Sidebands
-from tools.contract import ToolError
+from tools.anomaly.data import Sidebands
+from tools.contract import Frozen, ToolError
 from tools.training import Losses, Progress
+from tools.types import Floats
 
 Rows = NDArray[np.int64]
 
 
-class Sideband(BaseModel):
+class Sideband(Frozen):
     """CWoLa: the events just below and above the window, unchanged. Biased where features move with mjj."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["sideband"] = "sideband"
-    width: float = Field(0.4, gt=0, description="of each of the two neighbouring bands, TeV")
+    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> SidebandTemplate:
         return SidebandTemplate(sidebands.features[neighbours(sidebands, self.width)])

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.closure import Place, closure, held_out
-from tools.anomaly.data import Floats, Sidebands, Windowed, WindowRequest, load
+from tools.anomaly.data import Sidebands, Windowed, WindowRequest, load
 from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
@@ -25,12 +25,13 @@ from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
 from tools.training import Losses, Progress
+from tools.types import Floats
 
 KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
 
 
 class Template(Protocol):
-    """What a fit gives: one event (a row of features) per mjj [TeV] asked for; the training it took."""
+    """A fitted background: samples one event (a row of features) per mjj [TeV]; keeps the losses of its training."""
 
     losses: Losses
     device: str
@@ -138,7 +139,7 @@ class Mixture:
         self.device = parts[0].device
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """One event per entry of `mjj`, from each part in turn."""
+        """Return one event per entry of `mjj`, from each part in turn."""
         drawn = [part.sample(mjj[i :: len(self.parts)], seed + 1000 * i) for i, part in enumerate(self.parts)]
         out = np.empty((len(mjj), drawn[0].shape[1]))
         for i, values in enumerate(drawn):

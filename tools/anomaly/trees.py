@@ -11,18 +11,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Floats
 from tools.anomaly.selection import Criterion, merit
+from tools.contract import Frozen
 from tools.training import split
+from tools.types import Floats
 
 
-class Trees(BaseModel):
+class Trees(Frozen):
     """Histogram gradient boosting with early stopping."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["trees"] = "trees"
     max_iter: int = Field(200, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
     max_leaf_nodes: int = Field(31, ge=2, le=1024)
@@ -50,7 +50,7 @@ class Trees(BaseModel):
         )
         if self.select == "loss":
             return np.asarray(model.fit(x, y).decision_function(to_score))
-        used, held = split(len(x), self.validation_fraction, len(x), seed)
+        used, held = split(len(x), self.validation_fraction, seed)
         model.fit(x[used], y[used])
         rounds = [merit(self.select, score.ravel(), y[held]) for score in model.staged_decision_function(x[held])]
         stages = model.staged_decision_function(to_score)

@@ -96,12 +96,12 @@ def _trees(x: Any, y: NDArray[np.bool_], to_score: Any, seed: int) -> NDArray[np
 def tell_apart(
     reference: Showers, generated: Showers, look: Look, kinds: tuple[Kind, ...] = ("mlp", "trees"), seed: int = 1
 ) -> dict[Kind, TwoSample]:
-    """The verdict of every classifier on voxels, or on observables."""
+    """Return the verdict of every classifier on voxels, or on observables."""
     see = features if look == "observables" else voxel_features
     ours, theirs = see(reference), see(generated)
     return {kind: two_sample(ours, theirs, kind, seed) for kind in kinds}
 
 
 def strongest(verdicts: dict[Kind, TwoSample]) -> TwoSample:
-    """The classifier with the larger AUC."""
+    """Return the classifier with the larger AUC."""
     return max(verdicts.values(), key=lambda verdict: verdict.auc)

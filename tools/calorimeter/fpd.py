@@ -12,11 +12,10 @@ the kernel (x.y/d + 1)^4, the median of batches.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 MIN_SAMPLES, MAX_SAMPLES = 20_000, 50_000  # of batches, as published; at most as many as there are showers
 BATCHES, POINTS = 20, 10
 MIN_SHOWERS = 1000
@@ -95,7 +94,7 @@ def _kernel(a: Floats, b: Floats) -> Floats:
 
 
 def normalised(reference: Floats, generated: Floats) -> tuple[Floats, Floats]:
-    """Both over the largest absolute value of each feature in the reference (where that is not 0)."""
+    """Divide both by the largest absolute value of each feature in the reference (where that is not 0)."""
     largest = np.abs(reference).max(axis=0)
     largest = np.where(largest == 0, 1.0, largest)
     return reference / largest, generated / largest

@@ -8,13 +8,15 @@ import warnings
 import numpy as np
 from pydantic import Field
 
-from tools.arrays import inside, sha256
+from tools.arrays import sha256
 from tools.calorimeter.generators import BeyondTraining, load
-from tools.calorimeter.generators.base import Floats, beyond_training
+from tools.calorimeter.generators.base import beyond_training
 from tools.calorimeter.generators.tokens import TokenGenerator
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import read_showers, write_showers
 from tools.contract import Request, Result, ToolError, tool
+from tools.files import below
+from tools.types import Floats
 
 MAX_NUMBERS = 400_000_000  # showers times voxels: 1.6 GB
 
@@ -25,7 +27,7 @@ class GenerateRequest(Request):
     generator: str = Field(description="file that calorimeter.train wrote")
     like: str | None = Field(None, description="shower file of the same geometry, whose incident energies to take")
     energies_mev: list[float] = Field(default=[], max_length=10_000, description="or incident energies, MeV")
-    material: str | None = Field(None, description="of a generator that has grown: which of those it knows")
+    material: str | None = Field(None, description="absorber, where the generator knows several")
     particle: str | None = Field(None, description="likewise; default: what it learned last")
     each: int = Field(1, ge=1, le=1_000_000, description="showers for each of the incident energies")
     out: str = Field("generated.h5", description="file to write, .h5 or .safetensors, below the working directory")
@@ -48,7 +50,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
     """Make showers with a trained generator: at the incident energies of another file (`like`, to compare with it), or
     at `energies_mev`. It warns of energies beyond those of training.
     """
-    out = inside("out", request.out)
+    out = below("out", request.out)
     generator = load(request.generator)
     if request.material or request.particle:
         if not isinstance(generator, TokenGenerator):
@@ -79,7 +81,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def _incident(request: GenerateRequest, geometry: Geometry) -> Floats:
-    """The incident energies asked for [MeV] (N,)."""
+    """Return the incident energies asked for [MeV] (N,)."""
     if (request.like is None) == (not request.energies_mev):
         raise ToolError("energies_mev", request.energies_mev, "either these, or a file in `like`")
     given = np.array(request.energies_mev, np.float64)

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PDG = {"photon": 22, "electron": 11, "pion": 211}
@@ -28,7 +28,7 @@ MAX_XML_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """One read-out layer: its number, edges of its rings [mm], sectors, where it lies in depth [radiation lengths]."""
+    """A read-out layer: its number, edges of its rings [mm], sectors, where it lies in depth [radiation lengths]."""
 
     id: int
     r_edges_mm: tuple[float, ...]
@@ -68,7 +68,7 @@ class Geometry:
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """The voxels of each layer, in the order of `layers`."""
+        """Return the voxels of each layer, in the order of `layers`."""
         edges = np.concatenate([[0], np.cumsum([layer.n_voxels for layer in self.layers])]).tolist()
         return tuple(slice(a, b) for a, b in pairwise(edges))
 
@@ -175,7 +175,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def geometry(name: str) -> Geometry:
-    """A built-in geometry by its name; ToolError lists them.
+    """Return a built-in geometry by its name; ToolError lists them.
 
     >>> [(name, geometry(name).n_layers, geometry(name).n_voxels) for name in GEOMETRIES]
     [('ds1_photons', 5, 368), ('ds1_pions', 7, 533), ('ds2_electrons', 45, 6480), ('ds3_electrons', 45, 40500)]
@@ -186,7 +186,7 @@ def geometry(name: str) -> Geometry:
 
 
 def find_geometry(name: str, particle: str | None = None) -> Geometry:
-    """A built-in geometry by name, or else that of the binning file of that path."""
+    """Return a built-in geometry by name, or else that of the binning file of that path."""
     return read_binning(Path(name), particle) if name.endswith(".xml") else geometry(name)
 
 

@@ -20,15 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from tools.calorimeter.geometry import Geometry, Layer
 from tools.calorimeter.materials import Material, find_material
 from tools.calorimeter.showers import Showers, check_incident
 from tools.contract import ToolError
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 PARTICLES = ("electron", "photon", "neutral_pion")
 THRESHOLD_MEV = 0.01515  # of a voxel, as in data sets 2 and 3
@@ -56,7 +54,7 @@ def incident_energies(geometry: Geometry, n: int, seed: int) -> Floats:
 
 
 def native_material(geometry: Geometry) -> str:
-    """The material whose showers a built-in geometry is made for."""
+    """Return the material whose showers a built-in geometry is made for."""
     return "tungsten_silicon" if geometry.name.startswith(("ds2", "ds3")) else "lead_argon"
 
 
@@ -69,7 +67,7 @@ def simulate(
     threshold_mev: float = THRESHOLD_MEV,
     progress: Callable[[int, int], None] | None = None,
 ) -> Showers:
-    """One shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
+    """Simulate one shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
 
     Material (its name, or one of your own) and particle default to those of the geometry. Energy behind the last
     layer, before the first and outside the rings is lost; voxels below `threshold_mev` are zero.
@@ -185,7 +183,7 @@ def radial(tau: Floats, energy: Floats, matter: Material) -> tuple[Floats, Float
 
 
 def _layer(cores: Cores, layer: Layer, top: float, bottom: float, matter: Material, rng: np.random.Generator) -> Floats:
-    """What one layer reads out [GeV] (N, voxels of the layer)."""
+    """Return the energies that one layer reads out [GeV] (N, voxels of the layer)."""
     edges = np.linspace(top, bottom, 1 + int(np.ceil((bottom - top) / STEP_X0)))
     t = np.maximum(edges - cores.start[:, :, None], 0.0)  # (N, K, steps + 1)
     energy = cores.energy[:, :, None] * np.diff(gammainc(cores.alpha[:, :, None], cores.beta[:, :, None] * t))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from tools.arrays import inside
 from tools.calorimeter.classifier import Kind, Look, TwoSample, strongest, tell_apart
 from tools.calorimeter.fpd import MIN_SHOWERS as MIN_FPD
 from tools.calorimeter.fpd import fpd, kpd
@@ -23,6 +22,7 @@ from tools.calorimeter.showers import Showers, read_showers
 from tools.calorimeter.timing import milliseconds
 from tools.calorimeter.trust import Region, trust_map
 from tools.contract import Request, Result, ToolError, tool
+from tools.files import below
 
 LOOKS: tuple[Look, ...] = ("voxels", "observables")
 SAME_ENERGIES = 1e-4  # p-value of a Kolmogorov-Smirnov test
@@ -43,7 +43,7 @@ class JudgeRequest(Request):
     )
     generator: str | None = Field(None, description="a file of calorimeter.train, to measure its time per shower")
     classifiers: list[Kind] = Field(["mlp", "trees"], min_length=1, description="the larger AUC is quoted")
-    max_showers: int = Field(20_000, ge=200, description="of each file, from its beginning")
+    max_showers: int = Field(20_000, ge=200, description="showers read from each file, from its beginning")
     report: str | None = Field(None, description="folder for a page of plots")
     seed: int = Field(1, ge=0)
 
@@ -64,7 +64,7 @@ class JudgeResult(Result):
     worst_observables: dict[str, float] = Field(description="separation power less what samples of this size give")
     fpd: float | None = Field(description="None with fewer than 1000 showers")
     fpd_error: float | None
-    fpd_reference: float | None = Field(description="of two references, or its error where that is larger")
+    fpd_reference: float | None = Field(description="FPD of two references, or its error where that is larger")
     fpd_ratio: float | None = Field(description="FPD over fpd_reference, both of samples of the same size")
     kpd: float
     kpd_error: float
@@ -90,7 +90,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     """
     geometry = find_geometry(request.geometry)
     if request.report:
-        inside("report", request.report)
+        below("report", request.report)
     reference, generated = (
         _read(field, path, geometry, request.max_showers)
         for field, path in (("reference", request.reference), ("generated", request.generated))
@@ -206,7 +206,7 @@ def _page(request: JudgeRequest, reference: Showers, generated: Showers, regions
     from tools.calorimeter.plots import page
 
     _say("plots")
-    return str(page(inside("report", str(request.report)), reference, generated, regions))
+    return str(page(below("report", str(request.report)), reference, generated, regions))
 
 
 def _say(line: str) -> None:

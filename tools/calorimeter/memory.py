@@ -7,14 +7,13 @@ from. Distances are those of observables that neither a scale of energy nor a tu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.observables import LOG_FLOOR, observables
 from tools.calorimeter.prdc import distances
 from tools.calorimeter.showers import Showers
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 CHUNK = 1000  # rows of distances at once
 
 

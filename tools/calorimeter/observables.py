@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 LOG_FLOOR = 1e-3  # MeV, well below any threshold: where the logarithm of an empty layer is put
 
 
@@ -40,14 +40,14 @@ def observables(showers: Showers) -> dict[str, Floats]:
 
 
 def _moments(share: NDArray[np.floating], where: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of `where` (V,) with weights `share` (N, V), whose rows sum to 1 or 0."""
+    """Return mean and width of `where` (V,) with weights `share` (N, V), whose rows sum to 1 or 0."""
     mean = share @ where
     square = share @ where**2
     return np.asarray(mean), np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
 def classes(names: list[str]) -> dict[str, list[str]]:
-    """The observables by kind: total energy, layer energies, occupancy, centres, widths, depth.
+    """Return the observables by kind: total energy, layer energies, occupancy, centres, widths, depth.
 
     >>> classes(["E_dep/E_inc", "E_layer_0", "width_r_0"])
     {'total energy': ['E_dep/E_inc'], 'layer energy': ['E_layer_0'], 'width': ['width_r_0']}
@@ -69,7 +69,7 @@ def classes(names: list[str]) -> dict[str, list[str]]:
 
 
 def features(showers: Showers) -> Floats:
-    """What a classifier on observables sees (N, d): log10 of the incident energy and of layer energies, the rest as is.
+    """Return a classifier's inputs (N, d): log10 of the incident energy and of layer energies, other observables as is.
 
     Energies are in units of the incident energy, an empty layer stands at LOG_FLOOR MeV over it.
     """
@@ -84,7 +84,7 @@ def features(showers: Showers) -> Floats:
 
 
 def voxel_features(showers: Showers) -> NDArray[np.float32]:
-    """What a classifier on voxels sees (N, V + 1), float32, as in the official script.
+    """Return the inputs of a classifier on voxels (N, V + 1), float32, as in the official script.
 
     Log10 of the incident energy, then voxels in percent of the incident energy.
     """

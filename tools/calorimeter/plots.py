@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.observables import profiles
 from tools.calorimeter.response import energy_bins, response
 from tools.calorimeter.separation import cell_energies, separation
 from tools.calorimeter.showers import Showers
 from tools.calorimeter.trust import Region
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 NAMES = ("reference", "generated")
 COLOURS = ("black", "tab:red")
 MAX_LAYERS = 12  # drawn of a longer calorimeter: as many, evenly spaced

@@ -52,12 +52,12 @@ class Points:
 
     @property
     def shower(self) -> Ints:
-        """The shower of each point (P,)."""
+        """Return the shower of each point (P,)."""
         return np.repeat(np.arange(len(self)), self.counts)
 
 
 def to_points(showers: Showers, threshold: float = 0.0) -> Points:
-    """The voxels above `threshold` [MeV], in the order of the file; what lies below is dropped."""
+    """Return the voxels above `threshold` [MeV], in the order of the file; what lies below is dropped."""
     if not 0 <= threshold < np.inf:
         raise ToolError("threshold", threshold, "0 MeV or more")
     g = showers.geometry

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 NEIGHBOURS = 5
 MAX_SHOWERS = 4000  # of each sample: distances go with the square
 
@@ -29,7 +28,7 @@ class Prdc:
 
 
 def prdc(reference: Floats, generated: Floats, seed: int = 1, k: int = NEIGHBOURS) -> Prdc:
-    """Of observables (N, d) and (M, d), each scaled to the reference's mean and standard deviation.
+    """Compare observables (N, d) and (M, d), each scaled to the reference's mean and standard deviation.
 
     At most MAX_SHOWERS of each are taken, at random. Two samples of one distribution: density and coverage are
     1 and 1 - 2^-k on average. ToolError with k showers or fewer.

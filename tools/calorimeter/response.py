@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 MAX_LEVELS = 20  # as many incident energies stand for themselves; more are put in bins
 BINS = 12
 MIN_SHOWERS = 10  # in a bin
@@ -41,7 +40,7 @@ def energy_bins(incident: Floats) -> Floats:
 
 
 def response(showers: Showers, edges: Floats) -> list[Response]:
-    """One entry for each bin with MIN_SHOWERS showers or more."""
+    """Return one entry for each bin with at least MIN_SHOWERS showers."""
     ratio = showers.deposited / showers.incident
     found = []
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):

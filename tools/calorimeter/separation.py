@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.observables import classes, observables
 from tools.calorimeter.showers import Showers
 from tools.omnifold.discriminator import triangular
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BINS = 50
 
 
@@ -79,7 +78,7 @@ def separations(reference: Showers, generated: Showers) -> dict[str, Separation]
 
 
 def by_class(found: dict[str, Separation]) -> dict[str, float]:
-    """Mean separation power of each kind of observable."""
+    """Return the mean separation power of each kind of observable."""
     named = [name for name in found if name != "cell_energy"]
     means = {kind: float(np.mean([found[n].value for n in names])) for kind, names in classes(named).items()}
     return means | {"cell energy": found["cell_energy"].value}

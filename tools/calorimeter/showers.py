@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tools.calorimeter.geometry import Geometry
 from tools.contract import ToolError
+from tools.files import written
 
 NAMES = ("incident_energies", "showers")
 SAFE = ".safetensors"
@@ -145,17 +146,16 @@ def check_arrays(path: str, incident: Any, voxels: Any, n_voxels: int) -> None:
 def write_showers(path: Path | str, showers: Showers) -> None:
     """HDF5 (float64 incident, float32 voxels, gzip) or, by its ending, safetensors; whole or not at all."""
     path = Path(path)
-    part = path.with_name(path.name + ".part")
-    if path.suffix == SAFE:
-        from safetensors.numpy import save_file
+    with written(path) as part:
+        if path.suffix == SAFE:
+            from safetensors.numpy import save_file
 
-        save_file(dict(zip(NAMES, (showers.incident[:, None], showers.voxels), strict=True)), part)
-    else:
-        import h5py
+            save_file(dict(zip(NAMES, (showers.incident[:, None], showers.voxels), strict=True)), part)
+        else:
+            import h5py
 
-        rows = max(1, min(CHUNK_ROWS, len(showers)))
-        layout = {"chunks": (rows, showers.geometry.n_voxels), "compression": "gzip", "shuffle": True}
-        with h5py.File(part, "w") as file:
-            file[NAMES[0]] = showers.incident[:, None]
-            file.create_dataset(NAMES[1], data=showers.voxels, **(layout if len(showers) else {}))
-    part.replace(path)
+            rows = max(1, min(CHUNK_ROWS, len(showers)))
+            layout = {"chunks": (rows, showers.geometry.n_voxels), "compression": "gzip", "shuffle": True}
+            with h5py.File(part, "w") as file:
+                file[NAMES[0]] = showers.incident[:, None]
+                file.create_dataset(NAMES[1], data=showers.voxels, **(layout if len(showers) else {}))

@@ -8,25 +8,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tools.calorimeter.geometry import find_geometry
 from tools.calorimeter.gflash import THRESHOLD_MEV, incident_energies, native_material, simulate
 from tools.calorimeter.showers import SAFE, write_showers
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 
 SUFFIXES = (".h5", ".hdf5", SAFE)
 
 
-class ShowerSimulation(BaseModel):
-    """One sample; all fields together fix the result."""
+class ShowerSimulation(Frozen):
+    """Settings of a sample; all fields together fix the result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     geometry: str = Field("ds1_photons", description="built-in, or a binning XML file with depths")
     particle: str = Field("photon", description="electron, photon or neutral_pion")
     material: str | None = Field(None, description="default: that of the geometry")
     showers: int = Field(10_000, gt=0, le=10_000_000)
-    threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="of a voxel")
+    threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="read-out threshold of a voxel [MeV]")
     seed: int = Field(1, ge=0)
 
 

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.calorimeter.showers import Showers
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BATCHES = (1, 100, 10_000)
 REPEATS = 5
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from tools.arrays import inside, sha256
+from tools.arrays import sha256
 from tools.calorimeter.generators import Flow, Settings
 from tools.calorimeter.generators.base import Losses
 from tools.calorimeter.geometry import find_geometry
 from tools.calorimeter.showers import read_showers
 from tools.contract import Request, Result, ToolError, named, tool
+from tools.files import below
 
 
 class TrainRequest(Request):
@@ -50,7 +51,7 @@ def train(request: TrainRequest) -> TrainResult:
     """Train a fast simulation of showers on those of a file. 'flow' is the one to begin with; 'frozen' repeats showers
     of the file and is the baseline to beat. Make showers with calorimeter.generate, judge them with calorimeter.judge.
     """
-    out = inside("out", request.out)
+    out = below("out", request.out)
     if out.suffix != ".safetensors":
         raise ToolError("out", request.out, "a name that ends in .safetensors")
     showers = read_showers(request.showers, find_geometry(request.geometry), 0, request.rows)

@@ -1,4 +1,4 @@
-"""Where not to trust a generator: regions of phase space in which the classifier catches it, or that it fills wrongly.
+"""Find where not to trust a generator: regions in which the classifier catches it, or that it fills wrongly.
 
 Regions are slices of the incident energy and of observables that can be measured of a single shower, tails on their
 own. In each: the classifier's AUC between reference and generated showers of that region (scores of held-out showers,
@@ -17,8 +17,8 @@ from tools.calorimeter.observables import observables
 from tools.calorimeter.response import energy_bins
 from tools.calorimeter.showers import Showers
 from tools.metrics import auc, auc_error
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SLICES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)  # quantiles of the reference
 MIN_SHOWERS = 20  # of each kind in a region
 AUC_LIMIT = 0.60
@@ -62,7 +62,7 @@ class Region:
         return self.auc is None and not self.misfilled
 
     def words(self) -> str:
-        """One line: the region, and what is wrong in it."""
+        """Describe the region and what is wrong in it, in one line."""
         said = []
         if self.caught:
             said.append(f"AUC {self.auc:.2f}")
@@ -72,7 +72,7 @@ class Region:
 
 
 def trust_map(reference: Showers, generated: Showers, verdict: TwoSample) -> list[Region]:
-    """All regions, worst first; both samples have incident energies of the same kind, and `verdict` is of these two.
+    """Return all regions, worst first; both samples have incident energies of the same kind, `verdict` is of them.
 
     The share is that of all showers, the AUC that of the judged ones.
     """

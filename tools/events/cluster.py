@@ -1,4 +1,4 @@
-"""From particles to the LHCO features: anti-kt R=1 jets, their masses and N-subjettiness.
+"""Compute the LHCO features from particles: anti-kt R=1 jets, their masses and N-subjettiness.
 
 The two jets of highest pt define mjj; they are then ordered by mass, j1 the lighter, as in
 CATHODE (arXiv:2109.00546). N-subjettiness (arXiv:1011.2268) with beta = 1:
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RADIUS = 1.0
 LEADING_PT_MIN = 1200.0  # GeV, the LHCO trigger

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tools.arrays import load_arrays
-from tools.contract import Request, Result, tool
+from tools.contract import Frozen, Request, Result, tool
 from tools.events.table import available, validate
 
 
 class DescribeRequest(Request):
-    """Which file to look at."""
+    """Describe an event file."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
 
 
-class ColumnSummary(BaseModel):
+class ColumnSummary(Frozen):
     """Mean, spread and quantiles (0, 5, 50, 95, 100%) of a column."""
 
-    model_config = ConfigDict(frozen=True)
     mean: float
     std: float
     quantiles: list[float]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tools.events.field import propagate
 from tools.events.towers import Layer, energy_flow, log_normal
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TRACKER_ETA = 2.5

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Where a file is, its size in bytes and its MD5 (hexadecimal)."""
+    """A file on a server: its address, its size in bytes and its MD5 (hexadecimal)."""
 
     url: str
     size: int
@@ -51,7 +51,7 @@ def fetch_official(
     pause: float = 1.0,
     records: Mapping[str, int] = LHCO_FILES,
 ) -> Path:
-    """One of the files of `records` into `folder`; raises ToolError for another name and as `zenodo_files`, `fetch`."""
+    """Download a file of `records` into `folder`; raises ToolError for another name and as `zenodo_files`, `fetch`."""
     if name not in records:
         raise ToolError("file", name, f"allowed are {', '.join(records)}")
     files = zenodo_files(records[name], base_url)
@@ -64,7 +64,7 @@ def fetch_official(
 
 
 def zenodo_files(record: int, base_url: str = ZENODO) -> dict[str, RemoteFile]:
-    """The files of a Zenodo record by name, from `<base_url>/api/records/<record>`.
+    """Return the files of a Zenodo record by name, from `<base_url>/api/records/<record>`.
 
     Raises ToolError when the service cannot be reached or answers with something else.
     """

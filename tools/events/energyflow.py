@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from tools.contract import ToolError
 from tools.events.zjets import COLUMNS
 from tools.events.zjets_jets import LN_RHO_MIN
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RECORD = 3548091
 GENERATORS = ("Pythia21", "Pythia25", "Pythia26", "Herwig")
@@ -32,7 +31,7 @@ SHAPES = {"jets": 2, "particles": 3, "mults": 1, "widths": 1, "tau2s": 1, "sdms"
 
 
 def read_zjets(path: Path) -> dict[str, Floats]:
-    """The columns of `zjets.COLUMNS` of a published file; masses in GeV.
+    """Return the columns of `zjets.COLUMNS` of a published file; masses in GeV.
 
     The width is made from the particles, sum pt dR / sum pt; tau21 = tau2 / width with the file's own of both, which
     share a normalisation. Raises ToolError for another layout or levels of different length, FileNotFoundError.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 FIELD = 3.8  # T
 RADIUS, HALF_LENGTH = 1.29, 3.0  # m
@@ -13,7 +12,7 @@ CURVATURE = 0.299792458  # 1/m of a track of charge 1 and pt 1 GeV in 1 T
 
 
 def propagate(pt: Floats, eta: Floats, phi: Floats, charge: Floats) -> tuple[Floats, Floats]:
-    """Where particles from the beam leave the field: eta and phi of that point.
+    """Return eta and phi of the point where particles from the beam leave the field.
 
     `pt` in GeV. With the curvature k = CURVATURE charge FIELD / pt, a particle that leaves through the side is found at
     phi - arcsin(k RADIUS / 2). What is too soft for that, or too far forward, leaves through an end.

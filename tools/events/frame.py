@@ -1,5 +1,8 @@
 """Pandas DataFrames in HDF5 ("fixed" format of DataFrame.to_hdf), read and written with h5py alone.
 
+Not with pandas: its HDF5 needs PyTables, a second build of the HDF5 library, and unpickles whatever objects a file that
+was downloaded holds. h5py reads numbers only, piece by piece; a test reads with pandas what is written here.
+
 A frame is an HDF5 group: `axis0` the column names, `axis1` the row index and, per data type, a
 block of columns, `blockN_items` (names) and `blockN_values` (rows x names). Bare 2-d data sets are
 read too, as frames without names.
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.files import written
 
 GROUP = "df"
 CHUNK_ROWS = 64
@@ -43,7 +47,7 @@ class Frame:
 
 @contextmanager
 def open_frame(path: Path) -> Iterator[Frame]:
-    """The one frame, or else the one 2-d data set of numbers, of an HDF5 file.
+    """Open the one frame, or else the one 2-d data set of numbers, of an HDF5 file.
 
     Raises ToolError when the file is not HDF5 or holds no frame or several, FileNotFoundError
     when there is none.
@@ -111,8 +115,7 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
     """
     import h5py
 
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w") as file:
         group = file.create_group(GROUP)
         values = None
         for chunk in chunks:
@@ -135,7 +138,6 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
         labels = np.arange(values.shape[1]) if names is None else np.array(names, dtype="S")
         group["axis0"], group["axis1"], group["block0_items"] = labels, np.arange(len(values)), labels
         _describe(group, "integer" if names is None else "string")
-    part.replace(path)
 
 
 def _describe(group: Any, kind: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 def find_jets(particles: Any, radius: float, pt_min: float, max_particles: int) -> dict[str, Floats]:
-    """All anti-kt jets above `pt_min` GeV of events, an awkward array of particles with pt [GeV], eta, phi.
+    """Find all anti-kt jets above `pt_min` GeV in events, an awkward array of particles with pt [GeV], eta, phi.
 
     `event` (N,), which one; `axis` (N, 4), pt, eta, phi, mass of all constituents; `pt`, `eta`, `phi`
     (N, max_particles) of the hardest of them, pt = 0 in empty slots.

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.jet_model.jets import MAX_PARTICLES, PARTICLE_KINDS, Jets, from_momenta
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 TREE = "tree"
 LABELS = {
@@ -86,7 +84,7 @@ def read_jetclass(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0
 
 
 def _extra(arrays: Any) -> Floats:
-    """(N, M, 5): kind, tanh d0, its error, tanh dz, its error."""
+    """Return (N, M, 5): kind, tanh d0, its error, tanh dz, its error."""
     charge = np.sign(_padded(arrays["part_charge"])).astype(np.int64)
     electron, muon, photon, charged, neutral = (_padded(arrays[name]) > 0 for name in IS_KIND)
     pdg = np.select([electron, muon, photon, charged, neutral], [-11 * charge, -13 * charge, 22, 211 * charge, 130], 0)
@@ -95,7 +93,7 @@ def _extra(arrays: Any) -> Floats:
 
 
 def _padded(lists: Any) -> Floats:
-    """(N, M): lists of numbers, filled up with zeros."""
+    """Return lists of numbers, filled up with zeros (N, M)."""
     import awkward as ak
 
     width = int(ak.max(ak.num(lists, axis=1)))

@@ -1,4 +1,4 @@
-"""Which process makes which kind of jet, and whether a jet is one: truth for `jets_simulate`.
+"""The processes that make each kind of jet, and the truth label of a jet, for `jets_simulate`.
 
 The hard processes are pairs of one kind, or a Higgs boson with an invisible Z; parton pt around 500-700 GeV with a
 flattened spectrum. A jet is of the kind when it is near the parton or boson and holds all quarks or gluons of
@@ -11,12 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from tools.contract import Frozen
 from tools.events.zjets import Tune
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RADIUS = 0.8
 NEAR = 0.4  # of the jet's axis to the parton or boson
@@ -25,7 +23,7 @@ BOSONS = (23, 24, 25)
 
 
 class JetKind(StrEnum):
-    """What made the jet; bosons and tops decay to quarks or gluons."""
+    """Origin of a jet; bosons and tops decay to quarks or gluons."""
 
     quark = "quark"  # light
     gluon = "gluon"
@@ -53,10 +51,9 @@ SETTINGS = {
 }
 
 
-class JetProcess(BaseModel):
-    """How Pythia makes jets of a kind."""
+class JetProcess(Frozen):
+    """Pythia's settings for jets of a kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: JetKind
     tune: Tune = Tune.monash
 
@@ -99,7 +96,7 @@ def _partons(event: Any, particle: Any) -> list[Any]:
 
 
 def holds(axis: Floats, where: Floats) -> bool:
-    """Whether a jet at `axis` (eta, phi) is near the first of `decay_points` and holds the others."""
+    """Return whether a jet at `axis` (eta, phi) is near the first of `decay_points` and holds the others."""
     delta_phi = (where[:, 1] - axis[1] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(where[:, 0] - axis[0], delta_phi)
     return bool(distance[0] < NEAR and np.all(distance < RADIUS))

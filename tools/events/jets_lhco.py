@@ -17,8 +17,7 @@ from tools.events.cluster import RADIUS, TEV
 from tools.events.jets_cluster import find_jets
 from tools.events.lhco import CHUNK, Labels, Progress, particle_rows, read_particles
 from tools.jet_model.jets import Jets, from_momenta
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 KEPT = 128  # hardest particles a jet
 ARRAYS = ("pt", "eta", "phi", "axis")

@@ -32,8 +32,7 @@ from tools.events.shards import (
 from tools.events.zjets import Tune
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import concatenate, read_jets, write_jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 PT_EDGES = np.linspace(500.0, 700.0, 11)  # GeV
 ETA_MAX = 2.0  # of a jet: it lies inside the tracker but for its rim
@@ -127,7 +126,7 @@ def _is_kind(jets: dict[str, Floats], row: int, points: list[list[Floats]]) -> b
 
 
 def _take(room: NDArray[np.int64], pt: float) -> bool:
-    """Whether the bin of pt has room for one more jet, which is then used."""
+    """Take one jet out of the quota of its pt bin; return whether there was room."""
     place = np.searchsorted(PT_EDGES, pt, side="right") - 1
     if not room[place]:
         return False
@@ -142,7 +141,7 @@ def accepted(axis: Floats) -> NDArray[np.int64]:
 
 
 def measured_jets(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
-    """What `find_jets` gives of events, as `pythia.next_events` has them, after the detector."""
+    """Find the jets of events of `pythia.next_events` after the detector, as `find_jets` returns them."""
     import awkward as ak
 
     flat = np.concatenate(events)

@@ -6,12 +6,10 @@ tau_N = sum_i pt_i min_k dR_ik / sum_i pt_i R0
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.events.jets_kinds import RADIUS
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, Jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 ORDERS = (1, 2, 3)
 WHOLE_JET = 10.0  # radius at which all particles of a jet cluster into one

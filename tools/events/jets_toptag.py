@@ -22,7 +22,7 @@ KINDS = ("qcd", "top")
 
 
 def find_table(file: Any) -> Any:
-    """The data set of an open HDF5 file that looks like such a table, or None."""
+    """Return the data set of an open HDF5 file that looks like such a table, or None."""
     import h5py
 
     found: list[Any] = []

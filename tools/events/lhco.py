@@ -41,7 +41,7 @@ LABEL_NAMES = ("is_signal", "label")
 def read_events(
     path: Path, progress: Progress | None = None, limit: int | None = None
 ) -> tuple[Columns, Labels | None]:
-    """The event table of any of the layouts, told apart by content, and the labels where there are any.
+    """Return the event table of any of the layouts, told apart by content, and the labels where there are any.
 
     Particles are clustered, about 1 ms an event; `limit` takes only that many events of such a file.
     Raises ToolError for a file of no known layout, with wrong columns, or with NaN; FileNotFoundError
@@ -63,7 +63,7 @@ def read_events(
 
 
 def particle_rows(path: Path) -> int | None:
-    """How many events a particle file holds; None for a file of another layout."""
+    """Return the number of events in a particle file; None for a file of another layout."""
     if _magic(path) != HDF5:
         return None
     with open_frame(path) as frame:

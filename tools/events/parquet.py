@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.files import written
 
 
 def round_mantissa(values: NDArray[np.floating], bits: int) -> NDArray[np.float32]:
@@ -43,20 +44,19 @@ def write_events(
     for name, values in columns.items():
         array = np.asarray(values, dtype=np.float32)
         arrays[name] = round_mantissa(array, bits[name]) if bits and name in bits else array
-    part = path.with_name(path.name + ".part")
-    pq.write_table(
-        pa.table(arrays),
-        part,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=False,
-        column_encoding=dict.fromkeys(arrays, "BYTE_STREAM_SPLIT"),
-    )
-    part.replace(path)
+    with written(path) as part:
+        pq.write_table(
+            pa.table(arrays),
+            part,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=False,
+            column_encoding=dict.fromkeys(arrays, "BYTE_STREAM_SPLIT"),
+        )
 
 
 def particles_path(events: Path) -> Path:
-    """Where the particles of these events are kept, or their jets with particles."""
+    """Return the path of the file that holds the particles of these events, or their jets with particles."""
     return events.with_name(events.name + ".particles.h5")
 
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 
 PT_HAT_MIN = 700.0  # GeV; a jet of 1.2 TeV from less is rare, but of those from 700 to 1,000 many have a high mass
 VETO_SCALE = 50.0  # GeV
@@ -30,13 +30,12 @@ BATCH = 100  # events that Pythia makes at a time
 PARTICLE = ("pt", "eta", "phi", "pdg", "charge", "mass")  # the columns of an event, one row a particle; GeV
 
 
-class Process(BaseModel):
-    """What is simulated: QCD dijets (`masses` empty) or a resonance.
+class Process(Frozen):
+    """The simulated process: QCD dijets (`masses` empty) or a resonance.
 
     `masses` is (m_A, m_B, m_C) in TeV for A -> B C, e.g. (3.5, 0.5, 0.1), the LHCO R&D signal.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     masses: tuple[float, float, float] | None = None
     width: float = Field(default=NARROW, gt=0.0, le=0.15, description="natural width of A over its mass")
     pt_hat_min: float = Field(default=PT_HAT_MIN, ge=20.0, le=5000.0, description="QCD only, GeV")
@@ -50,7 +49,7 @@ class Process(BaseModel):
         return self
 
     def settings(self) -> list[str]:
-        """The process as Pythia command strings."""
+        """Return the process as Pythia command strings."""
         common = ["PartonLevel:MPI = off", "ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10."]
         if self.masses is None:
             return [*common, "HardQCD:all = on", f"PhaseSpace:pTHatMin = {self.pt_hat_min}"]
@@ -129,7 +128,7 @@ def start(process: HasSettings, seed: int, hook: Any = None) -> Any:
 
 
 def next_events(pythia: Any, n: int) -> list[NDArray[np.float64]]:
-    """The next events, at most `n` (Pythia leaves out those it fails to make): their stable particles, (m, 6).
+    """Return the next events, at most `n` (Pythia leaves out those it fails to make): their stable particles, (m, 6).
 
     Columns: PARTICLE. Much faster than reading the event record in Python, particle by particle.
     """

@@ -20,19 +20,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.events.parquet import read_columns, write_events
 
 PYTHIA_SEEDS = 900_000_000
 VERSIONS = ("pythia8mc", "fastjet", "awkward", "numpy")
 
 
-class Sharded(BaseModel):
+class Sharded(Frozen):
     """A sample of `events` accepted events; all fields together fix the result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     events: int = Field(gt=0, le=50_000_000, description="accepted events")
     seed: int = Field(default=1, ge=0)
     shard_events: int = Field(default=2000, gt=0, description="accepted events a shard; part of what fixes the result")
@@ -56,7 +55,7 @@ def seeds_of(simulation: Sharded, shard: int) -> tuple[int, np.random.Generator]
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """The file that says that a shard is done; what else belongs to it lies beside it."""
+    """Return the file that says that a shard is done; what else belongs to it lies beside it."""
     return folder / f"{shard:06d}.parquet"
 
 
@@ -127,7 +126,7 @@ def merge_shards(
     facts: dict[str, Any],
     more: Callable[[Columns], Columns] = lambda columns: {},
 ) -> dict[str, Any]:
-    """All shards as `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
+    """Merge all shards into `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
 
     `more` makes further columns from those of all shards.
     """

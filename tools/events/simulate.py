@@ -22,7 +22,7 @@ BATCH = 250  # events clustered together
 
 
 class Simulation(Sharded):
-    """One sample: which process, how many accepted events, which seed."""
+    """Settings of a sample: process, number of accepted events, seed."""
 
     process: Process = Process()
     leading_pt_min: float = Field(default=LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS
+from tools.types import Floats
 
 __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
 
-Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5
@@ -50,7 +50,7 @@ def available(columns: Mapping[str, Floats]) -> list[str]:
 
 
 def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
-    """The named features, in the order asked for; a stored column wins over its definition.
+    """Return the named features, in the order asked for; a stored column wins over its definition.
 
     >>> derive({"mj1": np.array([0.1]), "mj2": np.array([0.5])}, ["delta_mj", "mj1"])
     {'delta_mj': array([0.4]), 'mj1': array([0.1])}

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
+
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the calorimeter.
+    """A layer of the calorimeter.
 
     `eta_edges` bound the rings of towers, ring i has `n_phi[i]` towers; `resolution(eta, energy)` is sigma(E) in GeV.
     Towers below `energy_min` GeV, or below `significance_min` sigma, count as empty.
@@ -34,7 +35,7 @@ class Layer:
     significance_min: float
 
     def towers_of(self, event: Ints, eta: Floats, phi: Floats) -> Ints:
-        """A number for each hit, one for each tower of each event; hits have to lie within `eta_edges`."""
+        """Return a tower number for each hit, unique in all events; hits have to lie within `eta_edges`."""
         ring = np.clip(np.searchsorted(self.eta_edges, eta) - 1, 0, len(self.n_phi) - 1)
         turn = np.mod(phi + np.pi, 2 * np.pi) / (2 * np.pi)
         sector = np.minimum((turn * self.n_phi[ring]).astype(np.int64), self.n_phi[ring] - 1)
@@ -57,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Flow:
-    """What a layer leaves: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
+    """Energy flow after a layer: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
 
     event: Ints
     energy: Floats

@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tools.contract import Frozen
 from tools.events.detector import CALO_ETA, INVISIBLE, respond
 from tools.events.parquet import particles_path
 from tools.events.pythia import generate
 from tools.events.shards import Sharded, end_if_abandoned, merge_shards, run_shards, seeds_of, shard_path, write_shard
 from tools.events.zjets_jets import CONSTITUENTS, OBSERVABLES, RADIUS, leading_jets
 from tools.events.zjets_particles import LEVELS, jet_rows, merge_levels, write_levels
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 PT_Z_MIN = 200.0  # GeV
@@ -41,7 +42,7 @@ COLUMNS = (*(f"{level}_{name}" for level in LEVELS for name in OBSERVABLES), "pa
 
 
 class Tune(StrEnum):
-    """How showers, hadrons and the underlying event are made."""
+    """Tune of parton showers, hadronisation and the underlying event."""
 
     monash = "monash"  # Monash 2013, Pythia's default
     a14 = "a14"  # ATLAS A14 with NNPDF2.3LO, as in the published files
@@ -59,10 +60,9 @@ class Tune(StrEnum):
 TUNES = {Tune.monash: 14, Tune.a14: 21, Tune.cuetp8m1: 18}
 
 
-class ZJets(BaseModel):
+class ZJets(Frozen):
     """The process: Z + one parton, the Z stable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     tune: Tune = Tune.monash
 
     def settings(self) -> list[str]:
@@ -77,7 +77,7 @@ class ZJets(BaseModel):
         ]
 
     def veto(self) -> Any:
-        """A hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
+        """Return a hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
         import pythia8mc
 
         class TooSoft(pythia8mc.UserHooks):  # type: ignore[misc]
@@ -95,7 +95,7 @@ class ZJets(BaseModel):
 
 
 class ZJetsSimulation(Sharded):
-    """One sample of Z+jets: which tune, how many rows, which seed."""
+    """Settings of a sample of Z+jets: tune, number of rows, seed."""
 
     process: ZJets = ZJets()
     shard_events: int = 1000
@@ -150,7 +150,7 @@ def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> No
 
 
 def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any]:
-    """The table of events as `pythia.generate` gives them, as `combine` makes it."""
+    """Return the table of events as `pythia.generate` gives them, as `combine` makes it."""
     n = len(events)
     flat = np.concatenate(events)
     index = np.repeat(np.arange(n), [len(event) for event in events])
@@ -184,20 +184,20 @@ def _events(n: int, index: NDArray[np.int64], pt: Floats, eta: Floats, phi: Floa
 
 
 def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Floats) -> dict[str, Any]:
-    """One row an event that passes a level, from the leading jets and pt(Z) [GeV] at both; two for unmatched jets.
+    """Return a row per event that passes a level, from leading jets and pt(Z) [GeV] at both; two for unmatched jets.
 
     COLUMNS and, of jets that have them, their constituents by level, which mean something where the level is passed.
     """
     pass_gen, pass_reco = passes(gen, gen_z), passes(reco, reco_z)
     delta_phi = (gen["phi"] - reco["phi"] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(gen["rapidity"] - reco["rapidity"], delta_phi)
-    torn = pass_gen & pass_reco & ~(distance < RADIUS)
+    unmatched = pass_gen & pass_reco & ~(distance < RADIUS)
     rows = np.flatnonzero(pass_gen | pass_reco)
-    # Of a torn event the first row keeps gen, a second one has reco.
-    rows = np.concatenate([rows, np.flatnonzero(torn)])
-    second = np.arange(len(rows)) >= len(rows) - torn.sum()
+    # Of a unmatched event the first row keeps gen, a second one has reco.
+    rows = np.concatenate([rows, np.flatnonzero(unmatched)])
+    second = np.arange(len(rows)) >= len(rows) - unmatched.sum()
     is_gen = pass_gen[rows] & ~second
-    is_reco = pass_reco[rows] & (second | ~torn[rows])
+    is_reco = pass_reco[rows] & (second | ~unmatched[rows])
     order = np.argsort(rows, kind="stable")
     table: dict[str, Any] = {}
     for level, jets, passed in zip(LEVELS, (gen, reco), (is_gen, is_reco), strict=True):
@@ -210,5 +210,5 @@ def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Fl
 
 
 def passes(jets: dict[str, Any], pt_z: Floats) -> Mask:
-    """The selection, the same at both levels."""
+    """Return which events pass the selection, the same at both levels."""
     return np.asarray((pt_z > PT_Z_MIN) & (jets["pt"] > PT_JET_MIN) & (np.abs(jets["rapidity"]) < RAPIDITY_MAX))

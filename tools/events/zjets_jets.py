@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RADIUS = 0.4
 Z_CUT = 0.1

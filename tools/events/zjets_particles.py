@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.jet_model.jets import MAX_PARTICLES, Jets, from_momenta
 from tools.jet_model.jets_file import concatenate, read_jets, write_jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 LEVELS = ("gen", "reco")
 
@@ -31,7 +29,7 @@ def jet_rows(columns: dict[str, Floats], nowhere: float) -> dict[str, Floats]:
 
 
 def write_levels(path: Path, constituents: dict[str, Any]) -> None:
-    """One file from the constituents of jets by level: awkward arrays of px, py, pz, E in GeV."""
+    """Write one file of the constituents of jets by level: awkward arrays of px, py, pz, E in GeV."""
     write_jets(path, concatenate([_jets(level, jets) for level, jets in constituents.items() if len(jets)], LEVELS))
 
 

@@ -69,7 +69,7 @@ class Source:
         return len(self.x)
 
     def parts(self, rows: Any, particles: int | None = None) -> Iterator[Batch]:
-        """The jets of `rows` by length, longest first, at most about `particles` particles at a time."""
+        """Return the jets of `rows` by length, longest first, at most about `particles` particles at a time."""
         import torch
 
         limit = particles or self.particles
@@ -83,7 +83,7 @@ class Source:
             yield self.batch(chosen, longest)
 
     def batch(self, rows: Any, width: int | None = None) -> Batch:
-        """The jets of `rows` in one piece, `width` slots wide (default: as they are)."""
+        """Return the jets of `rows` in one piece, `width` slots wide (default: as they are)."""
         import torch
 
         there = rows.to(self.device)
@@ -95,7 +95,7 @@ class Source:
 
 
 def used_features(architecture: Architecture, jets: Jets) -> int:
-    """How many features the network reads; ToolError when the jets have fewer."""
+    """Return the number of features that the network reads; ToolError when the jets have fewer."""
     needed, there = architecture.features, jets.particles.shape[2]
     if there < needed:
         names = ", ".join(LAYOUTS.get(needed, FEATURES))
@@ -111,7 +111,7 @@ def kinds_of(jets: Jets) -> tuple[str, ...]:
 
 
 def labels_for(kinds: tuple[str, ...], jets: Jets) -> NDArray[np.int64]:
-    """The jets' kinds, numbered as in `kinds`; ToolError when they have none or one that is not in `kinds`."""
+    """Return the jets' kinds, numbered as in `kinds`; ToolError when they have none or one that is not in `kinds`."""
     if jets.pid is None:
         raise ToolError("jets", "no labels", f"jets labelled with some of {', '.join(kinds)}")
     named = kinds_of(jets)
@@ -123,5 +123,5 @@ def labels_for(kinds: tuple[str, ...], jets: Jets) -> NDArray[np.int64]:
 
 
 def mask_of(x: Any) -> Any:
-    """(n, m, 1): which slots hold a particle, as the package has it."""
+    """Mark the slots that hold a particle (n, m, 1), as the package does."""
     return x[:, :, LOG_PT : LOG_PT + 1] != 0

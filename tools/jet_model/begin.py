@@ -1,4 +1,4 @@
-"""What a jet classifier begins as: a pretrained network with another output, or one from scratch.
+"""Start a jet classifier from a pretrained network with another output, or from scratch.
 
 As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
 anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, the output begins
@@ -16,7 +16,7 @@ from tools.contract import ToolError
 from tools.jet_model import ranks
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build
-from tools.jet_model.train import Training
+from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import Checkpoint, Matched, take_over
 
 Like = dict[str, list[str]]
@@ -35,7 +35,7 @@ class Begun:
 def begin(
     kinds: tuple[str, ...],
     jets: Jets,
-    training: Training,
+    training: JetTraining,
     seed: int,
     start: Checkpoint | None = None,
     size: Size = "tiny",
@@ -65,7 +65,7 @@ def begin(
 
 
 def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Like:
-    """The known kinds that each kind begins as; none where they are not known of every kind."""
+    """Return the known kinds that each kind begins as; none where they are not known of every kind."""
     known = start.architecture.kinds if start and OUTPUT_WEIGHT in start.tensors else ()
     named = [name for names in like.values() for name in names]
     if set(like) - set(kinds) or set(named) - set(known) or not all(like.values()):
@@ -100,7 +100,7 @@ def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched
 
 
 def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """The same body with a classifier of `kinds`, reading no more features than the jets have.
+    """Return the same body with a classifier of `kinds`, reading no more features than the jets have.
 
     The token of the conditions stays, though a classifier gets none: without it the body would be another function.
     """

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.arrays import ArrayRef, save_arrays
@@ -24,8 +23,7 @@ from tools.jet_model.inputs import JetsRequest
 from tools.jet_model.jets import Jets
 from tools.jet_model.model import JetModel
 from tools.jet_model.weights import load
-
-Floats = NDArray[np.float32]
+from tools.types import Floats32
 
 
 class EmbedRequest(JetsRequest):
@@ -55,7 +53,7 @@ def embed(request: EmbedRequest) -> EmbedResult:
     return EmbedResult(embedding=save_arrays(request.out, columns))
 
 
-def embedding(model: JetModel, jets: Jets) -> Floats:
+def embedding(model: JetModel, jets: Jets) -> Floats32:
     """(n, (tokens + 1) dim): the body's tokens, and the mean of its particles."""
     import torch
 
@@ -68,8 +66,8 @@ def embedding(model: JetModel, jets: Jets) -> Floats:
     return _of_all(model, jets, made)
 
 
-def last_hidden(model: JetModel, jets: Jets) -> Floats:
-    """(n, width): what the last layer of the classifier sees."""
+def last_hidden(model: JetModel, jets: Jets) -> Floats32:
+    """Return what the last layer of the classifier sees (n, width)."""
     import torch
 
     bare = replace(model, net=copy.deepcopy(model.net))
@@ -77,8 +75,8 @@ def last_hidden(model: JetModel, jets: Jets) -> Floats:
     return _of_all(bare, jets, lambda part: bare.logits(part.x))
 
 
-def _of_all(model: JetModel, jets: Jets, made: Callable[[Batch], Any]) -> Floats:
-    """What is made of each part, in the order of the jets."""
+def _of_all(model: JetModel, jets: Jets, made: Callable[[Batch], Any]) -> Floats32:
+    """Apply a function to each part; return the results in the order of the jets."""
     import torch
 
     device = ranks.device()

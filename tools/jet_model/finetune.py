@@ -14,15 +14,16 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Result, ToolError, tool
+from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
 from tools.jet_model.begin import Like, begin
-from tools.jet_model.inputs import JetsRequest, Separation, output, separation
+from tools.jet_model.inputs import JetsRequest, Separation, separation
 from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import JetModel, Size
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
-from tools.jet_model.train import Epoch, Fitted, Training, fit
+from tools.jet_model.train import Epoch, JetTraining, Outcome, fit
 from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save
 
 Rows = NDArray[np.int64]
@@ -43,8 +44,8 @@ class FinetuneRequest(JetsRequest):
     )
     validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")
     validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
-    training: Training = Field(
-        Training(epochs=20, batch=64),
+    training: JetTraining = Field(
+        JetTraining(epochs=20, batch=64),
         description="epochs, batch, learning rate; small rates (3e-5) where the output begins as known kinds",
     )
     new_layers: SkipJsonSchema[float] = Field(1.0, gt=0, le=100, description="learning rate of new layers over others")
@@ -71,7 +72,7 @@ class FinetuneResult(Result):
 @tool("jet_model.finetune")
 def finetune(request: FinetuneRequest) -> FinetuneResult:
     """Train a jet classifier on labelled jets, from pretrained weights (few labels suffice) or from scratch."""
-    target = output(request.out, ".safetensors")
+    target = below("out", request.out, ".safetensors")
     jets = request.read()
     checked = request.read(request.validation, "validation") if request.validation else None
     if request.kinds:
@@ -113,14 +114,14 @@ class Tuned:
 
     model: JetModel
     matched: Matched | None
-    fitted: Fitted
+    fitted: Outcome
     separation: Separation
 
 
 def tune(
     jets: Jets,
     checked: Jets,
-    training: Training,
+    training: JetTraining,
     seed: int,
     start: Checkpoint | None = None,
     size: Size = "tiny",
@@ -131,7 +132,6 @@ def tune(
 
     Raises ToolError for missing or unknown kinds, a start of another size, and when training diverges.
     """
-    import torch
 
     ranks.start()
     kinds = kinds_of(jets)
@@ -143,7 +143,7 @@ def tune(
     model = begun.model
     both = concatenated(jets, checked)
     source = Source(model, both, np.concatenate([labels, held]), device=ranks.device())
-    rows = torch.arange(len(both))
+    rows = np.arange(len(both))
     objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
     used, held_out = rows[: len(jets)], rows[len(jets) :]
     fitted = fit(

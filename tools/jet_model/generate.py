@@ -17,9 +17,10 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.arrays import sha256
 from tools.contract import Result, ToolError, tool
+from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, labels_for, mask_of
-from tools.jet_model.inputs import JetsRequest, output
+from tools.jet_model.inputs import JetsRequest
 from tools.jet_model.jets import LOG_E, LOG_PT, Jets, in_order, sum_momenta
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.model import KINEMATICS, JetModel, conditions_of
@@ -33,7 +34,7 @@ class GenerateRequest(JetsRequest):
     """Make jets like those of a file."""
 
     checkpoint: str = Field(description="weights that jet_model.pretrain wrote with `generate` in its mix, or tiny")
-    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="steps of the integrator, two evaluations each")
     out: str = Field("generated.h5", description="file of jets to write, relative to the working directory")
 
 
@@ -50,7 +51,7 @@ class GenerateResult(Result):
 @tool("jet_model.generate")
 def generate(request: GenerateRequest) -> GenerateResult:
     """Generate jets with the kinds, pt, eta and particle numbers of the jets of a file."""
-    target = output(request.out, ".h5")
+    target = below("out", request.out, ".h5")
     model = load(Path(request.checkpoint))
     like = request.read()
     made = like_jets(model, like, request.steps, request.seed)
@@ -65,7 +66,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def like_jets(model: JetModel, like: Jets, steps: int, seed: int) -> Jets:
-    """One jet for each of `like`, of its kind, pt, eta and number of particles; same seed, same jets on a CPU."""
+    """Generate a jet for each of `like` with its kind, pt, eta and particle number; same seed, same jets on a CPU."""
     kinds = model.architecture.kinds
     labels = labels_for(kinds, like) if len(kinds) > 1 else np.zeros(len(like), dtype=np.int64)
     conditions = conditions_of(like)

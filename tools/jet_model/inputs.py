@@ -1,27 +1,25 @@
-"""What the verbs have in common: which jets, which are held out, how well they are told apart."""
+"""Input of the jet tools, and how well kinds are told apart."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import Request, ToolError
+from tools.contract import Frozen, Request, ToolError
 from tools.events.jets_read import read_any_jets
 from tools.jet_model.jets import MAX_PARTICLES, Jets
 from tools.metrics import auc
+from tools.types import Floats
 
 EFFICIENCIES = (0.3, 0.5)  # of the signal, at which rejections are given
 
-Floats = NDArray[np.float64]
-
 
 class JetsRequest(Request):
-    """Which jets."""
+    """Jets to read."""
 
     jets: str = Field(description="file of jets: OmniLearned HDF5, top tagging, JetClass or LHC Olympics particles")
     max_jets: int | None = Field(None, ge=1, description="a random choice of at most this many")
@@ -29,7 +27,7 @@ class JetsRequest(Request):
     seed: int = Field(1, ge=0)
 
     def read(self, path: str | None = None, field: str = "jets", max_jets: int | None = None) -> Jets:
-        """The jets of `jets`, or of another file given in `field`."""
+        """Return the jets of `jets`, or of another file given in `field`."""
         name = path or self.jets
         jets = read_file(name, field, self.max_particles)
         limit = max_jets or self.max_jets
@@ -46,33 +44,13 @@ def read_file(path: str, field: str, max_particles: int) -> Jets:
         raise ToolError(field, path, "a file of jets; there is no such file") from None
 
 
-def output(path: str, suffix: str, field: str = "out") -> Path:
-    """A path below the working directory with this ending; ToolError otherwise."""
-    target = Path(path)
-    if target.is_absolute() or ".." in target.parts or target.suffix != suffix:
-        raise ToolError(field, path, f"a relative path below the working directory ending in {suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+class Separation(Frozen):
+    """Separation of the kinds by the held-out probabilities."""
 
-
-def split(n: int, fraction: float, seed: int) -> tuple[Any, Any]:
-    """(training, validation) rows: at least one of each."""
-    import torch
-
-    if n < 2:
-        raise ToolError("jets", n, "at least 2 jets, one of them to validate")
-    order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
-    held = min(max(1, round(fraction * n)), n - 1)
-    return order[held:], order[:held]
-
-
-class Separation(BaseModel):
-    """How well kinds are told apart by the held-out probabilities."""
-
-    model_config = ConfigDict(frozen=True)
     auc: dict[str, float] = Field(description="each kind against all others")
     rejection: dict[str, float] = Field(
-        default_factory=dict, description="of two kinds: 1/eff of the first at these efficiencies of the second"
+        default_factory=dict,
+        description="with two kinds: 1/efficiency of the first at these efficiencies of the second",
     )
     accuracy: float
 

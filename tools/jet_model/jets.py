@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats32
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -47,9 +47,9 @@ class Jets:
     the numbers mean is for `check`.
     """
 
-    particles: Floats  # (N, M, F)
+    particles: Floats32  # (N, M, F)
     pid: Ints | None = None  # (N,)
-    jet: Floats | None = None  # (N, 4)
+    jet: Floats32 | None = None  # (N, 4)
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -67,12 +67,12 @@ class Jets:
 
     @property
     def mask(self) -> Mask:
-        """(N, M): which slots hold a particle."""
+        """Mark the slots that hold a particle (N, M)."""
         return np.asarray(self.particles[:, :, LOG_PT] != 0)
 
     @property
     def multiplicity(self) -> Ints:
-        """(N,): particles a jet."""
+        """Return the number of particles of each jet (N,)."""
         return np.asarray(self.mask.sum(axis=1), dtype=np.int64)
 
     def take(self, rows: Ints | Mask | slice) -> Jets:
@@ -95,7 +95,7 @@ class Jets:
         return {name: int(n) for name, n in zip(names, counts, strict=True) if n or self.kinds}
 
     def with_kinds(self, kinds: tuple[str, ...]) -> Jets:
-        """The jets of these kinds only, numbered in this order; ToolError when one has no jets."""
+        """Return the jets of these kinds only, numbered in this order; ToolError when one has no jets."""
         counts = self.count()
         if absent := [kind for kind in kinds if not counts.get(kind)]:
             there = ", ".join(f"{name} ({n})" for name, n in counts.items()) or "none: the jets have no labels"
@@ -155,7 +155,7 @@ def from_momenta(
 def sum_momenta(
     pt: NDArray[np.float64], eta: NDArray[np.float64], phi: NDArray[np.float64], energy: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, 4): pt, eta, phi, mass of the sums over the particles (N, M) with pt > 0."""
+    """Return pt, eta, phi and mass (N, 4) of the sums over the particles (N, M) with pt > 0."""
     there = pt > 0
     px, py, pz = (np.where(there, pt * f, 0.0).sum(axis=1) for f in (np.cos(phi), np.sin(phi), np.sinh(eta)))
     total = np.where(there, energy, 0.0).sum(axis=1)
@@ -164,8 +164,8 @@ def sum_momenta(
     return np.stack([jet_pt, np.arcsinh(pz / np.maximum(jet_pt, 1e-12)), np.arctan2(py, px), mass], axis=1)
 
 
-def in_order(particles: Floats) -> Floats:
-    """The same jets with the hardest particle first and empty slots last."""
+def in_order(particles: Floats32) -> Floats32:
+    """Return the same jets with the hardest particle first and empty slots last."""
     hardness = np.where(particles[:, :, LOG_PT] != 0, particles[:, :, LOG_PT], -np.inf)
     if np.all(hardness[:, :-1] >= hardness[:, 1:]):
         return particles
@@ -244,7 +244,7 @@ def _check_jets(jets: Jets) -> None:
 
 
 def concatenated(first: Jets, second: Jets) -> Jets:
-    """The particles of both, without anything else."""
+    """Return the particles of both, without anything else."""
     width = max(first.particles.shape[1], second.particles.shape[1])
     parts = [np.pad(j.particles, ((0, 0), (0, width - j.particles.shape[1]), (0, 0))) for j in (first, second)]
     return Jets(np.concatenate(parts))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tools.contract import ToolError
+from tools.files import written
 from tools.jet_model.jets import AXIS, FEATURES, MAX_PARTICLES, Jets, check, in_order
 
 GLOBAL = (*AXIS, "multiplicity/100")
@@ -72,8 +73,7 @@ def write_jets(path: Path, jets: Jets) -> None:
     import h5py
 
     check(jets)
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w") as file:
         particles = in_order(jets.particles)
         chunks = (min(CHUNK, len(jets)), *particles.shape[1:])
         file.create_dataset("data", data=particles, chunks=chunks, compression="gzip", shuffle=True)
@@ -85,11 +85,10 @@ def write_jets(path: Path, jets: Jets) -> None:
             values = np.column_stack([jets.jet, jets.multiplicity / 100]).astype(np.float32)
             file.create_dataset("global", data=values, compression="gzip", shuffle=True)
             file["global"].attrs["columns"] = list(GLOBAL)
-    part.replace(path)
 
 
 def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
-    """One set of several with labels, numbered by `kinds`; `jet` where all have it.
+    """Concatenate sets with labels, numbered by `kinds`; `jet` where all have it.
 
     Raises ToolError when a set has a kind that `kinds` leaves out, no labels, or other features than the first.
     """

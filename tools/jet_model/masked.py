@@ -34,14 +34,14 @@ class MaskedParticles:
     head: Any
 
     def tokens(self, x: Any) -> Any:
-        """(n, m): the nearest standard particle of each."""
+        """Return the nearest standard particle of each (n, m)."""
         import torch
 
         distance = torch.cdist(x[:, :, :TOKENISED].reshape(-1, TOKENISED) / self.scale, self.centres)
         return distance.argmin(dim=1).reshape(x.shape[:2])
 
     def loss(self, model: JetModel, part: Batch) -> Any:
-        """(n,): mean cross-entropy over a jet's hidden particles, at least one, but never all of several."""
+        """Return the mean cross-entropy over a jet's hidden particles, at least one, but never all of several (n,)."""
         import torch
 
         mask = mask_of(part.x)[:, :, 0]

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.jet_model.jets import DELTA_ETA, FEATURES, LOG_PT, Jets
 
 Size = Literal["tiny", "small", "medium", "large"]
@@ -33,16 +33,15 @@ PACKAGE_NAMES = {
 PACKAGE_SIZES: tuple[Size, ...] = ("small", "medium", "large")
 
 
-class Architecture(BaseModel):
-    """What makes two networks the same: every number that a tensor's shape, or its meaning, depends on."""
+class Architecture(Frozen):
+    """Every number on which the shape or the meaning of a network's tensors depends."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kinds: tuple[str, ...] = Field(description="what the classifier tells apart, and the generator makes")
     mode: Mode = Field("pretrain", description="heads: a classifier, a generator, or (pretrain) both")
     dim: int = Field(ge=4, description="numbers a particle is embedded in")
     blocks: int = Field(ge=1, description="attention blocks of the body")
-    head_blocks: int = Field(ge=1, description="of each head and of the neighbourhoods")
-    heads: int = Field(ge=1, description="of attention")
+    head_blocks: int = Field(ge=1, description="transformer blocks in each head and in the neighbourhoods")
+    heads: int = Field(ge=1, description="attention heads")
     tokens: int = Field(4, ge=1)
     neighbours: int = Field(10, ge=1)
     interaction: bool = Field(True, description="pairwise mass, distance and kt bias the attention")
@@ -53,7 +52,7 @@ class Architecture(BaseModel):
 
     @classmethod
     def of(cls, size: Size, kinds: tuple[str, ...], **others: Any) -> Architecture:
-        """The architecture of a named size."""
+        """Return the architecture of a named size."""
         return cls(kinds=kinds, **{**_numbers(size), **others})
 
     @property
@@ -78,11 +77,10 @@ def _numbers(size: str) -> dict[str, int]:
     return {ours: theirs[name] for ours, name in PACKAGE_NAMES.items()}
 
 
-class Scales(BaseModel):
-    """Of the jets trained on: the Gaussian that generation starts from, and the units of the conditions."""
+class Scales(Frozen):
+    """Scales of the training jets: the Gaussian that generation starts from, and the units of the conditions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="of the particles' kinematic features")
+    mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="means of the particles' kinematic features")
     std: tuple[float, ...] = (0.27, 0.27, 1.30, 1.34)
     condition_mean: tuple[float, ...] = ()
     condition_std: tuple[float, ...] = ()
@@ -130,11 +128,11 @@ class JetModel:
         return self.net.generator(self.body(z, t, c), kind)
 
     def particles(self, body: Any) -> Any:
-        """(n, m, dim): the body's output without its tokens."""
+        """Return the body's output without its tokens (n, m, dim)."""
         return body[:, self.net.num_tokens + self.net.num_add :]
 
     def parameters(self) -> int:
-        """How many."""
+        """Return the number of parameters."""
         return sum(p.numel() for p in self.net.parameters())
 
 

@@ -1,4 +1,4 @@
-"""What the network is trained for: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
+"""The training objective: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
 
 classify    cross-entropy of the jet's kind, kinds weighted to equal sums
 generate    flow matching: z = (1 - t) x + t e with noise e, and the network is to give dz/dt = e - x at (z, t); t is
@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tools.contract import Frozen
 from tools.jet_model.batches import Batch, mask_of
 from tools.jet_model.masked import MaskedParticles
 from tools.jet_model.model import KINEMATICS, JetModel, Scales
 from tools.jet_model.train import Objective
 
 
-class Mix(BaseModel):
+class Mix(Frozen):
     """Weight of each loss; 0 leaves it out. The package's own pretraining is 1, 1, 1, 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     classify: float = Field(1.0, ge=0)
     generate: float = Field(1.0, ge=0)
     perturbed: float = Field(0.0, ge=0)
@@ -44,12 +44,12 @@ class Mix(BaseModel):
 
     @property
     def labelled(self) -> bool:
-        """Whether jets need labels."""
+        """Return whether jets need labels."""
         return self.classify > 0 or self.perturbed > 0
 
     @property
     def noisy(self) -> bool:
-        """Whether the network sees perturbed jets."""
+        """Return whether the network sees perturbed jets."""
         return self.generate > 0 or self.perturbed > 0
 
 
@@ -62,7 +62,7 @@ def class_weights(labels: NDArray[np.int64], kinds: int) -> NDArray[np.float32]:
 
 
 def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: MaskedParticles | None = None) -> Objective:
-    """The weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
+    """Return the weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
 
     def losses(part: Batch) -> dict[str, Any]:
         terms: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: Maske
 
 
 def cross_entropy(logits: Any, y: Any, weights: NDArray[np.float32]) -> Any:
-    """(n,): -w_y log softmax(logits)_y."""
+    """Return -w_y log softmax(logits)_y (n,)."""
     import torch
 
     w = torch.as_tensor(weights, device=logits.device)
@@ -112,7 +112,7 @@ def perturb(x: Any, scales: Scales, power: float = 1.0) -> tuple[Any, Any, Any]:
 
 
 def flow_matching(found: Any, velocity: Any, mask: Any, scales: Scales) -> Any:
-    """(n,): mean over particles and features of the squared error, in units of the noise's standard deviations.
+    """Return the mean over particles and features of the squared error, in standard deviations of the noise (n,).
 
     The package adds up raw features, where the angles, of a fifth of the others' spread, would hardly count.
     """

@@ -12,11 +12,9 @@ z is a particle's share of the sum of pt, R the distance of two particles, r tha
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, Jets
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 OBSERVABLES = ("mass", "pt", "multiplicity", "width", "dispersion", "e2", "e3", "d2")
 CHUNK = 500  # jets; memory for pairs of particles

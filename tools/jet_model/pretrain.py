@@ -15,16 +15,18 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Result, ToolError, tool
+from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
-from tools.jet_model.inputs import JetsRequest, Separation, output, separation, split
+from tools.jet_model.inputs import JetsRequest, Separation, separation
 from tools.jet_model.jets import PARTICLE_KINDS, Jets
 from tools.jet_model.masked import masked_particles
 from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales, Size, build, conditions_of
 from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
-from tools.jet_model.train import Epoch, Fitted, Training, fit
+from tools.jet_model.train import Epoch, JetTraining, Outcome, fit
 from tools.jet_model.weights import WeightsRef, save
+from tools.training import split
 
 UNLABELLED = ("jet", "none")  # what the kinds of jets without labels are called
 
@@ -34,7 +36,7 @@ class PretrainRequest(JetsRequest):
 
     size: Size = Field("tiny", description="tiny is for CPUs: 0.1 million parameters")
     mix: Mix = Field(Mix(), description="weights of the losses; without labels: generate and masked only")
-    training: Training = Field(Training(average=0.999), description="epochs, batch and learning rate")
+    training: JetTraining = Field(JetTraining(average=0.999), description="epochs, batch and learning rate")
     validation_fraction: SkipJsonSchema[float] = Field(0.1, gt=0, lt=1)
     kinematics_only: SkipJsonSchema[bool] = Field(True, description="leave out particles' kinds and vertices")
     out: str = Field("jet_model.safetensors", description="file to write, relative to the working directory")
@@ -46,8 +48,10 @@ class PretrainResult(Result):
     weights: WeightsRef
     history: list[Epoch] = Field(description="losses a jet, weighted by the mix")
     best_epoch: int
-    separation: Separation | None = Field(description="of the kinds, on held-out jets, where `classify` was trained")
-    jets_per_second: float = Field(description="of the training, over all epochs")
+    separation: Separation | None = Field(
+        description="separation of the kinds on held-out jets, where `classify` was trained"
+    )
+    jets_per_second: float = Field(description="training speed, averaged over all epochs")
 
 
 @tool("jet_model.pretrain")
@@ -56,13 +60,13 @@ def pretrain(request: PretrainRequest) -> PretrainResult:
 
     Repeating an interrupted call goes on after its last epoch.
     """
-    target = output(request.out, ".safetensors")
+    target = below("out", request.out, ".safetensors")
     jets = request.read()
     rows, held = split(len(jets), request.validation_fraction, request.seed)
     model, fitted = _train(request, jets, rows, held, target)
     measured = None
     if request.mix.classify:
-        checked = jets.take(held.numpy())
+        checked = jets.take(held)
         kinds = model.architecture.kinds
         measured = separation(probabilities(model, checked), labels_for(kinds, checked), kinds)
     notes: dict[str, Any] = {"request": request.model_dump(mode="json"), "best_epoch": fitted.best}
@@ -77,7 +81,7 @@ def pretrain(request: PretrainRequest) -> PretrainResult:
     )
 
 
-def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: Path) -> tuple[JetModel, Fitted]:
+def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: Path) -> tuple[JetModel, Outcome]:
     import torch
 
     ranks.start()
@@ -100,7 +104,7 @@ def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: P
     module = torch.nn.ModuleList([model.net, masked.head] if masked else [model.net])
     source = Source(model, jets, labels, conditions, device=device)
     groups = [{"params": list(module.parameters()), "lr": request.training.learning_rate}]
-    objective = mixed(model, mix, class_weights(labels[rows.numpy()], len(kinds)), masked)
+    objective = mixed(model, mix, class_weights(labels[rows], len(kinds)), masked)
     state = target.with_name(target.name + ".state")
     fitted = fit(module, groups, objective, source, rows, held, request.training, request.seed, state)
     state.unlink(missing_ok=True)
@@ -108,7 +112,7 @@ def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: P
 
 
 def _kinds(mix: Mix, jets: Jets) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The kinds and each jet's number; ToolError when a loss needs labels that are not there."""
+    """Return the kinds and each jet's number; ToolError when a loss needs labels that are not there."""
     kinds = kinds_of(jets)
     if mix.labelled and not kinds:
         raise ToolError("mix", mix.model_dump(), "classify and perturbed need labelled jets; these have no labels")

@@ -23,12 +23,12 @@ def start() -> None:
 
 
 def rank() -> int:
-    """Of this process; 0 is the first."""
+    """Return the rank of this process; 0 is the first."""
     return int(os.environ.get("RANK", 0)) if size() > 1 else 0
 
 
 def size() -> int:
-    """How many processes."""
+    """Return the number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 

@@ -1,4 +1,4 @@
-"""How the network is trained: Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
+"""Train the network with Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
 
 A step takes the gradient of a whole batch, added up over its parts (`batches.py`). Every epoch draws from its own seed
 and leaves a file from which an interrupted training goes on, to the same result.
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
+from tools.files import written
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
+from tools.training import Rows
 
 BETAS = (0.95, 0.98)  # of Lion, as the package has it
 CLIP = 1.0  # largest norm of a gradient
@@ -31,10 +33,9 @@ SAY = 60.0  # seconds between lines within an epoch
 Objective = Callable[[Batch], dict[str, Any]]
 
 
-class Training(BaseModel):
-    """How long and how fast to train."""
+class JetTraining(Frozen):
+    """Epochs, batch and learning rate."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     epochs: int = Field(10, ge=1, le=1000)
     batch: int = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
@@ -44,27 +45,28 @@ class Training(BaseModel):
         0.0, ge=0, lt=1, description="decay per step of the running mean of the weights that is kept; 0: the last ones"
     )
     min_steps: SkipJsonSchema[int] = Field(
-        20, ge=1, description="of an epoch: few jets come several times, since so few labels would end as so few steps"
+        20,
+        ge=1,
+        description="fewest steps per epoch: few jets come several times, else few labels would mean few steps",
     )
     patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
 
 
-class Epoch(BaseModel):
+class Epoch(Frozen):
     """Mean losses a jet, by name."""
 
-    model_config = ConfigDict(frozen=True)
     training: dict[str, float]
     validation: dict[str, float]
     seconds: float
 
     @property
     def loss(self) -> float:
-        """What is judged."""
+        """Return the sum of the validation losses, by which epochs are judged."""
         return sum(self.validation.values())
 
 
-class Fitted(NamedTuple):
-    """All epochs, and which (from 1; 0 is the start) was best: its weights are the network's."""
+class Outcome(NamedTuple):
+    """The losses of all epochs and the best epoch (from 1; 0 is the start), whose weights the network has."""
 
     history: list[Epoch]
     best: int
@@ -75,13 +77,13 @@ def fit(
     groups: list[dict[str, Any]],
     objective: Objective,
     source: Source,
-    training: Any,
-    validation: Any,
-    settings: Training,
+    training: Rows,
+    validation: Rows,
+    settings: JetTraining,
     seed: int,
     state: Path | None = None,
     keep_start: bool = False,
-) -> Fitted:
+) -> Outcome:
     """Minimise the objective over the rows `training` of the source; `module` ends with its best weights.
 
     `groups` are the optimiser's, with their rates; the best epoch has the lowest loss on the rows `validation`, judged
@@ -93,11 +95,13 @@ def fit(
     from pytorch_optimizer import Lion
 
     optimizer = Lion([{"weight_decay": settings.weight_decay, **group} for group in groups], betas=BETAS)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    mine = ranks.share(training)
+    mine = torch.as_tensor(ranks.share(training))
     turns = max(1, -(-settings.min_steps * settings.batch // len(mine)))
     steps = -(-turns * len(mine) // settings.batch)
-    run = _Run(settings, seed, module, optimizer)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: _rate((done + 1) / (settings.epochs * steps), settings.warmup)
+    )
+    run = _Run(settings, seed, module, optimizer, schedule)
     if keep_start:
         run.keep(sum(evaluate(module, objective, source, validation, seed).values()))
     first = run.restore(state) if state and state.exists() else 0
@@ -111,10 +115,6 @@ def fit(
         order = torch.cat([mine[torch.randperm(len(mine))] for _ in range(turns)])
         said = begin
         for step, rows in enumerate(torch.split(order, settings.batch)):
-            done = epoch * steps + step
-            factor = _rate((done + 1) / (settings.epochs * steps), settings.warmup)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
             optimizer.zero_grad()
             for part in source.parts(rows):
                 backward(objective(part), part, len(rows), sums)
@@ -123,8 +123,9 @@ def fit(
                 # Lion would go on in silence: the sign of NaN is 0.
                 raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
             optimizer.step()
-            # Early on the mean is over as many steps as there were.
-            run.follow(min(settings.average, (done + 1) / (done + 10)))
+            schedule.step()
+            if run.mean:
+                run.mean.update_parameters(module)
             if time.monotonic() - said > SAY:
                 said = time.monotonic()
                 _say(f"epoch {epoch + 1}/{settings.epochs}, step {step + 1}/{steps}")
@@ -139,7 +140,7 @@ def fit(
         raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
     module.load_state_dict(run.best_weights)
     module.eval()
-    return Fitted(run.history, run.best)
+    return Outcome(run.history, run.best)
 
 
 def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, float] | None = None) -> None:
@@ -152,7 +153,7 @@ def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, floa
 
 
 def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed: int) -> dict[str, float]:
-    """Mean losses over the rows, with random numbers of their own."""
+    """Return the mean losses over the rows, with random numbers of their own."""
     import torch
 
     sums: dict[str, float] = {}
@@ -168,12 +169,12 @@ def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed:
 
 
 class _Run:
-    """What an interrupted training needs to go on."""
+    """State from which an interrupted training goes on."""
 
-    def __init__(self, settings: Training, seed: int, module: Any, optimizer: Any) -> None:
+    def __init__(self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any) -> None:
         self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])
-        self.module, self.optimizer = module, optimizer
-        self.mean = [value.detach().clone() for value in module.parameters()] if settings.average else []
+        self.module, self.optimizer, self.schedule = module, optimizer, schedule
+        self.mean = _running_mean(module, settings.average) if settings.average else None
         self.history: list[Epoch] = []
         self.best, self.lowest = 0, np.inf
         self.best_weights: Any = None
@@ -192,17 +193,9 @@ class _Run:
             with self.averaged():
                 self.keep(epoch.loss)
 
-    def follow(self, decay: float) -> None:
-        """Move the running mean of the weights to the present ones."""
-        import torch
-
-        if self.mean:
-            with torch.no_grad():
-                torch._foreach_lerp_(self.mean, list(self.module.parameters()), 1 - decay)
-
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The network with the running mean for its weights, if there is one."""
+        """Give the network the running mean for its weights, if there is one, while the context lasts."""
         import torch
 
         if not self.mean:
@@ -210,19 +203,23 @@ class _Run:
             return
         own = [value.detach().clone() for value in self.module.parameters()]
         with torch.no_grad():
-            torch._foreach_copy_(list(self.module.parameters()), self.mean)
+            for value, mean in zip(self.module.parameters(), self.mean.module.parameters(), strict=True):
+                value.copy_(mean)
             yield
-            torch._foreach_copy_(list(self.module.parameters()), own)
+            for value, mine in zip(self.module.parameters(), own, strict=True):
+                value.copy_(mine)
 
     def save(self, path: Path) -> None:
         import torch
 
-        part = path.with_name(path.name + ".part")
         history = [epoch.model_dump() for epoch in self.history]
         numbers = {"key": self.key, "epoch": self.best, "history": history}
-        weights = {"module": self.module.state_dict(), "mean": self.mean, "best": self.best_weights}
-        torch.save({**numbers, **weights, "optimizer": self.optimizer.state_dict()}, part)
-        part.replace(path)
+        weights = {"module": self.module.state_dict(), "best": self.best_weights}
+        if self.mean:
+            weights["mean"] = self.mean.state_dict()
+        rest = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        with written(path) as part:
+            torch.save({**numbers, **weights, **rest}, part)
 
     def restore(self, path: Path) -> int:
         """Epochs already done."""
@@ -235,14 +232,28 @@ class _Run:
         if saved["key"] != self.key:
             raise ToolError("state", str(path), "is of a training with other settings; remove it to start again")
         self.module.load_state_dict(saved["module"])
-        self.mean = saved["mean"]
+        if self.mean:
+            self.mean.load_state_dict(saved["mean"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
         self.history = [Epoch(**epoch) for epoch in saved["history"]]
         self.best, self.best_weights = saved["epoch"], saved["best"]
         if self.best:
             self.lowest = self.history[self.best - 1].loss
         _say(f"goes on after epoch {len(self.history)}")
         return len(self.history)
+
+
+def _running_mean(module: Any, decay: float) -> Any:
+    """Return a network whose weights are the running mean; early on it is over as many steps as there were."""
+    from torch.optim import swa_utils
+
+    average: Any = swa_utils.get_ema_multi_avg_fn
+
+    def update(mean: Any, present: Any, steps: Any) -> None:
+        average(min(decay, float((steps + 1) / (steps + 10))))(mean, present, steps)
+
+    return swa_utils.AveragedModel(module, multi_avg_fn=update)
 
 
 def _rate(done: float, warmup: float) -> float:

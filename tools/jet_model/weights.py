@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tools.arrays import sha256
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
+from tools.files import written
 from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, Scales, build
 
 OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
@@ -29,22 +30,20 @@ OUTPUT = ".out."  # layers that belong to the former task: never carried over to
 Tensors = dict[str, Any]
 
 
-class WeightsRef(BaseModel):
+class WeightsRef(Frozen):
     """A file of weights."""
 
-    model_config = ConfigDict(frozen=True)
     path: str
     sha256: str
     parameters: int
 
 
-class Matched(BaseModel):
-    """Which tensors of a checkpoint went into a network."""
+class Matched(Frozen):
+    """The tensors of a checkpoint that a network took over."""
 
-    model_config = ConfigDict(frozen=True)
     loaded: int = Field(description="tensors taken over")
     parameters_loaded: int
-    parameters: int = Field(description="of the network")
+    parameters: int = Field(description="parameters of the network")
     skipped: dict[str, str] = Field(description="tensors of the checkpoint left out, and why")
     fresh: list[str] = Field(description="tensors of the network that start anew")
 
@@ -69,15 +68,13 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.net.state_dict().items()}
     kind = {"architecture": model.architecture.model_dump(mode="json"), "scales": model.scales.model_dump(mode="json")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {HEADER: json.dumps(kind | {"notes": notes or {}})})
-    part.replace(path)
+    with written(path) as part:
+        save_file(tensors, part, {HEADER: json.dumps(kind | {"notes": notes or {}})})
     return WeightsRef(path=str(path), sha256=sha256(path), parameters=model.parameters())
 
 
 def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """A checkpoint of ours or an official one; `tiny` is the one that comes with the package.
+    """Return a checkpoint of ours or an official one; `tiny` is the one that comes with the package.
 
     Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
     """
@@ -97,7 +94,7 @@ def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
 
 
 def located(path: Path) -> Path:
-    """The file of weights that come with the package, by their name; any other path as it is."""
+    """Return the file of weights that come with the package, by their name; any other path as it is."""
     return FOLDER / f"{path}.safetensors" if str(path) in PRETRAINED else path
 
 
@@ -226,7 +223,7 @@ def _official(path: Path) -> Checkpoint:
 
 
 def architecture_of(tensors: Tensors) -> Architecture:
-    """The architecture that tensors of these names and shapes belong to; kinds go by their numbers.
+    """Return the architecture that tensors of these names and shapes belong to; kinds go by their numbers.
 
     Neighbours leave no trace in shapes: they are the package's 10. Raises KeyError for what is no PET.
     """

@@ -1,4 +1,4 @@
-"""Whether data and reweighted simulation agree at detector level: what decides, without truth, when to stop.
+"""Test whether data and reweighted simulation agree at detector level, to decide without truth when to stop.
 
 The size of chi^2 does not: it has the fluctuations of the data in it, which no number of iterations removes, and where
 it first falls to the number of bins the bias is still as large as the statistical error. What an update gains does.
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 BINS = 40  # per observable
 SIGNIFICANT = 1.5  # standard deviations
@@ -33,7 +34,7 @@ class Agreement:
 
 
 def agreement(problem: Problem, push: Floats) -> Agreement:
-    """Of data and simulation weighted by push, in quantile bins of both; sum w^2 of both is a bin's variance."""
+    """Compare data with simulation weighted by push, in quantile bins of both; sum w^2 of both is a bin's variance."""
     rows = problem.pass_reco
     weight = (problem.weight * push)[rows]
     found = []
@@ -49,7 +50,7 @@ def agreement(problem: Problem, push: Floats) -> Agreement:
 
 
 def enough(history: Sequence[Agreement]) -> int | None:
-    """How many updates to make, once one has gained nothing; before that None. `history`: the start, each update's.
+    """Return the number of updates to make once one has gained nothing, before that None; `history`: start, updates.
 
     k updates gained, so 2k are made, and one at least. A gain is chi^2 that falls by SIGNIFICANT^2 in some observable.
     """

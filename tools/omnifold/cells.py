@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 
 class Cells:
@@ -21,7 +22,7 @@ class Cells:
 
     @staticmethod
     def of(problem: Problem, level: Literal["gen", "reco"], bins: int | None) -> Cells:
-        """Of the simulated events that pass the level. Raises ToolError for more than two observables."""
+        """Make cells from the simulated events that pass the level. Raises ToolError for more than two observables."""
         values, rows = (problem.gen, problem.pass_gen) if level == "gen" else (problem.reco, problem.pass_reco)
         d = values.shape[1]
         if d > 2:
@@ -32,7 +33,7 @@ class Cells:
         return Cells([e[e > x.min()] for e, x in zip(edges, values[rows].T, strict=True)])
 
     def index(self, x: Floats) -> NDArray[np.int64]:
-        """The cell (n,) of each event (n, d)."""
+        """Return the cell (n,) of each event (n, d)."""
         places = tuple(np.searchsorted(e, column, "right") for e, column in zip(self.edges, x.T, strict=True))
         return np.asarray(np.ravel_multi_index(places, self.shape))
 

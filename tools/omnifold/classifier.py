@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 FOLDS = 10  # a member holds one of them out
 # Width of the prior on Platt's slope around 1: a clear miscalibration is corrected, noise of the slope is not added.
@@ -105,7 +105,7 @@ def ratio(
 
 
 def _split(order: Rows, start: int, size: int) -> tuple[Rows, Rows]:
-    """(used, held): the rows of one fold are held out."""
+    """Hold out the rows of one fold; return (used, held)."""
     return np.concatenate([order[:start], order[start + size :]]), order[start : start + size]
 
 

@@ -15,13 +15,14 @@ from tools.events.parquet import particles_path
 from tools.jet_model.jets_file import count_jets
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Floats, Mask, Problem
+from tools.omnifold.problem import Mask, Problem
+from tools.types import Floats
 
 
 def with_jets(
     method: OmniFold, data: str, simulations: dict[str, tuple[str, Problem]]
 ) -> tuple[OmniFold, dict[str, Problem]]:
-    """The method on these jets, and problems with their rows as last column, by the names in `simulations`.
+    """Return the method on these jets, and problems with their rows as last column, by the names in `simulations`.
 
     `simulations`: by name the file and the problem that was read from it. Raises ToolError for a missing or other file
     of jets, and for rows that it does not have.
@@ -51,7 +52,7 @@ def with_jets(
 
 
 def _rows(columns: dict[str, Floats], name: str, passed: Mask, count: int, field: str, path: str) -> Floats:
-    """A column (n,), checked where the events pass."""
+    """Return a column (n,), checked where the events pass."""
     if name not in columns:
         raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
     rows = columns[name]

@@ -1,10 +1,10 @@
-"""How far apart two histograms are, and how many events a weighted sample is worth."""
+"""Distance of two histograms, and effective size of a weighted sample."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 
 def triangular(p: Floats, q: Floats) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 if TYPE_CHECKING:
     from tools.omnifold.read import Histogram

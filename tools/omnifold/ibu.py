@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.omnifold.agreement import agreement, enough
 from tools.omnifold.cells import Cells, carry
 from tools.omnifold.iterate import Progress, Unfolded
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 LOST = 0.01  # share of the data that may lie in bins where there is no simulation
 
@@ -40,10 +41,9 @@ def ibu(data: Floats, response: Floats, prior: Floats, fakes: Floats) -> Iterato
         yield truth
 
 
-class Ibu(BaseModel):
+class Ibu(Frozen):
     """Iterative Bayesian unfolding in quantile bins of the simulation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["ibu"] = "ibu"
     bins: int | None = Field(None, ge=2, le=500, description="per observable and level; default 40, or 15 each of two")
     iterations: int | None = Field(None, ge=1, le=200, description="default: the data decide")
@@ -76,7 +76,7 @@ class Ibu(BaseModel):
         return Unfolded(push, done, [each.per_bin() for each in history], previous)
 
     def fixed(self, iterations: int) -> Ibu:
-        """The same with a given number of iterations."""
+        """Return the same method with a given number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:

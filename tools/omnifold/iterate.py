@@ -19,15 +19,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from tools.contract import named
+from tools.contract import Frozen, named
 from tools.omnifold.agreement import SIGNIFICANT, agreement, enough
 from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
 from tools.omnifold.jets import JetNetwork
 from tools.omnifold.mlp import Mlp
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
 from tools.omnifold.trees import Trees
+from tools.types import Floats
 
 Misses = Literal["average", "keep"]
 Progress = Callable[[str], None]
@@ -160,10 +161,9 @@ def canonical(p: Problem) -> Canonical:
     )
 
 
-class OmniFold(BaseModel):
+class OmniFold(Frozen):
     """OmniFold: unbinned, any number of observables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["omnifold"] = "omnifold"
     classifier: Annotated[
         Annotated[Mlp | Trees | JetNetwork, Field(discriminator="kind")],
@@ -190,7 +190,7 @@ class OmniFold(BaseModel):
         )
 
     def fixed(self, iterations: int) -> OmniFold:
-        """The same with a given number of iterations."""
+        """Return the same method with a given number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:

@@ -15,33 +15,34 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.arrays import sha256
-from tools.contract import ToolError
+from tools.contract import Frozen, ToolError
 from tools.jet_model.batches import Batch, Source
 from tools.jet_model.begin import begin
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import JetModel, Size
-from tools.jet_model.train import Fitted, Objective, Training, fit
+from tools.jet_model.train import JetTraining, Objective, Outcome, fit
 from tools.jet_model.weights import read
 from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 KINDS = ("reference", "target")
 WARM_RATE = 0.3  # of the learning rate, for a network that goes on from an earlier iteration
 
 
-class JetNetwork(BaseModel):
+class JetNetwork(Frozen):
     """OmniLearned's network on the particles of a jet."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["jets"] = "jets"
     start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
     size: SkipJsonSchema[Size] = Field("tiny", description="from scratch: the network's size")
-    epochs: int = Field(8, ge=1, le=1000, description="of the first iteration; later ones go on with half of them")
+    epochs: int = Field(
+        8, ge=1, le=1000, description="epochs of the first iteration; later ones go on with half of them"
+    )
     batch: SkipJsonSchema[int] = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(3, ge=1, description="epochs without a better validation before it stops")
@@ -52,7 +53,7 @@ class JetNetwork(BaseModel):
     columns: ClassVar[int] = 1  # at the end of all arrays, which are no observables
 
     def on(self, paths: list[str]) -> JetNetwork:
-        """The same on the jets of these files; ToolError where one is missing."""
+        """Return the same method on the jets of these files; ToolError where one is missing."""
         for path in paths:
             if not Path(path).is_file():
                 raise ToolError("classifier", path, "a file of the events' jets; there is no such file")
@@ -61,7 +62,7 @@ class JetNetwork(BaseModel):
     def fit(
         self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None
     ) -> JetNetworks:
-        """A network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
+        """Return a network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
         jets = self.jets(events.x)
         before = start.models if isinstance(start, JetNetworks) else [None] * len(splits)
         seeds = np.random.SeedSequence(seed).generate_state(len(splits))
@@ -73,10 +74,8 @@ class JetNetwork(BaseModel):
 
     def _fit_one(
         self, events: Weighted, jets: Jets, split: tuple[Rows, Rows], seed: int, before: JetModel | None
-    ) -> tuple[JetModel, Fitted]:
-        import torch
-
-        training = Training(
+    ) -> tuple[JetModel, Outcome]:
+        training = JetTraining(
             epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate, patience=self.patience
         )
         if before is not None:
@@ -90,12 +89,11 @@ class JetNetwork(BaseModel):
             model, groups = begun.model, begun.groups
             _forget(model)
         source = Source(model, jets, device=str(next(model.net.parameters()).device))
-        used, held = (torch.as_tensor(rows) for rows in split)
         objective = _objective(model, events)
-        return model, fit(model.net, groups, objective, source, used, held, training, seed, keep_start=True)
+        return model, fit(model.net, groups, objective, source, *split, training, seed, keep_start=True)
 
     def jets(self, x: Floats) -> Jets:
-        """Those that the last column of x (n, d) points to."""
+        """Return the jets that the last column of x (n, d) points to."""
         if not self.files:
             raise ToolError("classifier", "no files", "files of jets, whose rows the last column holds")
         table = _table(tuple(self.files.items()), self.max_particles)
@@ -112,14 +110,14 @@ class JetNetworks:
 
     settings: JetNetwork
     models: list[JetModel]
-    fitted: list[Fitted]
+    fitted: list[Outcome]
 
     def member(self, x: Floats, k: int) -> Floats:
-        """Of member k (n,)."""
+        """Return the log ratio of member k (n,)."""
         return _log_ratio(self.models[k], self.settings.jets(x))
 
     def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members (n,)."""
+        """Return the mean log ratio of the members (n,)."""
         jets = self.settings.jets(x)
         return np.asarray(np.mean([_log_ratio(model, jets) for model in self.models], axis=0))
 
@@ -167,7 +165,7 @@ def _forget(model: JetModel) -> None:
 
 @lru_cache(maxsize=1)
 def _table(files: tuple[tuple[str, str], ...], max_particles: int) -> Jets:
-    """The jets of all files; ToolError where one is not what it was when its SHA-256 was taken."""
+    """Return the jets of all files; ToolError where one is not what it was when its SHA-256 was taken."""
     table: Jets | None = None
     for path, digest in files:
         if sha256(Path(path)) != digest:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 if TYPE_CHECKING:
     from tools.omnifold.read import Histogram

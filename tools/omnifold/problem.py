@@ -1,4 +1,4 @@
-"""What an unfolding starts from: measured events, and a simulation that knows each event at both levels."""
+"""Input of an unfolding: measured events, and a simulation that knows each event at both levels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
@@ -40,7 +40,7 @@ class Problem:
         pass_gen: Mask | None = None,
         pass_reco: Mask | None = None,
     ) -> Problem:
-        """One observable may come as (n,); weights are 1 and all events pass unless given."""
+        """Make a problem; one observable may come as (n,), weights are 1 and all events pass unless given."""
         data, gen, reco = (np.asarray(x, dtype=float) for x in (data, gen, reco))
         data, gen, reco = (x[:, None] if x.ndim == 1 else x for x in (data, gen, reco))
         n = len(gen)
@@ -93,7 +93,7 @@ class Problem:
         return np.asarray(self.pass_gen & self.pass_reco)
 
     def reweighted(self, data_weight: Floats | None = None, weight: Floats | None = None) -> Problem:
-        """The same events with other weights."""
+        """Return the same events with other weights."""
         return replace(
             self,
             data_weight=self.data_weight if data_weight is None else data_weight,
@@ -101,14 +101,14 @@ class Problem:
         )
 
     def without_last(self, columns: int) -> Problem:
-        """The same events without the last columns of data, gen and reco."""
+        """Return the same events without the last columns of data, gen and reco."""
         if not columns:
             return self
         data, gen, reco = (x[:, :-columns] for x in (self.data, self.gen, self.reco))
         return replace(self, data=data, gen=gen, reco=reco)
 
     def with_last(self, data: Floats, gen: Floats, reco: Floats) -> Problem:
-        """The same events with one more column each, (n_data,), (n,), (n,)."""
+        """Return the same events with one more column each, (n_data,), (n,), (n,)."""
         pairs = ((self.data, data), (self.gen, gen), (self.reco, reco))
         data, gen, reco = (np.column_stack(pair) for pair in pairs)
         return replace(self, data=data, gen=gen, reco=reco)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
-from tools.omnifold.problem import Floats
+from tools.files import written
+from tools.types import Floats
 
 FORMAT = {"format": "beamcrew-unfolded-events", "version": 1}
 SUFFIXES = (".h5", ".hdf5", ".parquet")
@@ -27,7 +28,7 @@ Columns = dict[str, NDArray[np.float32]]
 
 
 def nominal(weights: Mapping[str, Floats]) -> Floats:
-    """Mean of the ensemble (n,)."""
+    """Return the mean of the ensemble (n,)."""
     members = [w for name, w in weights.items() if name.startswith("ensemble_")]
     return np.asarray(np.mean(members, axis=0))
 
@@ -48,24 +49,22 @@ def publish(path: Path, gen: Mapping[str, Floats], weights: Mapping[str, Floats]
             raise ToolError(name, "NaN or infinite", "finite weights")
     text = json.dumps({**FORMAT, **metadata}, sort_keys=True)
     digest = content_hash(columns, text)
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    with written(path) as part:
+        if path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
 
-        table = pa.table(columns).replace_schema_metadata({"metadata": text, "sha256": digest})
-        pq.write_table(table, part, compression="zstd", use_dictionary=False)
-    elif path.suffix in SUFFIXES:
-        import h5py
+            table = pa.table(columns).replace_schema_metadata({"metadata": text, "sha256": digest})
+            pq.write_table(table, part, compression="zstd", use_dictionary=False)
+        elif path.suffix in SUFFIXES:
+            import h5py
 
-        with h5py.File(part, "w", track_order=True) as file:
-            file.attrs.update({"metadata": text, "sha256": digest})
-            for name, values in columns.items():
-                file.create_dataset(name, data=values, compression="gzip", shuffle=True)
-    else:
-        raise ToolError("out", str(path), f"a file ending in one of {', '.join(SUFFIXES)}")
-    part.replace(path)
+            with h5py.File(part, "w", track_order=True) as file:
+                file.attrs.update({"metadata": text, "sha256": digest})
+                for name, values in columns.items():
+                    file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+        else:
+            raise ToolError("out", str(path), f"a file ending in one of {', '.join(SUFFIXES)}")
     return digest
 
 

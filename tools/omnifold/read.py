@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
-from tools.omnifold.problem import Floats
 from tools.omnifold.publish import FORMAT, content_hash
+from tools.types import Floats
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class UnfoldedEvents:
     metadata: dict[str, Any]
 
     def histogram(self, values: Floats, edges: Floats, normalised: bool = False) -> Histogram:
-        """Of any quantity (n,) of the events; NaN marks events without one. `normalised`: contents sum to 1.
+        """Histogram any quantity (n,) of the events; NaN marks events without one. `normalised`: contents sum to 1.
 
         What falls outside the edges is in no bin, nor in the normalisation. Raises ToolError for a wrong length, edges
         that do not increase, and a normalised histogram without content.
@@ -95,7 +95,7 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
 
 
 def read(path: Path) -> UnfoldedEvents:
-    """A published file. Raises ToolError where it is none, or its content is not what its SHA-256 says."""
+    """Read a published file. Raises ToolError where it is of another kind or does not match its SHA-256."""
     columns, text, digest = _parquet(path) if path.suffix == ".parquet" else _hdf5(path)
     if content_hash(columns, text) != digest:
         raise ToolError(

@@ -23,13 +23,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.contract import Frozen
 from tools.omnifold.agreement import agreement
 from tools.omnifold.cells import Cells, carry
 from tools.omnifold.iterate import Progress, Unfolded
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
+from tools.types import Floats
 
 TINY = 1e-300
 
@@ -77,10 +79,9 @@ def transport(
     return t, done, float(np.sum(weight * cost) / weight.sum())
 
 
-class Sinkhorn(BaseModel):
+class Sinkhorn(Frozen):
     """Unfolding with a Wasserstein loss by alternating projections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["sinkhorn"] = "sinkhorn"
     bins: int | None = Field(None, ge=2, le=500, description="truth cells per observable; default 40 or 15 each")
     blur: float = Field(0.1, gt=0, le=2, description="entropic length in standard deviations of the data")

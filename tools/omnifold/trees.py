@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.contract import Frozen
 from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.problem import Floats
+from tools.types import Floats
 
 
-class Trees(BaseModel):
+class Trees(Frozen):
     """Boosted trees, early-stopped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["trees"] = "trees"
     max_iter: int = Field(300, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
     learning_rate: float = Field(0.1, gt=0, le=1)
@@ -24,7 +24,7 @@ class Trees(BaseModel):
     min_samples_leaf: SkipJsonSchema[int] = Field(200, ge=1)
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Forest:
-        """A boosted model per split; `start` is of no use."""
+        """Return a boosted model per split; `start` is of no use."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         models = []
@@ -50,11 +50,11 @@ class Forest:
     models: list[Any]
 
     def member(self, x: Floats, k: int) -> Floats:
-        """Of member k (n,)."""
+        """Return the log ratio of member k (n,)."""
         return np.asarray(self.models[k].decision_function(x))
 
     def log_ratio(self, x: Floats) -> Floats:
-        """Mean over the members (n,)."""
+        """Return the mean log ratio of the members (n,)."""
         return np.asarray(np.mean([self.member(x, k) for k in range(len(self.models))], axis=0))
 
 

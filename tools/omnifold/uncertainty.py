@@ -25,10 +25,12 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from tools.contract import ToolError
+from tools.files import written
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold, Progress, Unfolded
-from tools.omnifold.problem import Floats, Problem
+from tools.omnifold.problem import Problem
 from tools.omnifold.sinkhorn import Sinkhorn
+from tools.types import Floats
 
 Method = OmniFold | Ibu | Sinkhorn
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
@@ -36,7 +38,7 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 @dataclass(frozen=True)
 class Plan:
-    """Which replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
+    """The replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
 
     ensemble: int = 1
     bootstraps: int = 0
@@ -45,7 +47,7 @@ class Plan:
     seed: int = 1
 
     def names(self) -> list[str]:
-        """All replicas but the first of the ensemble, which comes before."""
+        """Return the names of all replicas but the first of the ensemble, which comes before."""
         return [
             *(f"ensemble_{i}" for i in range(1, self.ensemble)),
             *(f"bootstrap_{i}" for i in range(self.bootstraps)),
@@ -129,7 +131,7 @@ def _now(folder: str, name: str, iterations: int, seed: int) -> Future[Unfolded]
 
 
 def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Progress = lambda line: None) -> Unfolded:
-    """One replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
+    """Make one replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
     at = Path(folder)
     if (done := _read(at, name)) is not None:
         return done
@@ -161,13 +163,10 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
 
 
 def _write(folder: Path, name: str, done: Unfolded) -> None:
-    path = folder / "replicas" / f"{name}.npz"
-    part = path.with_suffix(".part.npz")
     previous = np.zeros(0) if done.previous is None else done.previous
-    np.savez(
-        part, push=done.push, iterations=done.iterations, discrepancy=np.array(done.discrepancy), previous=previous
-    )
-    part.replace(path)
+    discrepancy = np.array(done.discrepancy)
+    with written(folder / "replicas" / f"{name}.npz") as part, part.open("wb") as file:
+        np.savez(file, push=done.push, iterations=done.iterations, discrepancy=discrepancy, previous=previous)
 
 
 def _read(folder: Path, name: str) -> Unfolded | None:

@@ -9,18 +9,20 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tools.arrays import inside, load_arrays, sha256
+from tools.arrays import load_arrays, sha256
 from tools.contract import Request, Result, ToolError, named, tool
+from tools.files import below
 from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Floats, Mask, Problem
+from tools.omnifold.problem import Mask, Problem
 from tools.omnifold.publish import SUFFIXES, nominal, publish
 from tools.omnifold.read import Histogram, read
 from tools.omnifold.sinkhorn import Sinkhorn
 from tools.omnifold.uncertainty import Method, Plan, study
+from tools.types import Floats
 
 OUTSIDE = 0.005  # share of the data, in one observable, that may lie beyond the simulation
 BINS = 50  # of discriminators
@@ -68,7 +70,7 @@ class UnfoldResult(Result):
     )
     reco_delta: dict[str, float] = Field(description="the same with the weights of the result")
     n_unfolded: float = Field(description="events at particle level, the sum of the nominal weights")
-    effective_sample_size: float = Field(description="of the nominal weights")
+    effective_sample_size: float = Field(description="effective sample size of the nominal weights")
     outside: dict[str, float] = Field(description="share of the data beyond the simulation, by observable; not empty")
     replicas: list[str]
     submission: str | None = Field(description="HEPData archive, if a report was asked for")
@@ -82,16 +84,16 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     observable's histogram with covariance can be made. The classifier 'jets' sees all particles of the jets: FILE has
     columns gen_jet and reco_jet, rows of the jets in FILE.particles.h5.
     """
-    out = inside("out", request.out)
+    out = below("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
         raise ToolError("out", request.out, "another file than those that are read")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = inside("folder", request.folder)
+    folder = below("folder", request.folder)
     if request.report:
-        inside("report", request.report)
+        below("report", request.report)
     columns = load_arrays(request.simulation, "simulation")
     data = _data(request)
     problem = _problem(request, columns, data, "simulation")
@@ -174,7 +176,7 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
 def _studied(
     request: UnfoldRequest, problem: Problem, alternative: Problem | None
 ) -> tuple[Method, Problem, Problem | None]:
-    """What the method works on: with the rows of the events' jets, where its classifier is the jet model."""
+    """Return the data and simulation for the method; the jet model's classifier gets the rows of the events' jets."""
     method = request.method
     if not (isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)):
         return method, problem, alternative
@@ -228,7 +230,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
 
-        folder = inside("report", str(request.report))
+        folder = below("report", str(request.report))
         events = read(Path(request.out))
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):
@@ -246,7 +248,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
 
 
 def _flag(columns: dict[str, Floats], name: str, field: str, path: str) -> Mask:
-    """Of each event; all pass where the file does not have it."""
+    """Return a flag for each event; all pass where the file does not have it."""
     values = columns.get(name, np.ones(len(next(iter(columns.values())))))
     if not np.isin(values, (0, 1)).all():
         raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def load(path: Path | str) -> Generator:
-    """The generator in a file that `save` wrote; ToolError when it holds none."""
+    """Return the generator in a file that `save` wrote; ToolError when it holds none."""
     stored = base.read(Path(path))
     if stored.kind not in RESTORE:
         raise ToolError("generator", stored.kind, f"a kind of generator: {', '.join(RESTORE)}")

@@ -1,4 +1,4 @@
-"""What every generator of showers is, and the file it is kept in.
+"""The interface of shower generators, and their file format.
 
 Three verbs: `settings.fit(showers, seed, progress)` gives a Generator, `generate(incident, seed)` makes showers, `save`
 and `load` keep it. A file is one safetensors file: arrays of plain numbers behind a JSON header with the kind of
@@ -21,8 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers, check_incident
 from tools.contract import ToolError
+from tools.files import written
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 Losses = list[tuple[float, float]]  # (training, validation) per epoch, nats
 Progress = Callable[[int, float, float], None]  # epoch, its losses
@@ -37,7 +38,7 @@ class BeyondTraining(UserWarning):
 
 
 class Domain(NamedTuple):
-    """What a shower runs in, and what began it, for generators that know several."""
+    """Material and particle of a shower, for generators that know several."""
 
     material: str = "base"
     particle: str = "base"
@@ -56,16 +57,16 @@ class Generator(Protocol):
 
     @property
     def losses(self) -> Losses:
-        """Of its training, nats."""
+        """Training and validation losses in nats, epoch by epoch."""
 
     def generate(self, incident: Floats, seed: int) -> Showers:
-        """One shower for each incident energy [MeV] (N,); same seed, same showers on a CPU.
+        """Return one shower for each incident energy [MeV] (N,); same seed, same showers on a CPU.
 
-        Warns BeyondTraining outside `seen`; raises ToolError for energies that are none.
+        Warns BeyondTraining outside `seen`; raises ToolError for invalid energies.
         """
 
     def save(self, path: Path) -> None:
-        """One safetensors file."""
+        """Write one safetensors file."""
 
 
 def check_training(showers: Showers) -> tuple[float, float]:
@@ -78,7 +79,7 @@ def check_training(showers: Showers) -> tuple[float, float]:
 
 
 def check_energies(incident: Floats, seen: tuple[float, float]) -> Floats:
-    """`incident` as float64 (N,); warns BeyondTraining, raises ToolError for energies that are none."""
+    """`incident` as float64 (N,); warns BeyondTraining, raises ToolError for invalid energies."""
     incident = np.asarray(incident, np.float64)
     check_incident(incident)
     beyond = beyond_training(incident, seen)
@@ -93,12 +94,12 @@ def check_energies(incident: Floats, seen: tuple[float, float]) -> Floats:
 
 
 def beyond_training(incident: Floats, seen: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which energies lie outside the range seen (N,)."""
+    """Mark the energies outside the range seen in training (N,)."""
     return np.asarray((incident < seen[0] / EDGE) | (incident > seen[1] * EDGE))
 
 
 def threshold_of(showers: Showers) -> float:
-    """The smallest energy of a voxel that is not empty, MeV: below the read-out threshold there is only zero."""
+    """Return the smallest energy of a voxel that is not empty, MeV: below the read-out threshold there is only zero."""
     return float(showers.voxels[showers.voxels > 0].min())
 
 
@@ -125,13 +126,12 @@ def save(path: Path, stored: Stored) -> None:
         "seen": stored.seen,
         "losses": stored.losses,
     }
-    part = path.with_name(path.name + ".part")
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()},
-        part,
-        {"generator": json.dumps(header)},
-    )
-    part.replace(path)
+    with written(path) as part:
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()},
+            part,
+            {"generator": json.dumps(header)},
+        )
 
 
 def read(path: Path) -> Stored:

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tools.calorimeter.generators import base
-from tools.calorimeter.generators.base import Arrays, Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Arrays, Losses, Progress, Stored
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
+from tools.contract import Frozen
+from tools.types import Floats
 
 
-class FrozenShowers(BaseModel):
+class FrozenShowers(Frozen):
     """A library of frozen showers: instant, the baseline; repeats itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["frozen"] = "frozen"
     size: int = Field(2000, ge=1, le=1_000_000, description="showers kept, chosen at random")
     neighbours: int = Field(20, ge=1, description="nearest in incident energy, of which one is taken")
@@ -79,7 +80,7 @@ class FrozenLibrary:
 
 
 def restore(stored: Stored) -> FrozenLibrary:
-    """The generator of a file; KeyError or ValueError where it does not fit."""
+    """Return the generator of a file; KeyError or ValueError where it does not fit."""
     library = Showers(stored.arrays["incident"], stored.arrays["voxels"], stored.geometry)
     settings = FrozenShowers.model_validate(stored.settings)
     return FrozenLibrary(settings, library, float(stored.arrays["threshold"][0]), stored.seen, stored.losses)

@@ -22,13 +22,14 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.calorimeter.generators import base
-from tools.calorimeter.generators.base import Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Losses, Progress, Stored
 from tools.calorimeter.generators.totals import Totals
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
 from tools.training import Training, device, split, train
+from tools.types import Floats
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 100  # showers at once
@@ -41,13 +42,15 @@ class PointsFlowMatching(Training):
 
     kind: Literal["points_flow_matching"] = "points_flow_matching"
     epochs: int = Field(10, ge=1, le=1000)
-    totals_epochs: int = Field(30, ge=1, le=1000, description="of the flow of layer energies and numbers of points")
+    totals_epochs: int = Field(
+        30, ge=1, le=1000, description="epochs of the flow of layer energies and numbers of points"
+    )
     batch: SkipJsonSchema[int] = Field(64, ge=4)
     learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)
-    steps: int = Field(16, ge=1, le=1000, description="of the integrator, two evaluations each")
+    steps: int = Field(16, ge=1, le=1000, description="steps of the integrator, two evaluations each")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> PointGenerator:
         """Same seed, same generator on a CPU. Raises ToolError when training diverges."""
@@ -57,7 +60,7 @@ class PointsFlowMatching(Training):
             raise ToolError("heads", self.heads, f"a divisor of dim={self.dim}")
         seen, threshold = base.check_training(showers), base.threshold_of(showers)
         torch.manual_seed(seed)
-        rows = split(len(showers), min(0.1, HELD_OUT / len(showers)), self.max_events, seed)
+        rows = split(len(showers), min(0.1, HELD_OUT / len(showers)), seed, self.max_events)
         first = self.model_copy(update={"epochs": self.totals_epochs, "batch": 256})
         totals, losses = Totals.fit(showers, threshold, rows, first, seed, progress)
         made = PointGenerator(self, showers.geometry, seen, losses, totals)
@@ -114,7 +117,7 @@ def _clouds(showers: Showers, threshold: float, rng: np.random.Generator) -> Clo
 
 
 def context_of(incident: Floats, energies: Floats, number: Any, threshold: float) -> Any:
-    """What the velocity knows of each layer (B, L, 3), float32."""
+    """Return the velocity's inputs for each layer (B, L, 3), float32."""
     logs = np.broadcast_to(np.log(incident)[:, None], energies.shape)
     return np.stack([logs, np.log1p(energies / threshold), np.log1p(number)], axis=2).astype(np.float32)
 
@@ -223,7 +226,7 @@ def _padded_layers(number: Any) -> Any:
 
 
 def restore(stored: Stored) -> PointGenerator:
-    """The generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    """Return the generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
     import torch
 
     parts: dict[str, Any] = {"points": {}, "flow": {}}

@@ -1,4 +1,4 @@
-"""How an energy is shared between two halves, either of which may get nothing: three outcomes, and a spline.
+"""The density of how two halves share an energy; either may get nothing: three outcomes, and a spline.
 
 p(share) = p_left, p_right, or p_both p(z) with z = log((E_left - e) / (E_right - e)): a half that is not empty holds at
 least the read-out threshold e, so no energy below it is ever made and no noise is needed to fill the gap. p(z) is a
@@ -62,7 +62,7 @@ def to_z(left: Any, right: Any, least: tuple[Any, Any], threshold: float) -> Any
 
 
 def to_energies(energy: Any, z: Any, least: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The two energies that share `energy` [MeV], the inverse of `to_z`."""
+    """Return the two energies that share `energy` [MeV], the inverse of `to_z`."""
     free = (energy - least[0] - least[1]).clamp_min(0)
     return least[0] + free * z.sigmoid(), least[1] + free * (-z).sigmoid()
 

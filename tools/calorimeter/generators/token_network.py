@@ -26,7 +26,7 @@ class TokenNetwork(nn.Module):
         self.chosen = nn.Embedding(voxels + 1, dim)
 
     def log_prob(self, levels: Tensor, log_incident: Tensor, domain: Domain) -> Tensor:
-        """Mean over tokens, nats, of showers as levels (B, V), -1 where a voxel is empty."""
+        """Return the mean log density over tokens, nats, of showers as levels (B, V), -1 where a voxel is empty."""
         filled = levels >= 0
         n = filled.sum(1)
         most = int(n.max())
@@ -76,7 +76,7 @@ class TokenNetwork(nn.Module):
         return self.norm(h)  # type: ignore[no-any-return]
 
     def _last(self, voxel: Tensor, level: Tensor) -> Tensor:
-        """The place of the last hit, -1 at the beginning."""
+        """Return the place of the last hit, -1 at the beginning."""
         return torch.where(level == self.levels, -1, voxel)
 
     def _voxel_logits(self, h: Tensor, last: Tensor, domain: Domain) -> Tensor:
@@ -92,6 +92,6 @@ class TokenNetwork(nn.Module):
 
 
 def _sample(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One of each row, by Gumbel's trick: the same numbers are drawn whatever the logits are."""
+    """Sample one index of each row by Gumbel's trick: the same random numbers are drawn whatever the logits are."""
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(1e-20, 1 - 1e-7)
     return (logits - (-uniform.log()).log()).argmax(-1)

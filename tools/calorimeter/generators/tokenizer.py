@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.calorimeter.generators.base import Arrays, Floats
+from tools.calorimeter.generators.base import Arrays
 from tools.calorimeter.generators.trend import ENOUGH, Trend
 from tools.calorimeter.showers import Showers
+from tools.types import Floats
 
 Ints = NDArray[np.int64]
 
@@ -37,7 +38,7 @@ class Tokenizer:
 
     @staticmethod
     def fit(showers: Showers, levels: int, threshold: float) -> Tokenizer:
-        """From showers that have some energy."""
+        """Fit the levels to showers that have some energy."""
         shower, voxel = np.nonzero(showers.voxels)
         logs, v = np.log(showers.incident)[shower], showers.geometry.n_voxels
         e = _excess(showers.voxels[shower, voxel].astype(np.float64), logs, threshold)
@@ -50,26 +51,26 @@ class Tokenizer:
         return Tokenizer(trend, np.array(edges), threshold)
 
     def level(self, voxel: Ints, energy: Floats, log_incident: Floats) -> Ints:
-        """The level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
+        """Return the level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
         mean, std = self.trend.at(log_incident, voxel)
         rest = (_excess(energy, log_incident, self.threshold) - mean) / std
         return np.asarray((rest[:, None] >= self.edges[voxel, 1:-1]).sum(axis=1), np.int64)
 
     def energy(self, voxel: Ints, level: Ints, log_incident: Floats, uniform: Floats) -> Floats:
-        """Energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
+        """Return energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
         mean, std = self.trend.at(log_incident, voxel)
         low, high = self.edges[voxel, level], self.edges[voxel, level + 1]
         e = mean + std * (low + (high - low) * uniform)
         return np.asarray(self.threshold + (np.exp(e + log_incident) - EXCESS * self.threshold).clip(0))
 
     def arrays(self, prefix: str) -> Arrays:
-        """What a file keeps of it."""
+        """Return the arrays that a file keeps."""
         rest = {"edges": self.edges, "threshold": np.array([self.threshold])}
         return self.trend.arrays(prefix) | {prefix + name: array for name, array in rest.items()}
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Tokenizer:
-        """The inverse of `arrays`."""
+        """Return the inverse of `arrays`."""
         return Tokenizer(Trend.of(arrays, prefix), arrays[prefix + "edges"], float(arrays[prefix + "threshold"][0]))
 
 
@@ -78,7 +79,10 @@ def _excess(energy: Floats, log_incident: Floats, threshold: float) -> Floats:
 
 
 def probabilities(levels: int) -> Floats:
-    """Of the edges of levels: as dense as the cube root of a Gaussian, which is best (Panter and Dite, 1951)."""
+    """Return the cumulative probabilities of the levels' edges.
+
+    They are as dense as the cube root of a Gaussian, which is best (Panter and Dite, 1951).
+    """
     from scipy.special import ndtr, ndtri
 
     return np.asarray(ndtr(np.sqrt(3) * ndtri(np.arange(levels + 1) / levels)).clip(TAIL, 1 - TAIL))

@@ -17,13 +17,14 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.calorimeter.generators import base
-from tools.calorimeter.generators.base import Domain, Floats, Losses, Progress, Stored
+from tools.calorimeter.generators.base import Domain, Losses, Progress, Stored
 from tools.calorimeter.generators.tokenizer import Tokenizer
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
 from tools.training import Training, device, split, train
+from tools.types import Floats
 
 HELD_OUT = 300  # showers at most, to choose the epoch
 CHUNK = 500  # showers at once
@@ -31,7 +32,7 @@ NAME = r"^[a-z][a-z0-9_]*$"
 
 
 class TokenTraining(Training):
-    """How long to train; batches of showers."""
+    """Epochs, rate and batches of showers."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(64, ge=4)
@@ -44,7 +45,7 @@ class Tokens(TokenTraining):
     kind: Literal["tokens"] = "tokens"
     material: str = Field("base", pattern=NAME, description="name of what these showers ran in")
     particle: str = Field("base", pattern=NAME, description="name of what began them")
-    levels: int = Field(32, ge=2, le=1024, description="of energy")
+    levels: int = Field(32, ge=2, le=1024, description="levels of energy")
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)
@@ -120,7 +121,7 @@ class Adapter(TokenTraining):
 
 
 def _load(path: str, showers: Showers) -> TokenGenerator:
-    """The generator to grow; ToolError when it is of another kind or geometry."""
+    """Return the generator to grow; ToolError when it is of another kind or geometry."""
     stored = base.read(Path(path))
     if stored.kind != "tokens" or stored.geometry != showers.geometry:
         what = f"{stored.kind}, {stored.geometry.name}"
@@ -155,7 +156,7 @@ class TokenGenerator:
         return self.known[self.domain]
 
     def select(self, material: str | None = None, particle: str | None = None) -> TokenGenerator:
-        """The same generator for another domain that it knows."""
+        """Return the same generator for another domain that it knows."""
         domain = Domain(material or self.domain.material, particle or self.domain.particle)
         if domain not in self.known:
             raise ToolError("domain", tuple(domain), f"one of {[tuple(known) for known in self.known]}")
@@ -169,7 +170,7 @@ class TokenGenerator:
 
         where = device()
         levels, log_incident = (torch.from_numpy(array) for array in self.tokenize(showers))
-        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), settings.max_events, seed)
+        used, held = split(len(showers), min(0.1, HELD_OUT / len(showers)), seed, settings.max_events)
         training, validation = ((levels[rows].to(where), log_incident[rows].to(where)) for rows in (used, held))
 
         def loss(levels: Any, log_incident: Any) -> Any:
@@ -228,7 +229,7 @@ class TokenGenerator:
 
 
 def restore(stored: Stored) -> TokenGenerator:
-    """The generator of a file; KeyError, ValueError, TypeError or RuntimeError where it does not fit."""
+    """Return the generator of a file; KeyError, ValueError, TypeError or RuntimeError where it does not fit."""
     import torch
 
     from tools.calorimeter.generators.experts import add_material

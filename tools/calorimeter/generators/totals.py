@@ -1,4 +1,4 @@
-"""How much energy each layer gets and how many points: what a point cloud needs to know before its points.
+"""A flow of the energy and the number of points of each layer, which a point cloud is conditioned on.
 
 A conditional neural spline flow (zuko; as AllShowers' and L2LFlows' first stages) of two numbers a layer, given E_inc:
 log(E_layer/threshold), and the logit of (number + u)/(voxels + 1) with u uniform. An empty layer is dequantised below
@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tools.calorimeter.generators.base import Floats, Losses, Progress
+from tools.calorimeter.generators.base import Losses, Progress
 from tools.calorimeter.generators.trend import Trend
 from tools.calorimeter.showers import Showers
 from tools.training import Training, train
+from tools.types import Floats
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Totals:
 
     @staticmethod
     def build(layers: int) -> Any:
-        """The untrained flow of 2 L numbers."""
+        """Return the untrained flow of 2 L numbers."""
         import zuko
 
         return zuko.flows.NSF(2 * layers, context=1, transforms=2, bins=8, hidden_features=(64, 64))

@@ -21,7 +21,7 @@ class Cache:
         self.values: Tensor | None = None
 
     def add(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values so far (B, heads, T, dim / heads)."""
+        """Append keys and values; return all so far (B, heads, T, dim / heads)."""
         self.keys = keys if self.keys is None else torch.cat([self.keys, keys], 2)
         self.values = values if self.values is None else torch.cat([self.values, values], 2)
         return self.keys, self.values

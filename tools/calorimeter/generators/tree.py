@@ -38,7 +38,7 @@ class Tree:
 
     @staticmethod
     def of(geometry: Geometry) -> Tree:
-        """The tree of a geometry."""
+        """Return the tree of a geometry."""
         v = geometry.n_voxels
         ranges = [(0, v, v + 1, 0)]  # start, middle, stop, depth
         for i, part in enumerate(geometry.slices[:-1]):

@@ -1,0 +1,58 @@
+"""Start a run, or prepare only the events of a task, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from beamcrew.loaded import Run, load
+
+
+def run(
+    request: str | None = None,
+    *,
+    task: str = "lhco-demo",
+    options: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    model: str | None = None,
+    base_url: str | None = None,
+    price: str | None = None,
+    runs: Path | str = "runs",
+    **settings: Any,
+) -> Run:
+    """Carry out a request as `beamcrew run` does, in a new folder below `runs`, and return the run.
+
+    `request` defaults to that of the task, and `options` are the task's, such as seed, max_iterations or n_signal.
+    `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose who answers; by default
+    the service whose key is in the environment, else the built-in analyst. `settings` are further fields of
+    `agents.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
+
+    A run that the crew failed, or that spent its budget, is returned as well: look at `result.status`. Raises
+    ValueError (TaskError, pydantic's ValidationError) for an argument that is not allowed.
+    """
+    from agents.backends.select import choose_backend
+    from agents.budget import Price
+    from agents.run import Settings, new_run_dir, start
+    from tasks.catalogue import make_task
+
+    prepared = make_task(task, dict(options or {}))
+    chosen = Settings.model_validate(
+        {"request": request or prepared.request, "task": task, "options": prepared.options(), **settings}
+    )
+    answers = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
+    folder = new_run_dir(Path(runs), task)
+    start(chosen, answers, folder)
+    return load(folder)
+
+
+def prepare(task: str, folder: Path | str, **options: Any) -> dict[str, Any]:
+    """Write the events of a task below `folder`; return what agents are told about them.
+
+    `inputs/` has what a crew would see, `held_out/` the inputs of its claim where the task holds events out, `sealed/`
+    the truth. Raises TaskError for an option that is not allowed.
+    """
+    from tasks.catalogue import make_task
+
+    inputs, held_out, sealed = (Path(folder) / name for name in ("inputs", "held_out", "sealed"))
+    return make_task(task, options).prepare(inputs, held_out, sealed)

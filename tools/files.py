@@ -1,0 +1,33 @@
+"""Files that tools write: where they may lie, and how they appear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.contract import ToolError
+
+
+def below(field: str, path: str, suffix: str = "") -> Path:
+    """Return a path below the working directory with this ending; ToolError names the request's `field` otherwise."""
+    target = Path(path)
+    if target.is_absolute() or ".." in target.parts or (suffix and target.suffix != suffix):
+        ending = f" ending in {suffix}" if suffix else ""
+        raise ToolError(field, path, f"a relative path below the working directory{ending}")
+    return target
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Yield another path to write to, which becomes `path` at the end: the file appears whole or not at all.
+
+    Makes the folder. Removes what was written when the body raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
