@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ OUTPUT = {"faithful.capped_output", "faithful.capped_output_of_a_cut_command"}  
 # What nobody has to hold back where the kernel of the host has no such thing, and what holds without any driver.
 WITHOUT = {
     "kernel.magic_keys": not Path("/proc/sysrq-trigger").exists(),
+    "files.generators": not any(map(find_spec, ("pythia8mc", "pythia8"))),
     "keys.key_rings": not Path("/proc/keys").exists(),
     "network.machine_sockets": not Path("/dev/vsock").exists(),
     "network.interfaces": {path.name for path in Path("/sys/class/net").iterdir()} == {"lo"},

@@ -158,3 +158,26 @@ def test_the_image_is_built_from_pinned_packages_and_tools_alone(tmp_path: Path)
     assert all("==" in line for line in lines)
     assert not {"openai", "docker", "langgraph"} & {line.split("==")[0] for line in lines}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["requirements.txt", "tools"]
+
+
+def test_a_run_that_every_sandbox_could_read_is_refused(tmp_path: Path) -> None:
+    """`--runs` below an environment at the root of a project, or anywhere below /usr."""
+    (tmp_path / "lib").mkdir()
+    words = mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere")
+    mounts.refuse_inside(words, tmp_path.parent / "runs/1")
+    (tmp_path / "runs").mkdir()
+    mounts.refuse_inside(mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere"), tmp_path / "runs/1")
+    for run in (tmp_path / "lib/runs/1", tmp_path / "lib"):
+        with pytest.raises(SandboxLost, match="keep runs elsewhere"):
+            mounts.refuse_inside(words, run)
+
+
+def test_generators_are_hidden_as_modules_and_as_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one_file.py").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    words = " ".join(mounts.without(["one_file", "folder", "not_there"]))
+    assert words.count("--tmpfs") == words.count("/dev/null") == 1
+    assert f"--ro-bind /dev/null {tmp_path}/one_file.py" in words
+    assert f"--tmpfs {tmp_path}/folder" in words
