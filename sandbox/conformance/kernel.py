@@ -221,7 +221,10 @@ def shared_memory(arena: Arena) -> None:
     try:
         address = libc.syscall(call["shmat"], ctypes.c_long(segment), None, ctypes.c_long(0))
         ctypes.memmove(address, arena.secret.encode(), 32)
-        expect(arena.ask(code, name) != arena.secret, "read")
+        try:
+            expect(arena.ask(code, name) != arena.secret, "read")
+        finally:
+            libc.syscall(call["shmdt"], ctypes.c_long(address))  # what is held stays, though it was removed
     finally:
         libc.syscall(call["shmctl"], ctypes.c_long(segment), ctypes.c_long(0), None)  # IPC_RMID
 
