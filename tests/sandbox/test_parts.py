@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sandbox import mounts, seccomp
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
-from sandbox.disk import UNSEEN, folder_bytes
+from sandbox.disk import UNSEEN, folder_bytes, open_up
 from sandbox.driver import Limits, SandboxLost
 from sandbox.image import NUMERICS, fill_context
 from sandbox.inside import LONGEST_WORD, check
@@ -115,6 +115,23 @@ def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path:
     for k in range(10):
         (tmp_path / str(k)).touch()
     assert max(folder_bytes(tmp_path)) == 11 * 4096
+
+
+def test_a_folder_that_a_command_has_shut_is_opened_and_counted(tmp_path: Path) -> None:
+    """Where the operator is no root, who would not have noticed."""
+    (tmp_path / "shut/inner").mkdir(parents=True)
+    (tmp_path / "shut/inner/file").write_bytes(bytes(50_000))
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.mkdir()
+    (tmp_path / "link").symlink_to(outside)
+    for folder in (tmp_path / "shut/inner", tmp_path / "shut", outside):
+        folder.chmod(0)
+    assert open_up(tmp_path, str(tmp_path / "shut"))
+    assert not open_up(tmp_path, str(tmp_path / "link"))
+    assert not open_up(tmp_path, str(outside))
+    assert (tmp_path / "shut").stat().st_mode & 0o777 == 0o700
+    assert 50_000 < max(folder_bytes(tmp_path)) < 100_000
+    assert outside.stat().st_mode & 0o777 == 0
 
 
 def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
