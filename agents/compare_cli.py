@@ -34,9 +34,12 @@ def compare(
             html.write_text(to_html(found))
             err.print(Text(f"comparison: {html}"), soft_wrap=True)
     if as_json:
-        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
+        sys.stdout.write(found.model_dump_json(indent=1, ensure_ascii=True) + "\n")
         return
-    section, table = "", Table("", f"A {escape(found.a.run)}", f"B {escape(found.b.run)}")
+    section, table = (
+        "",
+        Table("", *(f"{side} {escape(visible(run))}" for side, run in (("A", found.a.run), ("B", found.b.run)))),
+    )
     for row in found.rows:
         if row.section != section:
             section = row.section

@@ -289,8 +289,8 @@ def end_tree(process: subprocess.Popen[bytes]) -> None:
     Safe in a signal handler, which may have interrupted a `process.wait()`: that holds a lock, and this takes none.
     """
     with contextlib.suppress(psutil.Error):
-        first = psutil.Process(process.pid).children()
-        for child in first or [process]:
-            child.kill()
+        outer = psutil.Process(process.pid)
+        for one in watch.only_children(outer) or [outer]:
+            one.kill()
     with contextlib.suppress(ChildProcessError):  # reaped already
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import docker.utils.socket as multiplexed
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.driver import TEMPORARY
+
 LINE_MAX = 64 << 20
 LAST_WORDS = 2000  # bytes of the first process's own complaints that are kept
 
@@ -61,6 +63,7 @@ class Channel:
         """Have a command started. On a channel that has ended, the question is over at once."""
         question, number = Question(), next(self._numbers)
         order = {"id": number, "argv": list(argv), "cwd": cwd, "limits": limits, "seconds": seconds, "output": output}
+        order |= {"temporary": TEMPORARY}
         with self._lock:
             self._open[number] = question
             self._say(order)

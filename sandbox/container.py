@@ -6,13 +6,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import docker
 import docker.types
 
-from sandbox import inside, owner
-from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
+from sandbox import inside, mounts, owner
+from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Limits
 from sandbox.gpu import request
 
 NOBODY = 65534
+# What engines hide of the kernel when nobody asks, and what bubblewrap hides as well: the list replaces theirs.
+MASKED = (
+    *(f"/proc/{name}" for name in (*mounts.MASKED, "acpi", "asound", "interrupts", "latency_stats", "scsi")),
+    *("/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"),
+)
+SHARED_MEMORY = "/dev/shm"
 
 
 def share(workspace: Path, rootless: bool) -> str:
@@ -28,13 +35,8 @@ def share(workspace: Path, rootless: bool) -> str:
     return "0:0" if rootless else f"{uid}:{gid}"
 
 
-def isolation(
-    inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any], gpu: bool
-) -> dict[str, Any]:
-    """What the container is created with, given what the engine says about itself."""
-    bound = {INPUTS: (inputs, True), f"{TOOLS_ROOT}/tools": (tools, True), WORKSPACE: (workspace, False)}
-    kernel = inside.kernel_limits(limits)
-    memory = limits.memory_mib << 20
+def first_process(workspace: Path, limits: Limits, facts: dict[str, Any], gpu: bool) -> dict[str, Any]:
+    """What runs in the container, and as whom, given what the engine says about itself."""
     return {
         "entrypoint": [],
         "command": ["python3", *inside.warm_process()],
@@ -43,6 +45,19 @@ def isolation(
         "hostname": "sandbox",
         "labels": owner.labels(workspace.parent.name),
         "stdin_open": True,
+    }
+
+
+def isolation(
+    inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any], gpu: bool
+) -> dict[str, Any]:
+    """What the engine is to do for it: mounts, privileges, limits."""
+    bound = {INPUTS: (inputs, True), f"{TOOLS_ROOT}/tools": (tools, True), WORKSPACE: (workspace, False)}
+    kernel = inside.kernel_limits(limits)
+    memory = limits.memory_mib << 20
+    # The engine's own shared memory would have no limit on names, which take memory too.
+    in_memory = f"size={limits.tmp_mib}m,nr_inodes={limits.tmp_mib << 8},mode=1777"
+    return {
         # The engine would keep a copy of all output on the host's disk, without a limit.
         "log_config": docker.types.LogConfig(type="none"),
         "auto_remove": True,
@@ -52,8 +67,7 @@ def isolation(
             docker.types.Mount(target, str(path.resolve()), type="bind", read_only=fixed)
             for target, (path, fixed) in bound.items()
         ],
-        "tmpfs": {"/tmp": f"size={limits.tmp_mib}m,mode=1777,exec"},
-        "shm_size": limits.tmp_mib << 20,
+        "tmpfs": {"/tmp": f"{in_memory},exec", TEMPORARY: f"{in_memory},exec", SHARED_MEMORY: in_memory},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "mem_limit": memory,
@@ -66,3 +80,10 @@ def isolation(
         ],
         "device_requests": [request(facts)] if gpu else [],
     }
+
+
+def create(client: docker.DockerClient, image: str, name: str, settings: dict[str, Any], host: dict[str, Any]) -> Any:
+    """The container, not started yet."""
+    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)}  # the client has no word for it
+    made = client.api.create_container(image, name=name, host_config=hidden, **settings)
+    return client.containers.get(made["Id"])

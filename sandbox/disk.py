@@ -23,6 +23,7 @@ REST = 1.0  # seconds between two walks
 ENTRY_BYTES = 4096  # what a file counts at least, so that empty files cannot use up the inodes
 DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps
 UNSEEN = 1 << 62  # what a folder counts that cannot be looked into: more than any limit
+PASSING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAPPED = re.compile(rf"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+)\s+{WORKSPACE}/.* \(deleted\)$", re.MULTILINE)
 WRITTEN = re.compile(r"^write_bytes: (\d+)", re.MULTILINE)
 IN_FLIGHT = re.compile(r"^scm_fds:\s*[1-9]", re.MULTILINE)
@@ -73,21 +74,39 @@ def full(workspace: Path, limit: int) -> bool:
 def folder_bytes(root: Path) -> Iterator[int]:
     """Disk bytes under `root` so far, entry by entry, links not followed, each counted with at least ENTRY_BYTES.
 
-    A folder that nobody may read, or that lies deeper than a path may be long, was made to hide something.
+    A folder that stays shut, or that lies deeper than a path may be long, was made to hide something.
     """
     total = 0
     pending = [os.fspath(root)]
+    opened: set[str] = set()
     while pending:
+        folder = pending.pop()
         try:
-            with os.scandir(pending.pop()) as entries:
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     total += max(ENTRY_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
                     yield total
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
         except OSError as error:  # else it was removed while we looked
-            if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+            if error.errno == errno.EACCES and folder not in opened and open_up(root, folder):
+                opened.add(folder)
+                pending.append(folder)
+            elif error.errno in (errno.EACCES, errno.ENAMETOOLONG):
                 yield UNSEEN
+
+
+def open_up(root: Path, folder: str) -> bool:
+    """Give a folder that a command has shut back to its owner, the operator, without following any link to it."""
+    with contextlib.ExitStack() as held, contextlib.suppress(OSError, ValueError):
+        fd = os.open(root, PASSING)
+        held.callback(os.close, fd)
+        for name in Path(folder).relative_to(root).parts:
+            fd = os.open(name, PASSING, dir_fd=fd)
+            held.callback(os.close, fd)
+        Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IRWXU)
+        return True
+    return False
 
 
 def hidden_bytes(pids: list[int], device: int) -> tuple[int, bool]:

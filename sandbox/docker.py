@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import docker
 import docker.errors
@@ -25,7 +25,7 @@ import requests
 
 from sandbox import disk, inside, watch
 from sandbox.channel import Channel, Question
-from sandbox.container import isolation
+from sandbox.container import create, first_process, isolation
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 from sandbox.gpu import hand_in, remark
 
@@ -44,6 +44,14 @@ def engine(doing: str) -> Iterator[None]:
         raise SandboxLost(f"{doing}: there is no such image. `beamcrew doctor --build` builds it") from error
     except ENGINE_ERRORS as error:
         raise SandboxLost(f"{doing}: {error}. Is the engine there and yours to use? See `beamcrew doctor`") from error
+
+
+def seen_here(container: Any) -> int:
+    """The first process of a container by this host's numbers; 0 where the engine is on another machine."""
+    pid = int(container.attrs["State"]["Pid"])
+    with contextlib.suppress(OSError):
+        return pid if container.id in Path(f"/proc/{pid}/cgroup").read_text() else 0
+    return 0
 
 
 class Docker:
@@ -78,12 +86,15 @@ class Docker:
             gpu=watch.gpu_model() if handed_in else None,
         )
         with engine("starting the container"):
-            settings = isolation(inputs, self._workspace, tools, limits, facts, handed_in)
+            process = first_process(self._workspace, limits, facts, handed_in)
+            host = isolation(inputs, self._workspace, tools, limits, facts, handed_in)
             name = f"beamcrew-{uuid.uuid4().hex[:12]}"
-            self._container = self._client.containers.create(name=name, image=image_id, **settings)
+            self._container = create(self._client, image_id, name, process, host)
             try:
                 self._channel = Channel(self._container.attach_socket(params=ATTACHED))
                 self._container.start()
+                self._container.reload()
+                self._first = seen_here(self._container)
             except BaseException:
                 self._container.remove(force=True)
                 raise
@@ -140,10 +151,8 @@ class Docker:
         return False
 
     def _processes(self) -> list[int]:
-        """Those of the container, by the host's numbers."""
-        with contextlib.suppress(*ENGINE_ERRORS):  # an engine that is gone shows in the answer
-            return [int(row[0]) for row in self._container.top(ps_args="-o pid")["Processes"]]
-        return []
+        """Those of the container, by the host's numbers. The engine is not asked: it may take its time."""
+        return watch.tree(self._first) if self._first else []
 
     def _why_lost(self) -> str:
         if self._closed:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 INPUTS = "/inputs"
 WORKSPACE = "/workspace"
 TOOLS_ROOT = "/opt/beamcrew"
+TEMPORARY = "/run/beamcrew"  # in a container, which several commands share: a folder for each of them
 Kind = Literal["auto", "docker", "bubblewrap"]
 Gpu = Literal["auto", "none", "insist"]  # insist: even where the way it is handed in has known holes
 

@@ -16,7 +16,9 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from sandbox import landlock
 
@@ -32,8 +34,14 @@ def take_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def become(argv: list[str]) -> None:
-    """Replace this process; 127 and 126 as a shell would say, when there is no such command or it cannot run."""
+def become(argv: list[str], folders: Sequence[str]) -> None:
+    """Replace this process, which from here on writes in `folders` alone; 127 and 126 as a shell would say, when there
+    is no such command or it cannot run.
+    """
+    try:
+        landlock.confine(*folders)
+    except OSError as error:
+        give_up(f"{' and '.join(folders)}: {error.strerror}")
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a command would inherit that
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -79,7 +87,7 @@ def end_all(seconds: float = 2.0) -> None:
                 time.sleep(0.005)  # not blocking: a process may have become ours after we looked
 
 
-def supervise(argv: list[str], seconds: float) -> int:
+def supervise(argv: list[str], folders: Sequence[str], seconds: float) -> int:
     """Run the command as a child, end everything it started, and answer with its exit code (128 + n for signal n)."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -87,32 +95,68 @@ def supervise(argv: list[str], seconds: float) -> int:
     if child == 0:
         os.setsid()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        become(argv)
+        become(argv, folders)
     status = wait_for(child, seconds)
     end_all()
     code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
 
 
+def own_temporary(parent: str) -> str:
+    """A folder for what this command writes besides: no step finds there what another has left for it."""
+    folder = f"{parent}/{os.getpid()}-{time.monotonic_ns()}"
+    Path(folder).mkdir(0o700)
+    for name in ("HOME", "TMPDIR", "MPLCONFIGDIR"):
+        os.environ[name] = folder
+    return folder
+
+
 def run(
-    argv: list[str], cwd: str, limits: dict[str, int], ready_fd: int | None = None, seconds: float | None = None
+    argv: list[str],
+    cwd: str,
+    limits: dict[str, int],
+    ready_fd: int | None = None,
+    seconds: float | None = None,
+    temporary: str = "",
 ) -> None:
-    """Never returns: becomes the command, or with `seconds` watches over it and exits with its code."""
+    """Never returns: becomes the command, or with `seconds` watches over it and exits with its code.
+
+    `temporary`: a folder in which the command gets one of its own, for as long as it runs.
+    """
     take_limits(limits)
     if ready_fd is not None:
         os.write(ready_fd, b"+")
         os.close(ready_fd)
+    folders = [cwd]
     try:
         Path(cwd).mkdir(parents=True, exist_ok=True)
         os.chdir(cwd)
-        landlock.confine(cwd)
+        if temporary:
+            folders.append(own_temporary(temporary))
     except OSError as error:
-        sys.stderr.write(f"working folder {cwd}: {error.strerror}\n")
-        sys.stderr.flush()
-        os._exit(1)
-    if seconds is not None:
-        os._exit(supervise(argv, seconds))
-    become(argv)
+        give_up(f"working folder {cwd}: {error.strerror}")
+    if seconds is None:
+        become(argv, folders)
+    else:
+        code = supervise(argv, folders, seconds)
+        remove(folders[1:])
+        os._exit(code)
+
+
+def give_up(why: str) -> NoReturn:
+    """Never returns."""
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def remove(folders: Sequence[str]) -> None:
+    """What cannot be removed keeps its room, which is bounded."""
+    import shutil  # the first process of a container has it loaded; elsewhere it would cost milliseconds
+
+    for folder in folders:
+        with contextlib.suppress(OSError, RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def environment(limits: Limits, gpu: bool) -> dict[str, str]:
         "PYTHONPATH": TOOLS_ROOT,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
-        "PYTHONNOUSERSITE": "1",  # it lies in /tmp, which commands of a container share
+        "PYTHONNOUSERSITE": "1",  # it lies where commands write
         "MPLCONFIGDIR": "/tmp",
         "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": threads,

@@ -37,10 +37,10 @@ def version() -> int:
     return max(0, int(ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
 
 
-def confine(folder: str) -> bool:
-    """Let this process, and all that it starts, write only under `folder` and SHARED; False where there is no Landlock.
+def confine(*folders: str) -> bool:
+    """Let this process, and all that it starts, write only under `folders` and SHARED.
 
-    Raises OSError where there is one and it refuses.
+    False where there is no Landlock. Raises OSError where there is one and it refuses.
     """
     if (known := version()) < OLDEST:
         return False
@@ -50,7 +50,7 @@ def confine(folder: str) -> bool:
     size = ctypes.sizeof(Rules) if known >= SCOPES else ctypes.sizeof(ctypes.c_uint64)
     made = _did(libc, libc.syscall(CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0))
     try:
-        for path in (folder, *SHARED):
+        for path in (*folders, *SHARED):
             with contextlib.suppress(FileNotFoundError):
                 opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 try:

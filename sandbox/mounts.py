@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits
+from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits, SandboxLost
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
@@ -13,6 +15,9 @@ ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only
 OF_PYTHON = ("bin", "lib", "lib32", "lib64", "share", "pyvenv.cfg")  # of an environment; conda's has fonts in `share`
 BESIDE = ("include", "etc", "man", "doc", ".gitignore", ".installed", "CACHEDIR.TAG")
 HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
+# Event generators. The seeds of shipped samples are public: with these, code inside could make the events again, and
+# would know which of those it was given are signal.
+GENERATORS = ("pythia8mc", "pythia8")
 # The kernel's memory and key rings; their owner is root, whose number the user inside has when the operator is root.
 MASKED = (
     *("cmdline", "kcore", "kmsg", "keys", "key-users", "kpagecgroup", "kpagecount", "kpageflags"),
@@ -38,6 +43,8 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, gpu: bool)
     words += ["--size", tmp, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += ["--size", tmp, "--tmpfs", "/tmp"]
     words += interpreter([Path(sys.base_prefix), Path(sys.prefix)], packages=Path(__file__).parent.parent)
+    words += without(GENERATORS)
+    refuse_inside(words, workspace.parent)
     words += ["--ro-bind", str(tools), f"{TOOLS_ROOT}/tools", "--ro-bind", str(inputs), INPUTS]
     words += ["--symlink", sys.executable, f"{ALIAS}/python"]
     words += ["--bind", str(workspace), WORKSPACE, "--remount-ro", "/"]
@@ -77,6 +84,25 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
             if (folder := packages / name).is_dir():
                 words += ["--size", "4096", "--tmpfs", str(folder), "--remount-ro", str(folder)]
     return words
+
+
+def without(names: Sequence[str]) -> list[str]:
+    """Hide Python packages of these names, wherever this interpreter finds them: they lie in what is bound."""
+    words: list[str] = []
+    for name in names:
+        spec = find_spec(name)
+        for folder in spec.submodule_search_locations or () if spec else ():
+            words += ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
+        if spec and not spec.submodule_search_locations and spec.origin:
+            words += ["--ro-bind", "/dev/null", spec.origin]
+    return words
+
+
+def refuse_inside(words: Sequence[str], run: Path) -> None:
+    """Raises SandboxLost for a run in a folder that all sandboxes see: labels of others lie there."""
+    for k, word in enumerate(words):
+        if word in ("--ro-bind", "--ro-bind-try") and run.is_relative_to(bound := Path(words[k + 1]).resolve()):
+            raise SandboxLost(f"{run} lies in {bound}, which every sandbox can read: keep runs elsewhere (--runs)")
 
 
 def search_path() -> str:

@@ -52,11 +52,13 @@ DENIED: dict[str, Numbers] = {
     "mount_setattr": (442, 442),
 }
 NONE = -1  # a call that this architecture does not have
-# What parsing a file has no need of either: other files, programs, processes, the network.
+# What parsing a file has no need of either: other files, programs, the network, other processes of the same user.
 PARSING: dict[str, Numbers] = {
     **{"open": (2, NONE), "openat": (257, 56), "openat2": (437, 437), "creat": (85, NONE), "truncate": (76, 45)},
     **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, NONE), "vfork": (58, NONE), "clone": (56, 220)},
     **{"clone3": (435, 435), "kill": (62, 129), "tkill": (200, 130), "pidfd_open": (434, 434)},
+    **{"tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)},
+    **{"pidfd_send_signal": (424, 424), "prlimit64": (302, 261), "setpriority": (141, 140)},
     **{"socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "sendmsg": (46, 211), "sendto": (44, 206)},
     **{"unlink": (87, NONE), "unlinkat": (263, 35), "rmdir": (84, NONE), "rename": (82, NONE)},
     **{"renameat": (264, 38), "renameat2": (316, 276), "link": (86, NONE), "linkat": (265, 37)},

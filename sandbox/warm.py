@@ -3,7 +3,8 @@
 A fork of this warm interpreter costs milliseconds, the engine's own exec ten times as much. The host writes a line of
 JSON to standard input for each command and reads a line of JSON from standard output when it is over:
 
-    {"id": 1, "argv": ["pwd"], "cwd": "/workspace", "limits": {"NOFILE": 1024}, "seconds": 900.0, "output": 262144}
+    {"id": 1, "argv": ["pwd"], "cwd": "/workspace", "limits": {"NOFILE": 1024}, "seconds": 900.0, "output": 262144,
+     "temporary": "/run/beamcrew"}
     {"id": 1, "code": 0, "ended": "exit", "stdout": "/workspace\\n", "stderr": "", "dropped": 0, "peak_mib": 9.5}
 
 A line {"end": "workspace"} ends all commands for that reason. The end of the input ends everything: the operator's
@@ -22,6 +23,7 @@ import ctypes
 import json
 import os
 import selectors
+import shutil  # noqa: F401 - loaded for its forks
 import signal
 import time
 import traceback
@@ -140,7 +142,9 @@ class Warm:
                 os.dup2(fd, number)
             os.closerange(3, FDS)
             volunteer()
-            entry.run(order["argv"], order["cwd"], order["limits"], seconds=order["seconds"])
+            entry.run(
+                order["argv"], order["cwd"], order["limits"], seconds=order["seconds"], temporary=order["temporary"]
+            )
         except BaseException:
             traceback.print_exc()
         finally:

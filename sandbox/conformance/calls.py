@@ -36,6 +36,7 @@ NUMBERS = {
     "settimeofday": (164, 170),
     "shmat": (30, 196),
     "shmctl": (31, 195),
+    "shmdt": (67, 197),
     "shmget": (29, 194),
     "swapon": (167, 224),
     "syslog": (103, 116),

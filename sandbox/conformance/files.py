@@ -122,6 +122,23 @@ def imports(arena: Arena) -> None:
     expect_nothing(arena.ask(IMPORTS), "can be imported")
 
 
+GENERATORS = """
+import json
+found = []
+for name in ("pythia8mc", "pythia8"):
+    try: __import__(name)
+    except ImportError: continue
+    found.append(name)
+print(json.dumps(found))
+"""
+
+
+@check
+def generators(arena: Arena) -> None:
+    """No event generator can be imported, with which shipped events could be made again from their public seeds."""
+    expect_nothing(arena.ask(GENERATORS), "can be imported")
+
+
 WRITE = """
 import json, os, sys
 made = []

@@ -123,6 +123,19 @@ def kernel_memory(arena: Arena) -> None:
     expect_nothing(arena.ask(OPEN, "O_RDONLY", *(f"/proc/{name}" for name in names)), "opened")
 
 
+COMMAND_LINE = """
+import json
+try: print(json.dumps(open("/proc/cmdline").read()))
+except OSError: print(json.dumps(""))
+"""
+
+
+@check
+def command_line_of_the_kernel(arena: Arena) -> None:
+    """What the machine was started with, disks and paths among it, is not told."""
+    expect(not (told := arena.ask(COMMAND_LINE)), f"told: {told[:80]}")
+
+
 SETTINGS = """
 import json, os, sys
 opened = []
@@ -208,7 +221,10 @@ def shared_memory(arena: Arena) -> None:
     try:
         address = libc.syscall(call["shmat"], ctypes.c_long(segment), None, ctypes.c_long(0))
         ctypes.memmove(address, arena.secret.encode(), 32)
-        expect(arena.ask(code, name) != arena.secret, "read")
+        try:
+            expect(arena.ask(code, name) != arena.secret, "read")
+        finally:
+            libc.syscall(call["shmdt"], ctypes.c_long(address))  # what is held stays, though it was removed
     finally:
         libc.syscall(call["shmctl"], ctypes.c_long(segment), ctypes.c_long(0), None)  # IPC_RMID
 

@@ -24,14 +24,19 @@ OTHER, MINE = "/workspace/i0/other", "/workspace/i0/mine"
 ASK = Path(landlock.__file__).read_text() + "\nprint(version())"
 
 STEP = """
-import os, pathlib, time
+import os, pathlib, tempfile, time
+number, temporary = tempfile.mkstemp()
+os.write(number, b"honest")
+pathlib.Path("temporary").write_text(temporary)
 pathlib.Path("made").write_text("by the other")
 pathlib.Path("arguments.json").write_text("honest")
 pathlib.Path("new").write_text(str(os.getpid()))
 os.rename("new", "ready")
 end = time.monotonic() + 20
 while not os.path.exists("stop") and time.monotonic() < end: time.sleep(0.05)
-print(pathlib.Path("arguments.json").read_text())
+kept = os.path.exists(temporary) and pathlib.Path(temporary).read_text()
+if kept is not False: os.unlink(temporary)
+print(pathlib.Path("arguments.json").read_text(), kept)
 """
 
 
@@ -53,7 +58,7 @@ def other_step(arena: Arena) -> Iterator[tuple[Sandbox, int]]:
         finally:
             with contextlib.suppress(FileNotFoundError):  # where the folder could be moved away
                 (folder / "stop").touch()
-        expect(job.result().stdout == "honest\n", f"the other step found other arguments: {job.result()}")
+        expect(job.result().stdout == "honest honest\n", f"the other step found other files: {job.result()}")
 
 
 WRITES = f"""
@@ -91,10 +96,20 @@ def files_of_another_step(arena: Arena) -> None:
         expect_nothing((name for name in done if name != "truncate" or landlock.version() >= 3), "done")
 
 
-REACH = """
-other = int(sys.argv[1])
-print(json.dumps(intrude(other) + ["kill"] * (attempt(os.kill, other, 0) == "ok")))
+SPOIL = f"""
+import contextlib, os, shutil
+path = open("{OTHER}/temporary").read()
+with contextlib.suppress(OSError): os.chmod(path, 0o600); open(path, "w").write("hostile")
+with contextlib.suppress(OSError): os.unlink(path)
+with contextlib.suppress(OSError): open("mine", "w").write("hostile"); shutil.move("mine", path)
 """
+
+
+@check
+def temporary_files_of_another_step(arena: Arena) -> None:
+    """What a step puts where temporary files belong stays as it is, whatever another step does."""
+    with other_step(arena) as (box, _):
+        expect((result := box.exec(["python", "-c", SPOIL], cwd=MINE, seconds=20)).ok, f"{result}")
 
 
 @check

@@ -1,7 +1,8 @@
 """The process in which files of arrays are parsed: `python -m sandbox.reader.child SOCKET`, started by `parsing`.
 
 It has loaded all that it needs and waits. For each file it forks: the fork takes limits on, may open no file, start no
-program and make no connection, parses and ends. What a file does to it, it does to that fork alone.
+program, make no connection and signal nobody, has nobody to talk to but the answer's pipe, parses and ends. What a file
+does to it, it does to that fork alone.
 
 A request is one message: JSON, with the file, an empty file for the numbers and a pipe for the answer attached. The
 answer is JSON: {"arrays": [[name, dtype, shape], ...]}, whose bytes lie in the file one behind the other, or
@@ -37,12 +38,16 @@ def serve(line: socket.socket) -> None:
     for reader in READERS.values():  # libraries load parts of themselves when they are first used
         values = {"max_rows": 9, "max_columns": 9, "columns": None} if reader is parquet else {"max_values": 9}
         reader.arrays("sample", memoryview(reader.sample()), **values)
+    silence = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     while True:
         message, fds, _, _ = socket.recv_fds(line, MESSAGE_MAX, 3)
         if not message:
             return
         if os.fork() == 0:
             try:
+                line.close()  # on which the other files come
+                for fd in (1, 2):  # the operator's terminal; libraries that give up say why, in words of the file's
+                    os.dup2(silence, fd)
                 work(json.loads(message), *fds)
             finally:
                 os._exit(1)

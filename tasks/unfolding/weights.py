@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 PREFIX = "weights_"
 MAX_COLUMNS = 400
 BOOTSTRAPS_MIN = 10
+SUMS = (1e-9, 1e15)  # of the weights: what is far from any number of events overflows when it is squared
 MEANS = ("mass", "mult", "width")  # what the request asks for
 
 
@@ -42,8 +43,11 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
     for name, values in weights.items():
         if not np.all(np.isfinite(values)):
             raise ValueError(f"scores={path!r}: {int((~np.isfinite(values)).sum())} of weights_{name} are not finite")
-        if values.min() < 0 or not 0 < values[passed].sum() < np.inf:
-            raise ValueError(f"scores={path!r}: weights_{name} must be 0 or more, and more for some event of gen")
+        with np.errstate(over="ignore"):
+            total = values[passed].sum()
+        if values.min() < 0 or not SUMS[0] < total < SUMS[1]:
+            allowed = f"must be 0 or more, and add up to {SUMS[0]:g} to {SUMS[1]:g} over the events of gen"
+            raise ValueError(f"scores={path!r}: weights_{name} {allowed}")
     return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
 
 

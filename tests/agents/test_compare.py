@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from report_runs import SCRIPT, converged, failed
 from scripted import Scripted, TinyTask, hand_in, two_rounds
 from test_replay import beamcrew
 from test_resume import COST, SETTINGS
+from test_trace_store import STARTED
 
 from agents.compare import Comparison, compare, to_html
 from agents.run import start
+from agents.trace.report import write_report
+from agents.trace.store import Store
+from agents.trace.words import HIDDEN
 from tasks import catalogue
 
 
@@ -59,6 +64,30 @@ def test_runs_without_an_end_are_compared_and_foreign_text_is_escaped(tmp_path: 
     assert SCRIPT not in page
     assert "&lt;script&gt;" in page
     assert "default-src 'none'" in page
+
+
+HOSTILE = "\x1b[2J\x9b2J\u202ereversed\u2066 \u200bunseen \U000e0041\r"
+
+
+def test_no_output_holds_a_character_that_moves_the_cursor_or_turns_the_text(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with Store.create(tmp_path / name) as trace:
+            trace.append(STARTED.model_copy(update={"request": f"{HOSTILE} {name}", "options": {HOSTILE: HOSTILE}}))
+        write_report(tmp_path / name)
+    words = [str(tmp_path / "a"), str(tmp_path / "b")]
+    said = [
+        beamcrew("compare", *words, "--html", str(tmp_path / "c.html"))[1],
+        beamcrew("compare", *words, "--json")[1],
+    ]
+    said += [path.read_text() for path in (tmp_path / "c.html", tmp_path / "a/report.md", tmp_path / "a/report.html")]
+    for text in said:
+        assert "2J" in text
+        assert not HIDDEN.search(text)
+
+
+def test_what_is_hidden_is_all_that_unicode_calls_control_or_format() -> None:
+    hidden = {c for c in map(chr, range(0x110000)) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert {c for c in hidden if not HIDDEN.fullmatch(c)} == {"\t", "\n"}
 
 
 def test_the_command_prints_json_and_html(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -259,6 +259,24 @@ def test_what_is_too_big_is_left_out_with_the_reason(
     assert sorted(reason.partition(":")[0].strip("'") for reason in event.unsaved) == ["b", "c"]
 
 
+def test_a_run_that_writes_again_and_again_does_not_fill_the_disk(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "RUN_MAX", 250)
+    count = itertools.count()
+
+    def command(folder: Path) -> str:
+        (folder / "again").write_bytes(f"{next(count):100}".encode())
+        return ""
+
+    live = bench(tmp_path, store, Record(), command)[0]
+    for _ in range(4):
+        live.run("w", ["x"], cwd=WORKSPACE)
+    done = [e for e in store.events() if isinstance(e, Executed)]
+    assert [bool(e.files) for e in done] == [True, True, False, False]
+    assert "the run has left more than 250 bytes" in done[-1].unsaved[0]
+
+
 def test_a_lost_sandbox_is_trouble_and_no_result(store: Store, tmp_path: Path) -> None:
     def lose(*args: object) -> str:
         raise SandboxLost("engine gone")

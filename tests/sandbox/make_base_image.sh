@@ -61,7 +61,7 @@ COPY site /usr/local/lib/python3.11/dist-packages
 END
     # Not beamcrew itself: inside, `tools` is a mount and `tasks` must not exist.
     tar -C "$packages" --exclude='./agents' --exclude='./sandbox' --exclude='./tasks' --exclude='./tools' \
-        --exclude='./*beamcrew*' --exclude='./mypy*' --exclude='./pip*' --exclude='./openai*' --exclude='./lang*' \
+        --exclude='./*beamcrew*' --exclude='./pythia8*' --exclude='./mypy*' --exclude='./pip*' --exclude='./openai*' --exclude='./lang*' \
         --transform='s,^\.,site,' -c . -C "$work" Dockerfile | docker build -q -t beamcrew-sandbox:test - >/dev/null
 fi
 say "ready: beamcrew-sandbox:test $(docker image inspect --format '{{.Id}}' beamcrew-sandbox:test)"

@@ -1,20 +1,11 @@
-"""Files made against the readers: good ones, damaged where their structure lies. As a program, it tries many of them.
-
-python tests/sandbox/mutants.py --count 1000000
-"""
+"""Files made against the readers: good ones, damaged where their structure lies."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
-import resource
 import struct
-import sys
-import tempfile
-import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,26 +138,3 @@ def tried(kind: str, count: int, seed: int, folder: Path) -> Iterator[tuple[byte
             assert all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in found.values())
             assert sum(array.size for array in found.values()) <= VALUES
         yield data, "read"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=10_000, help="of each kind")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kinds", nargs="+", choices=FORMATS, default=list(FORMATS))
-    given = parser.parse_args()
-    for kind in given.kinds:
-        said: Counter[str] = Counter()
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            for data, what in tried(kind, given.count, given.seed, Path(folder)):
-                died = "dies of it" in what
-                said["read" if what == "read" else "died" if died else "refused"] += 1
-                if died:
-                    print(f"{kind}: {len(data)} bytes end their reader", file=sys.stderr)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        print(f"{kind}: {dict(said)}, {time.monotonic() - start:.0f} s, {peak} MiB at most in this process", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_a_process_that_has_gone_is_replaced(tmp_path: Path) -> None:
 
 
 CONFINED = """
-import errno, os, socket, subprocess, sys
+import os, resource, signal, socket, sys, threading
 from sandbox.reader.child import confine
 confine(64 << 20, 5)
 done = []
@@ -67,6 +68,9 @@ for name, how in {
     "run": lambda: os.execv("/bin/true", ["true"]),
     "socket": lambda: socket.socket(),
     "kill": lambda: os.kill(os.getppid(), 0),
+    "kill a thread": lambda: signal.pthread_kill(threading.get_ident(), 0),
+    "limit": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE),
+    "nice": lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 5),
 }.items():
     try: how()
     except PermissionError: continue
@@ -85,3 +89,35 @@ def test_a_parser_that_was_taken_over_reaches_nothing(tmp_path: Path) -> None:
     assert said == "[]\n"
     assert (tmp_path / "there").exists()
     assert not (tmp_path / "made").exists()
+
+
+TAKEN_OVER = """
+import os, socket, stat, sys
+from sandbox.reader import child
+warm = os.getpid()
+def hostile(relative, data, **options):
+    if os.getpid() == warm: return {}
+    for fd in (1, 2): os.write(fd, b"loud")
+    sockets = []
+    for fd in range(64):
+        try: sockets += [fd] * stat.S_ISSOCK(os.fstat(fd).st_mode)
+        except OSError: pass
+    raise child.UnsafeFile(relative, f"sockets: {sockets}")
+child.npz.arrays = hostile
+child.serve(socket.socket(fileno=int(sys.argv[1])))
+"""
+
+
+def test_a_parser_that_was_taken_over_has_no_terminal_and_no_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    words = [sys.executable, "-c", TAKEN_OVER, str(theirs.fileno())]
+    with theirs:
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(theirs.fileno(),))
+    monkeypatch.setattr(parsing.PARSERS, "ask", lambda request, *fds: socket.send_fds(ours, [request], fds))
+    (tmp_path / "any").write_bytes(b"any")
+    with pytest.raises(UnsafeFile, match=r"sockets: \[\]"):
+        read_npz(tmp_path, "any", 100, 9)
+    ours.close()
+    assert process.communicate(timeout=30) == (b"", b"")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sandbox import mounts, seccomp
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
-from sandbox.disk import UNSEEN, folder_bytes
+from sandbox.disk import UNSEEN, folder_bytes, open_up
 from sandbox.driver import Limits, SandboxLost
 from sandbox.image import NUMERICS, fill_context
 from sandbox.inside import LONGEST_WORD, check
@@ -117,6 +117,23 @@ def test_folder_bytes_counts_links_and_empty_files_but_follows_nothing(tmp_path:
     assert max(folder_bytes(tmp_path)) == 11 * 4096
 
 
+def test_a_folder_that_a_command_has_shut_is_opened_and_counted(tmp_path: Path) -> None:
+    """Where the operator is no root, who would not have noticed."""
+    (tmp_path / "shut/inner").mkdir(parents=True)
+    (tmp_path / "shut/inner/file").write_bytes(bytes(50_000))
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.mkdir()
+    (tmp_path / "link").symlink_to(outside)
+    for folder in (tmp_path / "shut/inner", tmp_path / "shut", outside):
+        folder.chmod(0)
+    assert open_up(tmp_path, str(tmp_path / "shut"))
+    assert not open_up(tmp_path, str(tmp_path / "link"))
+    assert not open_up(tmp_path, str(outside))
+    assert (tmp_path / "shut").stat().st_mode & 0o777 == 0o700
+    assert 50_000 < max(folder_bytes(tmp_path)) < 100_000
+    assert outside.stat().st_mode & 0o777 == 0
+
+
 def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,3 +175,26 @@ def test_the_image_is_built_from_pinned_packages_and_tools_alone(tmp_path: Path)
     assert all("==" in line for line in lines)
     assert not {"openai", "docker", "langgraph"} & {line.split("==")[0] for line in lines}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["requirements.txt", "tools"]
+
+
+def test_a_run_that_every_sandbox_could_read_is_refused(tmp_path: Path) -> None:
+    """`--runs` below an environment at the root of a project, or anywhere below /usr."""
+    (tmp_path / "lib").mkdir()
+    words = mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere")
+    mounts.refuse_inside(words, tmp_path.parent / "runs/1")
+    (tmp_path / "runs").mkdir()
+    mounts.refuse_inside(mounts.interpreter([tmp_path], packages=tmp_path / "elsewhere"), tmp_path / "runs/1")
+    for run in (tmp_path / "lib/runs/1", tmp_path / "lib"):
+        with pytest.raises(SandboxLost, match="keep runs elsewhere"):
+            mounts.refuse_inside(words, run)
+
+
+def test_generators_are_hidden_as_modules_and_as_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one_file.py").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    words = " ".join(mounts.without(["one_file", "folder", "not_there"]))
+    assert words.count("--tmpfs") == words.count("/dev/null") == 1
+    assert f"--ro-bind /dev/null {tmp_path}/one_file.py" in words
+    assert f"--tmpfs {tmp_path}/folder" in words

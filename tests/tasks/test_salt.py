@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tools
+from sandbox.bubblewrap import Bubblewrap
+from sandbox.driver import Limits, SandboxLost
 from tasks import salt
-from tasks.lhco.mix import mix
+from tasks.lhco.mix import SAMPLE, mix
 from tasks.lhco.presets import LhcoDemo
 from tasks.showers.task import ShowersTask
 from tasks.tagging import audit
@@ -59,6 +65,43 @@ def test_signal_events_cannot_be_found_by_trying_seeds(tmp_path: Path) -> None:
     task = LhcoDemo(events=20_000, n_signal=500, seed=5)
     assert guessed(task, range(12), tmp_path / "public") == 1.0  # the attack is a real one
     assert guessed(task.salted(ONE), range(12), tmp_path / "salted") < 0.55
+
+
+AGAIN = """
+import json, sys
+from pathlib import Path
+from tools.events import simulate
+from tools.events.simulate import Simulation
+simulate.write_shard = lambda folder, shard, columns, *rest: print(json.dumps([columns[n].tolist() for n in NAMES]))
+NAMES = ("mjj", "mj1", "mj2", "tau1_j1")
+Simulation.shard_size = lambda self, shard: 100
+simulate._simulate_shard(Simulation(**json.loads(sys.argv[1])), 0, Path())
+"""
+
+
+def test_shipped_events_cannot_be_made_again_inside(tmp_path: Path) -> None:
+    """The seeds of the shipped sample are public, and the simulation follows from them: the generator is not inside."""
+    pytest.importorskip("pythia8mc")
+    pytest.importorskip("fastjet")
+    simulation = json.dumps(json.loads((SAMPLE / "provenance.json").read_text())["signal_3500_500_100"]["simulation"])
+    environment = {"PYTHONPATH": str(Path(tools.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    outside = subprocess.run([sys.executable, "-c", AGAIN, simulation], env=environment, capture_output=True, text=True)
+    made = np.array(json.loads(outside.stdout.splitlines()[-1]))
+    columns = read_columns(SAMPLE / "signal_3500_500_100.parquet")
+    shipped = np.array([columns[name] for name in ("mjj", "mj1", "mj2", "tau1_j1")])
+    apart = np.abs(made[:, :, None] / np.maximum(shipped[:, None, :], 1e-9) - 1).max(axis=0).min(axis=1)
+    assert np.mean(apart < 3e-3) > 0.9  # the attack is a real one: it would name the signal, event by event
+    for name in ("inputs", "workspace"):
+        (tmp_path / name).mkdir()
+    try:
+        box = Bubblewrap(tmp_path / "inputs", tmp_path / "workspace", Path(tools.__file__).parent, Limits())
+    except SandboxLost as error:
+        pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
+    with box:
+        inside = box.exec(["python", "-c", AGAIN, simulation])
+        assert not inside.ok
+        assert "No module named 'pythia8mc'" in inside.stderr
+        assert box.exec(["python", "-c", "import tools.events.simulate"]).ok  # nothing else was missing
 
 
 def test_sealed_showers_are_not_those_of_the_shipped_simulator() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,16 @@ def test_refusals_say_what_is_wrong(
     refused = task.grade(SUBMISSION, run / "inputs", run / "workspace", 1)
     assert refused.value is None
     assert said in refused.reason
+
+
+@pytest.mark.parametrize("odd", [3e38, 1e30, 1e-40, 0.0])
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_odd_showers_are_graded_or_refused(
+    task: ShowersTask, prepared: tuple[Path, dict[str, Any]], perfect: Showers, odd: float, which: str
+) -> None:
+    voxels = perfect.voxels.copy()
+    voxels[:, 0 if which == "one" else slice(None)] = odd
+    json.dumps(grade(task, prepared[0], Showers(perfect.incident, voxels, G)).model_dump(), allow_nan=False)
 
 
 def test_links_and_other_formats_are_refused(

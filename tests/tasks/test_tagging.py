@@ -154,6 +154,13 @@ def test_few_labels_weigh_as_much_as_many(task: TaggingTask, prepared: Prepared)
     assert (grade(task, run, wrong).value or 9) < 1.2
 
 
+@pytest.mark.parametrize("odd", [[1.7e308, -1.7e308], [5e-324, 0.0], [0.0, 0.0], [2**62, -(2**62)]])
+def test_odd_scores_are_graded_or_refused(task: TaggingTask, prepared: Prepared, odd: list[float]) -> None:
+    run, facts = prepared
+    column = np.resize(np.array(odd), facts["rows"])
+    json.dumps(grade(task, run, {f"score_{n}": column for n in LABELS}).model_dump(), allow_nan=False)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

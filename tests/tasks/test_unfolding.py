@@ -136,6 +136,25 @@ def test_what_is_cheap_does_not_pay(
     assert wild.details["effective_fraction"] < 0.5 * best.details["effective_fraction"]
 
 
+@pytest.mark.parametrize("odd", [1e308, 1e300, 1e-300, 5e-324])
+@pytest.mark.parametrize("which", ["all", "one", "model", "replicas"])
+def test_odd_weights_are_graded_or_refused(
+    task: UnfoldingTask,
+    prepared: tuple[Path, dict[str, Any]],
+    simulation: dict[str, np.ndarray],
+    odd: float,
+    which: str,
+) -> None:
+    """The crew's failure, never the harness's: whatever is a number gets a score that a trace can hold."""
+    run, _ = prepared
+    columns = with_replicas(np.ones(len(simulation["pass_gen"])))
+    one = np.where(np.arange(len(simulation["pass_gen"])) == 3, odd, 1.0)
+    changed = {"all": columns, "one": ["weights_nominal"], "model": ["weights_model"]}
+    for name in changed.get(which, [name for name in columns if "bootstrap" in name]):
+        columns[name] = one if which == "one" else np.full(len(one), odd)
+    json.dumps(grade(task, run, columns).model_dump(), allow_nan=False)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,24 @@ def test_a_journal_line_is_written_inside_a_workspace_and_nowhere_else(
     assert "error" not in first
     assert second["error"]["field"] == "value"
     assert "result" not in second
+
+
+def test_a_pipe_or_a_link_in_place_of_the_journal_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "WORKSPACE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(journal.NAME)
+    assert halve(value=4).half == 2.0  # nobody waits for the pipe's other end
+    reading = os.open(journal.NAME, os.O_RDONLY | os.O_NONBLOCK)
+    assert halve(value=4).half == 2.0
+    assert os.read(reading, 100) == b""
+    os.close(reading)
+    Path(journal.NAME).unlink()
+    (tmp_path / "mine").touch()
+    Path(journal.NAME).symlink_to("mine")
+    assert halve(value=4).half == 2.0
+    assert (tmp_path / "mine").read_text() == ""
 
 
 @pytest.fixture
