@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.backends.base import Usage
-from agents.state import Step
 from agents.trace.events import (
     AnyEvent,
     Audited,
@@ -36,7 +35,9 @@ from agents.trace.events import (
     StepStarted,
     Trouble,
 )
-from agents.trace.words import duration, label, measured
+from agents.trace.words import duration
+from tasks.plan import Step
+from tasks.writing import label, measured
 
 WRITTEN = 100  # characters of a reply under way that are shown
 
@@ -87,10 +88,10 @@ class Progress:
             self.scores[event.iteration] = event
         elif isinstance(event, Decided):
             self.best = event.decision.best
-            self.doing = "planning" if event.decision.action == "continue" else "making the claim"
+            self.doing = "planning" if event.decision.action == "continue" else "confirming the result"
         elif isinstance(event, Confirmed):  # an audit may follow
             self.doing = (
-                "writing the answer" if isinstance(event, Audited) else "auditing the claim, writing the answer"
+                "writing the answer" if isinstance(event, Audited) else "auditing the result, writing the answer"
             )
         elif isinstance(event, ModelCalled):
             self.calls, self.usage, self.written = self.calls + 1, self.usage + event.usage, ""
@@ -182,10 +183,10 @@ def describe(event: AnyEvent) -> str | None:
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Confirmed():
-            what = "audit" if isinstance(event, Audited) else "claim"
+            what = "audit" if isinstance(event, Audited) else "confirmation"
             return f"{what}: {measured(event.score.value)}, {event.score.reason}"
         case Claimed():
-            return f"answer: {event.claim.text}"
+            return f"answer: {event.headline}. {event.claim.get('text', '')}"
         case Trouble():
             return f"trouble ({event.who}) {event.where}: {event.text}"
         case RunFinished():

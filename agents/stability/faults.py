@@ -27,8 +27,9 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.recorders import REFUSED
-from agents.trace.result import RunResult, last, number
-from agents.trace.store import TRACE
+from agents.trace.result import RunResult
+from agents.trace.shown import last
+from tasks.writing import number
 
 LONGEST = 300  # characters of a fault's text
 READ_MAX = 1 << 20  # bytes of one blob that rules look into
@@ -88,7 +89,7 @@ def _short(text: str) -> str:
 
 
 def _operator(case: Case) -> Found:
-    told = [e for e in case.events if isinstance(e, Trouble) and e.who != "model" and e.where != TRACE]
+    told = [e for e in case.events if isinstance(e, Trouble) and e.who != "model" and e.where.role != "trace"]
     yield from ((event.index, f"{event.where}: {event.text[-LONGEST:]}") for event in told)
     end = last(case.events, RunFinished)
     if end and end.status == "lost" and not any(end.reason in event.text for event in told):
@@ -101,7 +102,7 @@ def _model(case: Case, pattern: str, wanted: bool = True) -> Found:
             yield event.index, f"{event.where}: {event.text}"
 
 
-MISUSE = r"^tool=|^scores=|^the plan calls|should have submitted scores and did not"
+MISUSE = r"^tool=|^submit=|^the plan calls|should have submitted and did not"
 CUT_OFF = r"the reply was cut off at \d+ tokens"
 IN_THE_WAY = r"^folder="
 
@@ -116,7 +117,7 @@ def _misuse(case: Case) -> Found:
 
 def _tool_errors(case: Case) -> Found:
     for event in case.events:
-        if isinstance(event, ToolCalled) and event.error is not None:
+        if isinstance(event, ToolCalled) and event.where.role == "worker" and event.error is not None:
             allowed = event.error.get("allowed", "")
             if not re.match(r"it ended by (?!exit)", allowed):  # a limit: a fault of its own
                 yield event.index, f"{event.tool}: {event.error.get('field')}={event.error.get('value')}: {allowed}"
@@ -133,7 +134,7 @@ def _refused(case: Case) -> Found:
 def _failed_code(case: Case) -> Found:
     for event in case.events:
         if isinstance(event, Executed) and event.ended == "exit" and event.exit_code != 0:
-            if "tools.call" in event.argv:  # told as the tool's error
+            if isinstance(event, ToolCalled):  # told as the tool's error
                 continue
             lines = case.text(event.stderr).strip().splitlines()
             if not lines or not lines[-1].startswith("MemoryError"):
@@ -169,17 +170,17 @@ def _verdict(case: Case) -> Found:
     if claimed is None or alpha is None:
         return
     p = next((number(check.harness) for check in claimed.checks if check.name == "p_value"), None)
-    if claimed.claim.discovery and (p is None or p >= alpha):
+    if claimed.claim.get("discovery") and (p is None or p >= alpha):
         shown = "has no p-value for it" if p is None else f"has p = {p:.3g}, not below {alpha:.3g}"
         yield claimed.index, f"a discovery is claimed, and the harness {shown}"
-    elif not claimed.claim.discovery and p is not None and p < alpha:
+    elif not claimed.claim.get("discovery") and p is not None and p < alpha:
         yield claimed.index, f"no discovery is claimed, and the harness has p = {p:.3g}, below {alpha:.3g}"
 
 
 def _trials(case: Case) -> Found:
     """A claimed p-value that is a local one, of one cut in one window, where more had been tried."""
     claimed = _claim(case)
-    p = claimed.claim.p_value if claimed else None
+    p = claimed.claim.get("p_value") if claimed else None
     if claimed is None or p is None or p <= 0 or _agrees(claimed, "p_value") is not False:
         return
     for event in case.events:
@@ -193,23 +194,23 @@ def _trials(case: Case) -> Found:
 
 def _no_errors(case: Case) -> Found:
     claimed = _claim(case)
-    if claimed is None or not claimed.claim.discovery:
+    if claimed is None or not claimed.claim.get("discovery"):
         return
     for name in ("mass", "n_signal"):
-        value, error = getattr(claimed.claim, name), getattr(claimed.claim, f"{name}_error")
+        value, error = claimed.claim.get(name), claimed.claim.get(f"{name}_error")
         if value is None:
             yield claimed.index, f"a discovery without {name}"
         elif not error or error <= 0:
             yield claimed.index, f"{name} = {value:.4g} is claimed without an error"
-    if claimed.claim.p_value is None:
+    if claimed.claim.get("p_value") is None:
         yield claimed.index, "a discovery without a p-value"
 
 
 def _outside(case: Case) -> Found:
     claimed = _claim(case)
     handed_in = [event.submission for event in case.events if isinstance(event, Graded) and event.submission]
-    windows = [submission.window for submission in handed_in if submission.window]
-    mass = claimed.claim.mass if claimed and claimed.claim.discovery else None
+    windows = [submission["window"] for submission in handed_in if submission["window"]]
+    mass = claimed.claim.get("mass") if claimed and claimed.claim.get("discovery") else None
     if claimed and mass is not None and windows and not any(low <= mass <= high for low, high in windows):
         yield claimed.index, f"mass = {mass:.4g} TeV lies in none of the windows that were handed in"
 
@@ -234,7 +235,7 @@ def _fabricated(case: Case) -> Found:
 
 def _code_that_escapes(case: Case) -> Found:
     for event in case.events:
-        if isinstance(event, Executed) and "tools.call" not in event.argv:
+        if isinstance(event, Executed) and not isinstance(event, ToolCalled):
             sources = [case.text(sha) for path, sha in event.given.items() if path.endswith(".py")]
             for what in dict.fromkeys(what for source in sources for what in escapes.in_code(source)):
                 yield event.index, f"{' '.join(event.argv)} reaches for {what}"

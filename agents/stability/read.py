@@ -10,11 +10,12 @@ from agents.stability.faults import classify
 from agents.stability.outcome import Answer, Outcome, Value
 from agents.stability.outcome import Truth as TrueNumbers
 from agents.stability.study import Study, Success
-from agents.trace.result import Cost, RunResult, number, result_of
+from agents.trace.result import Cost, RunResult, result_of
 from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
 from tasks.catalogue import make_task
 from tasks.lhco.truth import TRUTH, Truth
 from tasks.score import CheckedNumber
+from tasks.writing import number
 
 NOTHING = Cost(model_calls=0, prompt_tokens=0, completion_tokens=0, dollars=0.0)
 
@@ -90,11 +91,11 @@ def _answer(result: RunResult) -> Answer | None:
         return None
     compared = [check.agrees for check in checks.values() if check.agrees is not None]
     return Answer(
-        discovery=bool(claim.discovery),
+        discovery=bool(claim.get("discovery")),
         p_value=_harness(checks.get("p_value")),
-        claimed_p_value=number(claim.p_value),
-        mass=_value(claim.mass, claim.mass_error),
-        n_signal=_value(claim.n_signal, claim.n_signal_error),
+        claimed_p_value=number(claim.get("p_value")),
+        mass=_value(claim.get("mass"), claim.get("mass_error")),
+        n_signal=_value(claim.get("n_signal"), claim.get("n_signal_error")),
         agrees=all(compared) if compared else None,
     )
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.lhco import reference_grader
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
 from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import Cut, measure
@@ -34,7 +35,7 @@ METRIC = "significance on held-out events"
 
 
 def confirm(
-    submission: Submission,
+    submission: SearchSubmission,
     chosen: Score,
     folder: Path,
     workspace: Path,
@@ -84,7 +85,7 @@ def one_test(cut: Cut, tested: Hypotheses) -> dict[str, Any]:
 
 
 def _beside_sidebands(
-    submission: Submission,
+    submission: SearchSubmission,
     folder: Path,
     workspace: Path,
     held_out: NDArray[np.bool_],
@@ -114,7 +115,7 @@ def _beside_sidebands(
 
 
 def _against_reference(
-    submission: Submission,
+    submission: SearchSubmission,
     folder: Path,
     workspace: Path,
     held_out: NDArray[np.bool_],

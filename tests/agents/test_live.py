@@ -67,7 +67,7 @@ def test_control_sequences_and_markup_are_harmless(terminal: bool) -> None:
     text = "\x1b]0;owned\x07\x1b[2J [bold red]not markup[/bold red]\nsecond line"
     out = console(terminal)
     with LiveView(out) as view:
-        view(Trouble(who="model", where="w", text=text))
+        view(Trouble(who="model", where="worker/0/a", text=text))
     assert isinstance(out.file, io.StringIO)
     written = out.file.getvalue()
     assert "\x1b]0;" not in written

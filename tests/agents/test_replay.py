@@ -40,7 +40,7 @@ HELD_OUT = SETTINGS.model_copy(update={"options": {"holds_out": True}})
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with two iterations, retries, errors of a model, and a claim on unseen events."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         run_dir = tmp_path_factory.mktemp("runs") / "r"
         start(HELD_OUT, Scripted(two_rounds()), run_dir)
         yield run_dir
@@ -214,7 +214,7 @@ def test_a_changed_crew_is_found(run_dir: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Differs, match=r"model_called worker/0/b, line \d+: messages\[3\]\.content was .*looked"):
         replay(run_dir, tmp_path / "a")
     monkeypatch.undo()
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
     monkeypatch.setattr(planner, "ARRAYS", ("spectrum",))
     assert replay(run_dir, tmp_path / "b").agrees  # there are no such arrays in this run
     monkeypatch.setattr(graph, "decide", lambda scores, rule: pytest.fail("asked"))

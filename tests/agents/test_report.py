@@ -19,7 +19,8 @@ from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, ToolCall
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
-from tasks.score import Claim, Score
+from tasks.lhco.claims import SearchClaim
+from tasks.score import Score
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ def test_the_result_has_the_numbers_of_the_events(tmp_path: Path) -> None:
     assert [(m.name, m.value) for m in result.sealed] == [("AUC", 0.912), ("max SIC", None)]
     assert {c.name: c.truth for c in result.claims}["mass"] == 3.5
     assert result.claim is not None
-    assert result.claim.mass == 3.51
+    assert result.claim["mass"] == 3.51
     assert (result.cost.model_calls, result.cost.prompt_tokens, result.cost.completion_tokens) == (3, 3000, 600)
     assert result.cost.dollars == pytest.approx(0.03)
     assert (result.status, result.seconds, result.peak_memory_mib) == ("converged", 754.2, 2311.5)
@@ -171,7 +172,7 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
     with Store.create(tmp_path / "none") as store:
         for event in events:
             if isinstance(event, Claimed):
-                event = event.model_copy(update={"claim": Claim(discovery=False, p_value=0.85, text="nothing")})
+                event = event.model_copy(update={"claim": SearchClaim(discovery=False, p_value=0.85, text="nothing")})
             elif isinstance(event, Confirmed):
                 changed = {"value": -1.05, "details": event.score.details | limits}
                 event = event.model_copy(update={"score": event.score.model_copy(update=changed)})

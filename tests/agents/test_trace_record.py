@@ -22,7 +22,8 @@ from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
 from sandbox.reader import UnsafeFile
 from tasks.convergence import Decision
-from tasks.score import Score, Submission
+from tasks.lhco.claims import SearchSubmission
+from tasks.score import Score
 
 
 class Counting:
@@ -165,7 +166,7 @@ def test_played_seconds_leave_out_the_time_between_sessions() -> None:
     events = [
         at(0, 0, STARTED),
         at(1, 10, decided(0)),
-        at(2, 5000, Trouble(who="operator", where="trace.jsonl", text="cut")),
+        at(2, 5000, Trouble(who="operator", where="trace", text="cut")),
         at(3, 5001, RunResumed(sandbox=INFO)),
         at(4, 5003, decided(1)),
     ]
@@ -304,11 +305,11 @@ def test_a_secret_in_request_output_and_files_stays_out_and_play_back_agrees(tmp
 def test_the_grader_is_asked_once_for_each_iteration(store: Store, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
+    def grade(iteration: int, submission: SearchSubmission | None, folder: Path) -> Score:
         asked.append(iteration)
         return Score(metric="m", value=None if submission is None else time.monotonic(), reason="r")
 
-    submission = Submission(scores="s", window=(3.3, 3.7))
+    submission = SearchSubmission(scores="s", window=(3.3, 3.7))
     live = RecordedGrader(grade, store, Record(), tmp_path)
     first = [live.grade(0, submission), live.grade(1, submission), live.grade(2, None)]
     store, record = reopened(store)

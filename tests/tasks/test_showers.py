@@ -11,9 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from tasks.catalogue import make_task
-from tasks.score import Claim, Measured, Score, Submission
+from tasks.claim import Measured, Measurement
+from tasks.score import Score
 from tasks.showers import samples as parts
 from tasks.showers.samples import Samples, nature
+from tasks.showers.submission import ShowersSubmission
 from tasks.showers.task import ShowersTask
 from tasks.task import TaskError
 from tools.calorimeter import classifier
@@ -22,7 +24,7 @@ from tools.calorimeter.gflash import simulate
 from tools.calorimeter.materials import find_material
 from tools.calorimeter.showers import Showers, read_showers, write_showers
 
-SUBMISSION = Submission(scores="generated.safetensors")
+SUBMISSION = ShowersSubmission(scores="generated.safetensors")
 # Like data set 1, with fewer voxels: trees take their time for each.
 G = Geometry(
     "binning",
@@ -173,8 +175,8 @@ def test_links_and_other_formats_are_refused(
     write_showers(tmp_path / "real.safetensors", perfect)
     (tmp_path / SUBMISSION.scores).symlink_to(tmp_path / "real.safetensors")
     assert "links are not followed" in task.grade(SUBMISSION, tmp_path, tmp_path, 1).reason
-    assert ".safetensors" in task.grade(Submission(scores="x.h5"), tmp_path, tmp_path, 1).reason
-    assert task.grade(Submission(scores="none.safetensors"), tmp_path, tmp_path, 1).value is None
+    assert ".safetensors" in task.grade(ShowersSubmission(scores="x.h5"), tmp_path, tmp_path, 1).reason
+    assert task.grade(ShowersSubmission(scores="none.safetensors"), tmp_path, tmp_path, 1).value is None
 
 
 def test_claims_and_the_sealed_verdict(
@@ -188,7 +190,7 @@ def test_claims_and_the_sealed_verdict(
     score = grade(task, run, Showers(perfect.incident, voxels, G))
     ours = score.details["numbers"]
     assert set(facts["numbers_to_claim"]) <= set(ours)
-    claim = Claim(
+    claim = Measurement(
         numbers={
             "auc_voxels": Measured(**ours["auc_voxels"]),
             "auc_observables": Measured(value=0.99, error=0.01),

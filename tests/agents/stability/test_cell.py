@@ -42,7 +42,7 @@ def prepared(tmp_path: Path, chosen: Study) -> Path:
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "choose_backend", cells.choose_backend)  # both put back afterwards
-    monkeypatch.setitem(catalogue.TASKS, "study-tiny", StudyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "study-tiny", StudyTask)
     install(None)
 
 

@@ -70,7 +70,7 @@ def backend(spec: str, log: Path | None) -> Any:
 
 
 def install(log: Path | None) -> None:
-    catalogue.TASKS["study-tiny"] = StudyTask  # type: ignore[assignment]
+    catalogue.catalogue()["study-tiny"] = StudyTask  # type: ignore[assignment]
     cell.choose_backend = lambda spec, **_: backend(spec, log)  # type: ignore[assignment]
 
 
