@@ -197,14 +197,28 @@ def converged(run_dir: Path) -> Path:
         checks = [
             CheckedNumber(name="discovery", claimed=True, harness=True, agrees=True),
             CheckedNumber(
-                name="mass", claimed=3.51, claimed_error=0.02, harness=3.512, harness_error=0.0213, agrees=True
+                name="mass",
+                unit="TeV",
+                claimed=3.51,
+                claimed_error=0.02,
+                harness=3.512,
+                harness_error=0.0213,
+                agrees=True,
             ),
             CheckedNumber(
-                name="n_signal", claimed=190, claimed_error=30, harness=93.2, harness_error=28.1, agrees=False
+                name="n_signal",
+                label="signal events",
+                claimed=190,
+                claimed_error=30,
+                harness=93.2,
+                harness_error=28.1,
+                agrees=False,
             ),
-            CheckedNumber(name="p_value", claimed=4.1e-8, harness=4.1e-8, agrees=None),
+            CheckedNumber(
+                name="p_value", label="global p-value", kind="probability", claimed=4.1e-8, harness=4.1e-8, agrees=None
+            ),
         ]
-        trace.append(Claimed(claim=claim, checks=checks))
+        trace.append(Claimed(claim=claim, headline=claim.headline, checks=checks))
         trace.append(
             Sealed(
                 metrics=[

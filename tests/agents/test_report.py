@@ -14,13 +14,15 @@ import pytest
 from report_runs import CODE, SCRIPT, converged, failed, graded_details
 from test_trace_store import STARTED
 
-from agents.trace import plots, store, words
+from agents.trace import store, words
 from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, ToolCalled
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from tasks.lhco.claims import SearchClaim
-from tasks.score import Score
+from tasks.lhco.plots import spectrum
+from tasks.score import Number, Quantity, Score
+from tasks.writing import measured, probability, significance
 
 
 @pytest.fixture(autouse=True)
@@ -252,36 +254,36 @@ def test_a_missing_blob_is_named_in_the_report(tmp_path: Path) -> None:
 def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
-    first = plots.spectrum(graded_details())
+    first = spectrum(graded_details())
     with matplotlib.rc_context({"axes.facecolor": "red", "figure.dpi": 30}):
-        assert plots.spectrum(graded_details()) == first
+        assert spectrum(graded_details()) == first
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (words.measured(3.51234, 0.0213, "TeV"), "3.512 ± 0.021 TeV"),
-        (words.measured(1234.5, 56.7), "1234 ± 57"),
-        (words.measured(0.5), "0.5"),
-        (words.measured(float("nan"), 1), "–"),
-        (words.measured(1.0, 0.0), "1"),
-        (words.probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
-        (words.probability(2e-9), "2.0 × 10⁻⁹ (> 5 σ)"),
-        (words.significance(4.96), "5.0"),
-        (words.significance(7.3), "> 5"),
-        (words.significance(-1.25), "−1.2"),
-        (words.significance(None), "–"),
-        (words.probability(0.5), "0.5 (0.0 σ)"),
-        (words.probability(0.85), "0.85"),
-        (words.measured(-1.05), "−1.05"),
-        (words.measured(-0.031, 0.012), "−0.031 ± 0.012"),
-        (words.probability(0.0), "0"),
-        (words.probability(None), "–"),
+        (measured(3.51234, 0.0213, "TeV"), "3.512 ± 0.021 TeV"),
+        (measured(1234.5, 56.7), "1234 ± 57"),
+        (measured(0.5), "0.5"),
+        (measured(float("nan"), 1), "–"),
+        (measured(1.0, 0.0), "1"),
+        (probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
+        (probability(2e-9), "2.0 × 10⁻⁹ (> 5 σ)"),
+        (significance(4.96), "5.0"),
+        (significance(7.3), "> 5"),
+        (significance(-1.25), "−1.2"),
+        (significance(None), "–"),
+        (probability(0.5), "0.5 (0.0 σ)"),
+        (probability(0.85), "0.85"),
+        (measured(-1.05), "−1.05"),
+        (measured(-0.031, 0.012), "−0.031 ± 0.012"),
+        (probability(0.0), "0"),
+        (probability(None), "–"),
         (words.duration(59.99), "60.0 s"),
         (words.duration(3720), "1 h 02 min"),
-        (words.quantity("discovery", False), "no"),
-        (words.quantity("mass", 3.5, 0.1), "3.50 ± 0.10 TeV"),
-        (words.quantity("mass_bias", 0.0008, 0.0012), "0.0008 ± 0.0012"),
+        (Quantity(name="discovery").written(False), "no"),
+        (Quantity(name="mass", unit="TeV").written(3.5, 0.1), "3.50 ± 0.10 TeV"),
+        (Number(name="mass_bias", value=0.0008, error=0.0012).text, "0.0008 ± 0.0012"),
     ],
 )
 def test_numbers_are_written_as_physicists_do(text: str, expected: str) -> None:
