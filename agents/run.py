@@ -33,7 +33,7 @@ from agents.workbench import Workbench
 from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from tasks import salt
-from tasks.catalogue import make_task
+from tasks.catalogue import DEFAULT, make_task
 from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
@@ -47,7 +47,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     request: str
-    task: str = "lhco-demo"
+    task: str = DEFAULT
     options: dict[str, Any] = Field(default_factory=dict, description="of the task")
     sandbox: Kind = "auto"
     image: str = Field(IMAGE, description="of the Docker sandbox")
@@ -163,7 +163,7 @@ def resume(
 
 
 def new_run_dir(runs: Path, task: str) -> Path:
-    """A folder name that sorts by time: runs/20261121-153012-lhco-demo-1f3a."""
+    """A folder name that sorts by time: runs/20261121-153012-<task>-1f3a."""
     return runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}-{random.token_hex(2)}"
 
 

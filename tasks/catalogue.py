@@ -16,6 +16,7 @@ from tasks.task import Task, TaskBase, TaskError
 from tasks.unfolding.task import UnfoldingTask
 
 GROUP = "beamcrew.tasks"
+DEFAULT = "lhco-demo"  # needs nothing but what comes with the project
 OURS: tuple[type[TaskBase], ...] = (LhcoDemo, LhcoRnd, LhcoJets, LhcoSr, UnfoldingTask, ShowersTask, TaggingTask)
 
 

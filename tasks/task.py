@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tasks.claim import Claim, Measurement
 from tasks.convergence import Rule
@@ -15,6 +15,7 @@ from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run
 from tasks.policy import Policy
 from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Metric, Number, Score
+from tasks.study import Judge
 from tasks.submission import Submission
 
 
@@ -77,6 +78,16 @@ class Details(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    @classmethod
+    def of(cls, score: Score | None) -> Self:
+        """The details of a score, to be shown: what has another form than it should is left out."""
+        given = dict(score.details) if score else {}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            odd = {str(problem["loc"][0]) for problem in error.errors()}
+            return cls.model_validate({name: value for name, value in given.items() if name not in odd})
+
 
 class TaskBase(BaseModel):
     """What tasks have in common: options that make them again, when to stop, and `guide`, a file in their folder."""
@@ -88,6 +99,7 @@ class TaskBase(BaseModel):
     claim: ClassVar[type[Claim]] = Measurement
     details: ClassVar[type[BaseModel]] = Details
     policy: ClassVar[Policy] = Policy()
+    study: ClassVar[Judge | None] = None
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0)
@@ -162,6 +174,7 @@ class Task(Protocol):
     claim: ClassVar[type[Claim]]  # what is answered
     details: ClassVar[type[BaseModel]]  # of a score
     policy: ClassVar[Policy]  # how the built-in analyst and the controls go about it
+    study: ClassVar[Judge | None]  # how its runs are judged in a study; None: they cannot be
 
     @property
     def rule(self) -> Rule: ...

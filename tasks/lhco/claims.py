@@ -10,6 +10,7 @@ from pydantic import Field
 from tasks.claim import Claim, beside
 from tasks.score import CheckedNumber, Score
 from tasks.submission import File, Submission
+from tasks.writing import measured
 
 DECADE = 0.5  # p-values agree within half a decade
 # How the two are shown; masses may have been printed in GeV.
@@ -39,7 +40,10 @@ class SearchClaim(Claim):
 
     @property
     def headline(self) -> str:
-        return "A new resonance is claimed" if self.discovery else "No new resonance is claimed"
+        if not self.discovery:
+            return "No new resonance is claimed"
+        where = "" if self.mass is None else f": m = {measured(self.mass, self.mass_error, 'TeV')}"
+        return f"A new resonance is claimed{where}"
 
 
 def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[CheckedNumber]:

@@ -27,8 +27,8 @@ CLOSURE = ("auc", "auc_error", "p_closure", "p_sculpting")
 class SearchDetails(Details):
     """What the harness found behind the best cut of a submission. What was not computed is None."""
 
-    window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
-    cuts: list[dict[str, Any]] = Field(default_factory=list, description="the fit after each cut")
+    window: tuple[float | None, float | None] | None = Field(None, description="signal region in mjj, TeV")
+    cuts: list[Any] = Field(default_factory=list, description="the fit after each cut")
     best: int | None = Field(None, description="index into `cuts`")
     warning: str | None = Field(None, description="why the best cut must not be trusted")
     mass: float | None = Field(None, description="TeV")
@@ -49,13 +49,8 @@ class SearchDetails(Details):
     upper_limit: float | None = Field(None, description="signal events behind the cut, 95% CL")
     upper_limit_expected: list[float] = Field(default_factory=list)
     audit: dict[str, Any] = Field(default_factory=dict)
-    spectrum: dict[str, list[float]] | None = None
-    score_histogram: dict[str, list[float]] | None = None
-
-
-def details_of(score: Score | None) -> SearchDetails:
-    """The details of a score; nothing but defaults without one."""
-    return SearchDetails.model_validate(score.details if score else {})
+    spectrum: dict[str, Any] | None = None
+    score_histogram: dict[str, Any] | None = None
 
 
 def mass_of(details: SearchDetails) -> Number:
@@ -72,7 +67,7 @@ def p_value(name: str, value: Any, label: str) -> Number:
 
 def numbers(graded: Graded) -> list[Number]:
     """Mass, yield and p-value of an iteration, and its window as centre and half width."""
-    details = details_of(graded.score)
+    details = SearchDetails.of(graded.score)
     found = [mass_of(details), signal_of(details), p_value("p_global", details.p_global, "global p")]
     window = graded.submission.window if isinstance(graded.submission, SearchSubmission) else None
     if window is None:
@@ -83,17 +78,18 @@ def numbers(graded: Graded) -> list[Number]:
 
 def shown(score: Score) -> list[Block]:
     """Spectrum, scores and the table of cuts."""
-    details = details_of(score)
+    details = SearchDetails.of(score)
     blocks: list[Block] = []
     if details.spectrum:
         caption = f"Dijet masses before and after the cut on the score, {SPECTRUM}"
         blocks.append(Plot("spectrum", caption, partial(_spectrum, details)))
     if details.score_histogram:
         blocks.append(Plot("scores", SCORES, partial(_scores, details)))
-    if details.cuts:
+    rows = [_cut(cut) for cut in details.cuts if isinstance(cut, Mapping)]
+    if rows:
         head = ("fraction kept", "mass [TeV]", "signal events", "z", "local p", "deviance / bins", "fit")
         trials = f"The global p-value is corrected for {measured(details.trials)} trials." if details.trials else ""
-        blocks.append(Table("Cuts on the score", head, [_cut(cut) for cut in details.cuts], details.best, trials))
+        blocks.append(Table("Cuts on the score", head, rows, details.best, trials))
     return blocks
 
 
@@ -101,7 +97,7 @@ def page(run: Run) -> Page:
     """Everything of a search, from its answer to the significance improvement."""
     chosen = run.chosen.score if run.chosen else None
     return Page(
-        answer=_answer(run.claim, details_of(run.confirmed), run),
+        answer=_answer(run.claim, SearchDetails.of(run.confirmed), run),
         confirmation=_confirmation(run) if run.confirmed else None,
         best=shown(chosen) if chosen else [],
         sealed=[Plot("sic", SIC, partial(_sic, run.curves))] if "sic" in run.curves else [],
@@ -139,7 +135,7 @@ def _closures(run: Run) -> list[Text]:
 
 def _confirmation(run: Run) -> Confirmation:
     """The claim: what was chosen, tested once on the events that no choice had seen."""
-    score, details = run.confirmed, details_of(run.confirmed)
+    score, details = run.confirmed, SearchDetails.of(run.confirmed)
     assert score
     share = f"{100 * details.fraction:.0f} %" if details.fraction else "part"
     lead = (
@@ -160,7 +156,7 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
     if run.chosen:
         searched = run.chosen.score
         first = measured(searched.value, searched.error)
-        rows.append(_row("searched", first, details_of(searched), details_of(searched).p_global))
+        rows.append(_row("searched", first, SearchDetails.of(searched), SearchDetails.of(searched).p_global))
     rows.append(_row("unseen", significance(score.value), details, details.p_local))
     head = ("events", "significance", "mass [TeV]", "width", "signal behind the cut", "p")
     mass = f"{details.tested_mass:.3f} TeV" if details.tested_mass else "mass"
@@ -221,7 +217,7 @@ def _cut(cut: Mapping[str, Any]) -> list[str]:
         measured(cut.get("z")),
         probability(cut.get("p_value")),
         f"{measured(cut.get('deviance'))} / {measured(cut.get('bins'))}",
-        {None: "–", True: "valid", False: "not valid"}[cut.get("valid")],
+        {True: "valid", False: "not valid"}.get(cut.get("valid"), "–"),
     ]
 
 

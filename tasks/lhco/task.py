@@ -22,10 +22,12 @@ from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.policy import SearchPolicy
+from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
 from tasks.page import Block, Graded, Page, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Number, Score
+from tasks.study import Judge
 from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.bumphunt.spectrum import WIDTH_RANGE
@@ -57,6 +59,7 @@ class LhcoTask(TaskBase):
     claim: ClassVar[type[Claim]] = SearchClaim
     details: ClassVar[type[BaseModel]] = page.SearchDetails
     policy: ClassVar[Policy] = SearchPolicy()
+    study: ClassVar[Judge | None] = SearchJudge()
     has_sidebands: ClassVar[bool] = True
     width: float | None = Field(
         None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance; else it is measured"

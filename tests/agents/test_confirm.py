@@ -73,7 +73,7 @@ def test_the_best_submission_is_made_again_from_the_events_held_out(tmp_path: Pa
     assert sum(isinstance(event, CanaryChecked) for event in events) == 2  # the claim's sandbox was probed as well
     assert events.index(again[0]) > max(k for k, event in enumerate(events) if event.kind == "decided")
     for name in ("report.md", "report.html"):
-        assert "The claim" in (tmp_path / "r" / name).read_text()
+        assert "Confirmation" in (tmp_path / "r" / name).read_text()
 
 
 def test_the_events_held_out_are_nowhere_to_be_seen_before(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_recipe_that_does_not_run_again_confirms_nothing(tmp_path: Path) -> No
     }
     result, confirmed = carried_out(script, tmp_path / "r", max_iterations=1)
     assert confirmed.score.value is None
-    assert "do not run again on all events" in confirmed.score.reason
+    assert "do not run again on all inputs" in confirmed.score.reason
     assert "AssertionError: not my events" in confirmed.score.reason
     assert "Nothing is confirmed" in (tmp_path / "r" / "report.md").read_text()
     assert result.status == "exhausted"

@@ -49,7 +49,7 @@ def test_a_line_for_each_event_elsewhere(tmp_path: Path) -> None:
     assert "iteration 2: expected significance = 5.20 ± 0.40" in lines
     assert "sandbox: canaries held" in lines
     assert lines[-1] == "converged after 12 min 34 s, $0.0300: no significant gain"
-    assert "claim: 5.1, unseen" in lines
+    assert "confirmation: 5.1, unseen" in lines
     assert len(lines) == 1 + 1 + 3 * (1 + 2 * 2 + 1 + 1) + 4  # what only a program wants is left out
 
 

@@ -144,7 +144,7 @@ def test_spans_are_one_tree(tmp_path: Path, make: Any) -> None:
 def test_spans_say_what_the_conventions_ask_for(tmp_path: Path) -> None:
     spans = {span["name"]: span for span in spans_of(otel(exported(worked(tmp_path))))}
     assert list(spans) == [
-        "invoke_workflow lhco",
+        "invoke_workflow lhco-demo",
         "invoke_agent worker",
         "chat m-1",
         "execute_tool bumphunt.scan",
