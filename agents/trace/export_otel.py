@@ -28,7 +28,9 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.export import Exported, Work, begin, compact, finite, is_work, outcome, spans, tool_of
+from agents.trace.shown import numbers_of, task_of
 from agents.trace.where import Where
+from tasks.task import Task
 
 SEMCONV = "1.41.0"
 SCHEMA = f"https://opentelemetry.io/schemas/{SEMCONV}"
@@ -81,7 +83,8 @@ def _workflow(trace: Exported) -> Json:
     if result.claim:
         answer = Message(role="assistant", content=str(result.claim.get("text", "")))
         attributes["gen_ai.output.messages"] = compact([_message(answer) | {"finish_reason": "stop"}])
-    events = [told for event in trace.events if (told := _event(event))]
+    task = task_of(started)
+    events = [told for event in trace.events if (told := _event(event, task))]
     error = result.reason if result.status in WRONG else None
     ends = trace.events[0].time, max(event.time for event in trace.events)
     return _span(trace, "run", None, f"invoke_workflow {started.task}", INTERNAL, ends, attributes, error) | {
@@ -185,7 +188,7 @@ def _message(message: Message) -> Json:
     return {"role": message.role, "parts": parts}
 
 
-def _event(event: AnyEvent) -> Json | None:
+def _event(event: AnyEvent, task: Task | None) -> Json | None:
     """What is no work of anybody, as an event of the workflow."""
     if isinstance(event, Graded | Confirmed):
         score = event.score
@@ -197,7 +200,7 @@ def _event(event: AnyEvent) -> Json | None:
             "gen_ai.evaluation.explanation": score.reason,
             "beamcrew.score.error": score.error,
             "beamcrew.iteration": event.iteration,
-        }
+        } | {f"beamcrew.number.{number.name}": number.value for number in numbers_of(task, event)}
     elif isinstance(event, Claimed):
         name, attributes = "beamcrew.claimed", event.claim
     elif isinstance(event, Planned | Decided | CanaryChecked | Trouble | RunResumed | SandboxRenewed):

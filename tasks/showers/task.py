@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
+from tasks.page import Block
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Score
-from tasks.showers import grader, sealed
+from tasks.showers import grader, page, sealed
 from tasks.showers.policy import ShowersPolicy
 from tasks.showers.samples import Samples, load
 from tasks.showers.submission import ShowersSubmission
@@ -39,6 +40,7 @@ class ShowersTask(TaskBase):
     )
     tools: ClassVar[tuple[str, ...]] = ("calorimeter.train", "calorimeter.generate", "calorimeter.judge")
     submission: ClassVar[type[Submission]] = ShowersSubmission
+    details: ClassVar[type[BaseModel]] = page.ShowersDetails
     policy: ClassVar[Policy] = ShowersPolicy()
     data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, made now")
     geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")
@@ -91,6 +93,9 @@ class ShowersTask(TaskBase):
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed AUCs beside those of the best submission; they agree within SIGMAS errors of their difference."""
         return check_numbers(claim, scores, within=lambda one, other: SIGMAS * float(np.hypot(one, other)))
+
+    def shown(self, score: Score) -> list[Block]:
+        return page.shown(score)
 
     def seal(
         self,

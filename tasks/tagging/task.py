@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from tasks.claim import Measurement, check_numbers
+from tasks.page import Page, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.submission import Submission
-from tasks.tagging import audit, grader
+from tasks.tagging import audit, grader, page
 from tasks.tagging.policy import TaggingPolicy
 from tasks.tagging.samples import Split, load
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
@@ -45,6 +46,7 @@ class TaggingTask(TaskBase):
     request: ClassVar[str] = "Tag top jets using as few labels as you can."
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
     submission: ClassVar[type[Submission]] = TaggerSubmission
+    details: ClassVar[type[BaseModel]] = page.TaggingDetails
     policy: ClassVar[Policy] = TaggingPolicy()
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(
@@ -116,6 +118,9 @@ class TaggingTask(TaskBase):
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed rejections beside those of the best submission on validation jets."""
         return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
+
+    def page(self, run: Run) -> Page:
+        return page.page(super().page(run))
 
     def seal(
         self,

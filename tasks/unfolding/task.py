@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
+from tasks.page import Block, Page, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
-from tasks.unfolding import closure, grader, sealed
+from tasks.unfolding import closure, grader, page, sealed
 from tasks.unfolding.policy import UnfoldingPolicy
 from tasks.unfolding.samples import GEN, RECO, Floats, Samples, Table, load
 from tasks.unfolding.submission import WeightsSubmission
@@ -42,6 +43,7 @@ class UnfoldingTask(TaskBase):
     )
     tools: ClassVar[tuple[str, ...]] = ("omnifold.unfold",)
     submission: ClassVar[type[Submission]] = WeightsSubmission
+    details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
     policy: ClassVar[Policy] = UnfoldingPolicy()
     data: Path | None = Field(None, description="folder with simulation, alternative and nature.parquet")
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
@@ -87,6 +89,12 @@ class UnfoldingTask(TaskBase):
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed numbers beside those of the best submission's weights; they agree within the larger error."""
         return check_numbers(claim, scores)
+
+    def shown(self, score: Score) -> list[Block]:
+        return page.shown(score)
+
+    def page(self, run: Run) -> Page:
+        return page.page(super().page(run), run)
 
     def seal(
         self,
