@@ -217,7 +217,7 @@ def _cut(cut: Mapping[str, Any]) -> list[str]:
         measured(cut.get("z")),
         probability(cut.get("p_value")),
         f"{measured(cut.get('deviance'))} / {measured(cut.get('bins'))}",
-        {True: "valid", False: "not valid"}.get(cut.get("valid"), "–"),
+        "–" if cut.get("valid") is None else "valid" if cut["valid"] else "not valid",
     ]
 
 

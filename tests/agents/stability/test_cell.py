@@ -18,14 +18,14 @@ from agents.stability import cell as cells
 from agents.stability.carry_out import forgive, open_folder
 from agents.stability.cells import find_cell
 from agents.stability.ledger import LEDGER, Busy, Ledger
-from agents.stability.outcome import Answer, Outcome, Truth, Value
+from agents.stability.outcome import Outcome
 from agents.stability.read import outcome_of
 from agents.stability.study import Study
 from agents.trace.events import ModelCalled
 from agents.trace.store import Store, read_trace
 from tasks import catalogue
 from tasks.lhco.study import SearchJudge
-from tasks.study import Success
+from tasks.study import Answer, Success, Truth, Value
 
 NAME = "quick/only/none/0"
 
