@@ -24,7 +24,7 @@ from tools.arrays import sha256
 from tools.events.parquet import read_columns
 from tools.events.zjets import COLUMNS
 
-SUBMISSION = WeightsSubmission(scores="unfolded.parquet")
+SUBMISSION = WeightsSubmission(weights="unfolded.parquet")
 BOOTSTRAPS = 12
 
 
