@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agents import compare_cli, data_cli, doctor_cli, replay_cli, stability_cli, trace_cli, view_cli
+from agents import compare_cli, doctor_cli, replay_cli, stability_cli, trace_cli, view_cli
 from agents.conclude import conclude, watched
 from agents.console import clear_errors, name_values, out
+from tasks.catalogue import DEFAULT, OURS
+from tools import data_cli
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(trace_cli.app, name="trace")
@@ -22,10 +24,10 @@ app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and l
 @app.command()
 def run(
     request: Annotated[str | None, typer.Argument(help="what you want to know, in plain language")] = None,
-    task: Annotated[str, typer.Option(help="lhco-demo, -rnd, -jets or -sr, unfolding, showers, tagging")] = "lhco-demo",
-    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, -jets, -sr)")] = None,
+    task: Annotated[str, typer.Option(help=f"{', '.join(task.name for task in OURS)}, or an installed one")] = DEFAULT,
+    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. n_signal=0; repeatable")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")] = "auto",
     model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,

@@ -14,9 +14,9 @@ from agents.trace.report import environment
 from agents.trace.result import RunResult, build_result, first_event
 from agents.trace.store import blobs_of, read_trace
 from agents.trace.story import Iteration, tell
+from tasks.writing import NONE, measured
 
 LONGEST = 400  # lines of one diff
-NONE = words.NONE
 SECTIONS = ("run", "plan", "metrics", "claims", "cost")
 
 
@@ -94,12 +94,12 @@ class _Side:
                 yield ("plan", f"iteration {iteration.number}, {step.step.id}"), _step(step)
         yield from ((("metrics", name), text) for name, text in self._metrics())
         for check in self.result.claims:
-            claimed = words.quantity(check.name, check.claimed, check.claimed_error)
-            harness = words.quantity(check.name, check.harness, check.harness_error)
-            truth = "" if check.truth is None else f", truth {words.quantity(check.name, check.truth)}"
-            yield ("claims", words.label(check.name)), f"{claimed} (harness {harness}{truth})"
+            claimed = check.written(check.claimed, check.claimed_error)
+            harness = check.written(check.harness, check.harness_error)
+            truth = "" if check.truth is None else f", truth {check.written(check.truth)}"
+            yield ("claims", check.title), f"{claimed} (harness {harness}{truth})"
         if self.result.claim:
-            yield ("claims", "text"), self.result.claim.text
+            yield ("claims", "text"), self.result.claim.get("text", "")
         cost = self.result.cost
         yield ("cost", "model calls"), str(cost.model_calls)
         yield ("cost", "tokens"), f"{cost.prompt_tokens} sent, {cost.completion_tokens} received"
@@ -121,12 +121,12 @@ class _Side:
 
     def _metrics(self) -> Iterator[tuple[str, str]]:
         for one in self.result.iterations:
-            value = words.measured(one.value, one.error) if one.value is not None else f"refused: {one.reason}"
+            value = measured(one.value, one.error) if one.value is not None else f"refused: {one.reason}"
             yield f"iteration {one.iteration}, {one.metric}", value
         if confirmed := self.result.confirmed:
-            yield f"claim, {confirmed.metric}", words.measured(confirmed.value, confirmed.error)
+            yield f"confirmed, {confirmed.metric}", measured(confirmed.value, confirmed.error)
         for metric in self.result.sealed:
-            yield f"sealed, {words.label(metric.name)}", words.measured(metric.value, metric.error)
+            yield f"sealed, {metric.title}", measured(metric.value, metric.error)
 
 
 def _step(step: Any) -> str:

@@ -28,12 +28,6 @@ def watched(backend: Any) -> Iterator[list[Any]]:
         yield [view]
 
 
-def _number(value: float | bool | None, error: float | None = None) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "-", True: "yes", False: "no"}[value]
-    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None else "")
-
-
 def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     """Say how a run ended, and end with the exit status for that."""
     if as_json:
@@ -44,8 +38,9 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     for check in result.claims:
         agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
         agrees += " [red](not traced)[/]" if check.traced is False else ""
-        claimed, harness = _number(check.claimed, check.claimed_error), _number(check.harness, check.harness_error)
-        table.add_row(check.name, claimed, harness, _number(check.truth), agrees)
+        claimed = check.written(check.claimed, check.claimed_error)
+        harness = check.written(check.harness, check.harness_error)
+        table.add_row(check.title, claimed, harness, check.written(check.truth), agrees)
     if result.claims:
         err.print(table)
     if not result.is_llm:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.backends.base import Message
 from agents.digest import compact
+from tasks.task import Task
 
 PROMPTS = Path(__file__).parent / "prompts"
 FILES = ("planner.md", "worker.md", "reporter.md")
@@ -20,6 +22,12 @@ def read_prompts(folder: Path = PROMPTS) -> dict[str, str]:
     if missing:
         raise ValueError(f"prompts={folder}: must hold {', '.join(FILES)}; {', '.join(missing)} is not there")
     return {name: (folder / name).read_text() for name in FILES}
+
+
+def advised(prompts: Mapping[str, str], task: Task) -> dict[str, str]:
+    """The prompts with what the task says to each role."""
+    advice = {name: task.advice(name.removesuffix(".md")) for name in prompts}
+    return {name: f"{text.rstrip()}\n{advice[name]}" if advice[name] else text for name, text in prompts.items()}
 
 
 def opening(prompt: str, brief: str, context: dict[str, Any]) -> tuple[Message, Message]:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ValidationError
 from agents.backends.base import Effort, Message, Reply, Request
 from agents.backends.reading import bare_json
 from agents.budget import Meter
-from agents.confirm import Audit, Confirm
+from agents.confirm import Again
 from agents.trace.events import Event, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
+from agents.trace.where import Where
 from tasks.task import Task
 
 A = TypeVar("A", bound=BaseModel)
@@ -39,8 +40,8 @@ class Crew:
     backend: RecordedBackend
     bench: RecordedWorkbench
     grader: RecordedGrader
-    confirm: Confirm | None  # where the task holds events out
-    audit: Audit | None  # of what was confirmed, where the task has one
+    again: Again  # the harness, where it makes the result once more
+    confirms: bool  # whether the task holds inputs out
     store: Store
     record: Record
     meter: Meter
@@ -51,7 +52,7 @@ class Crew:
     def note(self, event: Event) -> None:
         note(self.store, self.record, event)
 
-    def complete(self, request: Request, where: str) -> Reply:
+    def complete(self, request: Request, where: Where) -> Reply:
         """One reply, within the budget."""
         self.meter.check(where)
         common = {"temperature": self.temperature, "effort": self.effort}
@@ -60,7 +61,7 @@ class Crew:
         self.meter.add(reply.usage)
         return reply
 
-    def ask(self, request: Request, answer: type[A], where: str, objection: Callable[[A], str] = lambda _: "") -> A:
+    def ask(self, request: Request, answer: type[A], where: Where, objection: Callable[[A], str] = lambda _: "") -> A:
         """A reply that validates as `answer`; what was wrong goes back to the model, RETRIES times at most.
 
         `objection` says what is wrong with a valid one, or nothing. Raises ModelFailed with the last error.

@@ -20,8 +20,8 @@ FOR_PROGRAMS = frozenset({"sha256", "artefact", "dtype", "device"})
 def digest(value: Any) -> Any:
     """The same, shorter.
 
-    >>> digest({"mass": 3.507307600911458, "sha256": "5efd66", "losses": list(range(40))})
-    {'mass': 3.5073, 'losses': [0, 1, 2, '... 40 in all ...', 39]}
+    >>> digest({"length": 3.507307600911458, "sha256": "5efd66", "losses": list(range(40))})
+    {'length': 3.5073, 'losses': [0, 1, 2, '... 40 in all ...', 39]}
     """
     if isinstance(value, float):
         short = float(f"{value:.{DIGITS}g}")

@@ -6,6 +6,7 @@ Nothing is changed by looking, and no secret is ever shown.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from sandbox.gpu import objection, toolkit_version
 from sandbox.image import LABEL, requirements_hash
 from sandbox.select import choose
 from sandbox.watch import gpu_model
+from tasks.catalogue import DEFAULT, find_task
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = {
@@ -184,7 +186,7 @@ def check_extras() -> Iterator[Check]:
 
 
 def check_sample() -> Check:
-    sample = ROOT / "tasks" / "lhco" / "sample"
+    sample = Path(inspect.getfile(find_task(DEFAULT))).parent / "sample"
     if not sample.is_dir() or not any(sample.iterdir()):
-        return Check(name="data", ok=False, detail="the sample of events is not in this installation")
+        return Check(name="data", ok=False, detail=f"the sample of {DEFAULT} is not in this installation")
     return Check(name="data", ok=True, detail=f"sample of {max(folder_bytes(sample)) / (1 << 20):.1f} MiB")

@@ -16,25 +16,18 @@ from typing import Any
 from agents.backends.base import Backend
 from agents.backends.select import secrets
 from agents.budget import Budget
+from agents.context import advised
 from agents.provenance import input_hashes, keep_prompts, kept_prompts
 from agents.run import FOLDERS, beginning, meter_of, resume
 from agents.sandboxes import claiming, searching
-from agents.state import Plan
-from agents.trace.events import (
-    AnyEvent,
-    Confirmed,
-    Decided,
-    Graded,
-    Parent,
-    Planned,
-    RunStarted,
-    StepFinished,
-    StepStarted,
-)
-from agents.trace.record import of_session, place_of
+from agents.trace.events import AnyEvent, Parent, Planned, RunStarted
+from agents.trace.record import of_session, where_of
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, Store, TraceError
 from agents.trace.verify import blob_names, verified
+from agents.trace.where import Where
+from tasks.catalogue import make_task
+from tasks.plan import Plan
 
 END = math.inf  # the iteration of what comes after all of them
 PLAN, WORK, GRADE = range(3)
@@ -78,7 +71,7 @@ def fork(
             "parent": Parent(
                 run=begun.run,
                 trace=hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest(),
-                step=step,
+                step=Where(step),
                 past=len(kept),
             ),
         }
@@ -103,7 +96,8 @@ def _write(
         if place.inputs.is_dir():
             place.workspace.mkdir()
     with Store.reading(run_dir) as parent, Store.create(folder, secrets()) as store:
-        told = dict(prompts) if prompts else kept_prompts(started, parent)
+        task = make_task(started.task, started.options)
+        told = advised(prompts, task) if prompts else kept_prompts(started, parent)
         store.append(started.model_copy(update={"prompts": keep_prompts(store, told)}))
         for event in kept:
             for what, sha in blob_names(event):
@@ -117,7 +111,7 @@ def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
 
     Raises ValueError, which says what there is, for a step that was never come to.
     """
-    steps = {place_of(event): moment(event) for event in events if event.kind == "model_called"}
+    steps = {str(where_of(event)): moment(event) for event in events if event.kind == "model_called"}
     if step not in steps:
         raise ValueError(f"fork={step!r}: select from {', '.join(steps)}")
     at = steps[step]
@@ -134,15 +128,18 @@ def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
 
 def moment(event: AnyEvent) -> Moment:
     """When in the course of a run an event belongs, whatever happened side by side with it."""
-    parts = place_of(event).split("/")
-    if isinstance(event, Planned) or parts[0] == "planner":
-        return float(parts[-1]), PLAN, ""
-    if isinstance(event, StepStarted | StepFinished) or parts[0] == "worker":
-        return float(parts[-2]), WORK, parts[-1]
-    if isinstance(event, Graded | Decided):
-        return float(event.iteration), GRADE, ""
-    is_claim = isinstance(event, Confirmed) or parts[0] in ("claim", "audit")
-    return END, CLAIM if is_claim else REPORT, ""
+    where = where_of(event)
+    iteration = END if where.iteration is None else where.iteration
+    match where.role:
+        case "planner":
+            return iteration, PLAN, ""
+        case "worker":
+            return iteration, WORK, where.step or ""
+        case "grader":
+            return iteration, GRADE, ""
+        case "claim" | "audit":
+            return END, CLAIM, ""
+    return END, REPORT, ""
 
 
 def _followers(plan: Plan, step: str) -> set[str]:

@@ -8,15 +8,20 @@ from typing import Annotated, Any, TypedDict
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
+from agents.confirm import audit, confirm
 from agents.crew import Crew, ModelFailed
 from agents.planner import plan
 from agents.planner import verdict as verdict_of
 from agents.reporter import report
-from agents.state import Observation, Plan, Step
+from agents.state import Observation
 from agents.trace.events import Audited, Confirmed, Decided, Trouble
+from agents.trace.where import Where
 from agents.worker import Worker
+from tasks.claim import Claim
 from tasks.convergence import Decision, decide
-from tasks.score import CheckedNumber, Claim, Score, Submission
+from tasks.plan import Plan, Step
+from tasks.score import CheckedNumber, Score
+from tasks.submission import Submission
 
 
 class State(TypedDict, total=False):
@@ -28,7 +33,7 @@ class State(TypedDict, total=False):
     scores: Annotated[list[Score], operator.add]
     submissions: Annotated[list[Submission | None], operator.add]
     decision: Decision
-    confirmed: Score | None  # of the best submission, on the events held out, after the audit
+    confirmed: Score | None  # of the best submission, made again on what was held out, after the audit
     claim: Claim | None
     checks: list[CheckedNumber]
     step: Step  # what a worker is sent
@@ -43,7 +48,7 @@ def build(crew: Crew) -> Any:
         try:
             made = plan(crew, iteration, state.get("scores", []), _current(state, iteration - 1))
         except ModelFailed as error:
-            crew.note(Trouble(who="model", where=f"planner/{iteration}", text=str(error)))
+            crew.note(Trouble(who="model", where=Where("planner", iteration), text=str(error)))
             made = None
         if made is None or not made.stop:
             return {"iteration": iteration, "plan": made}
@@ -71,7 +76,8 @@ def build(crew: Crew) -> Any:
 
     def grading(state: State) -> State:
         iteration = state["iteration"]
-        submission = next((o.submission for o in _current(state, iteration) if o.submission), None)
+        handed_in = next((o.submission for o in _current(state, iteration) if o.submission), None)
+        submission = crew.task.submission.model_validate(handed_in) if handed_in else None
         score = crew.grader.grade(iteration, submission)
         decision = decide([*state.get("scores", []), score], rule)
         crew.note(Decided(iteration=iteration, decision=decision))
@@ -83,14 +89,14 @@ def build(crew: Crew) -> Any:
     def confirming(state: State) -> State:
         best = state["decision"].best
         submission = None if best is None else state["submissions"][best]
-        if crew.confirm is None or best is None or submission is None:
+        if not crew.confirms or best is None or submission is None:
             return {"confirmed": None}
-        chosen = state["scores"][best]
-        crew.meter.check("claim", model_call=False)
-        score = crew.confirm(best, submission, chosen)
-        crew.note(Confirmed(iteration=best, submission=submission, score=score))
-        if crew.audit and (audited := crew.audit(best, submission, chosen, score)):
-            crew.note(Audited(iteration=best, submission=submission, score=audited))
+        chosen, handed_in = state["scores"][best], submission.model_dump(mode="json")
+        crew.meter.check(Where("claim"), model_call=False)
+        score = confirm(crew.again, best, submission, chosen)
+        crew.note(Confirmed(iteration=best, submission=handed_in, score=score))
+        if crew.task.audit and (audited := audit(crew.again, best, submission, chosen, score)):
+            crew.note(Audited(iteration=best, submission=handed_in, score=audited))
             score = audited
         return {"confirmed": score}
 
@@ -98,7 +104,7 @@ def build(crew: Crew) -> Any:
         try:
             claim, checks = report(crew, state["scores"], state["observations"], state["decision"], state["confirmed"])
         except ModelFailed as error:
-            crew.note(Trouble(who="model", where="reporter", text=str(error)))
+            crew.note(Trouble(who="model", where=Where("reporter"), text=str(error)))
             return {"claim": None, "checks": []}
         return {"claim": claim, "checks": checks}
 

@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.backends.base import Usage
-from agents.state import Step
 from agents.trace.events import (
     AnyEvent,
     Audited,
@@ -36,7 +35,11 @@ from agents.trace.events import (
     StepStarted,
     Trouble,
 )
-from agents.trace.words import duration, label, measured
+from agents.trace.shown import numbers_of, task_of
+from agents.trace.words import duration
+from tasks.plan import Step
+from tasks.task import Task
+from tasks.writing import label, measured
 
 WRITTEN = 100  # characters of a reply under way that are shown
 
@@ -56,6 +59,7 @@ class Progress:
     """How far a run is, from its events."""
 
     title: str = ""
+    task: Task | None = None
     backend: str = ""
     doing: str = "starting"
     iteration: int = 0
@@ -70,7 +74,7 @@ class Progress:
     def take(self, event: AnyEvent) -> None:
         """Move on by one event."""
         if isinstance(event, RunStarted):
-            self.title, self.backend = event.request, crew(event)
+            self.title, self.task, self.backend = event.request, task_of(event), crew(event)
             self.doing = "planning"
         elif isinstance(event, RunResumed):
             for state in self.steps.values():  # a step that was interrupted is taken up again now
@@ -87,10 +91,10 @@ class Progress:
             self.scores[event.iteration] = event
         elif isinstance(event, Decided):
             self.best = event.decision.best
-            self.doing = "planning" if event.decision.action == "continue" else "making the claim"
+            self.doing = "planning" if event.decision.action == "continue" else "confirming the result"
         elif isinstance(event, Confirmed):  # an audit may follow
             self.doing = (
-                "writing the answer" if isinstance(event, Audited) else "auditing the claim, writing the answer"
+                "writing the answer" if isinstance(event, Audited) else "auditing the result, writing the answer"
             )
         elif isinstance(event, ModelCalled):
             self.calls, self.usage, self.written = self.calls + 1, self.usage + event.usage, ""
@@ -118,7 +122,7 @@ class LiveView:
     def __call__(self, event: AnyEvent) -> None:
         with self._lock:
             self._progress.take(event)
-        if self._live is None and (line := describe(event)):
+        if self._live is None and (line := describe(event, self._progress.task)):
             self._console.print(Text(printable(line)), soft_wrap=True)
 
     def writing(self, text: str) -> None:
@@ -156,8 +160,8 @@ class LiveView:
             self._live.stop()
 
 
-def describe(event: AnyEvent) -> str | None:
-    """An event in a line, or None for those that would only be noise."""
+def describe(event: AnyEvent, task: Task | None = None) -> str | None:
+    """An event in a line, or None for those that would only be noise; numbers are those that the task shows."""
     match event:
         case RunStarted():
             return f"run {event.run}: {event.request} ({crew(event)}; {event.sandbox.reason})"
@@ -178,14 +182,14 @@ def describe(event: AnyEvent) -> str | None:
             ending = "done" if o.ok else "failed"
             return f"iteration {o.iteration}: {o.step} {ending} after {duration(event.seconds)}: {o.summary}"
         case Graded():
-            return f"iteration {event.iteration}: {score_text(event)}"
+            return f"iteration {event.iteration}: {score_text(event, task)}"
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Confirmed():
-            what = "audit" if isinstance(event, Audited) else "claim"
-            return f"{what}: {measured(event.score.value)}, {event.score.reason}"
+            what = "audit" if isinstance(event, Audited) else "confirmation"
+            return f"{what}: {measured(event.score.value)}, {event.score.reason}{numbers_text(event, task)}"
         case Claimed():
-            return f"answer: {event.claim.text}"
+            return f"answer: {event.headline}. {event.claim.get('text', '')}"
         case Trouble():
             return f"trouble ({event.who}) {event.where}: {event.text}"
         case RunFinished():
@@ -193,12 +197,17 @@ def describe(event: AnyEvent) -> str | None:
     return None
 
 
-def score_text(event: Graded) -> str:
-    """`expected significance = 4.20 ± 0.40`, or why there is none."""
+def score_text(event: Graded, task: Task | None = None) -> str:
+    """`expected significance = 4.20 ± 0.40` and the numbers that the task shows, or why there is none."""
     score = event.score
     if score.value is None:
         return f"refused: {score.reason}"
-    return f"{label(score.metric)} = {measured(score.value, score.error)}"
+    return f"{label(score.metric)} = {measured(score.value, score.error)}{numbers_text(event, task)}"
+
+
+def numbers_text(event: Graded | Confirmed, task: Task | None) -> str:
+    """The numbers that the task shows, with a comma before each."""
+    return "".join(f", {n.title} {n.text}" for n in numbers_of(task, event) if n.value is not None)
 
 
 def printable(text: str) -> str:
@@ -233,5 +242,7 @@ def _scores(p: Progress) -> Table:
     for iteration, event in p.scores.items():
         best = iteration == p.best
         style = "bold green" if best else "red" if event.score.value is None else ""
-        table.add_row(f"iteration {iteration}", Text(one_line(score_text(event)) + (" ★" if best else ""), style))
+        table.add_row(
+            f"iteration {iteration}", Text(one_line(score_text(event, p.task)) + (" ★" if best else ""), style)
+        )
     return table

@@ -10,13 +10,12 @@ from agents.backends.local.prompt import signature
 from agents.context import opening
 from agents.crew import Crew
 from agents.digest import digest
-from agents.state import Observation, Plan
+from agents.state import Observation
 from agents.trace.events import Planned
+from agents.trace.where import Where
+from tasks.plan import Plan
 from tasks.score import Score
-from tools.catalogue import CATALOGUE
-
-# Left out of what the agents read: arrays, which the report draws.
-ARRAYS = ("spectrum", "score_histogram")
+from tools.catalogue import find
 
 
 def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequence[Observation]) -> Plan:
@@ -38,7 +37,7 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         seed=crew.seed,
     )
     graded = any(score.value is not None for score in scores)
-    answer = crew.ask(request, Plan, f"planner/{iteration}", _objections(crew.task.tools, graded))
+    answer = crew.ask(request, Plan, Where("planner", iteration), _objections(crew.task.tools, graded))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
 
@@ -68,8 +67,14 @@ def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
 def verdict(score: Score) -> dict[str, Any]:
     """A score as agents read it: without its arrays."""
     shown = score.model_dump(mode="json", exclude={"details"})
-    found: dict[str, Any] = digest(shown | {"details": {k: v for k, v in score.details.items() if k not in ARRAYS}})
+    details = {name: value for name, value in score.details.items() if not _drawn(value)}
+    found: dict[str, Any] = digest(shown | {"details": details})
     return found
+
+
+def _drawn(value: Any) -> bool:
+    """Arrays by name, such as histograms: a report draws them, and nobody reads them."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
 
 
 def observed(observation: Observation) -> dict[str, Any]:
@@ -81,5 +86,5 @@ def observed(observation: Observation) -> dict[str, Any]:
 
 def _tool(name: str) -> dict[str, Any]:
     """A tool in brief, from the one schema that the worker gets whole: types, defaults and meaning of its arguments."""
-    schema = CATALOGUE[name].schema()
+    schema = find(name).schema()
     return {"name": name, "description": schema["description"], "arguments": signature(schema["parameters"])}

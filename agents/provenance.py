@@ -15,7 +15,6 @@ import scipy.linalg  # noqa: F401 - loads the BLAS of scipy, which is not that o
 from threadpoolctl import ThreadpoolController
 
 import tools
-from agents.context import read_prompts
 from agents.trace.events import Executed, RunStarted
 from agents.trace.store import Store
 
@@ -35,8 +34,7 @@ def keep_prompts(store: Store, prompts: Mapping[str, str]) -> dict[str, str]:
 
 def kept_prompts(begun: RunStarted, store: Store) -> dict[str, str]:
     """What the agents of a run are told, whatever is installed by now: the same questions, or nothing can be played."""
-    installed = {hashlib.sha256(text.encode()).hexdigest(): text for text in read_prompts().values()}
-    return {name: installed.get(sha) or store.get(sha).decode() for name, sha in begun.prompts.items()}
+    return {name: store.get(sha).decode() for name, sha in begun.prompts.items()}
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A run once more from its record alone: the same graph, recorded replies and results, nothing live, nothing paid.
 
-Played are the model's replies, what commands printed and left, the grades, the verdict on unseen events and the sealed
-metrics. Computed anew are all else that the crew does: plans, requests, tool answers, submissions, decisions, the
+Played are the model's replies, what commands printed, left and answered, the grades, the verdict on unseen inputs and
+the sealed metrics. Computed anew are all else that the crew does: plans, requests, submissions, decisions, the
 claims table, the end and the report. Each of these must come out as recorded, and nothing recorded may be left over.
 """
 
@@ -17,22 +17,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from agents import graph
 from agents.backends.base import Reply, Request
 from agents.budget import Budget, Meter
-from agents.confirm import AUDIT, Audit, Confirm, on_a_decoy, on_unseen_events
-from agents.crew import Crew
-from agents.provenance import kept_prompts
+from agents.parts import crew_of
 from agents.run import RECURSION, beginning, ending
 from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunStarted, Sealed
 from agents.trace.moved import Moved
-from agents.trace.record import place_of
-from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.record import where_of
+from agents.trace.recorders import RecordedGrader, RecordedWorkbench
 from agents.trace.report import ENDED, write_report
 from agents.trace.store import Store
 from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
 from agents.trace.verify import verified
+from agents.trace.where import Where
 from agents.workbench import Nowhere
 from tasks import salt
 from tasks.catalogue import make_task
-from tasks.score import Score, Submission
+from tasks.score import Score
+from tasks.submission import Submission
 from tasks.task import Task
 
 FILES = ("report.md", "report.html", "result.json")
@@ -83,11 +83,8 @@ class Played:
     def grader(self) -> RecordedGrader:
         return RecordedGrader(_never, self.store, self.record, self.out / "workspace")
 
-    def confirm(self) -> Confirm:
-        return on_unseen_events(self.store, self.claim_bench, self.judge, lambda where: None)
-
-    def audit(self) -> Audit:
-        return on_a_decoy(self.store, self.decoy, self.audit_bench, self.audited, lambda where: None)
+    def before(self, where: Where) -> None:
+        """What was recorded has been paid for."""
 
     @contextmanager
     def claim_bench(self) -> Iterator[RecordedWorkbench]:
@@ -103,14 +100,14 @@ class Played:
     def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
         """Whether there was an audit, or the beginning of one."""
         return any(
-            isinstance(event, Audited) or (isinstance(event, Executed) and event.where.startswith(f"{AUDIT}/"))
+            isinstance(event, Audited) or (isinstance(event, Executed) and event.where.role == "audit")
             for event in self.record.unplayed()
         )
 
     def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
         return self.record.recorded(Audited).score
 
-    def sealed(self, crew: Crew, state: graph.State) -> Sealed:
+    def sealed(self, state: graph.State) -> Sealed:
         return self.record.recorded(Sealed)
 
 
@@ -141,28 +138,13 @@ def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, pati
 
 def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None:
     """The graph from its start to the end of the record. Raises Differs."""
-    store, record = parts.store, parts.record
-    crew = Crew(
-        task=parts.task,
-        request=begun.request,
-        facts=begun.facts,
-        prompts=kept_prompts(begun, store),
-        backend=RecordedBackend(Silent(begun), store, record),
-        bench=parts.bench(),
-        grader=parts.grader(),
-        confirm=parts.confirm() if any(name.startswith("held_out/") for name in begun.inputs) else None,
-        audit=parts.audit(),
-        store=store,
-        record=record,
-        # What was bought is there to be played; only how long a reply may be is part of what is asked.
-        meter=Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True),
-        seed=begun.seed,
-        temperature=begun.temperature,
-        effort=begun.effort,
-    )
+    record = parts.record
+    # What was bought is there to be played; only how long a reply may be is part of what is asked.
+    meter = Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True)
+    crew = crew_of(begun, parts, Silent(begun), meter)
     try:
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
-        crew.note(parts.sealed(crew, state))
+        crew.note(parts.sealed(state))
         end = ending(state)
         if finished and finished.status in ENDED and end != (finished.status, finished.reason):
             raise Differs(f"run_finished: was {(finished.status, finished.reason)}, the replay has {end}")
@@ -171,7 +153,7 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
     if left := record.unplayed():
         first = left[0]
         raise Differs(
-            f"{first.kind} {place_of(first)}, line {first.index + 1}: was recorded, and the replay never came to it"
+            f"{first.kind} {where_of(first)}, line {first.index + 1}: was recorded, and the replay never came to it"
             + (f"; nor to {len(left) - 1} more" if len(left) > 1 else "")
         )
 

@@ -12,8 +12,10 @@ from agents.planner import verdict
 from agents.state import Observation
 from agents.trace.events import Claimed
 from agents.trace.traced import traced
+from agents.trace.where import Where
+from tasks.claim import Claim
 from tasks.convergence import Decision
-from tasks.score import CheckedNumber, Claim, Score
+from tasks.score import CheckedNumber, Score
 
 
 def report(
@@ -35,10 +37,10 @@ def report(
     request = Request(
         role="reporter",
         messages=opening(crew.prompts["reporter.md"], crew.task.brief(), context),
-        response_schema=Claim.model_json_schema(),
+        response_schema=crew.task.claim.model_json_schema(),
         seed=crew.seed,
     )
-    claim = crew.ask(request, Claim, "reporter")
+    claim = crew.ask(request, crew.task.claim, Where("reporter"))
     checks = traced(crew.task.check(claim, scores, confirmed), crew.store.events(), crew.store)
-    crew.note(Claimed(claim=claim, checks=checks))
+    crew.note(Claimed(claim=claim.model_dump(mode="json"), headline=claim.headline, checks=checks))
     return claim, checks

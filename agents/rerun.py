@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from agents import graph, sandboxes
-from agents.crew import Crew
 from agents.provenance import input_hashes
 from agents.replay import Outcome, Played, replay
 from agents.trace.events import Executed, RunStarted, Sealed
@@ -31,7 +30,8 @@ from sandbox.docker import IMAGE
 from sandbox.driver import ExecResult, Kind, Sandbox, SandboxLost
 from sandbox.reader import UnsafeFile, list_files, read_bytes
 from sandbox.writer import write_bytes
-from tasks.score import MAX_BYTES, Metric, Score, Submission
+from tasks.score import Metric, Score
+from tasks.submission import MAX_BYTES, Submission
 from tasks.task import Task
 
 KINDS = ("docker", "bubblewrap")
@@ -117,13 +117,14 @@ class RerunGrader(RecordedGrader):
 
         super().__init__(grade, store, record, workspace)
         self._table = table
-        self.files: dict[int, bytes] = {}
+        self.files: dict[int, dict[str, bytes]] = {}
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
         recorded = super().grade(iteration, submission)
         if submission is not None:
             with contextlib.suppress(UnsafeFile):  # what the grader says about that is compared
-                self.files[iteration] = read_bytes(self._workspace, submission.scores, MAX_BYTES)
+                paths = submission.files().values()
+                self.files[iteration] = {path: read_bytes(self._workspace, path, MAX_BYTES) for path in paths}
             compare_scores(
                 self._table, f"grade {iteration}", recorded, self._grade(iteration, submission, self._workspace)
             )
@@ -203,11 +204,11 @@ class Rerun(Played):
             compare_scores(self.table, "audit", recorded, live)
         return recorded
 
-    def sealed(self, crew: Crew, state: graph.State) -> Sealed:
-        recorded, best = super().sealed(crew, state), state["decision"].best
+    def sealed(self, state: graph.State) -> Sealed:
+        recorded, best = super().sealed(state), state["decision"].best
         submission = None if best is None else state["submissions"][best]
-        if best is not None and submission is not None and best in self._grader.files:
-            write_bytes(self.out / "workspace", submission.scores, self._grader.files[best])
+        for path, data in self._grader.files.get(-1 if best is None else best, {}).items():
+            write_bytes(self.out / "workspace", path, data)
         claim = self.out / "claim" if state["confirmed"] and state["confirmed"].ok else None
         workspace, sealed = self.out / "workspace", self.store.run_dir / "sealed"
         live = self.task.seal(state["checks"], submission, workspace, sealed, claim)

@@ -20,30 +20,25 @@ from agents import graph, sandboxes
 from agents.backends.base import Backend, BackendLost, Effort
 from agents.backends.select import secrets
 from agents.budget import Budget, BudgetSpent, Meter
-from agents.confirm import on_a_decoy, on_unseen_events
-from agents.context import read_prompts
-from agents.crew import Crew
-from agents.provenance import input_hashes, keep_prompts, kept_prompts, peak_memory, versions
-from agents.trace.events import RunFinished, RunResumed, RunStarted, Sealed, Trouble
-from agents.trace.graded import kept, laid_out
+from agents.context import advised, read_prompts
+from agents.parts import Live, crew_of
+from agents.provenance import input_hashes, keep_prompts, peak_memory, versions
+from agents.trace.events import RunFinished, RunResumed, RunStarted, Trouble
 from agents.trace.record import Record, wall_seconds
-from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.report import ENDED, write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
+from agents.trace.where import Where
 from agents.workbench import Workbench
 from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from tasks import salt
-from tasks.catalogue import make_task
-from tasks.score import Score, Submission
-from tasks.task import Task, TaskError, Verdict
+from tasks.catalogue import DEFAULT, make_task
+from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
 STOPPED = "stopped by the operator; `beamcrew resume` goes on"
 FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit", TRACE)
-# What a grader may come to where numbers are odd that the crew handed in: no valid answer, and no loss of the run.
-ODD = (ValueError, OverflowError, FloatingPointError)
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
 
 
@@ -52,7 +47,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     request: str
-    task: str = "lhco-demo"
+    task: str = DEFAULT
     options: dict[str, Any] = Field(default_factory=dict, description="of the task")
     sandbox: Kind = "auto"
     image: str = Field(IMAGE, description="of the Docker sandbox")
@@ -88,7 +83,7 @@ def start(
     meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
-    facts = task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
+    facts = {"task": task.name} | task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     salt.keep(run_dir / "sealed", secret)  # only now: a task that is refused leaves nothing behind
     for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
         if place.inputs.is_dir():
@@ -121,7 +116,7 @@ def start(
             temperature=settings.temperature,
             effort=settings.effort,
             versions=versions(),
-            prompts=keep_prompts(store, read_prompts()),
+            prompts=keep_prompts(store, advised(read_prompts(), task)),
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
         _carry_out(begun, task, backend, bench, store, Record(), settings.budget, settings.workers)
@@ -168,7 +163,7 @@ def resume(
 
 
 def new_run_dir(runs: Path, task: str) -> Path:
-    """A folder name that sorts by time: runs/20261121-153012-lhco-demo-1f3a."""
+    """A folder name that sorts by time: runs/20261121-153012-<task>-1f3a."""
     return runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}-{random.token_hex(2)}"
 
 
@@ -183,84 +178,20 @@ def _carry_out(
     workers: int,
 ) -> None:
     """Run the graph to its end, whatever that is, and record it."""
-    run_dir = store.run_dir
     meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
-
-    def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
-        if submission is None:
-            return Score(metric="none", value=None, reason="no step handed in scores")
-        try:
-            return task.grade(submission, run_dir / "inputs", folder, iteration + 1)
-        except ODD as error:
-            text = f"the grader can make nothing of the file: {_told(store, 'grader', error)}"
-            return Score(metric="none", value=None, reason=text)
-
-    def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
-        try:
-            return task.confirm(submission, chosen, claim.inputs, workspace, run_dir / "sealed")
-        except ODD as error:
-            text = f"nothing can be made of the file: {_told(store, 'claim', error)}"
-            return Score(metric=chosen.metric, value=None, reason=text)
-
-    def before(where: str) -> None:
-        meter.check(where, model_call=False)
-
-    def decoy(submission: Submission, chosen: Score, confirmed: Score) -> bool:
-        assert task.audit
-        if not task.audit.decoy(submission, chosen, confirmed, claim.inputs, run_dir / "sealed", audit.inputs):
-            return False
-        meter.check("audit", model_call=False)
-        audit.workspace.mkdir(exist_ok=True)
-        return True
-
-    def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
-        assert task.audit
-        where = claim.inputs, audit.inputs, workspace, run_dir / "sealed"
-        try:
-            return task.audit.judge(submission, chosen, confirmed, *where, trouble)
-        except ODD as error:
-            text = f"nothing can be made of what the audit left: {_told(store, 'audit', error)}"
-            return Score(metric=confirmed.metric, value=None, reason=text)
-
-    @contextmanager
-    def opened(place: sandboxes.Place) -> Iterator[RecordedWorkbench]:
-        make = partial(sandboxes.fresh, store, place, bench.sandbox.info, begun.gpu)
-        with Workbench(make(), make) as claiming:
-            claiming.keep_to(meter.seconds_left)
-            benches.append(claiming)
-            yield RecordedWorkbench(claiming, store, record)
-
-    bench.keep_to(meter.seconds_left)
-    benches = [bench]
-    claim, audit = sandboxes.claiming(run_dir), sandboxes.auditing(run_dir)
-    crew = Crew(
-        task=task,
-        request=begun.request,
-        facts=begun.facts,
-        prompts=kept_prompts(begun, store),
-        backend=RecordedBackend(backend, store, record),
-        bench=RecordedWorkbench(bench, store, record),
-        grader=RecordedGrader(grade, store, record, bench.workspace),
-        confirm=on_unseen_events(store, partial(opened, claim), judge, before) if claim.inputs.is_dir() else None,
-        audit=on_a_decoy(store, decoy, partial(opened, audit), audited, before) if task.audit else None,
-        store=store,
-        record=record,
-        meter=meter,
-        seed=begun.seed,
-        temperature=begun.temperature,
-        effort=begun.effort,
-    )
+    parts = Live(begun, task, store, record, bench, meter)
+    crew = crew_of(begun, parts, backend, meter)
     status: Status
     stopped: list[int] = []
     try:
-        _same_inputs(begun, run_dir)
-        with _interruptible(benches, stopped):
+        _same_inputs(begun, store.run_dir)
+        with _interruptible(parts.benches, stopped):
             sandboxes.probe(bench.sandbox, store)
             config = {"recursion_limit": RECURSION, "max_concurrency": workers}
             state = graph.build(crew).invoke({}, config)
         status, reason = ending(state)
-        _same_inputs(begun, run_dir)
-        _seal(crew, state, run_dir)
+        _same_inputs(begun, store.run_dir)
+        crew.note(parts.sealed(state))
     except KeyboardInterrupt:
         status, reason = "interrupted", STOPPED
     except BudgetSpent as error:
@@ -269,7 +200,7 @@ def _carry_out(
         status, reason = "lost", str(error)
     except Exception as error:
         # A defect of ours is no result of the crew: keep the evidence, and let the run be resumed once it is mended.
-        store.append(Trouble(who="programmer", where="run", text=traceback.format_exc()))
+        store.append(Trouble(who="programmer", where=Where("run"), text=traceback.format_exc()))
         status, reason = "lost", f"defect: {error!r}"
     if stopped:  # whatever came out first: a sandbox that the stop closed is not lost
         status, reason = "interrupted", STOPPED
@@ -294,42 +225,10 @@ def ending(state: graph.State) -> tuple[Status, str]:
     """How a run that came through the graph has ended, and why."""
     decision = state["decision"]
     if decision.best is None:
-        return "failed", f"no valid scores were handed in: {state['scores'][-1].reason}"
+        return "failed", f"nothing valid was handed in: {state['scores'][-1].reason}"
     if state["claim"] is None:
         return "failed", "the reporter gave no valid claim"
     return ("converged" if decision.action == "converged" else "exhausted"), decision.reason
-
-
-def _seal(crew: Crew, state: graph.State, run_dir: Path) -> None:
-    """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
-    best, store = state["decision"].best, crew.store
-    submission = None if best is None else state["submissions"][best]
-    files = {} if best is None else kept(store.events(), best)
-    claim = run_dir / "claim" if state["confirmed"] and state["confirmed"].ok else None
-    with laid_out(store, files) as folder:
-        try:
-            verdict = crew.task.seal(state["checks"], submission, folder, run_dir / "sealed", claim)
-        except ODD as error:
-            _told(store, "sealed", error)
-            verdict = Verdict(metrics=[], checks=state["checks"])
-    crew.note(
-        Sealed(
-            metrics=verdict.metrics,
-            checks=verdict.checks,
-            curves=verdict.curves,
-            artefact=verdict.artefact,
-            salt=salt.kept(run_dir / "sealed"),
-        )
-    )
-
-
-def _told(store: Store, where: str, error: Exception) -> str:
-    """Where numbers of the crew led is kept: it may be a defect of ours all the same. What the operator has to mend
-    is raised again."""
-    if isinstance(error, TaskError):
-        raise error
-    store.append(Trouble(who="programmer", where=where, text=traceback.format_exc()))
-    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

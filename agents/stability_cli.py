@@ -30,7 +30,7 @@ def stability(
         typer.Option(metavar="BACKEND=N", help="runs of one backend side by side, for the limits of its service"),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="of a Dask cluster: its address, or its scheduler file")] = None,
-    data: Annotated[Path | None, typer.Option(help="folder with the official files (lhco-rnd, -jets, -sr)")] = None,
+    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     retry_missing: Annotated[
         bool, typer.Option("--retry-missing", help="try again what was given up for want of a service or sandbox")

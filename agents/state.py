@@ -1,58 +1,17 @@
-"""What passes between the agents: plans, steps, observations."""
+"""What comes back from a step, for planner, reporter and the steps after it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field
 
-from tasks.score import Submission
+from tasks.plan import Frozen
 
-MAX_STEPS = 12
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PlannedCall(Frozen):
-    """A tool call the planner suggests; the worker may do otherwise."""
-
-    tool: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-class Step(Frozen):
-    """One piece of work for one worker. Workers see the files of the steps they depend on."""
-
-    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="short name, unique in the plan")
-    goal: str = Field(description="what to find out or to make, in a sentence or two")
-    depends_on: list[str] = Field(default_factory=list, description="ids of steps that must be done before")
-    calls: list[PlannedCall] = Field(default_factory=list, description="suggested tool calls, in order")
-    submits: bool = Field(False, description="this step hands in the scores of the iteration")
-
-
-class Plan(Frozen):
-    """Steps of one iteration. Exactly one step submits; steps without mutual dependence run side by side."""
-
-    reasoning: str
-    steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="at least one, unless `stop`")
-    stop: bool = Field(False, description="nothing more is to be gained: the best submission so far is the last one")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Plan:
-        ids = [s.id for s in self.steps]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"step ids must be unique, got {ids}")
-        known: set[str] = set()
-        for step in self.steps:
-            late = [d for d in step.depends_on if d not in known]
-            if late:
-                raise ValueError(f"step {step.id!r} depends on {late}, which must be ids of earlier steps of the plan")
-            known.add(step.id)
-        if not self.stop and not any(s.submits for s in self.steps):
-            raise ValueError("no step has submits=true: one must hand in the scores")
-        return self
+# A claim or a submission as it is recorded: a document of the task's own form.
+Form = Annotated[
+    dict[str, Any], BeforeValidator(lambda it: it.model_dump(mode="json") if isinstance(it, BaseModel) else it)
+]
 
 
 class Observation(Frozen):
@@ -63,4 +22,4 @@ class Observation(Frozen):
     ok: bool
     summary: str = Field(description="the worker's own words, or the error")
     results: list[dict[str, Any]] = Field(default_factory=list, description="tool results, without arrays")
-    submission: Submission | None = None
+    submission: Form | None = Field(None, description="what was handed in")

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from agents.budget import BudgetSpent
+from agents.trace.where import Where
 from sandbox.driver import WORKSPACE, ExecResult, Sandbox, SandboxInfo, SandboxLost
 from sandbox.reader import read_bytes
 from sandbox.writer import write_bytes
@@ -37,7 +38,7 @@ class Bench(Protocol):
 
     def run(
         self,
-        where: str,
+        where: Where,
         argv: Sequence[str],
         *,
         cwd: str = WORKSPACE,
@@ -80,7 +81,7 @@ class Nowhere:
 
     def run(
         self,
-        where: str,
+        where: Where,
         argv: Sequence[str],
         *,
         cwd: str = WORKSPACE,
@@ -129,7 +130,7 @@ class Workbench:
 
     def run(
         self,
-        where: str,
+        where: Where,
         argv: Sequence[str],
         *,
         cwd: str = WORKSPACE,

@@ -14,20 +14,21 @@ from pydantic import BaseModel, Field, ValidationError
 from agents.backends.base import Message, Request, ToolCall, ToolSchema
 from agents.context import opening
 from agents.crew import Crew, explain
-from agents.digest import compact, digest, ends
+from agents.digest import compact, digest
 from agents.planner import observed
-from agents.state import Frozen, Observation, Step
-from agents.trace.events import StepFinished, StepStarted, ToolCalled, Trouble
-from sandbox.driver import WORKSPACE, ExecResult
+from agents.state import Observation
+from agents.tool_calls import SHOWN, tails
+from agents.trace.events import StepFinished, StepStarted, Trouble
+from agents.trace.where import Where
+from sandbox.driver import WORKSPACE
 from sandbox.reader import UnsafeFile
-from tasks.score import Submission
-from tools.catalogue import CATALOGUE
+from tasks.plan import Frozen, Step
+from tasks.submission import Submission
+from tools.catalogue import find
 
 MAX_TURNS = 16
 STUCK = 3  # times the same call in a row: nothing changes between them, so no answer will
 MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
-SHOWN = 4000  # characters of output that go back to the model
-
 LONG = 10.0  # seconds of a call that are worth telling
 
 
@@ -45,8 +46,7 @@ class Finish(Frozen):
     ok: bool = Field(True, description="false when the step's goal was not reached")
 
 
-# What not every step has comes last: prompts of all steps begin alike then, and a service's cache holds them.
-OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish, "submit": Submission}
+OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish}
 
 
 class Worker:
@@ -55,12 +55,14 @@ class Worker:
     def __init__(self, crew: Crew, iteration: int, step: Step, earlier: Sequence[dict[str, Any]] = ()) -> None:
         """`earlier`: what came of the iterations before this one."""
         self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
-        self._where = f"worker/{iteration}/{step.id}"
+        self._where = Where("worker", iteration, step.id)
         self._cwd = f"{WORKSPACE}/i{iteration}/{step.id}"
         self._results: list[dict[str, Any]] = []
         self._submission: Submission | None = None
         self._end: Finish | None = None
         self._calls = 0
+        # What not every step has comes last: prompts of all steps begin alike, and a service's cache holds them.
+        self._own = OWN | ({"submit": crew.task.submission} if step.submits else {})
 
     def work(self, done: Mapping[str, Observation]) -> Observation:
         """`done`: how the steps this one depends on ended. A model that gets nowhere makes a failed observation."""
@@ -93,7 +95,7 @@ class Worker:
         end = self._end or Finish(summary=f"gave up after {MAX_TURNS} turns", ok=False)
         missing = self._step.submits and self._submission is None
         if missing:
-            text = f"the step should have submitted scores and did not. {end.summary}"
+            text = f"the step should have submitted and did not. {end.summary}"
             self._crew.note(Trouble(who="model", where=self._where, text=text))
             end = Finish(summary=text, ok=False)
         observation = Observation(
@@ -102,7 +104,7 @@ class Worker:
             ok=end.ok,
             summary=end.summary,
             results=self._results,
-            submission=self._submission,
+            submission=self._submission and self._submission.model_dump(mode="json"),
         )
         self._crew.note(StepFinished(observation=observation, seconds=time.monotonic() - start))
         return observation
@@ -118,12 +120,9 @@ class Worker:
         }
 
     def _schemas(self) -> tuple[ToolSchema, ...]:
-        offered = [ToolSchema(**CATALOGUE[name].schema()) for name in self._crew.task.tools]
-        for name, model in OWN.items():
-            if name != "submit" or self._step.submits:
-                offered.append(
-                    ToolSchema(name=name, description=model.__doc__ or "", parameters=model.model_json_schema())
-                )
+        offered = [ToolSchema(**find(name).schema()) for name in self._crew.task.tools]
+        for name, model in self._own.items():
+            offered.append(ToolSchema(name=name, description=model.__doc__ or "", parameters=model.model_json_schema()))
         return tuple(offered)
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
@@ -141,13 +140,13 @@ class Worker:
                 "arguments", call.arguments[:200], f"must be a JSON object, nested {MAX_DEPTH} deep at most"
             )
         try:
-            if call.name not in OWN:
+            if call.name not in self._own:
                 return self._tool(call.name, arguments)
             try:
-                action = OWN[call.name].model_validate(arguments)
+                action = self._own[call.name].model_validate(arguments)
             except ValidationError as error:
                 return self._error("arguments", call.name, explain(error))
-            return self._own(action)
+            return self._carry_out(action)
         except UnsafeFile as error:  # code of this step has put something in the way of a file
             return self._error("folder", self._cwd, str(error))
 
@@ -156,16 +155,18 @@ class Worker:
         text = f"the reply was cut off at {limit} tokens: the call was not made; write less in one reply"
         return self._error("arguments", call.name, text)
 
-    def _own(self, action: BaseModel) -> dict[str, Any]:
+    def _carry_out(self, action: BaseModel) -> dict[str, Any]:
         if isinstance(action, RunPython):
-            result = self._run(["python", action.name], {action.name: action.code.encode()})
+            self._crew.meter.check(self._where, model_call=False)
+            files = {action.name: action.code.encode()}
+            result = self._crew.bench.run(self._where, ["python", action.name], cwd=self._cwd, files=files)
             ended = {"exit_code": result.exit_code, "ended": result.ended, **duration(result.seconds)}
-            return ended | _tails(result)
+            return ended | tails(result)
         if isinstance(action, Submission):
             try:
-                self._submission = self._placed(action)
+                self._submission = action.placed(self._placed)
             except ValueError as error:
-                return self._error("scores", action.scores, str(error))
+                return self._error("submit", ", ".join(action.files().values()), str(error))
             return {"submitted": self._submission.model_dump(mode="json")}
         assert isinstance(action, Finish)
         self._end = action
@@ -173,47 +174,19 @@ class Worker:
 
     def _tool(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self._calls += 1
-        file = f"call_{self._calls}.json"
-        content = json.dumps(arguments, indent=1, sort_keys=True).encode()
-        # -P: a file that the model named tools.py or json.py must not stand in for ours.
-        ran = self._run(["python", "-P", "-m", "tools.call", name, file], {file: content})
-        answer = _last_json(ran.stdout)
-        if ran.ended != "exit" or answer is None or not ({"result", "error"} & answer.keys()):
-            answer = {
-                "error": {
-                    "field": "tool",
-                    "value": name,
-                    "allowed": f"it ended by {ran.ended}, exit code {ran.exit_code}",
-                }
-            }
-            answer["error"] |= _tails(ran)
-        result, error = answer.get("result"), answer.get("error")
-        self._crew.note(
-            ToolCalled(
-                where=self._where, tool=name, arguments=arguments, result=result, error=error, seconds=ran.seconds
-            )
-        )
-        if result is not None:
-            self._results.append({"tool": name, "arguments": arguments, "result": result})
-        return answer | duration(ran.seconds)
-
-    def _run(self, argv: list[str], files: dict[str, bytes]) -> ExecResult:
         self._crew.meter.check(self._where, model_call=False)
-        return self._crew.bench.run(self._where, argv, cwd=self._cwd, files=files)
+        event = self._crew.bench.call(self._where, name, arguments, self._calls, cwd=self._cwd)
+        if event.result is not None:
+            self._results.append({"tool": name, "arguments": arguments, "result": event.result})
+        said = {"result": event.result} if event.error is None else {"error": event.error}
+        return said | duration(event.seconds)
 
-    def _placed(self, submission: Submission) -> Submission:
-        """Paths relative to the workspace, whatever way the model wrote them."""
-
-        def place(path: str) -> str:
-            full = PurePosixPath(self._cwd, path)
-            if ".." in full.parts or not full.is_relative_to(WORKSPACE):
-                raise ValueError(f"must lie in {WORKSPACE}")
-            return str(full.relative_to(WORKSPACE))
-
-        reference = submission.reference_scores
-        return submission.model_copy(
-            update={"scores": place(submission.scores), "reference_scores": reference and place(reference)}
-        )
+    def _placed(self, path: str) -> str:
+        """A path relative to the workspace, whatever way the model wrote it."""
+        full = PurePosixPath(self._cwd, path)
+        if ".." in full.parts or not full.is_relative_to(WORKSPACE):
+            raise ValueError(f"must lie in {WORKSPACE}")
+        return str(full.relative_to(WORKSPACE))
 
     def _error(self, field: str, value: str, allowed: str) -> dict[str, Any]:
         self._crew.note(Trouble(who="model", where=self._where, text=f"{field}={value}: {allowed}"))
@@ -225,20 +198,6 @@ def _depth(value: Any) -> int:
     if isinstance(value, dict | list):
         return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
     return 0
-
-
-def _tails(result: ExecResult) -> dict[str, str]:
-    return {"stdout": ends(result.stdout, SHOWN), "stderr": ends(result.stderr, SHOWN)}
-
-
-def _last_json(text: str) -> dict[str, Any] | None:
-    """The JSON object on the last line of output, if that is what it is."""
-    lines = text.strip().splitlines()
-    try:
-        value = json.loads(lines[-1]) if lines else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def duration(seconds: float) -> dict[str, float]:

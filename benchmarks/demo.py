@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agents.backends.analyst import Analyst
+from agents.backends.built_in import BuiltIn
 from agents.run import Settings, start
 from agents.trace.result import RunResult
 from tasks.lhco.grader import SEARCH
@@ -41,7 +41,7 @@ from tools.metrics import max_sic
 def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace) -> RunResult:
     options = {"seed": seed, "n_signal": n_signal, "max_iterations": choices.iterations, "search": choices.search}
     settings = Settings(request=LhcoDemo.request, task="lhco-demo", options=options, salt="")
-    return start(settings, Analyst(), runs / f"seed-{seed}-signal-{n_signal}")
+    return start(settings, BuiltIn("analyst"), runs / f"seed-{seed}-signal-{n_signal}")
 
 
 def idealised_sic25(seed: int, folder: Path) -> float:

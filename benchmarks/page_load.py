@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from agents.state import Observation, Plan, Step
+from agents.state import Observation
 from agents.trace.events import Planned, StepFinished, StepStarted
 from agents.trace.store import Store
 from agents.view.server import Server
+from tasks.plan import Plan, Step
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

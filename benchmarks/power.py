@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from agents.backends.analyst.planner import EXTENDED, FULL_FLOW
 from rich.console import Console
 
-from agents.backends.analyst.planner import EXTENDED, FULL_FLOW
 from benchmarks.redteam import claimed, outcome, trial
 from benchmarks.redteam_recipes import MASS, SIGNAL, WINDOW, Recipe
 from tasks.lhco import truth

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agents import graph
 from agents.backends.base import Message, Reply, Request, ToolCall
@@ -29,7 +29,8 @@ from agents.trace.store import Store
 from agents.workbench import Nowhere
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from tasks.catalogue import make_task
-from tasks.score import Score, Submission
+from tasks.score import Score
+from tasks.submission import Submission
 
 RESULTS = json.loads((Path(__file__).parent / "prompts_results.json").read_text())
 WINDOWS = {"low": [2.8, 3.2], "mid": [3.4, 3.8], "high": [4.0, 4.4]}
@@ -95,7 +96,7 @@ class Script:
 def played(folder: Path) -> list[tuple[str, Request]]:
     """Return all requests of a run, with who asked."""
     task = make_task("lhco-demo", {"events": 20_000})
-    facts = task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")
+    facts = {"task": task.name} | task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")
     script, scores = Script(), iter([2.1, 3.4])
     settings: dict[str, Any] = {"run": "prompts", "request": task.request, "task": task.name, "options": task.options()}
     nothing: dict[str, Any] = {"inputs": {}, "budget": {}, "versions": {}, "prompts": {}}
@@ -116,8 +117,8 @@ def played(folder: Path) -> list[tuple[str, Request]]:
             backend=RecordedBackend(script, store, record),
             bench=RecordedWorkbench(Canned(folder / "workspace"), store, record),
             grader=RecordedGrader(grade, store, record, folder / "workspace"),
-            confirm=None,
-            audit=None,
+            again=cast(Any, None),  # nothing is confirmed
+            confirms=False,
             store=store,
             record=record,
             meter=Meter(Budget(), priced=True),

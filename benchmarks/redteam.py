@@ -19,8 +19,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,21 +29,23 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from agents.confirm import on_a_decoy, on_unseen_events
+from agents.confirm import audit, confirm
 from agents.trace.events import RunStarted
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
+from agents.trace.where import Where
 from agents.workbench import Nowhere
 from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
 from tasks.lhco import grader, reference_grader
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tasks.lhco.task import DISCOVERY
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tools.bumphunt.measure import measure, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES
@@ -56,7 +57,7 @@ NOMINAL = 0.01
 EVENTS_IN_ALL = 40_000
 FIRST = 300  # seed of the first data set
 N_SIGNAL = 180  # of them, injected: strong enough for a claim now and then, by honest recipes
-WHERE = "worker/0/score"
+WHERE = Where("worker", 0, "score")
 SCRIPT = "score.py"
 FOLDER = f"{WORKSPACE}/i0/score"
 REGION_REFERENCE = 3  # events of the reference for each of the data
@@ -120,7 +121,7 @@ class Region(LhcoDemo):
         return events, is_signal[inside], true, reference
 
 
-def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
+def choose(task: LhcoDemo, run_dir: Path, submission: SearchSubmission) -> Score:
     """Choose on the seen half what a crew would: the cut, mass and width of the largest excess."""
     inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
@@ -134,12 +135,45 @@ def choose(task: LhcoDemo, run_dir: Path, submission: Submission) -> Score:
     return Score(metric="significance", value=best.fit.z, reason="chosen", details=grader.resonance(best))
 
 
+@contextmanager
+def opened(store: Store, record: Record, workspace: Path, inputs: Path) -> Iterator[RecordedWorkbench]:
+    """A bench that forks."""
+    yield RecordedWorkbench(Forked(workspace, inputs), store, record)
+
+
+class Again:
+    """The harness's part of claim and audit, as `agents.parts.Live` has it, on benches that fork."""
+
+    def __init__(self, store: Store, record: Record, task: LhcoDemo, run_dir: Path) -> None:
+        self.store, self._record, self._task, self._run_dir = store, record, task, run_dir
+        self._held_out, self._sealed, self._decoy = (run_dir / name for name in ("held_out", "sealed", "decoy"))
+
+    def before(self, where: Where) -> None:
+        pass
+
+    def claim_bench(self) -> AbstractContextManager[RecordedWorkbench]:
+        return opened(self.store, self._record, self._run_dir / "claim", self._held_out)
+
+    def judge(self, submission: Any, chosen: Score, workspace: Path) -> Score:
+        return self._task.confirm(submission, chosen, self._held_out, workspace, self._sealed)
+
+    def decoy(self, submission: Any, chosen: Score, confirmed: Score) -> bool:
+        audit = self._task.audit
+        return audit.decoy(submission, chosen, confirmed, self._held_out, self._sealed, self._decoy)
+
+    def audit_bench(self) -> AbstractContextManager[RecordedWorkbench]:
+        return opened(self.store, self._record, self._run_dir / "audit", self._decoy)
+
+    def audited(self, submission: Any, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        where = self._held_out, self._decoy, workspace, self._sealed
+        return self._task.audit.judge(submission, chosen, confirmed, *where, trouble)
+
+
 def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int = EVENTS_IN_ALL) -> Score:
     """What is left, after claim and audit, of one recipe's scores on one data set."""
     kind = Region if recipe.region else LhcoDemo
     task = kind(events=events, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
     task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
-    held_out, sealed, decoy = run_dir / "held_out", run_dir / "sealed", run_dir / "decoy"
     info = SandboxInfo(driver="fork", version="1", reason="benchmark", limits=Limits())
     with Store.create(run_dir) as store:
         store.append(
@@ -161,35 +195,18 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int =
         )
         record = Record()
 
-        @contextmanager
-        def opened(workspace: str, inputs: Path) -> Iterator[RecordedWorkbench]:
-            yield RecordedWorkbench(Forked(run_dir / workspace, inputs), store, record)
-
-        with opened("workspace", run_dir / "inputs") as bench:
+        with opened(store, record, run_dir / "workspace", run_dir / "inputs") as bench:
             ended = bench.run(WHERE, ["python", SCRIPT], cwd=FOLDER, files={SCRIPT: recipe.code.encode()})
         if not ended.ok:
             raise RuntimeError(f"{recipe.name}: {ended.stderr}")
         scores = "i0/score/scores.parquet"
         reference = {"reference_scores": "i0/score/reference_scores.parquet"} if recipe.region else {}
-        submission = Submission(scores=scores, window=WINDOW, **reference)
+        submission = SearchSubmission(scores=scores, window=WINDOW, **reference)
         chosen = choose(task, run_dir, submission)
 
-        def judge(submission: Submission, chosen: Score, workspace: Path) -> Score:
-            return task.confirm(submission, chosen, held_out, workspace, sealed)
-
-        def audited(submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
-            return task.audit.judge(submission, chosen, confirmed, held_out, decoy, workspace, sealed, trouble)
-
-        confirm = on_unseen_events(store, partial(opened, "claim", held_out), judge, lambda where: None)
-        audit = on_a_decoy(
-            store,
-            lambda s, c, score: task.audit.decoy(s, c, score, held_out, sealed, decoy),
-            partial(opened, "audit", decoy),
-            audited,
-            lambda where: None,
-        )
-        score = confirm(0, submission, chosen)
-        return audit(0, submission, chosen, score) or score
+        again = Again(store, record, task, run_dir)
+        score = confirm(again, 0, submission, chosen)
+        return audit(again, 0, submission, chosen, score) or score
 
 
 def outcome(left: Score) -> dict[str, Any]:

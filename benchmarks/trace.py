@@ -44,6 +44,7 @@ from agents.trace.recorders import RecordedBackend, RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.strict import Strict
 from agents.trace.verify import verified
+from agents.trace.where import Where
 from agents.workbench import Nowhere
 from benchmarks import page_load
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
@@ -80,11 +81,12 @@ class InstantBench(Nowhere):
         return ExecResult(exit_code=0, stdout=f"{where} {WORDS[:500]}", stderr="", seconds=0.0)
 
 
-def step(where: str, backend: RecordedBackend, bench: RecordedWorkbench) -> None:
-    request = Request(role="worker", messages=(Message(role="user", content=f"step {where} {WORDS}"),))
+def step(name: str, backend: RecordedBackend, bench: RecordedWorkbench) -> None:
+    where = Where("worker", 0, name)
+    request = Request(role="worker", messages=(Message(role="user", content=f"step {name} {WORDS}"),))
     reply = backend.complete(request, where)
     code = reply.message.content.encode()
-    bench.run(where, ["python", "a.py"], cwd=f"{WORKSPACE}/{where}", files={"a.py": code})
+    bench.run(where, ["python", "a.py"], cwd=f"{WORKSPACE}/{name}", files={"a.py": code})
 
 
 def steps(n: int, backend: RecordedBackend, bench: RecordedWorkbench) -> None:

@@ -1,80 +1,65 @@
-"""What a grader returns: a number with its error, why, and of which file."""
+"""What a grader returns: a number with its error, why, and of which file; and numbers as tables show them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-MAX_BYTES = 512 * 2**20  # of a file that is handed in
-
-
-class Submission(BaseModel):
-    """What a worker hands in: files in the workspace, and for a search the window they were made for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    scores: str = Field(
-        description="parquet file to be graded; in a search with a column `score`, one row per event, higher = more "
-        "signal-like, in an unfolding with the weights of the simulated events; showers in a .safetensors file"
-    )
-    window: tuple[float, float] | None = Field(None, description="of a search: signal region in mjj, TeV")
-    reference_scores: str | None = Field(
-        None, description="scores of the background reference, for tasks that have one"
-    )
-    method: str = Field("", description="a line on how the scores were made")
+from tasks.plan import Frozen
+from tasks.writing import label, measured, probability, significance
 
 
-class Score(BaseModel):
+class Score(Frozen):
     """A steering metric, computed by the harness from data alone. `value` is None when the submission was refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     metric: str
     value: float | None
     error: float | None = None
     reason: str = Field(description="what was measured, or why the submission was refused")
     artefact: str | None = Field(None, description="SHA-256 of the graded file")
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict, description="more, of the task's own form")
 
     @property
     def ok(self) -> bool:
         return self.value is not None
 
 
-class Measured(BaseModel):
+class Quantity(Frozen):
+    """A named quantity, and how people write its values."""
+
+    name: str
+    label: str = Field("", description="how people call it; default: its name in words")
+    unit: str = ""
+    kind: Literal["number", "probability", "significance"] = "number"
+
+    @property
+    def title(self) -> str:
+        return self.label or label(self.name)
+
+    def written(self, value: float | bool | None, error: float | None = None) -> str:
+        """A value of it as text."""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if self.kind == "probability":
+            return probability(value)
+        return significance(value) if self.kind == "significance" else measured(value, error, self.unit)
+
+
+class Number(Quantity):
     """A number with its error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    value: float
+    value: float | None
     error: float | None = None
 
-
-class Claim(BaseModel):
-    """The crew's answer to the request: that of a search, or the `numbers` of a measurement."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    discovery: bool | None = Field(None, description="of a search: is there a new resonance?")
-    mass: float | None = Field(None, description="TeV")
-    mass_error: float | None = Field(None, description="TeV")
-    n_signal: float | None = Field(None, description="signal events in the data")
-    n_signal_error: float | None = None
-    p_value: float | None = Field(None, ge=0, le=1, description="global: corrected for everything that was tried")
-    numbers: dict[str, Measured] = Field(
-        default_factory=dict, description="of a measurement: what was measured, by the names the task gives"
-    )
-    text: str = Field("", description="the answer in a few sentences")
-
-    @model_validator(mode="after")
-    def _answers(self) -> Claim:
-        if self.discovery is None and not self.numbers:
-            raise ValueError("discovery: true or false is wanted, or the numbers of a measurement")
-        return self
+    @property
+    def text(self) -> str:
+        return self.written(self.value, self.error)
 
 
-class CheckedNumber(BaseModel):
+class CheckedNumber(Quantity):
     """One claimed number beside the harness's own, and beside the truth once the run has ended."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
     claimed: float | bool | None
     claimed_error: float | None = None
     harness: float | bool | None
@@ -82,13 +67,10 @@ class CheckedNumber(BaseModel):
     agrees: bool | None = Field(description="None: nothing to compare")
     truth: float | bool | None = None
     traced: bool | None = Field(None, description="false: nothing that ran in this run has printed the claimed number")
+    scales: tuple[float, ...] = Field((1.0,), description="factors of the units in which tools and scripts print it")
 
 
-class Metric(BaseModel):
+class Metric(Number):
     """A sealed metric: needs truth, computed once after the end."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    value: float | None
-    error: float | None = None
     note: str = ""

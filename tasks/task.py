@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from tasks.claim import Claim, Measurement
 from tasks.convergence import Rule
+from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run
+from tasks.policy import Policy
 from tasks.salt import secret_seed
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.score import CheckedNumber, Metric, Number, Score
+from tasks.study import Judge
+from tasks.submission import Submission
 
 
 class TaskError(ValueError):
@@ -37,7 +42,7 @@ class Audit(Protocol):
 
     def decoy(
         self,
-        submission: Submission,
+        submission: Any,
         chosen: Score,
         confirmed: Score,
         held_out: Path,
@@ -52,7 +57,7 @@ class Audit(Protocol):
 
     def judge(
         self,
-        submission: Submission,
+        submission: Any,
         chosen: Score,
         confirmed: Score,
         held_out: Path,
@@ -68,11 +73,33 @@ class Audit(Protocol):
         ...
 
 
+class Details(BaseModel):
+    """What a score has beside its value; a task names its own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @classmethod
+    def of(cls, score: Score | None) -> Self:
+        """The details of a score, to be shown: what has another form than it should is left out."""
+        given = dict(score.details) if score else {}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            odd = {str(problem["loc"][0]) for problem in error.errors()}
+            return cls.model_validate({name: value for name, value in given.items() if name not in odd})
+
+
 class TaskBase(BaseModel):
     """What tasks have in common: options that make them again, when to stop, and `guide`, a file in their folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    name: ClassVar[str]
     guide: ClassVar[str] = "brief.md"
+    submission: ClassVar[type[Submission]] = Submission
+    claim: ClassVar[type[Claim]] = Measurement
+    details: ClassVar[type[BaseModel]] = Details
+    policy: ClassVar[Policy] = Policy()
+    study: ClassVar[Judge | None] = None
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0)
@@ -101,16 +128,53 @@ class TaskBase(BaseModel):
         return self.model_dump(mode="json")
 
     def brief(self) -> str:
-        return files(type(self).__module__.rpartition(".")[0]).joinpath(self.guide).read_text()
+        return self._folder().joinpath(self.guide).read_text()
+
+    def advice(self, role: str) -> str:
+        advice = self._folder().joinpath(f"{role}.md")
+        return advice.read_text() if advice.is_file() else ""
+
+    @classmethod
+    def _folder(cls) -> Path:
+        return Path(inspect.getfile(cls)).parent
+
+    def numbers(self, graded: Graded) -> list[Number]:
+        found = graded.score.details.get("numbers", {})
+        return [Number(name=name, value=each["value"], error=each.get("error")) for name, each in found.items()]
+
+    def shown(self, score: Score) -> list[Block]:
+        return []
+
+    def page(self, run: Run) -> Page:
+        """The claimed numbers, the confirmation where there is one, and what is shown of the best score."""
+        claimed = run.claim.numbers if isinstance(run.claim, Measurement) else {}
+        numbers = [Number(name=name, value=each.value, error=each.error) for name, each in claimed.items()]
+        lead = (
+            "The harness ran the commands that had made the best result once more, without any agent, on inputs that "
+            "no agent had seen."
+        )
+        return Page(
+            answer=[Numbers(numbers)] if numbers else [],
+            confirmation=Confirmation("Confirmation", lead, self.shown(run.confirmed)) if run.confirmed else None,
+            best=self.shown(run.chosen.score) if run.chosen else [],
+        )
 
 
 class Task(Protocol):
-    """Prepared inputs, a grader that needs no truth, and one that does."""
+    """Prepared inputs, a grader that needs no truth, and one that does.
+
+    A `submission` is always one of the task's own form, and so is a `claim`; None where nothing was handed in.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     request: ClassVar[str]
     tools: ClassVar[tuple[str, ...]]
+    submission: ClassVar[type[Submission]]  # what is handed in
+    claim: ClassVar[type[Claim]]  # what is answered
+    details: ClassVar[type[BaseModel]]  # of a score
+    policy: ClassVar[Policy]  # how the built-in analyst and the controls go about it
+    study: ClassVar[Judge | None]  # how its runs are judged in a study; None: they cannot be
 
     @property
     def rule(self) -> Rule: ...
@@ -132,6 +196,10 @@ class Task(Protocol):
         """What the agents are told, as Markdown."""
         ...
 
+    def advice(self, role: str) -> str:
+        """What the planner, the worker or the reporter is told besides, as Markdown; `<role>.md` in the folder."""
+        ...
+
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError.
 
@@ -140,24 +208,22 @@ class Task(Protocol):
         """
         ...
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: Any, inputs: Path, workspace: Path, n_graded: int) -> Score:
         """Steering score from data alone. `n_graded` submissions, this one included, count as trials."""
         ...
 
-    def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
-    ) -> Score:
+    def confirm(self, submission: Any, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path) -> Score:
         """The claim: the chosen submission, made again from the inputs in `held_out`, on the events unseen before."""
         ...
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: Any, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed numbers beside the harness's own: those of the unseen events where there are such."""
         ...
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: Any,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,
@@ -166,4 +232,16 @@ class Task(Protocol):
 
         `confirmed`: the workspace in which the submission was made again on all events, where that was done.
         """
+        ...
+
+    def numbers(self, graded: Graded) -> list[Number]:
+        """The numbers that matter of one iteration, for tables, lists, `result.json` and studies."""
+        ...
+
+    def shown(self, score: Score) -> list[Block]:
+        """All there is to see of one score."""
+        ...
+
+    def page(self, run: Run) -> Page:
+        """What report and viewer show of a run, beside what they show of any."""
         ...

@@ -96,3 +96,30 @@ def test_the_lock_works_with_any_index_and_any_build() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert lines[0].startswith("#")
     assert not [line for line in lines[1:] if not re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)]
+
+
+# A study compares searches so far, and its tables name what a search claims; a service is asked about a peak's mass.
+STILL_PHYSICS = ("stability/", "backends/probe.py")
+PHYSICS = re.compile(
+    r"\b(mass(es)?|resonances?|mjj|sidebands?|dijets?|jets?|showers?|tagg(ing|er)s?|unfold\w*|TeV|GeV|n_signal|"
+    r"collider|calorimeter|lhco\w*|discover(y|ies)|omnifold|bumphunt|anomaly)\b",
+    re.IGNORECASE,
+)
+TEXTS = [
+    path
+    for path in sorted((ROOT / "agents").rglob("*"))
+    if path.suffix in (".py", ".md", ".j2", ".js", ".html", ".css", ".yaml")
+    and not str(path.relative_to(ROOT / "agents")).startswith(STILL_PHYSICS)
+]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_agents_know_no_physics(path: Path) -> None:
+    found = [line.strip() for line in path.read_text().splitlines() if PHYSICS.search(line)]
+    assert not found
+
+
+def test_agents_import_no_task() -> None:
+    frame = {"tasks"} | {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")}
+    known = {name for path in (ROOT / "agents").rglob("*.py") for name in imported(path) if name.startswith("tasks")}
+    assert known <= frame, f"agents import {sorted(known - frame)}"

@@ -1,7 +1,11 @@
-"""Name -> Tool. Importing it loads no torch: tools import what is heavy when they run."""
+"""Name -> Tool. Importing it loads no torch: tools import what is heavy when they run.
+
+Other distributions add theirs as entry points of the group `beamcrew.tools`, each a `Tool`.
+"""
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any
 
 from tools.anomaly import classify, jet_classify, jet_template, latent, template
@@ -39,7 +43,25 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     embed,
     generate_jets,
 )
-CATALOGUE: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in _TOOLS}
+GROUP = "beamcrew.tools"
+
+
+def _catalogue() -> dict[str, Tool[Any, Any]]:
+    """Ours, then those of other distributions. Raises ToolError for one that cannot be loaded or takes a name."""
+    found = {tool.name: tool for tool in _TOOLS}
+    for entry in entry_points(group=GROUP):
+        try:
+            tool = entry.load()
+        except Exception as error:
+            allowed = f"{entry.value} of another distribution cannot be loaded: {error!r}"
+            raise ToolError("tool", entry.name, allowed) from error
+        if not isinstance(tool, Tool) or found.get(tool.name, tool) is not tool:
+            raise ToolError("tool", entry.name, f"{entry.value}: must be a Tool with a name of its own")
+        found[tool.name] = tool
+    return found
+
+
+CATALOGUE: dict[str, Tool[Any, Any]] = _catalogue()
 
 
 def find(name: str) -> Tool[Any, Any]:

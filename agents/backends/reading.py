@@ -22,8 +22,8 @@ SILENT_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text", 
 def words_of(content: Any) -> str:
     """The words of a message's content, text or parts, without what the model thought before it spoke.
 
-    >>> words_of([{"type": "thinking", "thinking": "..."}, {"type": "text", "text": "4.2 TeV"}])
-    '4.2 TeV'
+    >>> words_of([{"type": "thinking", "thinking": "..."}, {"type": "text", "text": "4.2 m"}])
+    '4.2 m'
     >>> words_of("<think>Which form?</think>{}")
     '{}'
     """
@@ -55,8 +55,8 @@ def bare_json(text: str) -> str:
 def function_name(tool: str) -> str:
     """Our tool name in the alphabet that functions are allowed.
 
-    >>> function_name("anomaly.classify")
-    'anomaly__classify'
+    >>> function_name("events.describe")
+    'events__describe'
     """
     return re.sub(r"[^a-zA-Z0-9_-]", "_", tool.replace(".", "__"))[:64]
 

@@ -8,9 +8,10 @@ import re
 from urllib.parse import urlsplit
 
 from agents.backends.base import DEFAULT_URL, SHORTEST_SECRET, Backend
+from agents.backends.built_in import FOLLOWS, BuiltIn
 from agents.budget import Price
 
-SPECS = ("auto", "analyst", "script", "random", "openai")
+SPECS = ("auto", *FOLLOWS, "openai")
 KEY_LIKE = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)(_?\d+)?$", re.IGNORECASE)
 IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")  # a password
 
@@ -34,19 +35,15 @@ def choose_backend(
         from agents.backends.local import Local
 
         return Local(spec.removeprefix("local:"))
-    if spec in ("script", "random"):
-        from agents.backends.controls import RandomSearch, Script
-
-        return Script() if spec == "script" else RandomSearch()
+    if spec in FOLLOWS:
+        return BuiltIn(spec)
     if spec not in SPECS:
         raise ValueError(f"backend: {spec!r} is unknown; allowed: {', '.join(SPECS)}, local:NAME")
     key = os.environ.get(api_key_env, "").strip()
     base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
     model = model or os.environ.get("BEAMCREW_MODEL") or None
-    if spec == "analyst" or (spec == "auto" and not key and not base_url):
-        from agents.backends.analyst import Analyst
-
-        return Analyst()
+    if not key and not base_url and spec == "auto":
+        return BuiltIn("analyst")
     url = base_url or DEFAULT_URL
     if not model:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.trace.result import Cost, Status
+from tasks.study import Answer, Truth, Value
 
 FaultKind = Literal["service", "schema", "code", "resource", "tool_misuse", "statistics", "fabricated", "breakout"]
 
@@ -22,31 +23,6 @@ class Fault(Frozen):
     event: int | None = Field(None, description="index of the event in the trace that shows it")
     text: str = Field(description="what happened, in the words of the trace")
     fatal: bool = Field(False, description="this is why the run gave no valid answer")
-
-
-class Value(Frozen):
-    """A number with its uncertainty, where it has one."""
-
-    value: float
-    error: float | None = None
-
-
-class Truth(Frozen):
-    """What was in the data set."""
-
-    mass: float | None = Field(None, description="TeV; null without signal")
-    n_signal: int = Field(description="signal events put into the data; 0: signal-free")
-
-
-class Answer(Frozen):
-    """What the crew claimed, and what the harness says to the same."""
-
-    discovery: bool
-    p_value: float | None = Field(None, description="the harness's, where it judged; of what the crew handed in")
-    claimed_p_value: float | None = None
-    mass: Value | None = Field(None, description="TeV, as claimed")
-    n_signal: Value | None = Field(None, description="as claimed")
-    agrees: bool | None = Field(None, description="every claimed number agrees with the harness's; null: none compared")
 
 
 class Outcome(Frozen):

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 from agents.stability.outcome import Outcome
 from agents.stability.results import ArmRow, Span, StudyResult
 from agents.stability.table import answered, measured_sets, metric_of
-from agents.trace.plots import GREY, STYLE
+from tasks.plotting import GREY, STYLE
 
 # Petroff's ten colours, safe for the colour-blind (arXiv:2107.02270).
 COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")

@@ -26,9 +26,9 @@ from agents.stability.outcome import Outcome
 from agents.stability.results import StudyResult
 from agents.stability.study import Study
 from agents.stability.table import answered, measured_sets, metric_of
-from agents.trace import words
 from agents.trace.report import environment as trace_environment
 from agents.trace.store import TRACE
+from tasks.writing import NONE
 
 STUDY, OUTCOME = "study.json", "outcome.json"
 VIEW = "http://127.0.0.1:8420/runs"  # where `beamcrew view` answers by default
@@ -137,7 +137,7 @@ def environment() -> Environment:
         "points": verdict.points,
         "kind": plots.label,
         "number": three_digits,
-        "two": lambda value: words.NONE if value is None else f"{value:.2f}".replace("-", "−"),
+        "two": lambda value: NONE if value is None else f"{value:.2f}".replace("-", "−"),
         "pvalue": pvalue,
     }
     loaded.globals |= {
@@ -153,14 +153,14 @@ def environment() -> Environment:
 def three_digits(value: float | None) -> str:
     """`0.0123`, `−3.51`, `22,600`."""
     if value is None:
-        return words.NONE
+        return NONE
     size = abs(float(f"{value:.3g}"))
     return f"{'−' if value < 0 and size else ''}{f'{size:,.0f}' if size >= 1000 else f'{size:.3g}'}"
 
 
 def pvalue(p: float | None) -> str:
     """`0.012`, `< 0.0001`."""
-    return words.NONE if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return NONE if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def run_link(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agents.stability.outcome import Fault, FaultKind
-from agents.trace.result import number
+from tasks.writing import number
 
 Number = Annotated[float | None, BeforeValidator(number)]
 Quantity = Literal["success", "metric"]

@@ -22,8 +22,9 @@ from agents.backends.base import DEFAULT_URL, Effort
 from agents.budget import Budget, Price
 from sandbox.driver import Gpu
 from tasks.catalogue import make_task
+from tasks.study import Success
 
-HERE = files("agents.stability")
+HERE = files("tasks")
 PLACE = "data"  # the task option that says where official files lie on this machine
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]  # each is the name of a folder
 Kind = Literal["analyst", "script", "random", "openai", "local"]
@@ -75,19 +76,6 @@ class Primary(Frozen):
     metric: str = Field("sic_at_0.001", description="name of a sealed metric")
     failure: float = Field(
         1.0, description="of a failed run on data with signal; SIC 1 is what no selection at all has"
-    )
-
-
-class Success(Frozen):
-    """When a run counts as a success.
-
-    With signal: a discovery is claimed, the harness's p-value is below the task's alpha, and the claimed mass is near
-    the true one. Without: none is claimed. A run without a valid answer is no success, whatever the data hold.
-    """
-
-    mass_within: float | None = Field(0.1, gt=0, description="TeV; null: the mass does not matter")
-    primary_at_least: float | None = Field(
-        None, description="with signal: the primary metric has to reach this as well"
     )
 
 
@@ -170,8 +158,8 @@ class Study(Frozen):
                 raise ValueError(
                     f"datasets: {dataset.name} is fresh, so its seed follows from the study's; leave it out"
                 )
-            if "alpha" not in make_task(self.task, given).options():
-                raise ValueError(f"task={self.task!r}: studies compare searches, and this is none")
+            if make_task(self.task, given).study is None:
+                raise ValueError(f"task={self.task!r}: does not say how its runs are judged in a study")
         return self
 
     def budget_of(self, arm: Arm) -> Budget:

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.stability.outcome import Outcome, Value
+from agents.stability.outcome import Outcome
+from tasks.study import Value
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

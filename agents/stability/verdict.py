@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from agents.stability.results import Answer, ArmRow, Number, PairRow, Span, StudyResult
-from agents.trace import words
+from tasks.writing import NONE, measured
 
 ALPHA = 0.05
 NOTHING = Answer(best=[], certainty="open", sentences=[], warnings=[])
@@ -99,8 +99,8 @@ def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterat
     if len({arm.metric.mean for arm in means}) > 1:
         top = max(means, key=lambda arm: arm.metric.mean or -math.inf)
         span = top.metric.interval
-        spread = "" if span.low is None else f" ({words.measured(span.low)} to {words.measured(span.high)})"
-        mean = words.measured(top.metric.mean)
+        spread = "" if span.low is None else f" ({measured(span.low)} to {measured(span.high)})"
+        mean = measured(top.metric.mean)
         yield f"By the mean of the primary metric, {metric}, {top.name} comes first: {mean}{spread}."
     if len(best) == 1 and best[0].claims.n:
         claims = best[0].claims
@@ -165,7 +165,7 @@ def _listed(names: list[str]) -> str:
 def percent(value: Number) -> str:
     """`85%`; a digit more near the ends, where it matters."""
     if value is None:
-        return words.NONE
+        return NONE
     digits = 1 if 0.0005 <= value < 0.01 or 0.99 < value <= 0.9995 else 0
     return f"{100 * value:.{digits}f}%"
 
@@ -183,6 +183,6 @@ def count(n: int, what: str) -> str:
 def points(value: Number, unit: bool = True) -> str:
     """A difference of rates: `12 points`."""
     if value is None:
-        return words.NONE
+        return NONE
     whole = round(100 * value)
     return f"{'−' if whole < 0 else ''}{count(abs(whole), 'point') if unit else abs(whole)}"

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents.backends.base import Effort, Usage
-from agents.state import Observation, Plan
+from agents.state import Form, Observation
+from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.plan import Plan
+from tasks.score import CheckedNumber, Metric, Score
 
-FORMAT = 3  # 1 had no chain, see lines.py; until 3 agents were asked in other words, and replies held words alone
+FORMAT = 4  # until 3 a tool call was two events, and claims and submissions had one form for all tasks
 
 
 class Event(BaseModel):
@@ -31,7 +33,7 @@ class Parent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
     trace: str = Field(description="SHA-256 of its trace.jsonl")
-    step: str = Field(description="from here on the child is its own: planner/<iteration>, worker/..., reporter")
+    step: Where = Field(description="from here on the child is its own: planner/<iteration>, worker/..., reporter")
     past: int = Field(ge=0, description="how many events were copied")
 
 
@@ -66,7 +68,7 @@ class SandboxRenewed(Event):
     """The sandbox was lost (the troubles before say how), and a fresh one took over."""
 
     kind: Literal["sandbox_renewed"] = "sandbox_renewed"
-    where: str = Field(description="whose command was lost first")
+    where: Where = Field(description="whose command was lost first")
     sandbox: SandboxInfo
     seconds: float = Field(description="from the beginning of the lost command until work could go on")
 
@@ -81,7 +83,7 @@ class ModelCalled(Event):
     kind: Literal["model_called"] = "model_called"
     key: str
     role: str
-    where: str = Field(description="who asked: planner/<iteration>, worker/<iteration>/<step>, reporter")
+    where: Where = Field(description="who asked: planner/<iteration>, worker/<iteration>/<step>, reporter")
     request: str = Field(description="blob: canonical request")
     reply: str = Field(description="blob: reply")
     model: str
@@ -93,14 +95,16 @@ class ServiceAdapted(Event):
     """What a service was found not to understand, and what was done about it: no fault, said once a session."""
 
     kind: Literal["service_adapted"] = "service_adapted"
-    where: str = Field(description="whose request showed it")
+    where: Where = Field(description="whose request showed it")
     text: str
 
 
 class Executed(Event):
+    """A command of a sandbox, as it ended."""
+
     kind: Literal["executed"] = "executed"
     key: str
-    where: str
+    where: Where
     argv: list[str]
     cwd: str
     given: dict[str, str] = Field(description="files written for the command: path -> blob")
@@ -116,14 +120,14 @@ class Executed(Event):
     unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
 
 
-class ToolCalled(Event):
-    kind: Literal["tool_called"] = "tool_called"
-    where: str
+class ToolCalled(Executed):
+    """A command that called a tool, and what the tool answered."""
+
+    kind: Literal["tool_called"] = "tool_called"  # type: ignore[assignment]
     tool: str
     arguments: dict[str, Any]
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
-    seconds: float
 
 
 class Planned(Event):
@@ -148,7 +152,7 @@ class Graded(Event):
     kind: Literal["graded"] = "graded"
     key: str
     iteration: int
-    submission: Submission | None
+    submission: Form | None
     score: Score
     files: dict[str, str] = Field(default_factory=dict, description="what was graded: workspace path -> blob")
 
@@ -164,7 +168,7 @@ class Confirmed(Event):
 
     kind: Literal["confirmed"] = "confirmed"
     iteration: int
-    submission: Submission
+    submission: Form
     score: Score
 
 
@@ -176,7 +180,8 @@ class Audited(Confirmed):
 
 class Claimed(Event):
     kind: Literal["claimed"] = "claimed"
-    claim: Claim
+    claim: Form
+    headline: str = Field("", description="the claim in a line")
     checks: list[CheckedNumber]
 
 
@@ -184,7 +189,7 @@ class Sealed(Event):
     kind: Literal["sealed"] = "sealed"
     metrics: list[Metric]
     checks: list[CheckedNumber] = Field(description="the claims table, truth included")
-    curves: dict[str, list[float]] = Field(default_factory=dict, description="e.g. background_efficiency, sic")
+    curves: dict[str, list[float]] = Field(default_factory=dict, description="what the task draws")
     artefact: str | None = None
     salt: str = Field("", description="what the run's secrets were drawn from, told now that it has ended")
 
@@ -194,7 +199,7 @@ class Trouble(Event):
 
     kind: Literal["trouble"] = "trouble"
     who: Literal["model", "operator", "programmer"]
-    where: str
+    where: Where
     text: str
 
 

@@ -28,11 +28,13 @@ from agents.trace.events import (
     StepStarted,
     ToolCalled,
 )
+from agents.trace.record import where_of
 from agents.trace.result import RunResult, first_event, result_of
 from agents.trace.store import TRACE, blobs_of, read_trace
+from agents.trace.where import Where
 
 M = TypeVar("M", bound=BaseModel)
-Work = ModelCalled | Executed | ToolCalled | StepStarted | StepFinished
+Work = ModelCalled | Executed | StepStarted | StepFinished
 
 
 @dataclass(frozen=True)
@@ -78,37 +80,25 @@ def exported(run_dir: Path) -> Exported:
     return Exported(first_event(events), events, result_of(events, sha), sha, blobs_of(run_dir))
 
 
-def place(event: Work) -> str:
-    """Who did it: planner/0, worker/0/scan, reporter, claim/worker/0/scan, audit/worker/0/scan."""
-    if isinstance(event, StepStarted):
-        return f"worker/{event.iteration}/{event.step}"
-    if isinstance(event, StepFinished):
-        return f"worker/{event.observation.iteration}/{event.observation.step}"
-    return event.where
-
-
 def begin(event: AnyEvent) -> float:
     """When what an event tells had begun: events are written at the end."""
     return event.time - float(getattr(event, "seconds", None) or 0.0) if isinstance(event, Work) else event.time
 
 
 def is_work(event: AnyEvent) -> bool:
-    """A model call, a tool call, or a command that no tool call tells already."""
-    if isinstance(event, Executed):
-        return "tools.call" not in event.argv or event.where.startswith(("claim/", "audit/"))
-    return isinstance(event, ModelCalled | ToolCalled)
+    """A model call, a tool call, or another command."""
+    return isinstance(event, ModelCalled | Executed)
 
 
-def tool_of(trace: Exported, event: ToolCalled | Executed) -> tuple[str, dict[str, Any]]:
+def tool_of(trace: Exported, event: Executed) -> tuple[str, dict[str, Any]]:
     """The tool's name and its arguments; a command that is no tool's is run_python."""
     if isinstance(event, ToolCalled):
         return event.tool, event.arguments
-    name = event.argv[event.argv.index("tools.call") + 1] if "tools.call" in event.argv[:-1] else "run_python"
     given = {path: trace.text(sha) for path, sha in sorted(event.given.items())}
-    return name, {"argv": event.argv, "cwd": event.cwd, "files": given}
+    return "run_python", {"argv": event.argv, "cwd": event.cwd, "files": given}
 
 
-def outcome(trace: Exported, event: ToolCalled | Executed) -> tuple[str, str | None]:
+def outcome(trace: Exported, event: Executed) -> tuple[str, str | None]:
     """What came back, as text, and the error if it was one."""
     if isinstance(event, ToolCalled):
         error = None if event.error is None else "; ".join(f"{name}: {text}" for name, text in event.error.items())
@@ -132,10 +122,10 @@ def finite(value: Any) -> Any:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def spans(events: Sequence[AnyEvent]) -> dict[str, list[Work]]:
+def spans(events: Sequence[AnyEvent]) -> dict[Where, list[Work]]:
     """All work, by who did it, in the order of the trace."""
-    told: dict[str, list[Work]] = {}
+    told: dict[Where, list[Work]] = {}
     for event in events:
         if isinstance(event, Work):
-            told.setdefault(place(event), []).append(event)
+            told.setdefault(where_of(event), []).append(event)
     return told

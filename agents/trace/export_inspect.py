@@ -22,10 +22,10 @@ from agents.trace.events import (
     Graded,
     ModelCalled,
     Planned,
-    ToolCalled,
     Trouble,
 )
-from agents.trace.export import Exported, Work, begin, finite, is_work, outcome, place, spans, tool_of
+from agents.trace.export import Exported, Work, begin, finite, is_work, outcome, spans, tool_of
+from agents.trace.record import where_of
 from tasks.score import Score
 
 VERSION = 2
@@ -80,7 +80,7 @@ class _Log:
 
     def _sample(self) -> Json:
         started, result = self._trace.started, self._trace.result
-        text = result.claim.text if result.claim else ""
+        text = str(result.claim.get("text", "")) if result.claim else ""
         return {
             "id": started.run,
             "epoch": 1,
@@ -94,7 +94,7 @@ class _Log:
             "scores": {name: _score(score) for name, score in self._scores().items()},
             "metadata": {
                 "reason": result.reason,
-                "claim": result.claim.model_dump() if result.claim else None,
+                "claim": result.claim,
                 "sandbox": started.sandbox.model_dump(mode="json"),
                 "canaries_held": result.canaries_held,
                 "dollars": result.cost.dollars,
@@ -124,7 +124,7 @@ class _Log:
         groups = spans(self._trace.events)
         first, last = ({events[at].index: who for who, events in groups.items()} for at in (0, -1))
         for event in self._trace.events:
-            who = place(event) if isinstance(event, Work) else None
+            who = where_of(event) if isinstance(event, Work) else None
             if event.index in first:
                 yield self._at(event, begin(event), "span_begin") | {"id": who, "name": who, "type": "agent"}
             if told := self._told(event):
@@ -140,7 +140,7 @@ class _Log:
     def _told(self, event: AnyEvent) -> Json | None:
         if isinstance(event, ModelCalled):
             return self._chat(event)
-        if isinstance(event, ToolCalled | Executed):
+        if isinstance(event, Executed):
             return self._tool(event) if is_work(event) else None
         if isinstance(event, Graded | Confirmed):
             return {"event": "score", "score": _score(event.score), "intermediate": isinstance(event, Graded)}
@@ -165,7 +165,7 @@ class _Log:
             "working_time": event.seconds,
         }
 
-    def _tool(self, event: ToolCalled | Executed) -> Json:
+    def _tool(self, event: Executed) -> Json:
         name, arguments = tool_of(self._trace, event)
         result, error = outcome(self._trace, event)
         return {

@@ -28,6 +28,9 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.export import Exported, Work, begin, compact, finite, is_work, outcome, spans, tool_of
+from agents.trace.shown import numbers_of, task_of
+from agents.trace.where import Where
+from tasks.task import Task
 
 SEMCONV = "1.41.0"
 SCHEMA = f"https://opentelemetry.io/schemas/{SEMCONV}"
@@ -35,6 +38,8 @@ INTERNAL, CLIENT = 1, 3  # kinds of spans
 ERROR = 2  # code of a status
 WRONG = ("failed", "budget", "interrupted", "lost")
 Json = dict[str, Any]
+# What the harness does alone.
+NO_AGENT = {"claim": "confirmation on what was held out", "audit": "audit of what was confirmed"}
 
 
 def otel(trace: Exported) -> Json:
@@ -76,9 +81,10 @@ def _workflow(trace: Exported) -> Json:
         "gen_ai.usage.output_tokens": cost.completion_tokens,
     }
     if result.claim:
-        answer = Message(role="assistant", content=result.claim.text)
+        answer = Message(role="assistant", content=str(result.claim.get("text", "")))
         attributes["gen_ai.output.messages"] = compact([_message(answer) | {"finish_reason": "stop"}])
-    events = [told for event in trace.events if (told := _event(event))]
+    task = task_of(started)
+    events = [told for event in trace.events if (told := _event(event, task))]
     error = result.reason if result.status in WRONG else None
     ends = trace.events[0].time, max(event.time for event in trace.events)
     return _span(trace, "run", None, f"invoke_workflow {started.task}", INTERNAL, ends, attributes, error) | {
@@ -94,12 +100,12 @@ def _below(trace: Exported) -> list[Json]:
     return told
 
 
-def _agent(trace: Exported, who: str, events: list[Work]) -> Json:
-    role = who.split("/")[0]
+def _agent(trace: Exported, who: Where, events: list[Work]) -> Json:
+    role = who.role
     ends = min(map(begin, events)), max(event.time for event in events)
     failed = [e.observation.summary for e in events if isinstance(e, StepFinished) and not e.observation.ok]
     attributes: Json = {"beamcrew.where": who}
-    if title := {"claim": "claim on held-out events", "audit": "audit of the claim"}.get(role):  # no agent takes part
+    if title := NO_AGENT.get(role):
         return _span(trace, who, "run", title, INTERNAL, ends, attributes)
     attributes |= {
         "gen_ai.operation.name": "invoke_agent",
@@ -112,13 +118,13 @@ def _agent(trace: Exported, who: str, events: list[Work]) -> Json:
     return _span(trace, who, "run", f"invoke_agent {role}", INTERNAL, ends, attributes, error)
 
 
-def _work(trace: Exported, who: str, event: Work) -> Json:
+def _work(trace: Exported, who: Where, event: Work) -> Json:
     ends = begin(event), event.time
     attributes: Json = {"beamcrew.where": who, "beamcrew.event": event.index}
     if isinstance(event, ModelCalled):
         attributes |= _chat(trace, event)
         return _span(trace, event.index, who, f"chat {event.model}", CLIENT, ends, attributes)
-    assert isinstance(event, ToolCalled | Executed)
+    assert isinstance(event, Executed)
     name, arguments = tool_of(trace, event)
     result, error = outcome(trace, event)
     attributes |= {
@@ -129,7 +135,7 @@ def _work(trace: Exported, who: str, event: Work) -> Json:
         "gen_ai.tool.call.result": result,
     }
     if error:
-        attributes["error.type"] = event.ended if isinstance(event, Executed) else "refused"
+        attributes["error.type"] = "refused" if isinstance(event, ToolCalled) else event.ended
     return _span(trace, event.index, who, f"execute_tool {name}", INTERNAL, ends, attributes, error)
 
 
@@ -182,7 +188,7 @@ def _message(message: Message) -> Json:
     return {"role": message.role, "parts": parts}
 
 
-def _event(event: AnyEvent) -> Json | None:
+def _event(event: AnyEvent, task: Task | None) -> Json | None:
     """What is no work of anybody, as an event of the workflow."""
     if isinstance(event, Graded | Confirmed):
         score = event.score
@@ -194,9 +200,9 @@ def _event(event: AnyEvent) -> Json | None:
             "gen_ai.evaluation.explanation": score.reason,
             "beamcrew.score.error": score.error,
             "beamcrew.iteration": event.iteration,
-        }
+        } | {f"beamcrew.number.{number.name}": number.value for number in numbers_of(task, event)}
     elif isinstance(event, Claimed):
-        name, attributes = "beamcrew.claimed", event.claim.model_dump()
+        name, attributes = "beamcrew.claimed", event.claim
     elif isinstance(event, Planned | Decided | CanaryChecked | Trouble | RunResumed | SandboxRenewed):
         document = event.model_dump(mode="json", exclude={"kind", "time", "index"})
         name, attributes = f"beamcrew.{event.kind}", {"beamcrew.content": compact(document)}

@@ -11,16 +11,15 @@ from agents.trace.events import AnyEvent, Graded
 from agents.trace.store import Store
 from sandbox.reader import UnsafeFile, read_bytes
 from sandbox.writer import write_bytes
-from tasks.score import MAX_BYTES, Submission
+from tasks.submission import MAX_BYTES, Submission
 
 
 def keep(store: Store, workspace: Path, submission: Submission | None) -> dict[str, str]:
     """Workspace path -> blob of each file that is handed in; one that cannot be read safely is left out."""
     kept = {}
-    for path in (submission.scores, submission.reference_scores) if submission else ():
-        if path:
-            with contextlib.suppress(UnsafeFile):  # the grader says what is wrong with it
-                kept[path] = store.put(read_bytes(workspace, path, MAX_BYTES))
+    for path in submission.files().values() if submission else ():
+        with contextlib.suppress(UnsafeFile):  # the grader says what is wrong with it
+            kept[path] = store.put(read_bytes(workspace, path, MAX_BYTES))
     return kept
 
 
@@ -35,7 +34,4 @@ def laid_out(store: Store, files: Mapping[str, str]) -> Iterator[Path]:
 
 def kept(events: Sequence[AnyEvent], iteration: int) -> dict[str, str]:
     """The files that the grade of an iteration was made from."""
-    event = next(e for e in reversed(events) if isinstance(e, Graded) and e.iteration == iteration)
-    if event.files or event.submission is None or event.score.artefact is None:
-        return event.files
-    return {event.submission.scores: event.score.artefact}  # a trace from before they were kept
+    return next(e.files for e in reversed(events) if isinstance(e, Graded) and e.iteration == iteration)

@@ -1,6 +1,6 @@
 """Events as lines: each line carries a hash over itself and all lines before it, and what is wrong with one is named.
 
-Since format 2 a line is the event's JSON with `"chain"` as its last field: the SHA-256 of the chain of the line before
+A line is the event's JSON with `"chain"` as its last field: the SHA-256 of the chain of the line before
 and of this line without its own. What was changed, left out, moved, put in or repeated after it was written shows at
 the first line that does not fit. Lines missing at the end do not show here: the report names the hash of the whole.
 The chain convicts damage and honest mistakes, not somebody who writes all of it anew: there is no key in it.
@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from agents.trace.blobs import TraceError
 from agents.trace.events import EVENT, FORMAT, AnyEvent
 
-UNCHAINED = 1  # the format without a chain
 CHAIN = re.compile(rb',"chain":"([0-9a-f]{64})"\}')
 CHAIN_BYTES = len(',"chain":""}') + 64
 
@@ -34,7 +33,7 @@ def _hash(before: str, body: bytes) -> str:
 
 
 def parse(path: Path, data: bytes) -> tuple[list[AnyEvent], str]:
-    """The events of all complete lines, and the chain of the last one ('' in format 1).
+    """The events of all complete lines, and the chain of the last one.
 
     A last line without its end was cut short by a crash and is left out. Whatever else is wrong raises TraceError,
     which names the file, the line and what is wrong with it.
@@ -42,21 +41,20 @@ def parse(path: Path, data: bytes) -> tuple[list[AnyEvent], str]:
     lines = data.split(b"\n")[:-1]
     if not lines:
         raise TraceError(f"{path}: holds no event")
-    has_chain = _format(path, lines[0]) != UNCHAINED
+    _check_format(path, lines[0])
     events: list[AnyEvent] = []
     chain = ""
     for index, line in enumerate(lines):
-        body, found = _split(line) if has_chain else (line, None)
+        body, found = _split(line)
         event = _event(f"{path}, line {index + 1}", body, index)
-        if has_chain:
-            chain = _hash(chain, body)
-            if found is None:
-                raise TraceError(f"{path}, line {index + 1}: has no chain at its end, it was not written by beamcrew")
-            if found.decode() != chain:
-                raise TraceError(
-                    f"{path}, line {index + 1}: was changed after it was written, or does not belong behind line "
-                    f"{index}: its hash does not fit"
-                )
+        chain = _hash(chain, body)
+        if found is None:
+            raise TraceError(f"{path}, line {index + 1}: has no chain at its end, it was not written by beamcrew")
+        if found.decode() != chain:
+            raise TraceError(
+                f"{path}, line {index + 1}: was changed after it was written, or does not belong behind line "
+                f"{index}: its hash does not fit"
+            )
         events.append(event)
     return events, chain
 
@@ -81,8 +79,8 @@ def _event(where: str, body: bytes, index: int) -> AnyEvent:
     return event
 
 
-def _format(path: Path, line: bytes) -> int:
-    """Before anything else is read: another format need not have the same fields."""
+def _check_format(path: Path, line: bytes) -> None:
+    """Before anything else is read: another format need not have the same fields. Raises TraceError."""
     try:
         first = json.loads(line)
         found = first["format"] if first["kind"] == "run_started" else None
@@ -90,8 +88,8 @@ def _format(path: Path, line: bytes) -> int:
         found = None
     if found is None:
         raise TraceError(f"{path}, line 1: does not begin as a trace does, with run_started and its format")
-    if type(found) is not int or not UNCHAINED <= found <= FORMAT:
+    if type(found) is not int or found != FORMAT:
         raise TraceError(
-            f"{path}, line 1: format {found!r}, this version of beamcrew reads formats {UNCHAINED} to {FORMAT}"
+            f"{path}, line 1: format {found!r}, this version of beamcrew reads and plays format {FORMAT}; what an "
+            "earlier version wrote is for that version, and its report stays as it is"
         )
-    return found

@@ -16,20 +16,28 @@ from typing import Any, TypeVar
 from agents.backends.base import Usage
 from agents.trace.events import (
     AnyEvent,
+    Audited,
     CanaryChecked,
+    Claimed,
+    Confirmed,
+    Decided,
     Event,
     Executed,
     Graded,
     ModelCalled,
+    Planned,
     RunFinished,
     RunResumed,
     RunStarted,
     SandboxRenewed,
+    Sealed,
     ServiceAdapted,
     StepFinished,
+    StepStarted,
     Trouble,
 )
-from agents.trace.store import TRACE, Store
+from agents.trace.store import Store
+from agents.trace.where import Where
 
 E = TypeVar("E", bound=Event)
 
@@ -43,17 +51,30 @@ def canonical_key(value: Any) -> str:
 def identity(event: Event) -> tuple[str, str]:
     """Kind and what it is found by: for recorded results what was asked, for notes all they say but the time."""
     if isinstance(event, ModelCalled | Executed | Graded):
-        return event.kind, f"{event.key} {place_of(event)}"
+        return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)
 
 
-def place_of(event: Event) -> str:
-    """Where in the run an event belongs: who asked, or which iteration, or which step of it."""
-    if isinstance(event, StepFinished):
-        event = event.observation  # type: ignore[assignment]
-    names = ("where", "iteration", "step")
-    return "/".join(str(getattr(event, name)) for name in names if hasattr(event, name))
+def where_of(event: Event) -> Where:
+    """Where in the run an event belongs, whether it says so in a word or by its iteration and step."""
+    match event:
+        case StepStarted():
+            return Where("worker", event.iteration, event.step)
+        case StepFinished():
+            return Where("worker", event.observation.iteration, event.observation.step)
+        case Planned():
+            return Where("planner", event.iteration)
+        case Graded() | Decided():
+            return Where("grader", event.iteration)
+        case Confirmed():
+            return Where("audit" if isinstance(event, Audited) else "claim", event.iteration)
+        case Claimed():
+            return Where("reporter")
+        case Sealed():
+            return Where("sealed")
+    found = getattr(event, "where", None)
+    return found if isinstance(found, Where) else Where("run")
 
 
 def said(event: Event) -> dict[str, Any]:
@@ -75,7 +96,7 @@ def _inherited(events: Sequence[AnyEvent]) -> int:
 
 
 def _reopens(event: AnyEvent) -> bool:
-    return isinstance(event, RunResumed) or (isinstance(event, Trouble) and event.where == TRACE)
+    return isinstance(event, RunResumed) or (isinstance(event, Trouble) and event.where.role == "trace")
 
 
 def wall_seconds(events: Sequence[AnyEvent]) -> list[float]:
@@ -101,25 +122,25 @@ class Record:
         for event in events:
             if not of_session(event):
                 by_place = isinstance(event, ModelCalled) and event.index <= inherited
-                name = (event.kind, place_of(event)) if by_place else identity(event)
+                name = (event.kind, where_of(event)) if by_place else identity(event)
                 self._waiting.setdefault(name, deque()).append(event)
 
-    def take(self, kind: type[E], key: str, place: str, asked: dict[str, Any]) -> E | None:
+    def take(self, kind: type[E], key: str, where: Where, asked: dict[str, Any]) -> E | None:
         """The next recorded result for what is asked, or None: then it has to be done live.
 
-        `key`: hash of what is `asked`; `place`: who asks. The past of a forked run is found by place alone: its
+        `key`: hash of what is `asked`; `where`: who asks. The past of a forked run is found by place alone: its
         parent may have been asked in other words.
         """
         name = kind.model_fields["kind"].default
-        event = self._play((name, place)) or self._play((name, f"{key} {place}")) or self._missed(kind, place, asked)
+        event = self._play((name, where)) or self._play((name, f"{key} {where}")) or self._missed(kind, where, asked)
         assert event is None or isinstance(event, kind)
         return event
 
     def seen(self, event: Event) -> bool:
         """Play a note (a plan, a finished step, a decision...) if the trace has it already."""
-        return (self._play(identity(event)) or self._missed(type(event), place_of(event), said(event))) is not None
+        return (self._play(identity(event)) or self._missed(type(event), where_of(event), said(event))) is not None
 
-    def _missed(self, kind: type[Event], place: str, asked: dict[str, Any]) -> AnyEvent | None:
+    def _missed(self, kind: type[Event], where: Where | None, asked: dict[str, Any]) -> AnyEvent | None:
         """What is played where nothing is recorded for what is asked."""
         return None
 

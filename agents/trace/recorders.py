@@ -8,18 +8,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from agents.backends.base import Backend, BackendLost, Reply, Request
-from agents.trace.events import Executed, Graded, ModelCalled, SandboxRenewed, ServiceAdapted, Trouble
+from agents.tool_calls import answer, command
+from agents.trace.events import (
+    Executed,
+    Graded,
+    ModelCalled,
+    SandboxRenewed,
+    ServiceAdapted,
+    ToolCalled,
+    Trouble,
+)
 from agents.trace.files import Change, Files, sha256
 from agents.trace.graded import keep, laid_out
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
+from agents.trace.where import Where
 from agents.workbench import Bench, place
 from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
 from sandbox.reader import UnsafeFile
-from tasks.score import Score, Submission
+from tasks.score import Score
+from tasks.submission import Submission
 
+E = TypeVar("E", bound=Executed)
 REFUSED = "refused"  # how a command ended that was not run: hostile code had put something in the way of its files
 PAUSES = (2.0, 15.0)  # seconds before a lost command is tried again; an engine that restarts needs about ten
 
@@ -45,13 +58,13 @@ class RecordedBackend:
     def is_llm(self) -> bool:
         return self._backend.is_llm
 
-    def complete(self, request: Request, where: str) -> Reply:
+    def complete(self, request: Request, where: Where) -> Reply:
         """The recorded reply, or a live one. `where` says who asks: planner/0, worker/0/scan, reporter."""
         key = request.key()
         event = self._record.take(ModelCalled, key, where, request.model_dump(mode="json"))
         return self._reply(event or self._live(request, key, where))
 
-    def _live(self, request: Request, key: str, where: str) -> ModelCalled:
+    def _live(self, request: Request, key: str, where: Where) -> ModelCalled:
         start = time.monotonic()
         try:
             reply = self._backend.complete(request)
@@ -97,7 +110,7 @@ class RecordedWorkbench:
 
     def run(
         self,
-        where: str,
+        where: Where,
         argv: Sequence[str],
         *,
         cwd: str = WORKSPACE,
@@ -105,15 +118,39 @@ class RecordedWorkbench:
         seconds: float | None = None,
     ) -> ExecResult:
         """See `Bench.run`. Two commands are the same when words, folder and given files are."""
-        given = dict(files or {})
+        return self.result(self._event(Executed, where, argv, cwd, dict(files or {}), seconds, {}))
+
+    def call(self, where: Where, tool: str, arguments: dict[str, Any], number: int, *, cwd: str) -> ToolCalled:
+        """Call a tool, the `number`-th time in its folder. Raises what `run` raises."""
+        argv, files = command(tool, arguments, number)
+        event = self._event(ToolCalled, where, argv, cwd, files, None, {"tool": tool, "arguments": arguments})
+        self.result(event)
+        return event
+
+    def again(self, event: Executed, where: Where) -> ExecResult:
+        """Run what was run, or called, elsewhere, in the name of another."""
+        files = {name: self._store.get(sha) for name, sha in event.given.items()}
+        what = {"tool": event.tool, "arguments": event.arguments} if isinstance(event, ToolCalled) else {}
+        return self.result(self._event(type(event), where, event.argv, event.cwd, files, None, what))
+
+    def _event(
+        self,
+        kind: type[E],
+        where: Where,
+        argv: Sequence[str],
+        cwd: str,
+        given: Mapping[str, bytes],
+        seconds: float | None,
+        what: dict[str, Any],
+    ) -> E:
+        """The recorded event, played, or that of a live command; `what` a tool was asked."""
         asked = {"argv": list(argv), "cwd": cwd, "given": {name: sha256(data) for name, data in given.items()}}
         key = canonical_key(list(asked.values()))
-        event = self._record.take(Executed, key, where, asked)
-        if event:
-            self.play(event, given, seconds)
-        else:
-            event = self._live(key, where, argv, cwd, given, seconds)
-        return self.result(event)
+        event = self._record.take(kind, key, where, asked)
+        if event is None:
+            return self._live(kind, key, where, argv, cwd, given, seconds, what)
+        self.play(event, given, seconds)
+        return event
 
     def play(self, event: Executed, given: Mapping[str, bytes], seconds: float | None) -> None:
         """Do to the files of the workspace what a recorded command did."""
@@ -134,8 +171,16 @@ class RecordedWorkbench:
         )
 
     def _live(
-        self, key: str, where: str, argv: Sequence[str], cwd: str, given: Mapping[str, bytes], seconds: float | None
-    ) -> Executed:
+        self,
+        kind: type[E],
+        key: str,
+        where: Where,
+        argv: Sequence[str],
+        cwd: str,
+        given: Mapping[str, bytes],
+        seconds: float | None,
+        what: dict[str, Any],
+    ) -> E:
         folder = place(cwd)
         try:
             self._files.prepare(folder)
@@ -146,8 +191,11 @@ class RecordedWorkbench:
         except UnsafeFile as error:  # a result like others: what lay in the way need not be there in a replay
             result = ExecResult(exit_code=-1, stdout="", stderr=str(error), seconds=0.0, ended=REFUSED)
             change, given = Change({}, [], []), {}
+        if what:
+            said, refused = answer(what["tool"], result)
+            what = what | {"result": said, "error": refused}
         event = self._store.append(
-            Executed(
+            kind(
                 key=key,
                 where=where,
                 argv=list(argv),
@@ -163,12 +211,13 @@ class RecordedWorkbench:
                 files=change.saved,
                 gone=change.gone,
                 unsaved=change.unsaved,
+                **what,
             )
         )
         self._files.settle(event)
         return event
 
-    def _result(self, where: str, folder: str, command: Callable[[], ExecResult]) -> ExecResult:
+    def _result(self, where: Where, folder: str, execute: Callable[[], ExecResult]) -> ExecResult:
         """The end of a command, in the sandbox that is there or in a fresh one."""
         began, lost = time.monotonic(), False
         for pause in (*PAUSES, None):
@@ -178,7 +227,7 @@ class RecordedWorkbench:
                     self._store.append(SandboxRenewed(where=where, sandbox=fresh, seconds=seconds))
                 if lost:  # only now: in the lost sandbox something may have gone on
                     self._files.put_back(folder)
-                return command()
+                return execute()
             except SandboxLost as error:
                 lost = True
                 self._store.append(Trouble(who="operator", where=where, text=str(error)))
@@ -201,18 +250,21 @@ class RecordedGrader:
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
         """The score of an iteration's submission; None when nothing was handed in."""
-        asked = {"iteration": iteration, "submission": submission and submission.model_dump(mode="json")}
+        asked: dict[str, Any] = {
+            "iteration": iteration,
+            "submission": submission and submission.model_dump(mode="json"),
+        }
         key = canonical_key(list(asked.values()))
-        event = self._record.take(Graded, key, str(iteration), asked)
+        event = self._record.take(Graded, key, Where("grader", iteration), asked)
         if event is None:
             files = keep(self._store, self._workspace, submission)
             try:
                 with laid_out(self._store, files) as folder:
                     score = self._grade(iteration, submission, folder)
             except SandboxLost as error:
-                self._store.append(Trouble(who="operator", where=f"grader/{iteration}", text=str(error)))
+                self._store.append(Trouble(who="operator", where=Where("grader", iteration), text=str(error)))
                 raise
             event = self._store.append(
-                Graded(key=key, iteration=iteration, submission=submission, score=score, files=files)
+                Graded(key=key, iteration=iteration, submission=asked["submission"], score=score, files=files)
             )
         return event.score

@@ -10,7 +10,7 @@ import base64
 import datetime
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agents.trace import plots, words
-from agents.trace.events import AnyEvent, CanaryChecked, Confirmed, ModelCalled, Sealed, ServiceAdapted
-from agents.trace.result import RunResult, best_of, first_event, graded_of, last, result_of
+from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, ServiceAdapted
+from agents.trace.result import RunResult, first_event, result_of
+from agents.trace.shown import page_of, run_of, task_of
 from agents.trace.store import TRACE, blobs_of, read_trace
 from agents.trace.story import Iteration, tell
+from tasks.page import Page, Plot
+from tasks.score import Number
+from tasks.task import Task
+from tasks.writing import label, measured
 
 FIGURES = "figures"
 ENDED = ("converged", "exhausted", "failed")  # a regular end: nothing is left to resume
@@ -69,19 +74,15 @@ def environment() -> Environment:
         "fenced": words.fenced,
         "shortened": words.shortened,
         "json": words.document,
-        "label": words.label,
-        "p": words.probability,
-        "sigma": words.significance,
+        "label": label,
+        "kind": lambda block: type(block).__name__.lower(),
         "duration": words.duration,
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
-    told = (words.measured, words.quantity, words.verdict, words.agreement)
+    told = (measured, words.agreement)
     loaded.globals |= {each.__name__: each for each in told}
     return loaded
-
-
-FITTED = ("width", "width_error", "passing", "passing_error", "delta")  # what the table of the claim shows besides
 
 
 def _seen(value: Any) -> Any:
@@ -98,10 +99,9 @@ def figure_path(data: bytes) -> str:
 
 def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[Iteration]) -> dict[str, Any]:
     """What the templates may use."""
-    started, sealed, best = first_event(events), last(events, Sealed), best_of(events)
-    details = graded_of(events)[best].score.details if best is not None else {}
-    confirmed = last(events, Confirmed)
-    unseen = confirmed.score.details if confirmed else {}
+    started = first_event(events)
+    task = task_of(started)
+    page = page_of(events, task)
     return {
         "result": result,
         "started": started,
@@ -109,74 +109,36 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "iterations": iterations,
-        "search": result.search,
-        "cuts": [cut for cut in _list(details.get("cuts")) if isinstance(cut, Mapping)],
-        "best_cut": details.get("best"),
-        "trials": details.get("trials"),
-        "warnings": _warnings(iterations, best, details, unseen),
-        "closures": _closures(iterations, best),
+        "page": page,
+        "columns": list(dict.fromkeys(_head(number) for each in result.iterations for number in each.numbers)),
+        "head": _head,
+        "warnings": run_of(events, task).warnings() if task else [],
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "adapted": list(dict.fromkeys(event.text for event in events if isinstance(event, ServiceAdapted))),
-        "fraction": unseen.get("fraction"),
-        "tested_mass": unseen.get("tested_mass"),
-        "searched": {name: details.get(name) for name in FITTED},
-        "unseen": {name: unseen.get(name) for name in FITTED},
-        "audit": _audit(unseen),
-        "limit": unseen.get("upper_limit") if result.claim and not result.claim.discovery else None,
-        "expected_limits": _list(unseen.get("upper_limit_expected")),
-        "plots": _plots(result, best, details, unseen, sealed),
-        "missing": _missing(result, iterations),
+        "plots": _plots(result, page),
+        "missing": _missing(result, iterations, task),
     }
 
 
-def _warnings(
-    iterations: Sequence[Iteration], best: int | None, details: dict[str, Any], unseen: dict[str, Any]
-) -> list[tuple[str, str]]:
-    """(who says it, why the best result must not be trusted): the harness of what it tested, tools of the iteration."""
-    found = [("The harness", each.get("warning")) for each in (details, unseen)]
-    calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
-    found += [(f"{call.tool} in its step", call.result.get("warning")) for call in calls if call.result]
-    return list(dict.fromkeys((who, text) for who, text in found if isinstance(text, str) and text))
+def _head(number: Number) -> str:
+    """What stands above a column of such numbers."""
+    return f"{number.title} [{number.unit}]" if number.unit else number.title
 
 
-def _audit(unseen: Mapping[str, Any]) -> str:
-    """What the task says of an audit that was passed."""
-    audit = unseen.get("audit")
-    said = audit.get("said") if isinstance(audit, Mapping) else None
-    return said if isinstance(said, str) else ""
-
-
-def _closures(iterations: Sequence[Iteration], best: int | None) -> list[tuple[str, dict[str, float]]]:
-    """(tool, its closure test): of classifiers that tested their own score, in the best iteration."""
-    calls = [c for i in iterations if i.number == best for s in i.steps for c in s.calls]
-    numbers = ("auc", "auc_error", "p_closure", "p_sculpting")
-    found: list[tuple[str, dict[str, float]]] = []
-    for call in calls:
-        closure = call.result.get("closure") if call.result else None
-        if isinstance(closure, Mapping) and all(isinstance(closure.get(name), (int, float)) for name in numbers):
-            each = (call.tool, {name: float(closure[name]) for name in numbers})
-            found += [each] * (each not in found)
-    return found
-
-
-def _plots(
-    result: RunResult, best: int | None, details: dict[str, Any], unseen: dict[str, Any], sealed: Sealed | None
-) -> dict[str, bytes]:
-    drawn = {
-        "steering": plots.steering(result.iterations, best),
-        "spectrum": plots.spectrum(details),
-        "scores": plots.scores(details),
-        "claim": plots.spectrum(unseen),
-        "sic": plots.sic(sealed.curves) if sealed else None,
-        "unfolded": plots.unfolded(sealed.curves) if sealed else None,
-    }
+def _plots(result: RunResult, page: Page) -> dict[str, bytes]:
+    """All pictures by name, those that could be drawn."""
+    verdict = page.confirmation.blocks if page.confirmation else ()
+    blocks = [*page.answer, *verdict, *page.best, *page.sealed]
+    drawn = {block.name: block.draw() for block in blocks if isinstance(block, Plot)}
+    drawn["steering"] = plots.steering(result.iterations, result.best_iteration)
     return {name: data for name, data in drawn.items() if data is not None}
 
 
-def _missing(result: RunResult, iterations: Sequence[Iteration]) -> list[str]:
+def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | None) -> list[str]:
     """What a reader would look for in vain."""
     lacks = {
+        f"what the task {result.task} shows of its runs, for it is not installed here": task is None,
         "a plan": not any(i.steps for i in iterations),
         "a submission that the grader accepted": result.steering is None,
         "the crew's answer": result.claim is None,
@@ -184,10 +146,6 @@ def _missing(result: RunResult, iterations: Sequence[Iteration]) -> list[str]:
         "a probe of the sandbox": result.canaries_held is None,
     }
     return [what for what, lacking in lacks.items() if lacking]
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _write(path: Path, data: bytes) -> None:

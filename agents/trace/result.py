@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +15,6 @@ from agents.trace.events import (
     CanaryChecked,
     Claimed,
     Confirmed,
-    Decided,
     Graded,
     ModelCalled,
     RunFinished,
@@ -27,11 +25,14 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.record import wall_seconds
+from agents.trace.shown import best_of, graded_of, last, numbers_of, task_of
 from agents.trace.store import TRACE, TraceError, read_trace
+from agents.trace.where import Where
 from sandbox.driver import SandboxInfo
-from tasks.score import CheckedNumber, Claim, Metric, Score
+from tasks.score import CheckedNumber, Metric, Number, Score
+from tasks.task import Task
+from tasks.writing import number
 
-E = TypeVar("E")
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost", "unfinished"]
 
 
@@ -47,13 +48,7 @@ class IterationResult(Frozen):
     value: float | None = Field(description="the steering metric; null when the submission was refused")
     error: float | None = Field(None, description="its uncertainty")
     reason: str = Field(description="what was measured, or why the submission was refused")
-    window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
-    mass: float | None = Field(None, description="fitted mass, TeV")
-    mass_error: float | None = Field(None, description="its uncertainty, TeV")
-    n_signal: float | None = Field(None, description="signal events in the data, as the harness fits them")
-    n_signal_error: float | None = Field(None, description="its uncertainty")
-    p_local: float | None = Field(None, description="p-value of the best cut and window by itself")
-    p_global: float | None = Field(None, description="p-value corrected for everything that was tried")
+    numbers: list[Number] = Field(default_factory=list, description="what the task says of it besides")
     method: str = Field("", description="how the crew says it made the scores")
     artefact: str | None = Field(None, description="SHA-256 of the graded file")
 
@@ -99,14 +94,14 @@ class TroubleLine(Frozen):
     """Something that went wrong."""
 
     who: Literal["model", "operator", "programmer"] = Field(description="who can act on it")
-    where: str = Field(description="planner/<iteration>, worker/<iteration>/<step>, ...")
+    where: Where = Field(description="planner/<iteration>, worker/<iteration>/<step>, ...")
     text: str = Field(description="what happened")
 
 
 class RunResult(Frozen):
     """The schema of `result.json`. Numbers that are not finite are null."""
 
-    format: int = Field(1, description="version of this schema")
+    format: int = Field(2, description="version of this schema")
     run: str = Field(description="name of the run")
     request: str = Field(description="what was asked")
     task: str = Field(description="name of the task")
@@ -123,23 +118,19 @@ class RunResult(Frozen):
     best_iteration: int | None = Field(description="the iteration with the best steering metric")
     steering: Steering | None = Field(description="the best steering metric, null when none was reached")
     confirmed: IterationResult | None = Field(
-        description="the best submission made again by the harness, judged on events that no choice had seen and then "
-        "audited; null: the task holds no events out, which says nothing against a claim"
+        description="the best submission made again by the harness, judged on what no choice had seen and then "
+        "audited; null: the task holds nothing out, which says nothing against a claim"
     )
     sealed: list[Metric] = Field(description="metrics that need truth, computed once after the end")
     claims: list[CheckedNumber] = Field(description="claimed numbers beside the harness's own and the truth")
-    claim: Claim | None = Field(description="the crew's answer, its text included")
+    claim: dict[str, Any] | None = Field(description="the crew's answer, its text included, as the task asks for it")
+    headline: str = Field("", description="the answer in a line")
     canaries_held: bool | None = Field(description="did every probe of the sandbox find it tight? null: not probed")
     cost: Cost = Field(description="what the model calls cost")
     seconds: float = Field(description="wall time of all sessions together")
     peak_memory_mib: float | None = Field(description="largest memory use that was seen, MiB")
     troubles: list[TroubleLine] = Field(description="what went wrong on the way")
     trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
-
-    @property
-    def search(self) -> bool:
-        """Something new was looked for, as far as is known: a claim without a word on a discovery is a measurement."""
-        return self.claim is None or self.claim.discovery is not None
 
 
 def build_result(run_dir: Path) -> RunResult:
@@ -152,7 +143,8 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
     started = first_event(events)
     finished, status, reason = _ending(events)
     graded = graded_of(events)
-    iterations = [_iteration(event) for event in graded.values()]
+    task = task_of(started)
+    iterations = [_iteration(event, task) for event in graded.values()]
     best = best_of(events)
     sealed = last(events, Sealed)
     claimed = last(events, Claimed)
@@ -171,10 +163,11 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         iterations=iterations,
         best_iteration=best,
         steering=_steering(best, graded[best].score) if best is not None else None,
-        confirmed=_iteration(confirmed) if (confirmed := last(events, Confirmed)) else None,
+        confirmed=_iteration(confirmed, task) if (confirmed := last(events, Confirmed)) else None,
         sealed=sealed.metrics if sealed else [],
         claims=sealed.checks if sealed and sealed.checks else claimed.checks if claimed else [],
         claim=claimed.claim if claimed else None,
+        headline=claimed.headline if claimed else "",
         canaries_held=all(canaries) if canaries else None,
         cost=Cost(model_calls=len(calls), **usage.model_dump()),
         seconds=finished.seconds if finished else wall_seconds(events)[-1],
@@ -192,29 +185,8 @@ def first_event(events: Sequence[AnyEvent]) -> RunStarted:
     return started
 
 
-def last(events: Sequence[AnyEvent], kind: type[E]) -> E | None:
-    """The latest event of a kind."""
-    return next((event for event in reversed(events) if isinstance(event, kind)), None)
-
-
-def graded_of(events: Sequence[AnyEvent]) -> dict[int, Graded]:
-    """The verdict on each iteration."""
-    graded = {event.iteration: event for event in events if isinstance(event, Graded)}
-    return dict(sorted(graded.items()))
-
-
-def best_of(events: Sequence[AnyEvent]) -> int | None:
-    """The iteration that the convergence rule calls the best, or, before it was asked, the one with the best score."""
-    graded = graded_of(events)
-    decided = last(events, Decided)
-    if decided and decided.decision.best in graded:
-        return decided.decision.best
-    values = {k: event.score.value for k, event in graded.items() if event.score.value is not None}
-    return max(values, key=values.__getitem__) if values else None
-
-
 def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str]:
-    """An end before the last resume is none."""
+    """How the run ended; only a finish after the last resume counts."""
     for event in reversed(events):
         if isinstance(event, RunFinished):
             return event, event.status, event.reason
@@ -223,18 +195,15 @@ def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str
     return None, "unfinished", "the trace stops here: the run is still going on, or its process was killed"
 
 
-def _iteration(event: Graded | Confirmed) -> IterationResult:
-    score, details = event.score, event.score.details
-    window = event.submission.window if event.submission else None
-    names = ("mass", "mass_error", "n_signal", "n_signal_error", "p_local", "p_global")
+def _iteration(event: Graded | Confirmed, task: Task | None) -> IterationResult:
+    score = event.score
     return IterationResult(
         iteration=event.iteration,
         **score.model_dump(include={"metric", "reason", "artefact"}),
         value=number(score.value),
         error=number(score.error),
-        window=window,
-        **{name: number(details.get(name)) for name in names},
-        method=event.submission.method if event.submission else "",
+        numbers=numbers_of(task, event),
+        method=event.submission.get("method", "") if event.submission else "",
     )
 
 
@@ -242,9 +211,3 @@ def _steering(iteration: int, score: Score) -> Steering | None:
     if score.value is None:
         return None
     return Steering(iteration=iteration, metric=score.metric, value=score.value, error=score.error)
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None for whatever else stands there."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None

@@ -17,7 +17,6 @@ from typing import Any, Self, TypeVar, cast
 from agents.trace.blobs import Blobs, Redactor, TraceError
 from agents.trace.events import (
     EVENT,
-    FORMAT,
     AnyEvent,
     Confirmed,
     Event,
@@ -30,6 +29,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.lines import chained, parse
+from agents.trace.where import Where
 
 __all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
 
@@ -71,8 +71,7 @@ class Store:
     def open(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
         """An existing trace, to go on with. A last line that a crash cut short is taken off, and that is recorded.
 
-        Raises TraceError, which names the line, for a trace that was damaged, and for one of an earlier format: it can
-        be read, but neither replayed nor gone on with.
+        Raises TraceError, which names the line, for a trace that was damaged, and for one of another format.
         """
         path = run_dir / TRACE
         try:
@@ -83,7 +82,6 @@ class Store:
             _claim(fd, path)
             data = path.read_bytes()
             (events, chain), cut = parse(path, data), len(data) - (data.rfind(b"\n") + 1)
-            _playable(path, events)
             os.ftruncate(fd, len(data) - cut)
         except BaseException:
             os.close(fd)
@@ -91,7 +89,7 @@ class Store:
         store = cls(path, fd, events, chain, Redactor(secrets))
         if cut:
             text = f"line {len(events) + 1} had been cut short by a crash; its {cut} bytes were taken off"
-            store.append(Trouble(who="operator", where=TRACE, text=text))
+            store.append(Trouble(who="operator", where=Where("trace"), text=text))
         return store
 
     @classmethod
@@ -104,7 +102,6 @@ class Store:
             raise TraceError(f"{path}: cannot be opened: {error.strerror}") from error
         try:
             events, chain = parse(path, path.read_bytes())
-            _playable(path, events)
         except BaseException:
             os.close(fd)
             raise
@@ -203,16 +200,6 @@ def _tell(listener: Listener, event: AnyEvent) -> None:
         listener(event)
     except Exception:
         logging.getLogger(__name__).exception("a listener of the trace failed")
-
-
-def _playable(path: Path, events: Sequence[AnyEvent]) -> None:
-    """Raises TraceError where what was asked then cannot be what is asked now."""
-    first = events[0]
-    if isinstance(first, RunStarted) and first.format != FORMAT:
-        raise TraceError(
-            f"{path}: of format {first.format}, whose agents were asked in other words: it can be read and reported, "
-            f"not replayed, resumed or forked; this version plays format {FORMAT}"
-        )
 
 
 def _claim(fd: int, path: Path) -> None:

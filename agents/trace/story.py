@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.state import Observation, Step
+from agents.state import Observation
 from agents.trace.blobs import Blobs
 from agents.trace.events import AnyEvent, Decided, Executed, Graded, Planned, StepFinished, ToolCalled
-from agents.trace.result import graded_of
+from agents.trace.shown import graded_of
 from agents.trace.store import TraceError
+from agents.trace.where import Where
 from agents.trace.words import shortened
 from sandbox.reader import PNG_START
 from tasks.convergence import Decision
+from tasks.plan import Step
 
 FIGURE_MAX = 1 << 20  # bytes; a report is a file to send by mail
 FIGURES_MAX = 8 << 20
@@ -99,11 +101,8 @@ def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
         if isinstance(event, StepFinished):
             if step := steps.get((event.observation.iteration, event.observation.step)):
                 step.observation, step.seconds = event.observation, event.seconds
-        elif isinstance(event, ToolCalled):
-            if step := steps.get(_place(event.where)):
-                step.calls.append(event)
         elif isinstance(event, Executed):
-            if step := steps.get(_place(event.where)):
+            if step := _step_of(event.where, steps):
                 _add_command(step, event, reader)
         elif isinstance(event, Decided):
             told.setdefault(event.iteration, Iteration(event.iteration)).decision = event.decision
@@ -112,16 +111,16 @@ def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
     return [told[number] for number in sorted(told)]
 
 
-def _place(where: str) -> tuple[int, str]:
-    """worker/<iteration>/<step> as a pair."""
-    parts = where.split("/")
-    usable = len(parts) >= 3 and parts[0] == "worker" and parts[1].isdecimal()
-    return (int(parts[1]), parts[2]) if usable else (-1, "")
+def _step_of(where: Where, steps: Mapping[tuple[int, str], StepStory]) -> StepStory | None:
+    """The step whose worker this is."""
+    return steps.get((where.iteration or 0, where.step or "")) if where.role == "worker" else None
 
 
 def _add_command(step: StepStory, event: Executed, reader: Reader) -> None:
     command = Command(event, reader.text(event.stdout), reader.text(event.stderr))
-    if not (command.ok and "tools.call" in event.argv):  # told already, as a tool call
+    if isinstance(event, ToolCalled):
+        step.calls.append(event)
+    if not (command.ok and isinstance(event, ToolCalled)):  # a call that went well is told by its result
         step.commands.append(command)
     for path in _ending(event.given, ".py"):
         step.code[path] = reader.text(event.given[path])

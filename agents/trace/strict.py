@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from agents.trace.differences import differences, shown
 from agents.trace.events import AnyEvent, Event, Executed, Graded, ModelCalled
-from agents.trace.record import Record, place_of, said
+from agents.trace.record import Record, said, where_of
 from agents.trace.store import Store
+from agents.trace.where import Where
 
 E = TypeVar("E", bound=Event)
 PATIENCE = 10.0  # seconds; what is only played takes milliseconds
@@ -32,10 +33,10 @@ class Strict(Record):
         super().__init__(store.events())
         self._store, self._ended, self._patience = store, ended, patience
 
-    def _missed(self, kind: type[Event], place: str, asked: dict[str, Any]) -> AnyEvent | None:
+    def _missed(self, kind: type[Event], where: Where | None, asked: dict[str, Any]) -> AnyEvent | None:
         name = kind.model_fields["kind"].default
-        there = [e for e in self.unplayed() if e.kind == name and place_of(e) == place]
-        who = f"{name} {place}".strip()
+        there = [e for e in self.unplayed() if e.kind == name and where_of(e) == where]
+        who = f"{name} {where or ''}".strip()
         if there:
             path, recorded, now = next(differences(self._document(there[0]), asked))
             raise Differs(f"{who}, line {there[0].index + 1}: {path} was {recorded}, the replay has {now}")
@@ -48,7 +49,7 @@ class Strict(Record):
         """The next event of a kind that is not computed anew; it is not played yet. Raises RecordEnds, Differs."""
         found = next((event for event in self.unplayed() if isinstance(event, kind)), None)
         if found is None:
-            self._missed(kind, "", {})
+            self._missed(kind, None, {})
         assert found is not None
         return found
 

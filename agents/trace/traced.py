@@ -1,7 +1,7 @@
 """Were claimed numbers printed by anything that ran? What a tool returned, a script printed, or the harness computed.
 
 A number that an agent makes up, or blends of others by eye, stands nowhere in the record. A claimed number is traced
-when one that was printed becomes it by rounding to its own digits, trailing zeros aside; masses also in GeV.
+when one that was printed becomes it by rounding to its own digits, trailing zeros aside, in any unit of its kind.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.trace.events import AnyEvent, Confirmed, Executed, Graded, ToolCalled
-from agents.trace.result import number
 from agents.trace.store import Store
 from tasks.score import CheckedNumber
+from tasks.writing import number
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 LONGEST = 100  # entries of an array; where a longer one is, about any number is
@@ -34,8 +34,7 @@ def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:
     if check.claimed is None or isinstance(check.claimed, bool):
         return check
     wanted = [check.claimed, *([check.claimed_error] if check.claimed_error is not None else [])]
-    scales = (1.0, 1e-3) if check.name.startswith("mass") else (1.0,)
-    found = all(any(among(value, printed * scale) for scale in scales) for value in wanted)
+    found = all(any(among(value, printed * scale) for scale in check.scales) for value in wanted)
     return check.model_copy(update={"traced": found})
 
 
@@ -54,9 +53,9 @@ def among(claimed: float, printed: NDArray[np.float64]) -> bool:
 
 
 def _numbers(event: AnyEvent, store: Store) -> Iterator[float]:
-    if isinstance(event, ToolCalled) and event.result:
-        yield from _leaves(event.result)
-    elif isinstance(event, Executed) and event.where.startswith("worker/"):
+    if isinstance(event, ToolCalled):
+        yield from _leaves(event.result) if event.where.role == "worker" else ()
+    elif isinstance(event, Executed) and event.where.role == "worker":
         yield from map(float, NUMBER.findall(store.get(event.stdout).decode(errors="replace")))
     elif isinstance(event, Graded | Confirmed):
         yield from _leaves(json.loads(event.score.model_dump_json()))

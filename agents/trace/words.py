@@ -1,21 +1,16 @@
-"""How the report writes numbers, times and foreign text."""
+"""How the report writes times and foreign text."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import textwrap
-from statistics import NormalDist
 from typing import Any
 
-from agents.trace.result import number
 from tasks.score import CheckedNumber
+from tasks.writing import NONE, number
 
-NONE = "–"
-BEYOND = 5.0  # standard deviations
 WIDTH = 92  # characters of a line of JSON
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Control and format characters, half characters, and ends of lines and paragraphs that are none of ours.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
@@ -25,77 +20,10 @@ HIDDEN = re.compile(
 LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
 
 
-def measured(value: Any, error: Any = None, unit: str = "") -> str:
-    """`3.512 ± 0.021 TeV`: two digits of the error decide how many the value gets; below zero with a minus sign."""
-    value, error = number(value), number(error)
-    if value is None:
-        return NONE
-    tail = f" {unit}" if unit else ""
-    sign, value = "−" if value < 0 else "", abs(value)
-    if error is None or error <= 0:
-        return f"{sign}{value:.4g}{tail}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{sign}{value:.{digits}f} ± {error:.{digits}f}{tail}"
-
-
-def probability(p: Any) -> str:
-    """`3.2 × 10⁻⁷ (5.0 σ)`, or `(> 5 σ)`; none is said where there are fewer events than background would bring."""
-    p = number(p)
-    if p is None:
-        return NONE
-    if p <= 0 or p >= 1:
-        return f"{p:g}"
-    if p > 0.5:
-        return f"{p:.2g}"
-    sigma = f"({significance(0 - NormalDist().inv_cdf(p))} σ)"
-    if p >= 0.001:
-        return f"{p:.2g} {sigma}"
-    mantissa, _, exponent = f"{p:.1e}".partition("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)} {sigma}"
-
-
-def significance(z: Any) -> str:
-    """`3.2`, and `> 5` above five: tails beyond are those of a formula, which no pseudo-experiment has seen."""
-    z = number(z)
-    if z is None:
-        return NONE
-    return "> 5" if z > BEYOND else f"{z:.1f}".replace("-", "−")
-
-
-def quantity(name: str, value: Any, error: Any = None) -> str:
-    """A number of the claims table, written as its name asks for."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.startswith("p_"):
-        return probability(value)
-    # A bias is claimed / true - 1.
-    unit = "TeV" if name.startswith(("mass", "window")) and not name.endswith("_bias") else ""
-    return measured(value, error, unit)
-
-
 def agreement(check: CheckedNumber) -> str:
     """How a claimed number stands beside the harness's, and whether anything that ran had printed it."""
     said = {None: "nothing to compare", True: "agrees", False: "differs"}[check.agrees]
     return f"{said}, not traced" if check.traced is False else said
-
-
-def verdict(discovery: bool | None) -> str:
-    """What a claim says, in a line; None for a task that looks for nothing new."""
-    if discovery is None:
-        return "A measurement is claimed"
-    return "A new resonance is claimed" if discovery else "No new resonance is claimed"
-
-
-def label(name: str) -> str:
-    """The name of a quantity as people say it.
-
-    >>> label("max_sic_25"), label("sic_at_0.01"), label("n_signal_bias"), label("p_value")
-    ('max SIC 25', 'SIC at 0.01', 'signal events bias', 'global p-value')
-    """
-    if name == "p_value":
-        return "global p-value"
-    words = name.replace("n_signal", "signal_events").replace("_", " ")
-    return re.sub(r"\b(auc|sic)\b", lambda match: match[0].upper(), words)
 
 
 def duration(seconds: Any) -> str:

@@ -11,13 +11,12 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from agents.trace import plots
 from agents.trace.blobs import TraceError
-from agents.trace.events import AnyEvent, Confirmed, Graded
+from agents.trace.events import AnyEvent
 from agents.view.blocks import blocks_of
 from agents.view.compare import compare
 from agents.view.library import Library, Trace, UnknownRun
-from agents.view.overview import Cards, overview_of
+from agents.view.overview import Cards, overview_of, plots_of
 from agents.view.pictures import is_png
 from agents.view.rows import rows_of
 
@@ -91,8 +90,10 @@ class Answers:
             case ["api", "compare"]:
                 left, right = (self._library.trace(query.get(side, "")) for side in ("a", "b"))
                 return _json(compare(left, right))
-            case ["runs", name, "events", index, "spectrum.png"] if index.isascii() and index.isdecimal():
-                return self._spectrum(name, int(index))
+            case ["runs", name, "events", index, "plots", plot] if index.isascii() and index.isdecimal():
+                return self._plot(name, int(index), plot)
+            case ["runs", name, "plots", plot]:
+                return self._plot(name, None, plot)
             case ["runs", name, "blobs", sha]:
                 return self._blob(name, sha)
         raise Refused(404, "no such page")
@@ -111,12 +112,15 @@ class Answers:
         event = _found(trace, index)
         return _json({"n": index, "kind": event.kind, "time": event.time, "blocks": blocks_of(trace, event)})
 
-    def _spectrum(self, name: str, index: int) -> Answer:
-        event = _found(self._library.trace(name), index)
+    def _plot(self, name: str, index: int | None, plot: str) -> Answer:
+        """A picture that the run's task draws: of one event, or of the whole run."""
+        trace = self._library.trace(name)
+        event = None if index is None else _found(trace, index)
+        found = next((one for one in plots_of(trace, event) if f"{one.name}.png" == plot), None)
         with self._drawing:
-            picture = plots.spectrum(event.score.details) if isinstance(event, Graded | Confirmed) else None
+            picture = found.draw() if found else None
         if picture is None:
-            raise Refused(404, "this event has no spectrum")
+            raise Refused(404, "there is no such plot")
         return Answer(200, "image/png", picture, {"Content-Security-Policy": NOTHING})
 
     def _blob(self, name: str, sha: str) -> Answer:

@@ -7,7 +7,7 @@ by an address; nothing in a block is mark-up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,12 +29,15 @@ from agents.trace.events import (
     ToolCalled,
     Trouble,
 )
+from agents.trace.result import first_event
+from agents.trace.shown import task_of
 from agents.trace.words import shortened
 from agents.view.library import Trace
+from tasks import page
 from tasks.score import CheckedNumber
+from tasks.writing import NONE, measured
 
 Block = dict[str, Any]
-SPECTRUM = "Dijet masses before and after the cut, with the fit of background and signal; the window is shaded."
 READ_MAX = 4 << 20  # bytes of a blob that are read to show the beginning and the end of it
 
 
@@ -43,11 +46,11 @@ def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
     match event:
         case ModelCalled():
             return [*_request(trace, event), *_reply(trace, event)]
-        case Executed():
-            return _command(trace, event)
         case ToolCalled():
             outcome = document("result", event.result) if event.error is None else document("error", event.error)
-            return [document("arguments", event.arguments), outcome]
+            return [document("arguments", event.arguments), outcome, *_command(trace, event)]
+        case Executed():
+            return _command(trace, event)
         case Planned():
             rows = [
                 [s.id, s.goal, ", ".join(s.depends_on), ", ".join(c.tool for c in s.calls), "yes" if s.submits else ""]
@@ -61,15 +64,15 @@ def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
             ]
         case StepFinished():
             seen = event.observation
-            handed_in = [document("submission", seen.submission.model_dump())] if seen.submission else []
+            handed_in = [document("submission", seen.submission)] if seen.submission else []
             return [text("what the worker reports", seen.summary), *handed_in]
         case Graded() | Confirmed():
-            handed_in = [document("submission", event.submission.model_dump())] if event.submission else []
-            return [*_score(event), *handed_in]
+            handed_in = [document("submission", event.submission)] if event.submission else []
+            return [*_score(trace, event), *handed_in]
         case Claimed():
-            return [text("answer", event.claim.text), checks_table(event.checks)]
+            return [text("answer", str(event.claim.get("text", ""))), checks_table(event.checks)]
         case Sealed():
-            rows = [[words.label(m.name), words.quantity(m.name, m.value, m.error), m.note] for m in event.metrics]
+            rows = [[m.title, m.text, m.note] for m in event.metrics]
             return [table("with the truth", ["metric", "value", "note"], rows), checks_table(event.checks)]
         case CanaryChecked():
             return [text("what was tried", "\n".join(event.lines))]
@@ -99,42 +102,47 @@ def checks_table(checks: Iterable[CheckedNumber]) -> Block:
     """The claims beside what the harness found, and the truth where it is known."""
     rows = [
         [
-            words.label(c.name),
-            words.quantity(c.name, c.claimed, c.claimed_error),
-            words.quantity(c.name, c.harness, c.harness_error),
-            words.NONE if c.agrees is None and c.traced is not False else words.agreement(c),
-            words.quantity(c.name, c.truth),
+            c.title,
+            c.written(c.claimed, c.claimed_error),
+            c.written(c.harness, c.harness_error),
+            NONE if c.agrees is None and c.traced is not False else words.agreement(c),
+            c.written(c.truth),
         ]
         for c in checks
     ]
     return table("claimed and checked", ["quantity", "claimed", "harness", "agrees", "truth"], rows)
 
 
-def _score(event: Graded | Confirmed) -> list[Block]:
-    score = event.score
-    facts = {"value": words.measured(score.value, score.error), "why": score.reason}
+def shown(blocks: Iterable[page.Block], event: int | None = None) -> list[Block]:
+    """What a task shows, as the browser takes it; its plots are those of the run, or of one `event`."""
+    return [_shown(block, event) for block in blocks]
+
+
+def _shown(block: page.Block, event: int | None) -> Block:
+    match block:
+        case page.Text():
+            return text("", block.text)
+        case page.Warning():
+            return {"type": "note", "label": f"A warning. {block.who}", "text": block.text}
+        case page.Numbers():
+            rows = [[number.title, number.text] for number in block.numbers]
+            return {"type": "facts", "label": block.title, "rows": rows}
+        case page.Table():
+            made = table(block.title, list(block.head), [list(row) for row in block.rows], block.mark)
+            return made | {"note": block.note}
+        case page.Plot():
+            return {"type": "plot", "label": block.caption, "name": block.name, "n": event}
+
+
+def _score(trace: Trace, event: Graded | Confirmed) -> list[Block]:
+    score, task = event.score, task_of(first_event(trace.events))
+    facts = {"value": measured(score.value, score.error), "why": score.reason}
     facts |= {"graded file": score.artefact} if score.artefact else {}
     blocks: list[Block] = [
         {"type": "facts", "label": score.metric, "rows": [[name, value] for name, value in facts.items()]}
     ]
-    cuts = score.details.get("cuts")
-    if isinstance(cuts, list) and (rows := [_cut(cut) for cut in cuts if isinstance(cut, Mapping)]):
-        head = ["fraction kept", "mass [TeV]", "signal events", "z", "local p"]
-        blocks.append(table("cuts on the score", head, rows, score.details.get("best")))
-    if isinstance(score.details.get("spectrum"), Mapping):
-        blocks.append({"type": "plot", "label": SPECTRUM, "name": "spectrum", "n": event.index})
-    rest = {name: value for name, value in score.details.items() if name != "cuts"}
-    return [*blocks, *([document("details", rest)] if rest else [])]
-
-
-def _cut(cut: Mapping[str, Any]) -> list[str]:
-    return [
-        words.measured(cut.get("efficiency")),
-        words.measured(cut.get("mass"), cut.get("mass_error")),
-        words.measured(cut.get("signal"), cut.get("signal_error")),
-        words.measured(cut.get("z")),
-        words.probability(cut.get("p_value")),
-    ]
+    blocks += shown(task.shown(score), event.index) if task else []
+    return [*blocks, *([document("details", score.details)] if score.details else [])]
 
 
 def _request(trace: Trace, event: ModelCalled) -> list[Block]:
@@ -146,7 +154,7 @@ def _request(trace: Trace, event: ModelCalled) -> list[Block]:
         "temperature": f"{request.temperature:g}",
         "longest reply": f"{request.max_tokens} tokens",
         "seed": str(request.seed),
-        "tools offered": ", ".join(tool.name for tool in request.tools) or words.NONE,
+        "tools offered": ", ".join(tool.name for tool in request.tools) or NONE,
         "tokens": f"{event.usage.prompt_tokens} sent, {event.usage.completion_tokens} received",
         "price": f"${event.usage.dollars:.4f}",
     }

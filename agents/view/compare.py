@@ -13,6 +13,7 @@ from agents.trace.events import Executed, Planned
 from agents.trace.result import RunResult
 from agents.view.library import Trace
 from agents.view.overview import card_of, result_from, steering_of
+from tasks.writing import NONE, label, measured
 
 LINES_MAX = 1500  # of a file that is compared line by line
 BYTES_MAX = 256 << 10
@@ -27,7 +28,7 @@ def compare(left: Trace, right: Trace) -> dict[str, Any]:
     names = list(dict.fromkeys(name for column in columns for name in column))
     return {
         "runs": [card_of(run) for run in runs],
-        "numbers": [[name, *(column.get(name, words.NONE) for column in columns)] for name in names],
+        "numbers": [[name, *(column.get(name, NONE) for column in columns)] for name in names],
         "steering": [steering_of(result) if result else None for result in results],
         "plans": _plans(left, right),
         "code": _code(left, right),
@@ -42,16 +43,17 @@ def _numbers(result: RunResult) -> Iterator[tuple[str, str]]:
     yield "seed", str(result.seed)
     yield "iterations", str(len(result.iterations))
     if best:
-        yield "best steering metric", f"{words.measured(best.value, best.error)} ({words.label(best.metric)})"
+        yield "best steering metric", f"{measured(best.value, best.error)} ({label(best.metric)})"
     if held:
-        yield "significance on held-out events", words.measured(held.value, held.error)
-        yield "p on held-out events", words.probability(held.p_local)
+        yield f"confirmed {label(held.metric)}", measured(held.value, held.error)
+        for number in held.numbers:
+            yield f"confirmed {number.title}", number.text
     for check in result.claims:
-        yield f"claimed {words.label(check.name)}", words.quantity(check.name, check.claimed, check.claimed_error)
+        yield f"claimed {check.title}", check.written(check.claimed, check.claimed_error)
         if check.truth is not None:
-            yield f"true {words.label(check.name)}", words.quantity(check.name, check.truth)
+            yield f"true {check.title}", check.written(check.truth)
     for metric in result.sealed:
-        yield f"sealed {words.label(metric.name)}", words.quantity(metric.name, metric.value, metric.error)
+        yield f"sealed {metric.title}", metric.text
     yield "wall time", words.duration(result.seconds)
     yield "model calls", str(cost.model_calls)
     yield "tokens", f"{cost.prompt_tokens + cost.completion_tokens:,}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from agents.trace import words
-from agents.trace.events import Audited, Confirmed, Parent, RunStarted, Sealed, Trouble
+from agents.trace.events import AnyEvent, Confirmed, Graded, Parent, RunStarted, Sealed, Trouble
 from agents.trace.report import STATUS
-from agents.trace.result import IterationResult, RunResult, first_event, last, number, result_of
-from agents.view.blocks import checks_table, document, table
+from agents.trace.result import RunResult, first_event, result_of
+from agents.trace.shown import last, page_of, run_of, task_of
+from agents.view.blocks import checks_table, document, shown, table
 from agents.view.library import Library, Stamp, Trace
+from tasks.page import Confirmation, Page, Plot
+from tasks.writing import NONE, label, measured
 
 Card = dict[str, Any]
 DAMAGED = "damaged"
@@ -51,11 +54,11 @@ def card_of(trace: Trace) -> Card:
         "date": trace.events[0].time,
         "last": trace.events[-1].time,
         "metric": best.value if best else None,
-        "metric_text": words.measured(best.value, best.error) if best else words.NONE,
-        "metric_name": words.label(best.metric) if best else "",
+        "metric_text": measured(best.value, best.error) if best else NONE,
+        "metric_name": label(best.metric) if best else "",
         "held": held.value if held else None,
-        "held_text": words.measured(held.value, held.error) if held else words.NONE,
-        "mass_text": _mass(result),
+        "held_text": measured(held.value, held.error) if held else NONE,
+        "result_text": _result(result),
         "dollars": result.cost.dollars,
         "tokens": result.cost.prompt_tokens + result.cost.completion_tokens,
         "seconds": result.seconds,
@@ -70,32 +73,20 @@ def overview_of(trace: Trace) -> dict[str, Any]:
     if result is None:
         return {"card": card_of(trace)}
     claim, started = result.claim, first_event(trace.events)
+    task = task_of(started)
+    page = page_of(trace.events, task)
     return {
         "card": card_of(trace),
         "reason": result.reason,
         "facts": [[name, value] for name, value in _facts(result, started.parent)],
-        "claim": {
-            "verdict": words.verdict(claim.discovery),
-            "numbers": [
-                text
-                for text in (
-                    claim.mass is not None and f"m = {words.measured(claim.mass, claim.mass_error, 'TeV')}",
-                    claim.n_signal is not None
-                    and f"{words.measured(claim.n_signal, claim.n_signal_error)} signal events",
-                    claim.p_value is not None and f"p = {words.probability(claim.p_value)}",
-                    not claim.discovery and _limit(trace),
-                )
-                if text
-            ],
-            "text": claim.text,
-        }
-        if claim
-        else None,
+        "claim": {"verdict": result.headline, "text": str(claim.get("text", ""))} if claim else None,
+        "answer": shown([*page.answer, *(run_of(trace.events, task).warnings() if task else [])]),
         "checks": checks_table(result.claims) if result.claims else None,
-        "confirmed": _confirmed(trace, result),
+        "confirmed": _confirmed(trace, result, page.confirmation),
         "steering": steering_of(result),
         "iterations": _iterations(result),
-        "sealed": _sealed(trace, result),
+        "best": shown(page.best),
+        "sealed": _sealed(trace, result, page),
         "troubles": [[e.index, e.who, e.where, e.text[:400]] for e in trace.events if isinstance(e, Trouble)],
         "options": document("task options", result.options),
     }
@@ -111,7 +102,7 @@ def result_from(trace: Trace) -> RunResult | None:
 def steering_of(result: RunResult) -> dict[str, Any]:
     """The points of the plot of the steering metric; a value of null is a refused submission."""
     points = [{"x": it.iteration, "y": it.value, "error": it.error or 0.0} for it in result.iterations]
-    name = words.label(result.iterations[-1].metric) if result.iterations else ""
+    name = label(result.iterations[-1].metric) if result.iterations else ""
     return {"metric": name, "points": points, "best": result.best_iteration}
 
 
@@ -123,7 +114,7 @@ def _facts(result: RunResult, parent: Parent | None) -> list[tuple[str, str]]:
         ("model calls", str(cost.model_calls)),
         ("tokens", f"{cost.prompt_tokens:,} sent · {cost.completion_tokens:,} received"),
         ("cost", f"${cost.dollars:.4f}"),
-        ("memory", f"{result.peak_memory_mib:.0f} MiB at most" if result.peak_memory_mib else words.NONE),
+        ("memory", f"{result.peak_memory_mib:.0f} MiB at most" if result.peak_memory_mib else NONE),
         ("sandbox", f"{result.sandbox.driver} {result.sandbox.version}{image}"),
         ("canaries", canaries),
         ("seed", str(result.seed)),
@@ -131,68 +122,59 @@ def _facts(result: RunResult, parent: Parent | None) -> list[tuple[str, str]]:
     ]
 
 
-def _mass(result: RunResult) -> str:
+def plots_of(trace: Trace, event: AnyEvent | None) -> list[Plot]:
+    """The pictures of one verdict, or those of the whole run."""
+    task = task_of(first_event(trace.events))
+    if task is None:
+        return []
+    if event is not None:
+        blocks = task.shown(event.score) if isinstance(event, Graded | Confirmed) else []
+    else:
+        page = page_of(trace.events, task)
+        confirmed = page.confirmation.blocks if page.confirmation else ()
+        blocks = [*page.answer, *confirmed, *page.best, *page.sealed]
+    return [block for block in blocks if isinstance(block, Plot)]
+
+
+def _result(result: RunResult) -> str:
+    """The first number of what was confirmed, or of the best iteration."""
     chosen = result.confirmed or next((it for it in result.iterations if it.iteration == result.best_iteration), None)
-    return words.measured(chosen.mass, chosen.mass_error, "TeV") if chosen else words.NONE
-
-
-def _numbers(it: IterationResult) -> list[str]:
-    return [
-        "refused" if it.value is None else words.measured(it.value, it.error),
-        f"{it.window[0]:.3g} – {it.window[1]:.3g}" if it.window else words.NONE,
-        words.measured(it.mass, it.mass_error),
-        words.measured(it.n_signal, it.n_signal_error),
-    ]
+    first = next((number for number in chosen.numbers if number.value is not None), None) if chosen else None
+    return f"{first.title} {first.text}" if first else NONE
 
 
 def _iterations(result: RunResult) -> dict[str, Any] | None:
     if not result.iterations:
         return None
-    rows = [[str(it.iteration), *_numbers(it), words.probability(it.p_global), it.reason] for it in result.iterations]
+    columns = list(dict.fromkeys(number.title for it in result.iterations for number in it.numbers))
+    rows = []
+    for it in result.iterations:
+        found = {number.title: number.text for number in it.numbers}
+        value = "refused" if it.value is None else measured(it.value, it.error)
+        rows.append([str(it.iteration), value, *(found.get(name, NONE) for name in columns), it.reason])
     marked = [k for k, it in enumerate(result.iterations) if it.iteration == result.best_iteration]
-    if not result.search:
-        short = [[row[0], row[1], row[-1]] for row in rows]
-        return table("", ["iteration", "metric", "why"], short, marked[0] if marked else None)
-    head = ["iteration", "metric", "window [TeV]", "mass [TeV]", "signal events", "global p", "why"]
-    return table("", head, rows, marked[0] if marked else None)
+    return table("", ["iteration", "metric", *columns, "why"], rows, marked[0] if marked else None)
 
 
-def _confirmed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
+def _confirmed(trace: Trace, result: RunResult, page: Confirmation | None) -> dict[str, Any] | None:
     held, event = result.confirmed, last(trace.events, Confirmed)
     if held is None or event is None:
         return None
-    said = {"n": event.index, "ok": held.value is not None, "reason": held.reason}
-    if not result.search:
-        return said | {
-            "title": "Closure",
-            "value": "failed" if held.value is None else words.measured(held.value, held.error),
-            "basis": "What was chosen, run again by the harness on other data, whose truth is known.",
-            "facts": [],
-        }
-    fraction = event.score.details.get("fraction")
-    share = f"{100 * fraction:.0f} %" if isinstance(fraction, float) else "part"
-    return said | {
-        "title": "Held-out events",
-        "value": "not confirmed" if held.value is None else f"{words.measured(held.value, held.error)} σ",
-        "basis": f"On the {share} of the events that no choice had seen: one test, nothing to correct for.",
-        "facts": [
-            ["p, one test", words.probability(held.p_local)],
-            ["mass", words.measured(held.mass, held.mass_error, "TeV")],
-            ["signal events in all data, extrapolated", words.measured(held.n_signal, held.n_signal_error)],
-            *([["audit", "passed"]] if isinstance(event, Audited) else []),
-        ],
+    return {
+        "n": event.index,
+        "ok": held.value is not None,
+        "reason": held.reason,
+        "title": page.title if page else "Confirmation",
+        "value": "not confirmed" if held.value is None else f"{label(held.metric)}: {measured(held.value, held.error)}",
+        "basis": page.lead if page else "",
+        "facts": [[number.title, number.text] for number in page.numbers] if page else [],
+        "blocks": shown(page.blocks) if page else [],
     }
 
 
-def _limit(trace: Trace) -> str:
-    event = last(trace.events, Confirmed)
-    limit = number(event.score.details.get("upper_limit")) if event else None
-    return "" if limit is None else f"at most {limit:.0f} signal events behind the cut (95% CL)"
-
-
-def _sealed(trace: Trace, result: RunResult) -> dict[str, Any] | None:
+def _sealed(trace: Trace, result: RunResult, page: Page) -> dict[str, Any] | None:
     event = last(trace.events, Sealed)
     if event is None:
         return None
-    rows = [[words.label(m.name), words.quantity(m.name, m.value, m.error), m.note] for m in result.sealed]
-    return table("", ["metric", "value", "note"], rows) | {"n": event.index}
+    rows = [[m.title, m.text, m.note] for m in result.sealed]
+    return table("", ["metric", "value", "note"], rows) | {"n": event.index, "blocks": shown(page.sealed)}

@@ -26,8 +26,9 @@ from agents.trace.events import (
     ToolCalled,
     Trouble,
 )
-from agents.trace.record import wall_seconds
-from agents.trace.words import duration, label, measured, verdict
+from agents.trace.record import wall_seconds, where_of
+from agents.trace.words import duration
+from tasks.writing import label, measured
 
 Row = dict[str, Any]
 LONGEST = 240  # characters of a row's text
@@ -63,22 +64,12 @@ def _rows(events: Sequence[AnyEvent]) -> Iterator[Row]:
 
 def _place(event: AnyEvent) -> tuple[str | None, str | None]:
     """Section and step that an event names; None: it names none, and belongs to where the run is."""
-    if isinstance(event, StepStarted):
-        return str(event.iteration), event.step
-    if isinstance(event, StepFinished):
-        return str(event.observation.iteration), event.observation.step
-    if isinstance(event, Planned | Graded | Decided):
-        return str(event.iteration), None
-    if isinstance(event, Confirmed | Claimed | Sealed | RunFinished):
+    if isinstance(event, RunFinished):
         return END, None
-    parts = getattr(event, "where", "").split("/")
-    if parts[0] in ("reporter", "claim", "audit"):
+    where = where_of(event)
+    if where.role in ("reporter", "claim", "audit", "sealed"):
         return END, None
-    if parts[0] == "worker" and len(parts) > 2 and parts[1].isdecimal():
-        return parts[1], parts[2]
-    if parts[0] in ("planner", "grader") and len(parts) > 1 and parts[1].isdecimal():
-        return parts[1], None
-    return None, None
+    return (None, None) if where.iteration is None else (str(where.iteration), where.step)
 
 
 def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
@@ -96,13 +87,13 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             return ("Canaries held" if event.held else "Canaries did not hold"), "", event.held
         case ModelCalled():
             return f"{event.role} asks the model", event.model, None
-        case Executed():
-            ok = event.exit_code == 0 and event.ended == "exit"
-            note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
-            return " ".join(_plain(event.argv)), note, ok
         case ToolCalled():
             why = event.error or {}
             return event.tool, "; ".join(f"{name}: {text}" for name, text in why.items()), event.error is None
+        case Executed():
+            ok = event.exit_code == 0 and event.ended == "exit"
+            note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
+            return " ".join(event.argv), note, ok
         case Planned():
             return f"Plan of {len(event.plan.steps)} steps", "", None
         case StepStarted():
@@ -121,18 +112,13 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             value = measured(score.value) if score.ok else "not confirmed"
             return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
         case Claimed():
-            return verdict(event.claim.discovery), "", None
+            return event.headline, "", None
         case Sealed():
             return "Sealed metrics opened", ", ".join(metric.name for metric in event.metrics), None
         case Trouble():
             return f"Trouble for the {event.who}", f"{event.where}: {event.text}", False
         case RunFinished():
             return f"Run {event.status}", event.reason, event.status in ("converged", "exhausted")
-
-
-def _plain(argv: list[str]) -> list[str]:
-    """What a command is about, without the interpreter's switches."""
-    return argv[argv.index("tools.call") :] if "tools.call" in argv else argv
 
 
 def _short(text: str) -> str:

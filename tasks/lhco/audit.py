@@ -19,12 +19,14 @@ from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, surplus
 from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.files import EVENTS, JETS, REFERENCE
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tools.bumphunt.counting import count
 from tools.bumphunt.measure import measure, threshold
 from tools.bumphunt.reference import measure_with_reference
@@ -59,7 +61,7 @@ KEPT = (
 class Case:
     """A claim and what it was made of: all events (n,), their scores, and which of them were not seen."""
 
-    submission: Submission
+    submission: SearchSubmission
     confirmed: Score
     held_out: Path
     workspace: Path
@@ -76,7 +78,9 @@ class LhcoAudit:
     search: tuple[float, float]
     sidebands: bool
 
-    def examine(self, submission: Submission, confirmed: Score, held_out: Path, workspace: Path, unseen: Mask) -> Score:
+    def examine(
+        self, submission: SearchSubmission, confirmed: Score, held_out: Path, workspace: Path, unseen: Mask
+    ) -> Score:
         """What is left of a claim on the `unseen` events before its recipe runs once more."""
         if not claims(confirmed, self.alpha):
             return confirmed
@@ -100,7 +104,13 @@ class LhcoAudit:
         return examined
 
     def decoy(
-        self, submission: Submission, chosen: Score, confirmed: Score, held_out: Path, sealed_folder: Path, into: Path
+        self,
+        submission: SearchSubmission,
+        chosen: Score,
+        confirmed: Score,
+        held_out: Path,
+        sealed_folder: Path,
+        into: Path,
     ) -> bool:
         """See `tasks.task.Audit`."""
         if not claims(confirmed, self.alpha):
@@ -122,7 +132,7 @@ class LhcoAudit:
 
     def judge(
         self,
-        submission: Submission,
+        submission: SearchSubmission,
         chosen: Score,
         confirmed: Score,
         held_out: Path,
@@ -161,7 +171,7 @@ class LhcoAudit:
 
     def _excess(
         self,
-        submission: Submission,
+        submission: SearchSubmission,
         confirmed: Score,
         held_out: Path,
         decoy_inputs: Path,

@@ -1,16 +1,52 @@
-"""Claimed numbers beside the harness's own."""
+"""What a search hands in and claims, and the claimed numbers beside the harness's own."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from tasks.claimed import beside
-from tasks.score import CheckedNumber, Claim, Score
+from pydantic import Field
+
+from tasks.claim import Claim, beside
+from tasks.score import CheckedNumber, Score
+from tasks.submission import File, Submission
+from tasks.writing import measured
 
 DECADE = 0.5  # p-values agree within half a decade
+# How the two are shown; masses may have been printed in GeV.
+SHOWN: dict[str, dict[str, Any]] = {
+    "mass": {"unit": "TeV", "scales": (1.0, 1e-3)},
+    "n_signal": {"label": "signal events"},
+}
 
 
-def check(claim: Claim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
+class SearchSubmission(Submission):
+    """Hand in scores of all events, and the window they were made for."""
+
+    scores: File = Field(description="parquet file with a column `score`, one row per event, higher = more signal-like")
+    window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
+    reference_scores: File | None = Field(None, description="the same of the background reference, where there is one")
+
+
+class SearchClaim(Claim):
+    """Is there a new resonance, at what mass, with how many events, how sure?"""
+
+    discovery: bool = Field(description="is there a new resonance?")
+    mass: float | None = Field(None, description="TeV")
+    mass_error: float | None = Field(None, description="TeV")
+    n_signal: float | None = Field(None, description="signal events in the data")
+    n_signal_error: float | None = None
+    p_value: float | None = Field(None, ge=0, le=1, description="global: corrected for everything that was tried")
+
+    @property
+    def headline(self) -> str:
+        if not self.discovery:
+            return "No new resonance is claimed"
+        where = "" if self.mass is None else f": m = {measured(self.mass, self.mass_error, 'TeV')}"
+        return f"A new resonance is claimed{where}"
+
+
+def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
     """`judged`: what the harness computed itself, and `alpha` the p-value below which it would call it a discovery.
 
     Mass and yield agree within the larger of the two errors; without a claimed discovery there is
@@ -27,12 +63,19 @@ def check(claim: Claim, judged: Score | None, alpha: float) -> list[CheckedNumbe
             harness=found,
             agrees=None if found is None else claim.discovery == found,
         ),
-        CheckedNumber(name="p_value", claimed=claim.p_value, harness=p_global, agrees=_same_p(claim.p_value, p_global)),
+        CheckedNumber(
+            name="p_value",
+            label="global p-value",
+            kind="probability",
+            claimed=claim.p_value,
+            harness=p_global,
+            agrees=_same_p(claim.p_value, p_global),
+        ),
     ]
     for name in ("mass", "n_signal"):
         claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
         harness, harness_error = details.get(name), details.get(f"{name}_error")
-        checks.append(beside(name, claimed, error, harness, harness_error))
+        checks.append(beside(name, claimed, error, harness, harness_error).model_copy(update=SHOWN[name]))
     return checks
 
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tasks.lhco import reference_grader
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
 from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import Cut, measure, usable
@@ -39,7 +40,7 @@ LEAST_P = 1e-300  # of which a significance can be told
 
 
 def confirm(
-    submission: Submission,
+    submission: SearchSubmission,
     chosen: Score,
     folder: Path,
     workspace: Path,
@@ -105,7 +106,7 @@ def limit(cuts: Sequence[Cut], chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside_sidebands(
-    submission: Submission,
+    submission: SearchSubmission,
     folder: Path,
     workspace: Path,
     held_out: NDArray[np.bool_],
@@ -136,7 +137,7 @@ def _beside_sidebands(
 
 
 def _against_reference(
-    submission: Submission,
+    submission: SearchSubmission,
     folder: Path,
     workspace: Path,
     held_out: NDArray[np.bool_],

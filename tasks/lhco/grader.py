@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import Cut, measure, usable
@@ -62,13 +64,13 @@ def refused(reason: str, metric: str = BEST_OF) -> Score:
     return Score(metric=metric, value=None, reason=reason)
 
 
-def artefact(submission: Submission, workspace: Path) -> str:
+def artefact(submission: SearchSubmission, workspace: Path) -> str:
     """SHA-256 of the file of scores."""
     return sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest()
 
 
 def grade(
-    submission: Submission,
+    submission: SearchSubmission,
     inputs: Path,
     workspace: Path,
     n_graded: int,

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import Cut
 from tools.bumphunt.reference import CLOSURE, Scored, measure_with_reference
@@ -31,7 +32,12 @@ MIN_REFERENCE = 25
 
 
 def grade(
-    submission: Submission, inputs: Path, workspace: Path, n_graded: int, width: float | None = None, seed: int = 1
+    submission: SearchSubmission,
+    inputs: Path,
+    workspace: Path,
+    n_graded: int,
+    width: float | None = None,
+    seed: int = 1,
 ) -> Score:
     """ARGOS with a bootstrap error; significance, mass, width, yield and p-values in `details`."""
     try:
@@ -66,7 +72,7 @@ def grade(
     )
 
 
-def read_both(submission: Submission, folder: Path, workspace: Path) -> tuple[Scored, Scored]:
+def read_both(submission: SearchSubmission, folder: Path, workspace: Path) -> tuple[Scored, Scored]:
     """(mjj, score) of the events and of the reference in `folder`; ValueError says what is wrong with the scores."""
     if submission.reference_scores is None:
         raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")

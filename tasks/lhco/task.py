@@ -13,15 +13,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from tasks.claimed import best_score
-from tasks.lhco import claims, confirm, grader, reference_grader, sealed, truth
+from tasks.claim import Claim, best_score
+from tasks.lhco import claims, confirm, grader, page, reference_grader, sealed, truth
 from tasks.lhco.audit import LhcoAudit
+from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import SEARCH, WIDTH, read_scores
+from tasks.lhco.policy import SearchPolicy
+from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
-from tasks.score import CheckedNumber, Claim, Score, Submission
+from tasks.page import Block, Graded, Page, Run
+from tasks.policy import Policy
+from tasks.score import CheckedNumber, Number, Score
+from tasks.study import Judge
+from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.bumphunt.spectrum import WIDTH_RANGE
 from tools.events.parquet import write_events
@@ -48,6 +55,11 @@ class LhcoTask(TaskBase):
         "bumphunt.count",
         "bumphunt.sculpting",
     )
+    submission: ClassVar[type[Submission]] = SearchSubmission
+    claim: ClassVar[type[Claim]] = SearchClaim
+    details: ClassVar[type[BaseModel]] = page.SearchDetails
+    policy: ClassVar[Policy] = SearchPolicy()
+    study: ClassVar[Judge | None] = SearchJudge()
     has_sidebands: ClassVar[bool] = True
     width: float | None = Field(
         None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance; else it is measured"
@@ -86,7 +98,6 @@ class LhcoTask(TaskBase):
         write_events(inputs / EVENTS, columns)
         truth.write(sealed_folder, true, is_signal, unseen)
         facts: dict[str, Any] = {
-            "task": self.name,
             "events": "/inputs/events.parquet",
             "rows": len(columns["mjj"]),
             "features": [name for name in available(columns) if name != "mjj"],
@@ -107,25 +118,25 @@ class LhcoTask(TaskBase):
             facts |= {"reference": f"/inputs/{REFERENCE}", "reference_rows": len(reference["mjj"])}
         return facts
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: SearchSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         if self.has_sidebands:
             return grader.grade(submission, inputs, workspace, n_graded, self.search, self.width)
         return reference_grader.grade(submission, inputs, workspace, n_graded, self.width)
 
     def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+        self, submission: SearchSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         _, _, unseen = truth.read(sealed_folder)
         score = confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
         return self.audit.examine(submission, score, held_out, workspace, unseen)
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: SearchClaim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return claims.check(claim, confirmed or best_score(scores), self.alpha)
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: SearchSubmission | None,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,
@@ -145,6 +156,15 @@ class LhcoTask(TaskBase):
             separation, curves = sealed.separation(score[inside & signal], score[inside & ~signal])
             metrics = separation + metrics
         return Verdict(metrics=metrics, checks=table, curves=curves)
+
+    def numbers(self, graded: Graded) -> list[Number]:
+        return page.numbers(graded)
+
+    def shown(self, score: Score) -> list[Block]:
+        return page.shown(score)
+
+    def page(self, run: Run) -> Page:
+        return page.page(run)
 
 
 def window_around(mass: float) -> tuple[float, float]:

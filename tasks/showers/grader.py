@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from sandbox.reader import UnsafeFile, read_bytes, read_safetensors
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
 from tasks.showers.samples import Samples
+from tasks.showers.submission import ShowersSubmission
+from tasks.submission import MAX_BYTES
 from tools.calorimeter.classifier import TwoSample, strongest, tell_apart
 from tools.calorimeter.memory import memorised
 from tools.calorimeter.showers import NAMES, SAFE, Showers, check_arrays
@@ -36,28 +38,30 @@ COPIES, SIGMAS = 0.05, 4.0  # below an AUC of 0.5 by both: no chance
 def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
     """The submitted showers; ValueError says what is wrong with the file."""
     if not path.endswith(SAFE):
-        raise ValueError(f"scores={path!r}: a {SAFE} file of generated showers")
+        raise ValueError(f"showers={path!r}: a {SAFE} file of generated showers")
     n, v = len(asked), asked.geometry.n_voxels
     try:
         arrays = read_safetensors(workspace, path, MAX_BYTES, max_values=2 * n * (v + 1) + 1000)
         if not set(NAMES) <= set(arrays):
-            raise ValueError(f"scores={path!r}: needs arrays {', '.join(NAMES)}, has {sorted(arrays)[:20]}")
+            raise ValueError(f"showers={path!r}: needs arrays {', '.join(NAMES)}, has {sorted(arrays)[:20]}")
         incident, voxels = (arrays[name] for name in NAMES)
         check_arrays(path, incident, voxels, v)
         showers = Showers(incident.reshape(-1), voxels, asked.geometry).check_units()
     except UnsafeFile as error:
-        raise ValueError(f"scores: {error}") from None
+        raise ValueError(f"showers: {error}") from None
     except ToolError as error:
-        raise ValueError(f"scores={path!r}: {error}") from None
+        raise ValueError(f"showers={path!r}: {error}") from None
     if len(showers) != n or np.any(np.abs(showers.incident / asked.incident - 1) > SAME_ENERGY):
-        raise ValueError(f"scores={path!r}: one shower for each of the {n} incident energies asked for, in their order")
+        raise ValueError(
+            f"showers={path!r}: one shower for each of the {n} incident energies asked for, in their order"
+        )
     return showers
 
 
-def grade(submission: Submission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
+def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
     """The score on the rows that steer; AUCs and regions not to be trusted in `details`."""
     try:
-        generated = read_generated(workspace, submission.scores, samples.asked)
+        generated = read_generated(workspace, submission.showers, samples.asked)
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
     reference, generated = samples.asked[samples.steers], generated[samples.steers]
@@ -86,7 +90,7 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
         error=2 * error,
         reason=f"of {len(reference)} validation showers; {worst} is {auc:.3f}; "
         f"{details['regions_distrusted']} of {len(regions)} regions are not to be trusted",
-        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        artefact=sha256(read_bytes(workspace, submission.showers, MAX_BYTES)).hexdigest(),
         details=details,
     )
 

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from tasks.claimed import check_numbers
-from tasks.score import CheckedNumber, Claim, Score, Submission
-from tasks.showers import grader, sealed
+from tasks.claim import Measurement, check_numbers
+from tasks.page import Block
+from tasks.policy import Policy
+from tasks.score import CheckedNumber, Score
+from tasks.showers import grader, page, sealed
+from tasks.showers.policy import ShowersPolicy
 from tasks.showers.samples import Samples, load
+from tasks.showers.submission import ShowersSubmission
+from tasks.submission import Submission
 from tasks.task import TaskBase, Verdict
 from tools.calorimeter.geometry import write_binning
 from tools.calorimeter.showers import Showers, read_showers, write_showers
@@ -34,6 +39,9 @@ class ShowersTask(TaskBase):
         "Train a fast simulation of photon showers for this calorimeter and tell me where it cannot be trusted."
     )
     tools: ClassVar[tuple[str, ...]] = ("calorimeter.train", "calorimeter.generate", "calorimeter.judge")
+    submission: ClassVar[type[Submission]] = ShowersSubmission
+    details: ClassVar[type[BaseModel]] = page.ShowersDetails
+    policy: ClassVar[Policy] = ShowersPolicy()
     data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, made now")
     geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")
     particle: str | None = Field(None, description="for a binning file of several: whose bins")
@@ -59,7 +67,6 @@ class ShowersTask(TaskBase):
         write_showers(sealed_folder / OTHER, samples.asked[samples.steers])
         built_in = not self.geometry.endswith(".xml")
         return {
-            "task": self.name,
             "train": "/inputs/train.h5",
             "reference": "/inputs/reference.h5",
             "energies": "/inputs/energies.h5",
@@ -74,23 +81,26 @@ class ShowersTask(TaskBase):
             "steering_metric": grader.METRIC,
         }
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: ShowersSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         return grader.grade(submission, workspace, self.samples())
 
     def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+        self, submission: ShowersSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """Never asked for: the test rows are part of every submission."""
         raise NotImplementedError("the test showers are part of the submission")
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed AUCs beside those of the best submission; they agree within SIGMAS errors of their difference."""
         return check_numbers(claim, scores, within=lambda one, other: SIGMAS * float(np.hypot(one, other)))
+
+    def shown(self, score: Score) -> list[Block]:
+        return page.shown(score)
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: ShowersSubmission | None,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,
@@ -100,7 +110,7 @@ class ShowersTask(TaskBase):
             return Verdict(metrics=[], checks=list(checks))
         samples = self.samples()
         geometry = samples.train.geometry
-        generated = grader.read_generated(workspace, submission.scores, samples.asked)[~samples.steers]
+        generated = grader.read_generated(workspace, submission.showers, samples.asked)[~samples.steers]
         test, other = (read_showers(sealed_folder / name, geometry) for name in (TEST, OTHER))
         metrics, curves = sealed.judge(test, generated, other, samples.train)
         found = {metric.name: metric.value for metric in metrics}

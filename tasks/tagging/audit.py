@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from sandbox.reader import read_bytes
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tasks.tagging.samples import Split
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, toys
+from tasks.tagging.submission import TaggerSubmission
 from tools.jet_model.jets import Jets
 from tools.metrics import auc_error
 
@@ -44,7 +46,7 @@ def inverted_beyond(jets: Jets, right: int) -> Jets:
 
 
 def judge(
-    submission: Submission, chosen: Score, workspace: Path, split: Split, labels: Sequence[int], seed: int
+    submission: TaggerSubmission, chosen: Score, workspace: Path, split: Split, labels: Sequence[int], seed: int
 ) -> Score:
     """The mean rejection over the audited numbers of labels; no value when an AUC is worse than in validation."""
     assert split.claim.pid is not None

@@ -17,14 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from sandbox.reader import read_bytes
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tasks.tagging.samples import Split
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, toys
+from tasks.tagging.submission import TaggerSubmission
 
 METRIC = "background rejection at 50% of the tops, mean over the numbers of labels"
 
 
-def grade(submission: Submission, workspace: Path, split: Split, labels: Sequence[int], n_graded: int) -> Score:
+def grade(submission: TaggerSubmission, workspace: Path, split: Split, labels: Sequence[int], n_graded: int) -> Score:
     """The mean rejection on the validation jets with a bootstrap error; AUC and rejections in `details`."""
     jets, validation = split.graded()
     assert jets.pid is not None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_parquet
-from tasks.score import MAX_BYTES
+from tasks.submission import MAX_BYTES
 from tools.metrics import auc
 
 Floats = NDArray[np.float64]

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from tasks.claimed import check_numbers
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
-from tasks.tagging import audit, grader
+from tasks.claim import Measurement, check_numbers
+from tasks.page import Page, Run
+from tasks.policy import Policy
+from tasks.score import CheckedNumber, Metric, Score
+from tasks.submission import Submission
+from tasks.tagging import audit, grader, page
+from tasks.tagging.policy import TaggingPolicy
 from tasks.tagging.samples import Split, load
 from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
+from tasks.tagging.submission import TaggerSubmission
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
@@ -40,6 +45,9 @@ class TaggingTask(TaskBase):
     title: ClassVar[str] = "Top tagging with few labels"
     request: ClassVar[str] = "Tag top jets using as few labels as you can."
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
+    submission: ClassVar[type[Submission]] = TaggerSubmission
+    details: ClassVar[type[BaseModel]] = page.TaggingDetails
+    policy: ClassVar[Policy] = TaggingPolicy()
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(
         Path("tiny"), description="pretrained weights that the crew gets: tiny, which ship, or a file; null: none"
@@ -69,7 +77,6 @@ class TaggingTask(TaskBase):
         test = ~validation
         write_events(sealed_folder / TRUTH, {"is_top": jets.pid.astype(np.float32), "test": test.astype(np.float32)})
         facts: dict[str, Any] = {
-            "task": self.name,
             "jets": "/inputs/jets.h5",
             "rows": len(jets),
             "labels": list(self.labels),
@@ -99,23 +106,26 @@ class TaggingTask(TaskBase):
         if self.weights:
             shutil.copyfile(located(self.weights), folder / WEIGHTS)
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: TaggerSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         return grader.grade(submission, workspace, self.split(), self.labels, n_graded)
 
     def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+        self, submission: TaggerSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """The audit, which `held_out` has the inputs of."""
         return audit.judge(submission, chosen, workspace, self.split(), self.labels, self.secret_seed)
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed rejections beside those of the best submission on validation jets."""
         return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
+
+    def page(self, run: Run) -> Page:
+        return page.page(super().page(run))
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: TaggerSubmission | None,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from sandbox.reader import read_bytes
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tasks.unfolding.grader import BOOTSTRAPS, Comparison
 from tasks.unfolding.samples import GEN, RECO, Floats, Samples
 from tasks.unfolding.sealed import coverage
 from tasks.unfolding.stability import last_change
+from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import read_weights
 
 METRIC = "closure: share of the particle-level difference removed"
@@ -35,12 +37,12 @@ def pseudo_data(samples: Samples, seed: int) -> Floats:
     return np.column_stack([table[name][rows] for name in RECO])
 
 
-def judge(submission: Submission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
+def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
     """1 - X(weights) / X(simulation as it is), X as in the steering score, at particle level."""
     simulation, other = samples.simulation, samples.alternative
     passed = simulation["pass_gen"] > 0
     try:
-        weights = read_weights(workspace, submission.scores, passed)
+        weights = read_weights(workspace, submission.weights, passed)
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
     truth = np.column_stack([other[name][other["pass_gen"] > 0] for name in GEN])
@@ -70,6 +72,6 @@ def judge(submission: Submission, workspace: Path, samples: Samples, seed: int =
         value=compare.share(before, after),
         error=float(np.std(toys, ddof=1)),
         reason=said,
-        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        artefact=sha256(read_bytes(workspace, submission.weights, MAX_BYTES)).hexdigest(),
         details=details,
     )

@@ -31,9 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import read_bytes
-from tasks.score import MAX_BYTES, Score, Submission
+from tasks.score import Score
+from tasks.submission import MAX_BYTES
 from tasks.unfolding.samples import GEN, Samples
 from tasks.unfolding.stability import last_change
+from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import numbers, read_weights
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import effective_sample_size, triangular
@@ -46,12 +48,12 @@ FOLDS = 5
 BOOTSTRAPS = 50
 
 
-def grade(submission: Submission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
+def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
     """The share with a bootstrap error over the unseen events; numbers and discriminators in `details`."""
     simulation = samples.simulation
     passed = simulation["pass_gen"] > 0
     try:
-        weights = read_weights(workspace, submission.scores, passed)
+        weights = read_weights(workspace, submission.weights, passed)
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
     nominal = weights["nominal"]
@@ -85,7 +87,7 @@ def grade(submission: Submission, workspace: Path, samples: Samples, seed: int =
         value=min(shares.values()),
         error=float(np.std(toys, ddof=1)),
         reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}",
-        artefact=sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest(),
+        artefact=sha256(read_bytes(workspace, submission.weights, MAX_BYTES)).hexdigest(),
         details=details,
     )
 

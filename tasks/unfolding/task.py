@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from tasks.claimed import check_numbers
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.claim import Measurement, check_numbers
+from tasks.page import Block, Page, Run
+from tasks.policy import Policy
+from tasks.score import CheckedNumber, Metric, Score
+from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
-from tasks.unfolding import closure, grader, sealed
+from tasks.unfolding import closure, grader, page, sealed
+from tasks.unfolding.policy import UnfoldingPolicy
 from tasks.unfolding.samples import GEN, RECO, Floats, Samples, Table, load
+from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import BOOTSTRAPS_MIN, MEANS, read_weights, true_numbers
 from tools.events.parquet import read_columns, write_events
 from tools.events.zjets import COLUMNS
@@ -37,6 +42,9 @@ class UnfoldingTask(TaskBase):
         "Unfold the jet mass, width and multiplicity of these Z+jets events and give uncertainties."
     )
     tools: ClassVar[tuple[str, ...]] = ("omnifold.unfold",)
+    submission: ClassVar[type[Submission]] = WeightsSubmission
+    details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
+    policy: ClassVar[Policy] = UnfoldingPolicy()
     data: Path | None = Field(None, description="folder with simulation, alternative and nature.parquet")
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
     hold_out: float = Field(0.3, ge=0.1, le=0.9, description="fraction of nature's events that only the grader sees")
@@ -57,7 +65,6 @@ class UnfoldingTask(TaskBase):
         passed = samples.nature["pass_gen"] > 0
         write_events(sealed_folder / TRUTH, {name: samples.nature[name][passed] for name in GEN})
         return {
-            "task": self.name,
             "data": "/inputs/data.parquet",
             "simulation": "/inputs/simulation.parquet",
             "alternative": "/inputs/alternative.parquet",
@@ -70,23 +77,29 @@ class UnfoldingTask(TaskBase):
             "steering_metric": grader.METRIC,
         }
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: WeightsSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         return grader.grade(submission, workspace, self.samples())
 
     def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+        self, submission: WeightsSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """The closure test, which `held_out` has the inputs of: the chosen commands on the other simulation as data."""
         return closure.judge(submission, workspace, self.samples())
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Claimed numbers beside those of the best submission's weights; they agree within the larger error."""
         return check_numbers(claim, scores)
+
+    def shown(self, score: Score) -> list[Block]:
+        return page.shown(score)
+
+    def page(self, run: Run) -> Page:
+        return page.page(super().page(run), run)
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: WeightsSubmission | None,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,
@@ -101,7 +114,7 @@ class UnfoldingTask(TaskBase):
             return Verdict(metrics=[], checks=table)
         simulation: Table = samples.simulation
         passed = simulation["pass_gen"] > 0
-        weights = read_weights(workspace, submission.scores, passed)
+        weights = read_weights(workspace, submission.weights, passed)
         metrics: list[Metric] = sealed.distances(simulation, passed.astype(float), weights["nominal"], truth)
         covered, curves = sealed.coverage(simulation, weights, truth)
         return Verdict(metrics=metrics + covered, checks=table, curves=curves)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_parquet
-from tasks.score import MAX_BYTES
+from tasks.submission import MAX_BYTES
 from tools.omnifold.read import covariance_parts
 
 Floats = NDArray[np.float64]
@@ -29,25 +29,25 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
     try:
         columns = read_parquet(workspace, path, MAX_BYTES, max_rows=2 * rows + 1000, max_columns=MAX_COLUMNS)
     except UnsafeFile as error:
-        raise ValueError(f"scores: {error}") from None
+        raise ValueError(f"weights: {error}") from None
     weights = {n.removeprefix(PREFIX): np.asarray(x, float) for n, x in columns.items() if n.startswith(PREFIX)}
     if "nominal" not in weights:
-        raise ValueError(f"scores={path!r}: needs a column 'weights_nominal', has {sorted(columns)[:20]}")
+        raise ValueError(f"weights={path!r}: needs a column 'weights_nominal', has {sorted(columns)[:20]}")
     if (n := len(weights["nominal"])) != rows:
-        raise ValueError(f"scores={path!r}: {n} rows, but {rows} simulated events: one weight each, in file order")
+        raise ValueError(f"weights={path!r}: {n} rows, but {rows} simulated events: one weight each, in file order")
     found = sum(name.startswith("bootstrap_") for name in weights)
     if found < BOOTSTRAPS_MIN:
         raise ValueError(
-            f"scores={path!r}: {found} columns weights_bootstrap_*, {BOOTSTRAPS_MIN} or more are needed for the errors"
+            f"weights={path!r}: {found} columns weights_bootstrap_*, {BOOTSTRAPS_MIN} or more are needed for the errors"
         )
     for name, values in weights.items():
         if not np.all(np.isfinite(values)):
-            raise ValueError(f"scores={path!r}: {int((~np.isfinite(values)).sum())} of weights_{name} are not finite")
+            raise ValueError(f"weights={path!r}: {int((~np.isfinite(values)).sum())} of weights_{name} are not finite")
         with np.errstate(over="ignore"):
             total = values[passed].sum()
         if values.min() < 0 or not SUMS[0] < total < SUMS[1]:
             allowed = f"must be 0 or more, and add up to {SUMS[0]:g} to {SUMS[1]:g} over the events of gen"
-            raise ValueError(f"scores={path!r}: weights_{name} {allowed}")
+            raise ValueError(f"weights={path!r}: weights_{name} {allowed}")
     return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agents.backends.analyst import Analyst
 from agents.backends.base import Message, Request, ToolCall
+from agents.backends.built_in import BuiltIn
 from agents.context import opening
-from agents.state import Plan
+from tasks.plan import Plan
 
 
 def ask(role: Any, context: dict[str, Any], *conversation: Message) -> Message:
     request = Request(role=role, messages=(*opening(role, "brief", context), *conversation))
-    reply = Analyst().complete(request)
-    assert Analyst().complete(request) == reply, "same request, same reply"
+    reply = BuiltIn("analyst").complete(request)
+    assert BuiltIn("analyst").complete(request) == reply, "same request, same reply"
     assert (reply.model, reply.usage.dollars) == ("analyst", 0.0)
     return reply.message
 

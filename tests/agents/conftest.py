@@ -16,7 +16,7 @@ from tasks import catalogue
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
 
 
 @pytest.fixture(scope="module")
@@ -24,5 +24,5 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunResult,
     """The run of two rounds, never interrupted, and the folder it is in beside the log of its calls."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         yield start(SETTINGS, Scripted(two_rounds(), folder / "calls", COST), folder / "run"), folder

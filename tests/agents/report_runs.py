@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from test_trace_store import STARTED
+from tool_events import called
 
 from agents.backends.base import Usage
-from agents.state import Observation, Plan, Step
+from agents.state import Observation
 from agents.trace.events import (
     CanaryChecked,
     Claimed,
@@ -26,12 +27,13 @@ from agents.trace.events import (
     Sealed,
     StepFinished,
     StepStarted,
-    ToolCalled,
     Trouble,
 )
 from agents.trace.store import Store
 from tasks.convergence import Decision
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.plan import Plan, Step
+from tasks.score import CheckedNumber, Metric, Score
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = "![x](https://tracker.example/x.png)"
@@ -98,7 +100,7 @@ def graded_details() -> dict[str, Any]:
 
 def converged(run_dir: Path) -> Path:
     """An analyst's run of three iterations, the second one refused."""
-    submission = Submission(scores="i0/train/scores.parquet", window=(3.3, 3.7), method=f"CATHODE {SCRIPT}")
+    submission = SearchSubmission(scores="i0/train/scores.parquet", window=(3.3, 3.7), method=f"CATHODE {SCRIPT}")
     steps = [
         Step(id="scan", goal="Scan the dijet mass spectrum for an excess."),
         Step(id="train", goal=f"Train CATHODE in the window. {IMAGE}", depends_on=["scan"], submits=True),
@@ -131,7 +133,7 @@ def converged(run_dir: Path) -> Path:
                 where = f"worker/{k}/{step.id}"
                 trace.append(StepStarted(iteration=k, step=step.id))
                 trace.append(
-                    ToolCalled(
+                    called(
                         where=where,
                         tool="bumphunt.scan",
                         arguments={"window": [3.3, 3.7]},
@@ -183,7 +185,7 @@ def converged(run_dir: Path) -> Path:
         unseen = Score(metric="significance", value=5.1, reason="unseen", details=graded_details() | {"fraction": 0.5})
         trace.append(Confirmed(iteration=2, submission=submission, score=unseen))
         trace.append(Trouble(who="model", where="worker/1/train", text=f"malformed {SCRIPT}"))
-        claim = Claim(
+        claim = SearchClaim(
             discovery=True,
             mass=3.51,
             mass_error=0.02,
@@ -195,14 +197,28 @@ def converged(run_dir: Path) -> Path:
         checks = [
             CheckedNumber(name="discovery", claimed=True, harness=True, agrees=True),
             CheckedNumber(
-                name="mass", claimed=3.51, claimed_error=0.02, harness=3.512, harness_error=0.0213, agrees=True
+                name="mass",
+                unit="TeV",
+                claimed=3.51,
+                claimed_error=0.02,
+                harness=3.512,
+                harness_error=0.0213,
+                agrees=True,
             ),
             CheckedNumber(
-                name="n_signal", claimed=190, claimed_error=30, harness=93.2, harness_error=28.1, agrees=False
+                name="n_signal",
+                label="signal events",
+                claimed=190,
+                claimed_error=30,
+                harness=93.2,
+                harness_error=28.1,
+                agrees=False,
             ),
-            CheckedNumber(name="p_value", claimed=4.1e-8, harness=4.1e-8, agrees=None),
+            CheckedNumber(
+                name="p_value", label="global p-value", kind="probability", claimed=4.1e-8, harness=4.1e-8, agrees=None
+            ),
         ]
-        trace.append(Claimed(claim=claim, checks=checks))
+        trace.append(Claimed(claim=claim, headline=claim.headline, checks=checks))
         trace.append(
             Sealed(
                 metrics=[

@@ -23,14 +23,18 @@ from agents.backends.base import Message, Reply, Request, ToolCall, Usage
 from agents.budget import Budget, Meter
 from agents.context import read_context, read_prompts
 from agents.crew import Crew
+from agents.parts import Live
 from agents.trace.record import Record
-from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.recorders import RecordedBackend
 from agents.trace.store import Store
 from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.reader import read_bytes
+from tasks.claim import Claim
+from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.grader import read_scores
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.score import CheckedNumber, Metric, Score
+from tasks.submission import Submission
 from tasks.task import Audit, TaskBase, Verdict
 from tools.events.parquet import read_columns, write_events
 
@@ -133,7 +137,13 @@ class TinyAudit:
     """The decoy has other numbers, and a score of it must still follow one column; nothing refused is audited."""
 
     def decoy(
-        self, submission: Submission, chosen: Score, confirmed: Score, held_out: Path, sealed_folder: Path, into: Path
+        self,
+        submission: SearchSubmission,
+        chosen: Score,
+        confirmed: Score,
+        held_out: Path,
+        sealed_folder: Path,
+        into: Path,
     ) -> bool:
         if confirmed.ok:
             into.mkdir(exist_ok=True)
@@ -142,7 +152,7 @@ class TinyAudit:
 
     def judge(
         self,
-        submission: Submission,
+        submission: SearchSubmission,
         chosen: Score,
         confirmed: Score,
         held_out: Path,
@@ -164,7 +174,10 @@ class TinyTask(TaskBase):
 
     name: ClassVar[str] = "tiny"
     request: ClassVar[str] = "?"
+    title: ClassVar[str] = "A task for tests"
     tools: ClassVar[tuple[str, ...]] = ("events.describe",)
+    submission: ClassVar[type[Submission]] = SearchSubmission
+    claim: ClassVar[type[Claim]] = SearchClaim
     defect: ClassVar[bool] = False
     max_iterations: int = Field(2, ge=1)
     patience: int = 1
@@ -188,7 +201,7 @@ class TinyTask(TaskBase):
         write_events(sealed_folder / "labels.parquet", {"is_signal": columns()["mj1"] > 0.4})
         return {"task": self.name, "events": "/inputs/events.parquet", "rows": ROWS}
 
-    def grade(self, submission: Submission, inputs: Path, workspace: Path, n_graded: int) -> Score:
+    def grade(self, submission: SearchSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         if self.defect:
             raise ZeroDivisionError("a defect of the grader")
         try:
@@ -201,17 +214,17 @@ class TinyTask(TaskBase):
         return Score(metric="correlation", value=value, error=0.01, reason="with mj1", artefact=sha)
 
     def confirm(
-        self, submission: Submission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
+        self, submission: SearchSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         return self.grade(submission, held_out, workspace, 1).model_copy(update={"metric": "unseen"})
 
-    def check(self, claim: Claim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
+    def check(self, claim: SearchClaim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return [CheckedNumber(name="discovery", claimed=claim.discovery, harness=False, agrees=not claim.discovery)]
 
     def seal(
         self,
         checks: Sequence[CheckedNumber],
-        submission: Submission | None,
+        submission: SearchSubmission | None,
         workspace: Path,
         sealed_folder: Path,
         confirmed: Path | None,
@@ -251,23 +264,21 @@ def make_crew(
     store.append(STARTED)
     sandbox = sandbox or FakeSandbox(folder / "workspace", pretend)
 
-    def grade(iteration: int, submission: Submission | None) -> Score:
-        nothing = Score(metric="none", value=None, reason="nothing")
-        return task.grade(submission, folder / "inputs", sandbox.workspace, 1) if submission else nothing
-
+    meter = Meter(budget or Budget(), priced=True, **spent)
+    live = Live(STARTED, task, store, record, Workbench(sandbox), meter)
     return Crew(
         task=task,
         request="Is there anything?",
         facts=facts,
         prompts=read_prompts(),
         backend=RecordedBackend(backend, store, record),
-        bench=RecordedWorkbench(Workbench(sandbox), store, record),
-        grader=RecordedGrader(lambda i, s, _: grade(i, s), store, record, sandbox.workspace),
-        confirm=None,
-        audit=None,
+        bench=live.bench(),
+        grader=live.grader(),
+        again=live,
+        confirms=False,
         store=store,
         record=record,
-        meter=Meter(budget or Budget(), priced=True, **spent),
+        meter=meter,
         seed=1,
     )
 
@@ -294,7 +305,7 @@ def main() -> None:
     from tasks import catalogue
 
     script, log, *sys.argv[1:] = sys.argv[1:]
-    catalogue.TASKS["tiny"] = TinyTask  # type: ignore[assignment]
+    catalogue.catalogue()["tiny"] = TinyTask  # type: ignore[assignment]
     select.choose_backend = lambda *_, **__: Scripted(SCRIPTS[script], Path(log))  # type: ignore[assignment]
     cli.main()
 

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from asked import ask
 
-from agents.backends.analyst.planner import HALF_WIDTH, IDEAS
-from agents.state import MAX_STEPS, Plan
+from tasks.lhco.claims import SearchClaim
 from tasks.lhco.constituents import LhcoJets
 from tasks.lhco.grader import SEARCH, WIDTH
-from tasks.score import Claim
+from tasks.lhco.plans import HALF_WIDTH, IDEAS
+from tasks.plan import MAX_STEPS, Plan
 from tools.bumphunt.spectrum import RANGE
 from tools.catalogue import CATALOGUE
 
 ALPHA = 2.87e-7
 FACTS: dict[str, Any] = {
+    "task": "lhco-demo",
     "events": "/inputs/events.parquet",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1", "tau21_j2", "tau32_j1", "tau32_j2"],
     "sidebands": True,
@@ -26,6 +27,7 @@ FACTS: dict[str, Any] = {
     "discovery_below_p_global": ALPHA,
 }
 REFERENCE = {
+    "task": "lhco-demo",
     "events": "/inputs/events.parquet",
     "features": ["mj1", "delta_mj", "tau21_j1", "tau21_j2"],
     "sidebands": False,
@@ -137,9 +139,9 @@ def test_each_round_tries_another_idea_until_they_run_out() -> None:
     assert tried == [*IDEAS, IDEAS[-1], IDEAS[-1]]
 
 
-def claim(*history: dict[str, Any], confirmed: dict[str, Any] | None = None) -> Claim:
+def claim(*history: dict[str, Any], confirmed: dict[str, Any] | None = None) -> SearchClaim:
     context = {"facts": FACTS, "history": list(history), "confirmed": confirmed}
-    return Claim.model_validate_json(ask("reporter", context).content)
+    return SearchClaim.model_validate_json(ask("reporter", context).content)
 
 
 @pytest.mark.parametrize(("p_global", "found"), [(ALPHA * 0.99, True), (ALPHA, False), (1e-3, False), (1.0, False)])

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import showers
 from agents.backends.base import Message
-from agents.state import Plan
-from tasks.score import Claim, Submission
+from tasks.claim import Measurement
+from tasks.plan import Plan
+from tasks.showers import policy as showers
+from tasks.showers.submission import ShowersSubmission
 from tools.catalogue import CATALOGUE
 
 FACTS: dict[str, Any] = {
@@ -63,7 +64,7 @@ def test_the_step_trains_makes_judges_submits_and_sums_up() -> None:
         answers.append(told({"result": VERDICT if name == "judge" else {"sha256": ""}}))
     handed_in = only_call(ask("worker", context, *answers))
     assert handed_in.name == "submit"
-    assert Submission.model_validate_json(handed_in.arguments).scores == showers.OUT
+    assert ShowersSubmission.model_validate_json(handed_in.arguments).showers == showers.OUT
     last = only_call(ask("worker", context, *answers, told({"submitted": {}})))
     assert last.name == "finish"
     for words in ("voxels 0.610", "observables 0.587", "1.5 ms at batch 100", "1 of 44 regions", "E_inc"):
@@ -89,12 +90,12 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
         }
         return {"metric": "s", "value": value, "error": 0.02, "reason": "r", "details": details if value else {}}
 
-    def claim(*history: dict[str, Any]) -> Claim:
+    def claim(*history: dict[str, Any]) -> Measurement:
         context = {"facts": FACTS, "history": list(history), "confirmed": None}
-        return Claim.model_validate_json(ask("reporter", context).content)
+        return Measurement.model_validate_json(ask("reporter", context).content)
 
     made = claim(entry(0.5, ["everywhere"]), entry(0.8, ["at 256 MeV: AUC 0.7"]), entry(None, []))
-    assert made.discovery is None
+    assert isinstance(made, Measurement)
     assert {name: m.value for name, m in made.numbers.items()} == {"auc_voxels": 0.6, "auc_observables": 0.6}
     assert "cannot be trusted in 1 of 44 regions, first of all: at 256 MeV" in made.text
     assert "5 regions had too few showers" in made.text

@@ -10,9 +10,9 @@ import pytest
 from test_analyst import FACTS, REFERENCE, ask, entry, plan
 
 from agents.backends.base import Message
-from agents.state import Step
 from agents.worker import RunPython
-from tasks.score import Submission
+from tasks.lhco.claims import SearchSubmission
+from tasks.plan import Step
 
 
 class Conversation:
@@ -50,7 +50,7 @@ def test_a_search_makes_its_calls_submits_and_sums_up_in_numbers() -> None:
     end = talk.run(TEMPLATE, CLASSIFIED, {"result": scanned(5.21, 3.512)}, {"submitted": {}})
     assert [name for name, _ in talk.calls[:3]] == [call.tool for call in search.calls]
     assert [arguments for _, arguments in talk.calls[:3]] == [call.arguments for call in search.calls]
-    submitted = Submission.model_validate(talk.calls[3][1])
+    submitted = SearchSubmission.model_validate(talk.calls[3][1])
     assert list(submitted.window) == search.calls[0].arguments["window"]
     assert submitted.reference_scores is None
     for number in ("0.502", "0.200", "5.21", "3.512"):
@@ -69,7 +69,7 @@ def test_a_score_that_does_not_close_is_said_so() -> None:
 def test_a_search_against_a_reference_hands_in_its_scores_too() -> None:
     talk = Conversation(plan([], REFERENCE).steps[0], facts=REFERENCE)
     talk.run(CLASSIFIED, {"result": scanned(5.0, 3.5)}, {"submitted": {}})
-    assert Submission.model_validate(talk.calls[2][1]).reference_scores == "template_scores.parquet"
+    assert SearchSubmission.model_validate(talk.calls[2][1]).reference_scores == "template_scores.parquet"
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3])
@@ -97,7 +97,7 @@ def test_choose_hands_in_the_most_significant_window_and_lists_the_others() -> N
     done = surveyed(a=(2.0, 3.0), b=(4.1, 3.5), c=(-0.5, 4.0)) | {"d": {"ok": False, "folder": "x", "results": []}}
     talk = Conversation(choose, done)
     end = talk.run({"submitted": {}})
-    submitted = Submission.model_validate(talk.calls[0][1])
+    submitted = SearchSubmission.model_validate(talk.calls[0][1])
     assert (submitted.scores, submitted.window) == ("/workspace/i0/b/scores.parquet", (3.3, 3.7))
     assert end["summary"].startswith("b is the most significant: z = 4.1 at 3.500 TeV")
     assert "2.0" in end["summary"]

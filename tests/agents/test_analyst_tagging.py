@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import tagging
 from agents.backends.base import Message
-from agents.state import Plan
-from tasks.score import Claim, Submission
+from tasks.claim import Measurement
+from tasks.plan import Plan
+from tasks.policy import run_python
+from tasks.tagging import policy as tagging
+from tasks.tagging.submission import TaggerSubmission
 from tools.catalogue import CATALOGUE
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import from_momenta
@@ -37,6 +39,10 @@ RAN = {"exit_code": 0, "stdout": "60 labels: cross-validated AUC 0.9", "stderr":
 
 def plan(iteration: int, **facts: Any) -> Plan:
     return planned(FACTS | facts, iteration)
+
+
+def written(code: str, values: dict[str, Any]) -> str:
+    return run_python("a.py", code, values).arguments["code"]
 
 
 def worker_context(made: Plan) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def test_weights_that_know_tops_are_asked_before_they_are_trained() -> None:
     (call,) = made.steps[0].calls
     request = CATALOGUE["jet_model.score"].parse(call.arguments)
     assert (request.checkpoint, request.signal, request.against) == (FACTS["pretrained"], "top", ["quark", "gluon"])
-    code = tagging.code({"facts": FACTS, "step": made.steps[0].model_dump(mode="json")})
+    code = written(*tagging.code({"facts": FACTS, "step": made.steps[0].model_dump(mode="json")}))
     assert ast.literal_eval(code.splitlines()[1].removeprefix("SCORES = ")) == dict.fromkeys(LABELS, request.out)
     tuned = CATALOGUE["jet_model.finetune"].parse(plan(2, **KNOWN).steps[0].calls[0].arguments)
     assert tuned.like == {"qcd": ["quark", "gluon"]}
@@ -87,8 +93,8 @@ def test_the_first_step_writes_code_submits_and_sums_up() -> None:
     assert first.name == "run_python"
     second = only_call(ask("worker", context, told(RAN)))
     assert second.name == "submit"
-    handed_in = Submission.model_validate_json(second.arguments)
-    assert (handed_in.scores, handed_in.window) == (tagging.OUT, None)
+    handed_in = TaggerSubmission.model_validate_json(second.arguments)
+    assert handed_in.scores == tagging.OUT
     last = only_call(ask("worker", context, told(RAN), told({"submitted": {}})))
     assert last.name == "finish"
     assert "cross-validated AUC 0.9" in json.loads(last.arguments)["summary"]
@@ -116,13 +122,13 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
         return {"metric": "s", "value": value, "error": 0.1, "reason": "r", "details": details}
 
     context = {"facts": FACTS, "history": [entry(9.0), entry(21.0, 31.5), entry(None)], "confirmed": None}
-    claim = Claim.model_validate_json(ask("reporter", context).content)
+    claim = Measurement.model_validate_json(ask("reporter", context).content)
     assert {name: m.value for name, m in claim.numbers.items()} == {"rejection_60": 31.5}
     assert "31.5 ± 3.0 with 60 labels" in claim.text
     refused = {"value": None, "reason": "score_60 falls"}
     assert (
         "Audit: score_60 falls."
-        in Claim.model_validate_json(ask("reporter", context | {"confirmed": refused}).content).text
+        in Measurement.model_validate_json(ask("reporter", context | {"confirmed": refused}).content).text
     )
 
 
@@ -147,7 +153,7 @@ def test_the_code_of_the_first_step_tags(tmp_path: Path) -> None:
         write_jets(tmp_path / f"labelled_{n}.h5", labelled.take(slice(0, n)))
         paths[str(n)] = str(tmp_path / f"labelled_{n}.h5")
     facts = FACTS | {"jets": str(tmp_path / "jets.h5"), "labelled": paths}
-    (tmp_path / "step.py").write_text(tagging.code({"facts": facts, "step": {"id": tagging.OBSERVABLES}}))
+    (tmp_path / "step.py").write_text(written(*tagging.code({"facts": facts, "step": {"id": tagging.OBSERVABLES}})))
     root = Path(__file__).parents[2]
     done = run(
         [sys.executable, "step.py"],
@@ -167,7 +173,7 @@ def test_the_code_of_the_first_step_tags(tmp_path: Path) -> None:
 def test_scores_are_put_in_one_file(tmp_path: Path) -> None:
     for n in LABELS:
         write_events(tmp_path / f"scores_{n}.parquet", {"score": np.full(4, float(n)), "p_top": np.zeros(4)})
-    (tmp_path / "step.py").write_text(tagging.code({"facts": FACTS, "step": {"id": tagging.TAG}}))
+    (tmp_path / "step.py").write_text(written(*tagging.code({"facts": FACTS, "step": {"id": tagging.TAG}})))
     root = Path(__file__).parents[2]
     run([sys.executable, "step.py"], cwd=tmp_path, env={"PYTHONPATH": str(root)}, check=True)
     scores = read_columns(tmp_path / tagging.OUT)

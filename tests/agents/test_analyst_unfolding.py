@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from asked import ask, only_call, planned, told
 
-from agents.backends.analyst import unfolding
-from agents.state import Plan
-from tasks.score import Claim, Submission
+from tasks.claim import Measurement
+from tasks.plan import Plan
+from tasks.policy import run_python
+from tasks.unfolding import policy as unfolding
+from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import BOOTSTRAPS_MIN
 from tools.catalogue import CATALOGUE
 from tools.events.parquet import write_events
@@ -67,8 +69,8 @@ def test_the_step_unfolds_submits_and_sums_up() -> None:
     assert first.name == "omnifold.unfold"
     second = only_call(ask("worker", context, told({"result": RESULT})))
     assert second.name == "submit"
-    handed_in = Submission.model_validate_json(second.arguments)
-    assert (handed_in.scores, handed_in.window) == (json.loads(first.arguments)["out"], None)
+    handed_in = WeightsSubmission.model_validate_json(second.arguments)
+    assert handed_in.weights == json.loads(first.arguments)["out"]
     last = only_call(ask("worker", context, told({"result": RESULT}), told({"submitted": {}})))
     assert last.name == "finish"
     for words in ("4 iterations", "8123 events", "mass 5.10 to 0.70"):
@@ -89,15 +91,15 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
     worse = entry(0.7, numbers={"events": {"value": 1.0, "error": 1.0}})
     history = [worse, entry(0.91), entry(None)]
     context = {"facts": FACTS, "history": history, "confirmed": None}
-    claim = Claim.model_validate_json(ask("reporter", context).content)
-    assert claim.discovery is None
+    claim = Measurement.model_validate_json(ask("reporter", context).content)
+    assert isinstance(claim, Measurement)
     assert {name: m.model_dump() for name, m in claim.numbers.items()} == NUMBERS
     assert "91 ± 3%" in claim.text
     closed = {"value": 0.8, "reason": "70% of the bins within one stated error"}
-    told_so = Claim.model_validate_json(ask("reporter", context | {"confirmed": closed}).content)
+    told_so = Measurement.model_validate_json(ask("reporter", context | {"confirmed": closed}).content)
     assert told_so.numbers == claim.numbers
     assert "Closure test: 80% of the difference removed; 70% of the bins" in told_so.text
-    nothing = Claim.model_validate_json(ask("reporter", context | {"history": [entry(None)]}).content)
+    nothing = Measurement.model_validate_json(ask("reporter", context | {"history": [entry(None)]}).content)
     assert nothing.numbers == {}
 
 
@@ -112,7 +114,8 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     weights = {name: rng.poisson(1, n).astype(float) for name in replicas}
     publish(folder / unfolding.OUT, {x: np.ones(n) for x in names}, weights, {})
     facts = FACTS | {name: str(tmp_path / f"{name}.parquet") for name in ("simulation", "alternative")}
-    code = unfolding.figure_code({"facts": facts, "done": {"unfold": {"folder": str(folder)}}})
+    values = unfolding.drawn({"facts": facts, "done": {"unfold": {"folder": str(folder)}}})
+    code = run_python("figure.py", unfolding.CODE, values).arguments["code"]
     (tmp_path / "figure.py").write_text(f"import sys\nsys.path.insert(0, {str(Path.cwd())!r})\n{code}")
     ran = subprocess.run([sys.executable, "figure.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -37,7 +37,7 @@ BREAKS = SCORE + "assert abs(x[0] - %r) > 1e-6, 'not these'\nwrite_events(Path('
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import catalogue
 
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
 
 
 def first_of_the_decoy() -> float:
@@ -70,8 +70,8 @@ def test_an_honest_recipe_passes_and_all_of_it_is_played_again(tmp_path: Path, m
     assert verdict.score.value == pytest.approx(1.0)
     assert result.confirmed
     assert result.confirmed.value == verdict.score.value
-    again = [event for event in events if isinstance(event, Executed) and event.where == "audit/worker/0/a"]
-    (claimed,) = [event for event in events if isinstance(event, Executed) and event.where == "claim/worker/0/a"]
+    again = [event for event in events if isinstance(event, Executed) and event.where == "audit/0/a"]
+    (claimed,) = [event for event in events if isinstance(event, Executed) and event.where == "claim/0/a"]
     assert [event.argv for event in again] == [claimed.argv]
     assert again[0].files != claimed.files  # the decoy has other events
     assert "The audit found nothing against it." in (run_dir / "report.md").read_text()
@@ -81,7 +81,7 @@ def test_an_honest_recipe_passes_and_all_of_it_is_played_again(tmp_path: Path, m
     assert live.agrees
     assert live.compared
     assert {row.verdict for row in live.compared if row.where.startswith("audit")} == {"identical"}
-    assert {row.where for row in live.compared} >= {"audit", "audit/worker/0/a"}
+    assert {row.where for row in live.compared} >= {"audit", "audit/0/a"}
     before = content(run_dir)
     nothing_live(monkeypatch)
     assert replay(run_dir, tmp_path / "out").agrees
@@ -128,7 +128,7 @@ def test_a_sandbox_lost_in_the_audit_is_no_failed_audit(tmp_path: Path, monkeypa
     monkeypatch.setattr(sandboxes, "fresh", fresh)
     result = resume(run_dir, Scripted(script(HONEST)))
     assert (result.status, len(audited(run_dir))) == ("exhausted", 1)
-    assert sum(isinstance(e, Executed) and e.where == "claim/worker/0/a" for e in read_trace(run_dir)) == 1
+    assert sum(isinstance(e, Executed) and e.where == "claim/0/a" for e in read_trace(run_dir)) == 1
 
 
 def test_a_budget_that_is_spent_ends_the_run_before_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

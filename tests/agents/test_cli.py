@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, no service, the tiny task beside the others, and runs in a folder of the test."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "BEAMCREW_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
     monkeypatch.chdir(tmp_path)
 
 

@@ -26,7 +26,7 @@ from tasks import catalogue
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         start(SETTINGS, Scripted(two_rounds(), usage=COST), folder / "a")
         other = dict(two_rounds()) | {"worker/0/c": hand_in(0.3, "x = 1")}
         start(SETTINGS.model_copy(update={"seed": 2}), Scripted(other), folder / "b")

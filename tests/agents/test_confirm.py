@@ -16,7 +16,7 @@ from agents.run import Settings, start
 from agents.trace.events import CanaryChecked, Confirmed, Executed
 from agents.trace.result import RunResult
 from agents.trace.store import blobs_of, read_trace
-from tasks.score import Submission
+from tasks.lhco.claims import SearchSubmission
 
 SETTINGS = Settings(request="Is there anything?", task="tiny", sandbox="bubblewrap", options={"holds_out": True})
 READ = "import numpy\nfrom pathlib import Path\nfrom tools.events.parquet import read_columns, write_events\n"
@@ -64,8 +64,8 @@ def test_the_best_submission_is_made_again_from_the_events_held_out(tmp_path: Pa
     assert confirmed.score.artefact != result.iterations[0].artefact
     again = [event for event in events if isinstance(event, Executed) and event.where.startswith("claim/")]
     assert [(event.where, event.argv) for event in again] == [
-        ("claim/worker/0/a", ["python", "a.py"]),
-        ("claim/worker/0/b", ["python", "a.py"]),
+        ("claim/0/a", ["python", "a.py"]),
+        ("claim/0/b", ["python", "a.py"]),
     ]
     assert told[0]["value"] == confirmed.score.value
     assert result.confirmed
@@ -73,7 +73,7 @@ def test_the_best_submission_is_made_again_from_the_events_held_out(tmp_path: Pa
     assert sum(isinstance(event, CanaryChecked) for event in events) == 2  # the claim's sandbox was probed as well
     assert events.index(again[0]) > max(k for k, event in enumerate(events) if event.kind == "decided")
     for name in ("report.md", "report.html"):
-        assert "The claim" in (tmp_path / "r" / name).read_text()
+        assert "Confirmation" in (tmp_path / "r" / name).read_text()
 
 
 def test_the_events_held_out_are_nowhere_to_be_seen_before(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_recipe_that_does_not_run_again_confirms_nothing(tmp_path: Path) -> No
     }
     result, confirmed = carried_out(script, tmp_path / "r", max_iterations=1)
     assert confirmed.score.value is None
-    assert "do not run again on all events" in confirmed.score.reason
+    assert "do not run again on all inputs" in confirmed.score.reason
     assert "AssertionError: not my events" in confirmed.score.reason
     assert "Nothing is confirmed" in (tmp_path / "r" / "report.md").read_text()
     assert result.status == "exhausted"
@@ -128,8 +128,8 @@ def test_scores_in_no_steps_folder_need_everything_up_to_then(tmp_path: Path) ->
     }
     carried_out(script, tmp_path / "r", max_iterations=1)
     events = read_trace(tmp_path / "r")
-    everything = recipe(events, 0, Submission(scores="scores.parquet", window=(3.3, 3.7)))
+    everything = recipe(events, 0, SearchSubmission(scores="scores.parquet", window=(3.3, 3.7)))
     assert {event.where for event in everything} == {"worker/0/a", "worker/0/b"}
-    assert recipe(events, 0, Submission(scores="i0/b/scores.parquet", window=(3.3, 3.7))) == [
+    assert recipe(events, 0, SearchSubmission(scores="i0/b/scores.parquet", window=(3.3, 3.7))) == [
         event for event in everything if event.where == "worker/0/b"
     ]

@@ -20,8 +20,8 @@ import pytest
 from killed import Life, commands, facts
 from scripted import log_call
 
-from agents.backends.analyst import Analyst
 from agents.backends.base import Reply, Request
+from agents.backends.built_in import BuiltIn
 from agents.replay import replay
 from agents.run import Settings
 from agents.trace.events import Confirmed, Executed, Graded, ModelCalled, Sealed
@@ -48,10 +48,11 @@ pytestmark = [
 ]
 
 
-class Logged(Analyst):
+class Logged(BuiltIn):
     """The analyst, who writes down what he is asked before he answers."""
 
     def __init__(self, log: Path) -> None:
+        super().__init__("analyst")
         self._log = log
 
     def complete(self, request: Request) -> Reply:

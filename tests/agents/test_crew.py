@@ -14,7 +14,7 @@ from agents.budget import Budget, BudgetSpent
 from agents.context import FENCE, opening, read_context
 from agents.crew import RETRIES, Crew, ModelFailed
 from agents.trace.events import ModelCalled, Trouble
-from tasks.score import Claim
+from tasks.lhco.claims import SearchClaim
 
 GOOD = '{"discovery": true, "mass": 3.5}'
 WHERE = "reporter"
@@ -25,10 +25,10 @@ def crew_for(folder: Path, *answers: Answer, **more: Budget) -> tuple[Crew, Scri
     return make_crew(folder, backend, **more), backend
 
 
-def ask(crew: Crew) -> Claim:
+def ask(crew: Crew) -> SearchClaim:
     request = Request(role="reporter", messages=opening("reporter", "brief", {}), max_tokens=77)
-    answer = crew.ask(request, Claim, WHERE)
-    assert isinstance(answer, Claim)
+    answer = crew.ask(request, SearchClaim, WHERE)
+    assert isinstance(answer, SearchClaim)
     return answer
 
 
@@ -71,7 +71,7 @@ def test_what_is_wrong_goes_back_to_the_model(tmp_path: Path, wrong: str, said: 
 
 def test_a_model_that_does_not_learn_is_given_up(tmp_path: Path) -> None:
     crew, backend = crew_for(tmp_path, *["{}"] * 10)
-    with pytest.raises(ModelFailed, match=rf"^reporter: no valid Claim in {RETRIES} replies: .*discovery"):
+    with pytest.raises(ModelFailed, match=rf"^reporter: no valid SearchClaim in {RETRIES} replies: .*discovery"):
         ask(crew)
     assert len(backend.asked) == RETRIES == len(troubles(crew))
     assert len([e for e in crew.store.events() if isinstance(e, ModelCalled)]) == RETRIES

@@ -29,7 +29,7 @@ from tasks import catalogue
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         run_dir = tmp_path_factory.mktemp("runs") / "r"
         start(SETTINGS, Scripted(two_rounds(), usage=COST), run_dir)
         yield run_dir

@@ -49,7 +49,7 @@ def test_a_line_for_each_event_elsewhere(tmp_path: Path) -> None:
     assert "iteration 2: expected significance = 5.20 ± 0.40" in lines
     assert "sandbox: canaries held" in lines
     assert lines[-1] == "converged after 12 min 34 s, $0.0300: no significant gain"
-    assert "claim: 5.1, unseen" in lines
+    assert "confirmation: 5.1, unseen" in lines
     assert len(lines) == 1 + 1 + 3 * (1 + 2 * 2 + 1 + 1) + 4  # what only a program wants is left out
 
 
@@ -67,7 +67,7 @@ def test_control_sequences_and_markup_are_harmless(terminal: bool) -> None:
     text = "\x1b]0;owned\x07\x1b[2J [bold red]not markup[/bold red]\nsecond line"
     out = console(terminal)
     with LiveView(out) as view:
-        view(Trouble(who="model", where="w", text=text))
+        view(Trouble(who="model", where="worker/0/a", text=text))
     assert isinstance(out.file, io.StringIO)
     written = out.file.getvalue()
     assert "\x1b]0;" not in written

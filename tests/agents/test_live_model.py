@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
 from agents.backends.openai_service import OpenAIService
 from agents.budget import Price
-from agents.state import Plan
+from tasks.plan import Plan
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 TASK = "Plan a search for a new particle in a dijet mass spectrum: train a classifier, then hand in the scores."

@@ -14,9 +14,9 @@ from agents.backends import local
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
 from agents.backends.local import Local, files, grammar, prompt
 from agents.backends.select import choose_backend
-from agents.state import Plan
 from agents.worker import OWN
-from tasks.score import Claim
+from tasks.lhco.claims import SearchClaim
+from tasks.plan import Plan
 from tools.catalogue import CATALOGUE
 
 PLAN = {"reasoning": "a", "steps": [{"id": "look", "goal": "b"}, {"id": "s", "goal": "", "submits": True}]}
@@ -24,8 +24,8 @@ TOOLS = [ToolSchema(**tool.schema()) for tool in CATALOGUE.values()]
 TOOLS += [ToolSchema(name=n, description=m.__doc__ or "", parameters=m.model_json_schema()) for n, m in OWN.items()]
 
 
-@pytest.mark.parametrize("model", [Plan, Claim])
-def test_whatever_the_grammar_writes_is_json_of_the_schema(model: type[Plan | Claim]) -> None:
+@pytest.mark.parametrize("model", [Plan, SearchClaim])
+def test_whatever_the_grammar_writes_is_json_of_the_schema(model: type[Plan | SearchClaim]) -> None:
     """Errors of validation that are left are those of rules between fields."""
     text = grammar.reply_grammar(model.model_json_schema(), 20)
     for seed in range(60):

@@ -11,7 +11,7 @@ from test_local import TOOLS, errors
 
 from agents.backends.base import Message, Request, ToolCall
 from agents.backends.local import Local, files
-from agents.state import Plan
+from tasks.plan import Plan
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 TASK = "Plan a search for a new particle in a dijet mass spectrum: train a classifier, then hand in the scores."

@@ -56,7 +56,7 @@ def never_long() -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunResult, Path]]:
     """The same run, undisturbed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         run_dir = tmp_path_factory.mktemp("whole") / "run"
         yield start(SETTINGS, Scripted(SCRIPT), run_dir), run_dir
 
@@ -306,7 +306,7 @@ def test_a_run_killed_in_the_middle_of_a_command_leaves_nothing_of_it(
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path\nimport test_lost_real as t\n"
-        "t.catalogue.TASKS['tiny'] = t.TinyTask\n"
+        "t.catalogue.catalogue()['tiny'] = t.TinyTask\n"
         "t.start(t.SETTINGS, t.Scripted(t.SCRIPT), Path(sys.argv[1]))\n"
     )
     half = run_dir / "workspace" / "i0" / "c" / "half"

@@ -17,7 +17,7 @@ from scripted import SUBMISSION, Scripted, TinyTask, call, python, two_rounds
 from test_resume import killed_at
 from typer.testing import CliRunner
 
-from agents import cli, graph, planner, provenance, sandboxes, worker
+from agents import cli, graph, planner, provenance, run, sandboxes, tool_calls
 from agents.backends.base import BackendLost
 from agents.replay import replay
 from agents.run import Settings, beginning, resume, start
@@ -40,7 +40,7 @@ HELD_OUT = SETTINGS.model_copy(update={"options": {"holds_out": True}})
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with two iterations, retries, errors of a model, and a claim on unseen events."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         run_dir = tmp_path_factory.mktemp("runs") / "r"
         start(HELD_OUT, Scripted(two_rounds()), run_dir)
         yield run_dir
@@ -162,7 +162,7 @@ FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     ),
     "a plan": (
         lambda d, s: first(d, "planned")["plan"].update(reasoning="as I like it"),
-        r'planned 0, line 4: plan\.reasoning was "as I like it", the replay has "because"',
+        r'planned planner/0, line 4: plan\.reasoning was "as I like it", the replay has "because"',
     ),
     "a score": (
         lambda d, s: first(d, "graded")["score"].update(value=0.123),
@@ -170,15 +170,15 @@ FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     ),
     "a decision": (
         lambda d, s: first(d, "decided")["decision"].update(action="converged"),
-        r'decided 0, line \d+: decision\.action was "converged", the replay has "continue"',
+        r'decided grader/0, line \d+: decision\.action was "converged", the replay has "continue"',
     ),
     "a claim": (
         lambda d, s: first(d, "claimed")["claim"].update(discovery=True),
-        r"claimed, line \d+: claim\.discovery was true, the replay has false",
+        r"claimed reporter, line \d+: claim\.discovery was true, the replay has false",
     ),
     "a check of the claim": (
         lambda d, s: first(d, "claimed")["checks"][0].update(harness=True),
-        r"claimed, line \d+: checks\[0\]\.harness was true, the replay has false",
+        r"claimed reporter, line \d+: checks\[0\]\.harness was true, the replay has false",
     ),
     "a command": (other_code, r'executed worker/0/b, line \d+: argv\[1\] was "b.py", the replay has "a.py"'),
     "the end": (lambda d, s: d[-1].update(status="exhausted"), r"run_finished: was .*exhausted.* has .*converged"),
@@ -188,9 +188,12 @@ FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     ),
     "an event too few": (
         lambda d, s: d.remove(first(d, "planned")),
-        r"planned 0: the replay has more of these",
+        r"planned planner/0: the replay has more of these",
     ),
-    "a missing last event": (lambda d, s: d.remove(first(d, "claimed")), "claimed: the replay has more of these"),
+    "a missing last event": (
+        lambda d, s: d.remove(first(d, "claimed")),
+        "claimed reporter: the replay has more of these",
+    ),
     "a seal": (lambda d, s: d.remove(first(d, "sealed")), "sealed: the replay has more of these"),
 }
 
@@ -210,12 +213,12 @@ def test_an_untouched_copy_agrees(run_dir: Path, tmp_path: Path) -> None:
 
 def test_a_changed_crew_is_found(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a replay is for: the record tells whether the code still does what it did."""
-    monkeypatch.setattr(worker, "SHOWN", 3)
+    monkeypatch.setattr(tool_calls, "SHOWN", 3)
     with pytest.raises(Differs, match=r"model_called worker/0/b, line \d+: messages\[3\]\.content was .*looked"):
         replay(run_dir, tmp_path / "a")
     monkeypatch.undo()
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
-    monkeypatch.setattr(planner, "ARRAYS", ("spectrum",))
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
+    monkeypatch.setattr(planner, "_drawn", lambda value: False)
     assert replay(run_dir, tmp_path / "b").agrees  # there are no such arrays in this run
     monkeypatch.setattr(graph, "decide", lambda scores, rule: pytest.fail("asked"))
     with pytest.raises(pytest.fail.Exception):
@@ -225,9 +228,8 @@ def test_a_changed_crew_is_found(run_dir: Path, tmp_path: Path, monkeypatch: pyt
 def test_other_prompts_than_the_recorded_change_nothing(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agents import provenance
-
-    monkeypatch.setattr(provenance, "read_prompts", lambda: {"planner.md": "Do as you like."})
+    monkeypatch.setattr(run, "read_prompts", lambda: {"planner.md": "Do as you like."})
+    monkeypatch.setattr(TinyTask, "advice", lambda self, role: "Or as others like.")
     assert replay(run_dir, tmp_path / "out").agrees
 
 
@@ -262,7 +264,7 @@ def test_the_command_says_what_it_found(run_dir: Path, tmp_path: Path) -> None:
     assert (status, "is there already" in err) == (2, True)
     forged = edited_trace(run_dir, tmp_path / "forged", FORGED["a plan"][0])
     status, _, err = beamcrew("replay", str(forged))
-    assert (status, "differs: planned 0, line 4: plan.reasoning was" in err) == (6, True)
+    assert (status, "differs: planned planner/0, line 4: plan.reasoning was" in err) == (6, True)
     status, _, err = beamcrew("replay", str(tmp_path / "none"))
     assert (status, "trace.jsonl: cannot be" in err) == (2, True)
 

@@ -14,12 +14,15 @@ import pytest
 from report_runs import CODE, SCRIPT, converged, failed, graded_details
 from test_trace_store import STARTED
 
-from agents.trace import plots, store, words
+from agents.trace import store, words
 from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, ToolCalled
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
-from tasks.score import Claim, Score
+from tasks.lhco.claims import SearchClaim
+from tasks.lhco.plots import spectrum
+from tasks.score import Number, Quantity, Score
+from tasks.writing import measured, probability, significance
 
 
 @pytest.fixture(autouse=True)
@@ -88,12 +91,14 @@ def test_the_result_has_the_numbers_of_the_events(tmp_path: Path) -> None:
     assert result.steering is not None
     assert (result.steering.value, result.steering.error) == (5.2, 0.4)
     best = result.iterations[2]
-    assert (best.mass, best.mass_error, best.n_signal, best.p_global) == (3.512, 0.0213, 193.2, 4.1e-8)
-    assert best.window == (3.3, 3.7)
+    told = {number.name: (number.value, number.error) for number in best.numbers}
+    assert told["mass"] == (3.512, 0.0213)
+    assert (told["n_signal"][0], told["p_global"][0]) == (193.2, 4.1e-8)
+    assert told["window"] == pytest.approx((3.5, 0.2))
     assert [(m.name, m.value) for m in result.sealed] == [("AUC", 0.912), ("max SIC", None)]
     assert {c.name: c.truth for c in result.claims}["mass"] == 3.5
     assert result.claim is not None
-    assert result.claim.mass == 3.51
+    assert result.claim["mass"] == 3.51
     assert (result.cost.model_calls, result.cost.prompt_tokens, result.cost.completion_tokens) == (3, 3000, 600)
     assert result.cost.dollars == pytest.approx(0.03)
     assert (result.status, result.seconds, result.peak_memory_mib) == ("converged", 754.2, 2311.5)
@@ -171,7 +176,7 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
     with Store.create(tmp_path / "none") as store:
         for event in events:
             if isinstance(event, Claimed):
-                event = event.model_copy(update={"claim": Claim(discovery=False, p_value=0.85, text="nothing")})
+                event = event.model_copy(update={"claim": SearchClaim(discovery=False, p_value=0.85, text="nothing")})
             elif isinstance(event, Confirmed):
                 changed = {"value": -1.05, "details": event.score.details | limits}
                 event = event.model_copy(update={"score": event.score.model_copy(update=changed)})
@@ -181,7 +186,7 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
         page = Document((tmp_path / folder / "report.html").read_text()).text
         text = (tmp_path / folder / "report.md").read_text().replace("**", "")
         for words_ in (
-            "; at most 207 signal events behind the cut (95% CL)",
+            "At most 207 signal events behind the cut (95% CL)",
             "At most 207 signal events are among the unseen events behind the cut at 95% confidence",
             "for a resonance at 3.749 TeV.",
             "Without any signal 294 were to be expected, 197 to 459 in 68% of such data.",
@@ -251,36 +256,36 @@ def test_a_missing_blob_is_named_in_the_report(tmp_path: Path) -> None:
 def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
-    first = plots.spectrum(graded_details())
+    first = spectrum(graded_details())
     with matplotlib.rc_context({"axes.facecolor": "red", "figure.dpi": 30}):
-        assert plots.spectrum(graded_details()) == first
+        assert spectrum(graded_details()) == first
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (words.measured(3.51234, 0.0213, "TeV"), "3.512 ± 0.021 TeV"),
-        (words.measured(1234.5, 56.7), "1234 ± 57"),
-        (words.measured(0.5), "0.5"),
-        (words.measured(float("nan"), 1), "–"),
-        (words.measured(1.0, 0.0), "1"),
-        (words.probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
-        (words.probability(2e-9), "2.0 × 10⁻⁹ (> 5 σ)"),
-        (words.significance(4.96), "5.0"),
-        (words.significance(7.3), "> 5"),
-        (words.significance(-1.25), "−1.2"),
-        (words.significance(None), "–"),
-        (words.probability(0.5), "0.5 (0.0 σ)"),
-        (words.probability(0.85), "0.85"),
-        (words.measured(-1.05), "−1.05"),
-        (words.measured(-0.031, 0.012), "−0.031 ± 0.012"),
-        (words.probability(0.0), "0"),
-        (words.probability(None), "–"),
+        (measured(3.51234, 0.0213, "TeV"), "3.512 ± 0.021 TeV"),
+        (measured(1234.5, 56.7), "1234 ± 57"),
+        (measured(0.5), "0.5"),
+        (measured(float("nan"), 1), "–"),
+        (measured(1.0, 0.0), "1"),
+        (probability(2.87e-7), "2.9 × 10⁻⁷ (5.0 σ)"),
+        (probability(2e-9), "2.0 × 10⁻⁹ (> 5 σ)"),
+        (significance(4.96), "5.0"),
+        (significance(7.3), "> 5"),
+        (significance(-1.25), "−1.2"),
+        (significance(None), "–"),
+        (probability(0.5), "0.5 (0.0 σ)"),
+        (probability(0.85), "0.85"),
+        (measured(-1.05), "−1.05"),
+        (measured(-0.031, 0.012), "−0.031 ± 0.012"),
+        (probability(0.0), "0"),
+        (probability(None), "–"),
         (words.duration(59.99), "60.0 s"),
         (words.duration(3720), "1 h 02 min"),
-        (words.quantity("discovery", False), "no"),
-        (words.quantity("mass", 3.5, 0.1), "3.50 ± 0.10 TeV"),
-        (words.quantity("mass_bias", 0.0008, 0.0012), "0.0008 ± 0.0012"),
+        (Quantity(name="discovery").written(False), "no"),
+        (Quantity(name="mass", unit="TeV").written(3.5, 0.1), "3.50 ± 0.10 TeV"),
+        (Number(name="mass_bias", value=0.0008, error=0.0012).text, "0.0008 ± 0.0012"),
     ],
 )
 def test_numbers_are_written_as_physicists_do(text: str, expected: str) -> None:

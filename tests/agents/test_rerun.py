@@ -53,7 +53,7 @@ def run(folder: Path, of: Script) -> Path:
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         first = "import json, time\njson.dump({'n': 3, 'time': time.time()}, open('n.json', 'w'))"
         yield run(tmp_path_factory.mktemp("runs") / "r", script(NOISY % 0, first))
 
@@ -72,10 +72,10 @@ def test_a_deterministic_run_comes_out_the_same(run_dir: Path, tmp_path: Path) -
         "worker/0/b python a.py: end": "identical",
         "worker/0/b i0/b/scores.parquet": "identical",
         "grade 0 correlation": "identical",
-        "claim/worker/0/a python a.py: end": "identical",
-        "claim/worker/0/a i0/a/n.json": "identical",
-        "claim/worker/0/b python a.py: end": "identical",
-        "claim/worker/0/b i0/b/scores.parquet": "identical",
+        "claim/0/a python a.py: end": "identical",
+        "claim/0/a i0/a/n.json": "identical",
+        "claim/0/b python a.py: end": "identical",
+        "claim/0/b i0/b/scores.parquet": "identical",
         "claim unseen": "identical",
         "sealed signal fraction": "identical",
         "sealed curves": "identical",

@@ -59,7 +59,7 @@ def troubles(run_dir: Path) -> list[Trouble]:
 @pytest.fixture(scope="module")
 def converged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunResult, Path]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.TASKS, "tiny", TinyTask)
+        patch.setitem(catalogue.catalogue(), "tiny", TinyTask)
         run_dir = tmp_path_factory.mktemp("runs") / "r"
         yield one(SETTINGS, two_rounds(), run_dir, usage=Usage(prompt_tokens=10, dollars=0.5)), run_dir
 
@@ -73,7 +73,7 @@ def test_a_run_converges_and_says_what_it_found_and_cost(converged: tuple[RunRes
     assert first > second > 0
     assert result.best_iteration == 0
     assert result.claim
-    assert result.claim.text == CLAIM["text"]
+    assert result.claim["text"] == CLAIM["text"]
     assert result.sealed[0].name == "signal fraction"
     assert (result.canaries_held, result.sandbox.driver) == (True, "bubblewrap")
     assert result.cost.model_calls == finished.model_calls == 14

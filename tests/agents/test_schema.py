@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.backends.schema import KEPT, CannotSay, Subset, resolve, restore, rewrite
-from agents.state import Plan
-from tasks.score import Claim, Submission
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.plan import Plan
 from tools.catalogue import CATALOGUE
 
 Json = dict[str, Any]
@@ -22,7 +22,7 @@ STRUCTURE: dict[Subset, set[str]] = {
 }
 OURS = {
     **{name: tool.schema()["parameters"] for name, tool in CATALOGUE.items()},
-    **{model.__name__: model.model_json_schema() for model in (Plan, Claim, Submission)},
+    **{model.__name__: model.model_json_schema() for model in (Plan, SearchClaim, SearchSubmission)},
 }
 
 
@@ -191,13 +191,13 @@ def test_what_the_crew_asks_for_can_be_said_in_openapi(name: str) -> None:
 
 
 def test_a_submission_can_be_said_strictly_and_free_arguments_cannot() -> None:
-    written = rewrite(OURS["Submission"], "strict")
+    written = rewrite(OURS["SearchSubmission"], "strict")
     speaks(written, "strict")
     submission = {"scores": "scores.parquet", "window": [3.3, 3.7]}
     whole = filled(submission, written)
     jsonschema.validate(whole, written)
-    back = restore(whole, OURS["Submission"])
-    assert Submission.model_validate(back) == Submission.model_validate(submission)
+    back = restore(whole, OURS["SearchSubmission"])
+    assert SearchSubmission.model_validate(back) == SearchSubmission.model_validate(submission)
     with pytest.raises(CannotSay, match="free keys"):
         rewrite(OURS["Plan"], "strict")
 

@@ -20,9 +20,10 @@ from agents.trace.store import Store
 from agents.trace.verify import verified
 from agents.workbench import Workbench
 from sandbox.driver import ExecResult, Limits
-from tasks.score import Score, Submission
+from tasks.lhco.claims import SearchSubmission
+from tasks.score import Score
 
-SUBMISSION = Submission(scores="i0/fit/scores.parquet", reference_scores="i0/fit/reference.parquet")
+SUBMISSION = SearchSubmission(scores="i0/fit/scores.parquet", reference_scores="i0/fit/reference.parquet")
 
 
 def swap_parent(folder: Path) -> None:
@@ -49,7 +50,7 @@ def test_graded_files_are_sealed_whatever_becomes_of_them(
     (folder / "scores.parquet").write_bytes(b"graded")
     (folder / "reference.parquet").write_bytes(b"beside")
 
-    def grade(iteration: int, submission: Submission | None, shown: Path) -> Score:
+    def grade(iteration: int, submission: SearchSubmission | None, shown: Path) -> Score:
         assert submission is not None
         found = sorted(path.name for path in shown.rglob("*") if path.is_file())
         assert found == ["reference.parquet", "scores.parquet"]  # and nothing that code has put beside them

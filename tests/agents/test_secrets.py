@@ -31,7 +31,7 @@ SETTINGS = Settings(
 
 @pytest.fixture(autouse=True)
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "tiny", TinyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OTHER_SERVICE_TOKEN", TOKEN)
     monkeypatch.setenv("SOME_PROXY", f"http://joe:{PASSWORD}@proxy.example:3128")

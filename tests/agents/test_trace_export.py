@@ -11,18 +11,20 @@ from typing import Any
 import pytest
 from report_runs import CODE, SCRIPT, converged, failed
 from test_trace_store import STARTED
+from tool_events import called
 from typer.testing import CliRunner
 
 from agents.backends.base import Message, Reply, Request, ToolCall, ToolSchema, Usage
 from agents.cli import app
 from agents.state import Observation
 from agents.trace import store
-from agents.trace.events import Claimed, Executed, ModelCalled, Sealed, StepFinished, StepStarted, ToolCalled
+from agents.trace.events import Claimed, Executed, ModelCalled, Sealed, StepFinished, StepStarted
 from agents.trace.export import exported
 from agents.trace.export_inspect import inspect_log
 from agents.trace.export_otel import SCHEMA, otel
 from agents.trace.store import Store
-from tasks.score import CheckedNumber, Claim, Metric
+from tasks.lhco.claims import SearchClaim
+from tasks.score import CheckedNumber, Metric
 
 SECRET, TRUTH = "sk-1234567890", "truth-4711"
 LONG = "You work in a sandbox. " * 40
@@ -65,7 +67,7 @@ def worked(run_dir: Path) -> Path:
                 usage=Usage(prompt_tokens=70, completion_tokens=7, dollars=0.25),
                 seconds=2.5,
             ),
-            ToolCalled(
+            called(
                 where="worker/0/a", tool="bumphunt.scan", arguments={"z": float("nan")}, error={"field": "z"}, seconds=1
             ),
             Executed(
@@ -83,7 +85,7 @@ def worked(run_dir: Path) -> Path:
                 files={},
             ),
             StepFinished(observation=Observation(iteration=0, step="a", ok=False, summary="gave up"), seconds=7),
-            Claimed(claim=Claim(discovery=True, mass=3.4, text="There it is."), checks=checks),
+            Claimed(claim=SearchClaim(discovery=True, mass=3.4, text="There it is."), checks=checks),
             Sealed(metrics=[Metric(name=TRUTH, value=1.0)], checks=checks),
         ):
             trace.append(event)
@@ -142,7 +144,7 @@ def test_spans_are_one_tree(tmp_path: Path, make: Any) -> None:
 def test_spans_say_what_the_conventions_ask_for(tmp_path: Path) -> None:
     spans = {span["name"]: span for span in spans_of(otel(exported(worked(tmp_path))))}
     assert list(spans) == [
-        "invoke_workflow lhco",
+        "invoke_workflow lhco-demo",
         "invoke_agent worker",
         "chat m-1",
         "execute_tool bumphunt.scan",

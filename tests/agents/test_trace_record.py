@@ -18,11 +18,15 @@ from agents.trace.events import Decided, Event, Executed, Graded, ModelCalled, R
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
+from agents.trace.where import Where
 from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
 from sandbox.reader import UnsafeFile
 from tasks.convergence import Decision
-from tasks.score import Score, Submission
+from tasks.lhco.claims import SearchSubmission
+from tasks.score import Score
+
+WHERE = Where("worker", 0, "a")
 
 
 class Counting:
@@ -165,7 +169,7 @@ def test_played_seconds_leave_out_the_time_between_sessions() -> None:
     events = [
         at(0, 0, STARTED),
         at(1, 10, decided(0)),
-        at(2, 5000, Trouble(who="operator", where="trace.jsonl", text="cut")),
+        at(2, 5000, Trouble(who="operator", where="trace", text="cut")),
         at(3, 5001, RunResumed(sandbox=INFO)),
         at(4, 5003, decided(1)),
     ]
@@ -206,10 +210,10 @@ def test_a_command_is_played_and_its_files_come_back(store: Store, tmp_path: Pat
 @pytest.mark.parametrize("change", ["argv", "cwd", "files"])
 def test_another_command_goes_live(store: Store, tmp_path: Path, change: str) -> None:
     call = {"argv": ["a"], "cwd": f"{WORKSPACE}/x", "files": {"f": b"1"}}
-    bench(tmp_path, store, Record(), lambda folder: "old")[0].run("w", **call)
+    bench(tmp_path, store, Record(), lambda folder: "old")[0].run(WHERE, **call)
     store, record = reopened(store)
     call[change] = {"argv": ["b"], "cwd": f"{WORKSPACE}/y", "files": {"f": b"2"}}[change]
-    assert bench(tmp_path, store, record, lambda folder: "new")[0].run("w", **call).stdout == "new"
+    assert bench(tmp_path, store, record, lambda folder: "new")[0].run(WHERE, **call).stdout == "new"
     assert len(record.unplayed()) == 1
 
 
@@ -223,20 +227,20 @@ def test_only_new_and_changed_files_are_recorded(store: Store, tmp_path: Path) -
 
     live, _ = bench(tmp_path, store, Record(), command)
     for _ in range(3):
-        live.run("w", ["x"], cwd=WORKSPACE, files={"given": b"g"})
+        live.run(WHERE, ["x"], cwd=WORKSPACE, files={"given": b"g"})
     executed = [set(e.files) for e in store.events() if isinstance(e, Executed)]
     assert executed == [{"fixed", "moving"}, {"moving"}, set()]
 
 
 def test_a_changed_workspace_is_put_right_and_an_intact_one_left_alone(store: Store, tmp_path: Path) -> None:
     live, _ = bench(tmp_path, store, Record(), leave_files)
-    live.run("w", ["x"], cwd=f"{WORKSPACE}/a", files={"g": b"g"})
+    live.run(WHERE, ["x"], cwd=f"{WORKSPACE}/a", files={"g": b"g"})
     store, record = reopened(store)
     scores, given = tmp_path / "ws/a/out/scores.parquet", tmp_path / "ws/a/g"
     scores.unlink()
     os.mkfifo(scores)
     untouched = given.stat().st_ino
-    bench(tmp_path, store, record, must_not_run)[0].run("w", ["x"], cwd=f"{WORKSPACE}/a", files={"g": b"g"})
+    bench(tmp_path, store, record, must_not_run)[0].run(WHERE, ["x"], cwd=f"{WORKSPACE}/a", files={"g": b"g"})
     assert scores.read_bytes() == b"scores"
     assert given.stat().st_ino == untouched
 
@@ -252,7 +256,7 @@ def test_what_is_too_big_is_left_out_with_the_reason(
             (folder / name).write_bytes(name.encode() * size)
         return ""
 
-    bench(tmp_path, store, Record(), command)[0].run("w", ["x"], cwd=WORKSPACE)
+    bench(tmp_path, store, Record(), command)[0].run(WHERE, ["x"], cwd=WORKSPACE)
     event = store.events()[-1]
     assert isinstance(event, Executed)
     assert set(event.files) == {"a", "d"}
@@ -282,7 +286,7 @@ def test_a_lost_sandbox_is_trouble_and_no_result(store: Store, tmp_path: Path) -
         raise SandboxLost("engine gone")
 
     with pytest.raises(SandboxLost):
-        bench(tmp_path, store, Record(), lose)[0].run("w", ["x"])
+        bench(tmp_path, store, Record(), lose)[0].run(WHERE, ["x"])
     with pytest.raises(SandboxLost):
         RecordedGrader(lose, store, Record(), tmp_path).grade(0, None)  # type: ignore[arg-type]
     assert [e.kind for e in store.events()] == ["run_started", "trouble", "trouble"]
@@ -291,9 +295,9 @@ def test_a_lost_sandbox_is_trouble_and_no_result(store: Store, tmp_path: Path) -
 def test_given_files_cannot_leave_the_workspace(store: Store, tmp_path: Path) -> None:
     live, sandbox = bench(tmp_path, store, Record(), must_not_run)
     with pytest.raises(UnsafeFile):
-        live.run("w", ["x"], cwd=WORKSPACE, files={"../x": b""})
+        live.run(WHERE, ["x"], cwd=WORKSPACE, files={"../x": b""})
     with pytest.raises(ValueError, match="must lie in"):
-        live.run("w", ["x"], cwd="/etc")
+        live.run(WHERE, ["x"], cwd="/etc")
     assert sandbox.calls == 0
 
 
@@ -307,7 +311,7 @@ def test_a_secret_in_request_output_and_files_stays_out_and_play_back_agrees(tmp
     def session(store: Store, record: Record, place: str) -> tuple[Reply, ExecResult]:
         reply = RecordedBackend(Counting(), store, record).complete(ask(secret), "planner/0")
         files: Mapping[str, bytes] = {"run.py": secret.encode()}
-        return reply, bench(tmp_path, store, record, leak, place)[0].run("w", ["echo", secret], files=files)
+        return reply, bench(tmp_path, store, record, leak, place)[0].run(WHERE, ["echo", secret], files=files)
 
     with Store.create(tmp_path / "run", [secret]) as store:
         store.append(STARTED)
@@ -322,11 +326,11 @@ def test_a_secret_in_request_output_and_files_stays_out_and_play_back_agrees(tmp
 def test_the_grader_is_asked_once_for_each_iteration(store: Store, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
+    def grade(iteration: int, submission: SearchSubmission | None, folder: Path) -> Score:
         asked.append(iteration)
         return Score(metric="m", value=None if submission is None else time.monotonic(), reason="r")
 
-    submission = Submission(scores="s", window=(3.3, 3.7))
+    submission = SearchSubmission(scores="s", window=(3.3, 3.7))
     live = RecordedGrader(grade, store, Record(), tmp_path)
     first = [live.grade(0, submission), live.grade(1, submission), live.grade(2, None)]
     store, record = reopened(store)

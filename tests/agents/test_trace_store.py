@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tool_events import called
 
 from agents.backends.base import Usage
-from agents.state import Observation, Plan, Step
+from agents.state import Observation
 from agents.trace.events import (
     EVENT,
     AnyEvent,
@@ -42,14 +43,16 @@ from agents.trace.events import (
 from agents.trace.store import TRACE, Store, TraceError, blobs_of, read_trace
 from sandbox.driver import Limits, SandboxInfo
 from tasks.convergence import Decision
-from tasks.score import CheckedNumber, Claim, Metric, Score, Submission
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.plan import Plan, Step
+from tasks.score import CheckedNumber, Metric, Score
 
 INFO = SandboxInfo(driver="fake", version="1", reason="tests", limits=Limits())
 SHA = hashlib.sha256(b"").hexdigest()
 STARTED = RunStarted(
     run="r1",
     request="Is there a resonance?",
-    task="lhco",
+    task="lhco-demo",
     options={"seed": 1},
     facts={"events": 10},
     inputs={"a": SHA},
@@ -61,7 +64,7 @@ STARTED = RunStarted(
     versions={"beamcrew": "0"},
     prompts={"planner.md": SHA},
 )
-SUBMISSION = Submission(scores="i0/s.parquet", window=(3.3, 3.7))
+SUBMISSION = SearchSubmission(scores="i0/s.parquet", window=(3.3, 3.7))
 EVERY = [
     STARTED,
     RunResumed(sandbox=INFO),
@@ -91,7 +94,7 @@ EVERY = [
         dropped_bytes=0,
         files={"a": SHA},
     ),
-    ToolCalled(where="worker/0/a", tool="scan", arguments={"n": [1, 2.5, None]}, error={"field": "n"}, seconds=0.2),
+    called(where="worker/0/a", tool="scan", arguments={"n": [1, 2.5, None]}, error={"field": "n"}, seconds=0.2),
     Planned(iteration=0, plan=Plan(reasoning="π", steps=[Step(id="a", goal="g", submits=True)])),
     StepStarted(iteration=0, step="a"),
     StepFinished(
@@ -101,7 +104,9 @@ EVERY = [
     Decided(iteration=0, decision=Decision(action="converged", reason="r", best=0)),
     Confirmed(iteration=0, submission=SUBMISSION, score=Score(metric="m", value=None, reason="r")),
     Audited(iteration=0, submission=SUBMISSION, score=Score(metric="m", value=None, reason="the audit failed")),
-    Claimed(claim=Claim(discovery=True), checks=[CheckedNumber(name="mass", claimed=3.5, harness=3.4, agrees=True)]),
+    Claimed(
+        claim=SearchClaim(discovery=True), checks=[CheckedNumber(name="mass", claimed=3.5, harness=3.4, agrees=True)]
+    ),
     Sealed(metrics=[Metric(name="AUC", value=0.9)], checks=[], curves={"sic": [1.0, math.inf]}),
     Trouble(who="model", where="planner/0", text="malformed"),
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
@@ -132,7 +137,7 @@ def test_every_kind_comes_back(tmp_path: Path) -> None:
     assert all(e.time > 1e9 for e in back)
     with Store.open(tmp_path) as store:
         assert store.events() == back
-        assert store.append(Trouble(who="model", where="w", text="t")).index == len(EVERY)
+        assert store.append(Trouble(who="model", where="worker/0/a", text="t")).index == len(EVERY)
 
 
 def test_a_truncated_last_line_is_cut_off_and_reported(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ def test_a_missing_line_is_named(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_before_its_fields_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / TRACE).write_text('{"kind": "run_started", "format": 99, "novelty": true}\n')
-    with pytest.raises(TraceError, match="format 99, this version of beamcrew reads formats 1 to 3"):
+    with pytest.raises(TraceError, match="format 99, this version of beamcrew reads and plays format 4"):
         read_trace(tmp_path)
 
 
@@ -188,7 +193,7 @@ def test_eight_threads_append_whole_lines_in_order(tmp_path: Path) -> None:
 
         def work(name: int) -> None:
             for k in range(25):
-                store.append(Trouble(who="model", where=f"{name}/{k}", text="x" * 5000))
+                store.append(Trouble(who="model", where=f"worker/{k}/s{name}", text="x" * 5000))
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
         for thread in threads:
@@ -234,7 +239,7 @@ def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
 
 
 def test_half_characters_of_a_model_do_no_harm(tmp_path: Path) -> None:
-    event = ToolCalled(where="w", tool="t", arguments={"a": ["b\udfff"]}, seconds=0)
+    event = called(where="worker/0/a", tool="t", arguments={"a": ["b\udfff"]}, seconds=0)
     written(tmp_path, [STARTED, event])
     back = read_trace(tmp_path)[1]
     assert isinstance(back, ToolCalled)
@@ -269,8 +274,8 @@ def test_a_full_disk_is_the_operators_and_leaves_the_trace_readable(
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", fill)
             with pytest.raises(TraceError, match="No space left"):
-                store.append(Trouble(who="model", where="w", text="lost"))
-        store.append(Trouble(who="model", where="w", text="after"))
+                store.append(Trouble(who="model", where="worker/0/a", text="lost"))
+        store.append(Trouble(who="model", where="worker/0/a", text="after"))
     assert [e.index for e in read_trace(tmp_path)] == [0, 1]
 
 
@@ -286,7 +291,7 @@ def test_an_interrupt_in_half_a_line_undoes_it(tmp_path: Path, monkeypatch: pyte
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                store.append(Trouble(who="model", where="w", text="t"))
+                store.append(Trouble(who="model", where="worker/0/a", text="t"))
         store.append(ENDED)
     assert [e.kind for e in read_trace(tmp_path)] == ["run_started", "run_finished"]
 
@@ -334,7 +339,7 @@ def test_blobs_are_on_the_disk_before_the_line_that_names_them_and_notes_wait_fo
     with Store.create(tmp_path) as store:
         store.append(STARTED)
         shas = {store.put(text) for text in (b"request", b"reply", b"request")}
-        store.append(Trouble(who="model", where="w", text="t"))
+        store.append(Trouble(who="model", where="worker/0/a", text="t"))
         assert synced == ["line 1"]
         store.append(CALLED)
         assert (set(synced[1:3]), synced[3:]) == (shas, ["line 3"])

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_trace_store import STARTED
+from tool_events import called
 
-from agents.trace.events import Executed, Graded, Sealed, ToolCalled
+from agents.trace.events import Executed, Graded, Sealed
 from agents.trace.store import Store
 from agents.trace.traced import among, traced
 from agents.trace.words import agreement
@@ -16,7 +17,8 @@ from tasks.score import CheckedNumber, Metric, Score
 
 
 def check(name: str, claimed: float | bool | None, error: float | None = None) -> CheckedNumber:
-    return CheckedNumber(name=name, claimed=claimed, claimed_error=error, harness=None, agrees=True)
+    scales = (1.0, 1e-3) if name == "mass" else (1.0,)
+    return CheckedNumber(name=name, claimed=claimed, claimed_error=error, harness=None, agrees=True, scales=scales)
 
 
 @pytest.fixture
@@ -29,9 +31,9 @@ def store(tmp_path: Path) -> Store:
     ran = {"key": "k", "argv": ["python", "a.py"], "cwd": "/workspace", "given": {}, "exit_code": 0, "ended": "exit"}
     rest = {"seconds": 1.0, "stderr": nothing, "dropped_bytes": 0, "files": {}}
     made.append(Executed(where="worker/0/a", stdout=printed, **ran, **rest))
-    made.append(Executed(where="audit/worker/0/a", stdout=made.put(b"444"), **ran, **rest))
+    made.append(Executed(where="audit/0/a", stdout=made.put(b"444"), **ran, **rest))
     result = {"signal": 705.4, "error": 95.0, "grid": [float(n) for n in range(500, 900)]}
-    made.append(ToolCalled(where="worker/0/a", tool="t", arguments={"window": 760}, result=result, seconds=1.0))
+    made.append(called(where="worker/0/a", tool="t", arguments={"window": 760}, result=result, seconds=1.0))
     score = Score(metric="z", value=6.5, reason="mass 3.5", details={"p_global": 3.16e-11, "warning": None})
     made.append(Graded(key="k", iteration=0, submission=None, score=score))
     made.append(Sealed(metrics=[Metric(name="truth", value=772.0)], checks=[]))

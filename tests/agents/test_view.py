@@ -47,7 +47,7 @@ def blocks(runs: Path, kind: str, run: str = "one") -> dict[str, Any]:
 def test_the_list_has_what_one_searches_and_sorts_by(runs: Path) -> None:
     (runs / "no run").mkdir()
     one, two = ask(runs, "/api/runs")["runs"]
-    assert (one["name"], one["status"], one["task"], one["backend"]) == ("one", "converged", "lhco", "analyst")
+    assert (one["name"], one["status"], one["task"], one["backend"]) == ("one", "converged", "lhco-demo", "analyst")
     assert (one["metric"], one["metric_text"], one["held"]) == (5.2, "5.20 ± 0.40", 5.1)
     assert one["dollars"] == pytest.approx(0.03)
     assert (two["status"], two["metric"], two["damage"]) == ("lost", None, [])
@@ -64,9 +64,9 @@ def test_every_event_has_a_row_in_its_place(runs: Path) -> None:
     assert [row["ok"] for row in graded] == [True, False, True]
     assert graded[0]["title"] == "Expected significance: 4.20 ± 0.40"
     head = page["overview"]
-    assert head["claim"]["numbers"][0] == "m = 3.510 ± 0.020 TeV"
+    assert head["answer"][0]["rows"][0] == ["m", "3.510 ± 0.020 TeV"]
     assert [point["y"] for point in head["steering"]["points"]] == [4.2, None, 5.2]
-    assert head["confirmed"]["value"].startswith("5.1")
+    assert head["confirmed"]["value"] == "significance: 5.1"
     assert [trouble[0] for trouble in head["troubles"]] == [r["n"] for r in page["rows"] if r["kind"] == "trouble"]
 
 
@@ -132,8 +132,8 @@ def test_a_blob_that_is_gone_is_a_note(runs: Path) -> None:
 def test_a_graded_event_has_its_spectrum_as_a_picture(runs: Path) -> None:
     rows = ask(runs, "/api/runs/one")["rows"]
     graded = next(row["n"] for row in rows if row["kind"] == "graded")
-    assert is_png(Answers(Library(runs)).answer(f"/runs/one/events/{graded}/spectrum.png").body)
-    assert Answers(Library(runs)).answer("/runs/one/events/0/spectrum.png").status == 404
+    assert is_png(Answers(Library(runs)).answer(f"/runs/one/events/{graded}/plots/spectrum.png").body)
+    assert Answers(Library(runs)).answer("/runs/one/events/0/plots/spectrum.png").status == 404
 
 
 def test_a_damaged_trace_shows_what_there_is_and_says_what_is_wrong(runs: Path) -> None:
@@ -323,4 +323,4 @@ def test_details_that_lack_everything_do_no_harm(tmp_path: Path) -> None:
             trace.append(Graded(key="k", iteration=0, submission=None, score=score))
     ask(tmp_path, "/api/runs/r/events/1")
     ask(tmp_path, "/api/runs/r/events/2")
-    assert Answers(Library(tmp_path)).answer("/runs/r/events/1/spectrum.png").status == 404
+    assert Answers(Library(tmp_path)).answer("/runs/r/events/1/plots/spectrum.png").status == 404

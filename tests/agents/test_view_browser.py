@@ -11,9 +11,10 @@ import pytest
 from browser import Page, needs_chromium, visit
 from report_runs import CODE, converged, failed
 from test_trace_store import STARTED
+from tool_events import called
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
-from agents.state import Observation, Plan, Step
+from agents.state import Observation
 from agents.trace import store as trace_store
 from agents.trace.events import (
     Claimed,
@@ -26,14 +27,15 @@ from agents.trace.events import (
     RunFinished,
     StepFinished,
     StepStarted,
-    ToolCalled,
     Trouble,
 )
 from agents.trace.store import Store
 from agents.view.answers import Answer
 from agents.view.server import Server
 from tasks.convergence import Decision
-from tasks.score import Claim, Score, Submission
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.plan import Plan, Step
+from tasks.score import Score
 
 pytestmark = needs_chromium
 
@@ -92,7 +94,7 @@ def hostile(run_dir: Path) -> list[Event]:
         reply = Reply(message=Message(role="assistant", content=HOSTILE, tool_calls=(call,)), model=HOSTILE)
         put = [trace.put(part.model_dump_json().encode()) for part in (request, reply)]
         text, where = trace.put(HOSTILE.encode()), "worker/0/a"
-        submission = Submission(scores=HOSTILE, window=(3.3, 3.7), method=HOSTILE)
+        submission = SearchSubmission(scores=HOSTILE, window=(3.3, 3.7), method=HOSTILE)
         score = Score(metric=HOSTILE, value=1.0, error=0.1, reason=HOSTILE, details={HOSTILE: HOSTILE, "spectrum": {}})
         events: list[Event] = [
             STARTED.model_copy(update={"request": HOSTILE, "backend": HOSTILE, "options": {HOSTILE: HOSTILE}}),
@@ -123,14 +125,14 @@ def hostile(run_dir: Path) -> list[Event]:
                 files={f"{HOSTILE}.png": text, f"{HOSTILE}.html": text},
                 unsaved=[HOSTILE],
             ),
-            ToolCalled(where=where, tool=HOSTILE, arguments={HOSTILE: HOSTILE}, error={HOSTILE: HOSTILE}, seconds=1),
+            called(where=where, tool=HOSTILE, arguments={HOSTILE: HOSTILE}, error={HOSTILE: HOSTILE}, seconds=1),
             StepFinished(
                 observation=Observation(iteration=0, step="a", ok=False, summary=HOSTILE, submission=submission),
                 seconds=2,
             ),
             Graded(key="k", iteration=0, submission=submission, score=score),
             Decided(iteration=0, decision=Decision(action="converged", reason=HOSTILE, best=0)),
-            Claimed(claim=Claim(discovery=True, text=HOSTILE), checks=[]),
+            Claimed(claim=SearchClaim(discovery=True, text=HOSTILE), checks=[]),
             Trouble(who="model", where=HOSTILE, text=HOSTILE),
             RunFinished(status="failed", reason=HOSTILE, seconds=3, usage=Usage(), model_calls=1),
         ]

@@ -27,11 +27,12 @@ import tools
 from agents.backends.base import Message, Reply, Usage
 from agents.budget import Budget, BudgetSpent
 from agents.crew import Crew
-from agents.state import Observation, Step
+from agents.state import Observation
 from agents.trace.events import Executed, StepFinished, ToolCalled, Trouble
 from agents.worker import MAX_TURNS, SHOWN, STUCK, Worker, duration
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.driver import ExecResult, Limits
+from tasks.plan import Step
 from tools.events.parquet import write_events
 
 HALF = '{"name": "a.py", "code": "\\ud800"}'  # half of a character, which JSON can say and no file can hold
@@ -183,7 +184,7 @@ def test_a_submission_is_found_however_its_path_is_written(tmp_path: Path, path:
     observation, _, _ = work(tmp_path, written, submit, END, submits=True)
     assert observation.ok
     assert observation.submission
-    assert observation.submission.scores == "i0/s/scores.parquet"
+    assert observation.submission["scores"] == "i0/s/scores.parquet"
 
 
 @pytest.mark.parametrize("last", [END, Message(role="assistant", content="I think I am done.")])

@@ -72,7 +72,7 @@ def test_an_empty_folder_is_asked_for_too(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["i0/a", "i0"])
-def test_a_link_in_place_of_the_folder_is_removed_and_not_entered(workspace: Path, at: str) -> None:
+def test_a_link_in_where_of_the_folder_is_removed_and_not_entered(workspace: Path, at: str) -> None:
     (workspace / at).rename(workspace / "aside")
     (workspace / at).symlink_to(workspace.parent / "outside")
     (workspace.parent / "outside" / "a").mkdir()

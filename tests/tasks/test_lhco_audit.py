@@ -11,17 +11,18 @@ from scipy.stats import norm
 
 from tasks.lhco import decoy, truth
 from tasks.lhco.audit import LhcoAudit, secret
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.explained import TELLING, explained, predicted, without_mjj
 from tasks.lhco.files import EVENTS
 from tasks.lhco.pairs import scaled_pairs, shapes
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tests.tools.dijet_toys import dijets
 from tools.events.jets_lhco import pair_mass
 from tools.events.parquet import read_columns, write_events
 
 WINDOW, MASS, SEARCH, CUT = (3.3, 3.7), 3.5, (2.7, 5.5), 1e-2
 AUDIT = LhcoAudit(alpha=1e-3, search=SEARCH, sidebands=True)
-SUBMISSION = Submission(scores="scores.parquet", window=WINDOW)
+SUBMISSION = SearchSubmission(scores="scores.parquet", window=WINDOW)
 
 
 def spectrum(n: int, seed: int = 1) -> np.ndarray:
@@ -74,7 +75,7 @@ def test_a_move_takes_the_claimed_signal_out_of_the_window_and_others_into_it(
     assert len(factors) == 5  # nobody knows it beforehand
 
 
-def test_a_bump_is_found_wherever_it_is_but_for_the_place_of_the_claimed_signal() -> None:
+def test_a_bump_is_found_wherever_it_is_but_for_the_where_of_the_claimed_signal() -> None:
     mjj, rng = spectrum(40_000), np.random.default_rng(1)
     score = rng.normal(size=len(mjj))
     zone = (2.85, 3.15)

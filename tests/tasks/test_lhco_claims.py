@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from tasks.claimed import best_score
+from tasks.claim import best_score
 from tasks.lhco import claims, sealed, truth
+from tasks.lhco.claims import SearchClaim
 from tasks.lhco.truth import Truth
-from tasks.score import CheckedNumber, Claim, Score
+from tasks.score import CheckedNumber, Score
 
 ALPHA = 2.87e-7
 
@@ -28,14 +29,14 @@ GRADED = [
 ]
 
 
-def agreement(claim: Claim, scores: list[Score]) -> dict[str, bool | None]:
+def agreement(claim: SearchClaim, scores: list[Score]) -> dict[str, bool | None]:
     return {check.name: check.agrees for check in claims.check(claim, best_score(scores), ALPHA)}
 
 
 def test_numbers_are_compared_with_the_best_submission_within_the_larger_error() -> None:
-    good = Claim(discovery=True, mass=3.508, n_signal=690, n_signal_error=20, p_value=2e-9)
+    good = SearchClaim(discovery=True, mass=3.508, n_signal=690, n_signal_error=20, p_value=2e-9)
     assert agreement(good, GRADED) == {"discovery": True, "p_value": True, "mass": True, "n_signal": True}
-    wrong = Claim(discovery=False, mass=3.52, mass_error=0.001, n_signal=480, p_value=1e-7)
+    wrong = SearchClaim(discovery=False, mass=3.52, mass_error=0.001, n_signal=480, p_value=1e-7)
     assert agreement(wrong, GRADED) == {"discovery": False, "p_value": False, "mass": False, "n_signal": False}
     modest = wrong.model_copy(update={"mass_error": 0.03, "n_signal_error": 150.0})
     assert agreement(modest, GRADED) | {"p_value": False} == {
@@ -45,8 +46,8 @@ def test_numbers_are_compared_with_the_best_submission_within_the_larger_error()
 
 def test_without_a_claimed_number_or_a_graded_score_there_is_nothing_to_compare() -> None:
     nothing = {"p_value": None, "mass": None, "n_signal": None}
-    assert agreement(Claim(discovery=True), GRADED) == {"discovery": True} | nothing
-    assert agreement(Claim(discovery=True, mass=3.5), [score(None)]) == {"discovery": None} | nothing
+    assert agreement(SearchClaim(discovery=True), GRADED) == {"discovery": True} | nothing
+    assert agreement(SearchClaim(discovery=True, mass=3.5), [score(None)]) == {"discovery": None} | nothing
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_without_a_claimed_number_or_a_graded_score_there_is_nothing_to_compare(
     [(1e-9, 2.9e-9, True), (1e-9, 3.3e-9, False), (3e-10, 1e-9, False), (0.0, 0.0, True), (0.0, 1e-9, False)],
 )
 def test_p_values_agree_within_half_a_decade(claimed: float, harness: float, agrees: bool) -> None:
-    assert agreement(Claim(discovery=True, p_value=claimed), [score(1.0, p_global=harness)])["p_value"] is agrees
+    assert agreement(SearchClaim(discovery=True, p_value=claimed), [score(1.0, p_global=harness)])["p_value"] is agrees
 
 
 def test_the_best_score_may_be_negative() -> None:

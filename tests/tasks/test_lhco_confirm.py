@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import kstest
 
 from tasks.lhco import confirm as confirming
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.confirm import METRIC, confirm
-from tasks.score import Score, Submission
+from tasks.score import Score
 from tools.bumphunt.limits import upper_limit
 from tools.bumphunt.measure import measure
 from tools.events.parquet import write_events
@@ -20,7 +21,7 @@ from tools.events.parquet import write_events
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
 WINDOW = (3.3, 3.7)
 WIDTH = 0.009  # of the toys' resonances
-SUBMISSION = Submission(scores="scores.parquet", window=WINDOW)
+SUBMISSION = SearchSubmission(scores="scores.parquet", window=WINDOW)
 
 
 def choice(mass: float, width: float = WIDTH, efficiency: float = 1e-2) -> Score:

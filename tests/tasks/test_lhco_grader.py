@@ -15,7 +15,8 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from tasks.lhco import grader
-from tasks.score import Score, Submission
+from tasks.lhco.claims import SearchSubmission
+from tasks.score import Score
 from tools.bumphunt.background import known
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import threshold, usable
@@ -48,7 +49,7 @@ def folders(events: tuple[Table, np.ndarray], tmp_path: Path, monkeypatch: pytes
 def grade(folders: tuple[Path, Path], score: Any = None, n_graded: int = 1, **changes: Any) -> Score:
     if score is not None:
         pq.write_table(pa.table({"score": score}), folders[1] / "scores.parquet")
-    submission = Submission(**{"scores": "scores.parquet", "window": WINDOW} | changes)
+    submission = SearchSubmission(**{"scores": "scores.parquet", "window": WINDOW} | changes)
     return grader.grade(submission, *folders, n_graded)
 
 
@@ -162,7 +163,7 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
             tried.append((max(scan_spectrum(each, tested)[0].max() for each in spectra), window, score))
         _, window, score = max(tried, key=lambda each: each[0])
         pq.write_table(pa.table({"score": score}), folders[1] / "scores.parquet")
-        submission = Submission(scores="scores.parquet", window=window)
+        submission = SearchSubmission(scores="scores.parquet", window=window)
         graded = grader.grade(submission, *folders, 1, search, seed=seed)
         assert graded.value == pytest.approx(max(z for z, _, _ in tried), abs=1e-3)
         found.append((graded.details["p_local"], graded.details["p_global"]))

@@ -11,9 +11,9 @@ import pytest
 
 from tasks.catalogue import make_task
 from tasks.lhco import truth
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import JETS
 from tasks.lhco.presets import RND_FILE
-from tasks.score import Submission
 from tasks.task import TaskError
 from tests.tools.dijet_toys import WINDOW, dijets
 from tools.anomaly import jet_classify, jet_template
@@ -75,7 +75,7 @@ def test_a_search_on_constituents_is_graded(tmp_path: Path, monkeypatch: pytest.
     jets = str(tmp_path / "inputs" / JETS)
     jet_template(jets=jets, window=WINDOW, method={"kind": "sideband", "width": 0.5})
     jet_classify(jets=jets, window=WINDOW, template="template.h5", control="template_control.h5", folds=2, ensemble=2)
-    score = task.grade(Submission(scores="scores.parquet", window=WINDOW), tmp_path / "inputs", workspace, 1)
+    score = task.grade(SearchSubmission(scores="scores.parquet", window=WINDOW), tmp_path / "inputs", workspace, 1)
     assert score.value is not None, score
     assert score.value > 4
     assert score.details["mass"] == pytest.approx(3.5, abs=0.1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.catalogue import TASKS, make_task
+from tasks.catalogue import catalogue, make_task
 from tasks.lhco.mix import SAMPLE, SIGNALS, mix, unused_background
 from tasks.lhco.task import window_around
 from tasks.task import TaskError
@@ -170,7 +170,7 @@ def test_tasks_that_cannot_be_made(name: str, options: dict[str, Any], field: st
     assert allowed in caught.value.allowed
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", list(catalogue()))
 def test_options_make_the_very_same_task_again(name: str) -> None:
     task = make_task(name, {"seed": 3, "patience": 2} | ({"data": "/some/folder"} if name != "lhco-demo" else {}))
     assert make_task(name, task.options()) == task

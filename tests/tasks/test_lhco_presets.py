@@ -11,9 +11,9 @@ from no_truth import assert_no_truth, assert_order_is_random
 
 from tasks.catalogue import make_task
 from tasks.lhco import truth
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import RND_FILE
-from tasks.score import Submission
 from tasks.task import TaskError
 from tools.catalogue import find
 from tools.events.frame import write_frame
@@ -69,7 +69,7 @@ def test_without_signal_there_is_no_mass_and_a_verdict_all_the_same(tmp_path: Pa
     assert true.mass is None
     assert not is_signal.any()
     write_events(tmp_path / "scores.parquet", {"score": np.random.default_rng(1).normal(size=(~unseen).sum())})
-    submission = Submission(scores="scores.parquet", window=(3.3, 3.7))
+    submission = SearchSubmission(scores="scores.parquet", window=(3.3, 3.7))
     verdict = task.seal([], submission, tmp_path, tmp_path / "sealed", None)
     assert [metric.value for metric in verdict.metrics] == [None]
     assert task.seal([], None, tmp_path, tmp_path / "sealed", None).metrics == []
@@ -83,7 +83,9 @@ def test_demo_verdict_measures_the_true_separation(tmp_path: Path) -> None:
     write_events(tmp_path / "scores.parquet", {"score": score[~unseen]})
     (tmp_path / "claim").mkdir()
     write_events(tmp_path / "claim" / "scores.parquet", {"score": score})
-    submission = Submission(scores="scores.parquet", window=(3.0, 3.4))  # the true window counts, not the chosen one
+    submission = SearchSubmission(
+        scores="scores.parquet", window=(3.0, 3.4)
+    )  # the true window counts, not the chosen one
     errors = []
     for confirmed in (None, tmp_path / "claim"):
         metrics = {m.name: m for m in task.seal([], submission, tmp_path, tmp_path / "sealed", confirmed).metrics}

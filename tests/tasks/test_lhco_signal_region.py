@@ -11,8 +11,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tasks.catalogue import make_task
 from tasks.lhco import confirm, truth
+from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.task import LhcoTask
-from tasks.score import Submission
 from tools.anomaly import classify
 from tools.bumphunt import measure_region
 from tools.bumphunt.reference import measure_with_reference
@@ -36,7 +36,7 @@ def signal_region(tmp_path_factory: pytest.TempPathFactory) -> tuple[LhcoTask, P
     return task, folder
 
 
-BOTH = Submission(scores="scores.parquet", reference_scores="reference_scores.parquet")
+BOTH = SearchSubmission(scores="scores.parquet", reference_scores="reference_scores.parquet")
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from tasks.catalogue import make_task
-from tasks.score import Claim, Measured, Score, Submission
+from tasks.claim import Measured, Measurement
+from tasks.score import Score
 from tasks.showers import samples as parts
 from tasks.showers.samples import Samples, nature
+from tasks.showers.submission import ShowersSubmission
 from tasks.showers.task import ShowersTask
 from tasks.task import TaskError
 from tools.calorimeter import classifier
@@ -23,7 +25,7 @@ from tools.calorimeter.gflash import simulate
 from tools.calorimeter.materials import find_material
 from tools.calorimeter.showers import Showers, read_showers, write_showers
 
-SUBMISSION = Submission(scores="generated.safetensors")
+SUBMISSION = ShowersSubmission(showers="generated.safetensors")
 # Like data set 1, with fewer voxels: trees take their time for each.
 G = Geometry(
     "binning",
@@ -63,7 +65,7 @@ def perfect(task: ShowersTask) -> Showers:
 
 
 def grade(task: ShowersTask, run: Path, showers: Showers) -> Score:
-    write_showers(run / "workspace" / SUBMISSION.scores, showers)
+    write_showers(run / "workspace" / SUBMISSION.showers, showers)
     return task.grade(SUBMISSION, run / "inputs", run / "workspace", 1)
 
 
@@ -96,7 +98,7 @@ def test_a_perfect_simulation_hides_and_others_do_not(
     assert best.error is not None
     assert best.value > 0.9
     assert 0.02 < best.error < 0.1
-    assert best.artefact == hashlib.sha256((run / "workspace" / SUBMISSION.scores).read_bytes()).hexdigest()
+    assert best.artefact == hashlib.sha256((run / "workspace" / SUBMISSION.showers).read_bytes()).hexdigest()
     assert best.details["regions_distrusted"] <= 1
 
     low = grade(task, run, Showers(perfect.incident, perfect.voxels * np.float32(0.95), G))
@@ -162,7 +164,7 @@ def test_refusals_say_what_is_wrong(
     run, _ = prepared
     arrays = {"incident_energies": perfect.incident[:, None], "showers": perfect.voxels}
     wrong = {name: np.ascontiguousarray(values) for name, values in change(arrays).items()}
-    save_file(wrong, run / "workspace" / SUBMISSION.scores)
+    save_file(wrong, run / "workspace" / SUBMISSION.showers)
     refused = task.grade(SUBMISSION, run / "inputs", run / "workspace", 1)
     assert refused.value is None
     assert said in refused.reason
@@ -182,10 +184,10 @@ def test_links_and_other_formats_are_refused(
     task: ShowersTask, prepared: tuple[Path, dict[str, Any]], perfect: Showers, tmp_path: Path
 ) -> None:
     write_showers(tmp_path / "real.safetensors", perfect)
-    (tmp_path / SUBMISSION.scores).symlink_to(tmp_path / "real.safetensors")
+    (tmp_path / SUBMISSION.showers).symlink_to(tmp_path / "real.safetensors")
     assert "links are not followed" in task.grade(SUBMISSION, tmp_path, tmp_path, 1).reason
-    assert ".safetensors" in task.grade(Submission(scores="x.h5"), tmp_path, tmp_path, 1).reason
-    assert task.grade(Submission(scores="none.safetensors"), tmp_path, tmp_path, 1).value is None
+    assert ".safetensors" in task.grade(ShowersSubmission(showers="x.h5"), tmp_path, tmp_path, 1).reason
+    assert task.grade(ShowersSubmission(showers="none.safetensors"), tmp_path, tmp_path, 1).value is None
 
 
 def test_claims_and_the_sealed_verdict(
@@ -199,7 +201,7 @@ def test_claims_and_the_sealed_verdict(
     score = grade(task, run, Showers(perfect.incident, voxels, G))
     ours = score.details["numbers"]
     assert set(facts["numbers_to_claim"]) <= set(ours)
-    claim = Claim(
+    claim = Measurement(
         numbers={
             "auc_voxels": Measured(**ours["auc_voxels"]),
             "auc_observables": Measured(value=0.99, error=0.01),

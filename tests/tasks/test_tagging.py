@@ -15,10 +15,12 @@ import pytest
 from jets_toys import toy_jets
 from scipy.stats import norm
 
-from tasks.score import Claim, Measured, Score, Submission
+from tasks.claim import Measured, Measurement
+from tasks.score import Score
 from tasks.tagging import audit
 from tasks.tagging.samples import MAX_PARTICLES, SAMPLE, as_tops, load, pack, shipped, unpack
 from tasks.tagging.separation import geometric_mean, numbers, rejection
+from tasks.tagging.submission import TaggerSubmission
 from tasks.tagging.task import TaggingTask
 from tasks.task import TaskError
 from tools.arrays import sha256
@@ -30,7 +32,7 @@ from tools.jet_model.weights import PRETRAINED
 from tools.metrics import auc
 
 LABELS = (30, 120, 400)
-SUBMISSION = Submission(scores="scores.parquet")
+SUBMISSION = TaggerSubmission(scores="scores.parquet")
 Prepared = tuple[Path, dict[str, Any]]
 
 
@@ -248,7 +250,7 @@ def test_claims_are_compared_and_sealed_on_the_test(task: TaggingTask, prepared:
     scores = least_squares(run / "inputs")
     graded = grade(task, run, scores)
     ours = graded.details["numbers"]["rejection_30"]
-    claim = Claim(numbers={"rejection_30": Measured(**ours), "rejection_120": Measured(value=1e4, error=1.0)})
+    claim = Measurement(numbers={"rejection_30": Measured(**ours), "rejection_120": Measured(value=1e4, error=1.0)})
     checks = task.check(claim, [graded], None)
     assert [check.agrees for check in checks] == [True, False, None]
     verdict = task.seal(checks, SUBMISSION, run / "workspace", run / "sealed", None)

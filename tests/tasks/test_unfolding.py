@@ -14,15 +14,17 @@ import pytest
 from zjets_toys import SHIFT, log_ratio, write_samples
 
 from tasks.catalogue import make_task
-from tasks.score import Claim, Measured, Score, Submission
+from tasks.claim import Measured, Measurement
+from tasks.score import Score
 from tasks.task import TaskError
 from tasks.unfolding.samples import GEN, NATURES, RECO, SAMPLE, SIMULATION
+from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.task import UnfoldingTask
 from tools.arrays import sha256
 from tools.events.parquet import read_columns
 from tools.events.zjets import COLUMNS
 
-SUBMISSION = Submission(scores="unfolded.parquet")
+SUBMISSION = WeightsSubmission(weights="unfolded.parquet")
 BOOTSTRAPS = 12
 
 
@@ -193,7 +195,7 @@ def test_claims_are_compared_and_sealed_against_the_truth(
     score = grade(task, run, with_replicas(good(simulation, facts)))
     ours = score.details["numbers"]
     assert set(ours) == set(facts["numbers_to_claim"])
-    claim = Claim(
+    claim = Measurement(
         numbers={
             "mean_mass": Measured(**ours["mean_mass"]),
             "mean_mult": Measured(value=1.0, error=0.1),

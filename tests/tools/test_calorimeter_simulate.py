@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from agents import data_cli
+from tools import data_cli
 from tools.calorimeter.geometry import Geometry, Layer, geometry, write_binning
 from tools.calorimeter.gflash import incident_energies, simulate
 from tools.calorimeter.showers import Showers, read_showers, write_showers

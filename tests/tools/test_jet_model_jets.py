@@ -169,7 +169,7 @@ def test_mev_and_tev_are_refused(scale: float) -> None:
         from_momenta(scale * pt, eta, phi, scale * energy)
 
 
-def test_values_in_place_of_logarithms_are_refused() -> None:
+def test_values_in_where_of_logarithms_are_refused() -> None:
     pt, eta, phi, energy = momenta()
     linear = np.stack([eta - eta.mean(), phi * 0, pt, energy], axis=2).astype(np.float32) * (pt > 0)[:, :, None]
     with pytest.raises(ToolError, match="logarithm"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents import data_cli
 from tests.tools.jet_toys import prongs
+from tools import data_cli
 from tools.contract import ToolError
 from tools.events.cluster import cluster
 from tools.events.jets_jetclass import KINDS, LABELS

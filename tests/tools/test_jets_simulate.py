@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents import data_cli
+from tools import data_cli
 from tools.events import jets_simulate
 from tools.events.jets_cluster import find_jets
 from tools.events.jets_kinds import ALL_KINDS, JetKind, JetProcess, decay_points, holds

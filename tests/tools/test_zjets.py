@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents import data_cli
+from tools import data_cli
 from tools.events import zjets
 from tools.events.parquet import particles_path, read_columns
 from tools.events.pythia import PARTICLE

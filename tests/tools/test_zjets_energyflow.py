@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents import data_cli
+from tools import data_cli
 from tools.contract import ToolError
 from tools.events.energyflow import ZJETS_FILES, read_zjets
 from tools.events.parquet import read_columns

@@ -23,8 +23,8 @@ CALL = re.compile(r'\{"tool": ("[^"]*"), "arguments": (.*)', re.DOTALL)
 def signature(schema: Mapping[str, Any], whole: Mapping[str, Any] | None = None) -> str:
     """A schema in a line: types, defaults and descriptions, without references.
 
-    >>> signature({"type": "object", "properties": {"mass": {"type": "number", "description": "TeV"}}})
-    '{"mass"?: number (TeV)}'
+    >>> signature({"type": "object", "properties": {"length": {"type": "number", "description": "m"}}})
+    '{"length"?: number (m)}'
     """
     whole = whole or schema
     schema = resolve(schema, whole)
@@ -125,8 +125,8 @@ def _content(message: Message, shown: bool) -> str:
 def rounded(text: str) -> str:
     """JSON with five digits a number: tokens of a small context are for more than the rest.
 
-    >>> rounded('{"mass": 3.507307600911458, "events": 15000}')
-    '{"mass": 3.5073, "events": 15000}'
+    >>> rounded('{"length": 3.507307600911458, "events": 15000}')
+    '{"length": 3.5073, "events": 15000}'
     """
     try:
         value = json.loads(text, parse_float=lambda number: float(f"{float(number):.5g}"))

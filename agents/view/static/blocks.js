@@ -12,6 +12,9 @@ export function blobAddress(run, sha) {
 export const whole = (run, sha) =>
   sha ? h("a", { class: "whole", href: blobAddress(run, sha) }, "the whole of it") : null;
 
+const plotAddress = (block, run) =>
+  `${runAddress(run)}${block.n == null ? "" : `/events/${Number(block.n)}`}/plots/${encodeURIComponent(block.name)}.png`;
+
 const label = (block, run) =>
   block.label || block.sha ? h("p", { class: "label" }, block.label, " ", run && whole(run, block.sha)) : null;
 
@@ -20,14 +23,14 @@ const KINDS = {
   code: (block, run) => [label(block, run), h("pre", { tabindex: "0" }, block.text)],
   note: (block) => [label(block), h("p", { class: "bad" }, block.text)],
   facts: (block) => [label(block), facts(block.rows)],
-  table: (block) => [label(block), table(block)],
+  table: (block) => [label(block), table(block), block.note ? h("p", { class: "soft" }, block.note) : null],
   messages: (block, run) => [label(block, run), messages(block.messages)],
   figure: (block, run) => [figure(block, run)],
   plot: (block, run) => [
     h(
       "figure",
       { class: "drawn" },
-      picture(`${runAddress(run)}/events/${Number(block.n)}/${block.name}.png`, block.label),
+      picture(plotAddress(block, run), block.label),
       h("figcaption", {}, block.label),
     ),
   ],

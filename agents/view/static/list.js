@@ -7,7 +7,7 @@ const ORDERS = {
   newest: ["newest first", (run) => -(run.date ?? 0)],
   oldest: ["oldest first", (run) => run.date ?? Infinity],
   metric: ["steering metric", (run) => -(run.metric ?? -Infinity)],
-  held: ["held-out significance", (run) => -(run.held ?? -Infinity)],
+  held: ["confirmed", (run) => -(run.held ?? -Infinity)],
   cost: ["cost", (run) => -(run.dollars ?? 0)],
   time: ["wall time", (run) => -(run.seconds ?? 0)],
 };
@@ -36,7 +36,7 @@ export async function listPage() {
   const compare = h("a", { class: "button", href: "/compare", "aria-disabled": "true" }, "Compare");
   const count = h("span", { class: "soft", role: "status" });
   const rows = h("tbody");
-  const head = ["", "request", "steering", "held out", "mass", "cost", "time", "status"];
+  const head = ["", "request", "steering", "confirmed", "result", "cost", "time", "status"];
   const table = h(
     "table",
     { class: "runs" },
@@ -158,8 +158,8 @@ function row(run, chosen, mark) {
       (run.damage ?? []).length ? h("div", { class: "bad small" }, run.damage[0]) : null,
     ),
     cell("steering", run.metric_text ?? "–"),
-    cell("held out", run.held_text ?? "–", "strong"),
-    cell("mass", run.mass_text ?? "–"),
+    cell("confirmed", run.held_text ?? "–", "strong"),
+    cell("result", run.result_text ?? "–"),
     cell("cost", run.dollars ? `$${run.dollars.toFixed(3)}` : "–"),
     cell("time", duration(run.seconds)),
     h("td", {}, h("span", { class: `chip ${run.status}`, title: run.status_text }, run.status)),

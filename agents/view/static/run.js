@@ -156,7 +156,7 @@ function headOf(view, name) {
     h(
       "div",
       { class: "columns" },
-      h("section", { class: "card" }, h("h2", {}, "Answer"), answer(view)),
+      h("section", { class: "card" }, h("h2", {}, "Answer"), answer(view, name)),
       plot ? h("section", { class: "card" }, h("h2", {}, view.steering.metric), plot) : null,
       view.confirmed ? heldOut(view.confirmed) : null,
       h("section", { class: "card" }, h("h2", {}, "Cost and place"), facts(view.facts)),
@@ -186,16 +186,12 @@ function headOf(view, name) {
   ].filter(Boolean);
 }
 
-function answer(view) {
+function answer(view, name) {
   if (!view.claim) return h("p", { class: "soft" }, "There is no answer yet.");
   return [
     h("p", { class: "verdict" }, view.claim.verdict),
-    h(
-      "p",
-      { class: "numbers" },
-      view.claim.numbers.map((text) => h("span", {}, text)),
-    ),
     h("p", { class: "said" }, view.claim.text),
+    ...render(view.answer, name),
   ];
 }
 
@@ -218,13 +214,16 @@ function restOf(view, name) {
   if (!view.facts) return [];
   const part = (title, ...content) => [h("h2", {}, title), ...content];
   return [
+    ...(view.confirmed?.blocks.length ? part(view.confirmed.title, ...render(view.confirmed.blocks, name)) : []),
     ...(view.iterations ? part("Iterations", table(view.iterations)) : []),
+    ...(view.best.length ? part("The best iteration", ...render(view.best, name)) : []),
     ...(view.checks ? part("Claimed and checked", table(view.checks)) : []),
     ...(view.sealed
       ? part(
           "Sealed metrics",
           h("p", { class: "soft" }, "Computed once, after the end, with labels that no agent and no sandbox ever saw."),
           table(view.sealed),
+          ...render(view.sealed.blocks, name),
         )
       : []),
     h(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from agents.stability.cells import cells_of
-from agents.stability.outcome import Answer, Fault, Outcome, Truth, Value
+from agents.stability.outcome import Fault, Outcome
 from agents.stability.study import Study
 from agents.trace.result import Cost
+from tasks.study import Answer, Truth, Value
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -6,7 +6,8 @@ import pytest
 from study_rows import lost, outcomes_of, study_of
 
 from agents.stability.best_of import best_of, derived
-from agents.stability.outcome import Outcome, Value
+from agents.stability.outcome import Outcome
+from tasks.study import Value
 
 RATES = {"good": 0.8, "analyst": 0.6, "random": 0.3}
 

@@ -48,7 +48,7 @@ carry_out.locally(folder, names, 2, carry_out.Machine(sandbox="bubblewrap"), lam
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "study-tiny", StudyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "study-tiny", StudyTask)
     monkeypatch.setattr(carrying, "PROGRAM", [sys.executable, str(TINY)])
 
 

@@ -18,12 +18,14 @@ from agents.stability import cell as cells
 from agents.stability.carry_out import forgive, open_folder
 from agents.stability.cells import find_cell
 from agents.stability.ledger import LEDGER, Busy, Ledger
-from agents.stability.outcome import Answer, Outcome, Truth, Value
-from agents.stability.read import outcome_of, succeeded
-from agents.stability.study import Study, Success
+from agents.stability.outcome import Outcome
+from agents.stability.read import outcome_of
+from agents.stability.study import Study
 from agents.trace.events import ModelCalled
 from agents.trace.store import Store, read_trace
 from tasks import catalogue
+from tasks.lhco.study import SearchJudge
+from tasks.study import Answer, Success, Truth, Value
 
 NAME = "quick/only/none/0"
 
@@ -42,7 +44,7 @@ def prepared(tmp_path: Path, chosen: Study) -> Path:
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "choose_backend", cells.choose_backend)  # both put back afterwards
-    monkeypatch.setitem(catalogue.TASKS, "study-tiny", StudyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "study-tiny", StudyTask)
     install(None)
 
 
@@ -216,6 +218,7 @@ def test_a_ledger_whose_last_line_was_cut_short_is_gone_on_with(tmp_path: Path) 
         assert ledger.starts() == 2
 
 
+ALPHA = {"alpha": 1e-6}
 TRUE = Truth(mass=3.5, n_signal=300)
 RIGHT = Answer(discovery=True, p_value=1e-9, mass=Value(value=3.53))
 
@@ -234,22 +237,24 @@ RIGHT = Answer(discovery=True, p_value=1e-9, mass=Value(value=3.53))
 )
 def test_with_signal_the_claim_must_be_confirmed_and_near_the_true_mass(change: dict[str, Any], right: bool) -> None:
     answer = RIGHT.model_copy(update=change)
-    assert succeeded(Success(), 1e-6, answer, TRUE, None) is right
+    assert SearchJudge().succeeded(Success(), ALPHA, answer, TRUE, None) is right
 
 
 def test_the_rule_of_the_study_decides() -> None:
     far = RIGHT.model_copy(update={"mass": Value(value=9)})
-    assert succeeded(Success(mass_within=None), 1e-6, far, TRUE, None)
+    assert SearchJudge().succeeded(Success(mass_within=None), ALPHA, far, TRUE, None)
     rule = Success(primary_at_least=5)
-    assert [succeeded(rule, 1e-6, RIGHT, TRUE, Value(value=v) if v else None) for v in (None, 4.9, 5.0)] == [
+    assert [
+        SearchJudge().succeeded(rule, ALPHA, RIGHT, TRUE, Value(value=v) if v else None) for v in (None, 4.9, 5.0)
+    ] == [
         False,
         False,
         True,
     ]
     nothing = Truth(mass=None, n_signal=0)
-    assert not succeeded(Success(), 1e-6, RIGHT, nothing, None)
-    assert succeeded(Success(), 1e-6, Answer(discovery=False), nothing, None)
-    assert not succeeded(Success(), 1e-6, None, nothing, None)
+    assert not SearchJudge().succeeded(Success(), ALPHA, RIGHT, nothing, None)
+    assert SearchJudge().succeeded(Success(), ALPHA, Answer(discovery=False), nothing, None)
+    assert not SearchJudge().succeeded(Success(), ALPHA, None, nothing, None)
 
 
 def test_numbers_that_are_none_do_not_get_into_an_outcome(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from agents.backends.analyst import Analyst
 from agents.backends.base import Message, Request
-from agents.backends.controls import RandomSearch, Script
+from agents.backends.built_in import BuiltIn
 from agents.context import opening
-from agents.state import Plan
+from tasks.plan import Plan
 from tools.catalogue import CATALOGUE
 
 FACTS: dict[str, Any] = {
+    "task": "lhco-demo",
     "events": "/inputs/events.parquet",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1", "tau21_j2", "tau32_j1", "tau32_j2"],
     "sidebands": True,
@@ -42,7 +42,7 @@ def plan(backend: Any, iteration: int = 0, facts: dict[str, Any] = FACTS, seed: 
 
 @pytest.mark.parametrize("facts", [FACTS, REFERENCE])
 @pytest.mark.parametrize("seed", [1, 2**31 - 1])
-@pytest.mark.parametrize("backend", [Script(), RandomSearch()])
+@pytest.mark.parametrize("backend", [BuiltIn("script"), BuiltIn("random")])
 def test_every_planned_call_is_one_that_the_tool_takes(backend: Any, seed: int, facts: dict[str, Any]) -> None:
     for iteration in range(3):
         made = plan(backend, iteration, facts, seed)
@@ -52,20 +52,20 @@ def test_every_planned_call_is_one_that_the_tool_takes(backend: Any, seed: int, 
 
 
 def test_the_script_surveys_as_the_analyst_does_and_then_hands_in_the_same_again() -> None:
-    assert plan(Script()) == plan(Analyst())
-    (again,) = plan(Script(), 1).steps
+    assert plan(BuiltIn("script")) == plan(BuiltIn("analyst"))
+    (again,) = plan(BuiltIn("script"), 1).steps
     context = {"facts": FACTS, "step": again.model_dump(mode="json"), "done": {}, "folder": "/workspace/i1/again"}
-    (call,) = ask(Script(), context, role="worker").tool_calls
+    (call,) = ask(BuiltIn("script"), context, role="worker").tool_calls
     assert call.name == "submit"
     assert json.loads(call.arguments) == HANDED_IN | {"scores": "/workspace/i0/window_3491/scores.parquet"}
     answered = Message(role="tool", tool_call_id="call_0", content=json.dumps({"submitted": HANDED_IN}))
-    (call,) = ask(Script(), context, Message(role="assistant"), answered, role="worker").tool_calls
+    (call,) = ask(BuiltIn("script"), context, Message(role="assistant"), answered, role="worker").tool_calls
     assert call.name == "finish"
 
 
 def test_random_search_follows_its_seed_and_its_iteration_and_nothing_else() -> None:
-    assert plan(RandomSearch(), 1) == plan(RandomSearch(), 1)
-    made = [plan(RandomSearch(), iteration, seed=seed) for iteration in range(4) for seed in range(1, 20)]
+    assert plan(BuiltIn("random"), 1) == plan(BuiltIn("random"), 1)
+    made = [plan(BuiltIn("random"), iteration, seed=seed) for iteration in range(4) for seed in range(1, 20)]
     windows = [tuple(step.calls[0].arguments["window"]) for one in made for step in one.steps if step.calls]
     assert len(set(windows)) > 0.7 * len(windows)  # to a GeV, some coincide
     centres = [(low + high) / 2 for low, high in windows]
@@ -82,14 +82,14 @@ def test_random_search_follows_its_seed_and_its_iteration_and_nothing_else() -> 
 def test_random_search_tries_as_often_as_the_survey_has_windows() -> None:
     for low, high in ((2.7, 5.0), (2.8, 3.69), (3.0, 3.4)):
         facts = FACTS | {"search_range_tev": [low, high]}
-        assert len(plan(RandomSearch(), 0, facts).steps) == len(plan(Analyst(), 0, facts).steps)
-        for step in plan(RandomSearch(), 0, facts).steps[:-1]:
+        assert len(plan(BuiltIn("random"), 0, facts).steps) == len(plan(BuiltIn("analyst"), 0, facts).steps)
+        for step in plan(BuiltIn("random"), 0, facts).steps[:-1]:
             a, b = step.calls[0].arguments["window"]
             assert low <= a < b <= high
 
 
 def test_the_analyst_trains_with_the_seed_of_the_request() -> None:
     for iteration in (0, 1):
-        one, other = (plan(Analyst(), iteration, seed=seed) for seed in (1, 5))
+        one, other = (plan(BuiltIn("analyst"), iteration, seed=seed) for seed in (1, 5))
         seeds = [[c.arguments["seed"] for c in made.steps[0].calls[:2]] for made in (one, other)]
         assert seeds == [[1, 1 + iteration], [5, 5 + iteration]]

@@ -44,7 +44,7 @@ def scheduler(tmp_path: Path) -> Iterator[Path]:
 def test_a_killed_worker_costs_no_cell_and_no_cell_is_run_twice(
     tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(catalogue.TASKS, "study-tiny", StudyTask)
+    monkeypatch.setitem(catalogue.catalogue(), "study-tiny", StudyTask)
     chosen = study(**ONE)
     folder, killed = open_folder(chosen, tmp_path), []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tool_events import called
 
 from agents.backends.base import Usage
 from agents.stability import escapes
@@ -24,12 +25,12 @@ from agents.trace.events import (
     RunFinished,
     RunStarted,
     StepFinished,
-    ToolCalled,
     Trouble,
 )
 from agents.trace.result import result_of
 from sandbox.driver import Limits, SandboxInfo
-from tasks.score import CheckedNumber, Claim, Score, Submission
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.score import CheckedNumber, Score
 
 ALPHA = 1e-3
 STARTED = RunStarted(
@@ -47,7 +48,7 @@ STARTED = RunStarted(
     versions={},
     prompts={},
 )
-SUBMISSION = Submission(scores="s.parquet", window=(3.3, 3.7))
+SUBMISSION = SearchSubmission(scores="s.parquet", window=(3.3, 3.7))
 GOOD = {"p_local": 1e-9, "p_global": 1e-7, "mass": 3.5, "n_signal": 200.0}
 
 
@@ -96,7 +97,7 @@ def model(text: str, where: str = "worker/0/a") -> Trouble:
     return Trouble(who="model", where=where, text=text)
 
 
-def graded(value: float | None = 5.0, submission: Submission | None = SUBMISSION, **details: Any) -> Graded:
+def graded(value: float | None = 5.0, submission: SearchSubmission | None = SUBMISSION, **details: Any) -> Graded:
     return Graded(
         key="k",
         iteration=0,
@@ -117,7 +118,7 @@ def claimed(checks: dict[str, tuple[Any, Any, bool | None]] | None = None, **cla
     } | claim
     table = {"discovery": (True, True, True), "p_value": (whole["p_value"], 1e-7, True)} | (checks or {})
     rows = [CheckedNumber(name=n, claimed=c, harness=h, agrees=a) for n, (c, h, a) in table.items()]
-    return Claimed(claim=Claim(**whole), checks=rows)
+    return Claimed(claim=SearchClaim(**whole), checks=rows)
 
 
 def kinds(faults: list[Fault]) -> list[str]:
@@ -128,7 +129,7 @@ def test_a_flawless_run_has_no_faults(traces: Traces) -> None:
     plain = traces.command("import numpy as np\nprint(np.mean([1, 2]))\n", out="1.5\n")
     canaries = CanaryChecked(held=True, lines=["ok labels: tried to read"])
     confirmed = Confirmed(iteration=0, submission=SUBMISSION, score=graded().score)
-    tool = ToolCalled(where="w", tool="events.describe", arguments={}, result={"rows": 3}, seconds=1)
+    tool = called(where="worker/0/a", tool="events.describe", arguments={}, result={"rows": 3}, seconds=1)
     assert traces.faults(canaries, plain, tool, graded(), confirmed, claimed()) == []
 
 
@@ -148,8 +149,12 @@ def test_a_flawless_run_has_no_faults(traces: Traces) -> None:
         ("breakout", model("folder=/workspace/i0/a: 'a.py': a symbolic link")),
         (
             "tool_misuse",
-            ToolCalled(
-                where="w", tool="t", arguments={}, error={"field": "f", "value": "9", "allowed": "0 to 1"}, seconds=1
+            called(
+                where="worker/0/a",
+                tool="t",
+                arguments={},
+                error={"field": "f", "value": "9", "allowed": "0 to 1"},
+                seconds=1,
             ),
         ),
         ("tool_misuse", graded(None)),
@@ -171,10 +176,10 @@ def test_what_one_event_shows(traces: Traces, kind: str, event: Event) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Trouble(who="operator", where="trace.jsonl", text="line 7 had been cut short by a crash"),
+        Trouble(who="operator", where="trace", text="line 7 had been cut short by a crash"),
         graded(None, submission=None),
-        ToolCalled(
-            where="w",
+        called(
+            where="worker/0/a",
             tool="t",
             arguments={},
             error={"field": "tool", "value": "t", "allowed": "it ended by timeout"},
@@ -332,7 +337,7 @@ def test_numbers_that_nothing_gives(traces: Traces) -> None:
 
 
 def test_the_fault_that_cost_the_answer(traces: Traces) -> None:
-    first, second = model("reply=: EOF", "planner/0"), model("reporter: no valid Claim in 3 replies", "reporter")
+    first, second = model("reply=: EOF", "planner/0"), model("reporter: no valid SearchClaim in 3 replies", "reporter")
     leak = CanaryChecked(held=False, lines=["LEAK root"])
     faults = traces.faults(first, second, leak, status="failed", reason="the reporter gave no valid claim")
     assert [(fault.event, fault.fatal) for fault in faults] == [(1, False), (2, True), (3, False)]

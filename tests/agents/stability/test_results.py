@@ -12,9 +12,10 @@ import pytest
 from study_rows import lost, outcomes_of, study_of
 
 from agents.stability.analysis import analyse
-from agents.stability.outcome import Outcome, Truth
+from agents.stability.outcome import Outcome
 from agents.stability.results import ArmRow, PairRow, StudyResult
 from agents.stability.verdict import pair_of, percent, points
+from tasks.study import Truth
 
 RATES = {"good": 0.9, "analyst": 0.6, "random": 0.15}
 FIXED = [

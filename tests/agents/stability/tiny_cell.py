@@ -17,6 +17,8 @@ from agents.stability import cell
 from agents.stability.study import Study, parse_study
 from tasks import catalogue
 from tasks.lhco import truth
+from tasks.lhco.study import SearchJudge
+from tasks.study import Judge
 
 COST = Usage(prompt_tokens=1000, completion_tokens=100, dollars=0.01)
 # Until the test lets it go on, or long after it has been killed: how long a busy machine takes for that is not known.
@@ -33,6 +35,7 @@ class StudyTask(TinyTask):
     """The tiny task with a truth, as the tasks of the LHC Olympics have it."""
 
     name: ClassVar[str] = "study-tiny"
+    study: ClassVar[Judge | None] = SearchJudge()
     alpha: float = 1e-3
     n_signal: int = Field(0, ge=0)
 
@@ -70,7 +73,7 @@ def backend(spec: str, log: Path | None) -> Any:
 
 
 def install(log: Path | None) -> None:
-    catalogue.TASKS["study-tiny"] = StudyTask  # type: ignore[assignment]
+    catalogue.catalogue()["study-tiny"] = StudyTask  # type: ignore[assignment]
     cell.choose_backend = lambda spec, **_: backend(spec, log)  # type: ignore[assignment]
 
 

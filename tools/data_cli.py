@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agents.data_jets import counted, holds_jets, jet_kinds, print_jets
-from agents.data_showers import print_showers, showers_voxels
 from tools.calorimeter.simulate import ShowerSimulation, simulate_showers
 from tools.contract import ToolError
+from tools.data_jets import counted, holds_jets, jet_kinds, print_jets
+from tools.data_showers import print_showers, showers_voxels
 from tools.events import download
 from tools.events.energyflow import ZJETS_FILES, read_zjets
 from tools.events.jets_kinds import ALL_KINDS

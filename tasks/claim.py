@@ -1,12 +1,45 @@
-"""Claimed numbers beside the harness's own: what is the same in all tasks."""
+"""What a crew claims, and how its numbers compare with the harness's own: the part that all tasks share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tasks.score import CheckedNumber, Claim, Score
+from pydantic import Field
+
+from tasks.plan import Frozen
+from tasks.score import CheckedNumber, Score
 
 Within = Callable[[float, float], float]  # the errors of both -> how far apart numbers may be that agree
+
+
+class Claim(Frozen):
+    """The crew's answer to the request. A task adds what it asks for."""
+
+    text: str = Field("", description="the answer in a few sentences")
+
+    @property
+    def headline(self) -> str:
+        """What is claimed, in a line."""
+        return "An answer is given" if self.text else "Nothing is claimed"
+
+
+class Measured(Frozen):
+    """A number with its error."""
+
+    value: float
+    error: float | None = None
+
+
+class Measurement(Claim):
+    """The answer of a task that measures: numbers by the names that the task gives."""
+
+    numbers: dict[str, Measured] = Field(
+        default_factory=dict, description="what was measured, by the names in `numbers_to_claim`"
+    )
+
+    @property
+    def headline(self) -> str:
+        return "A measurement is claimed" if self.numbers else "Nothing is claimed"
 
 
 def larger(one: float, other: float) -> float:
@@ -43,7 +76,7 @@ def beside(
 
 
 def check_numbers(
-    claim: Claim, scores: Sequence[Score], names: Sequence[str] | None = None, within: Within = larger
+    claim: Measurement, scores: Sequence[Score], names: Sequence[str] | None = None, within: Within = larger
 ) -> list[CheckedNumber]:
     """A measurement's claimed numbers beside those in the details of the best submission.
 

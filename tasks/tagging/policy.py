@@ -6,10 +6,13 @@ Each is made once for every number of labels; the run goes on only while the mea
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
-from agents.state import Plan, PlannedCall, Step
-from tasks.score import Claim, Measured
+from tasks.claim import Measured, Measurement
+from tasks.plan import Plan, PlannedCall, Step
+from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, run_python, submit
 
 STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
@@ -17,22 +20,73 @@ OUT = "scores.parquet"
 IDEAS = [(20, 5e-4), (40, 2e-4)]
 FROM_KNOWN = [(10, 3e-5), (20, 1e-5)]
 BATCH = 32  # few jets should still give enough steps
+# What random search chooses from: how often observables alone, epochs, powers of ten of the learning rate.
+BLIND_OBSERVABLES, BLIND_EPOCHS, BLIND_POWERS = 0.25, (5, 40), (-5.0, -3.0)
 QCD = ("qcd", "quark", "gluon")  # what tops are told from, by the names that pretrained weights may have for it
 
 
-def plan(context: dict[str, Any], seed: int) -> Plan:
+class TaggingPolicy(Policy):
+    """Observables, then the pretrained model as it is where it knows tops, then the model trained on the labels."""
+
+    def plan(self, context: Context, seed: int) -> Plan:
+        facts, iteration = context["facts"], context["iteration"]
+        if iteration == 0:
+            return _first(facts)
+        odds = _without_labels(facts)
+        if odds and iteration == 1:
+            goal = (
+                "The pretrained jet model as it is: its odds of a top against quark and gluon jets, without any label."
+            )
+            return Plan(reasoning="Labels that are not needed cost nothing.", steps=[_step(ODDS, goal, [odds])])
+        ideas = FROM_KNOWN if odds else IDEAS
+        epochs, rate = ideas[min(iteration - 1 - bool(odds), len(ideas) - 1)]
+        return _train(facts, epochs, rate, seed + iteration)
+
+    def draw(self, context: Context, rng: random.Random) -> Plan:
+        """The observables, or the model with epochs and learning rate at random."""
+        if rng.random() < BLIND_OBSERVABLES:
+            return _first(context["facts"])
+        epochs, power = rng.randint(*BLIND_EPOCHS), rng.uniform(*BLIND_POWERS)
+        return _train(context["facts"], epochs, float(f"{10**power:.2g}"), rng.randrange(2**31))
+
+    def conclude(self, context: Context, results: Sequence[Answer], later: Sequence[Answer]) -> Call:
+        """Make the scores of all numbers of labels in Python, hand them in, say what was found."""
+        if context["step"]["id"] not in STEPS:
+            return super().conclude(context, results, later)
+        if not later:
+            return run_python("scores.py", *code(context))
+        if later[0]["exit_code"] != 0:
+            return printed(later[0])
+        if len(later) == 1:
+            return submit(**self.submission(context, results))
+        said = later[0]["stdout"][-1000:]
+        return finish(f"{self.summary(results) or 'done'}; {said}" if results else said)
+
+    def submission(self, context: Context, results: Sequence[Answer]) -> dict[str, Any]:
+        return {"scores": OUT, "method": context["step"]["goal"]}
+
+    def summary(self, results: Sequence[Answer]) -> str:
+        return "; ".join(_summary(a["result"]) for a in results if "labels_used" in a.get("result", {}))
+
+    def answer(self, context: Context) -> Measurement:
+        found = best(context)
+        assert found
+        return _claim(found, context.get("confirmed"))
+
+    def nothing(self, text: str) -> Measurement:
+        return Measurement(text=text)
+
+
+def _first(facts: dict[str, Any]) -> Plan:
     """The first iteration needs no network: what follows has to be better than it."""
-    facts, iteration = context["facts"], context["iteration"]
-    if iteration == 0:
-        goal = "Logistic regression on mass, multiplicity and energy correlations, once for each number of labels."
-        reasoning = "A few observables that are known to work set the mark for networks."
-        return Plan(reasoning=reasoning, steps=[_step(OBSERVABLES, goal, [])])
+    goal = "Logistic regression on mass, multiplicity and energy correlations, once for each number of labels."
+    reasoning = "A few observables that are known to work set the mark for networks."
+    return Plan(reasoning=reasoning, steps=[_step(OBSERVABLES, goal, [])])
+
+
+def _train(facts: dict[str, Any], epochs: int, rate: float, seed: int) -> Plan:
+    """The jet model, once for each number of labels, from pretrained weights where there are such."""
     odds = _without_labels(facts)
-    if odds and iteration == 1:
-        goal = "The pretrained jet model as it is: its odds of a top against quark and gluon jets, without any label."
-        return Plan(reasoning="Labels that are not needed cost nothing.", steps=[_step(ODDS, goal, [odds])])
-    ideas = FROM_KNOWN if odds else IDEAS
-    epochs, rate = ideas[min(iteration - 1 - bool(odds), len(ideas) - 1)]
     start = facts.get("pretrained")
     calls = []
     for n in facts["labels"]:
@@ -42,7 +96,7 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
             "jets": facts["labelled"][str(n)],
             "kinds": facts["kinds"],
             "training": training,
-            "seed": seed + iteration,
+            "seed": seed,
             "out": tagger,
         }
         if start:
@@ -85,32 +139,24 @@ def _without_labels(facts: dict[str, Any]) -> PlannedCall | None:
     return PlannedCall(tool="jet_model.score", arguments=score)
 
 
-def code(context: dict[str, Any]) -> str:
-    """The Python file that makes the step's scores, after its calls."""
+def code(context: Context) -> tuple[str, dict[str, Any]]:
+    """The Python that makes the step's scores after its calls, and the constants at its head."""
     facts, step = context["facts"], context["step"]["id"]
-    values: dict[str, Any] = {"OUT": OUT}
     if step == OBSERVABLES:
-        values |= {"JETS": facts["jets"], "LABELLED": {n: facts["labelled"][str(n)] for n in facts["labels"]}}
-    else:
-        values["SCORES"] = {n: f"scores_{0 if step == ODDS else n}.parquet" for n in facts["labels"]}
-    header = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    return header + (FROM_OBSERVABLES if step == OBSERVABLES else IN_ONE_FILE)
+        labelled = {n: facts["labelled"][str(n)] for n in facts["labels"]}
+        return FROM_OBSERVABLES, {"OUT": OUT, "JETS": facts["jets"], "LABELLED": labelled}
+    scores = {n: f"scores_{0 if step == ODDS else n}.parquet" for n in facts["labels"]}
+    return IN_ONE_FILE, {"OUT": OUT, "SCORES": scores}
 
 
-def submission(context: dict[str, Any]) -> dict[str, Any]:
-    """What the step hands in."""
-    return {"scores": OUT, "method": context["step"]["goal"]}
-
-
-def summary(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """The numbers that matter of a training."""
     measured = ", ".join(f"{kind} {value:.3f}" for kind, value in result["separation"]["auc"].items())
     return f"{result['labels_used']} labels, best epoch {result['best_epoch']}, held-out AUC {measured}"
 
 
-def claim(graded: list[dict[str, Any]], audit: dict[str, Any] | None) -> Claim:
+def _claim(best: dict[str, Any], audit: dict[str, Any] | None) -> Measurement:
     """The rejections of the best submission, and what the audit says."""
-    best = max(graded, key=lambda entry: entry["value"])
     numbers = best["details"]["numbers"]
     labels = sorted(int(name.removeprefix("rejection_")) for name in numbers if name.startswith("rejection_"))
     found = {f"rejection_{n}": Measured(**numbers[f"rejection_{n}"]) for n in labels}
@@ -123,7 +169,7 @@ def claim(graded: list[dict[str, Any]], audit: dict[str, Any] | None) -> Claim:
         value = audit["value"]
         made = audit["reason"] if value is None else f"{value:.1f} {audit['reason']}"
         text += f" Audit: {made}."
-    return Claim(numbers=found, text=text)
+    return Measurement(numbers=found, text=text)
 
 
 IN_ONE_FILE = """

@@ -1,32 +1,24 @@
-"""How the analyst reports: what the unseen events say, or where none are held out the best submission."""
+"""How the analyst answers: what the unseen events say, or where none are held out the best submission."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from agents.backends.analyst import showers, tagging, unfolding
-from tasks.score import Claim
+from tasks.lhco.claims import SearchClaim
+from tasks.policy import best
 
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
 )
 
 
-def claim(context: dict[str, Any]) -> Claim:
+def answer(context: dict[str, Any]) -> SearchClaim:
+    """The claim where something was graded."""
     confirmed = context.get("confirmed")
-    graded = [entry for entry in context["history"] if entry["value"] is not None]
-    if context["facts"].get("task") == "unfolding" and graded:
-        return unfolding.claim(graded, confirmed)
-    if context["facts"].get("task") == "showers" and graded:
-        return showers.claim(graded)
-    if context["facts"].get("task") == "tagging" and graded:
-        return tagging.claim(graded, confirmed)
-    if not graded:
-        reasons = "; ".join(entry["reason"] for entry in context["history"])
-        return Claim(discovery=False, text=f"No valid scores were handed in, so nothing can be said. {reasons}")
-    judged = confirmed or max(graded, key=lambda entry: entry["value"])
+    judged = confirmed or best(context)
+    assert judged
     if judged["value"] is None:
-        return Claim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
+        return SearchClaim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
     numbers = judged["details"]
     p_value, mass = numbers["p_global"], f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
     if confirmed:
@@ -44,14 +36,14 @@ def claim(context: dict[str, Any]) -> Claim:
         text = (
             f"No significant resonance. The excess nearest to one is at {mass}, p-value {p_value:.2g}. {basis}{limit}"
         )
-        return Claim(discovery=False, p_value=p_value, text=text)
+        return SearchClaim(discovery=False, p_value=p_value, text=text)
     width = f"{100 * numbers['width']:.1f} +- {100 * numbers['width_error']:.1f}%"
     behind = f"{numbers['passing']:.0f} +- {numbers['passing_error']:.0f}"
     count = f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f}"
     if "signal_fraction" in numbers:
         share, error = 100 * numbers["signal_fraction"], 100 * numbers["signal_fraction_error"]
         count += f" ({share:.2f} +- {error:.2f}% of the events)"
-    return Claim(
+    return SearchClaim(
         discovery=True,
         mass=numbers["mass"],
         mass_error=numbers["mass_error"],

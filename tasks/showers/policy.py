@@ -6,10 +6,13 @@ claim says of the simulation, and of where not to trust it, comes from there.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
-from agents.state import Plan, PlannedCall, Step
-from tasks.score import Claim, Measured
+from tasks.claim import Measured, Measurement
+from tasks.plan import Plan, PlannedCall, Step
+from tasks.policy import Answer, Context, Policy, best
 
 OUT, GENERATOR, LIKE = "generated.safetensors", "generator.safetensors", "like_reference.h5"
 # What to train, in this order.
@@ -18,14 +21,46 @@ IDEAS: list[dict[str, Any]] = [
     {"kind": "flow", "epochs": 20, "layer_epochs": 40},
     {"kind": "flow", "epochs": 30, "layer_epochs": 60, "hidden": 128},
 ]
+HIDDEN = (32, 64, 128)  # widths that random search chooses from
 NAMED = 3  # regions that the claim names
 
 
-def plan(context: dict[str, Any], seed: int) -> Plan:
+class ShowersPolicy(Policy):
+    """Train, generate and judge, with a larger generator in each iteration."""
+
+    def plan(self, context: Context, seed: int) -> Plan:
+        iteration = context["iteration"]
+        return _plan(context["facts"], IDEAS[min(iteration, len(IDEAS) - 1)], seed + iteration)
+
+    def draw(self, context: Context, rng: random.Random) -> Plan:
+        """A flow of any size that the analyst might train, for any time it might take."""
+        settings = {
+            "kind": "flow",
+            "epochs": rng.randint(IDEAS[0]["epochs"], IDEAS[-1]["epochs"]),
+            "layer_epochs": rng.randint(IDEAS[0]["layer_epochs"], IDEAS[-1]["layer_epochs"]),
+            "hidden": rng.choice(HIDDEN),
+        }
+        return _plan(context["facts"], settings, rng.randrange(2**31))
+
+    def submission(self, context: Context, results: Sequence[Answer]) -> dict[str, Any]:
+        settings = context["step"]["calls"][0]["arguments"]["generator"]
+        return {"showers": OUT, "method": ", ".join(f"{name} {value}" for name, value in settings.items())}
+
+    def summary(self, results: Sequence[Answer]) -> str:
+        return "; ".join(_summary(a["result"]) for a in results if "auc_observables" in a.get("result", {}))
+
+    def answer(self, context: Context) -> Measurement:
+        found = best(context)
+        assert found
+        return _claim(found)
+
+    def nothing(self, text: str) -> Measurement:
+        return Measurement(text=text)
+
+
+def _plan(facts: dict[str, Any], settings: dict[str, Any], seed: int) -> Plan:
     """Train, generate, judge."""
-    facts, iteration = context["facts"], context["iteration"]
-    settings = IDEAS[min(iteration, len(IDEAS) - 1)]
-    common = {"seed": seed + iteration}
+    common = {"seed": seed}
     make = {"generator": GENERATOR, **common}
     train = {"showers": facts["train"], "geometry": facts["geometry"], "generator": settings, "out": GENERATOR}
     judge = {
@@ -57,13 +92,7 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
     )
 
 
-def submission(calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the step hands in."""
-    settings = calls[0]["arguments"]["generator"]
-    return {"scores": OUT, "method": ", ".join(f"{name} {value}" for name, value in settings.items())}
-
-
-def summary(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """The numbers that matter of a judgement."""
     times = ", ".join(f"{ms:.2g} ms at batch {batch}" for batch, ms in result["ms_per_shower"].items())
     bad = result["distrusted"]
@@ -76,9 +105,8 @@ def summary(result: dict[str, Any]) -> str:
     )
 
 
-def claim(graded: list[dict[str, Any]]) -> Claim:
+def _claim(best: dict[str, Any]) -> Measurement:
     """The numbers of the best submission as the harness measured them, and where its showers cannot be trusted."""
-    best = max(graded, key=lambda entry: entry["value"])
     details = best["details"]
     found = {name: Measured(**details["numbers"][name]) for name in ("auc_voxels", "auc_observables")}
     numbers = ", ".join(f"{n.removeprefix('auc_')} {m.value:.3f} ± {m.error:.3f}" for n, m in found.items())
@@ -94,4 +122,4 @@ def claim(graded: list[dict[str, Any]]) -> Claim:
         f"{details['showers']} showers that were not used. {where} {details['regions_untested']} regions had too few "
         "showers to tell. Incident energies beyond those of the training showers were not tested: do not use it there."
     )
-    return Claim(numbers=found, text=text)
+    return Measurement(numbers=found, text=text)

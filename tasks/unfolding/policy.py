@@ -6,23 +6,67 @@ the discrepancy that the weights remove grows.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
-from agents.state import Plan, PlannedCall, Step
-from tasks.score import Claim, Measured
+from tasks.claim import Measured, Measurement
+from tasks.plan import Plan, PlannedCall, Step
+from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, run_python
 
 OUT = "unfolded.parquet"
 FIGURE = "figure"
 ENSEMBLE = 2  # trainings averaged
+CLASSIFIERS = ("trees", "mlp")
 # What to unfold and with which classifiers, in this order.
 IDEAS = [("asked_for", "trees"), ("observables", "trees"), ("observables", "mlp")]
 
 
-def plan(context: dict[str, Any], seed: int) -> Plan:
-    """One unfolding with all its uncertainties, and a figure of it."""
-    facts, iteration = context["facts"], context["iteration"]
-    which, classifier = IDEAS[min(iteration, len(IDEAS) - 1)]
-    names = facts[which]
+class UnfoldingPolicy(Policy):
+    """One unfolding with all its uncertainties an iteration, and a figure of it."""
+
+    def plan(self, context: Context, seed: int) -> Plan:
+        facts, iteration = context["facts"], context["iteration"]
+        which, classifier = IDEAS[min(iteration, len(IDEAS) - 1)]
+        return _plan(facts, facts[which], classifier, seed + iteration)
+
+    def draw(self, context: Context, rng: random.Random) -> Plan:
+        """Some observables beside those that are asked for, and either kind of classifier."""
+        facts = context["facts"]
+        chosen = {name for name in facts["observables"] if name in facts["asked_for"] or rng.random() < 0.5}
+        names = [name for name in facts["observables"] if name in chosen]
+        return _plan(facts, names, rng.choice(CLASSIFIERS), rng.randrange(2**31))
+
+    def conclude(self, context: Context, results: Sequence[Answer], later: Sequence[Answer]) -> Call:
+        if context["step"]["id"] != FIGURE:
+            return super().conclude(context, results, later)
+        if later:
+            return printed(later[-1])
+        if not context["done"]["unfold"]["ok"]:
+            return finish("nothing was unfolded, so there is nothing to draw", ok=False)
+        return run_python("figure.py", CODE, drawn(context))
+
+    def submission(self, context: Context, results: Sequence[Answer]) -> dict[str, Any]:
+        arguments = context["step"]["calls"][-1]["arguments"]
+        what = f"{arguments['method']['classifier']}, {', '.join(arguments['observables'])}"
+        return {
+            "weights": arguments["out"],
+            "method": f"OmniFold, {results[-1]['result']['iterations']} iterations, {what}",
+        }
+
+    def summary(self, results: Sequence[Answer]) -> str:
+        return "; ".join(_summary(answer["result"]) for answer in results)
+
+    def answer(self, context: Context) -> Measurement:
+        found = best(context)
+        assert found
+        return _claim(found, context.get("confirmed"))
+
+    def nothing(self, text: str) -> Measurement:
+        return Measurement(text=text)
+
+
+def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -> Plan:
     call = PlannedCall(
         tool="omnifold.unfold",
         arguments={
@@ -33,7 +77,7 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
             "method": {"kind": "omnifold", "classifier": classifier},
             "ensemble": ENSEMBLE,
             "bootstraps": facts["bootstraps_needed"],
-            "seed": seed + iteration,
+            "seed": seed,
             "out": OUT,
         },
     )
@@ -54,14 +98,7 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
     )
 
 
-def submission(call: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """What the step hands in."""
-    arguments = call["arguments"]
-    what = f"{arguments['method']['classifier']}, {', '.join(arguments['observables'])}"
-    return {"scores": arguments["out"], "method": f"OmniFold, {result['iterations']} iterations, {what}"}
-
-
-def summary(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """The numbers that matter of an unfolding."""
     deltas = ", ".join(
         f"{name} {result['reco_delta_before'][name]:.2f} to {after:.2f}" for name, after in result["reco_delta"].items()
@@ -72,19 +109,17 @@ def summary(result: dict[str, Any]) -> str:
     )
 
 
-def figure_code(context: dict[str, Any]) -> str:
-    """The Python file that draws what the step `unfold` has made."""
-    values = {
+def drawn(context: Context) -> dict[str, Any]:
+    """What the figure is made of: constants at the head of its file."""
+    return {
         "UNFOLDED": f"{context['done']['unfold']['folder']}/{OUT}",
         "SIMULATIONS": [context["facts"]["simulation"], context["facts"]["alternative"]],
         "OBSERVABLES": context["facts"]["asked_for"],
     }
-    return "".join(f"{name} = {value!r}\n" for name, value in values.items()) + CODE
 
 
-def claim(graded: list[dict[str, Any]], closure: dict[str, Any] | None) -> Claim:
+def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
     """The numbers of the best submission, and what they rest on. `closure`: the verdict of the closure test, if any."""
-    best = max(graded, key=lambda entry: entry["value"])
     details = best["details"]
     found = {name: Measured(**number) for name, number in details["numbers"].items()}
     means = ", ".join(f"{name.removeprefix('mean_')} {m.value:.4g} ± {m.error:.2g}" for name, m in found.items())
@@ -101,7 +136,7 @@ def claim(graded: list[dict[str, Any]], closure: dict[str, Any] | None) -> Claim
             closure["reason"] if value is None else f"{100 * value:.0f}% of the difference removed; {closure['reason']}"
         )
         text += f" Closure test: {made}."
-    return Claim(numbers=found, text=text)
+    return Measurement(numbers=found, text=text)
 
 
 CODE = """

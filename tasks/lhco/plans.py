@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from agents.backends.analyst import showers, tagging, unfolding
-from agents.state import MAX_STEPS, Plan, PlannedCall, Step
+from tasks.plan import MAX_STEPS, Plan, PlannedCall, Step
+from tasks.policy import best
 
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
 SURVEY_STEP = 0.085  # of neighbouring windows: they overlap by a quarter
@@ -30,19 +30,12 @@ IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 def plan(context: dict[str, Any], seed: int) -> Plan:
     """`seed`: that of the request, so that repeats of a run differ on the same events, as those of a model do."""
     facts, history = context["facts"], context["history"]
-    if facts.get("task") == "unfolding":
-        return unfolding.plan(context, seed)
-    if facts.get("task") == "showers":
-        return showers.plan(context, seed)
-    if facts.get("task") == "tagging":
-        return tagging.plan(context, seed)
     if not facts["sidebands"]:
         return against_reference(facts, context["iteration"], seed)
-    graded = [entry for entry in history if entry["value"] is not None]
-    if not graded:
+    found = best(context)
+    if found is None:
         return survey(facts, seed)
-    best = max(graded, key=lambda entry: entry["value"])
-    return _sharpen(facts, context["iteration"], best["details"]["mass"], len(history), seed)
+    return _sharpen(facts, context["iteration"], found["details"]["mass"], len(history), seed)
 
 
 def survey(facts: dict[str, Any], seed: int) -> Plan:

@@ -1,0 +1,48 @@
+"""A search at random, for the control: random windows, features and ensembles; the most significant is handed in."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from tasks.lhco.plans import QUICK_FLOW, against_reference, chain, choose, survey_centres, window_at
+from tasks.plan import Plan, PlannedCall, Step
+
+ENSEMBLES = range(1, 7)  # models per fold that random search chooses from, as many as the analyst's first idea has
+FEATURES = 2  # that it takes at least
+
+
+def draw(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
+    """As many windows as the survey has, at random places; against a reference one classification."""
+    if not facts["sidebands"]:
+        return _against_reference(facts, iteration, rng)
+    low, high = facts["search_range_tev"]
+    steps = []
+    for number in range(len(survey_centres(facts))):
+        window = window_at(rng.uniform(low, high), facts)
+        classifier = {"ensemble": rng.choice(ENSEMBLES), "folds": 3}
+        features, drawn = _features(facts, rng), rng.randrange(2**31)
+        steps.append(
+            Step(
+                id=f"try_{number}",
+                goal=f"CATHODE at random: window {window} TeV, features {', '.join(features)}.",
+                calls=chain(facts, window, features, QUICK_FLOW, classifier, drawn, oversample=2.0),
+            )
+        )
+    return Plan(reasoning=f"{len(steps)} searches at random.", steps=[*steps, choose(steps)])
+
+
+def _against_reference(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
+    made = against_reference(facts, iteration, rng.randrange(2**31))
+    step = made.steps[0]
+    drawn = {"features": _features(facts, rng), "ensemble": rng.choice(ENSEMBLES)}
+    call = PlannedCall(tool=step.calls[0].tool, arguments=step.calls[0].arguments | drawn)
+    step = step.model_copy(
+        update={"calls": [call, *step.calls[1:]], "goal": f"Classify against the reference at random: {drawn}."}
+    )
+    return Plan(reasoning="One classification at random.", steps=[step])
+
+
+def _features(facts: dict[str, Any], rng: random.Random) -> list[str]:
+    chosen = rng.sample(facts["features"], rng.randint(FEATURES, len(facts["features"])))
+    return [name for name in facts["features"] if name in chosen]

@@ -1,0 +1,241 @@
+"""What report and viewer show of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+
+from tasks.claim import Claim
+from tasks.lhco.claims import SearchClaim, SearchSubmission
+from tasks.page import Block, Confirmation, Graded, Numbers, Page, Plot, Run, Table, Text
+from tasks.score import Number, Score
+from tasks.task import Details
+from tasks.writing import measured, number, probability, significance
+
+SPECTRUM = (
+    "with the harness's fit of background and signal; the window is shaded. Below: deviation of the data after the cut "
+    "from the fitted background, in standard deviations."
+)
+SCORES = "Submitted scores in the signal region and in the sidebands, each normalised. Without a signal the two agree."
+SIC = "Significance improvement characteristic of the submitted scores."
+CLOSURE = ("auc", "auc_error", "p_closure", "p_sculpting")
+
+
+class SearchDetails(Details):
+    """What the harness found behind the best cut of a submission. What was not computed is None."""
+
+    window: tuple[float | None, float | None] | None = Field(None, description="signal region in mjj, TeV")
+    cuts: list[Any] = Field(default_factory=list, description="the fit after each cut")
+    best: int | None = Field(None, description="index into `cuts`")
+    warning: str | None = Field(None, description="why the best cut must not be trusted")
+    mass: float | None = Field(None, description="TeV")
+    mass_error: float | None = None
+    width: float | None = Field(None, description="relative, of the core")
+    width_error: float | None = None
+    passing: float | None = Field(None, description="signal events behind the cut")
+    passing_error: float | None = None
+    delta: float | None = Field(None, description="relative error of the background under a bump")
+    efficiency: float | None = Field(None, description="of background, at the cut")
+    n_signal: float | None = Field(None, description="signal events in the data")
+    n_signal_error: float | None = None
+    p_local: float | None = None
+    p_global: float | None = Field(None, description="corrected for everything that was tried")
+    trials: int | None = None
+    fraction: float | None = Field(None, description="of the events, that no choice had seen")
+    tested_mass: float | None = Field(None, description="TeV")
+    upper_limit: float | None = Field(None, description="signal events behind the cut, 95% CL")
+    upper_limit_expected: list[float] = Field(default_factory=list)
+    audit: dict[str, Any] = Field(default_factory=dict)
+    spectrum: dict[str, Any] | None = None
+    score_histogram: dict[str, Any] | None = None
+
+
+def mass_of(details: SearchDetails) -> Number:
+    return Number(name="mass", unit="TeV", value=number(details.mass), error=number(details.mass_error))
+
+
+def signal_of(details: SearchDetails, label: str = "signal events") -> Number:
+    return Number(name="n_signal", label=label, value=number(details.n_signal), error=number(details.n_signal_error))
+
+
+def p_value(name: str, value: Any, label: str) -> Number:
+    return Number(name=name, label=label, kind="probability", value=number(value))
+
+
+def numbers(graded: Graded) -> list[Number]:
+    """Mass, yield and p-value of an iteration, and its window as centre and half width."""
+    details = SearchDetails.of(graded.score)
+    found = [mass_of(details), signal_of(details), p_value("p_global", details.p_global, "global p")]
+    window = graded.submission.window if isinstance(graded.submission, SearchSubmission) else None
+    if window is None:
+        return found
+    low, high = window
+    return [*found, Number(name="window", unit="TeV", value=(low + high) / 2, error=(high - low) / 2)]
+
+
+def shown(score: Score) -> list[Block]:
+    """Spectrum, scores and the table of cuts."""
+    details = SearchDetails.of(score)
+    blocks: list[Block] = []
+    if details.spectrum:
+        caption = f"Dijet masses before and after the cut on the score, {SPECTRUM}"
+        blocks.append(Plot("spectrum", caption, partial(_spectrum, details)))
+    if details.score_histogram:
+        blocks.append(Plot("scores", SCORES, partial(_scores, details)))
+    rows = [_cut(cut) for cut in details.cuts if isinstance(cut, Mapping)]
+    if rows:
+        head = ("fraction kept", "mass [TeV]", "signal events", "z", "local p", "deviance / bins", "fit")
+        trials = f"The global p-value is corrected for {measured(details.trials)} trials." if details.trials else ""
+        blocks.append(Table("Cuts on the score", head, rows, details.best, trials))
+    return blocks
+
+
+def page(run: Run) -> Page:
+    """Everything of a search, from its answer to the significance improvement."""
+    chosen = run.chosen.score if run.chosen else None
+    return Page(
+        answer=_answer(run.claim, SearchDetails.of(run.confirmed), run),
+        confirmation=_confirmation(run) if run.confirmed else None,
+        best=shown(chosen) if chosen else [],
+        sealed=[Plot("sic", SIC, partial(_sic, run.curves))] if "sic" in run.curves else [],
+    )
+
+
+def _answer(claim: Claim | None, unseen: SearchDetails, run: Run) -> list[Block]:
+    blocks: list[Block] = []
+    if isinstance(claim, SearchClaim):
+        found = [
+            Number(name="mass", label="m", unit="TeV", value=claim.mass, error=claim.mass_error),
+            Number(name="n_signal", label="signal events", value=claim.n_signal, error=claim.n_signal_error),
+            p_value("p_value", claim.p_value, "global p"),
+        ]
+        said = [one for one in found if one.value is not None]
+        blocks += [Numbers(said)] if said else []
+        if not claim.discovery and unseen.upper_limit is not None:
+            blocks.append(Text(f"At most {unseen.upper_limit:.0f} signal events behind the cut (95% CL)."))
+    return [*blocks, *_closures(run)]
+
+
+def _closures(run: Run) -> list[Text]:
+    """The closure tests of classifiers on their own scores, in the best iteration."""
+    said = []
+    for each in run.results:
+        closure = each.result.get("closure") if each.iteration == run.best else None
+        if isinstance(closure, Mapping) and all(isinstance(closure.get(name), int | float) for name in CLOSURE):
+            said.append(
+                f"{each.tool} tested its own score outside the window, best iteration: data against template AUC "
+                f"{measured(closure['auc'], closure['auc_error'])}, p = {probability(closure['p_closure'])}; passing "
+                f"fraction smooth in mjj, p = {probability(closure['p_sculpting'])}."
+            )
+    return [Text(text, soft=True) for text in dict.fromkeys(said)]
+
+
+def _confirmation(run: Run) -> Confirmation:
+    """The claim: what was chosen, tested once on the events that no choice had seen."""
+    score, details = run.confirmed, SearchDetails.of(run.confirmed)
+    assert score
+    share = f"{100 * details.fraction:.0f} %" if details.fraction else "part"
+    lead = (
+        "Window, cut, mass and width were chosen on one part of the events. The harness then ran the commands that had "
+        "made the best scores once more, on all events and without any agent. The verdict rests on the "
+        f"{share} of the events that no choice had seen: one test, so nothing has to be corrected for."
+    )
+    found = [
+        p_value("p_local", details.p_local, "p, one test"),
+        mass_of(details),
+        signal_of(details, "signal events in all data, extrapolated"),
+    ]
+    return Confirmation("The claim", lead, _verdict(run, score, details) if score.ok else [], found)
+
+
+def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
+    rows = []
+    if run.chosen:
+        searched = run.chosen.score
+        first = measured(searched.value, searched.error)
+        rows.append(_row("searched", first, SearchDetails.of(searched), SearchDetails.of(searched).p_global))
+    rows.append(_row("unseen", significance(score.value), details, details.p_local))
+    head = ("events", "significance", "mass [TeV]", "width", "signal behind the cut", "p")
+    mass = f"{details.tested_mass:.3f} TeV" if details.tested_mass else "mass"
+    delta = f"{100 * details.delta:.0f} %" if details.delta else "–"
+    note = (
+        f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value of one "
+        f"test, at the {mass} and the width that had been chosen; mass, width (relative, of the core) and signal of a "
+        "fit that is free to move. The background behind the cut is known from events that fail it, to "
+        f"{delta} where its smoothness does not tell."
+    )
+    events = measured(details.n_signal, details.n_signal_error)
+    caption = f"Dijet masses of the unseen events before and after the cut, {SPECTRUM}"
+    draw = partial(_spectrum, details)
+    return [
+        Table("", head, rows, len(rows) - 1, note),
+        *([Text(said)] if isinstance(said := details.audit.get("said"), str) else []),
+        Text(
+            f"All signal in the data, {events} events, is an interpretation: it extrapolates what lies behind the cut "
+            "by what simulated signals do."
+        ),
+        *_limit(run.claim, details),
+        *([Plot("claim", caption, draw)] if details.spectrum else []),
+    ]
+
+
+def _row(events: str, value: str, details: SearchDetails, p: float | None) -> list[str]:
+    return [
+        events,
+        value,
+        measured(details.mass, details.mass_error),
+        measured(details.width, details.width_error),
+        measured(details.passing, details.passing_error),
+        probability(p),
+    ]
+
+
+def _limit(claim: Claim | None, details: SearchDetails) -> list[Text]:
+    if details.upper_limit is None or (isinstance(claim, SearchClaim) and claim.discovery):
+        return []
+    where = f", for a resonance at {details.tested_mass:.3f} TeV" if details.tested_mass else ""
+    text = (
+        f"At most {details.upper_limit:.0f} signal events are among the unseen events behind the cut at 95% confidence "
+        f"(CLs, by pseudo-experiments){where}."
+    )
+    if len(expected := details.upper_limit_expected) == 5:
+        text += (
+            f" Without any signal {expected[2]:.0f} were to be expected, {expected[1]:.0f} to {expected[3]:.0f} in 68% "
+            "of such data."
+        )
+    return [Text(text)]
+
+
+def _cut(cut: Mapping[str, Any]) -> list[str]:
+    return [
+        measured(cut.get("efficiency")),
+        measured(cut.get("mass"), cut.get("mass_error")),
+        measured(cut.get("signal"), cut.get("signal_error")),
+        measured(cut.get("z")),
+        probability(cut.get("p_value")),
+        f"{measured(cut.get('deviance'))} / {measured(cut.get('bins'))}",
+        "–" if cut.get("valid") is None else "valid" if cut["valid"] else "not valid",
+    ]
+
+
+# matplotlib takes half a second: it is loaded where something is drawn.
+def _spectrum(details: SearchDetails) -> bytes | None:
+    from tasks.lhco.plots import spectrum
+
+    window = list(details.window) if details.window else None
+    return spectrum({"spectrum": details.spectrum, "window": window})
+
+
+def _scores(details: SearchDetails) -> bytes | None:
+    from tasks.lhco.plots import scores
+
+    return scores({"score_histogram": details.score_histogram})
+
+
+def _sic(curves: Mapping[str, Any]) -> bytes | None:
+    from tasks.lhco.plots import sic
+
+    return sic(curves)

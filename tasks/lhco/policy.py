@@ -1,0 +1,97 @@
+"""How a search is carried out by fixed rules: what the analyst and the controls do in each step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.lhco import answer, blind, plans
+from tasks.lhco.claims import SearchClaim
+from tasks.lhco.cut_study import CUT_STUDY
+from tasks.plan import Plan
+from tasks.policy import Answer, Call, Context, Policy, finish, printed, run_python, submit
+
+
+class SearchPolicy(Policy):
+    """Survey, sharpen, study the cut; or classify against a reference."""
+
+    def plan(self, context: Context, seed: int) -> Plan:
+        return plans.plan(context, seed)
+
+    def draw(self, context: Context, rng: random.Random) -> Plan:
+        return blind.draw(context["facts"], context["iteration"], rng)
+
+    def conclude(self, context: Context, results: Sequence[Answer], later: Sequence[Answer]) -> Call:
+        if context["step"]["id"] == "choose":
+            return _choose(context, later)
+        if context["step"]["id"] == "cut_study":
+            return _cut_study(context, later)
+        return super().conclude(context, results, later)
+
+    def submission(self, context: Context, results: Sequence[Answer]) -> dict[str, Any]:
+        calls = context["step"]["calls"]
+        made: dict[str, Any] = {"scores": "scores.parquet", "method": ", ".join(call["tool"] for call in calls)}
+        last = calls[-1]
+        if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference, scored as well
+            return made | {"reference_scores": last["arguments"]["reference_scores"]}
+        return made | {"window": last["arguments"]["window"]}
+
+    def summary(self, results: Sequence[Answer]) -> str:
+        return "; ".join(part for answer in results for part in _said(answer.get("result", {})))
+
+    def answer(self, context: Context) -> SearchClaim:
+        return answer.answer(context)
+
+    def nothing(self, text: str) -> SearchClaim:
+        return SearchClaim(discovery=False, text=text)
+
+
+def _choose(context: Context, later: Sequence[Answer]) -> Call:
+    """Hand in the window with the most significant bump."""
+    found = []
+    for name, done in context["done"].items():
+        for entry in done["results"]:
+            if entry["tool"] == "bumphunt.scan":
+                best = entry["result"]["cuts"][entry["result"]["best"]]
+                found.append((best["z"], name, done["folder"], entry["arguments"]["window"], best["mass"]))
+    if not found:
+        return finish("no window gave a bump hunt", ok=False)
+    z, name, folder, window, mass = max(found)
+    if not later:
+        method = "quick search, most significant of the surveyed windows"
+        return submit(scores=f"{folder}/scores.parquet", window=window, method=method)
+    others = ", ".join(f"{w} TeV: {other:.1f}" for other, _, _, w, _ in sorted(found, reverse=True))
+    return finish(f"{name} is the most significant: z = {z:.1f} at {mass:.3f} TeV. Local z per window: {others}.")
+
+
+def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
+    """Write and run a Python file that looks at the search step's scores over a range of cuts."""
+    search = context["done"]["search"]
+    window = next((e["arguments"]["window"] for e in search["results"] if e["tool"] == "bumphunt.scan"), None)
+    if window is None:
+        return finish("the search gave no scores to study", ok=False)
+    if later:
+        return printed(later[-1])
+    scores = f"{search['folder']}/scores.parquet"
+    values = {"EVENTS": context["facts"]["events"], "SCORES": scores, "WINDOW": window}
+    return run_python("cut_study.py", CUT_STUDY, values)
+
+
+def _said(result: dict[str, Any]) -> list[str]:
+    """The numbers that matter of one call."""
+    parts = []
+    if "closure_auc" in result:
+        parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")
+    if "argos" in result:
+        parts.append(f"ARGOS {result['argos']:.3f} +- {result['argos_error']:.3f}")
+    if result.get("warning"):
+        parts.append(f"warning: {result['warning']}")
+    if "cuts" in result:
+        best = result["cuts"][result["best"]]
+        parts.append(
+            f"best cut {best['efficiency']:g}: z = {best['z']:.2f} at {best['mass']:.3f} "
+            f"+- {best['mass_error']:.3f} TeV, "
+            f"{best['signal']:.0f} +- {best['signal_error']:.0f} signal events pass"
+        )
+    return parts

@@ -1,0 +1,120 @@
+"""A search in a study: what was claimed, what was true, and what a claim gets wrong by the rules of statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.lhco.claims import DECADE, SearchClaim, SearchSubmission
+from tasks.lhco.truth import TRUTH
+from tasks.lhco.truth import Truth as Sealed
+from tasks.page import Run
+from tasks.score import CheckedNumber
+from tasks.study import Answer, Misused, Success, Truth, Value
+from tasks.writing import number
+
+
+class SearchJudge:
+    """See `tasks.study.Judge`."""
+
+    def answer(self, claim: Mapping[str, Any], checks: Sequence[CheckedNumber]) -> Answer:
+        compared = [check.agrees for check in checks if check.agrees is not None]
+        return Answer(
+            discovery=bool(claim["discovery"]),
+            p_value=_harness(checks, "p_value"),
+            claimed_p_value=number(claim["p_value"]),
+            mass=_value(claim["mass"], claim["mass_error"]),
+            n_signal=_value(claim["n_signal"], claim["n_signal_error"]),
+            agrees=all(compared) if compared else None,
+        )
+
+    def truth(self, sealed_folder: Path, options: Mapping[str, Any]) -> Truth:
+        try:
+            sealed = Sealed.model_validate_json((sealed_folder / TRUTH).read_bytes())
+        except (OSError, ValueError):
+            return Truth(mass=None, n_signal=options.get("n_signal", 0))
+        return Truth(mass=sealed.mass, n_signal=sealed.n_signal)
+
+    def succeeded(
+        self, rule: Success, options: Mapping[str, Any], answer: Answer | None, truth: Truth, primary: Value | None
+    ) -> bool:
+        """Whether the verdict is right and, with signal, confirmed, at the right mass, with a good enough metric."""
+        if answer is None:
+            return False
+        if truth.n_signal == 0:
+            return not answer.discovery
+        if not answer.discovery or answer.p_value is None or answer.p_value >= options["alpha"]:
+            return False
+        if rule.mass_within is not None and (
+            answer.mass is None or truth.mass is None or abs(answer.mass.value - truth.mass) > rule.mass_within
+        ):
+            return False
+        return rule.primary_at_least is None or (primary is not None and primary.value >= rule.primary_at_least)
+
+    def misused(self, run: Run, options: Mapping[str, Any]) -> Misused:
+        claim = run.claim
+        if not isinstance(claim, SearchClaim):
+            return Misused([], frozenset())
+        local = list(_local(claim, run))
+        texts = [*_verdict(claim, run, number(options.get("alpha"))), *local, *_no_errors(claim), *_outside(claim, run)]
+        return Misused(texts, frozenset({"discovery"} | ({"p_value"} if local else set())))
+
+
+def _verdict(claim: SearchClaim, run: Run, alpha: float | None) -> Iterator[str]:
+    """A verdict that the harness's p-value and the alpha that the crew was told do not give."""
+    if alpha is None:
+        return
+    p = _harness(run.checks, "p_value")
+    if claim.discovery and (p is None or p >= alpha):
+        shown = "has no p-value for it" if p is None else f"has p = {p:.3g}, not below {alpha:.3g}"
+        yield f"a discovery is claimed, and the harness {shown}"
+    elif not claim.discovery and p is not None and p < alpha:
+        yield f"no discovery is claimed, and the harness has p = {p:.3g}, below {alpha:.3g}"
+
+
+def _local(claim: SearchClaim, run: Run) -> Iterator[str]:
+    """A claimed p-value that is a local one, of one cut in one window, where more had been tried."""
+    p, agrees = claim.p_value, {check.name: check.agrees for check in run.checks}
+    if p is None or p <= 0 or agrees.get("p_value") is not False:
+        return
+    for score in [*(one.score for one in run.graded), *([run.confirmed] if run.confirmed else [])]:
+        if local := number(score.details.get("p_local")):
+            corrected = number(score.details.get("p_global")) or 1.0
+            if abs(math.log10(p / local)) <= DECADE < math.log10(corrected / p):
+                yield f"claimed p = {p:.3g} is local ({local:.3g}); corrected for all trials it is {corrected:.3g}"
+                return
+
+
+def _no_errors(claim: SearchClaim) -> Iterator[str]:
+    """Numbers and errors that a discovery needs."""
+    if not claim.discovery:
+        return
+    for name in ("mass", "n_signal"):
+        value, error = getattr(claim, name), getattr(claim, f"{name}_error")
+        if value is None:
+            yield f"a discovery without {name}"
+        elif not error or error <= 0:
+            yield f"{name} = {value:.4g} is claimed without an error"
+    if claim.p_value is None:
+        yield "a discovery without a p-value"
+
+
+def _outside(claim: SearchClaim, run: Run) -> Iterator[str]:
+    """A mass outside of every window."""
+    handed_in = [one.submission for one in run.graded if isinstance(one.submission, SearchSubmission)]
+    windows = [submission.window for submission in handed_in if submission.window]
+    mass = claim.mass if claim.discovery else None
+    if mass is not None and windows and not any(low <= mass <= high for low, high in windows):
+        yield f"mass = {mass:.4g} TeV lies in none of the windows that were handed in"
+
+
+def _harness(checks: Sequence[CheckedNumber], name: str) -> float | None:
+    return next((number(check.harness) for check in checks if check.name == name), None)
+
+
+def _value(value: float | None, error: float | None) -> Value | None:
+    """None for what is no finite number: it could not be written as JSON and read again."""
+    finite = number(value)
+    return None if finite is None else Value(value=finite, error=number(error))

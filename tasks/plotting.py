@@ -1,0 +1,73 @@
+"""How plots of this project look, and the pieces that they are made of. The same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, RED, GREY = "#3f90da", "#ffa90e", "#bd1f01", "#717581"  # Petroff's colour-blind safe cycle
+PALE = "#a5cdf0"
+# On top of matplotlib's defaults, whatever the user's own settings are.
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.linewidth": 0.9,
+    "axes.formatter.useoffset": False,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.minor.visible": True,
+    "ytick.minor.visible": True,
+    "xtick.major.size": 7,
+    "ytick.major.size": 7,
+    "xtick.minor.size": 3.5,
+    "ytick.minor.size": 3.5,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "lines.linewidth": 1.6,
+    "errorbar.capsize": 0,
+}
+Array = NDArray[np.float64]
+
+
+def styled() -> Any:
+    """A context in which plots look alike, whatever the user's own settings are."""
+    return style.context(["default", STYLE])
+
+
+def numbers(values: Any, length: int | None = None) -> Array | None:
+    """A list of numbers (NaN where one is not finite), or None for anything else."""
+    if not isinstance(values, list | tuple) or not values or (length is not None and len(values) != length):
+        return None
+    try:
+        array = np.array(values, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return np.where(np.isfinite(array), array, np.nan) if array.ndim == 1 else None
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one panel, in inches."""
+    made = Figure(figsize=(width, height), layout="constrained")
+    return made, made.subplots()
+
+
+def labels(axes: Axes, x: str, y: str, y_at: Literal["top", "center"] = "top") -> None:
+    """Names of the axes where the field has them: at their ends."""
+    axes.set_xlabel(x, loc="right")
+    axes.set_ylabel(y, loc=y_at)
+
+
+def png(figure: Figure) -> bytes:
+    """The picture."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    return out.getvalue()

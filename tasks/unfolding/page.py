@@ -1,0 +1,62 @@
+"""What report and viewer show of an unfolding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from pydantic import Field
+
+from tasks.page import Block, Page, Plot, Run, Table
+from tasks.score import Score
+from tasks.task import Details
+from tasks.writing import measured
+
+CLOSURE = (
+    "The harness ran the commands that had made the best weights once more, without any agent, on the other simulation "
+    "as data, whose particle level is known."
+)
+UNFOLDED = (
+    "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
+    "ratio to the truth."
+)
+
+
+class UnfoldingDetails(Details):
+    """What the harness found of the weights. What was not computed is empty."""
+
+    numbers: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="name -> value and error")
+    reco_delta_before: dict[str, float] = Field(default_factory=dict, description="discriminator x 1000 by observable")
+    reco_delta: dict[str, float] = Field(default_factory=dict)
+    gen_delta_before: dict[str, float] = Field(default_factory=dict, description="the same at particle level: closure")
+    gen_delta: dict[str, float] = Field(default_factory=dict)
+
+
+def shown(score: Score) -> list[Block]:
+    """How far data and simulation are apart, before and after."""
+    details = UnfoldingDetails.of(score)
+    blocks: list[Block] = []
+    for level, before, after in (
+        ("detector", details.reco_delta_before, details.reco_delta),
+        ("particle", details.gen_delta_before, details.gen_delta),
+    ):
+        rows = [[name, measured(value), measured(after.get(name))] for name, value in before.items()]
+        if rows:
+            title = f"Triangular discriminator x 1000 at {level} level"
+            blocks.append(Table(title, ("observable", "before", "after"), rows))
+    return blocks
+
+
+def page(base: Page, run: Run) -> Page:
+    """The closure test and, once the run has ended, the unfolded distributions beside the truth."""
+    closure = base.confirmation and replace(base.confirmation, title="Closure", lead=CLOSURE)
+    drawn = any(name.endswith("_unfolded") for name in run.curves)
+    sealed = [Plot("unfolded", UNFOLDED, partial(_unfolded, run.curves))] if drawn else []
+    return replace(base, confirmation=closure, sealed=sealed)
+
+
+def _unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
+    from tasks.unfolding.plots import unfolded  # matplotlib takes half a second
+
+    return unfolded(curves)

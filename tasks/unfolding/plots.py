@@ -1,0 +1,43 @@
+"""What is drawn of an unfolding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.plotting import BLUE, GREY, labels, numbers, png, styled
+
+
+def unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
+    """Per observable: unfolded bin contents with errors, the truth and the simulation, and ratios to the truth."""
+    names = [name.removesuffix("_unfolded") for name in curves if name.endswith("_unfolded")]
+    found = []
+    for name in names:
+        edges = numbers(curves.get(f"{name}_edges"))
+        parts = ("unfolded", "error", "truth", "simulation")
+        values = [numbers(curves.get(f"{name}_{part}"), 0 if edges is None else len(edges) - 1) for part in parts]
+        if edges is not None and all(v is not None for v in values):
+            found.append((name, edges, [v for v in values if v is not None]))
+    if not found:
+        return None
+    with styled():
+        drawn = Figure(figsize=(4.2 * len(found), 4.6), layout="constrained")
+        grid = drawn.subplots(2, len(found), sharex="col", height_ratios=[3, 1], squeeze=False)
+        for k, (name, edges, (value, error, truth, simulation)) in enumerate(found):
+            upper, lower = grid[0][k], grid[1][k]
+            width, middle = np.diff(edges), (edges[1:] + edges[:-1]) / 2
+            with np.errstate(divide="ignore", invalid="ignore"):
+                for axes, scale in ((upper, 1 / width), (lower, 1 / truth)):
+                    axes.stairs(simulation * scale, edges, baseline=None, color=GREY, label="simulation")
+                    axes.stairs(truth * scale, edges, baseline=None, color=BLUE, lw=1.8, label="truth")
+                    axes.errorbar(
+                        middle, value * scale, error * scale, width / 2, fmt="k.", lw=1, ms=4, label="unfolded"
+                    )
+            lower.set_ylim(0.5, 1.5)
+            upper.set_ylim(bottom=0)
+            labels(upper, "", "density" if k == 0 else "")
+            labels(lower, name, "/ truth" if k == 0 else "", y_at="center")
+        grid[0][-1].legend(loc="upper right")
+        return png(drawn)

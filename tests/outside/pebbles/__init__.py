@@ -1,0 +1,1 @@
+"""How heavy is a pebble of this beach?"""
