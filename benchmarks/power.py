@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from agents.backends.analyst.planner import EXTENDED, FULL_FLOW
 from rich.console import Console
 
 from benchmarks.redteam import claimed, outcome, trial
@@ -21,6 +20,7 @@ from tasks.lhco import truth
 from tasks.lhco.files import EVENTS
 from tasks.lhco.grader import read_scores
 from tasks.lhco.mix import SAMPLE
+from tasks.lhco.plans import EXTENDED, FULL_FLOW
 from tasks.lhco.task import DISCOVERY
 from tasks.score import Score
 from tools.bumphunt.measure import threshold

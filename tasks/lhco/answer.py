@@ -10,6 +10,7 @@ from tasks.policy import best
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
 )
+BEYOND = 2.87e-7  # the tails beyond are those of a formula, which no pseudo-experiment has seen
 
 
 def answer(context: dict[str, Any]) -> SearchClaim:
@@ -22,20 +23,21 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     numbers = judged["details"]
     p_value, mass = numbers["p_global"], f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
     if confirmed:
+        low, high = numbers["window"]
         basis = (
-            f"Mass ({numbers['tested_mass']:.3f} TeV), width ({100 * numbers['tested_width']:.1f}%), window and cut "
-            "were chosen on the other events, so one test was made and nothing has to be corrected for."
+            f"The window, {low:g} to {high:g} TeV, was chosen on the other events; the p-value counts all masses, "
+            "widths and cuts that were tested in it."
         )
         limit = (
-            f" At most {numbers['upper_limit']:.0f} signal events are among the unseen events behind the cut (95% CL)."
+            f" At most {numbers['upper_limit']:.0f} signal events at {numbers['limit_mass']:.3f} TeV, the mass chosen "
+            "on the other events, are among the unseen ones behind the cut (95% CL)."
         )
     else:
         basis = f"The local p-value is {numbers['p_local']:.2g}; {numbers['trials']} trials are accounted for."
         limit = ""
+    chance = f"{p_value:.2g}" if p_value > BEYOND else f"below {BEYOND:g} (more than five standard deviations)"
     if p_value >= context["facts"]["discovery_below_p_global"]:
-        text = (
-            f"No significant resonance. The excess nearest to one is at {mass}, p-value {p_value:.2g}. {basis}{limit}"
-        )
+        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {chance}. {basis}{limit}"
         return SearchClaim(discovery=False, p_value=p_value, text=text)
     width = f"{100 * numbers['width']:.1f} +- {100 * numbers['width_error']:.1f}%"
     behind = f"{numbers['passing']:.0f} +- {numbers['passing_error']:.0f}"
@@ -50,6 +52,6 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         n_signal=numbers["n_signal"],
         n_signal_error=numbers["n_signal_error"],
         p_value=p_value,
-        text=f"A resonance at {mass}, {width} wide, p-value {p_value:.2g}: {behind} signal events behind the cut, "
+        text=f"A resonance at {mass}, {width} wide, p-value {chance}: {behind} signal events behind the cut, "
         f"{count} in the data. {basis} {LIMITS}",
     )

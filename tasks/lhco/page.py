@@ -45,8 +45,8 @@ class SearchDetails(Details):
     p_global: float | None = Field(None, description="corrected for everything that was tried")
     trials: int | None = None
     fraction: float | None = Field(None, description="of the events, that no choice had seen")
-    tested_mass: float | None = Field(None, description="TeV")
-    upper_limit: float | None = Field(None, description="signal events behind the cut, 95% CL")
+    limit_mass: float | None = Field(None, description="of the resonance that the limit is on, TeV")
+    upper_limit: float | None = Field(None, description="signal events behind the chosen cut, 95% CL")
     upper_limit_expected: list[float] = Field(default_factory=list)
     audit: dict[str, Any] = Field(default_factory=dict)
     spectrum: dict[str, Any] | None = None
@@ -134,17 +134,17 @@ def _closures(run: Run) -> list[Text]:
 
 
 def _confirmation(run: Run) -> Confirmation:
-    """The claim: what was chosen, tested once on the events that no choice had seen."""
+    """The claim: what was chosen, tested on the events that no choice had seen."""
     score, details = run.confirmed, SearchDetails.of(run.confirmed)
     assert score
     share = f"{100 * details.fraction:.0f} %" if details.fraction else "part"
     lead = (
-        "Window, cut, mass and width were chosen on one part of the events. The harness then ran the commands that had "
-        "made the best scores once more, on all events and without any agent. The verdict rests on the "
-        f"{share} of the events that no choice had seen: one test, so nothing has to be corrected for."
+        "The window was chosen on one part of the events. The harness then ran the commands that had made the best "
+        "scores once more, on all events and without any agent. The verdict rests on the "
+        f"{share} of the events that no choice had seen; its p-value counts all masses, widths and cuts in the window."
     )
     found = [
-        p_value("p_local", details.p_local, "p, one test"),
+        p_value("p_global", details.p_global, "p, all in the window counted"),
         mass_of(details),
         signal_of(details, "signal events in all data, extrapolated"),
     ]
@@ -157,14 +157,13 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
         searched = run.chosen.score
         first = measured(searched.value, searched.error)
         rows.append(_row("searched", first, SearchDetails.of(searched), SearchDetails.of(searched).p_global))
-    rows.append(_row("unseen", significance(score.value), details, details.p_local))
+    rows.append(_row("unseen", significance(score.value), details, details.p_global))
     head = ("events", "significance", "mass [TeV]", "width", "signal behind the cut", "p")
-    mass = f"{details.tested_mass:.3f} TeV" if details.tested_mass else "mass"
     delta = f"{100 * details.delta:.0f} %" if details.delta else "–"
     note = (
-        f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value of one "
-        f"test, at the {mass} and the width that had been chosen; mass, width (relative, of the core) and signal of a "
-        "fit that is free to move. The background behind the cut is known from events that fail it, to "
+        f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value by "
+        "pseudo-experiments, with all masses, widths and cuts of the window counted; mass, width (relative, of the "
+        "core) and signal of a fit that is free to move. The background behind the cut is known from events that fail it, to "
         f"{delta} where its smoothness does not tell."
     )
     events = measured(details.n_signal, details.n_signal_error)
@@ -196,7 +195,7 @@ def _row(events: str, value: str, details: SearchDetails, p: float | None) -> li
 def _limit(claim: Claim | None, details: SearchDetails) -> list[Text]:
     if details.upper_limit is None or (isinstance(claim, SearchClaim) and claim.discovery):
         return []
-    where = f", for a resonance at {details.tested_mass:.3f} TeV" if details.tested_mass else ""
+    where = f", for the resonance chosen on the others, at {details.limit_mass:.3f} TeV" if details.limit_mass else ""
     text = (
         f"At most {details.upper_limit:.0f} signal events are among the unseen events behind the cut at 95% confidence "
         f"(CLs, by pseudo-experiments){where}."

@@ -166,7 +166,7 @@ def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
 @pytest.mark.parametrize(("p_unseen", "found"), [(ALPHA * 0.99, True), (0.4, False)])
 def test_what_the_unseen_events_say_counts_whatever_the_others_said(p_unseen: float, found: bool) -> None:
     confirmed = entry(2.0, 3.52, p_unseen)
-    confirmed["details"] |= {"tested_mass": 3.51, "tested_width": 0.03, "upper_limit": 77.0}
+    confirmed["details"] |= {"window": [3.3, 3.7], "limit_mass": 3.51, "upper_limit": 77.0}
     for p_searched in (1e-12, 0.9):
         said = claim(entry(9.0, 3.5, p_searched), confirmed=confirmed)
         assert (said.discovery, said.p_value) == (found, p_unseen)

@@ -67,7 +67,7 @@ RESULTS: dict[str, dict[str, Any]] = {
 FOUND = {
     **{"mass": 3.5, "mass_error": 0.02, "width": 0.03, "width_error": 0.01, "passing": 80.0, "passing_error": 12.0},
     **{"n_signal": 300.0, "n_signal_error": 50.0, "p_local": 0.01, "p_global": 0.5, "trials": 12, "upper_limit": 90.0},
-    **{"tested_mass": 3.5, "tested_width": 0.03},
+    **{"limit_mass": 3.5, "window": [3.3, 3.7]},
 }
 NUMBER = {"value": 20.0, "error": 1.0}
 DETAILS: dict[str, dict[str, Any]] = {

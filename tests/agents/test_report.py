@@ -171,7 +171,7 @@ def test_the_closure_test_of_the_best_iteration_is_told_with_its_numbers(tmp_pat
 
 
 def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expected(tmp_path: Path) -> None:
-    limits = {"tested_mass": 3.749, "upper_limit": 207.3, "upper_limit_expected": [140.5, 196.7, 293.8, 459.1, 720.1]}
+    limits = {"limit_mass": 3.749, "upper_limit": 207.3, "upper_limit_expected": [140.5, 196.7, 293.8, 459.1, 720.1]}
     events = read_trace(converged(tmp_path / "found"))
     with Store.create(tmp_path / "none") as store:
         for event in events:
@@ -188,9 +188,9 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
         for words_ in (
             "At most 207 signal events behind the cut (95% CL)",
             "At most 207 signal events are among the unseen events behind the cut at 95% confidence",
-            "for a resonance at 3.749 TeV.",
+            "for the resonance chosen on the others, at 3.749 TeV.",
             "Without any signal 294 were to be expected, 197 to 459 in 68% of such data.",
-            "at the 3.749 TeV and the width that had been chosen",
+            "all masses, widths and cuts of the window counted",
             "−1.1",
         ):
             assert (words_ in page, words_ in text) == (told, told), words_
