@@ -163,8 +163,8 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
     note = (
         f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value by "
         "pseudo-experiments, with all masses, widths and cuts of the window counted; mass, width (relative, of the "
-        "core) and signal of a fit that is free to move. The background behind the cut is known from events that fail it, to "
-        f"{delta} where its smoothness does not tell."
+        "core) and signal of a fit that is free to move. The background behind the cut is known from events that fail "
+        f"it, to {delta} where its smoothness does not tell."
     )
     events = measured(details.n_signal, details.n_signal_error)
     caption = f"Dijet masses of the unseen events before and after the cut, {SPECTRUM}"
