@@ -143,8 +143,8 @@ def test_a_flawless_run_has_no_faults(traces: Traces) -> None:
         ("schema", model("arguments={'a: must be a JSON object (Expecting value)")),
         ("tool_misuse", model("the plan calls ['anomaly.magic']; select tools from events.describe", "planner/0")),
         ("tool_misuse", model("tool=magic: not a tool of this step; select from finish")),
-        ("tool_misuse", model("scores=../s: must lie in /workspace")),
-        ("tool_misuse", model("the step should have submitted scores and did not. done")),
+        ("tool_misuse", model("submit=../s: must lie in /workspace")),
+        ("tool_misuse", model("the step should have submitted and did not. done")),
         ("resource", model("the reply was cut off at 4096 tokens. steps: missing", "planner/0")),
         ("breakout", model("folder=/workspace/i0/a: 'a.py': a symbolic link")),
         (
@@ -200,8 +200,8 @@ def test_commands_that_fail(traces: Traces) -> None:
     assert kinds(traces.faults(memory)) == ["resource"]
     for limit in ("timeout", "memory", "processes", "workspace"):
         assert kinds(traces.faults(traces.command("x", ended=limit, exit_code=-9))) == ["resource"]
-    tool = traces.command(argv=["python", "-P", "-m", "tools.call", "t", "call_1.json"], exit_code=2)
-    assert traces.faults(tool) == []  # the tool's own error tells it
+    tool = called("t", error={"field": "n", "value": "0", "allowed": "1"})
+    assert kinds(traces.faults(tool)) == ["tool_misuse"]  # the tool's own error tells it
 
 
 def test_links_are_attempts_and_big_files_are_not(traces: Traces) -> None:
