@@ -39,7 +39,8 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     if p_value >= context["facts"]["discovery_below_p_global"]:
         text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {chance}. {basis}{limit}"
         return SearchClaim(discovery=False, p_value=p_value, text=text)
-    width = f"{100 * numbers['width']:.1f} +- {100 * numbers['width_error']:.1f}%"
+    wide, spread = (100 * numbers[name] for name in ("width", "width_error"))
+    width = f"{wide:.1f} +- {spread:.1f}%" if spread else f"{wide:.1f}% (as given)"
     behind = f"{numbers['passing']:.0f} +- {numbers['passing_error']:.0f}"
     count = f"{numbers['n_signal']:.0f} +- {numbers['n_signal_error']:.0f}"
     if "signal_fraction" in numbers:
