@@ -152,7 +152,7 @@ def test_a_discovery_is_claimed_below_alpha_and_nowhere_else(p_global: float, fo
     assert (said.mass, said.n_signal) == ((3.5, 612.4) if found else (None, None))
 
 
-@pytest.mark.parametrize("p_global", [1e-9, 0.3])
+@pytest.mark.parametrize("p_global", [1e-6, 0.3])
 def test_the_report_quotes_only_numbers_of_the_history(p_global: float) -> None:
     history = [entry(3.0, 4.4), entry(6.0, 3.512, p_global), entry(None)]
     numbers = {float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", claim(*history).text)}
@@ -170,8 +170,14 @@ def test_what_the_unseen_events_say_counts_whatever_the_others_said(p_unseen: fl
     for p_searched in (1e-12, 0.9):
         said = claim(entry(9.0, 3.5, p_searched), confirmed=confirmed)
         assert (said.discovery, said.p_value) == (found, p_unseen)
-        assert "3.510 TeV" in said.text
+        assert "3.3 to 3.7 TeV" in said.text
         assert ("At most 77 signal events" in said.text) is not found
+
+
+def test_beyond_five_standard_deviations_nothing_more_is_said() -> None:
+    said = claim(entry(9.0, 3.5, 1e-30))
+    assert said.p_value == 1e-30
+    assert "p-value below 2.87e-07 (more than five standard deviations)" in said.text
 
 
 def test_what_the_unseen_events_do_not_confirm_is_not_claimed() -> None:
