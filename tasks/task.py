@@ -26,6 +26,9 @@ class TaskError(ValueError):
         self.field, self.value, self.allowed = field, value, allowed
         super().__init__(f"{field}={value!r}: {allowed}")
 
+    def __reduce__(self) -> tuple[type[TaskError], tuple[str, object, str]]:
+        return TaskError, (self.field, self.value, self.allowed)  # it comes back from other processes
+
 
 class Verdict(BaseModel):
     """Everything that needs truth: computed once, after the run has ended."""

@@ -23,6 +23,9 @@ class ToolError(ValueError):
         self.field, self.value, self.allowed = field, value, allowed
         super().__init__(f"{field}={_short(value)}: {allowed}")
 
+    def __reduce__(self) -> tuple[type[ToolError], tuple[str, object, str]]:
+        return ToolError, (self.field, self.value, self.allowed)  # it comes back from other processes
+
     def as_dict(self) -> dict[str, str]:
         return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
 

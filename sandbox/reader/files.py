@@ -17,7 +17,10 @@ class UnsafeFile(ValueError):  # noqa: N818 - the file is unsafe, the reader did
 
     def __init__(self, relative: str, reason: str) -> None:
         super().__init__(f"{relative!r}: {reason}")
-        self.reason = reason
+        self.relative, self.reason = relative, reason
+
+    def __reduce__(self) -> tuple[type[UnsafeFile], tuple[str, str]]:
+        return UnsafeFile, (self.relative, self.reason)  # it comes back from other processes
 
 
 class Listing(NamedTuple):

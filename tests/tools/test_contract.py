@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.reader import UnsafeFile
+from tasks.task import TaskError
 from tools import journal
 from tools.arrays import load_arrays, save_arrays
 from tools.call import main
@@ -219,3 +222,12 @@ def test_a_file_that_cannot_be_read_is_blamed_on_the_field_that_named_it(tmp_pat
         with pytest.raises(ToolError, match=words) as caught:
             load_arrays(path, "scores")
         assert (caught.value.field, caught.value.value) == ("scores", path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ToolError("window", (3.3, 3.1), "two rising edges"), TaskError("seed", "x", "a number"), UnsafeFile("a", "b")],
+)
+def test_errors_come_back_from_other_processes(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
