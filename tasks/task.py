@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tasks.claim import Claim, Measurement
 from tasks.convergence import Rule
-from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run
+from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run, Text
 from tasks.policy import Policy
 from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Metric, Number, Score
@@ -156,9 +156,13 @@ class TaskBase(BaseModel):
             "The harness ran the commands that had made the best result once more, without any agent, on inputs that "
             "no agent had seen."
         )
+        said = run.confirmed.details.get("audit", {}).get("said") if run.confirmed else None
+        audit: list[Block] = [Text(said)] if isinstance(said, str) else []
         return Page(
             answer=[Numbers(numbers)] if numbers else [],
-            confirmation=Confirmation("Confirmation", lead, self.shown(run.confirmed)) if run.confirmed else None,
+            confirmation=Confirmation("Confirmation", lead, [*self.shown(run.confirmed), *audit])
+            if run.confirmed
+            else None,
             best=self.shown(run.chosen.score) if run.chosen else [],
         )
 

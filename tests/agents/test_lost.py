@@ -167,12 +167,12 @@ def test_files_that_a_command_removed_stay_removed(lab: Lab) -> None:
 
     bench, _ = lab.bench(in_turn(prepare, remove, half_again, listed))
     for word in ("one", "two"):
-        bench.run("w", [word], **HERE)
+        bench.run("worker/0/w", [word], **HERE)
     assert lab.events(Executed)[-1].gone == ["i0/a/old"]
-    assert bench.run("w", ["three"], **HERE).stdout == "empty link table"
+    assert bench.run("worker/0/w", ["three"], **HERE).stdout == "empty link table"
     bench, _ = lab.reopened().bench(lose)
     for word in ("one", "two", "three"):
-        bench.run("w", [word], **HERE)
+        bench.run("worker/0/w", [word], **HERE)
     assert not (lab.room / "old").exists()
 
 
@@ -184,7 +184,7 @@ def half_again(folder: Path) -> str:
 def test_tries_are_bounded_and_end_as_lost(lab: Lab) -> None:
     bench, live = lab.bench(lose)
     with pytest.raises(SandboxLost, match="engine is gone"):
-        bench.run("w", ["x"], **HERE)
+        bench.run("worker/0/w", ["x"], **HERE)
     assert len(lab.made) == 3
     assert len(lab.events(Trouble)) == 3
     assert lab.events(Executed) == []
@@ -201,7 +201,7 @@ def test_an_engine_that_stays_away_is_asked_for_as_often(lab: Lab) -> None:
     live = Workbench(Fake(lab.folder / "ws", lose, 0), away)
     bench = RecordedWorkbench(live, lab.store, Record())
     with pytest.raises(SandboxLost, match="is the engine there"):
-        bench.run("w", ["x"], **HERE)
+        bench.run("worker/0/w", ["x"], **HERE)
     assert len(asked) == 2
     assert asked[1] - asked[0] >= 0.02
     assert [e.text for e in lab.events(Trouble)] == ["the engine is gone"] + ["is the engine there?"] * 2
@@ -213,9 +213,9 @@ def test_a_run_does_not_renew_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch
     ways = [step for _ in range(3) for step in (lose, lambda folder: "done")]
     bench, _ = lab.bench(in_turn(*ways))
     for word in ("one", "two"):
-        assert bench.run("w", [word], **HERE).stdout == "done"
+        assert bench.run("worker/0/w", [word], **HERE).stdout == "done"
     with pytest.raises(SandboxLost, match="2 times"):
-        bench.run("w", ["three"], **HERE)
+        bench.run("worker/0/w", ["three"], **HERE)
     assert len(lab.events(SandboxRenewed)) == 2
 
 
@@ -255,7 +255,7 @@ def test_the_lost_one_is_closed_before_anything_is_put_right(lab: Lab, monkeypat
         sweep(self, folder)
 
     monkeypatch.setattr(recorders.Files, "put_back", put_back)
-    bench.run("w", ["x"], **HERE)
+    bench.run("worker/0/w", ["x"], **HERE)
     assert seen == [False, True], "before the first command, and before the second try"
 
 
@@ -268,12 +268,12 @@ def test_a_sandbox_closed_on_purpose_is_not_renewed(lab: Lab, monkeypatch: pytes
 
     bench, live = lab.bench(stop)
     with pytest.raises(SandboxLost, match="closed"):
-        bench.run("w", ["x"], **HERE)
+        bench.run("worker/0/w", ["x"], **HERE)
     assert len(lab.made) == 1
     bench, live = lab.bench(lose)
     threading.Timer(0.2, live.close).start()  # while it waits for the engine to come back
     with pytest.raises(SandboxLost):
-        bench.run("w", ["y"], **HERE)
+        bench.run("worker/0/w", ["y"], **HERE)
     assert len(lab.made) == 2
 
 
@@ -285,7 +285,7 @@ def test_a_sandbox_that_was_made_while_all_was_closed_is_closed_too(lab: Lab) ->
 
     live = Workbench(Fake(lab.folder / "ws", lose, 0), make)
     with pytest.raises(SandboxLost):
-        RecordedWorkbench(live, lab.store, Record()).run("w", ["x"], **HERE)
+        RecordedWorkbench(live, lab.store, Record()).run("worker/0/w", ["x"], **HERE)
     assert [fake.closed.is_set() for fake in lab.made] == [True]
 
 
@@ -296,6 +296,6 @@ def test_a_full_disk_is_the_operators_and_not_the_models(lab: Lab, monkeypatch: 
     monkeypatch.setattr(workbench, "write_bytes", full)
     bench, _ = lab.bench(look)
     with pytest.raises(SandboxLost, match="No space left"):
-        bench.run("w", ["x"], files={"a.py": b""}, **HERE)
+        bench.run("worker/0/w", ["x"], files={"a.py": b""}, **HERE)
     assert len(lab.made) == 1, "nothing is wrong with the sandbox"
     assert {e.who for e in lab.events(Trouble)} == {"operator"}

@@ -275,7 +275,7 @@ def test_a_run_that_writes_again_and_again_does_not_fill_the_disk(
 
     live = bench(tmp_path, store, Record(), command)[0]
     for _ in range(4):
-        live.run("w", ["x"], cwd=WORKSPACE)
+        live.run("worker/0/w", ["x"], cwd=WORKSPACE)
     done = [e for e in store.events() if isinstance(e, Executed)]
     assert [bool(e.files) for e in done] == [True, True, False, False]
     assert "the run has left more than 250 bytes" in done[-1].unsaved[0]

@@ -19,9 +19,9 @@ from tools.events.jets_lhco import read_dijets
 from tools.events.jets_read import Layout, layout_of, read_any_jets
 from tools.events.jets_toptag import PARTICLES
 from tools.events.lhco import write_particles
-from tools.jet_model.inputs import split
 from tools.jet_model.jets import PARTICLE_KINDS, Jets
 from tools.jet_model.jets_file import read_jets, write_jets
+from tools.training import split
 
 N = 30
 
@@ -223,7 +223,7 @@ def test_split_deals_every_jet_to_one_file_as_validation_does(tmp_path: Path) ->
     assert [len(part) for part in parts] == [40, 10]
     used, held = split(50, 0.2, 3)
     for part, rows in zip(parts, (used, held), strict=True):
-        np.testing.assert_array_equal(part.jet, jets.take(rows.numpy()).jet)
+        np.testing.assert_array_equal(part.jet, jets.take(rows).jet)
         assert part.kinds == jets.kinds
     again = CliRunner().invoke(data_cli.app, ["split", *names])
     assert (again.exit_code, "a new file" in again.stderr) == (2, True)

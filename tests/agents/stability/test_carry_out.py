@@ -31,7 +31,9 @@ TINY = Path(__file__).parent / "tiny_cell.py"
 HERE = Machine(sandbox="bubblewrap")
 ONE = {"datasets": [{"name": "none", "fresh": True}], "repeats": 1}
 SUPERVISOR = f"""
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it puts into the background ignore it
 sys.path.insert(0, {str(TINY.parent)!r})
 from pathlib import Path
 from tiny_cell import install, study

@@ -263,7 +263,7 @@ def test_numbers_that_are_none_do_not_get_into_an_outcome(folder: Path, monkeypa
 
     def wild(*arguments: Any) -> Any:
         result = result_of(*arguments)
-        claim = result.claim.model_copy(update={"mass": float("inf"), "n_signal": 3.0, "n_signal_error": float("nan")})
+        claim = result.claim | {"mass": float("inf"), "n_signal": 3.0, "n_signal_error": float("nan")}
         return result.model_copy(update={"claim": claim})
 
     monkeypatch.setitem(outcome_of.__globals__, "result_of", wild)
