@@ -149,7 +149,7 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
     """No signal; scores of their own in windows that overlap by half, of which the grader sees the best alone."""
     monkeypatch.setattr(grader, "BOOTSTRAPS", 2)
     search, edges, found = (2.9, 4.1), make_edges(*RANGE), []
-    for seed in range(12):
+    for seed in range(8):
         mjj, rng = toy(15_000, seed=200 + seed)[0]["mjj"], np.random.default_rng(seed)
         write_events(folders[0] / "events.parquet", {"mjj": mjj})
         tried = []

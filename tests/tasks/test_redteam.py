@@ -9,7 +9,7 @@ import pytest
 from benchmarks.redteam import NOMINAL, claimed, outcome, trial
 from benchmarks.redteam_recipes import CHEATS, HONEST, Recipe
 
-ATTACKS = ("bump in the score", "mjj as a feature", "memory of a region")
+ATTACKS = ("bump in the score", "memory of a region")
 KEPT = ("hand-made", "weak classifier")
 
 
