@@ -24,7 +24,7 @@ app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and l
 @app.command()
 def run(
     request: Annotated[str | None, typer.Argument(help="what you want to know, in plain language")] = None,
-    task: Annotated[str, typer.Option(help=f"{', '.join(task.name for task in OURS)}, or an installed one")] = DEFAULT,
+    task: Annotated[str, typer.Option(help=f"{', '.join(OURS)}, or an installed one")] = DEFAULT,
     data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")

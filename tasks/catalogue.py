@@ -1,29 +1,36 @@
-"""Name -> task. Other distributions add theirs as entry points of the group `beamcrew.tasks`."""
+"""Name -> task. Other distributions add theirs as entry points of the group `beamcrew.tasks`.
+
+Ours are named by where they lie, as entry points are: a command line that only lists them loads no physics.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.lhco.constituents import LhcoJets
-from tasks.lhco.presets import LhcoDemo, LhcoRnd, LhcoSr
-from tasks.showers.task import ShowersTask
-from tasks.tagging.task import TaggingTask
 from tasks.task import Task, TaskBase, TaskError
-from tasks.unfolding.task import UnfoldingTask
 
 GROUP = "beamcrew.tasks"
 DEFAULT = "lhco-demo"  # needs nothing but what comes with the project
-OURS: tuple[type[TaskBase], ...] = (LhcoDemo, LhcoRnd, LhcoJets, LhcoSr, UnfoldingTask, ShowersTask, TaggingTask)
+OURS = {
+    "lhco-demo": "tasks.lhco.presets:LhcoDemo",
+    "lhco-rnd": "tasks.lhco.presets:LhcoRnd",
+    "lhco-jets": "tasks.lhco.constituents:LhcoJets",
+    "lhco-sr": "tasks.lhco.presets:LhcoSr",
+    "unfolding": "tasks.unfolding.task:UnfoldingTask",
+    "showers": "tasks.showers.task:ShowersTask",
+    "tagging": "tasks.tagging.task:TaggingTask",
+}
 
 
 @cache
 def catalogue() -> dict[str, type[TaskBase]]:
     """All tasks by name, ours first. Raises TaskError for an installed one that cannot be loaded or takes a name."""
-    found: dict[str, type[TaskBase]] = {task.name: task for task in OURS}
+    found: dict[str, type[TaskBase]] = {name: resolve_name(place) for name, place in OURS.items()}
     for entry in entry_points(group=GROUP):
         try:
             task = entry.load()

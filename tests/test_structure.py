@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tasks.catalogue import OURS, find_task
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agents", "beamcrew", "sandbox", "tasks", "tools")
 # Who may import whom, of our own packages. Tasks read what leaves the sandbox through its strict reader.
@@ -123,3 +125,10 @@ def test_agents_import_no_task() -> None:
     frame = {"tasks"} | {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")}
     known = {name for path in (ROOT / "agents").rglob("*.py") for name in imported(path) if name.startswith("tasks")}
     assert known <= frame, f"agents import {sorted(known - frame)}"
+
+
+def test_tasks_are_listed_by_their_names_and_the_command_line_loads_none() -> None:
+    assert [find_task(name).name for name in OURS] == list(OURS)
+    code = "import sys, agents.cli; print([name for name in sys.modules if name.startswith('tasks.lhco')])"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"

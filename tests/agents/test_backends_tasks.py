@@ -133,7 +133,7 @@ def stand_in(patch: pytest.MonkeyPatch, task: type[TaskBase], works: bool) -> No
 
 
 @pytest.mark.parametrize("works", [True, False], ids=["with results", "where nothing works"])
-@pytest.mark.parametrize("name", [task.name for task in OURS])
+@pytest.mark.parametrize("name", list(OURS))
 @pytest.mark.parametrize("backend", list(FOLLOWS))
 def test_it_comes_to_its_end(
     backend: str, name: str, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
