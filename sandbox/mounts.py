@@ -57,7 +57,7 @@ def kernel_files() -> list[str]:
     Hidden in it is what tells of the kernel, and the first process: it belongs to bwrap, whose memory is not to be
     written, and is of the same user as the command.
     """
-    words = ["--proc", "/proc", "--size", "4096", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
+    words = ["--proc", "/proc", *emptied("/proc/1")]
     for name in MASKED:
         if (path := Path("/proc", name)).exists():
             words += ["--ro-bind", "/dev/null", str(path)]
@@ -82,8 +82,13 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
     if any(packages.resolve().is_relative_to(prefix.resolve()) for prefix in seen):
         for name in HOST_ONLY:
             if (folder := packages / name).is_dir():
-                words += ["--size", "4096", "--tmpfs", str(folder), "--remount-ro", str(folder)]
+                words += emptied(str(folder))
     return words
+
+
+def emptied(folder: str) -> list[str]:
+    """Nothing is in the folder, nor can be."""
+    return ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
 
 
 def without(names: Sequence[str]) -> list[str]:
@@ -92,7 +97,7 @@ def without(names: Sequence[str]) -> list[str]:
     for name in names:
         spec = find_spec(name)
         for folder in spec.submodule_search_locations or () if spec else ():
-            words += ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
+            words += emptied(folder)
         if spec and not spec.submodule_search_locations and spec.origin:
             words += ["--ro-bind", "/dev/null", spec.origin]
     return words
