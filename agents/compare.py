@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.trace import words
 from agents.trace.report import environment
@@ -15,13 +15,10 @@ from agents.trace.result import RunResult, build_result, first_event
 from agents.trace.store import blobs_of, read_trace
 from agents.trace.story import Iteration, tell
 from tasks.writing import NONE, measured
+from tools.contract import Frozen
 
 LONGEST = 400  # lines of one diff
 SECTIONS = ("run", "plan", "metrics", "claims", "cost")
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Row(Frozen):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from tasks.plan import Frozen
+from tools.contract import Frozen
 
 # A claim or a submission as it is recorded: a document of the task's own form.
 Form = Annotated[

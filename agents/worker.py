@@ -22,9 +22,10 @@ from agents.trace.events import StepFinished, StepStarted, Trouble
 from agents.trace.where import Where
 from sandbox.driver import WORKSPACE
 from sandbox.reader import UnsafeFile
-from tasks.plan import Frozen, Step
+from tasks.plan import Step
 from tasks.submission import Submission
 from tools.catalogue import find
+from tools.contract import Frozen
 
 MAX_TURNS = 16
 STUCK = 3  # times the same call in a row: nothing changes between them, so no answer will

@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, kstest, norm
 
-from tasks.lhco.confirm import largest, limit
+from tasks.lhco.confirm import in_window, limit
 from tasks.lhco.mix import SAMPLE, SIGNALS, mix
 from tools import anomaly, bumphunt, training
 from tools.anomaly import classify, template
@@ -114,7 +114,7 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
     mjj, score, reference = scores(data.columns, window, seed)
     mjj, score, is_signal = mjj[~part], score[~part], data.is_signal[~part]
     cuts = [measure(mjj, score, window, efficiency) for efficiency in EFFICIENCIES]
-    claimed = largest(cuts)
+    claimed = in_window(cuts)
     cut = cuts[claimed["best"]]
     at = {"mass": chosen.fit.mass, "width": chosen.fit.width, "efficiency": chosen.efficiency}
     limited = limit(cuts, at)

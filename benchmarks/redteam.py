@@ -35,7 +35,7 @@ from agents.trace.record import Record
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.where import Where
-from agents.workbench import Nowhere
+from agents.workbench import Nowhere, place
 from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
@@ -46,7 +46,7 @@ from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tasks.lhco.task import DISCOVERY
 from tasks.score import Score
-from tools.bumphunt.measure import measure, usable
+from tools.bumphunt.measure import measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.events.parquet import read_columns
@@ -79,15 +79,15 @@ class Forked(Nowhere):
         files: Mapping[str, bytes] | None = None,
         seconds: float | None = None,
     ) -> ExecResult:
-        place, began = cwd.removeprefix(f"{WORKSPACE}/"), time.monotonic()
+        folder, began = self.workspace / place(cwd), time.monotonic()
         for name, data in (files or {}).items():
-            write_bytes(self.workspace, f"{place}/{name}", data)
-        code = (self.workspace / place / argv[-1]).read_text().replace("/inputs/", f"{self.inputs}/")
+            write_bytes(self.workspace, f"{place(cwd)}/{name}", data)
+        code = (folder / argv[-1]).read_text().replace("/inputs/", f"{self.inputs}/")
         pid = os.fork()
         if pid == 0:
-            os._exit(run_here(self.workspace / place, code))
+            os._exit(run_here(folder, code))
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        said = (self.workspace / place / "stderr").read_text()
+        said = (folder / "stderr").read_text()
         return ExecResult(exit_code=status, stdout="", stderr=said, seconds=time.monotonic() - began, ended="exit")
 
 
@@ -131,7 +131,7 @@ def choose(task: LhcoDemo, run_dir: Path, submission: SearchSubmission) -> Score
     else:
         data, reference = reference_grader.read_both(submission, inputs, workspace)
         cuts = [measure_with_reference(data, reference, e) for e in reference_grader.usable(reference)]
-    best = max(cuts, key=lambda cut: cut.fit.z)
+    best = cuts[most_significant(cuts)]
     return Score(metric="significance", value=best.fit.z, reason="chosen", details=grader.resonance(best))
 
 

@@ -31,7 +31,7 @@ from scipy.stats import qmc
 
 from benchmarks.calibration import CODE, HALF_WIDTH, scores
 from tasks.lhco.mix import mix
-from tools.bumphunt.measure import measure
+from tools.bumphunt.measure import measure, most_significant
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.yields import binormal_total, total_yield
 from tools.events.parquet import read_columns
@@ -68,7 +68,7 @@ def one(job: tuple[int, tuple[float, float, float], int, str]) -> dict[str, Any]
         finally:
             os.chdir(here)
     cuts = [measure(mjj, score, window, efficiency) for efficiency in EFFICIENCIES]
-    best = max(cuts, key=lambda cut: cut.fit.z)
+    best = cuts[most_significant(cuts)]
     found = total_yield(mjj, score, window, best.fit.mass, best.fit.width, best.spectrum)
     return {
         "masses": masses,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from pydantic import Field
 
-from tasks.plan import Frozen
 from tasks.score import CheckedNumber, Score
+from tools.contract import Frozen
 
 Within = Callable[[float, float], float]  # the errors of both -> how far apart numbers may be that agree
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tools.contract import Frozen
 
 MAX_STEPS = 12
-
-
-class Frozen(BaseModel):
-    """Immutable, and without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PlannedCall(Frozen):

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.plan import Frozen
 from tasks.writing import label, measured, probability, significance
+from tools.contract import Frozen
 
 
 class Score(Frozen):

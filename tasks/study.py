@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import Field
 
 from tasks.page import Run
-from tasks.plan import Frozen
 from tasks.score import CheckedNumber
+from tasks.writing import number
+from tools.contract import Frozen
 
 
 class Success(Frozen):
@@ -31,6 +32,12 @@ class Value(Frozen):
 
     value: float
     error: float | None = None
+
+
+def value_of(value: float | None, error: float | None) -> Value | None:
+    """None for what is no finite number: it could not be written as JSON and read again."""
+    finite = number(value)
+    return None if finite is None else Value(value=finite, error=number(error))
 
 
 class Truth(Frozen):

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from tasks.plan import Frozen
+from tools.contract import Frozen
 
 MAX_BYTES = 512 * 2**20  # of a file that is handed in
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tools.contract import Frozen
 
 Role = Literal["planner", "worker", "reporter"]
 Wire = Literal["chat", "responses"]
@@ -17,12 +19,6 @@ SHORTEST_SECRET = 8  # characters; placeholders such as "none", keys of local se
 
 class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error
     """The service cannot answer (key missing, model unknown, unreachable after retries): for the operator."""
-
-
-class Frozen(BaseModel):
-    """Immutable, and without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ToolCall(Frozen):

@@ -41,7 +41,8 @@ from agents.stability.statistics.power import (
 )
 from agents.stability.statistics.ranking import first_share
 from agents.stability.study import Study
-from agents.stability.table import Floats, Ints, Rules, Table, metric_of, rules_of
+from agents.stability.table import Ints, Rules, Table, metric_of, rules_of
+from tools.types import Floats
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 RATES = (0.05, 0.1, 0.2, 0.3, 0.5)  # differences of success rates in the power table

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.trace.result import Cost, Status
 from tasks.study import Answer, Truth, Value
+from tools.contract import Frozen
 
 FaultKind = Literal["service", "schema", "code", "resource", "tool_misuse", "statistics", "fabricated", "breakout"]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Fault(Frozen):

@@ -12,8 +12,7 @@ from agents.stability.study import Study
 from agents.trace.result import Cost, result_of
 from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
 from tasks.catalogue import make_task
-from tasks.study import Value
-from tasks.writing import number
+from tasks.study import value_of
 
 NOTHING = Cost(model_calls=0, prompt_tokens=0, completion_tokens=0, dollars=0.0)
 
@@ -41,7 +40,7 @@ def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Ou
     except TraceError:
         nothing = {"status": "lost", "missing": True, "success": False, "answer": None, "primary": None}
         return Outcome.model_validate(common | nothing | {"steering": None, "cost": NOTHING, "seconds": 0.0})
-    sealed = {metric.name: _value(metric.value, metric.error) for metric in result.sealed}
+    sealed = {metric.name: value_of(metric.value, metric.error) for metric in result.sealed}
     known = {name: value for name, value in sealed.items() if value is not None}
     primary = known.get(study.primary.metric)
     valid = result.status in ("converged", "exhausted")
@@ -55,7 +54,7 @@ def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Ou
             "success": valid and judge.succeeded(study.success, task.options(), answer, truth, primary),
             "answer": answer,
             "primary": primary.value if primary and not missing else None,
-            "steering": _value(result.steering.value, result.steering.error) if result.steering else None,
+            "steering": value_of(result.steering.value, result.steering.error) if result.steering else None,
             "sealed": known,
             "faults": classify(events, result, blobs_of(run_dir)),
             "iterations": len(result.iterations),
@@ -64,9 +63,3 @@ def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Ou
             "seconds": result.seconds,
         }
     )
-
-
-def _value(value: float | None, error: float | None) -> Value | None:
-    """None for what is no finite number: it could not be written as JSON and read again."""
-    finite = number(value)
-    return None if finite is None else Value(value=finite, error=number(error))

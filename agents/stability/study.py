@@ -16,22 +16,19 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from agents.backends.base import DEFAULT_URL, Effort
 from agents.budget import Budget, Price
 from sandbox.driver import Gpu
 from tasks.catalogue import make_task
 from tasks.study import Success
+from tools.contract import Frozen
 
 HERE = files("tasks")
 PLACE = "data"  # the task option that says where official files lie on this machine
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]  # each is the name of a folder
 Kind = Literal["analyst", "script", "random", "openai", "local"]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Arm(Frozen):

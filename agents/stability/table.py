@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from agents.stability.outcome import Outcome
 from tasks.study import Value
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 

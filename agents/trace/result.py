@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.backends.base import Usage
 from agents.trace.events import (
@@ -32,12 +32,9 @@ from sandbox.driver import SandboxInfo
 from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.task import Task
 from tasks.writing import number
+from tools.contract import Frozen
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost", "unfinished"]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class IterationResult(Frozen):

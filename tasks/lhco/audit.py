@@ -33,8 +33,8 @@ from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets_file import read_jets, write_jets
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
 SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim

@@ -25,11 +25,10 @@ from scipy.stats import norm
 from tasks.lhco import reference_grader
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
-from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
+from tasks.lhco.grader import TOYS, artefact, largest, read_scores, refused, score_histogram
 from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
-from tools.bumphunt.lookelsewhere import Hunt, chance
-from tools.bumphunt.measure import Cut, measure, usable
+from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust, summary
 from tools.bumphunt.yields import total_yield
@@ -58,7 +57,7 @@ def confirm(
         cuts, details = judge(submission, folder, workspace, held_out, chosen.details["efficiency"], width)
     except ValueError as reason:
         return refused(str(reason), METRIC)
-    found = largest(cuts)
+    found = in_window(cuts)
     best = cuts[found["best"]]
     return Score(
         metric=METRIC,
@@ -71,24 +70,12 @@ def confirm(
     )
 
 
-def largest(cuts: Sequence[Cut]) -> dict[str, Any]:
+def in_window(cuts: Sequence[Cut]) -> dict[str, Any]:
     """The most significant of all resonances tested behind all cuts, and the p-value that counts them all."""
-    best = int(np.argmax([cut.fit.z for cut in cuts]))
-    cut = cuts[best]
+    found = largest(cuts, cuts[0].tested, 1, 2 * TOYS)
+    cut = cuts[found["best"]]
     at = int(np.argmax(cut.z))
-    hunt = Hunt([each.spectrum for each in cuts], cut.tested)
-    found = chance([hunt], cut.fit.z, n_toys=2 * TOYS)
-    return {
-        **resonance(cut),
-        "best": best,
-        "tested_mass": float(cut.tested.masses[at]),
-        "tested_width": float(cut.tested.widths[at]),
-        "p_local": cut.fit.p_value,
-        "p_global": found.p_global,
-        "p_global_method": found.method,
-        "trials": len(cuts) * len(cut.tested),
-        "spectrum": spectrum_details(cut.spectrum, cut.fit),
-    }
+    return found | {"tested_mass": float(cut.tested.masses[at]), "tested_width": float(cut.tested.widths[at])}
 
 
 def limit(cuts: Sequence[Cut], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +110,7 @@ def _beside_sidebands(
     efficiencies = sorted({*usable(EFFICIENCIES, mjj, window), chosen}, reverse=True)
     cuts = [measure(mjj, score, window, efficiency, width=width) for efficiency in efficiencies]
     judged = [checked(cut, mjj, score, window) for cut in cuts]
-    best = int(np.argmax([cut.fit.z for cut in cuts]))
+    best = most_significant(cuts)
     fit = cuts[best].fit
     amount = total_yield(mjj, score, window, fit.mass, fit.width, cuts[best].spectrum, fraction)
     return cuts, {
@@ -149,6 +136,6 @@ def _against_reference(
     data = mjj[held_out], score[held_out]
     efficiencies = sorted({*reference_grader.usable(reference), chosen}, reverse=True)
     cuts = [measure_with_reference(data, reference, efficiency, width=width) for efficiency in efficiencies]
-    best = max(cuts, key=lambda cut: cut.fit.z)
+    best = cuts[most_significant(cuts)]
     found = reference_grader.amounts(best, data, reference, float(held_out.mean()))
     return cuts, found | {"cuts": [summary(cut).model_dump() for cut in cuts], "warning": None}

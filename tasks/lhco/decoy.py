@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.background import reach
@@ -21,8 +20,8 @@ from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import measure
 from tools.bumphunt.spectrum import Hypotheses, hypotheses
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
 NOISE = 0.03  # relative, on masses: more than the resolution of a narrow resonance
 SPREAD = 0.05  # relative: the factor is drawn from a range as wide, so that nobody can reckon with it

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from tools.events.table import available, derive
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 # Of these mjj could be computed: momenta, angles between jets, and subjettiness in absolute terms, which is pt beside
 # the jet's mass. Ratios of subjettiness stay.

@@ -10,6 +10,7 @@ Each of these is taken for independent of the others; they share events, so p is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,13 @@ from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tools.bumphunt.fit import Fit
 from tools.bumphunt.lookelsewhere import Hunt, chance
-from tools.bumphunt.measure import Cut, measure, usable
+from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
-from tools.bumphunt.spectrum import Spectrum, hypotheses, signal_shape
+from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, signal_shape
 from tools.bumphunt.yields import total_yield
 from tools.events.parquet import read_columns
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SEARCH = (2.7, 5.5)  # TeV, where masses are looked for
 WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
 OVERLAP = 2  # windows that hold any one mass
@@ -90,29 +91,19 @@ def grade(
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
         cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
-        best = int(np.argmax([cut.fit.z for cut in cuts]))
-        cut = cuts[best]
+        cut = cuts[most_significant(cuts)]
         judged = [checked(c, mjj, score, window) for c in cuts]
         error = _bootstrap(mjj, score, window, cut, seed)
     except ValueError as reason:
         return refused(str(reason))
-    tested, tries = hypotheses(*search, width), OVERLAP * n_graded
-    found = chance([Hunt([c.spectrum for c in cuts], tested)], cut.fit.z, tries, TOYS, seed)
+    found = largest(cuts, hypotheses(*search, width), OVERLAP * n_graded, TOYS, seed)
     amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.width, cut.spectrum)
-    details: dict[str, Any] = {
+    details: dict[str, Any] = found | {
         "window": list(window),
         "cuts": [c.model_dump() for c in judged],
-        "warning": distrust(judged[best]),
-        "best": best,
-        "p_local": cut.fit.p_value,
-        "p_global": found.p_global,
-        "p_global_error": found.error,
-        "p_global_method": found.method,
-        "trials": tries * len(cuts) * len(tested),
-        **resonance(cut),
+        "warning": distrust(judged[found["best"]]),
         "n_signal": amount.n_signal,
         "n_signal_error": amount.error,
-        "spectrum": spectrum_details(cut.spectrum, cut.fit),
         "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
     }
     return Score(
@@ -123,6 +114,23 @@ def grade(
         artefact=artefact(submission, workspace),
         details=details,
     )
+
+
+def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, seed: int = 1) -> dict[str, Any]:
+    """The most significant bump behind any cut, and its p-values: `tries` searches for all of `tested` count."""
+    best = most_significant(cuts)
+    cut = cuts[best]
+    found = chance([Hunt([each.spectrum for each in cuts], tested)], cut.fit.z, tries, n_toys, seed)
+    return {
+        **resonance(cut),
+        "best": best,
+        "p_local": cut.fit.p_value,
+        "p_global": found.p_global,
+        "p_global_error": found.error,
+        "p_global_method": found.method,
+        "trials": tries * len(cuts) * len(tested),
+        "spectrum": spectrum_details(cut.spectrum, cut.fit),
+    }
 
 
 def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> float:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tasks.task import TaskError
 from tools.contract import ToolError
 from tools.events.parquet import read_columns
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SAMPLE = Path(__file__).parent / "sample"
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tools.jet_model.jets import LOG_E, LOG_PT, Jets
 from tools.jet_model.observables import observables
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SHAPES = ("multiplicity", "dispersion", "d2")  # what particles tell of a jet, mass and momentum apart
 
 

@@ -15,8 +15,8 @@ from tasks.lhco.truth import Truth
 from tasks.task import TaskError
 from tools.contract import ToolError
 from tools.events.lhco import read_cathode, read_features
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Loaded = tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]
 RND_MASS = 3.5  # TeV, published
 RND_FILE = "events_anomalydetection_v2.features.h5"

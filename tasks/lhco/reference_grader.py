@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
-from tasks.lhco.grader import TOYS, artefact, read_scores, refused, resonance, score_histogram, spectrum_details
+from tasks.lhco.grader import TOYS, artefact, largest, read_scores, refused, score_histogram
 from tasks.score import Score
-from tools.bumphunt.lookelsewhere import Hunt, chance
 from tools.bumphunt.measure import Cut
 from tools.bumphunt.reference import CLOSURE, Scored, measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, summary
 from tools.bumphunt.yields import reference_yield
 from tools.events.parquet import read_columns
 from tools.metrics import argos, bootstrap_error
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 METRIC = "argos"
 MIN_REFERENCE = 25
 
@@ -49,26 +47,16 @@ def grade(
     def merit(events: Floats, template: Floats) -> float:
         return argos(events, template, MIN_REFERENCE)
 
-    best = int(np.argmax([cut.fit.z for cut in cuts]))
-    found = chance([Hunt([cut.spectrum for cut in cuts], cuts[0].tested)], cuts[best].fit.z, n_graded, TOYS, seed)
+    found = largest(cuts, cuts[0].tested, n_graded, TOYS, seed)
     return Score(
         metric=METRIC,
         value=merit(data[1], reference[1]),
         error=bootstrap_error(merit, data[1], reference[1], seed),
         reason=f"data against reference, at least {MIN_REFERENCE} reference events kept",
         artefact=artefact(submission, workspace),
-        details=amounts(cuts[best], data, reference)
-        | resonance(cuts[best])
-        | {
-            "p_local": cuts[best].fit.p_value,
-            "spectrum": spectrum_details(cuts[best].spectrum, cuts[best].fit),
-            "cuts": [summary(cut).model_dump() for cut in cuts],
-            "best": best,
-            "p_global": found.p_global,
-            "p_global_error": found.error,
-            "p_global_method": found.method,
-            "trials": n_graded * len(cuts) * len(cuts[0].tested),
-        },
+        details=amounts(cuts[found["best"]], data, reference)
+        | found
+        | {"cuts": [summary(cut).model_dump() for cut in cuts]},
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.lhco.truth import Truth
 from tasks.score import CheckedNumber, Metric
 from tools.metrics import auc, auc_error, bootstrap_error, efficiencies, max_sic, sic_at
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 EFFICIENCIES = (1e-2, 1e-3)
 CURVE_POINTS = 200
 

@@ -12,7 +12,7 @@ from tasks.lhco.truth import TRUTH
 from tasks.lhco.truth import Truth as Sealed
 from tasks.page import Run
 from tasks.score import CheckedNumber
-from tasks.study import Answer, Misused, Success, Truth, Value
+from tasks.study import Answer, Misused, Success, Truth, Value, value_of
 from tasks.writing import number
 
 
@@ -25,8 +25,8 @@ class SearchJudge:
             discovery=bool(claim["discovery"]),
             p_value=_harness(checks, "p_value"),
             claimed_p_value=number(claim["p_value"]),
-            mass=_value(claim["mass"], claim["mass_error"]),
-            n_signal=_value(claim["n_signal"], claim["n_signal_error"]),
+            mass=value_of(claim["mass"], claim["mass_error"]),
+            n_signal=value_of(claim["n_signal"], claim["n_signal_error"]),
             agrees=all(compared) if compared else None,
         )
 
@@ -112,9 +112,3 @@ def _outside(claim: SearchClaim, run: Run) -> Iterator[str]:
 
 def _harness(checks: Sequence[CheckedNumber], name: str) -> float | None:
     return next((number(check.harness) for check in checks if check.name == name), None)
-
-
-def _value(value: float | None, error: float | None) -> Value | None:
-    """None for what is no finite number: it could not be written as JSON and read again."""
-    finite = number(value)
-    return None if finite is None else Value(value=finite, error=number(error))

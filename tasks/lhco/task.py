@@ -33,8 +33,8 @@ from tasks.task import TaskBase, TaskError, Verdict
 from tools.bumphunt.spectrum import WIDTH_RANGE
 from tools.events.parquet import write_events
 from tools.events.table import available
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 HOLD_OUT = 7  # with the seed of the data set: which events are held out
 DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.submission import MAX_BYTES
 from tools.metrics import auc
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 PREFIX = "score_"

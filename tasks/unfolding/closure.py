@@ -19,11 +19,12 @@ from sandbox.reader import read_bytes
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tasks.unfolding.grader import BOOTSTRAPS, Comparison
-from tasks.unfolding.samples import GEN, RECO, Floats, Samples
+from tasks.unfolding.samples import GEN, RECO, Samples
 from tasks.unfolding.sealed import coverage
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import read_weights
+from tools.types import Floats
 
 METRIC = "closure: share of the particle-level difference removed"
 SHUFFLE = 12  # with the seed of the task: the order of the events

@@ -39,8 +39,8 @@ from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import numbers, read_weights
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import effective_sample_size, triangular
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 METRIC = "share of the discrepancy removed"
 BINS, PAIR_BINS = 20, 6  # quantiles of the simulation: of one observable, of each of two

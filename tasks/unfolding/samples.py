@@ -13,8 +13,8 @@ from tools.contract import ToolError
 from tools.events.parquet import read_columns
 from tools.events.zjets import COLUMNS
 from tools.events.zjets_jets import OBSERVABLES
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Table = dict[str, Floats]
 
 SAMPLE = Path(__file__).parent / "sample"

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.score import Metric
 from tasks.unfolding.weights import MEANS
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import triangular
 from tools.omnifold.read import UnfoldedEvents
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BINS = 50  # of discriminators, as in arXiv:1911.09107
 PAIR_BINS = 10  # quantiles of each of two observables
 COVERAGE_BINS = 20  # quantiles

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.unfolding.weights import MEANS
 from tools.omnifold.read import UnfoldedEvents
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BINS = 10  # quantiles of the simulation
 PREFIX = "iteration_"  # the first member of the ensemble, one iteration before its end
 

@@ -22,12 +22,13 @@ from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tasks.unfolding import closure, grader, page, sealed
 from tasks.unfolding.policy import UnfoldingPolicy
-from tasks.unfolding.samples import GEN, RECO, Floats, Samples, Table, load
+from tasks.unfolding.samples import GEN, RECO, Samples, Table, load
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import BOOTSTRAPS_MIN, MEANS, read_weights, true_numbers
 from tools.events.parquet import read_columns, write_events
 from tools.events.zjets import COLUMNS
 from tools.events.zjets_jets import OBSERVABLES
+from tools.types import Floats
 
 TRUTH = "truth.parquet"
 MIN_EVENTS = 500

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.submission import MAX_BYTES
 from tools.omnifold.read import covariance_parts
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 PREFIX = "weights_"
 MAX_COLUMNS = 400
 BOOTSTRAPS_MIN = 10

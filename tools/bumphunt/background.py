@@ -20,15 +20,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from tools.bumphunt.counting import unexplained
-from tools.bumphunt.fit import fit_amplitude, scan_spectrum
+from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.profile import fit_background, fit_signal_at, make_basis, transfer, under_peak
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, one
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 DEGREES = (2, 3, 4)
 LEVEL = 0.05
 ENOUGH = 100  # passing events for each degree: fewer can be followed to the bin by an exponential of a polynomial
@@ -52,11 +51,12 @@ def zone(window: tuple[float, float], mass: float, width: float) -> tuple[float,
 def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -> Spectrum:
     """The same spectrum with `degree` and `delta` as its bins beside `window` [TeV] tell, for these widths."""
     edges, centres = spectrum.edges, spectrum.centres
-    at = int(np.argmax(scan_spectrum(spectrum, tested)[0]))
+    z, signal = scan_spectrum(spectrum, tested)
+    at = int(np.argmax(z))
     mass, width = float(tested.masses[at]), float(tested.widths[at])
     low, high = zone(window, mass, width)
     beside = (centres < low) | (centres >= high)
-    tails = max(fit_amplitude(spectrum, mass, width)[0], 0.0) * one(mass, width).shapes(edges)[0]
+    tails = max(float(signal[at]), 0.0) * one(mass, width).shapes(edges)[0]
     passed, failed = np.maximum(spectrum.passed - tails, 0.0) * beside, spectrum.failed * beside
     degree = choose_degree(passed, failed, edges)
     delta = spurious(passed, failed, edges, degree, decoys(edges, (low, high), tested))

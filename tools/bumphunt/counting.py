@@ -13,12 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import xlogy
 from scipy.stats import norm
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 @dataclass(frozen=True)

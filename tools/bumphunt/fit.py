@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from iminuit import Minuit
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt import profile
 from tools.bumphunt.spectrum import SCALE_ERROR, WIDTH_RANGE, Hypotheses, Spectrum, one
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 WIDTH_PRIOR = (0.02, float(np.log(2)))  # its median, and the standard deviation of its logarithm
 SCAN_POINTS = 41  # masses of the likelihood scan that gives the mass error
 

@@ -7,15 +7,14 @@ The hunt of arXiv:2109.00546 and its successors: sliding windows, one call each,
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.arrays import load_arrays
 from tools.bumphunt.counting import closure_delta, count
 from tools.bumphunt.inputs import load_scored
 from tools.contract import Request, Result, ToolError, tool
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BANDS = 3  # on either side, each half a window wide, in which the template's closure is measured
 MIN_BAND = 100
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.table import unweighted
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 def load_scored(events: str, scores: str, field: str = "scores") -> tuple[Floats, Floats]:

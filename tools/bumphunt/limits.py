@@ -15,15 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt import profile
 from tools.bumphunt.fit import spurious_error
 from tools.bumphunt.profile import Tether
 from tools.bumphunt.spectrum import Spectrum, one
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
 POINTS = 120  # of the likelihood scan
 FEW = 10  # of the toys without signal, at least, that must be as far from the tested one as the data

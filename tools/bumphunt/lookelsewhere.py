@@ -27,7 +27,6 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 from scipy.stats import norm
 
@@ -35,8 +34,8 @@ from tools.bumphunt.counting import sidak
 from tools.bumphunt.fit import fit_background, scan_spectrum
 from tools.bumphunt.profile import scan, scan_maximum, transfer
 from tools.bumphunt.spectrum import Hypotheses, Spectrum
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 LEVEL = 1.0  # u0: low enough for many upcrossings
 CROSSING_TOYS = 20  # toys in which they are counted
 N_TOYS = 1000

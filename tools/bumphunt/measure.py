@@ -5,17 +5,16 @@ Crew and harness call the same function, on the same file of scores: a claim can
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.background import known
 from tools.bumphunt.fit import Fit, fit_signal, scan_spectrum
 from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, histogram, hypotheses, make_edges
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,11 @@ class Cut:
     tested: Hypotheses
     z: Floats
     fit: Fit
+
+
+def most_significant(cuts: Sequence[Cut]) -> int:
+    """Which of the cuts has the bump of the largest significance."""
+    return int(np.argmax([cut.fit.z for cut in cuts]))
 
 
 def usable(efficiencies: list[float], mjj: Floats, window: tuple[float, float]) -> list[float]:

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from scipy.special import xlogy
 
 from tools.bumphunt.counting import significances
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 TOLERANCE = 1e-6  # in -2 log L
 MAX_STEPS = 40
 LONGEST = 2.0  # of a step in log r at either end of the spectrum

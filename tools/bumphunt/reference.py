@@ -10,13 +10,12 @@ from background. The degree of the transfer factor is chosen on the reference al
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tools.bumphunt.background import choose_degree
 from tools.bumphunt.measure import Cut, fitted
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, make_edges
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Scored = tuple[Floats, Floats]  # mjj [TeV] and score of the same events
 DEGREES = (1, 2, 3)
 CLOSURE = 0.01  # relative error of the reference's passing fraction, besides its statistics

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
+from tools.bumphunt.measure import most_significant
 from tools.bumphunt.reference import CLOSURE, measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, TOYS, CutResult, summary
 from tools.bumphunt.spectrum import WIDTH_RANGE
@@ -78,7 +79,7 @@ def measure_region(request: MeasureRequest) -> MeasureResult:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         cuts.append(cut)
         spectra.append(cut.spectrum)
-    best = int(np.argmax([cut.fit.z for cut in cuts]))
+    best = most_significant(cuts)
     found = global_p([Hunt(spectra, cuts[best].tested)], n_toys=TOYS)
     fit = cuts[best].fit
     amount = reference_yield(data, reference, fit.mass, fit.width, request.closure)

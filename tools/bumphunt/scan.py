@@ -15,8 +15,7 @@ from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, hypotheses, one
 from tools.contract import Request, Result, ToolError, tool
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 NOT_SMOOTH = 0.01  # smooth_p below which a bump is not to be trusted

@@ -19,8 +19,8 @@ from tools.bumphunt.background import choose_degree
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.profile import fit_background, make_basis, transfer
 from tools.contract import Request, Result, ToolError, tool
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 BINS = 24
 N_TOYS = 400
 MIN_PASSING = 10

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from tools.bumphunt.profile import make_basis
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 RANGE = (2.4, 6.4)  # TeV: from the turn-on of the jet trigger to the last well-filled bins
 BIN = 0.008  # bin width over mjj

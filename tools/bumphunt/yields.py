@@ -26,14 +26,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tools.bumphunt.fit import fit_amplitude
 from tools.bumphunt.reference import LEAST, Scored, reference_threshold, region_edges, with_reference
 from tools.bumphunt.spectrum import Spectrum, histogram
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 SLICES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3])  # background efficiencies that bound the slices
 PROBITS = norm.ppf(SLICES)
 PIVOT = PROBITS[1]  # where t and b are nearly independent

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from agents.stability.statistics.proportions import NO_INTERVAL, Interval
 from agents.stability.statistics.spread import bootstrap
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 EXACT = 1 << 14  # sign patterns that are all looked at; beyond, so many are drawn
 CHUNK = 1 << 10  # at a time, for memory
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import f
 
 from agents.stability.statistics.proportions import LEVEL, NO_INTERVAL, Interval
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 REST = "repeat"
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from agents.stability.statistics.proportions import NO_INTERVAL, Interval
 from agents.stability.statistics.spread import drawn, percentiles
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 @dataclass(frozen=True)

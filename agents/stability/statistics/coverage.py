@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.stability.statistics.proportions import Rate, rate
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 EXPECTED = {1: 0.6827, 2: 0.9545}  # of a normal distribution
 
 

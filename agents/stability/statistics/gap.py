@@ -14,8 +14,8 @@ from scipy.stats import rankdata
 
 from agents.stability.statistics.proportions import NO_INTERVAL, Interval
 from agents.stability.statistics.spread import bootstrap, drawn, percentiles
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 

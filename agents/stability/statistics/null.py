@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from agents.stability.statistics.proportions import Interval, clopper_pearson
-
-Floats = NDArray[np.float64]
+from tools.types import Floats
 
 
 @dataclass(frozen=True)

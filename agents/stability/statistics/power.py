@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import nct, t
 
 from agents.stability.statistics.components import REST, components
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
 MOST = 10_000
 

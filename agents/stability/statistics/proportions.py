@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, t
 
-Floats = NDArray[np.float64]
+from tools.types import Floats
+
 LEVEL = 0.95
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from agents.stability.statistics.proportions import LEVEL, NO_INTERVAL, Interval
+from tools.types import Floats
 
-Floats = NDArray[np.float64]
 DRAWS = 4000
 # Rows (n,) and how often each was drawn (draws, n) -> the statistic of each draw (draws,).
 Statistic = Callable[[Floats, Floats], Floats]
