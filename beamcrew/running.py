@@ -26,14 +26,14 @@ def run(
     `request` defaults to that of the task, and `options` are the task's, such as seed, max_iterations or n_signal.
     `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose who answers; by default
     the service whose key is in the environment, else the built-in analyst. `settings` are further fields of
-    `agents.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
+    `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
 
     A run that the crew failed, or that spent its budget, is returned as well: look at `result.status`. Raises
     ValueError (TaskError, pydantic's ValidationError) for an argument that is not allowed.
     """
+    from agents.backends.price import Price
     from agents.backends.select import choose_backend
-    from agents.budget import Price
-    from agents.run import Settings, new_run_dir, start
+    from agents.runs.run import Settings, new_run_dir, start
     from tasks.catalogue import make_task
 
     prepared = make_task(task, dict(options or {}))

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.backends.built_in import BuiltIn
-from agents.run import Settings, start
+from agents.runs.run import Settings, start
 from agents.trace.result import RunResult
 from tasks.lhco.grader import SEARCH
 from tasks.lhco.mix import unused_background

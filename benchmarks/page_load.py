@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from agents.state import Observation
 from agents.trace.events import Planned, StepFinished, StepStarted
+from agents.trace.observation import Observation
 from agents.trace.store import Store
 from agents.view.server import Server
 from tasks.plan import Plan, Step

@@ -15,18 +15,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from agents import graph
 from agents.backends.base import Message, Reply, Request, ToolCall
+from agents.backends.opening import read_context
 from agents.backends.reading import estimated_tokens
-from agents.budget import Budget, Meter
-from agents.context import read_context, read_prompts
-from agents.crew import Crew
-from agents.run import RECURSION
+from agents.crew import graph
+from agents.crew.budget import Budget, Meter
+from agents.crew.context import read_prompts
+from agents.crew.shared import Crew
+from agents.runs.run import RECURSION
+from agents.runs.workbench import Nowhere
 from agents.trace.events import RunStarted
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
-from agents.workbench import Nowhere
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from tasks.catalogue import make_task
 from tasks.score import Score

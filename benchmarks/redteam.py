@@ -29,13 +29,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from agents.confirm import audit, confirm
+from agents.crew.confirm import audit, confirm
+from agents.runs.workbench import Nowhere
+from agents.trace.bench import place
 from agents.trace.events import RunStarted
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.where import Where
-from agents.workbench import Nowhere, place
 from benchmarks.redteam_recipes import CHEATS, HONEST, SIGNAL, WINDOW, Recipe
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.writer import write_bytes
@@ -142,7 +143,7 @@ def opened(store: Store, record: Record, workspace: Path, inputs: Path) -> Itera
 
 
 class Again:
-    """The harness's part of claim and audit, as `agents.parts.Live` has it, on benches that fork."""
+    """The harness's part of claim and audit, as `agents.runs.parts.Live` has it, on benches that fork."""
 
     def __init__(self, store: Store, record: Record, task: LhcoDemo, run_dir: Path) -> None:
         self.store, self._record, self._task, self._run_dir = store, record, task, run_dir

@@ -24,10 +24,10 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from agents.stability.board import outcome_in
-from agents.stability.carry_out import Machine, locally, open_folder
-from agents.stability.cells import cells_of
-from agents.stability.study import Study
+from agents.studies.board import outcome_in
+from agents.studies.carry_out import Machine, locally, open_folder
+from agents.studies.cells import cells_of
+from agents.studies.study import Study
 
 # The windows of a narrow range: a run of a few seconds shows the overhead better than a long one.
 OPTIONS = {"events": 30_000, "n_signal": 300, "search": [3.3, 3.97], "max_iterations": 1}

@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.backends.base import Message, Reply, Request, Usage
+from agents.runs.workbench import Nowhere
 from agents.trace.events import RunFinished, RunStarted
 from agents.trace.export import exported
 from agents.trace.export_inspect import inspect_log
@@ -45,7 +46,6 @@ from agents.trace.store import Store
 from agents.trace.strict import Strict
 from agents.trace.verify import verified
 from agents.trace.where import Where
-from agents.workbench import Nowhere
 from benchmarks import page_load
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 

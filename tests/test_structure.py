@@ -25,6 +25,8 @@ ALLOWED = {
     "agents": {"agents", "tasks", "tools", "sandbox"},
     "beamcrew": {"beamcrew", "agents", "tasks", "tools", "sandbox.reader"},
 }
+# The rooms of agents/ by floors: a room knows those below it.
+ROOMS = ("backends", "trace", "crew", "runs", "studies view doctor", "cli")
 MAX_LINES = 400
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 ALL_SOURCES = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
@@ -49,6 +51,21 @@ def test_imports_go_one_way(path: Path) -> None:
     assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
+@pytest.mark.parametrize("floor", range(len(ROOMS)), ids=lambda floor: ROOMS[floor])
+def test_rooms_of_agents_know_those_below(floor: int) -> None:
+    below = {room for rooms in ROOMS[:floor] for room in rooms.split()}
+    for room in ROOMS[floor].split():
+        names = {name for path in (ROOT / "agents" / room).rglob("*.py") for name in imported(path)}
+        known = {name.split(".")[1] for name in names if name.startswith("agents.")}
+        assert known <= below | {room}, f"agents/{room} imports {sorted(known - below - {room})}"
+
+
+def test_every_file_of_agents_is_in_a_room() -> None:
+    rooms = {room for floor in ROOMS for room in floor.split()}
+    inside = {path.relative_to(ROOT / "agents").parts[0] for path in SOURCES if path.is_relative_to(ROOT / "agents")}
+    assert inside == rooms | {"__init__.py"}
+
+
 def test_only_one_file_knows_the_openai_package() -> None:
     users = [path.name for path in SOURCES if any(name.split(".")[0] == "openai" for name in imported(path))]
     assert users == ["openai_service.py"]
@@ -71,7 +88,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 
 def test_importing_does_nothing_heavy() -> None:
     code = (
-        "import sys, agents.cli, beamcrew, tools.catalogue, tasks.catalogue\n"
+        "import sys, agents.cli.main, beamcrew, tools.catalogue, tasks.catalogue\n"
         "heavy = {'torch', 'zuko', 'sklearn', 'awkward', 'fastjet', 'pythia8mc', 'h5py'} & sys.modules.keys()\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
@@ -101,7 +118,7 @@ def test_the_lock_works_with_any_index_and_any_build() -> None:
 
 
 # A study compares searches so far, and its tables name what a search claims; a service is asked about a peak's mass.
-STILL_PHYSICS = ("stability/", "backends/probe.py")
+STILL_PHYSICS = ("studies/", "backends/probe.py")
 PHYSICS = re.compile(
     r"\b(mass(es)?|resonances?|mjj|sidebands?|dijets?|jets?|showers?|tagg(ing|er)s?|unfold\w*|TeV|GeV|n_signal|"
     r"collider|calorimeter|lhco\w*|discover(y|ies)|omnifold|bumphunt|anomaly)\b",
@@ -129,6 +146,6 @@ def test_agents_import_no_task() -> None:
 
 def test_tasks_are_listed_by_their_names_and_the_command_line_loads_none() -> None:
     assert [find_task(name).name for name in OURS] == list(OURS)
-    code = "import sys, agents.cli; print([name for name in sys.modules if name.startswith('tasks.lhco')])"
+    code = "import sys, agents.cli.main; print([name for name in sys.modules if name.startswith('tasks.lhco')])"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents.backends.base import Message, Reply, Request, ToolCall
-from agents.context import read_context
+from agents.backends.opening import read_context
 from sandbox.driver import WORKSPACE
 from tasks.catalogue import find_task
 from tasks.plan import Plan, Step

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from agents.backends.base import Message, Opaque, Reply, Request, ToolCall, Usage
 from agents.backends.dialect import JSON_MODES, Dialect
 from agents.backends.local import prompt
+from agents.backends.price import Price
 from agents.backends.reading import (
     as_text,
     call_id,
@@ -20,7 +21,6 @@ from agents.backends.reading import (
     words_of,
 )
 from agents.backends.schema import CannotSay, restore, rewrite
-from agents.budget import Price
 
 ASK_FOR_JSON = "Answer with one JSON object and nothing else. It must follow this JSON schema:\n"
 NO_WORDS = "[no words]"

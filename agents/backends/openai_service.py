@@ -33,9 +33,9 @@ from agents.backends.base import (
 )
 from agents.backends.dialect import Dialect, steps
 from agents.backends.failures import Failure, inside_an_answer, of_status
+from agents.backends.price import Price
 from agents.backends.shorten import shortened
 from agents.backends.streams import Cut, Stalled, Watch, events_of, whole_answer, with_limit
-from agents.budget import Price
 
 WORDS = 300  # characters kept of what a service says
 MOST_ROOM = 16  # times the limit of a reply that a model which thinks may have

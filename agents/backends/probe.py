@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from agents.backends.base import BackendLost, Message, Reply, Request, ToolSchema, Usage
 from agents.backends.openai_service import OpenAIService
+from agents.backends.price import Price
 from agents.backends.reading import bare_json
-from agents.budget import Price
 
 # What the ten questions take of a service, rounded up: most is the long text that is asked about twice.
 PROMPT_TOKENS, COMPLETION_TOKENS = 12_000, 3_000

@@ -14,6 +14,7 @@ from agents.backends.base import Message, Opaque, Reply, Request, ToolCall, Usag
 from agents.backends.chat_format import ASK_FOR_JSON, NO_WORDS, finish_of, json_mode, priced, reply_limit, restored
 from agents.backends.dialect import Dialect
 from agents.backends.local import prompt
+from agents.backends.price import Price
 from agents.backends.reading import (
     as_text,
     call_id,
@@ -24,7 +25,6 @@ from agents.backends.reading import (
     words_of,
 )
 from agents.backends.schema import rewrite
-from agents.budget import Price
 
 
 def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict[str, Any]:

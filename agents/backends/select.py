@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from agents.backends.base import DEFAULT_URL, SHORTEST_SECRET, Backend
 from agents.backends.built_in import FOLLOWS, BuiltIn
-from agents.budget import Price
+from agents.backends.price import Price
 
 SPECS = ("auto", *FOLLOWS, "openai")
 KEY_LIKE = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)(_?\d+)?$", re.IGNORECASE)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents.backends.base import Effort, Usage
-from agents.state import Form, Observation
+from agents.trace.observation import Form, Observation
 from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision

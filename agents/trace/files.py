@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from agents.trace.bench import place
 from agents.trace.events import Executed
 from agents.trace.store import Store
-from agents.workbench import place
 from sandbox.driver import SandboxLost
 from sandbox.reader import UnsafeFile, list_files, read_bytes
 from sandbox.tidy import remove_unless

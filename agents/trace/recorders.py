@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.backends.base import Backend, BackendLost, Reply, Request
-from agents.tool_calls import answer, command
+from agents.trace.bench import Bench, place
 from agents.trace.events import (
     Executed,
     Graded,
@@ -25,8 +25,8 @@ from agents.trace.files import Change, Files, sha256
 from agents.trace.graded import keep, laid_out
 from agents.trace.record import Record, canonical_key
 from agents.trace.store import Store
+from agents.trace.tool_calls import answer, command
 from agents.trace.where import Where
-from agents.workbench import Bench, place
 from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
 from sandbox.reader import UnsafeFile
 from tasks.score import Score

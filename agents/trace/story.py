@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.state import Observation
 from agents.trace.blobs import Blobs
 from agents.trace.events import AnyEvent, Decided, Executed, Graded, Planned, StepFinished, ToolCalled
+from agents.trace.observation import Observation
 from agents.trace.shown import graded_of
 from agents.trace.store import TraceError
 from agents.trace.where import Where

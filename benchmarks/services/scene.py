@@ -9,8 +9,8 @@ from typing import Any
 
 from agents.backends.base import BackendLost, Message, Reply, Request, ToolSchema
 from agents.backends.openai_service import OpenAIService
+from agents.backends.price import Price
 from agents.backends.reading import bare_json
-from agents.budget import Price
 from benchmarks.services.server import Answer, Json, Respond, Stream, completion, serving
 
 TURNS = 5

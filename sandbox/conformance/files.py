@@ -107,7 +107,9 @@ def folders_of_the_host(arena: Arena) -> None:
 @check
 def our_code(arena: Arena) -> None:
     """The code that plans and judges, and its history, is not there."""
-    seen_inside(arena, [CODE / name for name in ("agents", "tasks", "sandbox", ".git", "agents/cli.py", "tasks/lhco")])
+    seen_inside(
+        arena, [CODE / name for name in ("agents", "tasks", "sandbox", ".git", "agents/cli/main.py", "tasks/lhco")]
+    )
 
 
 IMPORTS = """

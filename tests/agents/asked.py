@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.backends.base import Message, Request, ToolCall
 from agents.backends.built_in import BuiltIn
-from agents.context import opening
+from agents.backends.opening import opening
 from tasks.plan import Plan
 
 

@@ -9,7 +9,7 @@ import pytest
 from killed import COST, SETTINGS
 from scripted import Scripted, TinyTask, two_rounds
 
-from agents.run import start
+from agents.runs.run import start
 from agents.trace.result import RunResult
 from tasks import catalogue
 

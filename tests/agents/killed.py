@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from agents.backends.base import Backend, Usage
-from agents.run import Settings, resume, start
+from agents.runs.run import Settings, resume, start
 from agents.trace.events import (
     CanaryChecked,
     Executed,

@@ -13,7 +13,6 @@ from test_trace_store import STARTED
 from tool_events import called
 
 from agents.backends.base import Usage
-from agents.state import Observation
 from agents.trace.events import (
     CanaryChecked,
     Claimed,
@@ -29,6 +28,7 @@ from agents.trace.events import (
     StepStarted,
     Trouble,
 )
+from agents.trace.observation import Observation
 from agents.trace.store import Store
 from tasks.convergence import Decision
 from tasks.lhco.claims import SearchClaim, SearchSubmission

@@ -20,14 +20,15 @@ from pydantic import Field
 from test_trace_store import STARTED
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
-from agents.budget import Budget, Meter
-from agents.context import read_context, read_prompts
-from agents.crew import Crew
-from agents.parts import Live
+from agents.backends.opening import read_context
+from agents.crew.budget import Budget, Meter
+from agents.crew.context import read_prompts
+from agents.crew.shared import Crew
+from agents.runs.parts import Live
+from agents.runs.workbench import Workbench
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend
 from agents.trace.store import Store
-from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from sandbox.reader import read_bytes
 from tasks.claim import Claim
@@ -300,8 +301,8 @@ SCRIPTS = {"plain": two_rounds(), "slow": two_rounds("import time\nopen('begun',
 
 
 def main() -> None:
-    from agents import cli
     from agents.backends import select
+    from agents.cli import main as cli
     from tasks import catalogue
 
     script, log, *sys.argv[1:] = sys.argv[1:]

@@ -10,7 +10,7 @@ import pytest
 from test_analyst import FACTS, REFERENCE, ask, entry, plan
 
 from agents.backends.base import Message
-from agents.worker import RunPython
+from agents.crew.worker import RunPython
 from tasks.lhco.claims import SearchSubmission
 from tasks.plan import Step
 

@@ -13,13 +13,13 @@ from scripted import CLAIM, Script, Scripted, TinyTask, call, plan, python, step
 from test_confirm import READ, SCORE
 from test_replay import content, nothing_live
 
-from agents import confirm as confirming
-from agents import sandboxes
-from agents.budget import Budget, Meter
-from agents.fork import moment
-from agents.replay import replay
-from agents.rerun import rerun
-from agents.run import Settings, resume, start
+from agents.crew import confirm as confirming
+from agents.crew.budget import Budget, Meter
+from agents.runs import sandboxes
+from agents.runs.fork import moment
+from agents.runs.replay import replay
+from agents.runs.rerun import rerun
+from agents.runs.run import Settings, resume, start
 from agents.trace.events import Audited, Confirmed, Executed
 from agents.trace.result import RunResult
 from agents.trace.store import read_trace

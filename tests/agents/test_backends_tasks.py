@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from agents import sandboxes
 from agents.backends.built_in import FOLLOWS, BuiltIn
-from agents.run import Settings, start
+from agents.runs import sandboxes
+from agents.runs.run import Settings, start
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo
 from tasks.catalogue import OURS, find_task
 from tasks.score import Metric, Score

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from agents.backends.base import Usage
-from agents.budget import Budget, BudgetSpent, Meter, Price
+from agents.backends.price import Price
+from agents.crew.budget import Budget, BudgetSpent, Meter
 
 CALL = Usage(prompt_tokens=70, completion_tokens=30, dollars=0.25)
 

@@ -11,8 +11,8 @@ from chat_service import Answer, completion
 from agents.backends.base import Message, Reply, Request, ToolSchema
 from agents.backends.chat_format import from_answer, to_body
 from agents.backends.dialect import Dialect
+from agents.backends.price import Price
 from agents.backends.reading import call_id, function_name
-from agents.budget import Price
 
 REQUEST = Request(
     role="worker",

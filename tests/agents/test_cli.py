@@ -11,10 +11,11 @@ import pytest
 from scripted import Scripted, TinyTask, two_rounds
 from typer.testing import CliRunner, Result
 
-from agents import doctor, run
 from agents.backends import select
-from agents.cli import app
-from agents.conclude import EXIT
+from agents.cli.conclude import EXIT
+from agents.cli.main import app
+from agents.doctor import machine as doctor
+from agents.runs import run
 from agents.trace.events import RunFinished
 from agents.trace.result import RunResult
 from sandbox.docker import IMAGE

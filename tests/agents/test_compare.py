@@ -14,8 +14,8 @@ from test_replay import beamcrew
 from test_resume import COST, SETTINGS
 from test_trace_store import STARTED
 
-from agents.compare import Comparison, compare, to_html
-from agents.run import start
+from agents.runs.compare import Comparison, compare, to_html
+from agents.runs.run import start
 from agents.trace.report import write_report
 from agents.trace.store import Store
 from agents.trace.words import HIDDEN

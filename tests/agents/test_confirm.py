@@ -10,9 +10,9 @@ import pytest
 from scripted import CLAIM, Script, Scripted, call, columns, plan, python, step
 
 from agents.backends.base import Message, Request
-from agents.confirm import recipe
-from agents.context import read_context
-from agents.run import Settings, start
+from agents.backends.opening import read_context
+from agents.crew.confirm import recipe
+from agents.runs.run import Settings, start
 from agents.trace.events import CanaryChecked, Confirmed, Executed
 from agents.trace.result import RunResult
 from agents.trace.store import blobs_of, read_trace

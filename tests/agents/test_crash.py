@@ -12,7 +12,7 @@ from pathlib import Path
 from killed import COST, SAME, SETTINGS, Life, commands, facts
 from scripted import Scripted, two_rounds
 
-from agents.replay import replay
+from agents.runs.replay import replay
 from agents.trace.result import RunResult
 from agents.trace.verify import verified
 

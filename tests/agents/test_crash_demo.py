@@ -22,8 +22,8 @@ from scripted import log_call
 
 from agents.backends.base import Reply, Request
 from agents.backends.built_in import BuiltIn
-from agents.replay import replay
-from agents.run import Settings
+from agents.runs.replay import replay
+from agents.runs.run import Settings
 from agents.trace.events import Confirmed, Executed, Graded, ModelCalled, Sealed
 from agents.trace.record import said
 from agents.trace.result import RunResult

@@ -9,10 +9,10 @@ import pytest
 from scripted import Answer, Scripted, make_crew
 
 from agents.backends.base import Message, Reply, Request, Usage
+from agents.backends.opening import FENCE, opening, read_context
 from agents.backends.reading import bare_json
-from agents.budget import Budget, BudgetSpent
-from agents.context import FENCE, opening, read_context
-from agents.crew import RETRIES, Crew, ModelFailed
+from agents.crew.budget import Budget, BudgetSpent
+from agents.crew.shared import RETRIES, Crew, ModelFailed
 from agents.trace.events import ModelCalled, Trouble
 from tasks.lhco.claims import SearchClaim
 

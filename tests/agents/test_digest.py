@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents.context import opening, read_context
-from agents.digest import LONGEST, digest, ends
+from agents.backends.digest import LONGEST, digest, ends
+from agents.backends.opening import opening, read_context
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 VALUES = st.recursive(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agents import doctor
-from agents.cli import app
+from agents.cli.main import app
+from agents.doctor import machine as doctor
 from sandbox import image
 from sandbox.docker import IMAGE
 

@@ -14,11 +14,11 @@ from test_resume import COST, SETTINGS
 
 from agents.backends import select
 from agents.backends.base import BackendLost
-from agents.budget import Budget
-from agents.context import FILES
-from agents.fork import fork
-from agents.replay import replay
-from agents.run import resume, start
+from agents.crew.budget import Budget
+from agents.crew.context import FILES
+from agents.runs.fork import fork
+from agents.runs.replay import replay
+from agents.runs.run import resume, start
 from agents.trace.events import Executed, ModelCalled, Parent, RunStarted
 from agents.trace.record import identity
 from agents.trace.store import TRACE, TraceError, read_trace

@@ -24,10 +24,10 @@ from scripted import (
     step,
 )
 
-from agents import graph
-from agents.context import read_context
-from agents.crew import RETRIES, Crew
-from agents.run import ending
+from agents.backends.opening import read_context
+from agents.crew import graph
+from agents.crew.shared import RETRIES, Crew
+from agents.runs.run import ending
 from agents.trace.events import Decided, Event, Graded, Planned, StepFinished, StepStarted, Trouble
 
 REPORT = {"reporter": [json.dumps(CLAIM)]}

@@ -9,7 +9,7 @@ import pytest
 from report_runs import converged, failed
 from rich.console import Console
 
-from agents.live import LiveView, Progress
+from agents.cli.live import LiveView, Progress
 from agents.trace.events import AnyEvent, ModelCalled, RunResumed, StepStarted, Trouble
 from agents.trace.store import Store, read_trace
 

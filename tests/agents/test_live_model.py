@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
 from agents.backends.openai_service import OpenAIService
-from agents.budget import Price
+from agents.backends.price import Price
 from tasks.plan import Plan
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]

@@ -14,7 +14,7 @@ from agents.backends import local
 from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
 from agents.backends.local import Local, files, grammar, prompt
 from agents.backends.select import choose_backend
-from agents.worker import OWN
+from agents.crew.worker import OWN
 from tasks.lhco.claims import SearchClaim
 from tasks.plan import Plan
 from tools.catalogue import CATALOGUE

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from test_trace_store import STARTED
 
-from agents import workbench
+from agents.runs import workbench
+from agents.runs.workbench import Workbench
 from agents.trace import recorders
 from agents.trace.events import Executed, SandboxRenewed, Trouble
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
-from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
 
 HERE = {"cwd": f"{WORKSPACE}/i0/a"}

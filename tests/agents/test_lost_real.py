@@ -21,8 +21,8 @@ from engine_proxy import EngineProxy
 from scripted import Scripted, TinyTask, call, python, two_rounds
 
 import sandbox.disk as of_disk
-from agents import worker
-from agents.run import Settings, resume, start
+from agents.crew import worker
+from agents.runs.run import Settings, resume, start
 from agents.trace import recorders
 from agents.trace.events import CanaryChecked, Executed, RunResumed, SandboxRenewed, Trouble
 from agents.trace.record import identity

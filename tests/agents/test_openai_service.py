@@ -18,7 +18,7 @@ from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSc
 from agents.backends.dialect import JSON_MODES
 from agents.backends.failures import LONGEST_WAIT
 from agents.backends.openai_service import OpenAIService
-from agents.budget import Price
+from agents.backends.price import Price
 
 KEY = "sk-test-0123456789abcdef"
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"mass": {"type": "number"}}, "required": ["mass"]}

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.backends.openai_service import OpenAIService
+from agents.backends.price import Price
 from agents.backends.probe import QUESTIONS, interview, price_of
-from agents.budget import Price
-from agents.cli import app
+from agents.cli.main import app
 from benchmarks.services.scene import call, results, say
 from benchmarks.services.server import Answer, Json, refusal, serving
 

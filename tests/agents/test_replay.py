@@ -17,11 +17,14 @@ from scripted import SUBMISSION, Scripted, TinyTask, call, python, two_rounds
 from test_resume import killed_at
 from typer.testing import CliRunner
 
-from agents import cli, graph, planner, provenance, run, sandboxes, tool_calls
 from agents.backends.base import BackendLost
-from agents.replay import replay
-from agents.run import Settings, beginning, resume, start
+from agents.cli import main as cli
+from agents.crew import graph, planner
+from agents.runs import provenance, run, sandboxes
+from agents.runs.replay import replay
+from agents.runs.run import Settings, beginning, resume, start
 from agents.trace import store as stores
+from agents.trace import tool_calls
 from agents.trace.differences import differences
 from agents.trace.events import Executed
 from agents.trace.lines import chained
@@ -280,7 +283,7 @@ def test_other_tools_than_the_run_had_are_named(run_dir: Path, monkeypatch: pyte
 
 def test_the_kernels_in_use_are_part_of_where_a_number_comes_from(run_dir: Path) -> None:
     core, chosen = ("Nehalem", "Nehalem") if platform.machine() == "x86_64" else ("ARMV8", "armv8")
-    code = "import json\nfrom agents.provenance import versions\nprint(json.dumps(versions()))"
+    code = "import json\nfrom agents.runs.provenance import versions\nprint(json.dumps(versions()))"
     env = os.environ | {"OPENBLAS_CORETYPE": core, "NPY_DISABLE_CPU_FEATURES": "X86_V3"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     older, recorded = json.loads(done.stdout), beginning(run_dir)[0].versions

@@ -17,10 +17,10 @@ from scripted import CLAIM, Script, Scripted, TinyTask, call, plan, python, step
 from test_confirm import SCORE
 from test_replay import HELD_OUT, beamcrew, content, edited_trace
 
-from agents import provenance
-from agents.replay import Outcome
-from agents.rerun import rerun
-from agents.run import start
+from agents.runs import provenance
+from agents.runs.replay import Outcome
+from agents.runs.rerun import rerun
+from agents.runs.run import start
 from agents.trace.moved import compare_files, compare_json
 from sandbox.driver import Kind, SandboxLost
 from tasks import catalogue

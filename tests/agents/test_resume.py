@@ -19,10 +19,11 @@ import scripted
 from killed import COST, SAME, SETTINGS, commands, facts, lines
 from scripted import SCRIPTS, Scripted, TinyTask, two_rounds
 
-from agents import graph, sandboxes
 from agents.backends.base import BackendLost
-from agents.budget import Budget
-from agents.run import resume, start
+from agents.crew import graph
+from agents.crew.budget import Budget
+from agents.runs import sandboxes
+from agents.runs.run import resume, start
 from agents.trace.events import Executed, ModelCalled, RunFinished, Trouble
 from agents.trace.result import RunResult
 from agents.trace.store import TRACE, TraceError, read_trace

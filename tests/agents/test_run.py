@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from scripted import CLAIM, Script, Scripted, TinyTask, call, hand_in, plan, python, step, two_rounds
 
-from agents import sandboxes
 from agents.backends.base import BackendLost, Message, Usage
-from agents.budget import Budget
-from agents.run import Settings, start
+from agents.crew.budget import Budget
+from agents.runs import sandboxes
+from agents.runs.run import Settings, start
 from agents.trace.events import CanaryChecked, Claimed, Executed, RunFinished, Sealed, Trouble
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import blobs_of, read_trace

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from scripted import STARTED
 
-from agents.budget import Budget, BudgetSpent, Meter
+from agents.crew.budget import Budget, BudgetSpent, Meter
+from agents.runs.workbench import Workbench
 from agents.trace import files
 from agents.trace.graded import kept, laid_out
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedGrader
 from agents.trace.store import Store
 from agents.trace.verify import verified
-from agents.workbench import Workbench
 from sandbox.driver import ExecResult, Limits
 from tasks.lhco.claims import SearchSubmission
 from tasks.score import Score

@@ -13,8 +13,8 @@ from test_replay import beamcrew
 
 from agents.backends.openai_service import OpenAIService
 from agents.backends.select import choose_backend
-from agents.fork import fork
-from agents.run import Settings, start
+from agents.runs.fork import fork
+from agents.runs.run import Settings, start
 from agents.trace.blobs import REDACTED, Redactor
 from tasks import catalogue
 

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from agents.backends.openai_service import OpenAIService
+from agents.backends.price import Price
 from agents.backends.select import choose_backend, is_loopback, secrets
-from agents.budget import Price
 
 KEY = "sk-test-0123456789abcdef"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from agents.cli import app
+from agents.cli.main import app
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.conformance import faithful, files, suite
 from sandbox.conformance.arena import Arena

@@ -15,13 +15,13 @@ from tool_events import called
 from typer.testing import CliRunner
 
 from agents.backends.base import Message, Reply, Request, ToolCall, ToolSchema, Usage
-from agents.cli import app
-from agents.state import Observation
+from agents.cli.main import app
 from agents.trace import store
 from agents.trace.events import Claimed, Executed, ModelCalled, Sealed, StepFinished, StepStarted
 from agents.trace.export import exported
 from agents.trace.export_inspect import inspect_log
 from agents.trace.export_otel import SCHEMA, otel
+from agents.trace.observation import Observation
 from agents.trace.store import Store
 from tasks.lhco.claims import SearchClaim
 from tasks.score import CheckedNumber, Metric

@@ -13,13 +13,13 @@ import pytest
 from test_trace_store import INFO, STARTED
 
 from agents.backends.base import BackendLost, Message, Reply, Request, Usage
+from agents.runs.workbench import Workbench
 from agents.trace import files
 from agents.trace.events import Decided, Event, Executed, Graded, ModelCalled, RunResumed, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.where import Where
-from agents.workbench import Workbench
 from sandbox.driver import WORKSPACE, ExecResult, Limits, SandboxInfo, SandboxLost
 from sandbox.reader import UnsafeFile
 from tasks.convergence import Decision

@@ -15,7 +15,6 @@ import pytest
 from tool_events import called
 
 from agents.backends.base import Usage
-from agents.state import Observation
 from agents.trace.events import (
     EVENT,
     AnyEvent,
@@ -40,6 +39,7 @@ from agents.trace.events import (
     ToolCalled,
     Trouble,
 )
+from agents.trace.observation import Observation
 from agents.trace.store import TRACE, Store, TraceError, blobs_of, read_trace
 from sandbox.driver import Limits, SandboxInfo
 from tasks.convergence import Decision

@@ -14,7 +14,6 @@ from test_trace_store import STARTED
 from tool_events import called
 
 from agents.backends.base import Message, Reply, Request, ToolCall, Usage
-from agents.state import Observation
 from agents.trace import store as trace_store
 from agents.trace.events import (
     Claimed,
@@ -29,6 +28,7 @@ from agents.trace.events import (
     StepStarted,
     Trouble,
 )
+from agents.trace.observation import Observation
 from agents.trace.store import Store
 from agents.view.answers import Answer
 from agents.view.server import Server

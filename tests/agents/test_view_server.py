@@ -16,10 +16,10 @@ from report_runs import converged
 from test_structure import MAX_LINES
 from typer.testing import CliRunner
 
-from agents.cli import app
+from agents.cli.main import app
+from agents.cli.view import opened
 from agents.view import server as serving
 from agents.view.server import ADDRESS, Server, is_ours
-from agents.view_cli import opened
 
 STATIC = files("agents.view") / "static"
 

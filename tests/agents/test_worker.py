@@ -25,11 +25,11 @@ from scripted import (
 
 import tools
 from agents.backends.base import Message, Reply, Usage
-from agents.budget import Budget, BudgetSpent
-from agents.crew import Crew
-from agents.state import Observation
+from agents.crew.budget import Budget, BudgetSpent
+from agents.crew.shared import Crew
+from agents.crew.worker import MAX_TURNS, SHOWN, STUCK, Worker, duration
 from agents.trace.events import Executed, StepFinished, ToolCalled, Trouble
-from agents.worker import MAX_TURNS, SHOWN, STUCK, Worker, duration
+from agents.trace.observation import Observation
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.driver import ExecResult, Limits
 from tasks.plan import Step

@@ -16,7 +16,7 @@ sys.path.insert(0, str(SITE))
 
 from agents.backends.base import Message, Reply, Request, ToolCall  # noqa: E402
 from agents.backends.built_in import FOLLOWS, BuiltIn  # noqa: E402
-from agents.run import Settings, start  # noqa: E402
+from agents.runs.run import Settings, start  # noqa: E402
 from sandbox import mounts  # noqa: E402
 from sandbox.driver import TOOLS_ROOT  # noqa: E402
 

@@ -14,7 +14,7 @@ import docker
 import pytest
 from typer.testing import CliRunner
 
-from agents.cli import app
+from agents.cli.main import app
 from sandbox import abandoned, owner
 from sandbox.docker import Docker
 from sandbox.driver import Limits

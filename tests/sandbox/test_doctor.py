@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from agents import doctor
+from agents.doctor import machine as doctor
 from sandbox.image import LABEL, requirements_hash
 
 TEST_IMAGE = os.environ.get("BEAMCREW_TEST_IMAGE", "beamcrew-sandbox:test")

@@ -12,7 +12,7 @@ from agents.backends.base import Backend, BackendLost, Message, Reply, Request, 
 from agents.backends.local import grammar, prompt
 from agents.backends.local.engine import Engine, load
 from agents.backends.local.files import HELP, model_file
-from agents.budget import Price
+from agents.backends.price import Price
 
 Turns = Sequence[dict[str, str]]
 FREE = Price(prompt=0, completion=0)

@@ -1,0 +1,52 @@
+"""What the commands that carry out a run share: the live view, the table at the end, and the exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli.console import err
+
+EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
+
+
+@contextmanager
+def watched(backend: Any) -> Iterator[list[Any]]:
+    """What listens to a run, to show it as it goes on; a backend that streams shows what it is writing."""
+    from agents.cli.live import LiveView
+
+    with LiveView() as view:
+        if hasattr(backend, "watch"):
+            backend.watch = view.writing
+        yield [view]
+
+
+def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
+    """Say how a run ended, and end with the exit status for that."""
+    if as_json:
+        sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    from agents.trace.words import visible
+
+    table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
+    for check in result.claims:
+        agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
+        agrees += " [red](not traced)[/]" if check.traced is False else ""
+        claimed = check.written(check.claimed, check.claimed_error)
+        harness = check.written(check.harness, check.harness_error)
+        table.add_row(check.title, claimed, harness, check.written(check.truth), agrees)
+    if result.claims:
+        err.print(table)
+    if not result.is_llm:
+        err.print(f"No LLM was involved: the built-in {result.backend} follows fixed rules.", highlight=False)
+    err.print(Text(visible(f"{result.status}: {result.reason}")), soft_wrap=True)
+    err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
+    if result.status in ("interrupted", "lost", "budget"):
+        err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)
+    raise typer.Exit(EXIT[result.status])

@@ -1,0 +1,96 @@
+"""`beamcrew doctor`: what this machine offers, building the sandbox's image, cleaning up after dead runs, self-test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli.console import clear_errors, err, name_values, out
+
+
+def doctor(
+    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
+    build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
+    build_arg: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")
+    ] = None,
+    build_network: Annotated[str, typer.Option(help="for --build: host, if only the host has a network")] = "default",
+    certificates: Annotated[
+        Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
+    ] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="remove containers that dead runs left")] = False,
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="attack every sandbox of this machine, or --sandbox, with hostile code")
+    ] = False,
+    sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
+    model: Annotated[str | None, typer.Option(help="ask a service ten short questions about this model")] = None,
+    base_url: Annotated[str | None, typer.Option(help="for --model: the service (or OPENAI_BASE_URL)")] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="for --model: dollars per million tokens")
+    ] = None,
+) -> None:
+    """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
+    from agents.doctor.machine import report
+    from sandbox import abandoned
+    from sandbox.docker import IMAGE
+    from sandbox.image import build_image
+
+    image = image or IMAGE
+    with clear_errors():
+        if model:
+            _interview(model, base_url, price)
+        if clean:
+            for found in abandoned.clean():
+                out.print(Text(f"{'removed' if found.removed else 'left'} {found.name}: {found.why}"), soft_wrap=True)
+        if build:
+            digest = build_image(
+                Path(__file__).parents[2],
+                image,
+                name_values("--build-arg", build_arg),
+                certificates=certificates,
+                network=build_network,
+                say=lambda line: err.print(Text(line), soft_wrap=True),
+            )
+            out.print(Text(f"{image} is {digest}"), soft_wrap=True)
+            out.print(Text(f"for this image and no other: beamcrew run --image {digest}"), soft_wrap=True)
+        if sandbox and not selftest:
+            raise ValueError("--sandbox is for --selftest")
+        if selftest:
+            from agents.doctor.selftest import run_selftest
+
+            held = run_selftest(sandbox, image, lambda line: out.print(Text(line), soft_wrap=True))
+            raise typer.Exit(0 if held else 1)
+        checks = report(image)
+    table = Table("check", "", "detail")
+    for check in checks:
+        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail, overflow="fold"))
+    out.print(table)
+
+
+def _interview(model: str, base_url: str | None, price: str | None) -> None:
+    """What a service can do, for the price that is stated first."""
+    from agents.backends.openai_service import OpenAIService
+    from agents.backends.price import Price
+    from agents.backends.probe import interview, price_of
+    from agents.backends.select import choose_backend
+
+    rates = Price.parse(price) if price else None
+    backend = choose_backend("openai", model=model, base_url=base_url, price=rates)
+    assert isinstance(backend, OpenAIService)
+    err.print(Text(f"{backend.base_url}: {price_of(rates)}"), soft_wrap=True)
+    table, findings = Table("question", "", "what was seen", "seconds", "tokens"), []
+    for finding in interview(backend):
+        findings.append(finding)
+        tokens = finding.usage.prompt_tokens + finding.usage.completion_tokens
+        mark = "[green]yes[/]" if finding.ok else "[yellow]no[/]"
+        table.add_row(finding.question, mark, Text(finding.seen), f"{finding.seconds:.1f}", f"{tokens:,}")
+    out.print(table)
+    spoken = backend.dialect
+    out.print(Text(f"asked by {spoken.wire}, tools as {spoken.tools}, {'streaming' if spoken.stream else 'whole'}"))
+    dollars = sum(finding.usage.dollars for finding in findings)
+    out.print(Text(f"it cost ${dollars:.4f}" if rates else "its price is not known"))
+    raise typer.Exit(0 if all(finding.ok for finding in findings[:4]) else 5)

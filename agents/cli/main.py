@@ -1,0 +1,164 @@
+"""The command line: run | resume | replay | compare | stability | view | trace | tools | data | doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli import compare as compare_cli
+from agents.cli import doctor as doctor_cli
+from agents.cli import replay as replay_cli
+from agents.cli import stability as stability_cli
+from agents.cli import trace as trace_cli
+from agents.cli import view as view_cli
+from agents.cli.conclude import conclude, watched
+from agents.cli.console import clear_errors, name_values, out
+from tasks.catalogue import DEFAULT, OURS
+from tools import data_cli
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(trace_cli.app, name="trace")
+app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and look at events.")
+
+
+@app.command()
+def run(
+    request: Annotated[str | None, typer.Argument(help="what you want to know, in plain language")] = None,
+    task: Annotated[str, typer.Option(help=f"{', '.join(OURS)}, or an installed one")] = DEFAULT,
+    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")] = "auto",
+    model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
+    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
+    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
+    gpu: Annotated[
+        str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
+    ] = "auto",
+    seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
+    salt: Annotated[str | None, typer.Option(help="of a run to make again: its trace names it; default: drawn")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="of the model")] = 0.0,
+    effort: Annotated[
+        str | None, typer.Option(help="of reasoning: none, minimal, low, medium, high, xhigh, max")
+    ] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
+    max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="budget")] = None,
+    reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
+    max_seconds: Annotated[float | None, typer.Option(help="budget, wall time")] = None,
+    workers: Annotated[int, typer.Option(help="steps that run side by side")] = 2,
+    runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="print result.json on standard output")] = False,
+) -> None:
+    """Carry out a request: plan, work in the sandbox, grade, iterate, report."""
+    from agents.backends.price import Price
+    from agents.backends.select import choose_backend
+    from agents.crew.budget import Budget
+    from agents.runs.run import Settings, new_run_dir, start
+    from tasks.catalogue import make_task
+
+    with clear_errors():
+        options = {name: _typed(value) for name, value in name_values("--set", option).items()}
+        named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
+        options |= {name: value for name, value in named.items() if value is not None}
+        prepared = make_task(task, options)
+        settings = Settings.model_validate(
+            {
+                "request": request or prepared.request,
+                "task": task,
+                "options": prepared.options(),
+                "salt": salt,
+                "sandbox": sandbox,
+                "gpu": gpu,
+                "budget": Budget(
+                    dollars=max_dollars, tokens=max_tokens, seconds=max_seconds, reply_tokens=reply_tokens
+                ),
+                "workers": workers,
+                "temperature": temperature,
+                "effort": effort,
+            }
+            | ({"image": image} if image else {})
+        )
+        chosen = choose_backend(
+            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
+        )
+        run_dir = new_run_dir(runs, task)
+        with watched(chosen) as listeners:
+            result = start(settings, chosen, run_dir, listeners)
+    conclude(run_dir, result, as_json)
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
+    backend: Annotated[str, typer.Option(help="the backend of the run, as it was")] = "auto",
+    model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
+    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
+    max_dollars: Annotated[float | None, typer.Option(help="a new budget in place of the old one")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="a new budget")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="a new budget, wall time")] = None,
+    workers: Annotated[int, typer.Option(help="steps that run side by side")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="print result.json on standard output")] = False,
+) -> None:
+    """Go on with a run that was interrupted, lost its sandbox, or spent its budget. Nothing is paid twice."""
+    from agents.backends.price import Price
+    from agents.backends.select import choose_backend
+    from agents.crew.budget import Budget
+    from agents.runs import run as runs
+
+    with clear_errors():
+        chosen = choose_backend(
+            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
+        )
+        limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
+        budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
+        with watched(chosen) as listeners:
+            result = runs.resume(run_dir, chosen, budget, workers, listeners)
+    conclude(run_dir, result, as_json)
+
+
+@app.command()
+def tools(
+    name: Annotated[str | None, typer.Argument(help="a tool, for its full schema")] = None,
+) -> None:
+    """List the typed tools, or show the JSON schema of one."""
+    from tools.catalogue import CATALOGUE, find
+
+    with clear_errors():
+        if name:
+            out.print_json(json.dumps(find(name).schema()))
+            return
+    table = Table("tool", "what it does")
+    for tool in CATALOGUE.values():
+        table.add_row(tool.name, Text(" ".join(tool.description.split())))
+    out.print(table)
+
+
+app.command()(doctor_cli.doctor)
+app.command()(view_cli.view)
+app.command()(replay_cli.replay)
+app.command()(compare_cli.compare)
+app.command()(stability_cli.stability)
+
+
+def _typed(value: str) -> Any:
+    """A value that reads as JSON (number, true, list) is taken as such."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,158 @@
+"""`beamcrew stability`: carry out a study, or say what it would take."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli.console import clear_errors, err, name_values, out
+
+if TYPE_CHECKING:
+    from agents.studies.outcome import Outcome
+    from agents.studies.study import Study
+
+
+def stability(
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="a study file *.yaml, or the name of a shipped one")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="show the shipped studies and wordings")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the matrix and what it would cost")] = False,
+    runs: Annotated[Path, typer.Option(help="where the study gets its folder")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="runs side by side on this machine")] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BACKEND=N", help="runs of one backend side by side, for the limits of its service"),
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="of a Dask cluster: its address, or its scheduler file")] = None,
+    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
+    retry_missing: Annotated[
+        bool, typer.Option("--retry-missing", help="try again what was given up for want of a service or sandbox")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print results.json on standard output")] = False,
+) -> None:
+    """Run backends x wordings x data sets x repeats of one task, with statistics at the end.
+
+    The same command goes on with a study that was stopped; no run is made twice.
+    """
+    with clear_errors():
+        if listed:
+            _list()
+            return
+        if study is None:
+            raise ValueError("STUDY: name a study file or a shipped study; --list shows these")
+        from agents.studies.board import Board, outcome_in
+        from agents.studies.carry_out import Machine, forgive, locally, on_cluster, open_folder
+        from agents.studies.cell import backend_of
+        from agents.studies.cells import cells_of
+        from agents.studies.report import write_study_report
+        from agents.studies.study import read_study
+
+        chosen = read_study(study)
+        if dry_run:
+            there = (outcome_in(runs / chosen.name / cell.name) for cell in cells_of(chosen))
+            _matrix(chosen, [outcome for outcome in there if outcome is not None])
+            return
+        machine = Machine.model_validate({"data": data and str(data.resolve()), "sandbox": sandbox})
+        if scheduler is None:
+            for arm in chosen.backends:
+                backend_of(arm)  # a key or a library that is missing is said before anything is paid for
+        most = _limits(limit, [arm.name for arm in chosen.backends])
+        folder = open_folder(chosen, runs)
+        if retry_missing:
+            forgive(chosen, folder)
+        err.print(Text(f"study {chosen.name} {chosen.sha256()[:12]} in {folder}"), soft_wrap=True)
+        try:
+            with Board(chosen, folder) as board:
+                if scheduler is None:
+                    locally(folder, board.left(), workers, machine, board.tell, most)
+                else:
+                    on_cluster(folder, board.left(), scheduler, machine, board.tell, chosen.gpu != "none")
+        finally:
+            result = write_study_report(folder)
+            for sentence in (*result.answer.sentences, *result.answer.warnings):
+                err.print(Text(sentence), soft_wrap=True)
+            err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
+    if as_json:
+        sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+
+
+def _limits(given: list[str] | None, backends: list[str]) -> dict[str, int]:
+    """Backend -> runs side by side. Raises ValueError for a backend that the study does not have, and for no number."""
+    limits = name_values("--limit", given)
+    for name, number in limits.items():
+        if name not in backends or not number.isdecimal() or number == "0":
+            raise ValueError(f"--limit {name}={number}: must be one of {', '.join(backends)}, and a number from 1 on")
+    return {name: int(number) for name, number in limits.items()}
+
+
+def _list() -> None:
+    from agents.studies.study import parse_study, shipped_studies, shipped_wordings
+
+    table = Table("study", "question", "runs")
+    for name, text in shipped_studies().items():
+        study = parse_study(text, name)
+        runs = study.repeats * len(study.backends) * len(study.wordings) * len(study.datasets)
+        table.add_row(name, Text(study.question), str(runs))
+    out.print(table)
+    table = Table("wording", "text")
+    for name, text in shipped_wordings().items():
+        table.add_row(name, Text(text))
+    out.print(table)
+
+
+def _matrix(study: Study, done: list[Outcome]) -> None:
+    from agents.studies.estimate import estimate
+    from agents.trace.words import duration
+
+    out.print(Text(f"study {study.name}, sha256 {study.sha256()}"), soft_wrap=True)
+    out.print(Text(study.question), soft_wrap=True)
+    axes = Table("axis", "n", "what")
+    axes.add_row("backends", str(len(study.backends)), Text(", ".join(arm.name for arm in study.backends)))
+    axes.add_row("wordings", str(len(study.wordings)), Text(", ".join(study.wordings)))
+    datasets = (
+        f"{d.name} ({', '.join([f'{k}={v}' for k, v in d.options.items()] + ['fresh'] * d.fresh)})"
+        for d in study.datasets
+    )
+    axes.add_row("data sets", str(len(study.datasets)), Text(", ".join(datasets)))
+    axes.add_row("repeats", str(study.repeats), "")
+    out.print(axes)
+    table = Table("backend")
+    for name in ("runs", "left", "tokens", "dollars", "at most"):
+        table.add_column(name, justify="right")
+    table.add_column("time")
+    table.add_column("from")
+    rows = estimate(study, done)
+    for row in rows:
+        time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
+        basis = f"{row.measured} runs done" if row.measured else "the analyst's requests" if row.tokens else ""
+        table.add_row(
+            row.arm,
+            str(row.runs),
+            str(row.left),
+            "unknown" if row.tokens is None else f"{row.tokens:,.0f}",
+            _dollars(row.dollars),
+            _dollars(row.at_most),
+            time if row.seconds is None else duration(row.seconds),
+            basis,
+        )
+    known = [row.dollars for row in rows if row.dollars is not None]
+    unknown = len(rows) - len(known)
+    out.print(table)
+    left = sum(row.left for row in rows)
+    note = f"; without {unknown} backend(s) that have no price" if unknown else ""
+    out.print(
+        Text(
+            f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times add up all runs"
+        )
+    )
+
+
+def _dollars(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:,.2f}"

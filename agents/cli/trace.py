@@ -1,0 +1,47 @@
+"""`beamcrew trace`: what can be done with the trace of a run besides reading it."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from agents.cli.console import clear_errors, err
+
+app = typer.Typer(help="Traces of runs: export.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    otel = "otel"
+    inspect = "inspect"
+
+
+@app.callback()
+def trace() -> None:
+    """Traces of runs."""
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
+    target: Annotated[Path, typer.Option("--out", help="JSON file to write")],
+    form: Annotated[
+        Format, typer.Option("--format", help="OpenTelemetry spans as OTLP/JSON, or a log of Inspect AI")
+    ] = Format.otel,
+) -> None:
+    """Write a trace for other tools to read. Prompts and replies go along; labels, truth and task options do not."""
+    from agents.trace.export import compact, exported
+    from agents.trace.export_inspect import inspect_log
+    from agents.trace.export_otel import otel
+
+    with clear_errors():
+        known = exported(run_dir)
+        data = compact(otel(known) if form is Format.otel else inspect_log(known)).encode(errors="replace")
+        fresh = target.with_name(f".{target.name}.{os.getpid()}")
+        fresh.write_bytes(data)
+        fresh.replace(target)
+    err.print(Text(f"{target}: {len(data):,} bytes"), soft_wrap=True)

@@ -1,0 +1,107 @@
+"""What a run may spend, and the meter that is read before every model call and every command."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.backends.base import Usage
+
+
+class BudgetSpent(RuntimeError):  # noqa: N818 - nothing went wrong, the money is gone
+    """A limit is reached: the run stops here, and the operator may raise the limit and resume."""
+
+
+class Budget(BaseModel):
+    """Limits of a run, resumed parts included. None: no limit. How often to iterate is the convergence rule's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dollars: float | None = Field(None, gt=0, allow_inf_nan=False)
+    tokens: int | None = Field(None, gt=0, description="prompt and completion together")
+    seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="wall time")
+    model_calls: int | None = Field(None, gt=0)
+    reply_tokens: int = Field(4096, ge=16, description="longest single reply asked for; a cut-off reply is asked again")
+
+
+class Meter:
+    """Adds up what a run has spent; safe to share between threads.
+
+    Limits are looked at before, and usage is added after: workers that call side by side may together
+    overshoot by the calls under way. `spent`, `seconds` and `model_calls` carry on from a resumed run.
+    `priced` says whether a call's dollars can be known: the backend is no LLM, or a price was given.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        priced: bool,
+        spent: Usage | None = None,
+        seconds: float = 0.0,
+        model_calls: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if budget.dollars is not None and not priced:
+            raise ValueError(
+                f"dollars: a limit of {budget.dollars:g} cannot be kept, price unknown: "
+                "give --price IN,OUT or drop the dollar limit"
+            )
+        self.budget = budget
+        self._usage = spent or Usage()
+        self._model_calls = model_calls
+        self._clock = clock
+        self._started = clock() - seconds
+        self._lock = threading.Lock()
+
+    @property
+    def spent(self) -> Usage:
+        """Tokens and dollars so far."""
+        return self._usage
+
+    @property
+    def model_calls(self) -> int:
+        """Model calls so far."""
+        return self._model_calls
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return self._clock() - self._started
+
+    def seconds_left(self) -> float:
+        """Wall time until the budget is spent; infinite without a limit."""
+        return math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
+
+    def add(self, usage: Usage) -> None:
+        """Count one model call."""
+        with self._lock:
+            self._model_calls += 1
+            self._usage += usage
+
+    def check(self, where: str, *, model_call: bool = True) -> None:
+        """Raise BudgetSpent where a limit is reached. A command (`model_call=False`) spends only seconds."""
+        for name, used, limit in self._limits():
+            if used >= limit and (model_call or name == "seconds"):
+                raise BudgetSpent(
+                    f"budget spent before {where}: {used:.6g} of {limit:.6g} {name.replace('_', ' ')}; "
+                    "raise the limit and resume the run to go on"
+                )
+
+    def _limits(self) -> list[tuple[str, float, float]]:
+        """Name, used and limit of what is limited."""
+        with self._lock:
+            used = {
+                "dollars": self._usage.dollars,
+                "tokens": self._usage.prompt_tokens + self._usage.completion_tokens,
+                "seconds": self.seconds,
+                "model_calls": self._model_calls,
+            }
+        return [
+            (name, used[name], limit)
+            for name, limit in self.budget.model_dump(exclude_none=True).items()
+            if name in used
+        ]

@@ -1,0 +1,97 @@
+"""What every agent of a run shares: the backend, the bench, the trace, the meter and the task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agents.backends.base import Effort, Message, Reply, Request
+from agents.backends.reading import bare_json
+from agents.crew.budget import Meter
+from agents.crew.confirm import Again
+from agents.trace.events import Event, Trouble
+from agents.trace.record import Record, note
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.store import Store
+from agents.trace.where import Where
+from tasks.task import Task
+
+A = TypeVar("A", bound=BaseModel)
+RETRIES = 3
+SHOWN = 2000  # characters of a faulty reply that go back: rambling would fill a small context
+
+
+class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the program
+    """The model gave no usable answer within the retries: its failure, and a result of the run."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """One run's parts. `seed`, `temperature` and `effort` go into every request."""
+
+    task: Task
+    request: str
+    facts: dict[str, Any]
+    prompts: Mapping[str, str]  # file -> text
+    backend: RecordedBackend
+    bench: RecordedWorkbench
+    grader: RecordedGrader
+    again: Again  # the harness, where it makes the result once more
+    confirms: bool  # whether the task holds inputs out
+    store: Store
+    record: Record
+    meter: Meter
+    seed: int
+    temperature: float = 0.0
+    effort: Effort | None = None
+
+    def note(self, event: Event) -> None:
+        note(self.store, self.record, event)
+
+    def complete(self, request: Request, where: Where) -> Reply:
+        """One reply, within the budget."""
+        self.meter.check(where)
+        common = {"temperature": self.temperature, "effort": self.effort}
+        request = request.model_copy(update=common | {"max_tokens": self.meter.budget.reply_tokens})
+        reply = self.backend.complete(request, where)
+        self.meter.add(reply.usage)
+        return reply
+
+    def ask(self, request: Request, answer: type[A], where: Where, objection: Callable[[A], str] = lambda _: "") -> A:
+        """A reply that validates as `answer`; what was wrong goes back to the model, RETRIES times at most.
+
+        `objection` says what is wrong with a valid one, or nothing. Raises ModelFailed with the last error.
+        """
+        messages = list(request.messages)
+        problem = ""
+        for _ in range(RETRIES):
+            reply = self.complete(request.model_copy(update={"messages": tuple(messages)}), where)
+            try:
+                found = answer.model_validate_json(bare_json(reply.message.content))
+                problem = objection(found)
+            except ValidationError as error:
+                problem = explain(error)
+            if not problem:
+                return found
+            if reply.finish == "length":
+                problem = f"the reply was cut off at {self.meter.budget.reply_tokens} tokens. {problem}"
+            self.note(Trouble(who="model", where=where, text=problem))
+            messages += [
+                reply.message.model_copy(update={"content": reply.message.content[:SHOWN], "tool_calls": ()}),
+                Message(role="user", content=f"That cannot be used: {problem}\nReply with the JSON only."),
+            ]
+        raise ModelFailed(f"{where}: no valid {answer.__name__} in {RETRIES} replies: {problem}")
+
+
+def explain(error: ValidationError) -> str:
+    """The first few problems: which field, what it was, what is allowed."""
+    lines = []
+    for problem in error.errors()[:3]:
+        field = ".".join(map(str, problem["loc"])) or "reply"
+        value = json.dumps(problem["input"], default=str)
+        lines.append(f"{field}={value[:120]}: {problem['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,206 @@
+"""One step of the plan: a conversation in which the model calls tools, runs Python, submits and finishes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from agents.backends.base import Message, Request, ToolCall, ToolSchema
+from agents.backends.digest import compact, digest
+from agents.backends.opening import opening
+from agents.crew.planner import observed
+from agents.crew.shared import Crew, explain
+from agents.trace.events import StepFinished, StepStarted, Trouble
+from agents.trace.observation import Observation
+from agents.trace.tool_calls import SHOWN, tails
+from agents.trace.where import Where
+from sandbox.driver import WORKSPACE
+from sandbox.reader import UnsafeFile
+from tasks.plan import Step
+from tasks.submission import Submission
+from tools.catalogue import find
+from tools.contract import Frozen
+
+MAX_TURNS = 16
+STUCK = 3  # times the same call in a row: nothing changes between them, so no answer will
+MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
+LONG = 10.0  # seconds of a call that are worth telling
+
+
+class RunPython(Frozen):
+    """Write a Python file into the working directory and run it. What it prints comes back, cut if long."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}\.py$", description="file name, e.g. cut_study.py")
+    code: str
+
+
+class Finish(Frozen):
+    """The step is done."""
+
+    summary: str = Field(description="what was found, in numbers, in a few sentences")
+    ok: bool = Field(True, description="false when the step's goal was not reached")
+
+
+OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish}
+
+
+class Worker:
+    """Carries out one step; keeps what it submitted and what tools returned."""
+
+    def __init__(self, crew: Crew, iteration: int, step: Step, earlier: Sequence[dict[str, Any]] = ()) -> None:
+        """`earlier`: what came of the iterations before this one."""
+        self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
+        self._where = Where("worker", iteration, step.id)
+        self._cwd = f"{WORKSPACE}/i{iteration}/{step.id}"
+        self._results: list[dict[str, Any]] = []
+        self._submission: Submission | None = None
+        self._end: Finish | None = None
+        self._calls = 0
+        # What not every step has comes last: prompts of all steps begin alike, and a service's cache holds them.
+        self._own = OWN | ({"submit": crew.task.submission} if step.submits else {})
+
+    def work(self, done: Mapping[str, Observation]) -> Observation:
+        """`done`: how the steps this one depends on ended. A model that gets nowhere makes a failed observation."""
+        self._crew.note(StepStarted(iteration=self._iteration, step=self._step.id))
+        start = time.monotonic()
+        messages = list(opening(self._crew.prompts["worker.md"], self._crew.task.brief(), self._context(done)))
+        made: deque[tuple[str, str]] = deque(maxlen=STUCK)
+        empty = False
+        for _ in range(MAX_TURNS):
+            request = Request(role="worker", messages=tuple(messages), tools=self._schemas(), seed=self._crew.seed)
+            reply = self._crew.complete(request, self._where)
+            messages.append(reply.message)
+            if not reply.message.tool_calls:
+                # Words without a call end the step; one that should have submitted has failed then.
+                if reply.message.content or empty:
+                    self._end = Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
+                else:
+                    empty = True
+                    messages.append(Message(role="user", content="Your reply was empty: call a tool, or `finish`."))
+            for number, call in enumerate(reply.message.tool_calls, 1):
+                # The last call of a reply that was cut may look whole, where a service closes what was open.
+                cut = reply.finish == "length" and number == len(reply.message.tool_calls)
+                result = self._cut(call) if cut else self._call(call)
+                messages.append(Message(role="tool", tool_call_id=call.id, content=compact(digest(result))))
+                made.append((call.name, call.arguments))
+            if len(made) == STUCK and len(set(made)) == 1:
+                self._end = self._end or Finish(summary=f"made the same call {STUCK} times in a row", ok=False)
+            if self._end:
+                break
+        end = self._end or Finish(summary=f"gave up after {MAX_TURNS} turns", ok=False)
+        missing = self._step.submits and self._submission is None
+        if missing:
+            text = f"the step should have submitted and did not. {end.summary}"
+            self._crew.note(Trouble(who="model", where=self._where, text=text))
+            end = Finish(summary=text, ok=False)
+        observation = Observation(
+            iteration=self._iteration,
+            step=self._step.id,
+            ok=end.ok,
+            summary=end.summary,
+            results=self._results,
+            submission=self._submission and self._submission.model_dump(mode="json"),
+        )
+        self._crew.note(StepFinished(observation=observation, seconds=time.monotonic() - start))
+        return observation
+
+    def _context(self, done: Mapping[str, Observation]) -> dict[str, Any]:
+        return {
+            "request": self._crew.request,
+            "facts": self._crew.facts,
+            "earlier": self._earlier,
+            "step": self._step.model_dump(mode="json"),
+            "folder": self._cwd,
+            "done": {name: observed(o) | {"folder": f"{WORKSPACE}/i{o.iteration}/{name}"} for name, o in done.items()},
+        }
+
+    def _schemas(self) -> tuple[ToolSchema, ...]:
+        offered = [ToolSchema(**find(name).schema()) for name in self._crew.task.tools]
+        for name, model in self._own.items():
+            offered.append(ToolSchema(name=name, description=model.__doc__ or "", parameters=model.model_json_schema()))
+        return tuple(offered)
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        """What goes back to the model: a result, or an error it can act on."""
+        names = [schema.name for schema in self._schemas()]
+        if call.name not in names:
+            return self._error("tool", call.name, f"not a tool of this step; select from {', '.join(names)}")
+        try:
+            arguments = json.loads(call.arguments or "{}")
+            json.dumps(arguments, ensure_ascii=False).encode()  # half characters fit into no file
+        except (ValueError, RecursionError) as error:
+            return self._error("arguments", call.arguments[:200], f"must be a JSON object ({error})")
+        if not isinstance(arguments, dict) or _depth(arguments) > MAX_DEPTH:
+            return self._error(
+                "arguments", call.arguments[:200], f"must be a JSON object, nested {MAX_DEPTH} deep at most"
+            )
+        try:
+            if call.name not in self._own:
+                return self._tool(call.name, arguments)
+            try:
+                action = self._own[call.name].model_validate(arguments)
+            except ValidationError as error:
+                return self._error("arguments", call.name, explain(error))
+            return self._carry_out(action)
+        except UnsafeFile as error:  # code of this step has put something in the way of a file
+            return self._error("folder", self._cwd, str(error))
+
+    def _cut(self, call: ToolCall) -> dict[str, Any]:
+        limit = self._crew.meter.budget.reply_tokens
+        text = f"the reply was cut off at {limit} tokens: the call was not made; write less in one reply"
+        return self._error("arguments", call.name, text)
+
+    def _carry_out(self, action: BaseModel) -> dict[str, Any]:
+        if isinstance(action, RunPython):
+            self._crew.meter.check(self._where, model_call=False)
+            files = {action.name: action.code.encode()}
+            result = self._crew.bench.run(self._where, ["python", action.name], cwd=self._cwd, files=files)
+            ended = {"exit_code": result.exit_code, "ended": result.ended, **duration(result.seconds)}
+            return ended | tails(result)
+        if isinstance(action, Submission):
+            try:
+                self._submission = action.placed(self._placed)
+            except ValueError as error:
+                return self._error("submit", ", ".join(action.files().values()), str(error))
+            return {"submitted": self._submission.model_dump(mode="json")}
+        assert isinstance(action, Finish)
+        self._end = action
+        return {"finished": True}
+
+    def _tool(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._calls += 1
+        self._crew.meter.check(self._where, model_call=False)
+        event = self._crew.bench.call(self._where, name, arguments, self._calls, cwd=self._cwd)
+        if event.result is not None:
+            self._results.append({"tool": name, "arguments": arguments, "result": event.result})
+        said = {"result": event.result} if event.error is None else {"error": event.error}
+        return said | duration(event.seconds)
+
+    def _placed(self, path: str) -> str:
+        """A path relative to the workspace, whatever way the model wrote it."""
+        full = PurePosixPath(self._cwd, path)
+        if ".." in full.parts or not full.is_relative_to(WORKSPACE):
+            raise ValueError(f"must lie in {WORKSPACE}")
+        return str(full.relative_to(WORKSPACE))
+
+    def _error(self, field: str, value: str, allowed: str) -> dict[str, Any]:
+        self._crew.note(Trouble(who="model", where=self._where, text=f"{field}={value}: {allowed}"))
+        return {"error": {"field": field, "value": value, "allowed": allowed}}
+
+
+def _depth(value: Any) -> int:
+    """Nesting of lists and objects; a number has none."""
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
+
+
+def duration(seconds: float) -> dict[str, float]:
+    """What a model is told of a call that took long, to one digit: quick ones differ by chance, and requests would."""
+    return {"seconds": float(f"{seconds:.0e}")} if seconds >= LONG else {}

@@ -1,0 +1,1 @@
+"""What this machine offers, and whether the walls of its sandboxes stand."""

@@ -1,0 +1,1 @@
+"""Runs: start, resume, replay, rerun, fork and compare them."""

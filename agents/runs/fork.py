@@ -1,0 +1,151 @@
+"""A new run with the past of another: played up to a step, and from there on with another model, request or budget.
+
+What does not follow from the step is kept, steps beside it included, and is not paid again; it counts in the child's
+cost and budget all the same, since its results rest on it. A fork is a folder with that past, which is then resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.backends.base import Backend
+from agents.backends.select import secrets
+from agents.crew.budget import Budget
+from agents.crew.context import advised
+from agents.runs.provenance import input_hashes, keep_prompts, kept_prompts
+from agents.runs.run import FOLDERS, beginning, meter_of, resume
+from agents.runs.sandboxes import claiming, searching
+from agents.trace.events import AnyEvent, Parent, Planned, RunStarted
+from agents.trace.record import of_session, where_of
+from agents.trace.result import RunResult
+from agents.trace.store import TRACE, Store, TraceError
+from agents.trace.verify import blob_names, verified
+from agents.trace.where import Where
+from tasks.catalogue import make_task
+from tasks.plan import Plan
+
+END = math.inf  # the iteration of what comes after all of them
+PLAN, WORK, GRADE = range(3)
+CLAIM, REPORT = range(2)
+Moment = tuple[float, int, str]  # iteration, stage, and the step where several are worked on side by side
+
+
+def fork(
+    run_dir: Path,
+    step: str,
+    child: Path,
+    backend: Backend,
+    *,
+    request: str | None = None,
+    prompts: Mapping[str, str] | None = None,
+    budget: Mapping[str, float] | None = None,
+    workers: int = 2,
+    listeners: Sequence[Callable[[Any], None]] = (),
+) -> RunResult:
+    """Carry out a run in the new folder `child` that has the past of another, up to a step as the trace names them.
+
+    What is not given is as in the parent. Raises ValueError for a step that the parent does not have, TraceError when
+    its trace is damaged, and what `resume` raises.
+    """
+    run_dir, child = run_dir.resolve(), child.resolve()
+    begun, _ = beginning(run_dir)
+    kept = past(verified(run_dir), step)
+    limits = Budget.model_validate(begun.budget | dict(budget or {}))
+    meter_of(limits, backend)  # a budget that cannot be kept is refused before anything is written
+    if input_hashes(run_dir) != begun.inputs:
+        raise ValueError(f"{run_dir}: the inputs changed since the run began: nothing can be forked from it")
+    if child.exists():
+        raise ValueError(f"{child}: is there already; take another folder")
+    started = begun.model_copy(
+        update={
+            "run": child.name,
+            "request": request or begun.request,
+            "backend": backend.name,
+            "is_llm": backend.is_llm,
+            "budget": {k: float(v) for k, v in limits.model_dump(exclude_none=True).items()},
+            "parent": Parent(
+                run=begun.run,
+                trace=hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest(),
+                step=Where(step),
+                past=len(kept),
+            ),
+        }
+    )
+    unfinished = child.with_name(f".{child.name}.part")  # a child without all of its past would pay for it again
+    try:
+        _write(run_dir, unfinished, started, kept, prompts)
+        unfinished.rename(child)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return resume(child, backend, workers=workers, listeners=listeners)
+
+
+def _write(
+    run_dir: Path, folder: Path, started: RunStarted, kept: Sequence[AnyEvent], prompts: Mapping[str, str] | None
+) -> None:
+    """A trace that begins with the past, beside copies of all that a run needs to go on."""
+    for name in set(FOLDERS) - {"workspace", "claim", "decoy", "audit", TRACE}:
+        if (run_dir / name).is_dir():
+            shutil.copytree(run_dir / name, folder / name)
+    for place in (searching(folder), claiming(folder)):
+        if place.inputs.is_dir():
+            place.workspace.mkdir()
+    with Store.reading(run_dir) as parent, Store.create(folder, secrets()) as store:
+        task = make_task(started.task, started.options)
+        told = advised(prompts, task) if prompts else kept_prompts(started, parent)
+        store.append(started.model_copy(update={"prompts": keep_prompts(store, told)}))
+        for event in kept:
+            for what, sha in blob_names(event):
+                if store.put(parent.get(sha)) != sha:
+                    raise TraceError(f"{run_dir}, line {event.index + 1}, {what}: holds what is a secret by now")
+            store.append(event)
+
+
+def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
+    """The events that do not follow from a step, which may be planner/<iteration>, worker/<iteration>/<step>, reporter.
+
+    Raises ValueError, which says what there is, for a step that was never come to.
+    """
+    steps = {str(where_of(event)): moment(event) for event in events if event.kind == "model_called"}
+    if step not in steps:
+        raise ValueError(f"fork={step!r}: select from {', '.join(steps)}")
+    at = steps[step]
+    plans = {event.iteration: event.plan for event in events if isinstance(event, Planned)}
+    after = _followers(plans[int(at[0])], at[2]) if at[1] == WORK and at[0] != END else set()
+
+    def is_past(event: AnyEvent) -> bool:
+        when = moment(event)
+        beside = when[:2] == at[:2] and bool(when[2]) and when[2] not in after
+        return when[:2] < at[:2] or beside
+
+    return [event for event in events if not of_session(event) and is_past(event)]
+
+
+def moment(event: AnyEvent) -> Moment:
+    """When in the course of a run an event belongs, whatever happened side by side with it."""
+    where = where_of(event)
+    iteration = END if where.iteration is None else where.iteration
+    match where.role:
+        case "planner":
+            return iteration, PLAN, ""
+        case "worker":
+            return iteration, WORK, where.step or ""
+        case "grader":
+            return iteration, GRADE, ""
+        case "claim" | "audit":
+            return END, CLAIM, ""
+    return END, REPORT, ""
+
+
+def _followers(plan: Plan, step: str) -> set[str]:
+    """A step and all that depend on it."""
+    found = {step}
+    for other in plan.steps:  # a plan names what a step depends on before the step
+        if found & set(other.depends_on):
+            found.add(other.id)
+    return found

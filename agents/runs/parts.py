@@ -1,0 +1,179 @@
+"""The parts of a run, made in one place: what is live in it, and the crew around that.
+
+`Live` is the harness at work; a replay has the same verbs and plays them from a record. `crew_of` makes the crew of
+both, so that a replayed run is wired as the run was.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from agents.backends.base import Backend
+from agents.crew.budget import Meter
+from agents.crew.confirm import Again
+from agents.crew.graph import State
+from agents.crew.shared import Crew
+from agents.runs import sandboxes
+from agents.runs.provenance import kept_prompts
+from agents.runs.workbench import Workbench
+from agents.trace.events import RunStarted, Sealed, Trouble
+from agents.trace.graded import kept, laid_out
+from agents.trace.record import Record
+from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
+from agents.trace.store import Store
+from agents.trace.where import Where
+from sandbox.driver import Sandbox
+from tasks import salt
+from tasks.score import Score
+from tasks.submission import Submission
+from tasks.task import Task, TaskError, Verdict
+
+# What a grader may come to where numbers are odd that the crew handed in: no valid answer, and no loss of the run.
+ODD = (ValueError, OverflowError, FloatingPointError)
+
+
+class Parts(Again, Protocol):
+    """What a crew works with. `again`, live or played: see `Again`."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def record(self) -> Record: ...
+
+    def bench(self) -> RecordedWorkbench:
+        """Where workers work."""
+        ...
+
+    def grader(self) -> RecordedGrader: ...
+
+    def sealed(self, state: State) -> Sealed:
+        """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
+        ...
+
+
+def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter) -> Crew:
+    """The crew of a run that began so."""
+    return Crew(
+        task=parts.task,
+        request=begun.request,
+        facts=begun.facts,
+        prompts=kept_prompts(begun, parts.store),
+        backend=RecordedBackend(backend, parts.store, parts.record),
+        bench=parts.bench(),
+        grader=parts.grader(),
+        again=parts,
+        confirms=any(name.startswith("held_out/") for name in begun.inputs),
+        store=parts.store,
+        record=parts.record,
+        meter=meter,
+        seed=begun.seed,
+        temperature=begun.temperature,
+        effort=begun.effort,
+    )
+
+
+class Live:
+    """The harness's own work in a run that goes on."""
+
+    def __init__(
+        self, begun: RunStarted, task: Task, store: Store, record: Record, bench: Workbench, meter: Meter
+    ) -> None:
+        self.task, self.store, self.record = task, store, record
+        self._begun, self._bench, self._meter = begun, bench, meter
+        self._claim, self._audit = sandboxes.claiming(store.run_dir), sandboxes.auditing(store.run_dir)
+        self._sealed = store.run_dir / "sealed"
+        self.benches = [bench]  # all that have been opened: a stop closes them
+        bench.keep_to(meter.seconds_left)
+
+    def bench(self) -> RecordedWorkbench:
+        return RecordedWorkbench(self._bench, self.store, self.record)
+
+    def grader(self) -> RecordedGrader:
+        return RecordedGrader(self._grade, self.store, self.record, self._bench.workspace)
+
+    def _grade(self, iteration: int, submission: Submission | None, folder: Path) -> Score:
+        if submission is None:
+            return Score(metric="none", value=None, reason="no step handed anything in")
+        try:
+            inputs = self.store.run_dir / "inputs"
+            return self._typed(self.task.grade(submission, inputs, folder, iteration + 1))
+        except ODD as error:
+            text = f"the grader can make nothing of the file: {self._told(Where('grader', iteration), error)}"
+            return Score(metric="none", value=None, reason=text)
+
+    def before(self, where: Where) -> None:
+        self._meter.check(where, model_call=False)
+
+    def claim_bench(self) -> AbstractContextManager[RecordedWorkbench]:
+        return self._opened(self._claim)
+
+    def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
+        try:
+            made = self.task.confirm(submission, chosen, self._claim.inputs, workspace, self._sealed)
+            return self._typed(made)
+        except ODD as error:
+            text = f"nothing can be made of the file: {self._told(Where('claim'), error)}"
+            return Score(metric=chosen.metric, value=None, reason=text)
+
+    def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
+        assert self.task.audit
+        if not self.task.audit.decoy(
+            submission, chosen, confirmed, self._claim.inputs, self._sealed, self._audit.inputs
+        ):
+            return False
+        self.before(Where("audit"))
+        self._audit.workspace.mkdir(exist_ok=True)
+        return True
+
+    def audit_bench(self) -> AbstractContextManager[RecordedWorkbench]:
+        return self._opened(self._audit)
+
+    def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        assert self.task.audit
+        where = self._claim.inputs, self._audit.inputs, workspace, self._sealed
+        try:
+            return self._typed(self.task.audit.judge(submission, chosen, confirmed, *where, trouble))
+        except ODD as error:
+            text = f"nothing can be made of what the audit left: {self._told(Where('audit'), error)}"
+            return Score(metric=confirmed.metric, value=None, reason=text)
+
+    def sealed(self, state: State) -> Sealed:
+        best, store = state["decision"].best, self.store
+        submission = None if best is None else state["submissions"][best]
+        files = {} if best is None else kept(store.events(), best)
+        claim = self._claim.workspace if state["confirmed"] and state["confirmed"].ok else None
+        with laid_out(store, files) as folder:
+            try:
+                verdict = self.task.seal(state["checks"], submission, folder, self._sealed, claim)
+            except ODD as error:
+                self._told(Where("sealed"), error)
+                verdict = Verdict(metrics=[], checks=state["checks"])
+        return Sealed(**verdict.model_dump(), salt=salt.kept(self._sealed))
+
+    def _typed(self, score: Score) -> Score:
+        """The score, once its details are seen to be of the task's form."""
+        self.task.details.model_validate(score.details)
+        return score
+
+    @contextmanager
+    def _opened(self, place: sandboxes.Place) -> Iterator[RecordedWorkbench]:
+        info, gpu = self._bench.sandbox.info, self._begun.gpu
+        make: Callable[[], Sandbox] = partial(sandboxes.fresh, self.store, place, info, gpu)
+        with Workbench(make(), make) as bench:
+            bench.keep_to(self._meter.seconds_left)
+            self.benches.append(bench)
+            yield RecordedWorkbench(bench, self.store, self.record)
+
+    def _told(self, where: Where, error: Exception) -> str:
+        """Where numbers of the crew led is kept: it may be a defect of ours all the same. What the operator has to
+        mend is raised again."""
+        if isinstance(error, TaskError):
+            raise error
+        self.store.append(Trouble(who="programmer", where=where, text=traceback.format_exc()))
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,172 @@
+"""A run once more from its record alone: the same graph, recorded replies and results, nothing live, nothing paid.
+
+Played are the model's replies, what commands printed, left and answered, the grades, the verdict on unseen inputs and
+the sealed metrics. Computed anew are all else that the crew does: plans, requests, submissions, decisions, the
+claims table, the end and the report. Each of these must come out as recorded, and nothing recorded may be left over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.backends.base import Reply, Request
+from agents.crew import graph
+from agents.crew.budget import Budget, Meter
+from agents.runs.parts import crew_of
+from agents.runs.run import RECURSION, beginning, ending
+from agents.runs.workbench import Nowhere
+from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunStarted, Sealed
+from agents.trace.moved import Moved
+from agents.trace.record import where_of
+from agents.trace.recorders import RecordedGrader, RecordedWorkbench
+from agents.trace.report import ENDED, write_report
+from agents.trace.store import Store
+from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
+from agents.trace.verify import verified
+from agents.trace.where import Where
+from tasks import salt
+from tasks.catalogue import make_task
+from tasks.score import Score
+from tasks.submission import Submission
+from tasks.task import Task
+
+FILES = ("report.md", "report.html", "result.json")
+WORKERS = 64  # steps side by side: where a run was cut off, one that waits must not keep others from playing
+
+
+class Outcome(BaseModel):
+    """A replay that came to the end of the record; what it found to differ from the run is in `report`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run: str
+    events: int = Field(description="lines of the trace")
+    status: str = Field(description="how the run ended; anything but a regular end is played as far as it goes")
+    seconds: float = Field(description="wall time of the replay")
+    recorded_seconds: float = Field(description="wall time of the run")
+    report: dict[str, str] = Field(description="file of the report -> identical, differs, or not there to compare with")
+    compared: list[Moved] | None = Field(None, description="what was made again, beside what was recorded; --execute")
+
+    @property
+    def whole(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def agrees(self) -> bool:
+        moved = any(row.verdict == "moved" for row in self.compared or ())
+        return not moved and "differs" not in self.report.values()
+
+
+class Silent:
+    """The backend of a replay: has the name of the run's, and is never asked."""
+
+    def __init__(self, begun: RunStarted) -> None:
+        self.name, self.is_llm = begun.backend, begun.is_llm
+
+    def complete(self, request: Request) -> Reply:
+        raise AssertionError("a strict record has the reply, or raises")
+
+
+class Played:
+    """What a replay takes from the record in place of the harness's own work."""
+
+    def __init__(self, store: Store, record: Strict, task: Task, out: Path) -> None:
+        self.store, self.record, self.task, self.out = store, record, task, out
+
+    def bench(self) -> RecordedWorkbench:
+        return RecordedWorkbench(Nowhere(self.out / "workspace"), self.store, self.record)
+
+    def grader(self) -> RecordedGrader:
+        return RecordedGrader(_never, self.store, self.record, self.out / "workspace")
+
+    def before(self, where: Where) -> None:
+        """What was recorded has been paid for."""
+
+    @contextmanager
+    def claim_bench(self) -> Iterator[RecordedWorkbench]:
+        yield RecordedWorkbench(Nowhere(self.out / "claim"), self.store, self.record)
+
+    def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
+        return self.record.recorded(Confirmed).score
+
+    @contextmanager
+    def audit_bench(self) -> Iterator[RecordedWorkbench]:
+        yield RecordedWorkbench(Nowhere(self.out / "audit"), self.store, self.record)
+
+    def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
+        """Whether there was an audit, or the beginning of one."""
+        return any(
+            isinstance(event, Audited) or (isinstance(event, Executed) and event.where.role == "audit")
+            for event in self.record.unplayed()
+        )
+
+    def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
+        return self.record.recorded(Audited).score
+
+    def sealed(self, state: graph.State) -> Sealed:
+        return self.record.recorded(Sealed)
+
+
+def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, patience: float = PATIENCE) -> Outcome:
+    """Play a run, with what it leaves in the folder `out`; nothing is written into the folder of the run.
+
+    `parts` makes what the harness's own work is taken from; `patience`: see Strict. Raises TraceError when the trace
+    is damaged, and Differs for the first thing that is not as recorded.
+    """
+    start = time.monotonic()
+    run_dir = run_dir.resolve()
+    verified(run_dir)
+    with Store.reading(run_dir) as store:
+        begun, finished = beginning(run_dir)
+        record = Strict(store, finished is not None and finished.status in ENDED, patience)
+        play(begun, finished, parts(store, record, _task(begun, run_dir), out))
+        recorded_seconds = finished.seconds if finished else 0.0
+    write_report(run_dir, out)
+    return Outcome(
+        run=begun.run,
+        events=len(store.events()),
+        status=finished.status if finished else "unfinished",
+        seconds=time.monotonic() - start,
+        recorded_seconds=recorded_seconds,
+        report={name: _compared(run_dir / name, out / name) for name in FILES},
+    )
+
+
+def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None:
+    """The graph from its start to the end of the record. Raises Differs."""
+    record = parts.record
+    # What was bought is there to be played; only how long a reply may be is part of what is asked.
+    meter = Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True)
+    crew = crew_of(begun, parts, Silent(begun), meter)
+    try:
+        state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
+        crew.note(parts.sealed(state))
+        end = ending(state)
+        if finished and finished.status in ENDED and end != (finished.status, finished.reason):
+            raise Differs(f"run_finished: was {(finished.status, finished.reason)}, the replay has {end}")
+    except RecordEnds:
+        pass
+    if left := record.unplayed():
+        first = left[0]
+        raise Differs(
+            f"{first.kind} {where_of(first)}, line {first.index + 1}: was recorded, and the replay never came to it"
+            + (f"; nor to {len(left) - 1} more" if len(left) > 1 else "")
+        )
+
+
+def _task(begun: RunStarted, run_dir: Path) -> Task:
+    return make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
+
+
+def _never(iteration: int, submission: Submission | None, folder: Path) -> Score:
+    raise AssertionError("a strict record has the score, or raises")
+
+
+def _compared(recorded: Path, rebuilt: Path) -> str:
+    if not recorded.exists():
+        return "not there to compare with"
+    return "identical" if recorded.read_bytes() == rebuilt.read_bytes() else "differs"

@@ -1,0 +1,227 @@
+"""Carries out the cells of a study, each in a process of its own: here, or on the workers of a Dask cluster.
+
+A cell whose process was killed, or that lost its service or sandbox, is tried again by the rules of `ledger.py`. All
+that is known lies in the folder of the study: whoever carries it out may be killed and started again, and two may do
+so at the same time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, OUTCOME, STUDY, WRONG
+from agents.studies.cells import cells_of
+from agents.studies.ledger import Ledger
+from agents.studies.outcome import Outcome
+from agents.studies.study import Study, first_difference
+from agents.trace.store import TRACE
+from sandbox.driver import Kind
+from tasks import salt
+
+PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
+TICK = 0.02  # seconds between two looks at the processes
+PATIENCE = 30.0  # seconds that a process which was told to stop may take
+KILLS = 20  # a cell may be killed so often from outside before something is thought to be wrong
+AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
+Told = Callable[[str, str], None]
+
+
+class Machine(BaseModel):
+    """What is the operator's choice, and no part of the study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: str | None = None
+    sandbox: Kind = "auto"
+
+    def arguments(self) -> list[str]:
+        return ["--sandbox", self.sandbox, *(["--data", self.data] if self.data else [])]
+
+
+def open_folder(study: Study, runs: Path) -> Path:
+    """The folder of the study, made when there is none. Raises ValueError where it holds another study."""
+    folder = (runs / study.name).resolve()
+    path = folder / STUDY
+    if path.exists():
+        before = Study.model_validate_json(path.read_bytes())
+        if before.sha256() != study.sha256():
+            changed = first_difference(before.canonical(), study.canonical())
+            raise ValueError(
+                f"{folder}: holds the study {before.sha256()[:12]}, which is not this one ({study.sha256()[:12]}): "
+                f"{changed}. A study is not changed once it has begun; give it another name"
+            )
+        return folder
+    if (folder / TRACE).exists():
+        raise ValueError(f"{folder}: holds a run, no study; give the study another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not salt.kept(folder):
+        salt.keep(folder, salt.fresh())  # before the study is there: all its cells have the same
+    draft = folder / f".{STUDY}"
+    draft.write_text(study.model_dump_json(indent=1) + "\n")
+    draft.replace(path)
+    return folder
+
+
+def forgive(study: Study, folder: Path) -> None:
+    """Have cells that were given up for want of a service or sandbox tried again: they were no result."""
+    for cell in cells_of(study):
+        path = folder / cell.name / OUTCOME
+        if path.exists() and Outcome.model_validate_json(path.read_bytes()).missing:
+            with Ledger(path.parent) as ledger:
+                ledger.forgive()
+                path.unlink()
+
+
+def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
+    """The exit status of a cell's process: what a worker of a cluster runs. Its output is added to the cell's log."""
+    process = _begin(Path(folder), name, arguments)
+    try:
+        return process.wait()
+    finally:
+        _stop([process])
+
+
+def ready(waiting: Sequence[str], running: Sequence[str], most: Mapping[str, int]) -> str | None:
+    """The first waiting cell whose backend has fewer at work than `most` allows it.
+
+    >>> ready(["a/w/d/1", "b/w/d/0"], ["a/w/d/0"], {"a": 1})
+    'b/w/d/0'
+    """
+    at_work = Counter(name.split("/")[0] for name in running)
+    free = (name for name in waiting if (arm := name.split("/")[0]) not in most or at_work[arm] < most[arm])
+    return next(free, None)
+
+
+def locally(
+    folder: Path,
+    names: Sequence[str],
+    workers: int,
+    machine: Machine,
+    tell: Told,
+    most: Mapping[str, int] | None = None,
+) -> None:
+    """All cells in processes on this machine, `workers` at a time, and of a backend at most so many as `most` says.
+
+    Raises ValueError, as `_verdict`.
+    """
+    waiting, running = deque(names), dict[str, subprocess.Popen[bytes]]()
+    kills: Counter[str] = Counter()
+    try:
+        while waiting or running:
+            while len(running) < workers and (name := ready(waiting, list(running), most or {})):
+                waiting.remove(name)
+                running[name] = _begin(folder, name, machine.arguments())
+                tell(name, "running")
+            time.sleep(TICK)
+            for name, process in list(running.items()):
+                code = process.poll()
+                if code is not None:
+                    _stop([running.pop(name)])
+                    said = _verdict(folder, name, code, kills)
+                    tell(name, said)
+                    if said != "done":
+                        waiting.append(name)
+    finally:
+        _stop(running.values())
+
+
+def on_cluster(
+    folder: Path, names: Sequence[str], scheduler: str, machine: Machine, tell: Told, gpu: bool = False
+) -> None:
+    """All cells on the workers of a Dask cluster, which see the same folders and have the same keys.
+
+    `scheduler`: its address, or the file that `dask scheduler --scheduler-file` wrote. With `gpu`, a cell takes one
+    unit of the resource GPU. Cells that are at work when this process ends come to their end. Raises as `locally`.
+    """
+    try:
+        distributed: Any = importlib.import_module("distributed")
+    except ImportError:
+        raise ValueError("scheduler: needs Dask; pip install 'beamcrew[cluster]'") from None
+    place: dict[str, Any] = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    kills: Counter[str] = Counter()
+    number = itertools.count()
+    with distributed.Client(**place, set_as_default=False) as client:
+
+        def submit(name: str) -> Any:
+            return client.submit(
+                execute,
+                str(folder),
+                name,
+                machine.arguments(),
+                key=f"{folder.name}/{name}-{next(number)}-{time.time_ns()}",
+                pure=False,
+                resources={"GPU": 1} if gpu else None,
+            )
+
+        names_of = {submit(name): name for name in names}
+        finished = distributed.as_completed(list(names_of), loop=client.loop)
+        for future in finished:
+            name = names_of.pop(future)
+            try:
+                code = future.result()
+            except distributed.KilledWorker:
+                code = -9
+            said = _verdict(folder, name, code, kills)
+            tell(name, said)
+            if said != "done":
+                again = submit(name)
+                names_of[again] = name
+                finished.add(again)
+
+
+def _verdict(folder: Path, name: str, code: int, kills: Counter[str]) -> str:
+    """What an exit status says. Raises ValueError where trying again would not help, with what the cell's log says."""
+    if (folder / name / OUTCOME).exists():
+        return "done"
+    if code == WRONG:
+        raise ValueError(_last_line(folder / name / LOG).removeprefix("error: "))
+    if code in AGAIN:
+        return AGAIN[code]
+    kills[name] += 1
+    if code < 0 and kills[name] <= KILLS:
+        return "killed"
+    log = folder / name / LOG
+    raise ValueError(f"{name}: its process ended with status {code}: {_last_line(log)}; see {log}")
+
+
+def _begin(folder: Path, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    run_dir = folder / name
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / LOG).open("ab") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which ends the others by closing their input.
+        return subprocess.Popen(
+            [*PROGRAM, str(folder), name, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # of the harness; what the sandbox uses is the study's
+            start_new_session=True,
+        )
+
+
+def _stop(processes: Any) -> None:
+    """Have processes end as on Ctrl-C, which leaves their runs resumable, or by force."""
+    for process in (processes := list(processes)):
+        process.stdin.close()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")

@@ -1,0 +1,166 @@
+"""One cell of a study in a process of its own: `python -m agents.studies.cell FOLDER CELL`.
+
+Whatever happened before, the same command goes on: what is done is left, what was begun is resumed from its trace, so
+that nothing is paid twice. A lock sees to it that no two processes work on one cell. The process ends when its
+standard input does, so that it does not outlive whoever started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.backends.base import Backend
+from agents.backends.select import choose_backend
+from agents.runs import run as runs
+from agents.studies.cells import Cell, find_cell, options_of, salt_of
+from agents.studies.ledger import LEDGER, Busy, Ledger
+from agents.studies.outcome import Outcome
+from agents.studies.read import outcome_of
+from agents.studies.study import Arm, Study
+from agents.trace.report import ENDED, write_report
+from agents.trace.result import RunResult, build_result
+from agents.trace.store import TRACE, read_trace
+from sandbox.driver import Kind, Limits
+from tasks import salt
+
+STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
+DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, as those of `beamcrew run`
+PAUSE = 3.0  # seconds before a cell that is locked, or lost its service, may be tried again
+
+
+def backend_of(arm: Arm) -> Backend:
+    """Raises ValueError where the arm cannot work here: no key, no model, no library."""
+    spec = f"local:{arm.model}" if arm.kind == "local" else arm.kind
+    return choose_backend(
+        spec,
+        model=arm.model,
+        base_url=arm.base_url,
+        api_key_env=arm.api_key_env,
+        price=arm.price,
+        timeout=arm.timeout,
+    )
+
+
+def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = "auto") -> int:
+    """Bring a cell to its outcome, or nearer to it; the exit status says which.
+
+    Raises Busy, and ValueError for what only the operator can mend (a file or a key that is not there).
+    """
+    study = Study.model_validate_json((folder / STUDY).read_bytes())
+    cell, run_dir = find_cell(study, name), folder / name
+    with Ledger(run_dir) as ledger:
+        if (run_dir / OUTCOME).exists():
+            return DONE
+        if ledger.losses() < study.attempts:
+            ledger.begin(study.sha256(), name, cell.seed)
+            status = "refused"
+            try:
+                status = _status(study, cell, run_dir, salt_of(salt.kept(folder), cell), data, sandbox)
+            finally:
+                ledger.end(status)
+            if status == "interrupted":
+                return INTERRUPTED
+            if status == "lost" and ledger.losses() < study.attempts:
+                return LOST
+        write_outcome(run_dir, outcome_of(run_dir, cell, study, ledger.starts()))
+    return DONE
+
+
+def write_outcome(run_dir: Path, outcome: Outcome) -> None:
+    """All of it or nothing."""
+    draft = run_dir / f".{OUTCOME}"
+    draft.write_text(outcome.model_dump_json(indent=1) + "\n")
+    draft.replace(run_dir / OUTCOME)
+
+
+def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:
+    """How a start ended. A run that cannot even begin or end is lost, and no result of the crew."""
+    try:
+        return _run(study, cell, run_dir, secret, data, sandbox).status
+    except ValueError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        return "lost"
+
+
+def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> RunResult:
+    """Start the run, go on with it, or read what it came to."""
+    backend = backend_of(cell.arm)
+    if not _begun(run_dir):
+        settings = runs.Settings(
+            request=study.wordings[cell.wording],
+            task=study.task,
+            options=options_of(study, cell, data),
+            sandbox=sandbox,
+            gpu=study.gpu,
+            limits=Limits(cpus=study.cpus),
+            budget=study.budget_of(cell.arm),
+            seed=cell.seed,
+            temperature=study.temperature,
+            effort=cell.arm.effort,
+            workers=1,
+            salt=secret,
+        )
+        return runs.start(settings, backend, run_dir, keys_in=[cell.arm.api_key_env])
+    _, ended = runs.beginning(run_dir)
+    if ended and ended.status in (*ENDED, "budget"):
+        if not (run_dir / "result.json").exists():
+            write_report(run_dir)
+        return build_result(run_dir)
+    return runs.resume(run_dir, backend, workers=1, keys_in=[cell.arm.api_key_env])
+
+
+def _begun(run_dir: Path) -> bool:
+    """Whether there is a trace. What was left by a process that was killed before it had one is cleared away."""
+    path = run_dir / TRACE
+    if path.exists() and b"\n" in path.read_bytes():
+        return bool(read_trace(run_dir))
+    for entry in run_dir.iterdir():
+        if entry.name not in (LEDGER, LOG):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    return False
+
+
+def _end_with_input() -> None:
+    """Stop, as on Ctrl-C, when whoever started this process is gone, or closes the pipe to say so."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not sys.stdin: its lock would not let the interpreter end
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m agents.studies.cell", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("cell")
+    parser.add_argument("--data")
+    parser.add_argument("--sandbox", default="auto", choices=("auto", "docker", "bubblewrap"))
+    given = parser.parse_args(argv)
+    _end_with_input()
+    try:
+        code = carry_out(given.folder, given.cell, given.data, given.sandbox)
+    except Busy:
+        code = BUSY
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG
+    if code in (BUSY, LOST):
+        time.sleep(PAUSE)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Data without a signal: how often a discovery is claimed there, and whether p-values are what they say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kstest
+
+from agents.studies.statistics.proportions import Interval, clopper_pearson
+from tools.types import Floats
+
+
+@dataclass(frozen=True)
+class Claims:
+    """`false` of `n` runs on signal-free data claim a discovery, and so many of all `claims` are these."""
+
+    false: int
+    n: int
+    rate: float
+    interval: Interval
+    claims: int
+    discovery_rate: float
+    discovery_interval: Interval
+
+
+@dataclass(frozen=True)
+class Uniformity:
+    """Kolmogorov-Smirnov tests of p-values against the uniform distribution that they have without a signal."""
+
+    n: int
+    missing: int
+    distance: float
+    p: float
+    p_too_small: float
+    clusters: int
+    p_clusters: float
+
+
+def false_claims(claimed: NDArray[np.bool_], has_signal: NDArray[np.bool_]) -> Claims:
+    """Runs (n,) that claimed a discovery, and whether there was one to make; exact intervals.
+
+    rate: claims among signal-free runs (error of the first kind). discovery_rate: signal-free runs among claims, the
+    false-discovery rate of *this* mix of data sets (Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289).
+    """
+    false, n, claims = int((claimed & ~has_signal).sum()), int((~has_signal).sum()), int(claimed.sum())
+    return Claims(
+        false=false,
+        n=n,
+        rate=false / n if n else math.nan,
+        interval=clopper_pearson(false, n),
+        claims=claims,
+        discovery_rate=false / claims if claims else math.nan,
+        discovery_interval=clopper_pearson(false, claims),
+    )
+
+
+def uniformity(p: Floats, cluster: NDArray[np.int64]) -> Uniformity:
+    """p-values (n,) of signal-free runs, NaN where none was given, on data sets (n,).
+
+    `p_too_small` tests one side: small p-values too often, which makes false discoveries; too large ones only cost
+    power. Runs on one data set share its fluctuations; `p_clusters` takes the first of each data set alone.
+    """
+    given = ~np.isnan(p)
+    values, places = p[given], cluster[given]
+    first = values[np.unique(places, return_index=True)[1]]
+    if not len(values):
+        return Uniformity(0, int((~given).sum()), math.nan, math.nan, math.nan, 0, math.nan)
+    both = kstest(values, "uniform")
+    return Uniformity(
+        n=len(values),
+        missing=int((~given).sum()),
+        distance=float(both.statistic),
+        p=float(both.pvalue),
+        p_too_small=float(kstest(values, "uniform", alternative="greater").pvalue),
+        clusters=len(first),
+        p_clusters=float(kstest(first, "uniform").pvalue) if len(first) > 1 else math.nan,
+    )

@@ -1,0 +1,44 @@
+"""A tool call as a command of a sandbox: how it is asked for, and what its output answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agents.backends.digest import ends
+from sandbox.driver import ExecResult
+
+SHOWN = 4000  # characters of output that go back to the model
+Arguments = dict[str, Any]
+
+
+def command(tool: str, arguments: Arguments, number: int) -> tuple[list[str], dict[str, bytes]]:
+    """The command line of the `number`-th call in a folder, and the file that holds its arguments."""
+    file = f"call_{number}.json"
+    content = json.dumps(arguments, indent=1, sort_keys=True).encode()
+    # -P: a file that the model named tools.py or json.py must not stand in for ours.
+    return ["python", "-P", "-m", "tools.call", tool, file], {file: content}
+
+
+def answer(tool: str, ran: ExecResult) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """(result, error) of a call that has ended: one of them is None."""
+    said = _last_json(ran.stdout)
+    if ran.ended == "exit" and said is not None and {"result", "error"} & said.keys():
+        return said.get("result"), said.get("error")
+    allowed = f"it ended by {ran.ended}, exit code {ran.exit_code}"
+    return None, {"field": "tool", "value": tool, "allowed": allowed} | tails(ran)
+
+
+def tails(ran: ExecResult) -> dict[str, str]:
+    """Both outputs, cut where they are long."""
+    return {"stdout": ends(ran.stdout, SHOWN), "stderr": ends(ran.stderr, SHOWN)}
+
+
+def _last_json(text: str) -> dict[str, Any] | None:
+    """The JSON object on the last line of output, if that is what it is."""
+    lines = text.strip().splitlines()
+    try:
+        value = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
