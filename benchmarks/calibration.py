@@ -59,7 +59,7 @@ from tools.bumphunt.fit import fit_signal
 from tools.bumphunt.measure import Cut, measure, threshold
 from tools.bumphunt.profile import make_basis, scan
 from tools.bumphunt.scan import EFFICIENCIES
-from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, hypotheses, make_edges
+from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, make_edges
 from tools.bumphunt.yields import SLICES, total_yield
 from tools.events.parquet import read_columns, write_events
 from tools.types import Floats
@@ -293,10 +293,8 @@ def fit_level(n: int) -> dict[str, Any]:
         seen = mass * (1 + SCALE_ERROR * rng.standard_normal(n))
         shapes = spectrum.Hypotheses(seen, np.full(n, width)).shapes(edges)
         passed, failed = toys(n, passing * falling + signal * shapes)
-        tested = hypotheses(*window)
-        for pass_, fail, z in zip(passed, failed, scan(passed, failed, basis, tested.shapes(edges))[0], strict=True):
-            best = int(np.argmax(z))
-            fit = fit_signal(Spectrum(edges, pass_, fail), tested.masses[best], tested.widths[best], window)
+        for pass_, fail in zip(passed, failed, strict=True):
+            fit = fit_signal(Spectrum(edges, pass_, fail), window)
             mass_pulls.append((fit.mass - mass) / fit.mass_error)
             yield_pulls.append((fit.signal - signal) / fit.signal_error)
     found = {"pvalue_ks": uniform, **pulls("mass", mass_pulls), **pulls("passing", yield_pulls)}

@@ -64,7 +64,7 @@ def test_with_few_events_a_bump_is_not_faked() -> None:
 
 def test_the_fit_is_as_good_as_its_degrees_of_freedom_say() -> None:
     rng = np.random.default_rng(12)
-    fits = [fit_signal(toy(rng, signal=150), 3.47, 0.02, WINDOW) for _ in range(25)]
+    fits = [fit_signal(toy(rng, signal=150), WINDOW) for _ in range(25)]
     assert all(fit.valid for fit in fits)
     assert np.mean([fit.width for fit in fits]) == pytest.approx(WIDTH, rel=0.15)
     deviance = np.array([fit.deviance for fit in fits])
@@ -74,12 +74,12 @@ def test_the_fit_is_as_good_as_its_degrees_of_freedom_say() -> None:
 
 def test_errors_hold_where_the_width_ends_at_its_bound() -> None:
     narrow = 150 * signal_shape(EDGES, 3.5, 0.001)
-    fit = fit_signal(Spectrum(EDGES, 2000 * SHAPE + narrow, 1e5 * SHAPE), 3.48, WIDTH, WINDOW)
+    fit = fit_signal(Spectrum(EDGES, 2000 * SHAPE + narrow, 1e5 * SHAPE), WINDOW)
     assert fit.width == pytest.approx(WIDTH_RANGE[0], rel=0.05)
     assert 0.8 < fit.signal_error / np.sqrt(fit.signal) < 2
     assert 0.001 < fit.mass_error < 0.006 + SCALE_ERROR * fit.mass
     rng = np.random.default_rng(14)
-    errors = np.array([fit_signal(toy(rng, signal=60), 3.48, WIDTH, WINDOW).signal_error for _ in range(60)])
+    errors = np.array([fit_signal(toy(rng, signal=60), WINDOW).signal_error for _ in range(60)])
     assert errors.min() > np.sqrt(60) / 2
 
 
@@ -90,7 +90,7 @@ def test_the_floated_fit_is_at_least_as_good_as_the_scan_and_its_p_value_is_that
         tested = hypotheses(*WINDOW, 0.01)
         z, signal = scan_spectrum(spectrum, tested)
         best = int(np.argmax(z))
-        fit = fit_signal(spectrum, float(tested.masses[best]), 0.01, WINDOW, known_width=True)
+        fit = fit_signal(spectrum, WINDOW, 0.01)
         assert abs(tested.masses[best] - 3.5) < 0.08
         assert fit.z >= z[best] - 1e-3
         assert fit.p_value == pytest.approx(norm.sf(fit.z))
@@ -132,7 +132,7 @@ def test_amplitude_on_exact_expectations_is_exact() -> None:
     # The error of a weighted count in Gaussian approximation: (sum s^2 / mu)^-1/2, a little more with a background fit.
     bound = 1 / np.sqrt((shape**2 / spectrum.passed).sum())
     assert bound < error < 1.15 * bound
-    exact: Fit = fit_signal(spectrum, 3.48, WIDTH, WINDOW, known_width=True)
+    exact: Fit = fit_signal(spectrum, WINDOW, WIDTH)
     assert exact.mass == pytest.approx(3.5, abs=1e-3)
     assert exact.signal == pytest.approx(200, rel=0.01)
     assert exact.deviance < 0.01
@@ -145,9 +145,7 @@ def test_the_width_is_measured(width: float) -> None:
     fits = []
     for _ in range(25):
         spectrum = toy(rng, signal=200, width=width)
-        tested = hypotheses(3.2, 3.8)
-        best = int(np.argmax(scan_spectrum(spectrum, tested)[0]))
-        fits.append(fit_signal(spectrum, float(tested.masses[best]), float(tested.widths[best]), (3.2, 3.8)))
+        fits.append(fit_signal(spectrum, (3.2, 3.8)))
     found, error = (np.array([getattr(fit, name) for fit in fits]) for name in ("width", "width_error"))
     toward = np.sign(np.log(WIDTH_PRIOR[0] / width))
     assert np.median(found) == pytest.approx(width, rel=0.2)

@@ -81,5 +81,5 @@ def fitted(
     """The significance of every hypothesis, and the fit that starts at the best and stays within `masses` [TeV]."""
     z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
-    fit = fit_signal(spectrum, float(tested.masses[best]), float(tested.widths[best]), masses, known_width)
+    fit = fit_signal(spectrum, masses, float(tested.widths[best]) if known_width else None)
     return Cut(efficiency, spectrum, tested, z, replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best]))))

@@ -119,6 +119,14 @@ def fit_signal_at(passed: Floats, failed: Floats, basis: Floats, shape: Floats, 
     return _maximise(passed, failed, shape, basis, start, tether)
 
 
+def fit_each(passed: Floats, failed: Floats, basis: Floats, shapes: Floats) -> Maxima:
+    """Best transfer factor and signal of one pair of spectra (1, n) under each of F signal shapes (F, n)."""
+    null = fit_background(passed, failed, basis).coefficients[0]
+    start = np.tile(np.append(null, 0.0), (len(shapes), 1))
+    passed, failed = (np.broadcast_to(counts, shapes.shape) for counts in (passed, failed))
+    return _maximise(passed, failed, shapes, basis, start, None)
+
+
 def scan(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, delta: float = 0.0) -> tuple[Floats, Floats]:
     """(local significance, best signal), each (T, H), of T pairs of spectra (T, n) for H signal shapes (H, n).
 

@@ -89,7 +89,7 @@ class Hypotheses:
 
     def shapes(self, edges: Floats) -> Floats:
         """(H, n): share of each resonance in every bin, of what lies between the first and the last edge."""
-        shapes = np.stack([signal_shape(edges, m, w) for m, w in zip(self.masses, self.widths, strict=True)])
+        shapes = signal_shape(edges, self.masses[:, None], self.widths[:, None])
         return np.asarray(shapes / shapes.sum(axis=1, keepdims=True))
 
 
@@ -131,8 +131,8 @@ def histogram(
     )
 
 
-def signal_shape(edges: Floats, mass: float, width: float) -> Floats:
-    """Fraction of a resonance at `mass` [TeV] in every bin; `width` is the core's, relative."""
+def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:
+    """Fraction of a resonance at `mass` [TeV] in every bin; `width` is the core's, relative. Of many: (H, 1) each."""
     return np.asarray(np.diff(_crystal_ball_cdf((edges / (SCALE * mass) - 1) / width)))
 
 
