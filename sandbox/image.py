@@ -20,7 +20,7 @@ from pathlib import Path
 from sandbox.docker import IMAGE
 from sandbox.driver import SandboxLost
 
-NUMERICS = ("iminuit", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
+NUMERICS = ("matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
 LABEL = "beamcrew.requirements"  # of an image: the SHA-256 of the requirements that it was built from
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 

@@ -16,7 +16,7 @@ from agents.runs.replay import replay
 from agents.trace.result import RunResult
 from agents.trace.verify import verified
 
-KILLS = int(os.environ.get("BEAMCREW_KILLS", "20"))
+KILLS = int(os.environ.get("BEAMCREW_KILLS", "10"))
 STRIDE = 4 if KILLS <= 20 else 1  # new events a session may write before it is killed at the boundary of one
 LONGEST = 1.5  # seconds that a session lives at most when it is killed at any instant
 

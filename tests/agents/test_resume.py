@@ -59,7 +59,7 @@ def killed_at(n: int, folder: Path) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("n", [0, 2, 6, 10, 15, 22, 29, 36])
+@pytest.mark.parametrize("n", [0, 6, 15, 29])
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, whole: tuple[RunResult, Path], n: int) -> None:
     killed_at(n, tmp_path)
     assert len(read_trace(tmp_path / "run")) == n + 1

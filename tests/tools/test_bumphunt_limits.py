@@ -84,7 +84,7 @@ def test_where_hardly_an_event_is_expected_the_limit_by_toys_covers() -> None:
     width, signal = 0.035, 5
     bump = signal_shape(EDGES, 4.2, width)
     limits = []
-    for seed in range(25):
+    for seed in range(15):
         passed = rng.poisson(60 * FALLING + signal * bump).astype(float)
         spectrum = Spectrum(EDGES, passed, rng.poisson(6e4 * FALLING).astype(float), 2, 0.1)
         asymptotic, toys = upper_limit(spectrum, 4.2, width), limit_by_toys(spectrum, 4.2, width, n_toys=150, seed=seed)
