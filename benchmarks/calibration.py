@@ -61,6 +61,7 @@ from tools.bumphunt.profile import make_basis, scan
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, make_edges
 from tools.bumphunt.yields import SLICES, total_yield
+from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.types import Floats
 
@@ -108,7 +109,10 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
     survey: list[tuple[float, tuple[float, float], Cut]] = []
     half = {name: values[part] for name, values in data.columns.items()}
     for window in windows():
-        mjj, score, _ = scores(half, window, seed)
+        try:
+            mjj, score, _ = scores(half, window, seed)
+        except ToolError:  # too few events at the upper end of the range, which varies from set to set
+            continue
         survey += [(cut.fit.z, window, cut) for cut in (measure(mjj, score, window, e) for e in EFFICIENCIES)]
     z, window, chosen = max(survey, key=lambda found: found[0])
 
