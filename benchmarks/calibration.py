@@ -40,15 +40,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, kstest, norm
 
-from benchmarks.rows import mark
+from benchmarks.rows import Rows, complete
 from tasks.lhco.confirm import in_window, limit
 from tasks.lhco.mix import SAMPLE, SIGNALS, mix
 from tools import anomaly, bumphunt, training
@@ -65,6 +64,7 @@ from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.types import Floats
 
+SEARCHED = anomaly, bumphunt, training  # the tools that make and rank scores
 EVENTS = 80_000
 HALF = 0.5  # of the events are B
 STRENGTHS = (300, 500)
@@ -111,8 +111,10 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
     for window in windows():
         try:
             mjj, score, _ = scores(half, window, seed)
-        except ToolError:  # too few events at the upper end of the range, which varies from set to set
-            continue
+        except ToolError as refused:
+            if refused.field != "window":
+                raise
+            continue  # too few events at the upper end of the range, which varies from set to set
         survey += [(cut.fit.z, window, cut) for cut in (measure(mjj, score, window, e) for e in EFFICIENCIES)]
     z, window, chosen = max(survey, key=lambda found: found[0])
 
@@ -153,7 +155,7 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
     }
 
 
-def one(job: tuple[str, int, int], sample: Path) -> dict[str, Any]:
+def one(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
     """`chain` in a working directory of its own, silent."""
     here = Path.cwd()
     with (
@@ -163,19 +165,9 @@ def one(job: tuple[str, int, int], sample: Path) -> dict[str, Any]:
     ):
         os.chdir(folder)
         try:
-            return chain(*job, sample) | {"settings": settings(), "code": CODE}
+            return chain(signal, n_signal, seed, sample)
         finally:
             os.chdir(here)
-
-
-def code() -> str:
-    """Return a hash over the source of the tools that make and rank scores: it identifies the search."""
-    sources = sorted(path for folder in (anomaly, bumphunt) for path in Path(str(folder.__file__)).parent.glob("*.py"))
-    sources.append(Path(training.__file__))
-    return mark(sources)
-
-
-CODE = code()  # as it was when the benchmark began
 
 
 def settings() -> str:
@@ -184,35 +176,24 @@ def settings() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def jobs(n: int) -> list[tuple[str, int, int]]:
+def jobs(n: int) -> list[dict[str, Any]]:
     """`n` signal-free sets and `n` with signal, in turn."""
     names = list(SIGNALS)
     found = []
     for i in range(n):
         found += [(names[0], 0, 1000 + i), (names[i % len(names)], STRENGTHS[(i // 3) % len(STRENGTHS)], 5000 + i)]
-    return found
+    return [dict(zip(("signal", "n_signal", "seed"), job, strict=True)) for job in found]
 
 
 def carry_out(n: int, processes: int, keep: Path, sample: Path) -> list[dict[str, Any]]:
-    keep.parent.mkdir(parents=True, exist_ok=True)
-    lines = keep.read_text().splitlines() if keep.exists() else []
-    known = {(r["signal"], r["n_signal"], r["seed"]): r for r in map(json.loads, lines) if r["settings"] == settings()}
-    wanted = jobs(n)
-    missing = [job for job in wanted if job not in known]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool, keep.open("a") as file:
-        for done in as_completed([pool.submit(one, job, sample) for job in missing]):
-            row = done.result()
-            known[row["signal"], row["n_signal"], row["seed"]] = row
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            print(
-                f"{row['signal']} x {row['n_signal']}, seed {row['seed']}: p = {row['p_global']:.2g}, mass "
-                f"{row['mass']:.3f} TeV, {row['total']:.0f} +- {row['total_error']:.0f} of {row['total_true']}, "
-                f"{row['seconds']:.0f} s",
-                flush=True,
-            )
-    return [known[job] for job in wanted]
+    def say(row: dict[str, Any]) -> str:
+        return (
+            f"{row['signal']} x {row['n_signal']}, seed {row['seed']}: p = {row['p_global']:.2g}, mass "
+            f"{row['mass']:.3f} TeV, {row['total']:.0f} +- {row['total_error']:.0f} of {row['total_true']}, "
+            f"{row['seconds']:.0f} s"
+        )
+
+    return complete(Rows(keep, *SEARCHED), partial(one, sample=sample), jobs(n), processes, say, settings=settings())
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,10 +21,10 @@ Row = dict[str, Any]
 class Rows:
     """Rows and the settings that tell those of another benchmark, with a mark of the package whose code made them."""
 
-    def __init__(self, path: Path, package: ModuleType) -> None:
+    def __init__(self, path: Path, *sources: ModuleType) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.code = code(package)
+        self.code = code(*sources)
 
     def __iter__(self) -> Iterator[Row]:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
@@ -42,14 +42,13 @@ class Rows:
         return row
 
 
-def code(package: ModuleType) -> str:
-    """First digits of the SHA-256 of what a package's sources do: their syntax trees without docstrings."""
-    return mark(Path(str(package.__file__)).parent.glob("*.py"))
-
-
-def mark(sources: Iterable[Path]) -> str:
-    """First digits of the SHA-256 of what these files do: words about it move no figure."""
-    return hashlib.sha256("".join(map(_bare, sorted(sources))).encode()).hexdigest()[:12]
+def code(*sources: ModuleType) -> str:
+    """First digits of the SHA-256 of what the files of packages and modules do: words about it move no figure."""
+    files: list[Path] = []
+    for source in sources:
+        file = Path(str(source.__file__))
+        files += file.parent.glob("*.py") if hasattr(source, "__path__") else [file]
+    return hashlib.sha256("".join(map(_bare, sorted(files))).encode()).hexdigest()[:12]
 
 
 def _bare(source: Path) -> str:
@@ -66,7 +65,8 @@ def complete(
 ) -> list[Row]:
     """The rows of all items; those that are missing are made by work(**item), in processes of one thread side by side.
 
-    What `say` makes of each finished row is printed, with the time that is left.
+    What `say` makes of each finished row is printed, with the time that is left. A row that fails cancels
+    those that have not begun; finished ones are kept.
     """
     todo = [item for item in items if not rows.find(**settings, **item)]
     if todo:
@@ -74,8 +74,11 @@ def complete(
         start = time.monotonic()
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             futures = {pool.submit(work, **item): item for item in todo}
-            for done, future in enumerate(as_completed(futures), 1):
-                row = rows.add(futures[future] | future.result(), **settings)
-                left = (time.monotonic() - start) / done * (len(todo) - done)
-                print(f"{done}/{len(todo)} {say(row)}; about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    row = rows.add(futures[future] | future.result(), **settings)
+                    left = (time.monotonic() - start) / done * (len(todo) - done)
+                    print(f"{done}/{len(todo)} {say(row)}; about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
     return [rows.find(**settings, **item)[-1] for item in items]

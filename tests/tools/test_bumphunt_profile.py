@@ -179,9 +179,9 @@ def test_mass_and_yield_pulls_and_coverage_over_strengths_and_masses() -> None:
             fit = fit_signal(Spectrum(EDGES, passed[i], failed[i]), window, WIDTH)
             pulls["mass"].append((fit.mass - mass) / fit.mass_error)
             pulls["signal"].append((fit.signal - signal) / fit.signal_error)
-    for values in map(np.array, pulls.values()):
-        # 2.8 standard errors of 200 toys, and what averaging over masses takes from the weakest signals.
-        assert abs(values.mean()) < 0.35
+    # 2.8 standard errors of 200 toys; averaging over masses takes a little from the weakest signals.
+    for values, bias in ((np.array(pulls["mass"]), 0.2), (np.array(pulls["signal"]), 0.35)):
+        assert abs(values.mean()) < bias
         assert abs(values.std() - 1) < 0.2  # four
         for level, width in ((0.683, 1), (0.954, 2)):
             inside = int((np.abs(values) < width).sum())

@@ -93,10 +93,9 @@ def spurious(passed: Floats, failed: Floats, edges: Floats, degree: int, tested:
     if len(tested) == 0:
         return FLOOR
     shape, basis = tested.shapes(edges), make_basis(edges, degree)
-    p, f = (np.tile(counts, (len(shape), 1)) for counts in (passed, failed))
-    null = fit_background(passed[None], failed[None], basis).coefficients
-    under = under_peak(p, f, transfer(null, basis), shape)
-    found = fit_signal_at(p, f, basis, shape)
+    pair = passed[None], failed[None]
+    under = under_peak(*pair, transfer(fit_background(*pair, basis).coefficients, basis), shape)
+    found = fit_signal_at(*pair, basis, shape)
     told = under >= LEAST
     if not told.any():
         return FLOOR

@@ -127,7 +127,7 @@ def _posterior(
         grids = np.linspace(*masses, MASSES), np.linspace(*widths, WIDTHS if width is None else 1)
         at, wide = (axis.ravel() for axis in np.meshgrid(*grids))
         shapes = spectrum.shapes(Hypotheses(at, np.exp(wide)))
-        found = profile.fit_each(*spectrum.pair, spectrum.basis, shapes)
+        found = profile.fit_signal_at(*spectrum.pair, spectrum.basis, shapes)
         log_weight = -found.deviance / 2 + np.log(found.error) + log_ndtr(found.signal / found.error)
         if width is None:
             log_weight -= ((wide - np.log(median)) / spread) ** 2 / 2

@@ -74,9 +74,8 @@ def _background(spectrum: Spectrum) -> tuple[Floats, Floats]:
 
 def _curve(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, top: float) -> Floats:
     """-2 log L of POINTS signals from 0 to `top`, a spurious signal around each."""
-    p, f, s = (np.tile(counts, (POINTS, 1)) for counts in (passed, failed, shape))
     held = Tether(np.linspace(0, top, POINTS), np.full(POINTS, tau))
-    return profile.fit_signal_at(p, f, basis, s, held).deviance
+    return profile.fit_signal_at(passed, failed, basis, shape, held).deviance
 
 
 def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
@@ -137,13 +136,11 @@ def tails_of_toys(
 
 def _statistic(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, signal: float) -> Floats:
     """q(signal) of each of T pairs of spectra (T, n)."""
-    n, shapes = len(passed), np.broadcast_to(shape, passed.shape)
+    n = len(passed)
 
     def at(amount: float) -> Floats:
-        return profile.fit_signal_at(
-            passed, failed, basis, shapes, Tether(np.full(n, amount), np.full(n, tau))
-        ).deviance
+        return profile.fit_signal_at(passed, failed, basis, shape, Tether(np.full(n, amount), np.full(n, tau))).deviance
 
-    free = profile.fit_signal_at(passed, failed, basis, shapes)
+    free = profile.fit_signal_at(passed, failed, basis, shape)
     best = np.where(free.signal < 0, at(0.0), free.deviance)
     return np.where(free.signal > signal, 0.0, np.maximum(at(signal) - best, 0.0))

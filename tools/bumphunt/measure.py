@@ -64,22 +64,22 @@ def measure(
     tested: Hypotheses | None = None,
     width: float | None = None,
 ) -> Cut:
-    """Cut on the score, test resonances (default: `hypotheses` all over the window) and fit at the most significant.
+    """Cut on the score, test resonances (default: `hypotheses` all over the window) and fit one.
 
-    The fit's mass, yield and, unless `width` says it, width float; its significance and p-value are those of the best
-    hypothesis, for hypotheses can be counted as trials, floating parameters could not.
+    The fit averages over mass, yield and, unless `width` says it, width; its significance and p-value are those of the
+    best hypothesis tested, for hypotheses can be counted as trials, averages could not.
     """
     tested = hypotheses(*window, width) if tested is None else tested
     passed = score >= threshold(score, mjj, window, efficiency)
     spectrum = known(histogram(mjj, passed, make_edges(*mjj_range)), window, tested)
-    return fitted(efficiency, spectrum, tested, window, width is not None)
+    return fitted(efficiency, spectrum, tested, window, width)
 
 
 def fitted(
-    efficiency: float, spectrum: Spectrum, tested: Hypotheses, masses: tuple[float, float], known_width: bool = False
+    efficiency: float, spectrum: Spectrum, tested: Hypotheses, masses: tuple[float, float], width: float | None = None
 ) -> Cut:
-    """The significance of every hypothesis, and the fit that starts at the best and stays within `masses` [TeV]."""
+    """The significance of every hypothesis, and the fit within `masses` [TeV], of this width where it is known."""
     z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
-    fit = fit_signal(spectrum, masses, float(tested.widths[best]) if known_width else None)
+    fit = fit_signal(spectrum, masses, width)
     return Cut(efficiency, spectrum, tested, z, replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best]))))

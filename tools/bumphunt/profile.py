@@ -112,19 +112,16 @@ def fit_background(passed: Floats, failed: Floats, basis: Floats) -> Maxima:
 def fit_signal_at(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tether: Tether | None = None) -> Maxima:
     """Best transfer factor and signal for each of F pairs of spectra (F, n), each with its own signal shape (F, n).
 
-    With a `tether` the signal is that hypothesis plus a spurious one; without, it is free.
+    With a `tether` the signal is that hypothesis plus a spurious one; without, it is free. One pair or one shape (1, n)
+    serves for all F.
     """
     null = fit_background(passed, failed, basis).coefficients
-    start = np.column_stack([null, np.zeros(len(passed)) if tether is None else tether.signal])
+    tethered = np.zeros(1) if tether is None else tether.signal
+    many = np.broadcast_shapes(passed.shape, shape.shape, (len(tethered), 1))
+    passed, failed, shape = (np.broadcast_to(each, many) for each in (passed, failed, shape))
+    start = np.empty((many[0], basis.shape[1] + 1))
+    start[:, :-1], start[:, -1] = null, tethered
     return _maximise(passed, failed, shape, basis, start, tether)
-
-
-def fit_each(passed: Floats, failed: Floats, basis: Floats, shapes: Floats) -> Maxima:
-    """Best transfer factor and signal of one pair of spectra (1, n) under each of F signal shapes (F, n)."""
-    null = fit_background(passed, failed, basis).coefficients[0]
-    start = np.tile(np.append(null, 0.0), (len(shapes), 1))
-    passed, failed = (np.broadcast_to(counts, shapes.shape) for counts in (passed, failed))
-    return _maximise(passed, failed, shapes, basis, start, None)
 
 
 def scan(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, delta: float = 0.0) -> tuple[Floats, Floats]:

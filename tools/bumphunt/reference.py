@@ -66,4 +66,4 @@ def measure_with_reference(
     inner = MARGIN * (edges[-1] - edges[0])
     masses = (float(edges[0] + inner), float(edges[-1] - inner))
     tested = hypotheses(*masses, width) if tested is None else tested
-    return fitted(efficiency, spectrum, tested, masses, width is not None)
+    return fitted(efficiency, spectrum, tested, masses, width)
