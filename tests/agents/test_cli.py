@@ -235,6 +235,7 @@ COMMANDS = [
     [
         ([], COMMANDS),
         *(([command], []) for command in COMMANDS),
+        (["data", "simulate"], ["qcd", "resonance", "zjets", "jets", "showers"]),
     ],
 )
 def test_help(words: list[str], listed: list[str]) -> None:
