@@ -135,7 +135,7 @@ def ratios(seconds: dict[str, float]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
-    parser.add_argument("--image", default=IMAGE, help=f"of the Docker sandbox (default {IMAGE})")
+    parser.add_argument("--image", default=IMAGE, help=f"image of the Docker sandbox (default {IMAGE})")
     choices = parser.parse_args()
     console = Console(stderr=True)
     seconds = measure(choices.image, 8 if choices.quick else 40, console)

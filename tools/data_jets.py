@@ -8,8 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tools.contract import ToolError
-from tools.events.jets_kinds import ALL_KINDS, JetKind
 from tools.events.jets_read import Layout, layout_of, read_any_jets
 from tools.jet_model.jets import LAYOUTS, Jets
 
@@ -17,14 +15,6 @@ from tools.jet_model.jets import LAYOUTS, Jets
 def holds_jets(source: Path) -> bool:
     """Whether the file is one of jets; events of LHCO particles are looked at as events."""
     return layout_of(source) not in (None, Layout.lhco)
-
-
-def jet_kinds(text: str) -> tuple[JetKind, ...]:
-    """Kinds from their names, separated by commas."""
-    names = [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in ALL_KINDS]:
-        raise ToolError("kinds", unknown, f"select from {', '.join(ALL_KINDS)}")
-    return tuple(JetKind(name) for name in names)
 
 
 def counted(jets: Jets) -> str:

@@ -13,7 +13,7 @@ from agents.cli.console import clear_errors, err, name_values, out
 
 
 def doctor(
-    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
+    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
     build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")

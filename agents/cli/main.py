@@ -1,4 +1,4 @@
-"""The command line: run | resume | replay | compare | stability | view | trace | tools | data | doctor."""
+"""Carry out analyses with a crew of agents, look at runs and play them again, simulate and convert events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from rich.text import Text
 
 from agents.cli import compare as compare_cli
 from agents.cli import doctor as doctor_cli
+from agents.cli import fork as fork_cli
+from agents.cli import options
 from agents.cli import replay as replay_cli
+from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
 from agents.cli import trace as trace_cli
 from agents.cli import view as view_cli
@@ -34,43 +37,44 @@ def run(
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")] = "auto",
-    model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
-    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
+    backend: options.Backend = "auto",
+    model: options.Model = None,
+    base_url: options.BaseUrl = None,
+    price: options.Price = None,
+    timeout: options.Timeout = 300,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
-    image: Annotated[str | None, typer.Option(help="of the Docker sandbox: tag or digest")] = None,
+    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
     gpu: Annotated[
         str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
     ] = "auto",
-    seed: Annotated[int | None, typer.Option(help="of the data set")] = None,
-    salt: Annotated[str | None, typer.Option(help="of a run to make again: its trace names it; default: drawn")] = None,
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="of the model")] = 0.0,
-    effort: Annotated[
-        str | None, typer.Option(help="of reasoning: none, minimal, low, medium, high, xhigh, max")
+    seed: Annotated[int | None, typer.Option(help="seed of the data set")] = None,
+    salt: Annotated[
+        str | None, typer.Option(help="salt of a run to make again, as its trace names it; default: a new one")
     ] = None,
-    max_iterations: Annotated[int | None, typer.Option(help="of plan, work, grade")] = None,
-    max_dollars: Annotated[float | None, typer.Option(help="budget")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="budget")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="sampling temperature of the model")] = 0.0,
+    effort: Annotated[
+        str | None, typer.Option(help="reasoning effort: none, minimal, low, medium, high, xhigh, max")
+    ] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="most rounds of plan, work and grade")] = None,
+    max_dollars: options.MaxDollars = None,
+    max_tokens: options.MaxTokens = None,
+    max_seconds: options.MaxSeconds = None,
     reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
-    max_seconds: Annotated[float | None, typer.Option(help="budget, wall time")] = None,
-    workers: Annotated[int, typer.Option(help="steps that run side by side")] = 2,
+    workers: options.Workers = 2,
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="print result.json on standard output")] = False,
+    as_json: options.ResultJson = False,
 ) -> None:
     """Carry out a request: plan, work in the sandbox, grade, iterate, report."""
-    from agents.backends.price import Price
-    from agents.backends.select import choose_backend
     from agents.crew.budget import Budget
     from agents.runs.run import Settings, new_run_dir, start
     from tasks.catalogue import make_task
 
     with clear_errors():
-        options = {name: _typed(value) for name, value in name_values("--set", option).items()}
+        given = {name: _typed(value) for name, value in name_values("--set", option).items()}
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
-        options |= {name: value for name, value in named.items() if value is not None}
-        prepared = make_task(task, options)
+        given |= {name: value for name, value in named.items() if value is not None}
+        prepared = make_task(task, given)
+        limits = options.limits(max_dollars, max_tokens, max_seconds)
         settings = Settings.model_validate(
             {
                 "request": request or prepared.request,
@@ -79,18 +83,14 @@ def run(
                 "salt": salt,
                 "sandbox": sandbox,
                 "gpu": gpu,
-                "budget": Budget(
-                    dollars=max_dollars, tokens=max_tokens, seconds=max_seconds, reply_tokens=reply_tokens
-                ),
+                "budget": Budget.model_validate(limits | {"reply_tokens": reply_tokens}),
                 "workers": workers,
                 "temperature": temperature,
                 "effort": effort,
             }
             | ({"image": image} if image else {})
         )
-        chosen = choose_backend(
-            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
-        )
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
         run_dir = new_run_dir(runs, task)
         with watched(chosen) as listeners:
             result = start(settings, chosen, run_dir, listeners)
@@ -99,30 +99,29 @@ def run(
 
 @app.command()
 def resume(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
-    backend: Annotated[str, typer.Option(help="the backend of the run, as it was")] = "auto",
-    model: Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")] = None,
-    price: Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")] = 300,
-    max_dollars: Annotated[float | None, typer.Option(help="a new budget in place of the old one")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="a new budget")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="a new budget, wall time")] = None,
-    workers: Annotated[int, typer.Option(help="steps that run side by side")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="print result.json on standard output")] = False,
+    run_dir: options.RunDir,
+    backend: options.Backend = "auto",
+    model: options.Model = None,
+    base_url: options.BaseUrl = None,
+    price: options.Price = None,
+    timeout: options.Timeout = 300,
+    max_dollars: options.MaxDollars = None,
+    max_tokens: options.MaxTokens = None,
+    max_seconds: options.MaxSeconds = None,
+    workers: options.Workers = 2,
+    as_json: options.ResultJson = False,
 ) -> None:
-    """Go on with a run that was interrupted, lost its sandbox, or spent its budget. Nothing is paid twice."""
-    from agents.backends.price import Price
-    from agents.backends.select import choose_backend
+    """Go on with a run that was interrupted, lost its sandbox, or spent its budget. Nothing is paid twice.
+
+    Choose the backend that the run began with. A new limit replaces all the old ones; what was spent counts.
+    """
     from agents.crew.budget import Budget
     from agents.runs import run as runs
 
     with clear_errors():
-        chosen = choose_backend(
-            backend, model=model, base_url=base_url, price=Price.parse(price) if price else None, timeout=timeout
-        )
-        limits = {"dollars": max_dollars, "tokens": max_tokens, "seconds": max_seconds}
-        budget = Budget.model_validate(limits) if any(limit is not None for limit in limits.values()) else None
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
+        limits = options.limits(max_dollars, max_tokens, max_seconds)
+        budget = Budget.model_validate(limits) if limits else None
         with watched(chosen) as listeners:
             result = runs.resume(run_dir, chosen, budget, workers, listeners)
     conclude(run_dir, result, as_json)
@@ -148,6 +147,8 @@ def tools(
 app.command()(doctor_cli.doctor)
 app.command()(view_cli.view)
 app.command()(replay_cli.replay)
+app.command()(rerun_cli.rerun)
+app.command()(fork_cli.fork)
 app.command()(compare_cli.compare)
 app.command()(stability_cli.stability)
 

@@ -29,7 +29,7 @@ def stability(
         list[str] | None,
         typer.Option(metavar="BACKEND=N", help="runs of one backend side by side, for the limits of its service"),
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="of a Dask cluster: its address, or its scheduler file")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="address or scheduler file of a Dask cluster")] = None,
     data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     retry_missing: Annotated[

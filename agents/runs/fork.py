@@ -113,7 +113,7 @@ def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
     """
     steps = {str(where_of(event)): moment(event) for event in events if event.kind == "model_called"}
     if step not in steps:
-        raise ValueError(f"fork={step!r}: select from {', '.join(steps)}")
+        raise ValueError(f"step={step!r}: select from {', '.join(steps)}")
     at = steps[step]
     plans = {event.iteration: event.plan for event in events if isinstance(event, Planned)}
     after = _followers(plans[int(at[0])], at[2]) if at[1] == WORK and at[0] != END else set()

@@ -49,7 +49,7 @@ class Outcome(BaseModel):
     seconds: float = Field(description="wall time of the replay")
     recorded_seconds: float = Field(description="wall time of the run")
     report: dict[str, str] = Field(description="file of the report -> identical, differs, or not there to compare with")
-    compared: list[Moved] | None = Field(None, description="what was made again, beside what was recorded; --execute")
+    compared: list[Moved] | None = Field(None, description="what a rerun made again, beside what was recorded")
 
     @property
     def whole(self) -> bool:

@@ -74,7 +74,7 @@ def _read(folder: Path) -> Jets:
     try:
         jets = read_any_jets(folder / FILE, MAX_PARTICLES)
     except (ToolError, FileNotFoundError) as error:
-        allowed = f"a folder with {FILE}, as `beamcrew data simulate --process jets` or `data convert` write it"
+        allowed = f"a folder with {FILE}, as `beamcrew data simulate jets` or `data convert` write it"
         raise TaskError("data", str(folder), f"{allowed} ({error})") from None
     if "top" not in jets.kinds or len(jets.kinds) < 2:
         raise TaskError("data", str(folder), f"jets of the kind top and of others; it has {jets.kinds}")

@@ -63,5 +63,5 @@ def _table(path: Path, folder: Path | None) -> Table:
     try:
         return read_columns(path, list(COLUMNS))
     except (ToolError, FileNotFoundError) as error:
-        allowed = "simulation, alternative and nature.parquet, as `beamcrew data simulate --process zjets` and "
+        allowed = "simulation, alternative and nature.parquet, as `beamcrew data simulate zjets` and "
         raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` write them ({error})") from None

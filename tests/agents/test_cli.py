@@ -69,7 +69,6 @@ def refused(*words: str) -> str:
         (["--max-iterations", "0"], "max_iterations=0", "greater than or equal to 1"),
         (["--max-dollars", "-1"], "dollars=-1.0", "greater than 0"),
         (["--max-seconds", "nan"], "seconds=nan", "finite"),
-        (["--workers", "0"], "workers=0", "greater than or equal to 1"),
         (["--sandbox", "chroot"], "sandbox='chroot'", "'docker' or 'bubblewrap'"),
         (["--gpu", "two"], "gpu='two'", "'none' or 'insist'"),
         (["--backend", "oracle"], "'oracle'", "auto, analyst, script, random, openai, local:NAME"),
@@ -110,7 +109,14 @@ def test_a_dollar_limit_without_a_price_is_refused() -> None:
         (["run", "--nonesuch"], "--nonesuch"),
         (["nonesuch"], "nonesuch"),
         (["run", "--seed", "many"], "--seed"),
+        (["run", "--workers", "0"], "--workers"),
         (["resume"], "RUN"),
+        (["fork", "RUN"], "STEP"),
+        (["replay", "RUN", "--execute"], "--execute"),
+        (["replay", "RUN", "--fork", "reporter"], "--fork"),
+        (["replay", "RUN", "--tolerance", "1"], "--tolerance"),
+        (["rerun", "RUN", "--model", "m"], "--model"),
+        (["fork", "RUN", "reporter", "--sandbox", "docker"], "--sandbox"),
     ],
 )
 def test_what_the_parser_refuses_names_it_too(words: list[str], said: str) -> None:
@@ -208,12 +214,36 @@ def test_doctor_works_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "canary" not in result.output
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["resume"], ["tools"], ["data"], ["doctor"]])
-def test_help(words: list[str]) -> None:
+COMMANDS = [
+    "run",
+    "resume",
+    "replay",
+    "rerun",
+    "fork",
+    "compare",
+    "stability",
+    "view",
+    "trace",
+    "tools",
+    "data",
+    "doctor",
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [
+        ([], COMMANDS),
+        *(([command], []) for command in COMMANDS),
+        (["data", "simulate"], ["qcd", "resonance", "zjets", "jets", "showers"]),
+    ],
+)
+def test_help(words: list[str], listed: list[str]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.stdout
     assert result.stderr == ""
+    assert set(listed) <= set(re.findall(r"^\W+(\w+)", result.stdout, re.MULTILINE))
 
 
 def test_data_info_describes_the_shipped_sample() -> None:

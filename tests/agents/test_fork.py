@@ -156,13 +156,13 @@ def test_the_command_makes_a_run_beside_its_parent(
 ) -> None:
     backend = Other(dict(two_rounds()) | {"reporter": [json.dumps(CLAIM)]})
     monkeypatch.setattr(select, "choose_backend", lambda *_, **__: backend)
-    words = ["--fork", "reporter", "--request", "Really?", "--max-tokens", "100000", "--json"]
-    status, out, err = beamcrew("replay", str(run_dir), *words, "--out", str(tmp_path / "child"))
+    words = ["--request", "Really?", "--max-tokens", "100000", "--json"]
+    status, out, err = beamcrew("fork", str(run_dir), "reporter", *words, "--out", str(tmp_path / "child"))
     assert (status, json.loads(out)["request"]) == (0, "Really?"), err
     assert begun(tmp_path / "child").budget["tokens"] == 100000
     assert isinstance(begun(tmp_path / "child").parent, Parent)
-    status, _, err = beamcrew("replay", str(run_dir), "--fork", "nowhere")
-    assert (status, "select from" in err) == (2, True)
-    status, _, err = beamcrew("replay", str(run_dir), "--fork", "reporter", "--prompts", str(tmp_path))
+    status, _, err = beamcrew("fork", str(run_dir), "nowhere")
+    assert (status, "step='nowhere': select from planner/0" in err) == (2, True)
+    status, _, err = beamcrew("fork", str(run_dir), "reporter", "--prompts", str(tmp_path))
     assert (status, "planner.md, worker.md, reporter.md is not there" in err) == (2, True)
     assert Budget.model_validate(begun(run_dir).budget).tokens is None

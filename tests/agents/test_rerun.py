@@ -105,7 +105,7 @@ def test_what_ran_in_one_sandbox_comes_out_the_same_in_another(
 @pytest.mark.parametrize(("tolerance", "verdict", "status"), [("0.05", "within", 0), ("1e-6", "moved", 6)])
 def test_chance_is_measured(tmp_path: Path, tolerance: str, verdict: str, status: int) -> None:
     run_dir = run(tmp_path / "r", script(NOISY.replace("x + %g * chance", "x + 0.01 * chance * (x > 0.2)")))
-    code, out, err = beamcrew("replay", str(run_dir), "--execute", "--json", "--tolerance", tolerance)
+    code, out, err = beamcrew("rerun", str(run_dir), "--json", "--tolerance", tolerance)
     rows = {f"{row['where']} {row['what']}": row for row in json.loads(out)["compared"]}
     assert code == status, err
     assert rows["worker/0/b i0/b/scores.parquet"]["verdict"] == verdict
@@ -122,10 +122,10 @@ def test_another_kernel_is_named_as_a_cause_where_a_number_moved(
 ) -> None:
     noisy = run(tmp_path / "r", script(NOISY % 0.1))
     cause = "a likely cause of what moved, rounding: blas "
-    assert cause not in beamcrew("replay", str(noisy), "--execute")[2]
+    assert cause not in beamcrew("rerun", str(noisy))[2]
     monkeypatch.setattr(provenance, "kernels", lambda: {"blas": "openblas 0.3 Z80"})
     for folder, moved in ((noisy, True), (run_dir, False)):
-        _, _, err = beamcrew("replay", str(folder), "--execute")
+        _, _, err = beamcrew("rerun", str(folder))
         assert "then, openblas 0.3 Z80 here" in err
         assert (cause in err) == moved
 
@@ -171,7 +171,8 @@ def test_nothing_is_run_on_other_inputs_or_in_an_unknown_sandbox(run_dir: Path, 
         rerun(copy, tmp_path / "a")
     with pytest.raises(ValueError, match="sandbox=podman: select from docker, bubblewrap"):
         rerun(run_dir, tmp_path / "b", "podman")
-    assert beamcrew("replay", str(run_dir), "--sandbox", "docker")[0] == 2
+    status, _, err = beamcrew("rerun", str(run_dir), "--sandbox", "podman")
+    assert (status, "sandbox=podman: select from docker, bubblewrap" in err) == (2, True)
 
 
 def files(folder: Path, name: str, old: Any, new: Any) -> tuple[str, str]:

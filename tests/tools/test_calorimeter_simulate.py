@@ -1,4 +1,4 @@
-"""`beamcrew data simulate --process showers`: the file it writes, its provenance, one line for what is wrong."""
+"""`beamcrew data simulate showers`: the file it writes, its provenance, one line for what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = Geometry("small", "photon", (Layer(0, (0.0, 1.0, 2.0), 4),))
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(data_cli.app, ["simulate", "--process", "showers", *(str(a) for a in arguments)])
+    return CliRunner().invoke(data_cli.app, ["simulate", "showers", *(str(a) for a in arguments)])
 
 
 def test_a_file_of_showers_and_where_it_comes_from(tmp_path: Path) -> None:

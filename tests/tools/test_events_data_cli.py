@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from tools import data_cli
+from tools import data_cli, data_simulate
 from tools.contract import ToolError
 from tools.events.lhco import write_particles
 from tools.events.parquet import read_columns
@@ -81,18 +81,38 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("process", "options", "words"),
     [
-        (["--events", "0"], ["events=0", "greater than 0"]),
-        (["--seed", "-1"], ["seed=-1"]),
-        (["--process", "resonance", "--masses", "1,2"], ["masses='1,2'", "three numbers"]),
-        (["--process", "resonance", "--width", "0.5"], ["width=0.5", "less than or equal to 0.15"]),
-        (["--process", "resonance", "--masses", "1,2,3"], ["m_B + m_C < m_A"]),
-        (["--workers", "0"], ["workers=0", "at least 1"]),
+        ("qcd", ["--events", "0"], ["events=0", "greater than 0"]),
+        ("zjets", ["--seed", "-1"], ["seed=-1"]),
+        ("resonance", ["--masses", "1,2"], ["masses='1,2'", "three numbers"]),
+        ("resonance", ["--width", "0.5"], ["width=0.5", "less than or equal to 0.15"]),
+        ("resonance", ["--masses", "1,2,3"], ["m_B + m_C < m_A"]),
+        ("qcd", ["--workers", "0"], ["workers=0", "at least 1"]),
     ],
 )
-def test_impossible_simulations_are_one_line(tmp_path: Path, options: list[str], words: list[str]) -> None:
-    assert_one_line(call("simulate", tmp_path / "o.parquet", *options), *words)
+def test_impossible_simulations_are_one_line(
+    tmp_path: Path, process: str, options: list[str], words: list[str]
+) -> None:
+    assert_one_line(call("simulate", process, tmp_path / "o.parquet", *options), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("process", "option"),
+    [
+        ("qcd", "--masses"),
+        ("resonance", "--tune"),
+        ("zjets", "--width"),
+        ("jets", "--particles"),
+        ("showers", "--workers"),
+        ("showers", "--kinds"),
+    ],
+)
+def test_what_a_process_does_not_use_is_no_option_of_it(tmp_path: Path, process: str, option: str) -> None:
+    result = call("simulate", process, tmp_path / "o.h5", option)
+    assert result.exit_code == 2
+    assert f"No such option: {option}" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,8 +120,8 @@ def test_simulate_and_then_say_how_to_go_on(tmp_path: Path, monkeypatch: pytest.
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_cli, "run_simulation", stopped)
-    result = call("simulate", tmp_path / "o.parquet")
+    monkeypatch.setattr(data_simulate, "simulate", stopped)
+    result = call("simulate", "qcd", tmp_path / "o.parquet")
     assert result.exit_code == 130
     assert "run the same command again" in result.stderr
 
@@ -112,21 +132,9 @@ def test_simulate_and_then_say_how_to_go_on(tmp_path: Path, monkeypatch: pytest.
         progress(3, 3)
         return {"acceptance": 0.5}
 
-    monkeypatch.setattr(data_cli, "run_simulation", record)
-    options = [
-        "--process",
-        "resonance",
-        "--masses",
-        "3,0.4,0.2",
-        "--events",
-        3,
-        "--seed",
-        9,
-        "--workers",
-        2,
-        "--particles",
-    ]
-    result = call("simulate", tmp_path / "o.parquet", *options)
+    monkeypatch.setattr(data_simulate, "simulate", record)
+    options = ["--masses", "3,0.4,0.2", "--events", 3, "--seed", 9, "--workers", 2, "--particles"]
+    result = call("simulate", "resonance", tmp_path / "o.parquet", *options)
     assert result.exit_code == 0, result.output
     assert seen["simulation"].process.masses == (3.0, 0.4, 0.2)
     assert (seen["simulation"].events, seen["simulation"].seed, seen["simulation"].particles) == (3, 9, True)

@@ -18,7 +18,7 @@ from tools.events.pythia import start
 from tools.jet_model.jets_file import read_jets
 
 KINDS = ("gluon", "w", "top")
-COMMAND = ["simulate", "--process", "jets", "--kinds", ",".join(KINDS), "--events", "60", "--seed", "5"]
+COMMAND = ["simulate", "jets", "--kinds", ",".join(KINDS), "--events", "60", "--seed", "5"]
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +124,16 @@ def test_jets_of_a_known_event() -> None:
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [(["jets.parquet"], ".h5"), (["--particles", "jets.h5"], "particles"), (["--kinds", "w,squark", "jets.h5"], "hgg")],
+    [(["jets.parquet"], ".h5"), (["--kinds", "w,squark", "jets.h5"], "hgg")],
 )
 def test_wrong_options_are_one_line(options: list[str], word: str) -> None:
-    result = CliRunner().invoke(data_cli.app, ["simulate", "--process", "jets", *options])
+    result = CliRunner().invoke(data_cli.app, ["simulate", "jets", *options])
     assert result.exit_code == 2
     assert word in result.stderr
     assert "Traceback" not in result.output
 
 
 def test_a_kind_named_twice_is_refused() -> None:
-    result = CliRunner().invoke(data_cli.app, ["simulate", "--process", "jets", "--kinds", "w,w", "jets.h5"])
+    result = CliRunner().invoke(data_cli.app, ["simulate", "jets", "--kinds", "w,w", "jets.h5"])
     assert result.exit_code == 2
     assert "once" in result.stderr

@@ -17,7 +17,7 @@ from tools.events.zjets import COLUMNS, NOT_PASSED, Tune, ZJets, ZJetsSimulation
 from tools.events.zjets_jets import OBSERVABLES
 from tools.jet_model.jets_file import read_jets
 
-COMMAND = ["simulate", "--process", "zjets", "--tune", "a14", "--events", "40", "--seed", "5", "--workers", "1"]
+COMMAND = ["simulate", "zjets", "--tune", "a14", "--events", "40", "--seed", "5", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""What the commands of `beamcrew data` share: where they print, the progress bar, and how they say what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tools.contract import ToolError
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+@contextmanager
+def bar(title: str, count: DownloadColumn | MofNCompleteColumn) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, and what moves it: a function of how much is done and of how much there is in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def one_line_errors(after_interrupt: str) -> Iterator[None]:
+    """What the user can mend is one line and exit code 2; Ctrl-C says what happens next, exit code 130."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        _fail(f"{where}={first['input']!r}: {first['msg']}" if where else first["msg"])
+    except (ToolError, OSError, BrokenProcessPool) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        err.print(f"interrupted; {after_interrupt}")
+        raise typer.Exit(130) from None
+
+
+def _fail(message: str) -> None:
+    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
