@@ -4,21 +4,19 @@ It is sent along, so no file of this package has to exist inside. In a PID names
 it simply turns into the command, and the kernel ends whatever the command leaves behind. In a container shared by
 several commands (Docker) it stays as the parent of everything the command starts, daemons included, and ends them all
 when the command has ended or its time is up.
+
+Every command waits for it, so it imports only what starts fast: no json, no pathlib, no contextlib, no typing.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
+import binascii
+import marshal
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from sandbox import landlock
 
@@ -34,7 +32,7 @@ def take_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def become(argv: list[str], folders: Sequence[str]) -> None:
+def become(argv: list[str], folders: list[str]) -> None:
     """Replace this process, which from here on writes in `folders` alone; 127 and 126 as a shell would say, when there
     is no such command or it cannot run.
     """
@@ -54,12 +52,16 @@ def become(argv: list[str], folders: Sequence[str]) -> None:
 
 def children() -> list[int]:
     """Direct children of this process, from the parent field of /proc/PID/stat."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.append(int(entry.name))
-    return found
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and parent(name) == os.getpid()]
+
+
+def parent(pid: str) -> int | None:
+    """Its parent's pid; None once it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def wait_for(child: int, seconds: float) -> int | None:
@@ -79,17 +81,19 @@ def wait_for(child: int, seconds: float) -> int | None:
 def end_all(seconds: float = 2.0) -> None:
     """Kill generation after generation: the children of a killed process become ours."""
     deadline = time.monotonic() + seconds
-    with contextlib.suppress(ChildProcessError):
+    try:
         while time.monotonic() < deadline:
             for pid in children():
                 os.kill(pid, signal.SIGKILL)
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 time.sleep(0.005)  # not blocking: a process may have become ours after we looked
+    except ChildProcessError:
+        return
 
 
-def supervise(argv: list[str], folders: Sequence[str], seconds: float) -> int:
+def supervise(argv: list[str], folders: list[str], seconds: float) -> int:
     """Run the command as a child, end everything it started, and answer with its exit code (128 + n for signal n)."""
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    landlock.LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     child = os.fork()
     if child == 0:
@@ -105,7 +109,7 @@ def supervise(argv: list[str], folders: Sequence[str], seconds: float) -> int:
 def own_temporary(parent: str) -> str:
     """A folder for what this command writes besides: no step finds there what another has left for it."""
     folder = f"{parent}/{os.getpid()}-{time.monotonic_ns()}"
-    Path(folder).mkdir(0o700)
+    os.mkdir(folder, 0o700)
     for name in ("HOME", "TMPDIR", "MPLCONFIGDIR"):
         os.environ[name] = folder
     return folder
@@ -129,7 +133,7 @@ def run(
         os.close(ready_fd)
     folders = [cwd]
     try:
-        Path(cwd).mkdir(parents=True, exist_ok=True)
+        os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)
         if temporary:
             folders.append(own_temporary(temporary))
@@ -143,22 +147,24 @@ def run(
         os._exit(code)
 
 
-def give_up(why: str) -> NoReturn:
+def give_up(why: str) -> None:
     """Never returns."""
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     os._exit(1)
 
 
-def remove(folders: Sequence[str]) -> None:
+def remove(folders: list[str]) -> None:
     """What cannot be removed keeps its room, which is bounded."""
     import shutil  # the first process of a container has it loaded; elsewhere it would cost milliseconds
 
     for folder in folders:
-        with contextlib.suppress(OSError, RecursionError):
+        try:
             shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, RecursionError):
+            continue
 
 
 def main() -> None:
     """In a sandbox of its own: settings and command follow the sources."""
-    run(sys.argv[3:], **json.loads(sys.argv[2]))
+    run(sys.argv[3:], **marshal.loads(binascii.a2b_base64(sys.argv[2])))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from typing import Any
 
 from sandbox import capture, entry, landlock, seccomp, warm
 from sandbox.driver import TOOLS_ROOT, WORKSPACE, Limits, SandboxLost
@@ -74,7 +75,7 @@ def one_command(argv: Sequence[str], cwd: str, limits: dict[str, int], ready_fd:
     """The arguments with which Python runs `sandbox.entry` inside, which then becomes `argv`. Raises as `check`."""
     check(argv, cwd)
     settings = {"cwd": cwd, "limits": limits, "ready_fd": ready_fd}
-    return [*_compiled(), json.dumps(settings), *argv]
+    return [*_compiled(), _packed(settings), *argv]
 
 
 def warm_process() -> list[str]:
@@ -86,7 +87,12 @@ def warm_process() -> list[str]:
 def _compiled() -> tuple[str, ...]:
     """For this very interpreter: each command of bubblewrap begins so, and compiling would take it two milliseconds."""
     code = [(name, compile(text, name, "exec")) for name, text in _sources(landlock, entry)]
-    return "-I", "-S", "-c", BOOT % COMPILED, b2a_base64(marshal.dumps(code), newline=False).decode()
+    return "-I", "-S", "-c", BOOT % COMPILED, _packed(code)
+
+
+def _packed(value: Any) -> str:
+    """As one word; reading it takes no module that is slow to start."""
+    return b2a_base64(marshal.dumps(value), newline=False).decode()
 
 
 def _sources(*modules: ModuleType) -> list[tuple[str, str]]:

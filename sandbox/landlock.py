@@ -8,7 +8,6 @@ an engine whose call filter does not know it) leaves this out: see docs/threat_m
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 
@@ -20,6 +19,7 @@ WRITE = 1 << 1 | sum(1 << bit for bit in range(4, 14))
 TRUNCATE = 1 << 14
 SIGNALS_AND_SOCKETS = 3  # LANDLOCK_SCOPE_*: abstract Unix sockets, signals
 OLDEST, TRUNCATES, SCOPES = 2, 3, 6  # versions; the first forbids all moves between folders
+LIBC = ctypes.CDLL(None, use_errno=True)  # once: loading it anew in every command would take it a millisecond
 SHARED = ("/tmp", "/dev", "/proc")  # what the sandbox itself bounds
 
 
@@ -34,7 +34,7 @@ class Beneath(ctypes.Structure):
 
 def version() -> int:
     """Of the kernel's Landlock; 0 where there is none."""
-    return max(0, int(ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
+    return max(0, int(LIBC.syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
 
 
 def confine(*folders: str) -> bool:
@@ -44,28 +44,29 @@ def confine(*folders: str) -> bool:
     """
     if (known := version()) < OLDEST:
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
     writes = WRITE | (TRUNCATE if known >= TRUNCATES else 0)
     rules = Rules(writes, 0, SIGNALS_AND_SOCKETS if known >= SCOPES else 0)
     size = ctypes.sizeof(Rules) if known >= SCOPES else ctypes.sizeof(ctypes.c_uint64)
-    made = _did(libc, libc.syscall(CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0))
+    made = _did(LIBC.syscall(CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0))
     try:
         for path in (*folders, *SHARED):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                try:
-                    rule = Beneath(writes, opened)
-                    _did(libc, libc.syscall(ADD, made, BENEATH, ctypes.byref(rule), 0))
-                finally:
-                    os.close(opened)
-        _did(libc, libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0))
-        _did(libc, libc.syscall(RESTRICT, made, 0))
+            except FileNotFoundError:
+                continue
+            try:
+                rule = Beneath(writes, opened)
+                _did(LIBC.syscall(ADD, made, BENEATH, ctypes.byref(rule), 0))
+            finally:
+                os.close(opened)
+        _did(LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0))
+        _did(LIBC.syscall(RESTRICT, made, 0))
     finally:
         os.close(made)
     return True
 
 
-def _did(libc: ctypes.CDLL, answer: int) -> int:
+def _did(answer: int) -> int:
     if answer < 0:
         raise OSError(ctypes.get_errno(), "Landlock: " + os.strerror(ctypes.get_errno()))
     return answer

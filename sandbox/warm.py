@@ -19,7 +19,6 @@ child of this process, and is ended at once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import selectors
@@ -31,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import entry, seccomp
+from sandbox import entry, landlock, seccomp
 from sandbox.capture import Capture
 
 DUMPABLE = 4  # PR_SET_DUMPABLE
@@ -235,7 +234,7 @@ def answer(number: int, **how: Any) -> None:
 
 def set_dumpable(yes: bool) -> None:
     """Whether other processes of the same user may trace this one and look into its /proc folder."""
-    ctypes.CDLL(None).prctl(DUMPABLE, int(yes), 0, 0, 0)
+    landlock.LIBC.prctl(DUMPABLE, int(yes), 0, 0, 0)
 
 
 def volunteer() -> None:
