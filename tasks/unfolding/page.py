@@ -14,8 +14,8 @@ from tasks.task import Details
 from tasks.writing import measured
 
 CLOSURE = (
-    "The harness ran the commands that had made the best weights once more, without any agent, with the other simulation "
-    "as data, whose particle level is known."
+    "The harness ran the commands that had made the best weights once more, without any agent, with the other "
+    "simulation, whose particle level is known, as data."
 )
 UNFOLDED = (
     "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
@@ -29,9 +29,7 @@ class UnfoldingDetails(Details):
     numbers: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="name -> value and error")
     reco_delta_before: dict[str, float] = Field(default_factory=dict, description="discriminator x 1000 by observable")
     reco_delta: dict[str, float] = Field(default_factory=dict)
-    gen_delta_before: dict[str, float] = Field(
-        default_factory=dict, description="the same at particle level, in the closure test"
-    )
+    gen_delta_before: dict[str, float] = Field(default_factory=dict, description="the same at particle level")
     gen_delta: dict[str, float] = Field(default_factory=dict)
 
 

@@ -63,5 +63,7 @@ def _table(path: Path, folder: Path | None) -> Table:
     try:
         return read_columns(path, list(COLUMNS))
     except (ToolError, FileNotFoundError) as error:
-        allowed = "must hold {simulation,alternative,nature}.parquet, as written by `beamcrew data simulate --process zjets` or "
+        allowed = (
+            "must hold simulation, alternative and nature.parquet, made by `beamcrew data simulate --process zjets` or "
+        )
         raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` ({error})") from None

@@ -46,14 +46,10 @@ class UnfoldingTask(TaskBase):
     submission: ClassVar[type[Submission]] = WeightsSubmission
     details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
     policy: ClassVar[Policy] = UnfoldingPolicy()
-    data: Path | None = Field(
-        None, description="folder with simulation.parquet, alternative.parquet and nature.parquet"
-    )
+    data: Path | None = Field(None, description="folder with simulation.parquet, alternative.parquet, nature.parquet")
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
     hold_out: float = Field(0.3, ge=0.1, le=0.9, description="fraction of nature's events that only the grader sees")
-    events: int | None = Field(
-        None, ge=MIN_EVENTS, description="number of events from the start of each sample; default: all"
-    )
+    events: int | None = Field(None, ge=MIN_EVENTS, description="events from the start of each sample; default: all")
     seed: int = Field(1, ge=0, description="seed that decides which events are held out")
 
     def samples(self) -> Samples:
