@@ -138,7 +138,7 @@ class Bubblewrap:
 
     @contextlib.contextmanager
     def _started(self, argv: Sequence[str], cwd: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-        """Yield the running bwrap and a pipe that carries a byte once the sandbox is ready; leaving ends all processes."""
+        """Yield the running bwrap and a pipe that carries a byte once the sandbox is ready; leaving ends all of it."""
         ready, ready_write = os.pipe()
         with contextlib.ExitStack() as made_up:
             try:
