@@ -88,5 +88,5 @@ def _array(relative: str, name: str, file: IO[bytes], size: int, room: Room) -> 
         raise UnsafeFile(relative, f"{name!r} holds {str(dtype)[:80]}, not plain numbers")
     values = room.take(name, shape)
     if head.tell() + values * dtype.itemsize != size:
-        raise UnsafeFile(relative, f"{name!r} announces {values} values of {dtype}, but has {size - head.tell()} bytes")
+        raise UnsafeFile(relative, f"{name!r} announces {values} values of {dtype}, it has {size - head.tell()} bytes")
     return as_array(start[head.tell() :] + file.read(size), dtype, shape, by_columns)

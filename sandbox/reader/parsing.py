@@ -86,8 +86,8 @@ atexit.register(PARSERS.close)
 def parsed(kind: str, relative: str, data: bytes, options: Mapping[str, Any], max_values: int) -> dict[str, np.ndarray]:
     """Return the arrays of a file of that kind, at most `max_values` numbers in total.
 
-    `options` are those of the kind's own function `arrays`. Raises UnsafeFile, and SandboxLost if no parsing process can
-    be started.
+    `options` are those of the kind's own function `arrays`. Raises UnsafeFile, and SandboxLost if no parsing process
+    can be started.
     """
     memory = min(MEMORY_MAX, MEMORY_MIN + 4 * len(data) + 64 * max_values)
     request = {"format": kind, "relative": relative, "options": options, "memory": memory, "seconds": SECONDS}

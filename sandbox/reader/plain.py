@@ -23,7 +23,7 @@ class Room:
     def take(self, name: str, shape: Sequence[int]) -> int:
         """Return the number of values of one array. Raises UnsafeFile if the arrays together announce too many."""
         if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
-            raise UnsafeFile(self._relative, f"{name!r} has an impossible shape")
+            raise UnsafeFile(self._relative, f"{name!r} has no shape that an array can have")
         # Integers do not overflow in Python; an axis of length 0 must not hide another one that is too long.
         self._taken += math.prod(n or 1 for n in shape)
         if self._taken > self._max:

@@ -84,7 +84,7 @@ def _checked(relative: str, name: str, entry: Any, room: Room) -> tuple[np.dtype
     if not isinstance(code, str) or code not in DTYPES:
         raise UnsafeFile(relative, f"{name!r} does not hold plain numbers: {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not isinstance(offsets, list) or [type(n) for n in offsets] != [int, int]:
-        raise UnsafeFile(relative, f"{name!r} needs shape and offsets in whole numbers")
+        raise UnsafeFile(relative, f"{name!r} has no shape and offsets in whole numbers")
     dtype, values = np.dtype(DTYPES[code]), room.take(name, shape)
     begin, end = offsets
     if begin < 0 or end - begin != values * dtype.itemsize:
