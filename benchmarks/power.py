@@ -1,4 +1,4 @@
-"""How often the analyst's own recipe claims a resonance of the published strength, and how accurate the claim is.
+"""Power of the analyst's own recipe for a resonance of the published strength, and the accuracy of its claims.
 
 S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events; the shipped sample
 provides 200,000 events per data set, for which S / B is 1.4% (published: 0.6% of 134,000 events in the window). A trial

@@ -1,4 +1,4 @@
-"""How full a workspace is, measured in slices, so that filling it with many names cannot stall the watch.
+"""Measurement of how full a workspace is, in slices, so that filling it with many names cannot stall the watch.
 
 Counted are the entries in its folders, and deleted files that a process holds open or mapped. Files in transit between
 processes are listed nowhere: if there may be any, the count is instead all that the command has written, or the growth

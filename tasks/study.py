@@ -1,4 +1,4 @@
-"""What a stability study needs from a task: a search whose truth is known."""
+"""The interface between a stability study and a task: a search whose truth is known."""
 
 from __future__ import annotations
 

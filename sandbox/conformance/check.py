@@ -15,7 +15,7 @@ class Breach(Exception):  # noqa: N818 - the promise failed; the text says what 
 
 
 class NotApplicable(Exception):  # noqa: N818 - nothing went wrong; the text says why
-    """What the check would try does not exist on this machine, so it neither passed nor failed."""
+    """The check does not apply to this machine, so it neither passed nor failed."""
 
 
 @dataclass(frozen=True)

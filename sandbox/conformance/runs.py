@@ -41,7 +41,7 @@ print("left in peace")
 
 
 class Neighbour(NamedTuple):
-    """What another run has at this moment."""
+    """State of another run at this moment."""
 
     workspace: Path
     port: int

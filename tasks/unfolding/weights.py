@@ -34,9 +34,7 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
     if "nominal" not in weights:
         raise ValueError(f"weights={path!r}: needs a column 'weights_nominal', has {sorted(columns)[:20]}")
     if (n := len(weights["nominal"])) != rows:
-        raise ValueError(
-            f"weights={path!r}: {n} rows, but {rows} simulated events: one weight per event, in file order"
-        )
+        raise ValueError(f"weights={path!r}: {n} rows, but {rows} simulated events: one weight each, in file order")
     found = sum(name.startswith("bootstrap_") for name in weights)
     if found < BOOTSTRAPS_MIN:
         raise ValueError(

@@ -64,7 +64,7 @@ class GlobalPValue:
 
 @dataclass(frozen=True)
 class GlobalP(GlobalPValue):
-    """The largest local significance of all hunts, and the chance of one as large from background."""
+    """The largest local significance of all hunts, and its global p-value."""
 
     z: float
     mass: float  # TeV
