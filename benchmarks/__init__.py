@@ -1,1 +1,1 @@
-"""Speed and physics of the whole, measured: `python -m benchmarks.<name> [--quick]`."""
+"""Benchmarks of speed and physics performance: `python -m benchmarks.<name> [--quick]`."""

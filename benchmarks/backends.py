@@ -1,7 +1,7 @@
-"""Test a client against the ways real services behave: a battery of services on loopback, each played once.
+"""Test of the client against the behaviour of real services: a battery of loopback services, each played once.
 
-The behaviours are those of public bug reports and of the services' own words; no real service is asked. `--quick` is
-the same: it takes a minute.
+The behaviours come from public bug reports and the services' own documentation; no real service is contacted.
+`--quick` runs the same: it takes a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
 
 
 def outcome(behaviour: Behaviour) -> str:
-    """Empty where the client did what could be done, else what it did not."""
+    """Return '' if the client did what could be done, else what it failed to do."""
     try:
         play(behaviour)
     except Failed as failure:

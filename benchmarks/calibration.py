@@ -1,30 +1,30 @@
-"""Do the claims hold what they say? `python -m benchmarks.calibration [--quick] [--processes 2]`.
+"""Are the claims calibrated? `python -m benchmarks.calibration [--quick] [--processes 2]`.
 
-Two levels. The fit alone, on Poisson toys of a smooth spectrum (a minute). And the full chain on events, without and
-with signal (`chain`): each set is split at random into A and B; on A quick CATHODE searches in overlapping windows
-choose window, cut, mass and width; then, as the harness does it, the same recipe is trained anew in that one window on
-all events, and the claim is made from the scores of B, which no choice has seen: `tasks.lhco.confirm`, so that what
-is calibrated here is what reports quote: p-value, mass, signal behind the cut and the limit on the chosen resonance.
+There are two levels: the fit alone, on Poisson toys of a smooth spectrum (a minute), and the full chain on events,
+without and with signal (`chain`). Each set is split at random into A and B. On A, quick CATHODE searches in overlapping
+windows choose window, cut, mass and width. Then, as in the harness, the same recipe is trained again in that one window
+on all events, and the claim is made from the scores of B, which played no part in the choice, by `tasks.lhco.confirm`.
+So this calibrates the numbers that reports quote: p-value, mass, signal behind the cut, limit on the chosen resonance.
 
-A set has 80,000 events: QCD drawn at random from the shipped sample, and signal drawn from one of its reservoirs in
-turn (300 or 500 events). Sets with signal and without use other seeds. Of 300,000 events two sets share 27%, which lets
-a fluctuation of the sample look like a resonance in many sets: `--sample FOLDER` takes a larger one, made as
-tasks/lhco/sample/PROVENANCE.md says. Results are kept a line each in `--keep`,
-and a benchmark that was interrupted goes on there. The last line is one JSON object:
+A set has 80,000 events: QCD drawn at random from the shipped sample, and signal drawn from its reservoirs in turn (300
+or 500 events). Sets with and without signal use different seeds. Out of 300,000 events two sets share 27%, so a
+fluctuation of the sample can look like a resonance in many sets: `--sample FOLDER` takes a larger one, made as
+described in tasks/lhco/sample/PROVENANCE.md. Results are kept in `--keep`, one per line, and an interrupted benchmark
+continues from there. The last line is one JSON object:
 
-    code                                                     of the sources that the sets were searched with
+    code                                                     hash of the sources that searched the sets
     n_null, false_discovery_rate, false_discovery_interval   signal-free sets, share with p < 0.05, its 95% interval
     pvalue_ks                                                KS probability that their p-values are uniform
     n_signal_sets, found                                     sets with signal, share with p < 0.05; of these:
     mass_pull_mean, _width, _error; yield_pull_...           claimed minus true over claimed error; error of the mean
     mass_coverage, yield_coverage                            share within one and two of the claimed errors
     yield_bias_median, yield_relative_error_median           claimed over true - 1; claimed error over claimed
-    passing_...                                              against the signal events that passed: narrower than
-                                                             one, for the error has their Poisson spread in it
+    passing_...                                              against the signal events that passed: pull widths below
+                                                             one, as the error includes their Poisson spread
     fdr_3sigma                                               share of signal-free sets with p below that of 3 sigma
     limit_coverage, limit_coverage_min                       share of true passing yields below the 95% upper limit,
                                                              in all sets and at the worse of the two strengths
-    wide_mass_pull_width, wide_yield_pull_mean               of resonances with a natural width above 1.5%: pulls of
+    wide_mass_pull_width, wide_yield_pull_mean               for resonances with a natural width above 1.5%: pulls of
                                                              the mass, and of the signal behind the cut
     closure_delta                                            of the templates at two cuts, from the signal-free sets
     fit_...                                                  the same for the fit alone, and pvalue_ks at 3 spectra
@@ -66,15 +66,15 @@ from tools.types import Floats
 
 SEARCHED = anomaly, bumphunt, training  # the tools that make and rank scores
 EVENTS = 80_000
-HALF = 0.5  # of the events are B
+HALF = 0.5  # fraction of the events in B
 STRENGTHS = (300, 500)
-SEARCH = (2.7, 5.4)  # TeV, with all resonances in it
+SEARCH = (2.7, 5.4)  # TeV, contains all resonances
 HALF_WIDTH, STEP = 0.0571, 0.1  # relative half-width of the survey's windows, and the step between them
 FLOW = {"kind": "spline_flow", "transforms": 1, "hidden": 32, "epochs": 4, "batch": 512, "learning_rate": 5e-3}
 CLASSIFIER = {"ensemble": 1, "folds": 4}
 ALPHA = 0.05
 WIDE = 0.015  # natural width over mass
-# (mass in TeV, passing background events in all of the range, passing signal events, width) of toys of the fit alone
+# Toys of the fit alone: (mass in TeV, passing background events in the whole range, passing signal events, width)
 FITTED = (
     (3.0, 1000, 80, 0.03),
     (3.0, 300, 50, 0.01),
@@ -92,7 +92,7 @@ def windows() -> Iterator[tuple[float, float]]:
 
 
 def scores(columns: dict[str, Floats], window: tuple[float, float], seed: int) -> tuple[Floats, Floats, Floats]:
-    """The recipe: CATHODE template and trees, in the working directory. (mjj, score) of all events, template scores."""
+    """Run CATHODE template and trees in the working directory; return mjj and score of all events, template scores."""
     write_events(Path("events.parquet"), columns)
     common: dict[str, Any] = {"events": "events.parquet", "window": window, "seed": seed}
     template(**common, method=FLOW, oversample=2.0, closure="events")
@@ -102,7 +102,7 @@ def scores(columns: dict[str, Floats], window: tuple[float, float], seed: int) -
 
 
 def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
-    """Carry one data set from mixing to claim, with the truth."""
+    """Process one data set from mixing to claim; return the results with the truth."""
     start = time.monotonic()
     data = mix(EVENTS - n_signal, signal, n_signal, seed, sample)
     part = np.random.default_rng([seed, 1]).permutation(EVENTS) % 2 == 0
@@ -156,7 +156,7 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
 
 
 def one(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
-    """`chain` in a working directory of its own, silent."""
+    """Run `chain` silently in its own working directory."""
     here = Path.cwd()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -171,13 +171,13 @@ def one(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
 
 
 def settings() -> str:
-    """Changes with whatever makes kept results another benchmark's."""
+    """Return a hash of the settings, which tells kept results of other settings apart."""
     text = json.dumps([EVENTS, STRENGTHS, SEARCH, HALF_WIDTH, STEP, FLOW, CLASSIFIER, EFFICIENCIES])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def jobs(n: int) -> list[dict[str, Any]]:
-    """`n` signal-free sets and `n` with signal, in turn."""
+    """Return the jobs of `n` signal-free sets and `n` with signal, alternating."""
     names = list(SIGNALS)
     found = []
     for i in range(n):
@@ -197,7 +197,7 @@ def carry_out(n: int, processes: int, keep: Path, sample: Path) -> list[dict[str
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """False discoveries, uniformity, pulls and coverage; yields, fits and limits anew, from kept slices and spectra."""
+    """Return false discoveries, uniformity, pulls, coverage; yields, fits and limits anew from kept slices, spectra."""
     null, signal = ([row for row in rows if bool(row["n_signal"]) == with_signal] for with_signal in (False, True))
     p = np.array([row["p_global"] for row in null])
     false = int((p < ALPHA).sum())
@@ -254,7 +254,7 @@ def pulls(name: str, values: list[float]) -> dict[str, Any]:
 
 
 def fit_level(n: int) -> dict[str, Any]:
-    """The fit alone: `n` toys at each of several strengths and masses, 10 `n` without signal at one mass."""
+    """Test the fit alone: `n` toys at each of several strengths and masses, 10 `n` without signal at one mass."""
     edges = make_edges(*RANGE)
     centres = np.sqrt(edges[1:] * edges[:-1])
     falling = np.diff(edges) * centres**-7
@@ -289,10 +289,10 @@ def fit_level(n: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="10 sets without and 10 with signal")
-    parser.add_argument("--sets", type=int, default=102, help="without signal, and as many with")
+    parser.add_argument("--sets", type=int, default=102, help="number of sets without signal, and of sets with signal")
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--keep", type=Path, default=Path("runs/calibration.jsonl"), help="one line a set")
-    parser.add_argument("--sample", type=Path, default=SAMPLE, help="folder of reservoirs, named as the shipped ones")
+    parser.add_argument("--keep", type=Path, default=Path("runs/calibration.jsonl"), help="results, one line per set")
+    parser.add_argument("--sample", type=Path, default=SAMPLE, help="folder of reservoirs, named like the shipped ones")
     arguments = parser.parse_args()
     n = 10 if arguments.quick else arguments.sets
     fits = fit_level(20 if arguments.quick else 100)

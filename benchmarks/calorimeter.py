@@ -1,17 +1,17 @@
-"""Generators of calorimeter showers against their simulation: `python -m benchmarks.calorimeter [--quick]`.
+"""Generators of calorimeter showers compared with their simulation: `python -m benchmarks.calorimeter [--quick]`.
 
-GFlash photon showers of 256 MeV to 4 TeV in steps of 2, in the geometry of data set 1 (or, `--geometry ds2_electrons`,
-electrons of 1 GeV to 1 TeV), from seeds that share nothing: to learn from, and two files to judge with. Every generator
-trains for `--minutes`, its epochs set by the time that one takes; what is trained is kept in `--folder`, and taken from
-there the next time. AUCs are the larger of a network's and boosted trees'. The last line is one JSON object:
+GFlash photon showers of 256 MeV to 4 TeV in factors of 2, in the geometry of data set 1 (with `--geometry
+ds2_electrons`: electrons of 1 GeV to 1 TeV), from independent seeds: one file for training, and two for judging. Every
+generator trains for `--minutes`, with the number of epochs set by the time per epoch; trained generators are kept in
+`--folder` and reused. AUCs are the larger of a network's and boosted trees'. The last line is one JSON object:
 
-    auc_voxels, auc_observables, fpd_ratio   FPD over that of the two files, at the same size
+    auc_voxels, auc_observables, fpd_ratio   FPD relative to that of the two files, at the same size
     ms_per_shower       at a batch of 100 on as many cores as torch has; `ms` by batch size
     auc_memory          P(a generated shower is nearer to a training shower than a simulated one): 0.5 is best, 1 copies
     between             worst |mean response/simulated - 1| at incident energies halfway between those of training
-    minutes, megabytes  of training, and of the file
-    better_than_frozen  in which of these a generator beats the frozen showers; `best`: lowest larger AUC of the trained
-    forgetting          largest change [MeV] in showers of what was known, when tokens learn a material and a particle
+    minutes, megabytes  training time, and size of the file
+    better_than_frozen  where a generator beats the frozen showers; `best`: the trained one whose larger AUC is lowest
+    forgetting          largest change [MeV] in known showers when tokens learn a new material and a new particle
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ GENERATORS: dict[str, Settings] = {
     "frozen": FrozenShowers(),
 }
 COMPARED = ("auc_voxels", "auc_observables", "fpd_ratio", "ms_per_shower", "auc_memory", "between", "megabytes")
-FIRST_STAGE = 3  # epochs of a first stage over those of the main one, at least: it is quick
-SAMPLE = 1000  # showers whose epoch is timed
+FIRST_STAGE = 3  # minimum epochs of a first stage over those of the main one: it is quick
+SAMPLE = 1000  # showers in the timed epoch
 console = Console(width=140, file=sys.stdout)
 
 
 def energies(choices: argparse.Namespace, n: int, seed: int) -> Any:
-    """Incident energies [MeV] (n,)."""
+    """Return incident energies [MeV] (n,)."""
     rng = np.random.default_rng([seed, 21])
     if choices.geometry == "ds1_photons":
         return 2.0 ** rng.integers(8, 23, n)
@@ -69,7 +69,7 @@ def energies(choices: argparse.Namespace, n: int, seed: int) -> Any:
 
 
 def sample(choices: argparse.Namespace, g: Geometry, name: str, n: int, seed: int) -> Showers:
-    """A simulated file, made once."""
+    """Return the showers of a file, simulated if missing."""
     path = choices.folder / f"{choices.geometry}_{name}_{n}.safetensors"
     if not path.exists():
         write_showers(path, simulate(energies(choices, n, seed), g, seed))
@@ -77,7 +77,7 @@ def sample(choices: argparse.Namespace, g: Geometry, name: str, n: int, seed: in
 
 
 def trained(name: str, settings: Settings, choices: argparse.Namespace, showers: Showers) -> tuple[Generator, float]:
-    """The generator, and the minutes that its training took; from the folder where it is there already."""
+    """Return the generator and its training time in minutes; from the folder if it is already there."""
     path = choices.folder / f"{choices.geometry}_{name}_{len(showers)}_{choices.minutes:g}min.safetensors"
     minutes = path.with_suffix(".minutes.json")
     if not path.exists():
@@ -91,7 +91,7 @@ def trained(name: str, settings: Settings, choices: argparse.Namespace, showers:
 
 
 def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, int]:
-    """Return as many epochs as fit in, by the time of one on SAMPLE showers; a first stage keeps its own at least."""
+    """Return the epochs that fit in, from the time of one on SAMPLE showers; a first stage gets at least its own."""
     stage = {"flow": "layer_epochs", "points_flow_matching": "totals_epochs"}.get(settings.kind)
     rows = np.random.default_rng(1).permutation(len(showers))[:SAMPLE]
 
@@ -113,7 +113,7 @@ def _epochs(settings: Settings, showers: Showers, minutes: float) -> dict[str, i
 
 
 def judged(name: str, generator: Generator, files: dict[str, Showers], choices: argparse.Namespace) -> dict[str, Any]:
-    """Return all numbers of a generator."""
+    """Return all metrics of a generator."""
     reference, second = files["reference"], files["second"]
     made = generator.generate(reference.incident, choices.seed + 10)
     if name == "frozen":
@@ -140,7 +140,7 @@ def judged(name: str, generator: Generator, files: dict[str, Showers], choices: 
 
 
 def between(generator: Generator, choices: argparse.Namespace, n: int) -> float:
-    """Worst relative error of the mean response, of `n` showers, halfway between energies of training."""
+    """Return the worst relative error of the mean response of `n` showers halfway between training energies."""
     worst = 0.0
     for energy in np.geomspace(*generator.seen, 15)[:-1] * (2**0.5 if choices.geometry == "ds1_photons" else 1.0):
         incident = np.full(n, energy)
@@ -150,7 +150,7 @@ def between(generator: Generator, choices: argparse.Namespace, n: int) -> float:
 
 
 def bad(key: str, values: dict[str, Any]) -> float:
-    """Return the distance of a number from the best; what took too long to measure is the worst."""
+    """Return the distance of a number from its best value; one that took too long to measure is the worst."""
     value = values[key]
     if value is None:
         return np.inf
@@ -158,7 +158,7 @@ def bad(key: str, values: dict[str, Any]) -> float:
 
 
 def forgetting(choices: argparse.Namespace, tokens: TokenGenerator, n: int = 1000) -> float:
-    """Largest change [MeV] in showers of the first domain after growth to a new material and to a new particle."""
+    """Return the largest change [MeV] in showers of the first domain after adding a new material and a new particle."""
     g, path = tokens.geometry, choices.folder / "grown.safetensors"
     incident = energies(choices, n, choices.seed + 40)
     before = tokens.generate(incident[:200], 1).voxels
@@ -173,11 +173,11 @@ def forgetting(choices: argparse.Namespace, tokens: TokenGenerator, n: int = 100
 
 
 def main() -> None:
-    """See the module."""
+    """Run the benchmark as described in the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="3,000 showers, a minute each: does it run?")
+    parser.add_argument("--quick", action="store_true", help="3,000 showers, a minute each, to see that it runs")
     parser.add_argument("--showers", type=int, default=50_000)
-    parser.add_argument("--judge", type=int, default=10_000, help="showers in each of the two files to judge with")
+    parser.add_argument("--judge", type=int, default=10_000, help="showers in each of the two files for judging")
     parser.add_argument("--minutes", type=float, default=30.0, help="training time of each generator")
     parser.add_argument("--generators", default=",".join(GENERATORS))
     parser.add_argument("--geometry", default="ds1_photons", choices=["ds1_photons", "ds2_electrons"])

@@ -1,17 +1,17 @@
 """Weakly supervised searches against the idealised classifier: `python -m benchmarks.cathode [--quick]`.
 
-Data, events to judge on and what is out of fold: `injections.py`. The idealised classifier (IAD) is the same trees with
-the same budget, trained against true background; the template has as many events as the IAD has true background
-(oversampled 2 times), so that smoothness alone and no larger number can favour it. `x4` gives the default of the tool,
-`fits` three flows mixed (`fits` = 3 of the tool). Seeds are 1 to N, settings were chosen on seeds above 10. Errors are
-bootstrap errors of one injection or, of medians, 1.25 std / sqrt(N) over injections. The paper's recipe and what is
-timed: `paper_recipe.py`. The last line is one JSON object:
+For the data, the events for judging and out-of-fold scores see `injections.py`. The idealised classifier (IAD) is the
+same trees with the same budget, trained against true background. The template has as many events as the IAD has true
+background (oversampled 2 times), so that only its smoothness, not its size, can favour it. `x4` is the tool's default,
+`fits` three mixed flows (`fits` = 3 of the tool). Seeds are 1 to N; settings were chosen on seeds above 10. Errors are
+bootstrap errors for one injection and 1.25 std / sqrt(N) over injections for medians. For the paper's recipe and the
+timing see `paper_recipe.py`. The last line is one JSON object:
 
     sic25_ratio_median, sic1e3_ratio_median   CATHODE over IAD at S/sqrt(B) = 3 and 2: max SIC (25 background events
                                               kept), SIC at background efficiency 1e-3
-    sic25_ratio_shifted, cwola_ratio_shifted  the same with features moved by 0.1 mjj, at S/sqrt(B) = 3
+    sic25_ratio_shifted, cwola_ratio_shifted  the same with features shifted by 0.1 mjj, at S/sqrt(B) = 3
     sr_real_sic25, sr_real_baseline_sic25     real signal region, out of fold: best recipe, 50 trees
-    sr_mass, sr_fraction_percent              what its scores measure there: TeV; signal in the region (true: 0.63)
+    sr_mass, sr_fraction_percent              measured there with its scores: TeV; signal in the region (true: 0.63)
     claims_of_10                              claims at 5 sigma in ten injections of the published strength, `power.py`
     speedup_vs_paper_recipe, peak_gib, exponent    of the whole chain on 200,000 events; of cost against events
     sic25_over_paper, sic1e3_over_paper       the default flow over the paper's
@@ -65,7 +65,7 @@ console = Console(width=130, file=sys.stdout)
 
 
 def ratios(choices: argparse.Namespace) -> dict[str, Any]:
-    """CATHODE over IAD for injections of two strengths."""
+    """Return the ratios of CATHODE to IAD for injections of two strengths."""
     names = ("IAD", "CATHODE", f"{FITS} fits", "x4")
     values = []
     for seed in range(1, choices.injections + 1):
@@ -94,7 +94,7 @@ def ratios(choices: argparse.Namespace) -> dict[str, Any]:
 
 
 def shifted(choices: argparse.Namespace) -> dict[str, Any]:
-    """The same with features that move with mjj, where a sideband template fails."""
+    """Return the same with features that shift with mjj, where a sideband template fails."""
     values = []
     for seed in range(1, choices.injections + 1):
         injection = inject(3.0, seed, shift=SHIFT)
@@ -116,7 +116,7 @@ def shifted(choices: argparse.Namespace) -> dict[str, Any]:
 
 
 def methods(choices: argparse.Namespace) -> dict[str, Any]:
-    """Every template and classifier on one injection, features as they are and moved."""
+    """Print every template and classifier on one injection, with features as they are and shifted."""
     table = Table(
         "method", "seconds", "closure AUC", "in the SR", "SIC25 / IAD", "moved: in the SR", "moved: SIC25 / IAD"
     )
@@ -168,7 +168,7 @@ def paper(choices: argparse.Namespace) -> dict[str, Any]:
 
 
 def selection(choices: argparse.Namespace) -> dict[str, Any]:
-    """Rank correlations of label-free merits with the true SIC."""
+    """Return rank correlations of label-free figures of merit with the true SIC."""
     found = []
     for seed in range(1, choices.injections // 2 + 2):
         injection = inject((1.0, 2.0, 3.0)[seed % 3], seed, EXTENDED)
@@ -201,12 +201,12 @@ def show(what: str, names: Any, scores: Any) -> None:
 
 
 def summarise(values: dict[str, Any]) -> dict[str, Any]:
-    """Arrays over injections become their median and its error."""
+    """Replace arrays over injections by their median and its error."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, np.ndarray):
             out[name] = round(median(value), 3)
-            spread = float(np.std(value, ddof=1)) if len(value) > 1 else None  # one injection tells nothing of it
+            spread = float(np.std(value, ddof=1)) if len(value) > 1 else None  # unknown from one injection
             out[f"{name}_error"] = spread and round(1.25 * spread / len(value) ** 0.5, 3)
         else:
             out[name] = value
@@ -217,13 +217,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="2 injections, no million events, few models")
     parser.add_argument("--injections", type=int, default=10)
-    parser.add_argument("--ensemble", type=int, default=4, help="models a fold")
+    parser.add_argument("--ensemble", type=int, default=4, help="models per fold")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
     choices = parser.parse_args()
     if choices.quick:
         choices.injections, choices.ensemble = 2, 2
         choices.sections = [name for name in choices.sections if name not in ("paper", "methods", "power")]
-    # Speed first: the peak of memory is that of the process so far.
+    # Speed first: the peak memory is that of the process so far.
     steps = dict(zip(SECTIONS, (speed, ratios, shifted, paper, methods, selection, real, claims), strict=True))
     result: dict[str, Any] = {"injections": choices.injections, "ensemble": choices.ensemble}
     for name in SECTIONS:

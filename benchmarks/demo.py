@@ -1,8 +1,8 @@
 """The demo from request to report, over seeds, with and without signal: `python -m benchmarks.demo [--quick]`.
 
-For every seed the built-in analyst carries out `lhco-demo`; its sealed max SIC is set beside that of the
-idealised classifier: the same trees with the same budget, trained against true background that is not
-in the data. The last line is one JSON object:
+For every seed the built-in analyst carries out `lhco-demo`. Its sealed max SIC is compared with that of the idealised
+classifier: the same trees with the same budget, trained against true background that is not in the data. The last line
+is one JSON object:
 
     wall_s, peak_mib          median wall time of a run with signal; largest process of all runs
     sic25_ratio_median        crew's over idealised max SIC (at least 25 background events kept)
@@ -45,7 +45,7 @@ def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace)
 
 
 def idealised_sic25(seed: int, folder: Path) -> float:
-    """Max SIC (25 background events) of data against true background, out of fold, inside the true window."""
+    """Return max SIC (25 background events) of data against true background, out of fold, inside the true window."""
     task = LhcoDemo(seed=seed)
     columns, is_signal, truth, _ = task.load()
     reference = unused_background(task.events - task.n_signal, seed)
@@ -123,8 +123,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one seed with and one without signal")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--iterations", type=int, default=LhcoDemo().max_iterations, help="at most, per run")
-    parser.add_argument("--search", type=float, nargs=2, default=SEARCH, help="mass range, TeV: narrow is quicker")
+    parser.add_argument("--iterations", type=int, default=LhcoDemo().max_iterations, help="maximum per run")
+    parser.add_argument("--search", type=float, nargs=2, default=SEARCH, help="mass range, TeV; a narrow one is faster")
     parser.add_argument("--runs", type=Path, help="keep the runs here")
     arguments = parser.parse_args()
     seeds = range(1, 2 if arguments.quick else arguments.seeds + 1)

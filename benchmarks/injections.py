@@ -1,9 +1,9 @@
-"""Labelled data sets for measuring weakly supervised searches, and how their scores are judged.
+"""Labelled data sets for measuring weakly supervised searches, and the judging of their scores.
 
-From the shipped sample: a third of the QCD events (100,000, 13,700 of them in the signal region) with injected signal
-are the data; two thirds are true background that no method but the idealised classifier (IAD) sees. All methods are
-judged on the same events of the signal region: all QCD, about 41,000, and all signal not injected, about 6,800.
-Events that models trained on are scored out of fold, the others by one fold each: none by a model that saw it.
+The data are a third of the shipped sample's QCD events (100,000, 13,700 of them in the signal region) with injected
+signal; the other two thirds are true background that only the idealised classifier (IAD) sees. All methods are judged
+on the same events of the signal region: all QCD, about 41,000, and all signal not injected, about 6,800. Training
+events are scored out of fold, the others by one fold each, so no event is scored by a model that saw it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tools.types import Floats
 SIGNAL, WINDOW = "3500_500_100", (3.3, 3.7)
 BACKGROUND = 100_000
 MIN_BACKGROUND = 25
-EQUAL = 2.0  # template events per data event: as many as the IAD has true background events
-ABSOLUTE = ("mj1", "delta_mj")  # what the shifted variant moves by 0.1 mjj, as in arXiv:2109.00546
+EQUAL = 2.0  # template events per data event, as many as true background events of the IAD
+ABSOLUTE = ("mj1", "delta_mj")  # shifted by 0.1 mjj in the shifted variant, as in arXiv:2109.00546
 
 
 @dataclass(frozen=True)
 class Injection:
-    """Data of a search, and what is needed to judge it."""
+    """Data of a search, and all that is needed to judge it."""
 
     data: Windowed
     is_signal: NDArray[np.bool_]
@@ -44,7 +44,7 @@ class Injection:
 
 
 def inject(significance: float, seed: int, features: list[str] = FEATURES, shift: float = 0.0) -> Injection:
-    """S / sqrt(B) = `significance` in the signal region; features in ABSOLUTE moved by `shift` * mjj."""
+    """Inject signal of S / sqrt(B) = `significance` in the signal region; shift ABSOLUTE features by `shift` * mjj."""
 
     def table(columns: dict[str, Floats]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         mjj = columns["mjj"]
@@ -55,7 +55,7 @@ def inject(significance: float, seed: int, features: list[str] = FEATURES, shift
     qcd = mix(BACKGROUND, SIGNAL, 0, seed).columns
     x, mjj, inside = table(qcd)
     signal, signal_mjj, signal_inside = table(read_columns(SAMPLE / f"signal_{SIGNAL}.parquet"))
-    # Signal beside the window is injected too, in its proportion.
+    # Signal outside the window is injected too, in proportion.
     n_signal = round(significance * np.sqrt(inside.sum()) / signal_inside.mean())
     order = np.random.default_rng([seed, 1]).permutation(len(signal))
     used, rest = order[:n_signal], order[n_signal:]
@@ -73,15 +73,15 @@ class Scores:
     background: Floats
 
     def sic25(self) -> float:
-        """Max SIC with at least 25 background events kept."""
+        """Return the max SIC with at least 25 background events kept."""
         return max_sic(self.signal, self.background, MIN_BACKGROUND)
 
     def sic1e3(self) -> float:
-        """SIC at a background efficiency of 1e-3."""
+        """Return the SIC at a background efficiency of 1e-3."""
         return sic_at(self.signal, self.background, 1e-3)
 
     def errors(self) -> tuple[float, float]:
-        """Bootstrap errors of the two."""
+        """Return the bootstrap errors of both SICs."""
         metrics = (partial(max_sic, min_background=MIN_BACKGROUND), partial(sic_at, background_efficiency=1e-3))
         first, second = (bootstrap_error(metric, self.signal, self.background, 1, 20) for metric in metrics)
         return first, second
@@ -95,7 +95,7 @@ def judge(
     seed: int,
     folds: int = 5,
 ) -> Scores:
-    """Classify data against the template; None: against the true background, the idealised classifier."""
+    """Classify data against the template or, if None, against true background (the idealised classifier)."""
     data, n = injection.data, len(injection.data.mjj)
     added = [injection.extra] if template is None else [injection.extra, injection.reference]
     events = np.concatenate([data.features, *added])
@@ -111,7 +111,7 @@ def judge(
 
 
 def template_of(injection: Injection, method: Method, seed: int) -> Floats:
-    """A template as large as the IAD's true background."""
+    """Return a template as large as the IAD's true background."""
     data = injection.data
     return draw(injection, method.fit(data.sidebands(~data.inside), seed), seed)
 

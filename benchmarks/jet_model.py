@@ -1,23 +1,23 @@
 """The jet foundation model: `python -m benchmarks.jet_model [--quick] [--sections speed labels ...]`.
 
-Sections (two processes, two cores, in minutes; `--quick`: 3, to see that it runs):
+Sections, with minutes for two processes on two cores (`--quick`: 3 minutes, to see that it runs):
 
-    speed      2   training and scoring beside the package's own loop (`jet_model_speed.py`)
+    speed      2   training and scoring compared with the package's own loop (`jet_model_speed.py`)
     labels    44   top tagging with few labels, fine-tuned, from scratch, linear probe (`jet_model_labels.py`)
-    scaling   20   loss from scratch against labels and parameters, power laws (`jet_model_scaling.py`)
-    quality    5   generated against true jets (`jet_model_quality.py`)
+    scaling   20   loss from scratch versus labels and parameters, power laws (`jet_model_scaling.py`)
+    quality    5   generated compared with true jets (`jet_model_quality.py`)
     omnifold  24   OmniFold from pretrained weights and from scratch (`jet_model_omnifold.py`)
-    cathode   40   search on constituents against one on four features (`jet_model_cathode.py`)
+    cathode   40   search on constituents compared with one on four features (`jet_model_cathode.py`)
 
-Events are simulated on the first run (8 minutes). Finished rows are kept in `--keep`: an interrupted benchmark, or one
-run by sections, goes on, and the figures are those of all rows there. Errors are standard errors over seeds. The last
-line is one JSON object:
+Events are simulated on the first run (8 minutes). Finished rows are kept in `--keep`: a benchmark that was interrupted,
+or is run by sections, continues from there, and the figures use all rows there. Errors are standard errors over seeds.
+The last line is one JSON object:
 
-    speedup_vs_plain_loop, scoring_speedup          jets a second over the package's
-    loss_ours, loss_plain                           held out, after the same steps
+    speedup_vs_plain_loop, scoring_speedup          jets per second relative to the package
+    loss_ours, loss_plain                           held-out loss after the same steps
     auc_METHOD_N, rejection_30_METHOD_N, ...        with N labels; METHOD odds (N = 0), finetuned, anew, scratch, probe
     rejection_gain_N                                rejection at 30%, fine-tuned over scratch, geometric mean over seeds
-    epochs_METHOD_N                                 to converge
+    epochs_METHOD_N                                 epochs to converge
     scaling_data, scaling_parameters                exponent alpha and floor of the loss, with errors
     w1_OBSERVABLE, auc_generated                    see `jet_model_quality.compare`
     omnifold_...                                    see `jet_model_omnifold.summarise`
@@ -53,13 +53,13 @@ from tools.jet_model.weights import read
 
 SECTIONS = ("speed", "labels", "scaling", "quality", "omnifold", "cathode")
 TABLE = Console(width=120)
-# Taggers meet another tune than that of the pretraining; generated jets are compared with the same.
+# Taggers get a tune other than that of the pretraining; generated jets are compared with the same tune.
 TO_TAG = JetSimulation(kinds=(JetKind.quark, JetKind.gluon, JetKind.top), tune=Tune.a14, events=15_000, seed=31)
 LIKE_PRETRAINING = JetSimulation(events=4000, seed=32)
 
 
 def simulated(choices: argparse.Namespace, name: str, simulation: JetSimulation) -> str:
-    """A file of jets beside `--keep`, made where it is missing; shipped jets when it has to be quick."""
+    """Return a file of jets next to `--keep`, simulated if missing; the shipped jets for `--quick`."""
     path = choices.keep.with_suffix("") / ("shipped.h5" if choices.quick else name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() and choices.quick:
@@ -74,7 +74,7 @@ def simulated(choices: argparse.Namespace, name: str, simulation: JetSimulation)
 
 
 def labels(rows: Rows, choices: argparse.Namespace, jets: str, settings: Row, scaling: bool) -> None:
-    """Taggers; `scaling`: those from scratch with more numbers of labels and with other widths."""
+    """Train the taggers; `scaling`: those from scratch, with more numbers of labels and other widths."""
     work = partial(
         jet_model_labels.learn,
         jets=jets,
@@ -90,7 +90,7 @@ def labels(rows: Rows, choices: argparse.Namespace, jets: str, settings: Row, sc
         seeds = min(seeds, 2)
         wanted = [("scratch", n) for n in choices.more_counts]
         wanted += [(f"{jet_model_labels.WIDTH}{dim}", choices.counts[-2]) for dim in choices.dims]
-    # The long ones first: two processes then end at about the same time.
+    # The long ones first, so that two processes end at about the same time.
     items = [
         {"method": method, "count": n, "seed": seed}
         for method, n in sorted(wanted, key=lambda pair: -pair[1])
@@ -143,7 +143,7 @@ def cathode(rows: Rows, choices: argparse.Namespace, settings: Row, sizes: jet_m
 
 
 def once(rows: Rows, make: Callable[[], Row], wanted: bool, **settings: Any) -> Row:
-    """The row of these settings, made where it is missing and wanted."""
+    """Return the row of these settings, made if missing and wanted."""
     found = rows.find(**settings)
     if not found and wanted:
         found = [rows.add(make(), **settings)]
@@ -156,21 +156,21 @@ def numbers(row: Row, settings: Row) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="does it run? Shipped jets, few of them, two seeds")
-    parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: the rows there are")
+    parser.add_argument("--quick", action="store_true", help="a few shipped jets and two seeds, to see that it runs")
+    parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: only existing rows")
     parser.add_argument("--jets", help="labelled jets of kinds quark, gluon, top; default: simulated")
-    parser.add_argument("--weights", type=Path, default=Path("tiny"), help="pretrained; tiny come with the package")
+    parser.add_argument("--weights", type=Path, default=Path("tiny"), help="pretrained; tiny comes with the package")
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "medium", "large"), help="for `speed`")
     parser.add_argument("--trained", type=int, default=2000, help="jets, for `speed`")
     parser.add_argument("--counts", type=int, nargs="+", default=[500, 2000, 10_000], help="labels")
     parser.add_argument("--more-counts", type=int, nargs="*", default=[250, 1000, 3900], help="labels, for `scaling`")
     parser.add_argument("--dims", type=int, nargs="*", default=[8, 16, 64], help="widths, for `scaling`")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--held", type=int, default=4000, help="jets that judge, for `labels` and `quality`")
+    parser.add_argument("--held", type=int, default=4000, help="jets for judging, for `labels` and `quality`")
     parser.add_argument("--steps", type=int, default=50, help="steps of the generator, for `quality`")
     parser.add_argument("--events", type=int, default=5000, help="Z+jets events, for `omnifold`")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--keep", type=Path, default=Path("runs/jet_model.jsonl"), help="one line a row")
+    parser.add_argument("--keep", type=Path, default=Path("runs/jet_model.jsonl"), help="results, one line per row")
     choices = parser.parse_args()
     if choices.quick:
         choices.trained, choices.seeds, choices.held, choices.steps, choices.events = 128, 2, 200, 2, 100
@@ -192,7 +192,7 @@ def main() -> None:
             labels(rows, choices, jets, settings, section == "scaling")
     found = rows.find(**settings)
     out |= jet_model_labels.summarise(found, choices.counts)
-    # A law needs points that were made alike: with many labels there are fewer epochs.
+    # A power law needs points made in the same way: with many labels there are fewer epochs.
     scratch = [row for row in found if row["method"] == "scratch" and row["count"] < jet_model_labels.MANY]
     widths = [row for row in found if row["method"] == "scratch" or row["method"].startswith(jet_model_labels.WIDTH)]
     at = [row for row in widths if row["count"] == choices.counts[-2]]
@@ -220,7 +220,7 @@ def _speed(jets: str, choices: argparse.Namespace) -> Row:
 
 def _quality(choices: argparse.Namespace) -> Row:
     jets = read_file(simulated(choices, "like_pretraining.h5", LIKE_PRETRAINING), "jets", SLOTS)
-    if jets.kinds == jet_model_labels.KINDS:  # the shipped ones: quarks and gluons are one kind, which no model knows
+    if jets.kinds == jet_model_labels.KINDS:  # the shipped ones: quarks and gluons are one kind, unknown to models
         jets = jets.with_kinds(("top",))
     return dict(quality(jets, choices.weights, choices.held, choices.steps))
 

@@ -1,10 +1,11 @@
-"""Top against quark and gluon jets with few labels: pretrained weights as they are (`odds`), fine-tuned from what they
-know of these kinds (`finetuned`) or with an output that starts anew (`anew`, as is usual), from scratch, by a linear
-probe on what the last layer of the pretrained classifier sees, and from scratch by networks of other widths. A fifth of
-the labels chooses the epoch, other jets judge.
+"""Top against quark and gluon jets with few labels: pretrained weights as they are (`odds`), fine-tuned with their
+output for these kinds (`finetuned`) or with a new output (`anew`, the usual way), training from scratch, a linear probe
+on the input of the pretrained classifier's last layer, and training from scratch of networks of other widths. A fifth
+of the labels chooses the epoch; other jets judge.
 
-Trainings have the same settings but for the learning rate, the best of four for each with 500 labels of seed 11. Epochs
-to converge: until the held-out loss has fallen 95% of the way from log 2 to the best from scratch, of the same jets.
+Trainings have the same settings except for the learning rate, the best of four for each with 500 labels of seed 11.
+Epochs to converge: until the held-out loss has fallen 95% of the way from log 2 to the best from scratch on the same
+jets.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from tools.metrics import auc
 
 BACKGROUND = ("quark", "gluon")
 KINDS = ("qcd", "top")
-MANY = 4000  # labels: fewer epochs, in which a network from scratch does not quite converge
+MANY = 4000  # labels: from here on fewer epochs, in which a network from scratch does not quite converge
 METHODS = ("odds", "finetuned", "anew", "scratch", "probe")
 LIKE = {"qcd": list(BACKGROUND)}
 RATES = {"finetuned": 3e-5, "anew": 2e-4, "scratch": 1e-3}
-WIDTH = "dim "  # a method's name for a network from scratch of this width: `dim 16`
+WIDTH = "dim "  # method name of a network from scratch of some width: `dim 16`
 HEADS = 4
 SLOTS = 128
 CONVERGED = 0.95
@@ -46,9 +47,9 @@ NUMBERS = ("auc", "rejection_30", "rejection_50")
 
 
 def learn(method: str, count: int, seed: int, jets: str, weights: str, held: int, epochs: int | None = None) -> Row:
-    """Train one tagger: one of METHODS or `dim D`, made with `count` labels, judged on `held` jets.
+    """Train one tagger, one of METHODS or `dim D`, with `count` labels, and judge it on `held` jets.
 
-    15 `epochs`, 6 of MANY labels or more, unless given.
+    `epochs` is by default 15, or 6 for MANY labels or more.
     """
     import torch
 
@@ -92,7 +93,7 @@ def _jets(path: str) -> Jets:
 
 
 def top_tagging(jets: Jets) -> Jets:
-    """The jets with kinds qcd (quarks, gluons) and top only."""
+    """Return the jets of kinds qcd (quarks, gluons) and top only."""
     if jets.kinds == KINDS:
         return jets
     chosen = jets.with_kinds((*BACKGROUND, "top"))
@@ -101,15 +102,15 @@ def top_tagging(jets: Jets) -> Jets:
 
 
 def drawn(jets: Jets, seed: int, count: int, held: int) -> tuple[Jets, Jets]:
-    """(jets to learn from, jets that judge), the same for all methods."""
+    """Return jets for training and jets for judging, the same for all methods."""
     if count + held > len(jets):
-        sys.exit(f"{count} labels and {held} jets that judge need more than the {len(jets)} jets")
+        sys.exit(f"{count} labels and {held} jets for judging need more than the {len(jets)} jets available")
     order = np.random.default_rng(seed).permutation(len(jets))
     return jets.take(order[held : held + count]), jets.take(order[:held])
 
 
 def _untrained(dim: int, jets: Jets, seed: int) -> Checkpoint:
-    """Weights of a network of another width, as it is before training."""
+    """Return untrained weights of a network of another width."""
     architecture = Architecture.of("tiny", KINDS, mode="classifier", dim=dim, heads=min(HEADS, dim // 4))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "untrained.safetensors"
@@ -129,13 +130,13 @@ def _probe(weights: str, used: Jets, judged: Jets) -> NDArray[np.float64]:
 
 
 def _cross_entropy(p: NDArray[np.float64], jets: Jets) -> float:
-    """Mean of both kinds' -log p."""
+    """Return the mean -log p over both kinds."""
     assert jets.pid is not None
     return float(np.mean([-np.log(np.maximum(p[jets.pid == kind, kind], 1e-12)).mean() for kind in (0, 1)]))
 
 
 def epochs_to(losses: Sequence[float], level: float, start: float) -> float:
-    """Epochs until a held-out loss, `start` before the first, is down at `level`; all of them if it never is.
+    """Return the epochs until a held-out loss, `start` before the first one, falls to `level`; all if it never does.
 
     >>> epochs_to([0.5, 0.3], 0.4, 0.7)
     1.5
@@ -149,8 +150,8 @@ def epochs_to(losses: Sequence[float], level: float, start: float) -> float:
 
 
 def converged(losses: Sequence[float], reference: Sequence[float], start: float) -> float:
-    """Epochs until `losses` have fallen CONVERGED of the way from `start` to the best of `reference`; all of them where
-    that is no lower.
+    """Return the epochs until `losses` have fallen CONVERGED of the way from `start` to the best of `reference`; all of
+    them if that is no lower.
     """
     if min(reference) >= start:
         return float(len(losses))
@@ -158,7 +159,7 @@ def converged(losses: Sequence[float], reference: Sequence[float], start: float)
 
 
 def summarise(rows: Sequence[Row], counts: Sequence[int]) -> dict[str, Any]:
-    """Means over seeds, their errors, and ratios of fine-tuned and scratch on the same jets."""
+    """Return means over seeds, their errors, and ratios of fine-tuned to scratch on the same jets."""
     out: dict[str, Any] = {}
     for count in (0, *counts):
         of = {
@@ -186,5 +187,5 @@ def _with_error(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _error(values: Sequence[float]) -> float:
-    """Standard error of the mean; NaN of a single value."""
+    """Return the standard error of the mean; NaN for a single value."""
     return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")

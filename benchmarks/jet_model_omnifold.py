@@ -1,10 +1,10 @@
 """OmniFold with the jet model as its classifier, from pretrained weights and from scratch, on Z+jets at both levels.
 
-Simulation and data: two samples of Pythia 8, Monash tune. Of the data an event is kept with a known probability of its
-particle level (`kept`), which asks for wide jets of many particles; the particle level of those that are left judges.
-Both starts have the same jets and seeds, and each its own learning rate. Compared are the first classifier of data
-against simulation, whose target is the same for both (published: half the epochs from pretrained weights,
-arXiv:2404.16091), and the observables after one iteration, beside those that the known probability itself gives.
+Simulation and data are two samples of Pythia 8, Monash tune. A data event is kept with a known probability that depends
+on its particle level (`kept`) and prefers wide jets of many particles; the particle level of the kept events is the
+truth. Both starts have the same jets and seeds, and each its own learning rate. Compared are the first classifier of
+data against simulation, whose target is the same for both (published: half the epochs from pretrained weights,
+arXiv:2404.16091), and the observables after one iteration, also with those that the known probability itself gives.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STARTS = tuple(RATES)
 
 
 def simulated(folder: Path, name: str, events: int, workers: int) -> Path:
-    """A file of Z+jets with particles, made where it is missing."""
+    """Return a file of Z+jets with particles, simulated if missing."""
     path = folder / f"zjets_{name}_{events}.parquet"
     if not path.exists():
         print(f"simulating {events} events of Z+jets: {name}", file=sys.stderr, flush=True)
@@ -50,8 +50,8 @@ def simulated(folder: Path, name: str, events: int, workers: int) -> Path:
 
 
 def kept(truth: Floats, gen: Floats) -> Floats:
-    """Probability (n,) to keep events of this particle level: the logistic function of the sum of multiplicity and
-    width, each in standard deviations of the simulation's (gen) from its mean.
+    """Return the probability (n,) to keep events of this particle level: the logistic function of the sum of
+    multiplicity and width, each standardised with mean and standard deviation of the simulation (gen).
     """
     columns = [OBSERVABLES.index(name) for name in ("mult", "width")]
     far = (truth[:, columns] - gen[:, columns].mean(axis=0)) / gen[:, columns].std(axis=0)
@@ -60,7 +60,7 @@ def kept(truth: Floats, gen: Floats) -> Floats:
 
 @dataclass
 class Recorder:
-    """A classifier that remembers how its networks were trained."""
+    """A classifier that records how its networks were trained."""
 
     network: JetNetwork
     fitted: list[Outcome] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Recorder:
 
 
 def unfolded(start: str, seed: int, simulation: str, data: str, weights: str, epochs: int) -> Row:
-    """Unfold once: held-out losses of the first classifier by epoch, and the discriminators of all observables."""
+    """Unfold once; return held-out losses of the first classifier by epoch, and discriminators of all observables."""
     import torch
 
     torch.set_num_threads(1)
@@ -94,8 +94,8 @@ def unfolded(start: str, seed: int, simulation: str, data: str, weights: str, ep
 
 
 def load(simulation: Path, data: Path, seed: int) -> tuple[Problem, Floats]:
-    """The problem of events that pass both levels, rows of jets last, and the observables of the data's truth; of the
-    data those that are `kept`.
+    """Return the problem for events that pass both levels, with rows of jets as last column, and the true observables
+    of the data; of the data only events that are `kept`.
     """
     count = count_jets(particles_path(simulation))
     assert count is not None
@@ -112,7 +112,7 @@ def load(simulation: Path, data: Path, seed: int) -> tuple[Problem, Floats]:
 
 
 def deltas(problem: Problem, push: Floats, truth: Floats) -> list[float]:
-    """Triangular discriminators x 1000 of truth and weighted simulation, by observable."""
+    """Return triangular discriminators x 1000 of truth and weighted simulation, by observable."""
     found = []
     for gen, true in zip(problem.gen.T, truth.T, strict=False):
         low, high = np.quantile(true, (0.0005, 0.9995))
@@ -123,7 +123,7 @@ def deltas(problem: Problem, push: Floats, truth: Floats) -> list[float]:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    """omnifold_epoch_ratio: epochs to converge, scratch over pretrained, geometric mean over seeds; losses, deltas."""
+    """Return omnifold_epoch_ratio (epochs to converge, scratch over pretrained, geometric mean), losses and deltas."""
     of = {start: {row["seed"]: row for row in rows if row["start"] == start} for start in STARTS}
     seeds = sorted(set(of["pretrained"]) & set(of["scratch"]))
     if not seeds:

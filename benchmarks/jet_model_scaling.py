@@ -11,9 +11,9 @@ from benchmarks.rows import Row
 
 
 def power_law(n: Sequence[float], loss: Sequence[float], error: Sequence[float]) -> dict[str, float] | None:
-    """Weighted least squares of floor + a (n / n_1)^-alpha with floor, a, alpha >= 0, and the errors of the fit.
+    """Fit floor + a (n / n_1)^-alpha with floor, a, alpha >= 0 by weighted least squares; return it with errors.
 
-    None where there are fewer than three points or the fit finds nothing.
+    None if there are fewer than three points or the fit fails.
     """
     from scipy.optimize import curve_fit
 
@@ -43,13 +43,13 @@ def power_law(n: Sequence[float], loss: Sequence[float], error: Sequence[float])
 
 
 def summarise(rows: Sequence[Row], along: str) -> dict[str, Any]:
-    """The fit along a column of the rows, `count` or `parameters`; errors are those of means over seeds."""
+    """Fit along a column of the rows, `count` or `parameters`; errors are those of means over seeds."""
     groups = {n: [row["loss"] for row in rows if row[along] == n] for n in sorted({row[along] for row in rows})}
     if not groups or min(map(len, groups.values())) < 2:
         return {}
     mean = [float(np.mean(losses)) for losses in groups.values()]
     error = [float(np.std(losses, ddof=1) / len(losses) ** 0.5) for losses in groups.values()]
-    # With few seeds each the errors themselves are uncertain: their mean square serves for all.
+    # With few seeds per point the errors themselves are uncertain: all points get their mean square.
     common = [float(np.sqrt(np.mean(np.square(error))))] * len(groups)
     key = {"count": "data", "parameters": "parameters"}[along]
     fit = power_law(list(groups), mean, common)

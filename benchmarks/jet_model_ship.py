@@ -1,8 +1,9 @@
-"""Judge and describe pretrained weights that ship: `python -m benchmarks.jet_model_ship WEIGHTS.safetensors HELD.h5`.
+"""Judge and ship pretrained weights: `python -m benchmarks.jet_model_ship WEIGHTS.safetensors HELD.h5`.
 
-HELD are jets that the training has not seen. Writes the weights into `tools/jet_model/pretrained`, and beside them
-`provenance.json` (how they were made, losses by epoch, scores) and the curves. The scores are AUC of each kind against
-all others on HELD, and of tops against the rest on the shipped jets of the task `tagging`, which are of another tune.
+HELD are jets not seen in training. Writes the weights into `tools/jet_model/pretrained`, together with
+`provenance.json` (how they were made, losses by epoch, scores) and the curves. The scores are the AUC of each kind
+against all others on HELD, and of tops against the rest on the shipped jets of the task `tagging`, which have another
+tune.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(weights: Path, held: str) -> None:
 
 
 def judged(model: JetModel, held: str, max_particles: int) -> dict[str, Any]:
-    """AUC of each kind with its error, and the accuracy."""
+    """Return the AUC of each kind with its error, and the accuracy."""
     jets = read_file(held, "held", max_particles)
     kinds = model.architecture.kinds
     labels = labels_for(kinds, jets)
@@ -61,7 +62,7 @@ def judged(model: JetModel, held: str, max_particles: int) -> dict[str, Any]:
 
 
 def on_tagging_sample(model: JetModel) -> dict[str, float]:
-    """Tops against the rest of the shipped jets: AUC with its error, rejection at 30% and 50%."""
+    """Return AUC with error and rejections at 30% and 50%, for tops against the rest of the shipped jets."""
     sample = shipped()
     score = log_odds(probabilities(model, sample), model.architecture.kinds, "top", ("quark", "gluon"))
     top, other = score[sample.pid == 1], score[sample.pid == 0]
@@ -76,7 +77,7 @@ def on_tagging_sample(model: JetModel) -> dict[str, float]:
 
 
 def draw(history: list[dict[str, Any]], path: Path) -> None:
-    """Losses by epoch."""
+    """Plot the losses by epoch."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
 """Training and scoring compared with the package's own loop: same jets, same weights, CPU time of one thread.
 
-The held-out losses after the same number of steps tell whether the training is the same.
+The held-out losses after the same number of steps show whether the training is the same.
 
-The package reads jets as padded as they are stored; a second line gives its loop on jets cut to the longest one, which
-it does not do itself.
+The package reads jets with all the padding they are stored with; a second line gives its loop on jets cut to the
+longest one, which it does not do itself.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tools.jet_model.train import BETAS, JetTraining, _rate, evaluate, fit
 
 BATCH = 64
 RATE = 5e-4
-SLOTS = 128  # particles a jet, as JetClass and our simulation keep them
+SLOTS = 128  # particles per jet, as in JetClass and our simulation
 
 
 def speed(jets: Jets, size: Size, trained: int, scored: int, console: Console) -> dict[str, float]:
-    """Each variant in a process of its own, one after the other."""
+    """Measure each variant in its own process, one after the other."""
     jets = jets.take(np.random.default_rng(1).permutation(len(jets))[: trained + scored])
     used, held = jets.take(slice(0, trained)), jets.take(slice(trained, None))
     width, mean = SLOTS, jets.multiplicity.mean()
@@ -45,7 +45,7 @@ def speed(jets: Jets, size: Size, trained: int, scored: int, console: Console) -
         f"package, {width} slots": (_plain, width),
         f"package, {longest} slots": (_plain, longest),
     }
-    table = Table(title=f"{size}: {trained} jets in batches of {BATCH}, {mean:.0f} particles a jet, CPU time")
+    table = Table(title=f"{size}: {trained} jets in batches of {BATCH}, {mean:.0f} particles per jet, CPU time")
     for column in ("", "trained/s", "scored/s", "held-out loss", "MiB more"):
         table.add_column(column, justify="right")
     found = {}
@@ -70,7 +70,7 @@ def _padded(jets: Jets, slots: int) -> Jets:
 
 
 def _start(jets: Jets, size: Size) -> JetModel:
-    import omnilearned.train  # noqa: F401  # all of it before the clock runs
+    import omnilearned.train  # noqa: F401  # imported before the clock starts
     import torch
 
     torch.set_num_threads(1)
@@ -78,7 +78,7 @@ def _start(jets: Jets, size: Size) -> JetModel:
 
 
 def _ours(used: Jets, held: Jets, size: Size) -> tuple[float, float, float]:
-    """(jets trained per second, jets scored per second, held-out loss)."""
+    """Return (jets trained per second, jets scored per second, held-out loss)."""
 
     model = _start(used, size)
     source = Source(model, used, labels_for(model.architecture.kinds, used))
@@ -97,7 +97,7 @@ def _ours(used: Jets, held: Jets, size: Size) -> tuple[float, float, float]:
 
 
 def _plain(used: Jets, held: Jets, size: Size) -> tuple[float, float, float]:
-    """The same by the package's loader, training and evaluation steps."""
+    """Return the same for the package's loader, training and evaluation steps."""
     import torch
     from omnilearned.dataloader import load_data
     from omnilearned.evaluate import test_step
@@ -144,7 +144,7 @@ def _loss(model: JetModel, held: Jets) -> float:
 
 
 def _in_child(function: Callable[..., tuple[float, ...]], *arguments: Any) -> tuple[float, ...]:
-    """Return what the function returns, and the largest rise of memory in MiB."""
+    """Run the function in a child process; return its results and the rise of peak memory in MiB."""
     context = multiprocessing.get_context("fork")
     there, here = context.Pipe()
 

@@ -1,30 +1,30 @@
-"""OmniFold against the PyPI package `omnifold`, and its pulls: `python -m benchmarks.omnifold [--quick]`.
+"""OmniFold compared with the PyPI package `omnifold`, and its pulls: `python -m benchmarks.omnifold [--quick]`.
 
-The peer needs TensorFlow and lives in an environment of its own; BEAMCREW_OMNIFOLD_PYTHON names its interpreter:
+The peer needs TensorFlow and an environment of its own; BEAMCREW_OMNIFOLD_PYTHON names its interpreter:
 
     python -m venv peer && peer/bin/pip install tensorflow-cpu PyYAML matplotlib
     peer/bin/pip install --no-deps omnifold==0.1.36
     BEAMCREW_OMNIFOLD_PYTHON=peer/bin/python python -m benchmarks.omnifold
 
-Without it the peer's figures are null. Both are processes of their own on the same arrays, ours before and after the
-peer's, 5 iterations each: the peer with its own settings, 20 epochs and, of the large case, batches of 512 instead of
-128 (quicker by as much), ours with the tool's defaults. Seconds are those of the unfolding without imports, memory is
-the peak of the process. The cases are in `omnifold_cases.py`, the pulls in `omnifold_pulls.py`. Finished rows are kept
-in `--keep`, and a benchmark that was interrupted, or run by sections, goes on there: the figures are those of all rows
-of these settings. The last line is one JSON object:
+Without it the peer's figures are null. Both run in separate processes on the same arrays, ours before and after the
+peer, with 5 iterations each: the peer with its own settings, 20 epochs and, in the large case, batches of 512 instead
+of 128 (which is faster by that factor), ours with the tool's defaults. Seconds are those of the unfolding without
+imports, memory is the peak of the process. The cases are in `omnifold_cases.py`, the pulls in `omnifold_pulls.py`.
+Finished rows are kept in `--keep`, and a benchmark that was interrupted, or is run by sections, continues from there:
+the figures use all rows with these settings. The last line is one JSON object:
 
-    code                                      of the sources the rows were made with
+    code                                      hash of the sources that made the rows
     speedup_vs_peer_1d, speedup_vs_peer_6d    wall seconds of the peer over ours; cpu_ratio_...: the same of CPU seconds
     deltas_1d, deltas_6d                      discriminators x 1000 by observable: ours, the peer's; means over seeds
-    delta_exact_1d                            of the same iterations with densities known in place of classifiers
+    delta_exact_1d                            from the same iterations with known densities instead of classifiers
     delta_ratios_1d, delta_ratios_6d          ours over the peer's by observable, and its error from the spread of seeds
     delta_ratio_worst, ..._error              the largest of these ratios
-    memory_ratio                              our peak memory over the peer's, the larger of the two cases; both hold
-                                              their libraries: torch has some 220 MiB, TensorFlow 600
+    memory_ratio                              our peak memory over the peer's, the larger of the two cases; both include
+                                              their libraries: torch some 220 MiB, TensorFlow 600
     pull_...                                  see `omnifold_pulls.summarise`
 
-Seeds differ in the events of the one-dimensional case, and in the training of both; the six observables are those of
-one sample.
+Seeds change the events of the one-dimensional case, and the training in both; the six observables are those of one
+sample.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ console = Console(stderr=True)
 
 
 def compare(section: str, case: Case, settings: Row) -> Row:
-    """Ours, the peer, ours again; without the peer's interpreter its part is None."""
+    """Run ours, the peer, and ours again; without the peer's interpreter its part is None."""
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "arrays.npz"
         np.savez(
@@ -73,7 +73,7 @@ def compare(section: str, case: Case, settings: Row) -> Row:
         before = _run(OURS, arrays)
         theirs = _run([peer, str(Path(__file__).with_name("omnifold_peer.py"))], arrays) if peer else None
         after = _run(OURS, arrays)
-    # Same seed, same result; time is shared with whatever else the machine does.
+    # The same seed gives the same result; times depend on what else the machine does.
     ours = {name: (before[name] + after[name]) / 2 for name in ("push", "seconds", "cpu_seconds")}
     ours["mib"] = max(before["mib"], after["mib"])
     row: Row = {"names": case.names, "before": case.deltas(np.ones(len(case.gen)))}
@@ -108,7 +108,7 @@ def show(row: Row) -> None:
 
 
 def pulls(rows: Rows, choices: argparse.Namespace, settings: Row) -> None:
-    """Carry out the missing experiments in parallel processes."""
+    """Run the missing experiments in parallel processes."""
     work = partial(omnifold_pulls.experiment, events=settings["events"], bootstraps=settings["bootstraps"])
 
     def say(row: Row) -> str:
@@ -146,7 +146,7 @@ def summarise(compared: dict[str, list[Row]], experiments: list[Row]) -> Row:
 
 
 def _ratios(ours: Floats, peer: Floats) -> list[tuple[float, float | None]]:
-    """Ratio of means over seeds (n, d), and its error; None for one seed, which has no spread."""
+    """Return the ratio of means over seeds (n, d), and its error; None for one seed, which has no spread."""
     if not len(ours):
         return []
     ratio = ours.mean(axis=0) / peer.mean(axis=0)
@@ -159,16 +159,16 @@ def _ratios(ours: Floats, peer: Floats) -> list[tuple[float, float | None]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few events, 3 pseudo-experiments")
-    parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: the rows there are")
+    parser.add_argument("--sections", nargs="*", choices=SECTIONS, default=SECTIONS, help="none: only existing rows")
     parser.add_argument("--events", type=int, default=100_000, help="events of the one-dimensional case")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20, help="epochs of the peer")
-    parser.add_argument("--seeds", type=int, default=5, help="comparisons with seeds from 1")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds compared, from 1")
     parser.add_argument("--experiments", type=int, default=50)
     parser.add_argument("--bootstraps", type=int, default=5, help="bootstraps of each pseudo-experiment")
     parser.add_argument("--pull-events", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=1, help="processes that compute the pulls")
-    parser.add_argument("--keep", type=Path, default=Path("runs/omnifold.jsonl"), help="one line a row")
+    parser.add_argument("--keep", type=Path, default=Path("runs/omnifold.jsonl"), help="results, one line per row")
     choices = parser.parse_args()
     if choices.quick:
         choices.events, choices.pull_events, choices.experiments, choices.bootstraps = 5000, 1000, 3, 3
@@ -189,7 +189,7 @@ def main() -> None:
                 "epochs": choices.epochs,
                 "seed": seed,
             }
-            # A row made without the peer is made again where there is one.
+            # A row made without the peer is made again if there is one now.
             found = [r for r in rows.find(**settings) if r["peer"] or "BEAMCREW_OMNIFOLD_PYTHON" not in os.environ]
             if not found and section in choices.sections:
                 found = [rows.add(compare(section, make(seed), settings), **settings)]

@@ -1,4 +1,4 @@
-"""Arrays that OmniFold and its peer unfold, with the truth to judge by."""
+"""Arrays that OmniFold and its peer unfold, with the truth for judging."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS = 50
 
 @dataclass(frozen=True)
 class Case:
-    """Data (n, d), simulation at both levels (m, d), and events of the truth (k, d)."""
+    """Data (n, d), simulation at both levels (m, d), and true events (k, d)."""
 
     names: tuple[str, ...]
     data: Floats
@@ -28,7 +28,7 @@ class Case:
     truth: Floats
 
     def deltas(self, weight: Floats) -> list[float]:
-        """Triangular discriminators x 1000 of truth and weighted simulation (m,), by observable."""
+        """Return triangular discriminators x 1000 of truth and weighted simulation (m,), by observable."""
         found = []
         for gen, truth in zip(self.gen.T, self.truth.T, strict=True):
             low, high = np.quantile(truth, (0.0005, 0.9995))
@@ -38,7 +38,7 @@ class Case:
 
 
 def gaussian(n: int, seed: int, n_truth: int = 1_000_000) -> Case:
-    """The peer's own comparison: simulation N(0, 1), truth N(0.2, 0.8), smeared by 0.5; the truth has events anew."""
+    """Return the peer's own test case: simulation N(0, 1), truth N(0.2, 0.8) with its own events, smearing 0.5."""
     rng = np.random.default_rng(seed)
     gen, truth = rng.standard_normal((n, 1)), rng.normal(MEAN, WIDTH, (n, 1))
     reco, data = (x + SMEAR * rng.standard_normal(x.shape) for x in (gen, truth))
@@ -46,8 +46,8 @@ def gaussian(n: int, seed: int, n_truth: int = 1_000_000) -> Case:
 
 
 def exact(case: Case, iterations: int) -> Floats:
-    """Weights of `gaussian` simulation (n,) by the same iterations with every density known but that of the data, whose
-    events are counted in fine bins: what is left of the truth is not learning's fault.
+    """Return weights of the `gaussian` simulation (n,) from the same iterations with all densities known except that of
+    the data, which is binned finely: the remaining distance to the truth is not due to learning.
     """
     x = np.linspace(-6, 6, 601)
     half = (x[1] - x[0]) / 2
@@ -62,9 +62,9 @@ def exact(case: Case, iterations: int) -> Floats:
 
 
 def zjets(n: int | None = None) -> Case:
-    """Six observables of the shipped Z+jets sample, simulation and nature of the task `unfolding`.
+    """Return six observables of the shipped Z+jets sample, simulation and nature of the task `unfolding`.
 
-    Events that pass both levels, so that nothing depends on how misses and fakes are treated; `n` of each at most.
+    Only events that pass both levels, so that the treatment of misses and fakes does not matter; at most `n` of each.
     """
 
     def both(name: str) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Unfold with `tools/omnifold`, in a process of its own: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
+"""Unfolding with `tools/omnifold` in its own process: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
 
 IN holds data, gen, reco (n, d), iterations and seed; OUT gets the push weights, wall and CPU seconds of the unfolding
 and the peak memory of the process in MiB. The settings are the tool's own.
@@ -11,7 +11,7 @@ import sys
 import time
 
 import numpy as np
-import torch  # noqa: F401  # its import is no part of the unfolding, as that of the peer's libraries is not
+import torch  # noqa: F401  # imports do not count as unfolding, neither here nor for the peer
 
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.problem import Problem

@@ -1,8 +1,8 @@
-"""Unfold with the PyPI package `omnifold`, in its own interpreter: `python omnifold_peer.py IN.npz OUT.npz`.
+"""Unfolding with the PyPI package `omnifold` in its own interpreter: `python omnifold_peer.py IN.npz OUT.npz`.
 
-IN holds data, gen, reco (n, d), iterations, epochs, batch and seed; OUT gets what `omnifold_ours.py` writes. Imports
-nothing of ours. Networks, rate and early stopping are the package's own; observables are standardised, as its examples
-do.
+IN holds data, gen, reco (n, d), iterations, epochs, batch and seed; OUT gets the same as from `omnifold_ours.py`. It
+imports nothing of ours. Networks, learning rate and early stopping are the package's own; observables are standardised,
+as in its examples.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""Pseudo-experiments: are errors from bootstraps those of the unfolded bins, and is there a bias?
+"""Pseudo-experiments: are bootstrap errors those of the unfolded bins, and is there a bias?
 
-Each has data and a simulation anew, of the Gaussian case; the tool's own settings, the data decide how often. Of bins
-of equal true content: (unfolded - expected) / error. All experiments have the same error, so that of a bin is the root
-mean square of theirs: a few bootstraps of each are enough, and the pull has no noise of the error in it.
+Each has new data and a new simulation of the Gaussian case, with the tool's own settings; the data decide the number of
+iterations. The pull of bins of equal true content is (unfolded - expected) / error. All experiments have the same true
+error, so the error of a bin is their root mean square: a few bootstraps each are enough, and the pull has no noise from
+the error.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BINS = 10
 
 
 def experiment(seed: int, events: int, bootstraps: int) -> dict[str, Any]:
-    """Carry out one experiment: residuals and errors of the bins."""
+    """Run one experiment; return residuals and errors of the bins."""
     start = time.perf_counter()
     case = gaussian(events, 10_000 + seed, n_truth=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +46,7 @@ def edges() -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over experiments and bins; the bias also in the direction in which too little unfolding errs."""
+    """Summarise over experiments and bins; the bias also along the direction of too little unfolding."""
     residuals, errors = (np.array([row[name] for row in rows]) for name in ("residuals", "errors"))
     pulls = residuals / np.sqrt(np.mean(errors**2, axis=0))
     centres = pulls.mean(axis=0)

@@ -1,7 +1,7 @@
-"""Time the page of a run of 1,000 steps in a real browser; for `benchmarks.trace`.
+"""Load time of the page of a run of 1,000 steps in a real browser, for `benchmarks.trace`.
 
-The wall time of a headless Chromium that loads the page, runs its scripts and writes down what came of it, less that
-of the same browser with an empty page: the rest is its own start.
+This is the wall time of a headless Chromium that loads the page, runs its scripts and dumps the result, minus that of
+the same browser with an empty page, which is its start-up time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Work = Callable[[str], object]
 
 
 def write(store: Store, work: Work) -> None:
-    """1,000 steps, planned in 200 rounds; `work` does what a step does, at its place."""
+    """Write 1,000 steps, planned in 200 rounds; `work` does the work of each step."""
     for k in range(ROUNDS):
         planned = [Step(id=f"s{n}", goal="measure", submits=True) for n in range(STEPS)]
         store.append(Planned(iteration=k, plan=Plan(reasoning="as before", steps=planned)))
@@ -44,14 +44,14 @@ def write(store: Store, work: Work) -> None:
 
 
 def dump(address: str, profile: Path, milliseconds: int) -> str:
-    """The page at an address after its scripts ran for so many (virtual) milliseconds."""
+    """Return the page at an address after its scripts ran for so many (virtual) milliseconds."""
     assert CHROMIUM, f"none of {', '.join(NAMES)} is on the PATH"
     argv = [CHROMIUM, *FLAGS, f"--virtual-time-budget={milliseconds}", f"--user-data-dir={profile}", address]
     return subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True).stdout
 
 
 def page_load(runs: Path, name: str, repeats: int) -> float | None:
-    """Seconds until the page of a run is there, median; None where there is no Chromium."""
+    """Return the median seconds until the page of a run is loaded; None without Chromium."""
     if CHROMIUM is None:
         return None
     with Server(runs, 0) as server:
@@ -60,7 +60,7 @@ def page_load(runs: Path, name: str, repeats: int) -> float | None:
         taken = []
         try:
             page = server.address(f"/runs/{name}")
-            _seconds("about:blank", runs, 0)  # makes the profile
+            _seconds("about:blank", runs, 0)  # creates the profile
             for _ in range(repeats):
                 blank = _seconds("about:blank", runs, 0)
                 taken.append(_seconds(page, runs, ROUNDS * STEPS) - blank)

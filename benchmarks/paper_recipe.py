@@ -1,10 +1,10 @@
-"""The default chain beside the recipe of arXiv:2109.00546: a flow of 15 affine blocks, batches of 256, 100 epochs.
+"""The default chain compared with the recipe of arXiv:2109.00546: a flow of 15 affine blocks, batch 256, 100 epochs.
 
-Speed: the whole chain (fit, sample, classify, score) in CPU seconds, which others on the machine do not inflate. Of the
-paper's flow one epoch in the middle of two runs of the chain is run, and 99 extrapolated, as every epoch costs the
+Speed: the whole chain (fit, sample, classify, score) in CPU seconds, which other work on the machine does not inflate.
+Of the paper's flow, one epoch is run between two runs of the chain and 99 are extrapolated, as every epoch costs the
 same; the classifier is the same in both chains. Events are drawn with replacement.
 Quality: on 100,000 events of the shipped sample all 100 epochs are run, at the paper's rate of 1e-4 (in one cycle, and
-without batch normalisation; the best epoch is sampled, not the ten best), and judged with the same classifier.
+without batch normalisation; samples are from the best epoch, not the ten best), and judged with the same classifier.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMPARED = 200_000  # events of the comparison
 
 
 def speed(sizes: tuple[int, ...], ensemble: int, console: Console) -> dict[str, Any]:
-    """CPU seconds of the whole chain, against the paper's recipe and against the number of events."""
+    """Return CPU seconds of the whole chain, relative to the paper's recipe and versus the number of events."""
     times: list[float] = []
     out: dict[str, Any] = {}
     for size in sizes:
@@ -46,14 +46,14 @@ def speed(sizes: tuple[int, ...], ensemble: int, console: Console) -> dict[str, 
             out = {"peak_gib": round(peak, 2), "chain_s": round(mean, 1), "paper_chain_s": round(paper)}
             out |= {"paper_epochs_run": 1, "speedup_vs_paper_recipe": round(paper / mean, 1)}
             console.print(
-                f"again {again:.1f} s; paper's flow: {slow:.1f} s an epoch, {EPOCHS} and the rest {paper:.0f} s"
+                f"again {again:.1f} s; paper's flow: {slow:.1f} s per epoch, {EPOCHS} epochs and the rest {paper:.0f} s"
             )
     slope = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
     return out | {"exponent": round(slope, 2), "peak_gib_largest": round(peak, 2), "largest": sizes[-1]}
 
 
 def chain(injection: Injection, method: Method, ensemble: int) -> tuple[float, float]:
-    """CPU seconds to fit, and to sample, classify and score all events."""
+    """Return CPU seconds to fit, and to sample, classify and score all events."""
     start = time.process_time()
     data = injection.data
     fitted = method.fit(data.sidebands(~data.inside), 1)
@@ -64,7 +64,7 @@ def chain(injection: Injection, method: Method, ensemble: int) -> tuple[float, f
 
 
 def resampled(size: int) -> Injection:
-    """An injection with `size` events of data drawn with replacement, and nothing else to judge."""
+    """Return an injection with `size` data events drawn with replacement, and none for judging."""
     injection = inject(3.0, 1)
     rows = np.random.default_rng(1).integers(0, len(injection.data.mjj), size)
     data = injection.data
@@ -73,7 +73,7 @@ def resampled(size: int) -> Injection:
 
 
 def quality(injections: int, ensemble: int, console: Console) -> dict[str, Any]:
-    """SIC of the default flow over that of the paper's, at S/sqrt(B) = 3; arrays over injections."""
+    """Return the SIC of the default flow over that of the paper's, at S/sqrt(B) = 3; arrays over injections."""
     rows = []
     for seed in range(1, injections + 1):
         injection, row = inject(3.0, seed), []

@@ -1,8 +1,8 @@
-"""How often the crew's own recipe claims a resonance of the published strength, and how right the claim is.
+"""Power of the analyst's own recipe for a resonance of the published strength, and the accuracy of its claims.
 
-S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events; the shipped sample has
-200,000 events for a data set, where S / B is then 1.4% (published: 0.6% of 134,000 events in the window). A trial is
-that of `redteam.py`: the recipe on the seen half, the claim on the held-out half at the level of the task, the audit.
+S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events; the shipped sample
+provides 200,000 events per data set, for which S / B is 1.4% (published: 0.6% of 134,000 events in the window). A trial
+is that of `redteam.py`: the recipe on the seen half, the claim on the held-out half at the task's level, the audit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tools.bumphunt.measure import threshold
 from tools.events.parquet import read_columns
 
 PUBLISHED = 2.2  # S / sqrt(B) in the window
-IN_ALL = 200_000  # events of a data set
+IN_ALL = 200_000  # events per data set
 FIRST = 700  # seed of the first data set
 RECIPE = Recipe(
     "CATHODE",
@@ -43,7 +43,7 @@ classify(**common, template="template.parquet", control="template_control.parque
 
 
 def strength() -> int:
-    """Signal events to inject for PUBLISHED, by the fractions of the reservoirs in the window."""
+    """Return the signal events to inject for PUBLISHED, from the fractions of the reservoirs in the window."""
     background, signal = (
         float(np.mean((mjj >= WINDOW[0]) & (mjj < WINDOW[1])))
         for mjj in (read_columns(SAMPLE / f"{name}.parquet", ["mjj"])["mjj"] for name in ("qcd", f"signal_{SIGNAL}"))
@@ -52,7 +52,7 @@ def strength() -> int:
 
 
 def true_passing(run_dir: Path, left: Score) -> int:
-    """Signal events among those that the claim's cut keeps of the held-out ones."""
+    """Return the number of signal events among the held-out ones that pass the claim's cut."""
     _, is_signal, unseen = truth.read(run_dir / "sealed")
     mjj = read_columns(run_dir / "held_out" / EVENTS, ["mjj"])["mjj"]
     score = read_scores(run_dir / "claim", "i0/score/scores.parquet", len(mjj))
@@ -61,7 +61,7 @@ def true_passing(run_dir: Path, left: Score) -> int:
 
 
 def power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
-    """Claims of `sets` injections at `share` of the published strength; how many are right in mass and in number."""
+    """Return the claims of `sets` injections at `share` of the published strength, and how many are correct."""
     n_signal, claims, near, counted = round(share * strength()), 0, 0, 0
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""Measure the prompts of a run, and how much of them a service's cache can hold.
+"""Size of the prompts of a run, and the part of them that a service's cache can hold.
 
-A crew plays two iterations of `lhco-demo` with a scripted model: three windows side by side, one step that compares and
+A crew plays two iterations of `lhco-demo` with a scripted model: three windows in parallel, one step that compares and
 submits, then one more submission and the end. Tools are not run: their results are those of one real run
-(`prompts_results.json`). Tokens are estimated at four bytes. What can come from a cache is the part of each request
-that an earlier one begins with, tools first, as services build their prompts. `--quick` is the same.
+(`prompts_results.json`). Tokens are estimated at four bytes each. A cache can serve the beginning of a request that an
+earlier one also has, tools first, as services build their prompts. `--quick` runs the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOWHERE = SandboxInfo(driver="none", version="0", reason="results are canned", l
 
 
 class Canned(Nowhere):
-    """A bench on which every tool says what it said in a real run."""
+    """A bench on which every tool returns its result from a real run."""
 
     def run(
         self,
@@ -56,7 +56,7 @@ class Canned(Nowhere):
 
 
 class Script:
-    """A model that plans a survey, a comparison, one more try and the end; `asked` holds all it was asked."""
+    """A model that plans a survey, a comparison, one more try and the end; `asked` holds all its requests."""
 
     name, is_llm = "script of a benchmark", False
 
@@ -95,7 +95,7 @@ class Script:
 
 
 def played(folder: Path) -> list[tuple[str, Request]]:
-    """Return all requests of a run, with who asked."""
+    """Return all requests of a run, each with its sender."""
     task = make_task("lhco-demo", {"events": 20_000})
     facts = {"task": task.name} | task.prepare(folder / "inputs", folder / "held_out", folder / "sealed")
     script, scores = Script(), iter([2.1, 3.4])
@@ -130,13 +130,13 @@ def played(folder: Path) -> list[tuple[str, Request]]:
 
 
 def as_read(request: Request) -> str:
-    """A request as a service builds a prompt of it: tools, the reply's form, messages."""
+    """Return the prompt that a service builds from a request: tools, the reply's form, messages."""
     document = request.model_dump(mode="json", include={"tools", "response_schema", "messages"})
     return json.dumps([document["tools"], document["response_schema"], document["messages"]])
 
 
 def cacheable(prompts: Sequence[str]) -> float:
-    """The share of all text that stands, from its prompt's beginning on, at the beginning of an earlier one."""
+    """Return the fraction of all text that is a common beginning of its prompt and an earlier one."""
     held = 0
     for number, prompt in enumerate(prompts):
         held += max((_alike(prompt, earlier) for earlier in prompts[:number]), default=0)

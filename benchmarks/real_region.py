@@ -1,9 +1,9 @@
-"""The real LHCO signal region (layout of arXiv:2109.00546): 122,124 events, 772 of them signal, and 20,000 background.
+"""The real LHCO signal region (files of arXiv:2109.00546): 122,124 events, 772 of them signal, and 20,000 background.
 
 Baseline and best recipe share the protocol: out of fold (5 folds), the same number of trees, labels of the data
 for judging only. The baseline is 50 trees against the 20,000 reference events (arXiv:2309.13111). The best recipe
-makes the reference smooth: flows learn it, and a mixture of four, as many events as there are data, is added to it.
-`in-sample` repeats both with data events scored by models that saw them, a fifth as many.
+smooths the reference: flows learn it, and samples from a mixture of four, as many events as data, are added to it.
+`in-sample` repeats both with data events scored by models that saw them, a fifth as many models.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WINDOW = (3.3, 3.7)
 
 
 def real_region(ensemble: int, console: Console) -> dict[str, Any]:
-    """Max SIC with 25 background events kept, and SIC at 1e-3, of both recipes."""
+    """Return max SIC with 25 background events kept, and SIC at 1e-3, for both recipes."""
     names = ("train", "test", "background")
     train, test, background = (np.load(FOLDER / f"innerdata_{name}.npy").astype(float) for name in names)
     data = np.concatenate([train, test])
@@ -79,7 +79,7 @@ def real_region(ensemble: int, console: Console) -> dict[str, Any]:
 def measured(
     data: Floats, background: Floats, scores: Mapping[str, tuple[Floats, Floats]], console: Console
 ) -> dict[str, Any]:
-    """Mass [TeV] and percentage of signal by both recipes' scores, as `bumphunt.measure` finds them."""
+    """Return mass [TeV] and percentage of signal from both recipes' scores, as measured by `bumphunt.measure`."""
     found = {}
     for name, (score, against) in scores.items():
         ours, theirs = (data[:, 0], score), (background[:, 0], against)

@@ -1,12 +1,12 @@
-"""The shipped sample against the LHC Olympics' R&D files: `python -m benchmarks.realism [--quick] [--out FOLDER]`.
+"""The shipped sample compared with the LHC Olympics R&D files: `python -m benchmarks.realism [--quick] [--out FOLDER]`.
 
-Both in 3.3 < mjj < 3.7 TeV, where the real arrays are (layout of arXiv:2109.00546, `real_region.FOLDER`): QCD and
-the resonance of 3.5, 0.5 and 0.1 TeV. Errors are statistical, of both samples. Published are the fractions inside the
-window: 121,352 of 1,000,000 QCD events and 772 of 1,000 signal events. Without the arrays only ours are
+Both in 3.3 < mjj < 3.7 TeV, the range of the real arrays (files of arXiv:2109.00546, `real_region.FOLDER`): QCD and the
+resonance of 3.5, 0.5 and 0.1 TeV. Errors are statistical, from both samples. The fractions inside the window are
+published: 121,352 of 1,000,000 QCD events and 772 of 1,000 signal events. Without the arrays only our numbers are
 printed, and the exit status is 1. Figures (PNG) go to `--out`, unless `--quick`. The last line is one JSON object:
 
     signal_in_sr           fraction of the signal in the window
-    worst_feature_shift    largest |ours/real - 1| of the means and widths of the four features, of QCD and signal
+    worst_feature_shift    largest |ours/real - 1| of means and widths of the four features, for QCD and signal
     mjj_chi2_ndf           of the shape of the signal's mjj in the window, 20 bins
 """
 
@@ -40,7 +40,7 @@ BINS = 20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="no figures")
-    parser.add_argument("--out", type=Path, default=Path("realism"), help="folder of the figures")
+    parser.add_argument("--out", type=Path, default=Path("realism"), help="folder for the figures")
     options = parser.parse_args()
     console = Console(width=120)
     ours = {name: our_columns(SAMPLE / f"{file}.parquet") for name, file in FILES.items()}
@@ -80,14 +80,14 @@ def main() -> None:
 
 
 def our_columns(path: Path) -> dict[str, Floats]:
-    """The features of the real arrays from an event file."""
+    """Return the features of the real arrays from an event file."""
     events = read_columns(path)
     tau21 = {f"tau21_{jet}": events[f"tau2_{jet}"] / (1e-5 + events[f"tau1_{jet}"]) for jet in ("j1", "j2")}
     return {"mjj": events["mjj"], "mj1": events["mj1"], "delta_mj": events["mj2"] - events["mj1"], **tau21}
 
 
 def real_columns(folder: Path) -> dict[str, dict[str, Floats]]:
-    """QCD of the data and of the reference, and the extra signal."""
+    """Return QCD from data and reference, and the extra signal."""
     rows = np.concatenate([np.load(folder / f"innerdata_{n}.npy") for n in ("train", "test", "background")])
     signal = np.load(folder / "innerdata_extrasig.npy")
     tables = {"QCD": rows[rows[:, 5] == 0], "signal": signal}
@@ -125,7 +125,7 @@ def moments(ours: Floats, real: Floats) -> list[tuple[float, float, float, float
 
 
 def moment_error(values: Floats, of_width: bool) -> float:
-    """Standard error of the mean or, with the fourth moment, of the standard deviation."""
+    """Return the standard error of the mean or, from the fourth moment, of the standard deviation."""
     off = values - values.mean()
     variance = np.mean(off**2)
     if not of_width:
@@ -134,7 +134,7 @@ def moment_error(values: Floats, of_width: bool) -> float:
 
 
 def shape_chi2(ours: Floats, real: Floats) -> float:
-    """chi2/ndf of two histograms normalised to one in the window."""
+    """Return chi2/ndf of two histograms normalised to one in the window."""
     counts = [np.histogram(x, np.linspace(*WINDOW, BINS + 1))[0].astype(float) for x in (ours, real)]
     shares = [c / c.sum() for c in counts]
     variance = sum(c / c.sum() ** 2 for c in counts)

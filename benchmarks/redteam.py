@@ -1,10 +1,10 @@
-"""Can a recipe that cheats, or errs, claim a discovery where there is none? And what does it cost the honest ones?
+"""Can a cheating or mistaken recipe claim a discovery where there is none? And what does the audit cost honest ones?
 
-Recipes are scripts (`redteam_recipes.py`). Each is run on the seen half of a signal-free mix of the shipped sample, its
-mass and cut are chosen there, and the harness makes and audits the claim as in a run: the recorded command again on all
-events, the test on the held-out half, the audit, and the command once more on the decoy. A fork of this process takes
-the place of the sandbox. Claims are counted at the task's own level, and at 1%, where 20 sets can show a rate. Honest
-recipes run on injected sets: their power is the share of claims with the audit over the share without it.
+Recipes are scripts (`redteam_recipes.py`). Each runs on the seen half of a signal-free mix of the shipped sample, where
+its mass and cut are chosen, and the harness makes and audits the claim as in a run: the recorded command again on all
+events, the test on the held-out half, the audit, and the command once more on the decoy. A fork of this process
+replaces the sandbox. Claims are counted at the task's own level, and at 1%, where 20 sets can show a rate. Honest
+recipes run on injected sets: their power is the fraction of claims with the audit over the fraction without it.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ console = Console(stderr=True)
 NOMINAL = 0.01
 EVENTS_IN_ALL = 40_000
 FIRST = 300  # seed of the first data set
-N_SIGNAL = 180  # of them, injected: strong enough for a claim now and then, by honest recipes
+N_SIGNAL = 180  # signal events injected: strong enough for honest recipes to make a claim now and then
 WHERE = Where("worker", 0, "score")
 SCRIPT = "score.py"
 FOLDER = f"{WORKSPACE}/i0/score"
-REGION_REFERENCE = 3  # events of the reference for each of the data
+REGION_REFERENCE = 3  # reference events per data event
 
 
 class Forked(Nowhere):
-    """A bench that runs Python files in a fork of this process, with /inputs where its inputs are."""
+    """A bench that runs Python files in a fork of this process, with /inputs mapped to its inputs."""
 
     def __init__(self, workspace: Path, inputs: Path) -> None:
         super().__init__(workspace)
@@ -93,7 +93,7 @@ class Forked(Nowhere):
 
 
 def run_here(folder: Path, code: str) -> int:
-    """Exit code of Python code that is run in a folder, where it leaves `stderr`."""
+    """Run Python code in a folder, where it leaves a file `stderr`, and return its exit code."""
     os.chdir(folder)
     with Path("stderr").open("w") as err, redirect_stderr(err), redirect_stdout(StringIO()):
         try:
@@ -105,7 +105,7 @@ def run_here(folder: Path, code: str) -> int:
 
 
 class Region(LhcoDemo):
-    """The events of the window alone, with a reference of other background in place of sidebands."""
+    """The events of the window alone, with a reference of other background instead of sidebands."""
 
     name: ClassVar[str] = "region"
     has_sidebands: ClassVar[bool] = False
@@ -123,7 +123,7 @@ class Region(LhcoDemo):
 
 
 def choose(task: LhcoDemo, run_dir: Path, submission: SearchSubmission) -> Score:
-    """Choose on the seen half what a crew would: the cut, mass and width of the largest excess."""
+    """Choose on the seen half, as a crew would, the cut, mass and width of the largest excess."""
     inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
         mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
@@ -138,12 +138,12 @@ def choose(task: LhcoDemo, run_dir: Path, submission: SearchSubmission) -> Score
 
 @contextmanager
 def opened(store: Store, record: Record, workspace: Path, inputs: Path) -> Iterator[RecordedWorkbench]:
-    """A bench that forks."""
+    """Open a bench that forks."""
     yield RecordedWorkbench(Forked(workspace, inputs), store, record)
 
 
 class Again:
-    """The harness's part of claim and audit, as `agents.runs.parts.Live` has it, on benches that fork."""
+    """The harness's part of claim and audit, as in `agents.runs.parts.Live`, on benches that fork."""
 
     def __init__(self, store: Store, record: Record, task: LhcoDemo, run_dir: Path) -> None:
         self.store, self._record, self._task, self._run_dir = store, record, task, run_dir
@@ -171,7 +171,7 @@ class Again:
 
 
 def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int = EVENTS_IN_ALL) -> Score:
-    """What is left, after claim and audit, of one recipe's scores on one data set."""
+    """Return the score of one recipe on one data set after claim and audit."""
     kind = Region if recipe.region else LhcoDemo
     task = kind(events=events, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
     task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
@@ -211,7 +211,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int =
 
 
 def outcome(left: Score) -> dict[str, Any]:
-    """Significance without and with features alone, whether the audit failed, and why."""
+    """Return the significance of the scores and of the features alone, whether the audit failed, and why."""
     audit = left.details.get("audit", {})
     z = audit.get("significance", left.value if left.value is not None else -np.inf)
     alone = audit.get("features_alone", -np.inf)
@@ -219,13 +219,13 @@ def outcome(left: Score) -> dict[str, Any]:
 
 
 def claimed(found: Mapping[str, Any], level: float, audited: bool) -> bool:
-    """Return whether a trial claims a discovery at a level, with the audit or without it."""
+    """Return whether a trial claims a discovery at a level, with or without the audit."""
     z = norm.isf(level)
     return bool(found["z"] > z and (not audited or found["ok"]))
 
 
 def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
-    """Return a trial for each data set; the folder of a run is removed when it is over."""
+    """Return one trial per data set; the folder of each run is removed afterwards."""
     found = []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
@@ -234,7 +234,7 @@ def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
 
 
 def rows(recipes: Sequence[Recipe], n_signal: int, sets: int, title: str) -> dict[str, list[dict[str, Any]]]:
-    """Trials of all recipes, with a table of them."""
+    """Run the trials of all recipes, and print a table."""
     table = Table(
         "recipe", "median z", "of features alone", "claims at 1%: unaudited", "audited", "at 5 sigma", "audited"
     )
@@ -254,9 +254,9 @@ def rows(recipes: Sequence[Recipe], n_signal: int, sets: int, title: str) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="2 sets a recipe")
-    parser.add_argument("--sets", type=int, default=20, help="data sets a recipe")
-    parser.add_argument("--recipes", nargs="+", choices=[r.name for r in (*CHEATS, *HONEST)], help="some of them")
+    parser.add_argument("--quick", action="store_true", help="2 sets per recipe")
+    parser.add_argument("--sets", type=int, default=20, help="data sets per recipe")
+    parser.add_argument("--recipes", nargs="+", choices=[r.name for r in (*CHEATS, *HONEST)], help="default: all")
     choices = parser.parse_args()
     sets = 2 if choices.quick else choices.sets
 

@@ -47,12 +47,12 @@ FEATURES = ("mj1", "delta_mj", "tau21_j1", "tau21_j2")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A script, and how it cheats, or what it is."""
+    """A script, and a description of how it cheats or what it does."""
 
     name: str
     about: str
     body: str
-    region: bool = False  # of the search with a reference in place of sidebands
+    region: bool = False  # for the search with a reference instead of sidebands
 
     @property
     def code(self) -> str:
@@ -67,12 +67,12 @@ CHEATS = (
     ),
     Recipe(
         "mjj as a feature",
-        "trees that tell events near one mass from the others, by mjj too, on what they were trained on",
+        "trees that tell events near one mass from the others, also by mjj, applied to their training events",
         "x = table('mjj', *FEATURES)\nhand_in(trees(x, np.abs(mjj / MASS - 1) < 0.015, x) + rng.normal(size=n))",
     ),
     Recipe(
         "memory",
-        "trees without mjj, on what they were trained on",
+        "trees without mjj, applied to their training events",
         "x = table(*FEATURES)\nhand_in(trees(x, inside, x, leaf=2, rounds=150))",
     ),
     Recipe(
@@ -82,7 +82,7 @@ CHEATS = (
     ),
     Recipe(
         "largest fluctuation",
-        "looked up in mjj in the window, and random scores lifted there",
+        "random scores, lifted at the largest fluctuation of mjj in the window",
         """
 edges = np.geomspace(2.5, 6, 88)
 counts, x = np.histogram(mjj, edges)[0], np.log(np.sqrt(edges[1:] * edges[:-1]))
@@ -111,7 +111,7 @@ hand_in(-np.abs(guess / MASS - 1) + 0.01 * rng.normal(size=n))
     ),
     Recipe(
         "duplicated events",
-        "the window's events taken three times before the folds are dealt: copies of an event teach its fold",
+        "the window's events tripled before the split into folds: copies of an event train the model that scores it",
         """
 rows = np.concatenate([np.arange(n), *[np.flatnonzero(inside)] * 2])
 scored = out_of_fold(table(*FEATURES)[rows], inside[rows], leaf=2, rounds=150)
@@ -122,7 +122,7 @@ hand_in(score)
     ),
     Recipe(
         "row number",
-        "a table sorted by mjj whose row number stayed in it as a column",
+        "a table sorted by mjj whose row number was left in as a column",
         """
 x = np.column_stack([table(*FEATURES), np.argsort(np.argsort(mjj))])
 hand_in(out_of_fold(x, np.abs(mjj / MASS - 1) < 0.015) + rng.normal(size=n))
@@ -130,12 +130,12 @@ hand_in(out_of_fold(x, np.abs(mjj / MASS - 1) < 0.015) + rng.normal(size=n))
     ),
     Recipe(
         "file order",
-        "labels guessed from the order of the file: its last rows are taken for signal",
+        "labels guessed from the order of the file: its last rows are taken as signal",
         "x = table('mjj', *FEATURES)\nhand_in(trees(x, np.arange(n) > 0.995 * n, x, leaf=2) + 3.0 * near)",
     ),
     Recipe(
         "memory of a region",
-        "data against reference, trees on what they were trained on",
+        "data against reference, trees applied to their training events",
         """
 reference = read_columns(Path("/inputs/reference.parquet"))
 both = np.concatenate([np.column_stack(list(derive(t, FEATURES).values())) for t in (events, reference)])
@@ -167,7 +167,7 @@ hand_in(trees(x, np.arange(len(x)) < len(signal), table(*FEATURES)))
     ),
     Recipe(
         "weak classifier",
-        "window against the events beside it, out of fold, by features that mjj hardly moves",
+        "window against sidebands, out of fold, by features that hardly depend on mjj",
         """
 from tools.anomaly.classify import classify
 from tools.anomaly.template import template

@@ -1,4 +1,4 @@
-"""Finished rows of a benchmark in a file, a line each: one that was interrupted, or is run by sections, goes on."""
+"""Finished rows of a benchmark, one per line of a file, so that an interrupted or partial benchmark can continue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class Rows:
-    """Rows and the settings that tell those of another benchmark, with a mark of the package whose code made them."""
+    """Rows with the settings that identify them and a fingerprint of the package whose code made them."""
 
     def __init__(self, path: Path, *sources: ModuleType) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ class Rows:
         return [row for row in self if all(row.get(name) == value for name, value in settings.items())]
 
     def add(self, row: Row, **settings: Any) -> Row:
-        """Write a row and return it, with its settings and mark."""
+        """Write a row and return it, with its settings and fingerprint."""
         row = settings | row | {"code": self.code}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -43,7 +43,10 @@ class Rows:
 
 
 def code(*sources: ModuleType) -> str:
-    """First digits of the SHA-256 of what the files of packages and modules do: words about it move no figure."""
+    """Return the first digits of the SHA-256 of the sources' syntax trees, without comments and docstrings.
+
+    `sources`: packages and modules.
+    """
     files: list[Path] = []
     for source in sources:
         file = Path(str(source.__file__))
@@ -52,7 +55,7 @@ def code(*sources: ModuleType) -> str:
 
 
 def _bare(source: Path) -> str:
-    """The statements of a file, without comments and docstrings."""
+    """Return the syntax tree of a file without docstrings, as text."""
     tree = ast.parse(source.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
@@ -63,10 +66,10 @@ def _bare(source: Path) -> str:
 def complete(
     rows: Rows, work: Callable[..., Row], items: list[Row], processes: int, say: Callable[[Row], str], **settings: Any
 ) -> list[Row]:
-    """The rows of all items; those that are missing are made by work(**item), in processes of one thread side by side.
+    """Return the rows of all items; missing ones are made by work(**item), in parallel single-threaded processes.
 
-    What `say` makes of each finished row is printed, with the time that is left. A row that fails cancels
-    those that have not begun; finished ones are kept.
+    For each finished row `say(row)` is printed, with the time left. A row that fails cancels those that have not
+    started; finished ones are kept.
     """
     todo = [item for item in items if not rows.find(**settings, **item)]
     if todo:

@@ -1,13 +1,13 @@
-"""Measure the cost of the walls: `python -m benchmarks.sandbox [--quick] [--image NAME]`.
+"""Overhead of the sandboxes: `python -m benchmarks.sandbox [--quick] [--image NAME]`.
 
-A command that does nothing, and one that hands back 100 MB, in each sandbox, beside a plain subprocess and a plain
-`docker run`; medians of interleaved repeats in one run, so that a busy machine slows all of them alike. The last line
-is one JSON object; what could not be measured (no engine, no image) is null and said so:
+A command that does nothing, and one that hands back 100 MB, in each sandbox, compared with a plain subprocess and a
+plain `docker run`; medians of interleaved repeats in one run, so that a busy machine slows all of them alike. The last
+line is one JSON object; what could not be measured (no engine, no image) is null and reported as such:
 
-    cold_start_s              Docker: from nothing to the first command done
+    cold_start_s              Docker: from start to the end of the first command
     cold_start_s_bubblewrap   the same for bubblewrap
     exec_ms_docker, exec_ms_bubblewrap, subprocess_ms, docker_run_ms     one command that does nothing
-    exec_over_docker_run      exec in the warm container over a fresh `docker run --rm`: below 0.1 is the aim
+    exec_over_docker_run      exec in the warm container over a fresh `docker run --rm`: target below 0.1
     exec_over_subprocess      {driver: exec over a plain subprocess}
     handback_s                {driver: 100 MB written inside and read on the host by the strict reader, s}
     handback_over_plain       {driver: the same over a plain subprocess and a plain read}
@@ -44,7 +44,7 @@ WRITE = f"import os; open('big', 'wb').write(os.urandom(1 << 20) * {MEGABYTES})"
 
 
 def opened(kind: Kind, folder: Path, image: str) -> Sandbox:
-    """A fresh sandbox that has run its first command."""
+    """Return a new sandbox that has run its first command."""
     folder.mkdir()
     for name in ("inputs", "workspace"):
         (folder / name).mkdir()
@@ -74,7 +74,7 @@ def plain_handback(folder: Path) -> None:
 
 
 def measure(image: str, repeats: int, console: Console) -> dict[str, Any]:
-    """Seconds by name, each the median over interleaved repeats."""
+    """Return seconds by name, each the median over interleaved repeats."""
     times: dict[str, list[float]] = {}
 
     def note(name: str, action: Callable[[], Sandbox | None]) -> None:

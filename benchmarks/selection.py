@@ -1,7 +1,7 @@
-"""Does ARGOS, which sees no labels, rank models as the true significance improvement does? Does the validation loss?
+"""Does ARGOS, which uses no labels, rank models as the true significance improvement does? Does the validation loss?
 
 Models differ in features, size of trees, learning rate and number of boosting rounds. Each is trained on half of the
-data and template; the other half gives the label-free merits, labelled events the true SIC.
+data and template; the other half gives the label-free figures of merit, labelled events the true SIC.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def rank_correlations(
     leaves: Sequence[int] = LEAVES,
     rates: Sequence[float] = RATES,
 ) -> dict[str, float]:
-    """Spearman's rank correlation of true SIC (25 events kept) with ARGOS, AUC and minus the validation loss."""
+    """Return Spearman's rank correlation of true SIC (25 events kept) with ARGOS, AUC and minus the validation loss."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     data = injection.data.features[injection.data.inside]
     x = np.concatenate([data, template])
     y = np.arange(len(x)) < len(data)
     used, held = split(len(x), 0.5, seed)
-    # Background to judge on: the reference where the template is not itself the reference, else what is held out of it.
+    # Background for judging: the reference or, if it is the template, its held-out half.
     judged = injection.reference if template is not injection.reference else x[held][~y[held]]
     rows = []
     for chosen, size, rate in product(columns, leaves, rates):

@@ -1,14 +1,14 @@
-"""Measure the overhead of a study and the gain of a second worker: `python -m benchmarks.stability [--quick]`.
+"""Overhead of a study and gain from a second worker: `python -m benchmarks.stability [--quick]`.
 
-Runs with the built-in analyst on few events, in processes of their own as in any study. The overhead of a run is the
-wall time that a study of one worker takes, less what its runs say they took themselves: starting the process and its
-imports, the data set, the lock, reports and outcomes. The speed-up is that of the same cells with two workers on this
-machine, each run held to one core. The last line is one JSON object:
+Runs with the built-in analyst on few events, each in its own process as in any study. The overhead of a run is the wall
+time of a study with one worker, minus the time that its runs report: starting the process and its imports, the data
+set, the lock, reports and outcomes. The speed-up is that of the same cells with two workers on this machine, each run
+pinned to one core. The last line is one JSON object:
 
     overhead_s_per_run     (wall time with one worker - sum of the runs' seconds) / runs
     speedup_2_workers      wall time with one worker / with two
-    run_s                  median of what a run took itself, with one worker
-    runs, cores            of each measurement; cores of this machine
+    run_s                  median time that a run reports, with one worker
+    runs, cores            runs of each measurement; cores of this machine
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agents.studies.carry_out import Machine, locally, open_folder
 from agents.studies.cells import cells_of
 from agents.studies.study import Study
 
-# The windows of a narrow range: a run of a few seconds shows the overhead better than a long one.
+# A narrow range has few windows: a run of a few seconds shows the overhead better than a long one.
 OPTIONS = {"events": 30_000, "n_signal": 300, "search": [3.3, 3.97], "max_iterations": 1}
 
 
@@ -48,7 +48,7 @@ def study(runs: int) -> Study:
 
 
 def measure(chosen: Study, workers: int, top: Path, sandbox: str) -> tuple[float, list[float]]:
-    """Wall time of the study, and what its runs took themselves."""
+    """Return the wall time of the study, and the times that its runs report."""
     folder = open_folder(chosen, top / f"{workers}-workers")
     names = [cell.name for cell in cells_of(chosen)]
     start = time.perf_counter()
@@ -63,7 +63,7 @@ def measure(chosen: Study, workers: int, top: Path, sandbox: str) -> tuple[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="two runs with each number of workers")
-    parser.add_argument("--runs", type=int, default=8, help="with each number of workers")
+    parser.add_argument("--runs", type=int, default=8, help="runs with each number of workers")
     parser.add_argument("--sandbox", default="bubblewrap", choices=("auto", "docker", "bubblewrap"))
     given = parser.parse_args()
     chosen = study(2 if given.quick else given.runs)

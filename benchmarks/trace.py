@@ -1,17 +1,17 @@
-"""Measure the cost of a trace: `python -m benchmarks.trace [--quick]`.
+"""Cost of a trace: `python -m benchmarks.trace [--quick]`.
 
-A step is one model call and one command that leaves a file, with texts as long as those of the demo. Recording is
-timed around a model and a sandbox that take no time, with each event and blob on the disk before the step goes on;
-playing includes reading the trace and checking every line and blob. The peer is Inspect AI: the same steps as its own
-events, without what it takes to make these. It puts each event into a database (SQLite, which is told not to wait for
-the disk) while a task runs, and writes its log once, at the end; both are measured, the first by an interface of its
-own that may change. Where `inspect_ai` cannot be imported (give it an environment of its own: it is no dependency)
-they are null. The last line is one JSON object:
+A step is one model call and one command that leaves a file, with texts as long as those of the demo. Recording is timed
+around a model and a sandbox that take no time, with each event and blob on the disk before the step continues;
+replaying includes reading the trace and checking every line and blob. The peer is Inspect AI: the same steps as its own
+events, without the time to make these. It puts each event into a database (SQLite, set not to wait for the disk) while
+a task runs, and writes its log once, at the end; both are measured, the first through an internal interface that may
+change. If `inspect_ai` cannot be imported (it is not a dependency: give it its own environment) they are null. The last
+line is one JSON object:
 
     record_ms_per_step        medians over the repeats
     replay_s_per_1000_steps
     bytes_per_step            trace and blobs
-    page_load_s_1000_steps    the view of a run of 1,000 steps in a headless Chromium; null where there is none
+    page_load_s_1000_steps    the view of a run of 1,000 steps in a headless Chromium; null without Chromium
     peer_ms_per_step          Inspect AI: each event into its database, then the log
     record_ratio_vs_peer      our recording over that
     record_ms_per_step_unsynced, record_ratio_vs_peer_unsynced     ours without waiting for the disk, as the peer works
@@ -127,7 +127,7 @@ def record(run_dir: Path, n: int) -> float:
 
 
 def page(runs: Path, repeats: int) -> float | None:
-    """Seconds until a browser shows a run of 1,000 steps."""
+    """Return the seconds until a browser shows a run of 1,000 steps."""
     run_dir = runs / "long"
     with patch("os.fsync"), patch("os.fdatasync"), Store.create(run_dir) as store:
         store.append(begun(run_dir.name))
@@ -154,7 +154,7 @@ def size(run_dir: Path) -> int:
 
 
 def peer(run_dir: Path, out: Path) -> tuple[float, float] | None:
-    """Seconds in which Inspect AI takes note of the same steps, and writes its log of them; None where it is not."""
+    """Return the seconds in which Inspect AI records the same steps, and writes its log; None if not installed."""
     try:
         theirs: Any = importlib.import_module("inspect_ai.log")
         recorders = "inspect_ai.log._recorders"

@@ -1,17 +1,17 @@
-"""Total yields of resonances that they were not tuned to: `python -m benchmarks.yields [--processes 2]`.
+"""Total yields of resonances for which they were not tuned: `python -m benchmarks.yields [--processes 2]`.
 
 16 resonances A -> BC (m_A from 2.9 to 5 TeV, m_B and m_C from 0.08 to 0.8 TeV, points of a Sobol sequence) are
 simulated, 600 events each, and mixed in two strengths into QCD events drawn from the shipped ones, 80,000 in all. A
-small CATHODE, that of `benchmarks.calibration`, searches the window around each, and `tools/bumphunt/yields.py` says
-how many there are. Its priors know nothing of jets that do not hold their resonance: where B opens by more than 0.8
-of the jet radius, 2 m_B / pt with pt = m_A / 2, the peak loses events that nothing brings back. Simulated events and
-rows are kept in `runs/yields`; with them it takes seconds. The last line is one JSON object, `contained_` without
-those:
+small CATHODE, that of `benchmarks.calibration`, searches the window around each, and `tools/bumphunt/yields.py`
+measures the yield. Its priors do not cover jets that do not contain their resonance: if B opens by more than 0.8 of the
+jet radius, 2 m_B / pt with pt = m_A / 2, the peak loses events that nothing recovers. Simulated events and rows are
+kept in `runs/yields`; with them it takes seconds. The last line is one JSON object; keys with `contained_` exclude
+those resonances:
 
     sets, pull_width, coverage            claimed minus true over claimed error; share within one and two errors
-    pull_mean, pull_mean_error            the error taken from the means of resonances: strengths of one go together
+    pull_mean, pull_mean_error            the error is from the means of resonances, whose two strengths are correlated
     bias_median                           claimed over true - 1
-    code                                  of the sources, as in `benchmarks.calibration`
+    code                                  hash of the sources, as in `benchmarks.calibration`
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def resonances(n: int) -> list[tuple[float, float, float]]:
 
 
 def one(job: tuple[int, tuple[float, float, float], int, str]) -> dict[str, Any]:
-    """A resonance of a strength: what the slices of its score hold."""
+    """Return the content of the score slices of one resonance at one strength."""
     number, masses, n_signal, events = job
     seed = 7000 + number
     signal = read_columns(Path(events))
@@ -99,13 +99,13 @@ def summarise(rows: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
 
 
 def contained(masses: tuple[float, float, float]) -> bool:
-    """Return whether the jet of the heavier daughter holds its decay: 2 m_B / pt below 0.8 (R = 1)."""
+    """Return whether the jet of the heavier daughter contains its decay: 2 m_B / pt below 0.8 (R = 1)."""
     return 4 * masses[1] / masses[0] < OPENING
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--resonances", type=int, default=16, help="a power of two")
+    parser.add_argument("--resonances", type=int, default=16, help="number of resonances, a power of two")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("runs/yields"))
     given = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
             rows.append(row | {"masses": tuple(row["masses"])})
             file.write(json.dumps(row) + "\n")
             file.flush()
-    for row in rows:  # from the slices, so that other priors can be tried on the same rows
+    for row in rows:  # computed from the slices, so that other priors can be tried on the same rows
         total, error, _ = binormal_total(np.array(row["slices"]), np.array(row["slice_errors"]))
         row |= {"total": total, "total_error": error}
         note = "" if contained(row["masses"]) else ", not contained"

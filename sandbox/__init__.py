@@ -1,1 +1,1 @@
-"""Runs a command behind walls and hands back files; knows no physics."""
+"""The sandbox: runs commands in isolation and hands back files; it knows no physics."""

@@ -1,7 +1,7 @@
-"""What dead runs left behind, removed: containers, known by their labels. Bubblewrap leaves nothing behind.
+"""Removal of containers that dead runs left behind, found by their labels. Bubblewrap leaves nothing behind.
 
-A container ends with the process that made it; one is left only where the host or the engine failed. What may still
-be in use is never touched.
+A container ends with the process that made it; one is left only if the host or the engine failed. Anything that may
+still be in use is never touched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sandbox import owner
 
 
 class Found(NamedTuple):
-    """Something of a run, whether it was removed, and why it was not or whose it was."""
+    """A container of a run, whether it was removed, and whose it was or why it was kept."""
 
     name: str
     removed: bool
@@ -25,9 +25,9 @@ class Found(NamedTuple):
 
 
 def clean() -> Iterator[Found]:
-    """Remove containers that are provably nobody's any more, and name every one that was found.
+    """Remove containers whose owner is provably dead, and yield every container found.
 
-    Of all runs that share the engine, other hosts' too; without an engine there are none.
+    This covers all runs that share the engine, also those of other hosts; without an engine there are none.
     """
     try:
         client = docker.from_env()
@@ -43,9 +43,9 @@ def clean() -> Iterator[Found]:
             try:
                 container.remove(force=True)
             except docker.errors.NotFound:
-                yield Found(name, True, f"of {run}: it went by itself")
+                yield Found(name, True, f"of {run}: it was already gone")
             except docker.errors.APIError as error:
-                yield Found(name, False, f"of {run}, its process is dead, but: {error.explanation or error}")
+                yield Found(name, False, f"of {run}: its process is dead, but: {error.explanation or error}")
             else:
                 yield Found(name, True, f"of {run}: its process is dead")
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:

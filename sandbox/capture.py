@@ -1,4 +1,4 @@
-"""Bounded memory for endless output. Used on both sides of the walls, so it needs nothing but Python itself."""
+"""Capture of unlimited output in bounded memory. Used inside and outside the sandbox, so it needs only Python."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import deque
 
 
 class Capture:
-    """One output stream: keeps the first and the last half of `cap` bytes, counts what lies between.
+    """One output stream: keeps the first and last `cap` / 2 bytes and counts those in between.
 
-    Both ends, since a log begins with what was asked for and ends with the traceback.
+    Both ends matter: a log begins with what was run and ends with the traceback.
     """
 
     def __init__(self, cap: int) -> None:

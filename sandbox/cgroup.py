@@ -1,12 +1,12 @@
-"""A control group for the commands of one sandbox: the kernel holds memory and number of processes for all together.
+"""A control group for the commands of one sandbox: the kernel limits their total memory and number of processes.
 
-What no look at a process shows counts in it: buffers of sockets and pipes, page tables, inodes of a tmpfs, System V
-objects. It lies below this process's own group, so that no limit above is left; of version 1 that takes write access
-(root), of version 2 also that nobody but this process lives there, as in a scope of its own that systemd delegates:
+It counts what /proc does not show for a process: buffers of sockets and pipes, page tables, inodes of a tmpfs, System V
+objects. The group lies below this process's own, so that all limits above stay in force. Version 1 requires write
+access (root); version 2 also requires that this process is alone in its group, as in a scope that systemd delegates:
 
     systemd-run --user --scope -p Delegate=yes beamcrew run ...
 
-Elsewhere there is none, and `sandbox.watch` is all that looks.
+Otherwise there is no group, and only `sandbox.watch` checks the usage.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from sandbox.driver import Limits
 
 MOUNTS, OWN = Path("/proc/self/mounts"), Path("/proc/self/cgroup")
 SLACK = 64  # processes: each bwrap has two of its own
-NAME = re.compile(r"beamcrew-(\d+)-(\d+)-(\d+)-\d+")  # PID namespace, process, when it began
+NAME = re.compile(r"beamcrew-(\d+)-(\d+)-(\d+)-\d+")  # PID namespace, process, start time
 CONTROLLERS = ("memory", "pids")
-# Joins before it turns into the command, so that nothing of a command is ever outside; a millisecond.
+# Joins the group before it turns into the command, so that nothing of a command is ever outside. Takes a millisecond.
 JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 1; shift; done; shift; exec "$@"'
-# A shell has one thread. Moving that, which version 1 alone allows, waits for nothing else of the machine; moving a
-# whole process takes 20 ms on a busy one.
+# A shell has one thread. Moving a thread, which only version 1 allows, is immediate; moving a whole process takes 20 ms
+# on a busy machine.
 DOOR = {1: "tasks", 2: "cgroup.procs"}
 numbers = itertools.count()
 
 
 class Where(NamedTuple):
-    """A group under which another may be made: of which version of control groups, and for what."""
+    """A group under which another may be made: the version of control groups, and its controllers."""
 
     folder: Path
     version: int
@@ -43,7 +43,7 @@ class Where(NamedTuple):
 
 
 class Cgroup:
-    """Made for `limits`, and there until it is closed."""
+    """A control group with these `limits`; it exists until it is closed."""
 
     def __init__(self, parents: Sequence[Where], limits: Limits) -> None:
         name = f"beamcrew-{owner.pid_namespace()}-{os.getpid()}-{owner.began(os.getpid())}-{next(numbers)}"
@@ -54,7 +54,7 @@ class Cgroup:
                 folder.mkdir()
                 self._groups.append(parent._replace(folder=folder))
                 for file, value in _settings(parent, limits).items():
-                    if (path := folder / file).exists():  # a kernel without swap has no limit of it
+                    if (path := folder / file).exists():  # a kernel without swap has no such limit
                         path.write_text(str(value))
         except OSError:
             self.close()
@@ -63,29 +63,29 @@ class Cgroup:
 
     @property
     def holds(self) -> tuple[str, ...]:
-        """What the kernel holds: memory, pids."""
+        """The limits that the kernel enforces: memory, pids."""
         return tuple(name for group in self._groups for name in group.controllers)
 
     def words(self, command: Sequence[str]) -> list[str]:
-        """The same command, inside the group."""
+        """Return the command wrapped so that it runs inside the group."""
         return ["/bin/sh", "-c", JOIN, "sh", *(str(g.folder / DOOR[g.version]) for g in self._groups), "--", *command]
 
     def oom_kills(self) -> int:
-        """How often the kernel has killed a process of the group for want of memory."""
+        """Return how often the kernel has killed a process of the group because memory ran out."""
         if not self._memory:
             return 0
         file = self._memory.folder / ("memory.events" if self._memory.version == 2 else "memory.oom_control")
         return int(dict(line.split() for line in file.read_text().splitlines()).get("oom_kill", 0))
 
     def close(self) -> None:
-        """Remove it; what still runs in it keeps it there, and a later run takes it away."""
+        """Remove the group; if something still runs in it, a later run removes it."""
         for group in self._groups:
             with contextlib.suppress(OSError):
                 group.folder.rmdir()
 
 
 def make(limits: Limits) -> Cgroup | None:
-    """A group for a sandbox, or None where this host gives none. Those of dead processes are removed."""
+    """Make a group for a sandbox; None if this host does not allow it. Groups of dead processes are removed."""
     try:
         parents = find()
         for parent in parents:
@@ -96,7 +96,7 @@ def make(limits: Limits) -> Cgroup | None:
 
 
 def find() -> list[Where]:
-    """Where a group can be made: one place (version 2), or one for each controller (version 1)."""
+    """Find where a group can be made: one place (version 2), or one for each controller (version 1)."""
     found = []
     own = {names: path for _, names, path in (line.split(":", 2) for line in OWN.read_text().splitlines())}
     for _, mount, kind, options, *_ in (line.split() for line in MOUNTS.read_text().splitlines()):
@@ -112,7 +112,7 @@ def find() -> list[Where]:
 
 
 def _second(folder: Path) -> Where | None:
-    """Version 2: controllers are handed down only by a group in which nobody lives, the root excepted."""
+    """Find the place under version 2: only a group without processes, or the root, passes controllers down."""
     if not (folder / "cgroup.subtree_control").exists():
         return None
     handed_down = folder / "cgroup.subtree_control"
@@ -125,13 +125,13 @@ def _second(folder: Path) -> Where | None:
             (inner / "cgroup.procs").write_text(str(os.getpid()))
         try:
             handed_down.write_text(" ".join(f"+{name}" for name in there))
-        except OSError:  # others live here
+        except OSError:  # other processes are in this group
             return None
     return Where(folder, 2, tuple(there))
 
 
 def _below(mount: Path, path: str) -> Path:
-    """A process that moved into the inner group makes others beside that."""
+    """Return the folder of a group; for a process that moved into the inner group, that of the outer one."""
     folder = mount / path.lstrip("/")
     return folder.parent if folder.name == "beamcrew" else folder
 
@@ -147,7 +147,7 @@ def _settings(parent: Where, limits: Limits) -> dict[str, int]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove groups of processes that were killed before they could do so themselves."""
+    """Remove the groups of processes that were killed before they could do so."""
     for path in folder.glob("beamcrew-*"):
         match = NAME.fullmatch(path.name)
         if match and int(match[1]) == owner.pid_namespace() and not owner.lives(int(match[2]), match[3]):

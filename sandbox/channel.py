@@ -1,7 +1,7 @@
-"""The host's end of the line to the first process of a container (`sandbox.warm`): commands out, answers back.
+"""The host's end of the channel to the first process of a container (`sandbox.warm`): commands out, answers back.
 
-What comes back was made among generated code and is taken for words, not for truth: lines are capped, each must be a
-well-formed answer to a question that is open, and anything else ends the conversation.
+Answers come from among generated code and are not trusted: lines are capped, each must be a well-formed answer to an
+open question, and anything else ends the conversation.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sandbox.driver import TEMPORARY
 
 LINE_MAX = 64 << 20
-LAST_WORDS = 2000  # bytes of the first process's own complaints that are kept
+LAST_WORDS = 2000  # bytes kept of the first process's own error output
 
 
 class Answer(BaseModel):
-    """How a command ended, as the first process saw it."""
+    """The end of a command as reported by the first process."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     id: int
@@ -37,7 +37,7 @@ class Answer(BaseModel):
 
 
 class Question:
-    """A command that was asked for: `over` is set when there is an answer, or when there will never be one."""
+    """A requested command: `over` is set when there is an answer, or when there will never be one."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -45,7 +45,7 @@ class Question:
 
 
 class Channel:
-    """Several threads may ask at once; one thread of the channel's own listens."""
+    """The channel. Several threads may ask at once; a thread of its own listens."""
 
     def __init__(self, attached: Any) -> None:
         """`attached`: the engine's stream to and from the container, standard output and error interleaved."""
@@ -60,7 +60,7 @@ class Channel:
         threading.Thread(target=self._listen, name="sandbox-channel", daemon=True).start()
 
     def ask(self, argv: Sequence[str], cwd: str, limits: dict[str, int], seconds: float, output: int) -> Question:
-        """Have a command started. On a channel that has ended, the question is over at once."""
+        """Have a command started. If the channel has ended, the question is over at once."""
         question, number = Question(), next(self._numbers)
         order = {"id": number, "argv": list(argv), "cwd": cwd, "limits": limits, "seconds": seconds, "output": output}
         order |= {"temporary": TEMPORARY}
@@ -70,7 +70,7 @@ class Channel:
         return question
 
     def end(self, why: str) -> None:
-        """Have every command ended, for a reason that their answers will name."""
+        """Have every command ended; their answers will give `why` as the reason."""
         with self._lock:
             self._say({"end": why})
 
@@ -83,11 +83,11 @@ class Channel:
             self._give_up()
 
     def last_words(self) -> str:
-        """What the first process, or whoever was to start it, complained of."""
+        """Return the error output of the first process, or of whatever was to start it."""
         return b"".join(self._last_words)[-LAST_WORDS:].decode(errors="replace").strip()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError, KeyError):  # a KeyError is an answer that nobody asked for
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a KeyError is an answer to no open question
             for line in self._lines():
                 answer = Answer.model_validate_json(line)
                 with self._lock:
@@ -120,7 +120,7 @@ class Channel:
         self._open.clear()
 
     def close(self) -> None:
-        """Let go of the line: for the first process this is the end of its input."""
+        """Close the channel: for the first process this is the end of its input."""
         self._ended = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(2)

@@ -1,4 +1,4 @@
-"""How the container of a run is made: who works in it, what is mounted, what it may not do, and its limits."""
+"""Settings of a run's container: its user, mounts, restrictions and limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Limits
 from sandbox.gpu import request
 
 NOBODY = 65534
-# What engines hide of the kernel when nobody asks, and what bubblewrap hides as well: the list replaces theirs.
+# Kernel files that engines hide by default, and those that bubblewrap hides: this list replaces the engine's.
 MASKED = (
     *(f"/proc/{name}" for name in (*mounts.MASKED, "acpi", "asound", "interrupts", "latency_stats", "scsi")),
     *("/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"),
@@ -23,9 +23,9 @@ SHARED_MEMORY = "/dev/shm"
 
 
 def share(workspace: Path, rootless: bool) -> str:
-    """The user inside, such that it and the operator can both use the workspace: its owner, but never the host's root.
+    """Return the user inside: the owner of the workspace, so that both can use it, but never the host's root.
 
-    For a rootless engine root inside *is* the operator outside.
+    For a rootless engine, root inside *is* the operator outside.
     """
     owner = workspace.stat()
     uid, gid = (owner.st_uid, owner.st_gid) if owner.st_uid else (NOBODY, NOBODY)
@@ -36,7 +36,7 @@ def share(workspace: Path, rootless: bool) -> str:
 
 
 def first_process(workspace: Path, limits: Limits, facts: dict[str, Any], gpu: bool) -> dict[str, Any]:
-    """What runs in the container, and as whom, given what the engine says about itself."""
+    """Return the settings for what runs in the container and as whom; `facts`: what the engine reports about itself."""
     return {
         "entrypoint": [],
         "command": ["python3", *inside.warm_process()],
@@ -51,14 +51,14 @@ def first_process(workspace: Path, limits: Limits, facts: dict[str, Any], gpu: b
 def isolation(
     inputs: Path, workspace: Path, tools: Path, limits: Limits, facts: dict[str, Any], gpu: bool
 ) -> dict[str, Any]:
-    """What the engine is to do for it: mounts, privileges, limits."""
+    """Return the engine's host settings: mounts, privileges, limits."""
     bound = {INPUTS: (inputs, True), f"{TOOLS_ROOT}/tools": (tools, True), WORKSPACE: (workspace, False)}
     kernel = inside.kernel_limits(limits)
     memory = limits.memory_mib << 20
-    # The engine's own shared memory would have no limit on names, which take memory too.
+    # The engine's own shared memory has no limit on names, which take memory too.
     in_memory = f"size={limits.tmp_mib}m,nr_inodes={limits.tmp_mib << 8},mode=1777"
     return {
-        # The engine would keep a copy of all output on the host's disk, without a limit.
+        # The engine would keep an unlimited copy of all output on the host's disk.
         "log_config": docker.types.LogConfig(type="none"),
         "auto_remove": True,
         "network_mode": "none",
@@ -83,7 +83,7 @@ def isolation(
 
 
 def create(client: docker.DockerClient, image: str, name: str, settings: dict[str, Any], host: dict[str, Any]) -> Any:
-    """The container, not started yet."""
-    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)}  # the client has no word for it
+    """Create the container without starting it."""
+    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)}  # the client has no argument for it
     made = client.api.create_container(image, name=name, host_config=hidden, **settings)
     return client.containers.get(made["Id"])

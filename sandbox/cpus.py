@@ -1,4 +1,4 @@
-"""Which CPUs a sandbox keeps to that has no cgroup to share them out: those that no other sandbox keeps to."""
+"""CPUs for a sandbox without a cgroup that would share them out: preferably ones that no other sandbox uses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import socket
 
 
 class Cpus:
-    """`n` of the CPUs that this process may use, or all if they are fewer: free ones first.
+    """`n` of the CPUs that this process may use, or all if there are fewer: free ones first.
 
-    A CPU is taken by an abstract socket of its name, which the kernel gives back with the process, however that ends.
-    Two runs side by side that had drawn the same CPU would take twice as long while another lies idle.
+    A CPU is reserved by an abstract socket with its name, which the kernel releases when the process ends, however that
+    happens. Two concurrent runs on the same CPU would take twice as long while another CPU is idle.
     """
 
     def __init__(self, n: int) -> None:
@@ -32,6 +32,6 @@ class Cpus:
         return True
 
     def release(self) -> None:
-        """Leave them to others. May be called again."""
+        """Release the CPUs. May be called again."""
         for seat in self._seats:
             seat.close()

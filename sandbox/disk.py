@@ -1,8 +1,8 @@
-"""How full a workspace is: looked at in slices, so that nobody who fills it with names keeps the watch from its work.
+"""Measurement of how full a workspace is, in slices, so that filling it with many names cannot stall the watch.
 
-Counted are the entries that its folders list, and deleted files that a process holds open or mapped. What is on its
-way between processes shows in no list: where there is such a thing, all that the command has written stands in for it,
-or the growth of the disk since it began if that is more.
+Counted are the entries in its folders, and deleted files that a process holds open or mapped. Files in transit between
+processes are listed nowhere: if there may be any, the count is instead all that the command has written, or the growth
+of disk usage since it began if that is more.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from sandbox.driver import WORKSPACE, SandboxLost
 
-SLICE = 0.05  # seconds of looking between two other looks
+SLICE = 0.05  # seconds of walking between two other checks
 REST = 1.0  # seconds between two walks
-ENTRY_BYTES = 4096  # what a file counts at least, so that empty files cannot use up the inodes
-DISK_RESERVE = 256 << 20  # free bytes that the workspace's disk keeps
-UNSEEN = 1 << 62  # what a folder counts that cannot be looked into: more than any limit
+ENTRY_BYTES = 4096  # minimum that a file counts, so that empty files cannot use up the inodes
+DISK_RESERVE = 256 << 20  # bytes that must stay free on the workspace's disk
+UNSEEN = 1 << 62  # count of a folder that cannot be read: above any limit
 PASSING = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAPPED = re.compile(rf"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ (\d+)\s+{WORKSPACE}/.* \(deleted\)$", re.MULTILINE)
 WRITTEN = re.compile(r"^write_bytes: (\d+)", re.MULTILINE)
@@ -30,7 +30,7 @@ IN_FLIGHT = re.compile(r"^scm_fds:\s*[1-9]", re.MULTILINE)
 
 
 class Fullness:
-    """The look at one workspace while one command runs. `pids` names the processes that may hold its files."""
+    """Watch of one workspace while one command runs. `pids` returns the processes that may hold its files."""
 
     def __init__(self, workspace: Path, limit: int, pids: Callable[[], list[int]]) -> None:
         self._workspace, self._limit, self._pids = workspace, limit, pids
@@ -40,9 +40,9 @@ class Fullness:
         self._suspect = False
 
     def look(self) -> bool:
-        """Whether there is too much, as far as a slice more of the walk shows; never longer than about SLICE.
+        """Walk for another slice, at most about SLICE long, and return whether the workspace is too full.
 
-        A file that is moved while the walk is on may count twice: only the second walk in a row convicts.
+        A file that is moved during a walk may count twice, so two walks in a row must exceed the limit.
         """
         if disk_low(self._workspace):
             return True
@@ -67,14 +67,14 @@ class Fullness:
 
 
 def full(workspace: Path, limit: int) -> bool:
-    """More than `limit` bytes in the workspace, where nothing runs, or no disk left."""
+    """Return whether the workspace, in which nothing runs, has more than `limit` bytes, or no disk space is left."""
     return disk_low(workspace) or any(total > limit for total in folder_bytes(workspace))
 
 
 def folder_bytes(root: Path) -> Iterator[int]:
-    """Disk bytes under `root` so far, entry by entry, links not followed, each counted with at least ENTRY_BYTES.
+    """Yield the disk bytes under `root`, entry by entry, at least ENTRY_BYTES each, without following links.
 
-    A folder that stays shut, or that lies deeper than a path may be long, was made to hide something.
+    A folder that cannot be opened, or lies too deep for a path, counts UNSEEN: it was made to hide something.
     """
     total = 0
     pending = [os.fspath(root)]
@@ -88,7 +88,7 @@ def folder_bytes(root: Path) -> Iterator[int]:
                     yield total
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-        except OSError as error:  # else it was removed while we looked
+        except OSError as error:  # otherwise it was removed meanwhile
             if error.errno == errno.EACCES and folder not in opened and open_up(root, folder):
                 opened.add(folder)
                 pending.append(folder)
@@ -97,7 +97,7 @@ def folder_bytes(root: Path) -> Iterator[int]:
 
 
 def open_up(root: Path, folder: str) -> bool:
-    """Give a folder that a command has shut back to its owner, the operator, without following any link to it."""
+    """Restore the owner's access to a folder that a command has closed, without following links."""
     with contextlib.ExitStack() as held, contextlib.suppress(OSError, ValueError):
         fd = os.open(root, PASSING)
         held.callback(os.close, fd)
@@ -110,19 +110,19 @@ def open_up(root: Path, folder: str) -> bool:
 
 
 def hidden_bytes(pids: list[int], device: int) -> tuple[int, bool]:
-    """Disk bytes of files on `device` that these processes hold and no folder lists; whether there may be more."""
+    """Return the disk bytes of unlisted files on `device` that these processes hold, and whether there may be more."""
     files: dict[int, int] = {}
     opaque = False
     for pid in pids:
         try:
             opaque |= _open(pid, device, files) | _mapped(pid, files)
-        except OSError:  # it has ended, or a plain user may not look into it
+        except OSError:  # it has ended, or an ordinary user may not read it
             continue
     return sum(files.values()), opaque
 
 
 def _open(pid: int, device: int, files: dict[int, int]) -> bool:
-    """Note the deleted files that a process has open; True when others are in flight to it."""
+    """Record the deleted files that a process has open; return True if others are in transit to it."""
     in_flight = False
     with os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
@@ -136,7 +136,7 @@ def _open(pid: int, device: int, files: dict[int, int]) -> bool:
 
 
 def _mapped(pid: int, files: dict[int, int]) -> bool:
-    """Note the deleted files that a process has mapped; True when their sizes cannot be seen (by a plain user)."""
+    """Record the deleted files that a process has mapped; return True if an ordinary user cannot see their sizes."""
     for start, end, inode in MAPPED.findall(Path(f"/proc/{pid}/maps").read_text(errors="replace")):
         try:
             files[int(inode)] = (
@@ -150,7 +150,7 @@ def _mapped(pid: int, files: dict[int, int]) -> bool:
 
 
 def written_bytes(pids: list[int]) -> int:
-    """What these processes, and those that they have waited for, have ever written to disks."""
+    """Return the bytes that these processes, and the children they have reaped, have ever written to disk."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -168,7 +168,7 @@ def disk_low(workspace: Path) -> bool:
 
 
 def check_disk(workspace: Path) -> None:
-    """Raises SandboxLost when the host's disk is full while nothing runs: no fault of the command before or after."""
+    """Raise SandboxLost if the host's disk is full while nothing runs, which is no command's fault."""
     if disk_low(workspace):
         raise SandboxLost(
             f"less than {DISK_RESERVE >> 20} MiB are left on the disk of {workspace}: free some, then resume the run"

@@ -1,11 +1,11 @@
-"""The container sandbox: one warm container for a run, in which each command is a fork of its first process.
+"""The container sandbox: one warm container per run, in which each command is a fork of the first process.
 
 The container has no network, a read-only root, no capabilities, no new privileges, the engine's default seccomp
-profile, and limits of memory, CPUs and processes that the kernel holds for the run as a whole. Its first process
-(`sandbox.warm`) takes commands, keeps their time and ends what they leave behind; nothing inside can end it, and it
-ends when the operator's process does. The host keeps the time as well, and an eye on the workspace: should the first
-process not do what it is told, the container is removed, and the next command finds the sandbox lost.
-Where a GPU is handed in, this is containment, not a hard boundary: the device's driver is part of the host's kernel.
+profile, and limits of memory, CPUs and processes that the kernel enforces for the run as a whole. Its first process
+(`sandbox.warm`) takes commands, enforces their time limits and ends what they leave behind; nothing inside can end it,
+and it ends when the operator's process does. The host also keeps the time and watches the workspace: if the first
+process does not obey, the container is removed, and the next command finds the sandbox lost.
+With a GPU passed in, this is containment, not a hard boundary: the device's driver is part of the host's kernel.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, Sand
 from sandbox.gpu import hand_in, remark
 
 IMAGE = "beamcrew-sandbox:latest"
-GRACE = 3.0  # seconds that the first process has for ending a command before the host steps in
+GRACE = 3.0  # seconds that the first process has to end a command before the host steps in
 ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 ENGINE_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
 @contextlib.contextmanager
 def engine(doing: str) -> Iterator[None]:
-    """Turn whatever the engine or the way to it answers into a SandboxLost that says what the operator can do."""
+    """Turn any error of the engine, or on the way to it, into a SandboxLost that says what the operator can do."""
     try:
         yield
     except docker.errors.ImageNotFound as error:
         raise SandboxLost(f"{doing}: there is no such image. `beamcrew doctor --build` builds it") from error
     except ENGINE_ERRORS as error:
-        raise SandboxLost(f"{doing}: {error}. Is the engine there and yours to use? See `beamcrew doctor`") from error
+        raise SandboxLost(
+            f"{doing}: {error}. Is the engine running, and are you allowed to use it? See `beamcrew doctor`"
+        ) from error
 
 
 def seen_here(container: Any) -> int:
-    """The first process of a container by this host's numbers; 0 where the engine is on another machine."""
+    """Return the host's PID of a container's first process; 0 if the engine is on another machine."""
     pid = int(container.attrs["State"]["Pid"])
     with contextlib.suppress(OSError):
         return pid if container.id in Path(f"/proc/{pid}/cgroup").read_text() else 0
@@ -70,7 +72,7 @@ class Docker:
         self._workspace = workspace.resolve()
         self._limits = limits
         self._lock = threading.RLock()
-        self._closed = self._removed = False  # an engine that was away may be asked to remove it again
+        self._closed = self._removed = False  # removal is tried again if the engine was unavailable
         with engine("looking for the Docker engine"):
             self._client = docker.from_env()
             facts = self._client.info()
@@ -100,7 +102,7 @@ class Docker:
                 raise
         if not (probe := self.exec(["true"])).ok:
             self.close()
-            raise SandboxLost(f"the image {image} runs no command: {probe.stderr.strip() or probe.stdout.strip()}")
+            raise SandboxLost(f"the image {image} cannot run a command: {probe.stderr.strip() or probe.stdout.strip()}")
 
     @property
     def workspace(self) -> Path:
@@ -119,10 +121,10 @@ class Docker:
             return ExecResult(exit_code=137, stdout="", stderr="", seconds=took, ended="timeout")
         answer = question.answer
         if answer is None:
-            raise SandboxLost(f"the command has no end: {self._why_lost()}")
+            raise SandboxLost(f"the command's end is unknown: {self._why_lost()}")
         if answer.ended == "lost":
-            raise SandboxLost("what another command left behind could only be ended together with this one")
-        self._workspace.chmod(0o700)  # the command may have opened it to other users, and left them a set-uid program
+            raise SandboxLost("what another command left running could only be ended together with this command")
+        self._workspace.chmod(0o700)  # the command may have opened it to other users and left a set-uid program
         full = answer.ended == "exit" and disk.full(self._workspace, self._limits.workspace_mib << 20)
         ended = "workspace" if full else answer.ended
         if ended == "workspace":
@@ -138,7 +140,7 @@ class Docker:
         )
 
     def _follow(self, question: Question, deadline: float) -> bool:
-        """Wait for the answer with an eye on the workspace; True when there is none and the container had to go."""
+        """Wait for the answer while watching the workspace; return True if none came and the container was removed."""
         told = False
         fullness = disk.Fullness(self._workspace, self._limits.workspace_mib << 20, self._processes)
         while not question.over.wait(watch.TICK):
@@ -151,7 +153,7 @@ class Docker:
         return False
 
     def _processes(self) -> list[int]:
-        """Those of the container, by the host's numbers. The engine is not asked: it may take its time."""
+        """Return the container's processes by their host PIDs, without asking the engine, which may be slow."""
         return watch.tree(self._first) if self._first else []
 
     def _why_lost(self) -> str:
@@ -159,10 +161,10 @@ class Docker:
             return "this sandbox has been closed"
         if words := self._channel.last_words():
             return f"the container failed: {words}"
-        return "the container is gone, it was ended from outside, or the engine is. See `beamcrew doctor`"
+        return "the container was ended from outside, or the engine is gone. See `beamcrew doctor`"
 
     def close(self) -> None:
-        """Remove the container with everything in it; commands that still run come back as SandboxLost."""
+        """Remove the container with everything in it; commands that still run raise SandboxLost."""
         with self._lock, engine("removing the container"):
             self._closed = True
             self._channel.close()

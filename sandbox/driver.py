@@ -1,8 +1,8 @@
-"""What every sandbox driver offers: one verb `exec` over a read-only input folder and a writable workspace.
+"""The interface of sandbox drivers: one method `exec`, a read-only input folder and a writable workspace.
 
-Inside, paths are the same for every driver, so that a recorded command means the same everywhere:
+Paths inside are the same for every driver, so that a recorded command means the same everywhere:
 
-    /inputs      read-only, what the task hands out
+    /inputs      read-only, the task's input files
     /workspace   writable, bounded; the only place from which files come back
     /opt/beamcrew/tools   the tools package, on PYTHONPATH
 """
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 INPUTS = "/inputs"
 WORKSPACE = "/workspace"
 TOOLS_ROOT = "/opt/beamcrew"
-TEMPORARY = "/run/beamcrew"  # in a container, which several commands share: a folder for each of them
+TEMPORARY = "/run/beamcrew"  # one folder per command, in a container that several share
 Kind = Literal["auto", "docker", "bubblewrap"]
-Gpu = Literal["auto", "none", "insist"]  # insist: even where the way it is handed in has known holes
+Gpu = Literal["auto", "none", "insist"]  # insist: even if passing it in has known security holes
 
 
 class SandboxLost(RuntimeError):  # noqa: N818 - it is the sandbox that is lost, not the command that failed
@@ -29,32 +29,32 @@ class SandboxLost(RuntimeError):  # noqa: N818 - it is the sandbox that is lost,
 
 
 class Limits(BaseModel):
-    """What a run may use. Exceeding one ends the command, never the host."""
+    """Limits of a run. Exceeding one ends the command, without harm to the host."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     memory_mib: int = Field(6144, ge=64)
     cpus: float = Field(2.0, gt=0)
     processes: int = Field(256, ge=1)
     open_files: int = Field(1024, ge=16)
-    file_mib: int = Field(1024, ge=1, description="largest single file")
-    workspace_mib: int = Field(4096, ge=1, description="all files of the workspace together")
+    file_mib: int = Field(1024, ge=1, description="maximum size of a file")
+    workspace_mib: int = Field(4096, ge=1, description="maximum total size of the workspace")
     tmp_mib: int = Field(512, ge=1, description="size of the tmpfs on /tmp")
-    seconds: float = Field(900.0, gt=0, description="wall time of one command")
-    output_kib: int = Field(256, ge=1, description="kept of each of stdout and stderr")
+    seconds: float = Field(900.0, gt=0, description="maximum wall time of a command")
+    output_kib: int = Field(256, ge=1, description="maximum output kept, for each of stdout and stderr")
 
 
 class ExecResult(BaseModel):
-    """How a command ended. `ended` is 'exit' unless a limit ended it."""
+    """The result of a command. `ended` is 'exit' unless a limit ended it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     exit_code: int
     stdout: str
     stderr: str
-    dropped_bytes: int = Field(0, description="output beyond the cap, counted and thrown away")
+    dropped_bytes: int = Field(0, description="bytes of output beyond the cap, discarded")
     seconds: float
     peak_mib: float | None = Field(
         None,
-        description="most memory that its processes were seen to use together (bubblewrap) or one used (Docker)",
+        description="peak memory: of all its processes together (bubblewrap), or of the largest (Docker)",
     )
     ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 
@@ -64,19 +64,19 @@ class ExecResult(BaseModel):
 
 
 class SandboxInfo(BaseModel):
-    """Which driver runs, and why: goes into the trace and the report."""
+    """The driver in use and the reason for it, for the trace and the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     driver: str
     version: str
     image: str | None = Field(None, description="image digest, Docker only")
     gpu: str | None = None
-    reason: str = Field(description="why this driver was taken")
+    reason: str = Field(description="why this driver was chosen")
     limits: Limits
 
 
 class Sandbox(Protocol):
-    """One run's sandbox. Drivers are context managers; leaving one ends everything that runs in it."""
+    """The sandbox of one run. Drivers are context managers; leaving one ends everything that runs in it."""
 
     @property
     def info(self) -> SandboxInfo: ...
@@ -87,10 +87,10 @@ class Sandbox(Protocol):
         ...
 
     def exec(self, argv: Sequence[str], *, cwd: str = WORKSPACE, seconds: float | None = None) -> ExecResult:
-        """Run a command to its end (no shell, no standard input); `seconds` tightens the wall limit.
+        """Run a command to its end, without shell or standard input; `seconds` can tighten the time limit.
 
-        `cwd` lies in /workspace and is made when it is not there. Raises SandboxLost when the
-        sandbox failed, ValueError for a cwd outside the workspace. A failing command raises nothing.
+        `cwd` lies in /workspace and is created if missing. Raises SandboxLost if the sandbox failed, ValueError for a
+        cwd outside the workspace. A failing command raises nothing.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""How every command begins inside: makes its folder, is confined to it, takes limits on, becomes the command.
+"""Entry point of every command inside: makes its folder, confines itself to it, sets limits, becomes the command.
 
-It is sent along, so no file of this package has to exist inside. In a PID namespace of its own (bubblewrap)
+Its source is sent along, so no file of this package has to exist inside. In a PID namespace of its own (bubblewrap)
 it simply turns into the command, and the kernel ends whatever the command leaves behind. In a container shared by
-several commands (Docker) it stays as the parent of everything the command starts, daemons included, and ends them all
+several commands (Docker) it remains the parent of everything the command starts, daemons included, and ends them all
 when the command has ended or its time is up.
 
 Every command waits for it, so it imports only what starts fast: no json, no pathlib, no contextlib, no typing.
@@ -24,7 +24,7 @@ SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphaned descendants become children o
 
 
 def take_limits(limits: dict[str, int]) -> None:
-    """Set soft and hard limits, `{"NOFILE": 1024}`; without capabilities nothing inside can raise them again."""
+    """Set soft and hard limits, as in `{"NOFILE": 1024}`; without capabilities nothing inside can raise them again."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
@@ -33,14 +33,14 @@ def take_limits(limits: dict[str, int]) -> None:
 
 
 def become(argv: list[str], folders: list[str]) -> None:
-    """Replace this process, which from here on writes in `folders` alone; 127 and 126 as a shell would say, when there
-    is no such command or it cannot run.
+    """Replace this process by the command, which can write only in `folders`. Exits as a shell does with 127 if there
+    is no such command, with 126 if it cannot run.
     """
     try:
         landlock.confine(*folders)
     except OSError as error:
         give_up(f"{' and '.join(folders)}: {error.strerror}")
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a command would inherit that
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and a command would inherit that
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(argv[0], argv)
@@ -51,12 +51,12 @@ def become(argv: list[str], folders: list[str]) -> None:
 
 
 def children() -> list[int]:
-    """Direct children of this process, from the parent field of /proc/PID/stat."""
+    """Return the direct children of this process, from the parent field of /proc/PID/stat."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and parent(name) == os.getpid()]
 
 
 def parent(pid: str) -> int | None:
-    """Its parent's pid; None once it is gone."""
+    """Return the pid of its parent; None once it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
             return int(stat.read().rpartition(")")[2].split()[1])
@@ -65,7 +65,7 @@ def parent(pid: str) -> int | None:
 
 
 def wait_for(child: int, seconds: float) -> int | None:
-    """The child's wait status, or None when the time is up; other children are reaped on the way."""
+    """Return the child's wait status, or None if the time is up; other children are reaped on the way."""
     deadline = time.monotonic() + seconds
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -79,20 +79,20 @@ def wait_for(child: int, seconds: float) -> int | None:
 
 
 def end_all(seconds: float = 2.0) -> None:
-    """Kill generation after generation: the children of a killed process become ours."""
+    """Kill all descendants, generation by generation: the children of a killed process become ours."""
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
             for pid in children():
                 os.kill(pid, signal.SIGKILL)
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.005)  # not blocking: a process may have become ours after we looked
+                time.sleep(0.005)  # not blocking: another process may have become ours meanwhile
     except ChildProcessError:
         return
 
 
 def supervise(argv: list[str], folders: list[str], seconds: float) -> int:
-    """Run the command as a child, end everything it started, and answer with its exit code (128 + n for signal n)."""
+    """Run the command as a child, end everything it started, and return its exit code (128 + n for signal n)."""
     landlock.LIBC.prctl(SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     child = os.fork()
@@ -107,7 +107,7 @@ def supervise(argv: list[str], folders: list[str], seconds: float) -> int:
 
 
 def own_temporary(parent: str) -> str:
-    """A folder for what this command writes besides: no step finds there what another has left for it."""
+    """Make a temporary folder for this command alone, so that no step finds there what another has left for it."""
     folder = f"{parent}/{os.getpid()}-{time.monotonic_ns()}"
     os.mkdir(folder, 0o700)
     for name in ("HOME", "TMPDIR", "MPLCONFIGDIR"):
@@ -123,9 +123,9 @@ def run(
     seconds: float | None = None,
     temporary: str = "",
 ) -> None:
-    """Never returns: becomes the command, or with `seconds` watches over it and exits with its code.
+    """Become the command or, with `seconds`, supervise it and exit with its code; never returns.
 
-    `temporary`: a folder in which the command gets one of its own, for as long as it runs.
+    `temporary`: a folder in which the command gets its own subfolder while it runs.
     """
     take_limits(limits)
     if ready_fd is not None:
@@ -148,15 +148,15 @@ def run(
 
 
 def give_up(why: str) -> None:
-    """Never returns."""
+    """Report why the command cannot start, and exit."""
     sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     os._exit(1)
 
 
 def remove(folders: list[str]) -> None:
-    """What cannot be removed keeps its room, which is bounded."""
-    import shutil  # the first process of a container has it loaded; elsewhere it would cost milliseconds
+    """Remove the folders as far as possible; what remains takes bounded space."""
+    import shutil  # already loaded in a container's first process; elsewhere it would cost milliseconds
 
     for folder in folders:
         try:
@@ -166,5 +166,5 @@ def remove(folders: list[str]) -> None:
 
 
 def main() -> None:
-    """In a sandbox of its own: settings and command follow the sources."""
+    """Run as the first program of a bubblewrap sandbox: settings and command follow the sources."""
     run(sys.argv[3:], **marshal.loads(binascii.a2b_base64(sys.argv[2])))

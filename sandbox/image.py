@@ -1,7 +1,7 @@
 """Build the image of the container sandbox from sandbox/Dockerfile.
 
-By the docker command, since only BuildKit takes secrets; what it prints is handed on line by line. The context is made
-for the purpose and holds nothing but what belongs into the image, so nothing else of the project reaches the engine.
+Uses the docker command, since only BuildKit takes secrets, and passes its output on line by line. The build context
+holds only what belongs in the image, so nothing else of the project reaches the engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sandbox.docker import IMAGE
 from sandbox.driver import SandboxLost
 
 NUMERICS = ("matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy")
-LABEL = "beamcrew.requirements"  # of an image: the SHA-256 of the requirements that it was built from
+LABEL = "beamcrew.requirements"  # label of an image: SHA-256 of the requirements it was built from
 BUILDKIT = {"DOCKER_BUILDKIT": "1"}
 
 
@@ -34,16 +34,16 @@ def build_image(
     network: str = "default",
     say: Callable[[str], None] = print,
 ) -> str:
-    """Build `tag` from the checkout in `root` and answer with its digest; SandboxLost says why there is none.
+    """Build `tag` from the checkout in `root` and return its digest. Raises SandboxLost if that fails.
 
-    `build_args` are those of the Dockerfile, such as BASE or PIP_INDEX_URL. `certificates` is what pip trusts during
-    the build, and is not part of the image. `network` is that of the build alone: 'host' where only the host itself
-    reaches the package index.
+    `build_args` are those of the Dockerfile, such as BASE or PIP_INDEX_URL. `certificates` are trusted by pip during
+    the build, and are not part of the image. `network` is used for the build only: 'host' if only the host itself can
+    reach the package index.
     """
     if not (root / "pyproject.toml").is_file():
         raise SandboxLost(f"cannot build {tag}: {root} is not a checkout of the project, it has no pyproject.toml")
     if certificates and not certificates.is_file():
-        raise SandboxLost(f"cannot build {tag}: there is no file of certificates {certificates}")
+        raise SandboxLost(f"cannot build {tag}: there is no certificate file {certificates}")
     words = [docker_command(), "build", "--progress=plain", "--tag", tag, "--network", network]
     words += ["--label", f"{LABEL}={requirements_hash(root)}", "--file", str(Path(__file__).with_name("Dockerfile"))]
     for name, value in (build_args or {}).items():
@@ -59,7 +59,7 @@ def build_image(
 
 
 def docker_command() -> str:
-    """The first docker command on the PATH that can build with BuildKit; a CLI without its plugin buildx cannot."""
+    """Return the first docker command on the PATH that can build with BuildKit, which needs the plugin buildx."""
     found = [path for folder in os.get_exec_path() if (path := shutil.which("docker", path=folder))]
     for path in found:
         usage = subprocess.run(
@@ -73,8 +73,8 @@ def docker_command() -> str:
 
 
 def requirements(root: Path) -> str:
-    """What is installed in the image, line by line: the numerics of the core and the extras `tools` and `jets`, in the
-    versions of constraints.txt."""
+    """Return the requirements of the image, line by line: the numerical packages of the core and the extras `tools` and
+    `jets`, in the versions of constraints.txt."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     core = [name for line in project["dependencies"] if (name := _name(line)) in NUMERICS]
@@ -92,7 +92,7 @@ def requirements_hash(root: Path) -> str:
 
 
 def fill_context(root: Path, context: Path) -> None:
-    """All that the engine gets to see: the pinned requirements, and tools/."""
+    """Write all that the engine gets to see: the pinned requirements, and tools/."""
     (context / "requirements.txt").write_text(requirements(root))
     shutil.copytree(root / "tools", context / "tools", ignore=shutil.ignore_patterns("__pycache__"))
 

@@ -1,4 +1,4 @@
-"""What every driver gives a command inside: the same environment, kernel limits and first process."""
+"""The environment, kernel limits and first process that every driver gives a command inside."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ LONGEST_WORD = (128 << 10) - 1  # Linux: MAX_ARG_STRLEN, its final zero byte lef
 
 
 def environment(limits: Limits, gpu: bool) -> dict[str, str]:
-    """All variables inside but PATH, which is the driver's: nothing of the host's own environment."""
+    """Return all environment variables inside except PATH, which the driver sets; none come from the host."""
     threads = str(max(1, math.floor(limits.cpus)))
     fixed = {
         "HOME": "/tmp",
-        "USER": "crew",  # there need not be an account for the user's number
+        "USER": "crew",  # the user's number need not have an account
         "LANG": "C.UTF-8",
         "PYTHONPATH": TOOLS_ROOT,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
-        "PYTHONNOUSERSITE": "1",  # it lies where commands write
+        "PYTHONNOUSERSITE": "1",  # user site-packages would lie where commands write
         "MPLCONFIGDIR": "/tmp",
         "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
-        # Workers share the cores: threads that spin while they wait make two of them ten times slower than one.
+        # Workers share the cores: with threads that spin while they wait, two workers are ten times slower than one.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     return fixed if gpu else {**fixed, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def kernel_limits(limits: Limits) -> dict[str, int]:
-    """What the kernel checks in each process, as RLIMIT names."""
+    """Return the limits that the kernel enforces in each process, by RLIMIT name."""
     return {
         "CORE": 0,
         "NOFILE": limits.open_files,
@@ -61,31 +61,31 @@ def kernel_limits(limits: Limits) -> dict[str, int]:
 
 
 def check(argv: Sequence[str], cwd: str) -> None:
-    """Raises ValueError for a folder outside the workspace and for a command that no kernel would start."""
+    """Raise ValueError for a folder outside the workspace, or for a command that no kernel would start."""
     path = PurePosixPath(cwd)
     if ".." in path.parts or not path.is_relative_to(WORKSPACE):
         raise ValueError(f"cwd {cwd!r} is not in {WORKSPACE}")
     if not argv:
         raise ValueError("no command given")
     if longest := max((len(word.encode()) for word in argv if len(word.encode()) > LONGEST_WORD), default=0):
-        raise ValueError(f"a word of the command has {longest} bytes, {LONGEST_WORD} are possible: write it to a file")
+        raise ValueError(f"an argument has {longest} bytes, {LONGEST_WORD} are possible: write it to a file")
 
 
 def one_command(argv: Sequence[str], cwd: str, limits: dict[str, int], ready_fd: int) -> list[str]:
-    """The arguments with which Python runs `sandbox.entry` inside, which then becomes `argv`. Raises as `check`."""
+    """Return the arguments for Python to run `sandbox.entry` inside, which becomes `argv`. Raises as `check` does."""
     check(argv, cwd)
     settings = {"cwd": cwd, "limits": limits, "ready_fd": ready_fd}
     return [*_compiled(), _packed(settings), *argv]
 
 
 def warm_process() -> list[str]:
-    """The arguments with which Python runs `sandbox.warm` inside, which then takes commands."""
+    """Return the arguments for Python to run `sandbox.warm` inside, which then takes commands."""
     return ["-I", "-S", "-c", BOOT % SOURCES, json.dumps(_sources(capture, landlock, entry, seccomp, warm))]
 
 
 @cache
 def _compiled() -> tuple[str, ...]:
-    """For this very interpreter: each command of bubblewrap begins so, and compiling would take it two milliseconds."""
+    """Return the code compiled for this interpreter, which saves two milliseconds per bubblewrap command."""
     code = [(name, compile(text, name, "exec")) for name, text in _sources(landlock, entry)]
     return "-I", "-S", "-c", BOOT % COMPILED, _packed(code)
 
@@ -102,11 +102,11 @@ def _sources(*modules: ModuleType) -> list[tuple[str, str]]:
 def own(workspace: Path, uid: int, gid: int) -> None:
     """Give the workspace to this user alone: a set-uid file made inside must be of no use to anybody else.
 
-    The folder around it is shut as well, since a command can open its own. Raises SandboxLost for one that is shared.
+    The parent folder is closed as well, since a command can open its own. Raises SandboxLost if the parent is shared.
     """
     around = workspace.parent.stat()
     if around.st_mode & stat.S_ISVTX or around.st_uid != os.geteuid():
-        raise SandboxLost(f"{workspace.parent}: the workspace must lie in a folder of the operator's own")
+        raise SandboxLost(f"{workspace.parent}: the workspace must lie in a folder that the operator owns")
     workspace.parent.chmod(stat.S_IMODE(around.st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
     workspace.chmod(0o700)
     if workspace.stat().st_uid != uid:

@@ -1,9 +1,9 @@
-"""Keeps a command to its own folder of the workspace: the kernel's Landlock, which needs no privilege and is inherited.
+"""Confines a command to its own folder of the workspace with the kernel's Landlock: unprivileged, and inherited.
 
-Steps of a plan work side by side in folders of their own. Each may read all of the workspace and write nothing but its
-own folder and what is temporary. Neither does it reach processes of other commands, by signals or by their memory.
-It is sent along, like `sandbox.entry`, and works alike in both engines. A kernel without it (before 5.19, or
-an engine whose call filter does not know it) leaves this out: see docs/threat_model.md.
+Steps of a plan work in parallel, each in its own folder. Each may read the whole workspace but write only to its own
+folder and to temporary files. Nor can it reach processes of other commands, by signals or through their memory.
+The source is sent along, like `sandbox.entry`, and works the same in both drivers. Without support (a kernel before
+5.19, or an engine whose call filter does not know Landlock) there is no such protection: see docs/threat_model.md.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ NO_NEW_PRIVS = 38  # prctl's PR_SET_NO_NEW_PRIVS
 WRITE = 1 << 1 | sum(1 << bit for bit in range(4, 14))
 TRUNCATE = 1 << 14
 SIGNALS_AND_SOCKETS = 3  # LANDLOCK_SCOPE_*: abstract Unix sockets, signals
-OLDEST, TRUNCATES, SCOPES = 2, 3, 6  # versions; the first forbids all moves between folders
-LIBC = ctypes.CDLL(None, use_errno=True)  # once: loading it anew in every command would take it a millisecond
-SHARED = ("/tmp", "/dev", "/proc")  # what the sandbox itself bounds
+OLDEST, TRUNCATES, SCOPES = 2, 3, 6  # versions; version 1 forbids all moves between folders
+LIBC = ctypes.CDLL(None, use_errno=True)  # loaded once, not by every command
+SHARED = ("/tmp", "/dev", "/proc")  # bounded by the sandbox itself
 
 
 class Rules(ctypes.Structure):
@@ -33,14 +33,14 @@ class Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Of the kernel's Landlock; 0 where there is none."""
+    """Return the version of the kernel's Landlock; 0 if there is none."""
     return max(0, int(LIBC.syscall(CREATE, None, ctypes.c_size_t(0), VERSION)))
 
 
 def confine(*folders: str) -> bool:
     """Let this process, and all that it starts, write only under `folders` and SHARED.
 
-    False where there is no Landlock. Raises OSError where there is one and it refuses.
+    Returns False if there is no Landlock. Raises OSError if there is one and it refuses.
     """
     if (known := version()) < OLDEST:
         return False

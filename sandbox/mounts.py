@@ -1,4 +1,4 @@
-"""What can be seen inside the bubblewrap sandbox: a root of nothing and what is bound into it, as bwrap's words."""
+"""The mounts of the bubblewrap sandbox, as arguments of bwrap: an empty root and all that is bound into it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sandbox.driver import INPUTS, TOOLS_ROOT, WORKSPACE, Limits, SandboxLost
 
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime")
-ALIAS = f"{TOOLS_ROOT}/bin"  # where `python` is found when the interpreter only goes by `python3`
-OF_PYTHON = ("bin", "lib", "lib32", "lib64", "share", "pyvenv.cfg")  # of an environment; conda's has fonts in `share`
+ALIAS = f"{TOOLS_ROOT}/bin"  # provides `python` if the interpreter is only called `python3`
+OF_PYTHON = ("bin", "lib", "lib32", "lib64", "share", "pyvenv.cfg")  # parts of an environment; `share`: conda's fonts
 BESIDE = ("include", "etc", "man", "doc", ".gitignore", ".installed", "CACHEDIR.TAG")
-HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be seen inside
-# Event generators. The seeds of shipped samples are public: with these, code inside could make the events again, and
-# would know which of those it was given are signal.
+HOST_ONLY = ("agents", "tasks", "sandbox")  # our packages that must not be visible inside
+# Event generators. The seeds of shipped samples are public: with a generator, code inside could reproduce the events
+# and find out which of those it was given are signal.
 GENERATORS = ("pythia8mc", "pythia8")
-# The kernel's memory and key rings; their owner is root, whose number the user inside has when the operator is root.
+# The kernel's memory and key rings, owned by root: if the operator is root, so is the user inside, by number.
 MASKED = (
     *("cmdline", "kcore", "kmsg", "keys", "key-users", "kpagecgroup", "kpagecount", "kpageflags"),
     *("sched_debug", "slabinfo", "timer_list", "vmallocinfo"),
@@ -27,7 +27,7 @@ ACCOUNTS = {"passwd": "crew:x:65534:65534::/tmp:/bin/sh\n", "group": "crew:x:655
 
 
 def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, gpu: bool) -> list[str]:
-    """Every mount, in order; the driver puts ACCOUNTS into /etc before them."""
+    """Return every mount, in order; the driver puts ACCOUNTS into /etc before them."""
     tmp = str(limits.tmp_mib << 20)
     words = ["--ro-bind", "/usr", "/usr"]
     for name in SYSTEM:
@@ -52,10 +52,10 @@ def binds(inputs: Path, workspace: Path, tools: Path, limits: Limits, gpu: bool)
 
 
 def kernel_files() -> list[str]:
-    """/proc, read-only: where the operator is root, so is the owner of the kernel's settings, /proc/sys/kernel say.
+    """Return the mounts of /proc, read-only: an operator who is root owns kernel settings such as /proc/sys/kernel.
 
-    Hidden in it is what tells of the kernel, and the first process: it belongs to bwrap, whose memory is not to be
-    written, and is of the same user as the command.
+    Information on the kernel is hidden, and so is the first process: it belongs to bwrap, whose memory must not be
+    written, and runs as the same user as the command.
     """
     words = ["--proc", "/proc", *emptied("/proc/1")]
     for name in MASKED:
@@ -65,16 +65,16 @@ def kernel_files() -> list[str]:
 
 
 def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
-    """Bind the interpreter and its virtual environment where they are on the host, and nothing around them: what a
-    project has beside its environment, when that lies at its root, stays out.
+    """Bind the interpreter and its virtual environment at their host paths, and nothing around them: if the environment
+    is the root of a project, the rest of the project stays out.
 
-    `packages` is the folder that holds beamcrew's packages. When it lies in what is bound (beamcrew installed into
-    site-packages), empty folders lie over those that judge and decide: graders, labels, samples, agents.
+    `packages` is the folder that holds beamcrew's packages. If it is bound too (beamcrew installed into site-packages),
+    empty folders cover the packages that must stay hidden: graders, labels, samples, agents.
     """
     words: list[str] = []
     for prefix in dict.fromkeys(prefixes):
         if not prefix.is_relative_to("/usr"):
-            # One mount is cheaper than several, for every command: what holds nothing else is bound whole.
+            # Every mount costs time in each command: a folder that holds nothing else is bound whole.
             whole = prefix.is_dir() and {path.name for path in prefix.iterdir()} <= {*OF_PYTHON, *BESIDE}
             for path in [prefix] if whole else [prefix / name for name in OF_PYTHON]:
                 words += ["--ro-bind-try", str(path), str(path)]
@@ -87,12 +87,12 @@ def interpreter(prefixes: list[Path], packages: Path) -> list[str]:
 
 
 def emptied(folder: str) -> list[str]:
-    """Nothing is in the folder, nor can be."""
+    """Return the arguments that make the folder empty and read-only."""
     return ["--size", "4096", "--tmpfs", folder, "--remount-ro", folder]
 
 
 def without(names: Sequence[str]) -> list[str]:
-    """Hide Python packages of these names, wherever this interpreter finds them: they lie in what is bound."""
+    """Return arguments that hide Python packages of these names wherever this interpreter finds them in a bind."""
     words: list[str] = []
     for name in names:
         spec = find_spec(name)
@@ -104,14 +104,14 @@ def without(names: Sequence[str]) -> list[str]:
 
 
 def refuse_inside(words: Sequence[str], run: Path) -> None:
-    """Raises SandboxLost for a run in a folder that all sandboxes see: labels of others lie there."""
+    """Raise SandboxLost for a run in a folder that every sandbox can read, as it would expose the run's labels."""
     for k, word in enumerate(words):
         if word in ("--ro-bind", "--ro-bind-try") and run.is_relative_to(bound := Path(words[k + 1]).resolve()):
             raise SandboxLost(f"{run} lies in {bound}, which every sandbox can read: keep runs elsewhere (--runs)")
 
 
 def search_path() -> str:
-    """PATH inside, on which `python` is the interpreter that runs beamcrew itself."""
+    """Return the PATH inside, on which `python` is the interpreter that runs beamcrew itself."""
     folders = [f"{sys.prefix}/bin", f"{sys.base_prefix}/bin", "/usr/bin", "/bin"]
     if not Path(sys.prefix, "bin", "python").exists():
         folders.insert(0, ALIAS)

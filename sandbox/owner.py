@@ -1,7 +1,7 @@
-"""Whose is it: containers tell which process made them, and whether that process still lives.
+"""Ownership of containers: labels say which process made one, and whether that process is still alive.
 
-A process is known by its number and the moment it began, since numbers are used again; both mean something only on
-the same boot of the same kernel and in the same PID namespace.
+A process is identified by its number and start time, since numbers are reused; both are meaningful only within the same
+boot of the same kernel and in the same PID namespace.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
 
 
 def labels(run: str) -> dict[str, str]:
-    """For a container that this process makes."""
+    """Return the labels for a container that this process makes."""
     return {RUN: run, HOST: platform.node(), OWNER: f"{_here()} {os.getpid()} {began(os.getpid())}"}
 
 
 def alive(owned: Mapping[str, str]) -> str:
-    """Why a container with these labels may still be in use; '' only when its owner is provably dead."""
+    """Return why a container with these labels may still be in use; '' only if its owner is provably dead."""
     match = re.fullmatch(r"(\S+ \S+) (\d{1,9}) (\d+)", owned.get(OWNER, ""))
     if not match:
         return "it does not say which process made it"
@@ -38,21 +38,21 @@ def _here() -> str:
 
 
 def pid_namespace() -> int:
-    """The number that the kernel gives this process's PID namespace."""
+    """Return the kernel's number of this process's PID namespace."""
     return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def began(pid: int) -> str:
-    """Clock ticks from the boot of the system to the start of a process. Raises OSError when it cannot be seen."""
+    """Return the clock ticks from system boot to the start of a process. Raises OSError if it cannot be seen."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def lives(pid: int, start: str) -> bool:
-    """Whether the process of that number is still the one that began at `start`."""
+    """Return whether the process of that number is still the one that began at `start`."""
     with contextlib.suppress(OSError):
         return began(pid) == start
     try:
-        os.kill(pid, 0)  # tells of processes, too, that /proc is told to hide from us
+        os.kill(pid, 0)  # also finds processes that /proc hides from us
     except ProcessLookupError:
         return False
     except PermissionError:

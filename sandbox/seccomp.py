@@ -1,12 +1,12 @@
-"""A small system-call filter: all that bubblewrap has, and in a container on top of the engine's own, which differs by
-version (sockets to the machine below a virtual one are open in engines before 23).
+"""A small system-call filter: the only one of bubblewrap, and in a container an addition to the engine's own, which
+depends on its version (engines before 23 allow sockets from a virtual machine to its host).
 
-Four kinds of calls answer EPERM inside: those that hold memory which neither the resident size of a process nor a
-sized tmpfs shows (memfd; memory, queues and semaphores of System V; queues of POSIX; io_uring), the one by which a
-process would leave the CPUs of its run, those that take over another process (bwrap itself is the first one inside),
+Four kinds of calls fail with EPERM inside: those that hold memory visible neither in the resident size of a process nor
+in a sized tmpfs (memfd; System V shared memory, queues and semaphores; POSIX queues; io_uring); the one with which a
+process could leave the CPUs of its run; those that take over another process (the first one inside is bwrap itself);
 and those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
-session, eBPF, namespaces, mounts, its log, sockets to the machine below a virtual one). Everything else is allowed.
-The program is classic BPF, one 8-byte instruction each: code, jump if true, jump if false, operand.
+session, eBPF, namespaces, mounts, the kernel log, sockets from a virtual machine to its host). All others are allowed.
+The program is classic BPF with 8-byte instructions: code, jump if true, jump if false, operand.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DENIED: dict[str, Numbers] = {
     "mount_setattr": (442, 442),
 }
 NONE = -1  # a call that this architecture does not have
-# What parsing a file has no need of either: other files, programs, the network, other processes of the same user.
+# Also not needed to parse a file: other files, programs, the network, other processes of the same user.
 PARSING: dict[str, Numbers] = {
     **{"open": (2, NONE), "openat": (257, 56), "openat2": (437, 437), "creat": (85, NONE), "truncate": (76, 45)},
     **{"execve": (59, 221), "execveat": (322, 281), "fork": (57, NONE), "vfork": (58, NONE), "clone": (56, 220)},
@@ -66,12 +66,12 @@ PARSING: dict[str, Numbers] = {
     **{"chmod": (90, NONE), "fchmodat": (268, 53), "chown": (92, NONE), "fchownat": (260, 54), "chdir": (80, 49)},
 }
 SOCKET = (41, 198)
-FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: the network namespace keeps these in, others (vsock) it does not
+FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: the network namespace confines these, but not others (vsock)
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000  # x86_64 only: the same calls under other numbers
 
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
-NUMBER, ARCH, FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument the lower half
+NUMBER, ARCH, FIRST = 0, 4, 16  # offsets in struct seccomp_data; FIRST: lower half of the first argument
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 
@@ -79,14 +79,14 @@ SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2  # prctl's PR_SET_..., and SEC
 
 
 def program(machine: str | None = None, more: Mapping[str, Numbers] = MappingProxyType({})) -> bytes | None:
-    """The filter for this machine, with `more` calls denied, or None for one whose numbers are not in the table."""
+    """Return the filter for this machine, with `more` calls denied; None if the table lacks its call numbers."""
     machine = machine or platform.machine()
     if machine not in AUDIT_ARCH:
         return None
     column = list(AUDIT_ARCH).index(machine)
     numbers = sorted({row[column] for row in (DENIED | dict(more)).values()} - {NONE})
     lines = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, AUDIT_ARCH[machine]), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
-    # A jump counts the instructions it skips; after the numbers come ALLOW, REFUSE, and what is asked about a socket.
+    # A jump counts the instructions it skips; after the call numbers come ALLOW, REFUSE, and the check of a socket.
     lines.append((AT_LEAST, len(numbers) + 2, 0, X32_BIT))
     lines += [(EQUAL, len(numbers) + 1 - k, 0, number) for k, number in enumerate(numbers)]
     lines += [(EQUAL, 2, 0, SOCKET[column]), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE), (LOAD, 0, 0, FIRST)]
@@ -96,7 +96,7 @@ def program(machine: str | None = None, more: Mapping[str, Numbers] = MappingPro
 
 
 def install(more: Mapping[str, Numbers] = MappingProxyType({})) -> None:
-    """Put the filter over this process and all that it will start. Raises OSError; NoNewPrivs is set for it."""
+    """Apply the filter, which sets NoNewPrivs, to this process and all that it will start. Raises OSError."""
     if not (rules := program(more=more)):
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -104,4 +104,4 @@ def install(more: Mapping[str, Numbers] = MappingProxyType({})) -> None:
     header = struct.pack("@HP", len(rules) // 8, ctypes.addressof(held))  # struct sock_fprog
     libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if libc.prctl(SET_SECCOMP, ctypes.c_ulong(FILTER), header, 0, 0):
-        raise OSError(ctypes.get_errno(), "the call filter is not taken")
+        raise OSError(ctypes.get_errno(), "the kernel rejects the call filter")

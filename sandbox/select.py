@@ -1,4 +1,4 @@
-"""Which driver a run takes: containers where an engine and the image are at hand, else bubblewrap."""
+"""Choice of the driver of a run: containers if an engine and the image are available, else bubblewrap."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def choose(
     image: str = IMAGE,
     gpu: Gpu = "auto",
 ) -> Sandbox:
-    """The sandbox for a run; `info.reason` tells why it is this one.
+    """Return the sandbox for a run; `info.reason` says why this one was chosen.
 
-    A driver that was asked for by name is never replaced by another: SandboxLost says what is missing.
+    A driver requested by name is never replaced by another: SandboxLost says what is missing.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"no sandbox {kind!r}; choose one of {', '.join(get_args(Kind))}")
@@ -37,5 +37,5 @@ def choose(
         )
     except SandboxLost as error:
         where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        reason = f"took bubblewrap, since there is no Docker to use at {where}: {error}"
+        reason = f"took bubblewrap, since there is no usable Docker at {where}: {error}"
         return Bubblewrap(inputs, workspace, tools, limits, gpu=gpu, reason=reason)

@@ -1,7 +1,7 @@
-"""Removes from a workspace what is not to stay there. Generated code prepared the ground, and may run next door.
+"""Removal of files from a workspace that generated code may have prepared, and where it may still be running.
 
 Folders are opened one by one and never through a link; what is removed is an entry of a folder that is held open, so
-a link is removed and what it leads to is left alone.
+a link is removed and its target is left alone.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Keep = Callable[[str, os.stat_result], bool]
 
 
 def remove_unless(workspace: Path, sub: str, keep: Keep) -> None:
-    """Remove what lies under the folder `sub` but for what `keep(path, status)` wants and the folders that lead there.
+    """Remove everything under the folder `sub` except what `keep(path, status)` wants and the folders leading there.
 
-    What stands there in place of a folder is removed as well. Whatever lies deeper than the reader looks is not asked
-    for. Raises UnsafeFile for a path that leads out, OSError for what cannot be removed.
+    Anything in place of a folder is removed as well. What lies deeper than the reader looks is removed without asking
+    `keep`. Raises UnsafeFile for a path that leads out, OSError for what cannot be removed.
     """
     path = PurePosixPath(sub)
     if path.is_absolute() or ".." in path.parts:
@@ -45,7 +45,7 @@ def remove_unless(workspace: Path, sub: str, keep: Keep) -> None:
 
 
 class _Sweep:
-    """One sweep of the folder `top`. Folders nested too deep for the stack are moved up, and swept last."""
+    """One sweep of the folder `top`. Folders nested too deeply for the stack are moved up, and swept last."""
 
     def __init__(self, top: int, keep: Keep) -> None:
         self._top, self._keep = top, keep
@@ -58,7 +58,7 @@ class _Sweep:
             self._folder(self._top, self._moved.pop(), folder, 0)
 
     def _sweep(self, fd: int, folder: PurePosixPath, depth: int) -> bool:
-        """Whether something has been kept."""
+        """Sweep a folder, and return whether something has been kept."""
         kept = False
         for name in os.listdir(fd):
             kept |= self._folder_or_file(fd, name, folder, depth)
@@ -72,7 +72,7 @@ class _Sweep:
             if self._keep(str(folder / name), status):
                 return True
             os.unlink(name, dir_fd=fd)
-        except FileNotFoundError:  # somebody next door was quicker
+        except FileNotFoundError:  # another process was faster
             pass
         return False
 
@@ -94,7 +94,7 @@ class _Sweep:
 
 
 def _enter(parent: int, name: str, status: os.stat_result) -> int:
-    """Open a folder, with all rights of its owner, which generated code may have taken away."""
+    """Open a folder, first restoring the owner's rights, which generated code may have removed."""
     if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
         found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:

@@ -1,7 +1,7 @@
-"""The first process of a container: starts a command whenever the host asks, by fork, and tells how it ended.
+"""The first process of a container: starts commands by fork when the host asks, and reports how they ended.
 
-A fork of this warm interpreter costs milliseconds, the engine's own exec ten times as much. The host writes a line of
-JSON to standard input for each command and reads a line of JSON from standard output when it is over:
+A fork of this warm interpreter takes milliseconds, the engine's own exec ten times as long. For each command, the host
+writes a line of JSON to standard input, and reads a line of JSON from standard output when the command is over:
 
     {"id": 1, "argv": ["pwd"], "cwd": "/workspace", "limits": {"NOFILE": 1024}, "seconds": 900.0, "output": 262144,
      "temporary": "/run/beamcrew"}
@@ -11,9 +11,9 @@ A line {"end": "workspace"} ends all commands for that reason. The end of the in
 process holds it open as a lifeline.
 
 Each command has a supervisor (`sandbox.entry.supervise`) that ends what the command leaves behind. Generated code can
-kill its supervisor, but not this process: the kernel delivers no signal to the first process of a PID namespace from
-inside, and as it is not dumpable nobody inside can trace it or open its pipes. What loses its supervisor becomes a
-child of this process, and is ended at once.
+kill its supervisor, but not this process: the kernel delivers no signals from inside to the first process of a PID
+namespace, and since it is not dumpable, nothing inside can trace it or open its pipes. Processes that lose their
+supervisor become children of this process, and are ended at once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from sandbox import entry, landlock, seccomp
 from sandbox.capture import Capture
 
 DUMPABLE = 4  # PR_SET_DUMPABLE
-GRACE = 1.0  # seconds after its time that a supervisor has before this process ends it
-PATIENCE = 2.0  # seconds to hunt what a command left behind, beside other commands, before all have to end
-TICK = 0.01  # seconds between two looks while something is hunted
+GRACE = 1.0  # seconds that a supervisor has after its time limit before this process ends it
+PATIENCE = 2.0  # seconds to hunt down what a command left behind before all other commands have to end too
+TICK = 0.01  # seconds between two checks while something is hunted down
 PIPE = 1 << 16
 FDS = 4096  # more than this process ever opens
 OOM_FILES = ("memory.events", "memory/memory.oom_control")  # cgroup v2, v1
@@ -44,13 +44,13 @@ OOM_FILES = ("memory.events", "memory/memory.oom_control")  # cgroup v2, v1
 
 @dataclass(eq=False)
 class Command:
-    """A command that runs, or has just ended."""
+    """A command that is running or has just ended."""
 
     id: int
     supervisor: int
     began: float
     seconds: float
-    outputs: dict[int, Capture]  # by the reading end of a pipe: standard output, standard error
+    outputs: dict[int, Capture]  # standard output and error, by the reading end of their pipe
     ended: str = "exit"
     code: int | None = None
     over: float = 0.0  # when the supervisor ended
@@ -58,7 +58,7 @@ class Command:
 
 
 class Warm:
-    """Forks commands, collects their output and their ends."""
+    """The server: forks commands, collects their output and reports their ends."""
 
     def __init__(self) -> None:
         self._live: dict[int, Command] = {}  # by the supervisor's pid
@@ -67,7 +67,7 @@ class Warm:
         self._selector = selectors.DefaultSelector()
 
     def serve(self) -> None:
-        """Until the input ends."""
+        """Serve until the input ends."""
         wake, wake_write = os.pipe()
         for fd in (wake, wake_write):
             os.set_blocking(fd, False)
@@ -118,10 +118,10 @@ class Warm:
         pipes = [os.pipe(), os.pipe()]
         try:
             pid = os.fork()
-        except OSError as error:  # other commands of the run hold all the processes it may have
+        except OSError as error:  # other commands of the run use up its limit of processes
             for fd in pipes[0] + pipes[1]:
                 os.close(fd)
-            answer(order["id"], code=126, ended="processes", stderr=f"no process to be had: {error.strerror}\n")
+            answer(order["id"], code=126, ended="processes", stderr=f"no process available: {error.strerror}\n")
             return
         if pid == 0:
             self._become(order, pipes[0][1], pipes[1][1])
@@ -134,7 +134,7 @@ class Warm:
         self._live[pid] = Command(order["id"], pid, time.monotonic(), order["seconds"], outputs)
 
     def _become(self, order: dict[str, Any], out: int, err: int) -> None:
-        """The fork turns into the supervisor of one command, and whatever happens never comes back."""
+        """Turn the fork into the supervisor of one command; never returns, whatever happens."""
         try:
             signal.set_wakeup_fd(-1)
             for number, fd in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
@@ -150,7 +150,7 @@ class Warm:
             os._exit(1)
 
     def _reap(self) -> None:
-        """Take note of every process of ours that has ended: supervisors, and what was hunted."""
+        """Record every child that has ended: supervisors, and processes that were hunted down."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -160,7 +160,7 @@ class Warm:
                     code = os.waitstatus_to_exitcode(status)
                     command.code = 128 - code if code < 0 else code
                     command.over = time.monotonic()
-                    command.peak_mib = usage.ru_maxrss / 1024  # of its hungriest process
+                    command.peak_mib = usage.ru_maxrss / 1024  # of its largest process
 
     def _keep_time(self) -> None:
         now = time.monotonic()
@@ -174,7 +174,7 @@ class Warm:
             os.kill(command.supervisor, signal.SIGKILL)
 
     def _settle(self) -> None:
-        """Answer for the commands that are over, once nothing of theirs runs any more."""
+        """Answer for the commands that are over, once none of their processes runs any more."""
         over = [command for command in self._live.values() if command.code is not None]
         if not over:
             return
@@ -184,7 +184,7 @@ class Warm:
                     self._end(command, "lost")
         if len(over) == len(self._live):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)  # at one blow, so that no fork bomb can outrun it
+                os.kill(-1, signal.SIGKILL)  # all at once, so that no fork bomb can outrun it
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.wait4(-1, 0)
@@ -198,7 +198,7 @@ class Warm:
     def _answer(self, command: Command) -> None:
         del self._live[command.supervisor]
         for fd, capture in command.outputs.items():
-            with contextlib.suppress(BlockingIOError):  # somebody else's process may have taken the pipe for itself
+            with contextlib.suppress(BlockingIOError):  # another process may have emptied the pipe
                 for _ in range(64):
                     capture.feed(os.read(fd, PIPE))
             with contextlib.suppress(KeyError):
@@ -233,20 +233,20 @@ def answer(number: int, **how: Any) -> None:
 
 
 def set_dumpable(yes: bool) -> None:
-    """Whether other processes of the same user may trace this one and look into its /proc folder."""
+    """Set whether other processes of the same user may trace this one and read its /proc folder."""
     landlock.LIBC.prctl(DUMPABLE, int(yes), 0, 0, 0)
 
 
 def volunteer() -> None:
-    """Be the first whom the kernel takes when memory is out: the first process may not be bigger than a command."""
-    set_dumpable(True)  # or the files in /proc were root's
+    """Make this process the kernel's first victim when memory runs out, in place of the first process."""
+    set_dumpable(True)  # otherwise its files in /proc would belong to root
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     set_dumpable(False)
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed a process here for want of memory."""
+    """Return how often the kernel has killed a process here because memory ran out."""
     for name in OOM_FILES:
         if (file := Path("/sys/fs/cgroup", name)).exists():
             return int(dict(line.split() for line in file.read_text().splitlines()).get("oom_kill", 0))
@@ -255,8 +255,8 @@ def oom_kills() -> int:
 
 def main() -> None:
     if os.getpid() != 1:
-        raise SystemExit("this ends every process that it sees, and belongs into a PID namespace of its own")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler of Python's own would let it be interrupted from inside
+        raise SystemExit("this ends every process that it sees: run it only in a PID namespace of its own")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would let it be interrupted from inside
     set_dumpable(False)
     seccomp.install()
     Warm().serve()

@@ -1,4 +1,4 @@
-"""What the commands of a run use, as their processes show it, and the GPU that is there."""
+"""Resource usage of a run's commands, as seen from their processes, and the GPU of the host."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import NamedTuple
 
 import psutil
 
-TICK = 0.1  # seconds between two looks at a process tree
-# Of /proc/PID/status: resident, swapped out, and the page tables, of which a sparse mapping can make many.
+TICK = 0.1  # seconds between two checks of a process tree
+# Fields of /proc/PID/status: resident, swapped out, and page tables, which a sparse mapping can inflate.
 KIBIBYTES = ("VmRSS", "VmSwap", "VmPTE")
 FIELD = re.compile(r"^(\w+):\s+(\d+)", re.MULTILINE)
 SOCKETS = re.compile(r"^sockets: used (\d+)", re.MULTILINE)
 MEMORY_FOLDERS = ("tmp", "dev/shm")
-INODE = 1024  # bytes of the kernel's memory for a name on a tmpfs
+INODE = 1024  # bytes of kernel memory for a name on a tmpfs
 
 
 class Usage(NamedTuple):
     memory: int
-    processes: int  # their threads counted, as the kernel does
+    processes: int  # threads are counted, as the kernel does
 
 
 def tree(pid: int) -> list[int]:
-    """The processes under `pid`, itself left out."""
+    """Return the processes under `pid`, without itself."""
     try:
         return [process.pid for process in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -32,8 +32,8 @@ def tree(pid: int) -> list[int]:
 
 
 def only_children(outer: psutil.Process) -> list[psutil.Process]:
-    """The children of a process of one thread that starts no more of them. The kernel lists them, where it can: going
-    through all processes of a machine takes longer than all else that a quick command needs."""
+    """Return the children of a single-threaded process that starts no more of them. The kernel lists them, if it can:
+    a search of all processes of the machine would take longer than everything else in a quick command."""
     try:
         listed = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
     except OSError:
@@ -43,7 +43,7 @@ def only_children(outer: psutil.Process) -> list[psutil.Process]:
 
 
 def tree_usage(pid: int) -> Usage:
-    """Bytes of memory and number of threads under `pid`; a process that ends meanwhile counts as nothing."""
+    """Return bytes of memory and number of threads under `pid`; processes that end meanwhile are not counted."""
     memory = processes = 0
     for one in tree(pid):
         try:
@@ -56,15 +56,15 @@ def tree_usage(pid: int) -> Usage:
 
 
 def kernel_bytes(pid: int) -> int:
-    """Memory that the processes under `pid` hold and no process shows: files and names on each tmpfs, and the most
-    that their sockets may keep. Only where no control group counts it; pipes the kernel bounds itself."""
+    """Return memory held by the processes under `pid` that no process shows: files and names on each tmpfs, and the
+    maximum in their sockets. Needed only without a control group; the kernel itself bounds pipes."""
     for one in reversed(tree(pid)):
         try:
             if Path(f"/proc/{one}/root/.").stat().st_dev == Path("/").stat().st_dev:
                 continue  # bwrap has not built the sandbox yet
             held = sum(_tmpfs(f"/proc/{one}/root/{folder}") for folder in MEMORY_FOLDERS)
             sockets = SOCKETS.search(Path(f"/proc/{one}/net/sockstat").read_text())
-        except OSError:  # it has ended, or cannot be looked into
+        except OSError:  # it has ended, or cannot be read
             continue
         return held + (int(sockets[1]) if sockets else 0) * socket_bytes()
     return 0
@@ -76,12 +76,12 @@ def _tmpfs(folder: str) -> int:
 
 
 def socket_bytes() -> int:
-    """The most that one socket may be given to send, as the kernel counts it: twice the bytes."""
+    """Return the maximum send buffer of a socket as the kernel counts it: twice the bytes."""
     return 2 * int(Path("/proc/sys/net/core/wmem_max").read_text())
 
 
 def gpu_model() -> str | None:
-    """The models of the NVIDIA GPUs that the driver lists, or None."""
+    """Return the models of the NVIDIA GPUs that the driver lists, or None."""
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = [match[1] for file in files if (match := re.search(r"^Model:\s*(.+)$", file.read_text(), re.M))]
     return ", ".join(models) or None

@@ -1,6 +1,6 @@
-"""The host's only way to put a file into a workspace, whose content generated code may have prepared against it.
+"""The host's only way to put a file into a workspace, in which generated code may have set traps.
 
-Folders are opened one by one and never through a link; the data goes to a fresh name and is renamed over what lies
+Folders are opened one by one and never through a link; the data goes to a new name and is then renamed over whatever is
 there, so a planted link, pipe or socket is replaced and never followed, opened or waited for.
 """
 
@@ -16,7 +16,7 @@ from sandbox.reader import UnsafeFile
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# What the content of the workspace can bring about. Anything else, a full disk say, is the operator's: an OSError.
+# Errors that the content of the workspace can cause. Others, such as a full disk, are the operator's: an OSError.
 HOSTILE = {
     *(errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT),
     *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENXIO),
@@ -24,7 +24,7 @@ HOSTILE = {
 
 
 def write_bytes(workspace: Path, relative: str, data: bytes) -> None:
-    """Put `data` at a path inside the workspace, missing folders included, for the owner of the workspace to use."""
+    """Write `data` to a path inside the workspace, owned by the owner of the workspace; missing folders are made."""
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative or not path.name:
         raise UnsafeFile(relative, "not a path of a file inside the workspace")
@@ -44,7 +44,7 @@ def write_bytes(workspace: Path, relative: str, data: bytes) -> None:
 
 
 def _enter(parent: int, name: str, owner: os.stat_result) -> int:
-    """Open a folder, made when it is not there."""
+    """Open a folder, made if missing."""
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
@@ -69,6 +69,6 @@ def _replace(folder: int, name: str, data: bytes, owner: os.stat_result) -> None
 
 
 def _hand_over(fd: int, owner: os.stat_result) -> None:
-    """Where the operator is root, the sandbox's user is the owner of the workspace and not the operator."""
+    """Give a file to the owner of the workspace: the sandbox's user, if the operator is root."""
     if os.geteuid() == 0:
         os.fchown(fd, owner.st_uid, owner.st_gid)

@@ -1,1 +1,1 @@
-"""What is asked and how it is judged; runs on the host, never in a sandbox."""
+"""The tasks: the question, its data and its grader. This code runs on the host, never in a sandbox."""

@@ -1,6 +1,6 @@
-"""Name -> task. Other distributions add theirs as entry points of the group `beamcrew.tasks`.
+"""Catalogue of tasks by name. Other distributions add theirs as entry points of the group `beamcrew.tasks`.
 
-Ours are named by where they lie, as entry points are: a command line that only lists them loads no physics.
+Ours are given by import path, as entry points are, so that a command that only lists them loads no physics.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OURS = {
 
 @cache
 def catalogue() -> dict[str, type[TaskBase]]:
-    """All tasks by name, ours first. Raises TaskError for an installed one that cannot be loaded or takes a name."""
+    """Return all tasks by name, ours first. Raises TaskError if an installed one cannot be loaded or reuses a name."""
     found: dict[str, type[TaskBase]] = {name: resolve_name(place) for name, place in OURS.items()}
     for entry in entry_points(group=GROUP):
         try:
@@ -45,14 +45,14 @@ def catalogue() -> dict[str, type[TaskBase]]:
 
 
 def find_task(name: str) -> type[TaskBase]:
-    """The task of that name; TaskError lists the names there are."""
+    """Return the task class of that name. The TaskError for an unknown name lists the known ones."""
     if name not in catalogue():
         raise TaskError("task", name, f"select from {', '.join(catalogue())}")
     return catalogue()[name]
 
 
 def make_task(name: str, options: dict[str, Any] | None = None) -> Task:
-    """The task of that name with its options; TaskError names what is wrong and what is allowed."""
+    """Return the task of that name with its options. TaskError says what is wrong and what is allowed."""
     task = find_task(name)
     try:
         return task.model_validate(options or {})  # type: ignore[return-value]

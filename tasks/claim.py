@@ -1,4 +1,4 @@
-"""What a crew claims, and how its numbers compare with the harness's own: the part that all tasks share."""
+"""A crew's claim, and the comparison of its numbers with the harness's: the part that all tasks share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pydantic import Field
 from tasks.score import CheckedNumber, Score
 from tools.contract import Frozen
 
-Within = Callable[[float, float], float]  # the errors of both -> how far apart numbers may be that agree
+Within = Callable[[float, float], float]  # both errors -> largest difference at which two numbers still agree
 
 
 class Claim(Frozen):
-    """The crew's answer to the request. A task adds what it asks for."""
+    """The crew's answer to the request. Each task adds the fields it asks for."""
 
     text: str = Field("", description="the answer in a few sentences")
 
     @property
     def headline(self) -> str:
-        """What is claimed, in a line."""
+        """One line that says what is claimed."""
         return "An answer is given" if self.text else "Nothing is claimed"
 
 
@@ -31,10 +31,10 @@ class Measured(Frozen):
 
 
 class Measurement(Claim):
-    """The answer of a task that measures: numbers by the names that the task gives."""
+    """The answer to a measurement task: numbers, keyed by the names that the task gives."""
 
     numbers: dict[str, Measured] = Field(
-        default_factory=dict, description="what was measured, by the names in `numbers_to_claim`"
+        default_factory=dict, description="measured numbers, keyed by the names in `numbers_to_claim`"
     )
 
     @property
@@ -43,17 +43,17 @@ class Measurement(Claim):
 
 
 def larger(one: float, other: float) -> float:
-    """Two numbers of the same data agree within the larger of their errors."""
+    """Return the larger error: within it, two numbers from the same data agree."""
     return max(one, other)
 
 
 def best_score(scores: Sequence[Score]) -> Score | None:
-    """The graded submission of the highest steering value."""
+    """Return the score with the highest steering value, or None if nothing was graded."""
     graded = [score for score in scores if score.value is not None]
     return max(graded, key=lambda score: score.value or 0.0, default=None)
 
 
-def beside(
+def compare_numbers(
     name: str,
     claimed: float | None,
     claimed_error: float | None,
@@ -61,7 +61,7 @@ def beside(
     harness_error: float | None,
     within: Within = larger,
 ) -> CheckedNumber:
-    """One claimed number beside the harness's; where either is missing there is nothing to compare."""
+    """Compare a claimed number with the harness's; `agrees` is None if either is missing."""
     agrees = None
     if claimed is not None and harness is not None:
         agrees = bool(abs(claimed - harness) <= within(claimed_error or 0.0, harness_error or 0.0))
@@ -78,9 +78,9 @@ def beside(
 def check_numbers(
     claim: Measurement, scores: Sequence[Score], names: Sequence[str] | None = None, within: Within = larger
 ) -> list[CheckedNumber]:
-    """A measurement's claimed numbers beside those in the details of the best submission.
+    """Compare a measurement's claimed numbers with those in the details of the best submission.
 
-    `names`, by default those that were computed, come first whether claimed or not; then whatever else is claimed.
+    `names` (default: the computed ones) come first, claimed or not; then whatever else is claimed.
     """
     best = best_score(scores)
     computed = best.details["numbers"] if best else {}
@@ -89,5 +89,5 @@ def check_numbers(
     for name in [*wanted, *(n for n in claim.numbers if n not in wanted)]:
         said, ours = claim.numbers.get(name), computed.get(name, {})
         value, error = (said.value, said.error) if said else (None, None)
-        checks.append(beside(name, value, error, ours.get("value"), ours.get("error"), within))
+        checks.append(compare_numbers(name, value, error, ours.get("value"), ours.get("error"), within))
     return checks

@@ -1,4 +1,4 @@
-"""When to stop: a pure rule from the history of steering scores to a decision."""
+"""The stopping rule: a pure function from the history of steering scores to a decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Decision(BaseModel):
 
 
 def decide(history: Sequence[Score], rule: Rule) -> Decision:
-    """`history` holds one score per iteration, refused ones (value None) included: they count as no gain."""
+    """Decide whether to continue. `history` holds one score per iteration; a refused one (value None) is no gain."""
     best: int | None = None
     since = 0
     for index, score in enumerate(history):

@@ -1,6 +1,6 @@
-"""What report, viewer, live display and result show of a run: blocks that a task makes and all of them can draw.
+"""The blocks of a page about a run. A task makes them; report, viewer, live display and result can all draw them.
 
-Texts are plain: whoever shows a block escapes them.
+Texts are plain: the code that shows a block has to escape them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Warning:
-    """Why something must not be trusted, and who says so."""
+    """A reason not to trust something, and who gives it."""
 
     who: str
     text: str
@@ -32,7 +32,7 @@ class Warning:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Named numbers, a line each."""
+    """Named numbers, one per line."""
 
     numbers: Sequence[Number]
     title: str = ""
@@ -40,7 +40,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts below a head; row `mark` stands out, and `note` stands below."""
+    """Rows of text below a header; row `mark` is highlighted, and `note` is printed below the table."""
 
     title: str
     head: Sequence[str]
@@ -51,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture, drawn only where it is shown; None where its numbers are not there. `name` is unique on a page."""
+    """A figure, drawn only when shown; `draw` returns None if its numbers are missing. `name` is unique on a page."""
 
     name: str
     caption: str
@@ -63,7 +63,7 @@ Block = Text | Warning | Numbers | Table | Plot
 
 @dataclass(frozen=True)
 class Graded:
-    """One iteration: what was handed in, and what the grader said."""
+    """One iteration: its submission and the grader's score."""
 
     iteration: int
     submission: Submission | None
@@ -72,7 +72,7 @@ class Graded:
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool returned in the steps of an iteration."""
+    """The result of one tool call in the steps of an iteration."""
 
     iteration: int
     tool: str
@@ -81,11 +81,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """All that is known of a run, finished or not, for a page of it."""
+    """Everything known about a run, finished or not, that its page is made from."""
 
     graded: Sequence[Graded] = ()
     best: int | None = None  # iteration
-    confirmed: Score | None = None  # after the audit, where there was one
+    confirmed: Score | None = None  # after the audit, if there was one
     audited: bool = False
     claim: Claim | None = None
     checks: Sequence[CheckedNumber] = ()
@@ -99,7 +99,7 @@ class Run:
         return next((one for one in self.graded if one.iteration == self.best), None)
 
     def warnings(self) -> list[Warning]:
-        """What the harness says against what it tested, and tools against what they made in the best iteration."""
+        """Return the warnings of the harness's scores and of the tool results of the best iteration."""
         scores = [self.chosen.score if self.chosen else None, self.confirmed]
         found = [("The harness", score.details.get("warning")) for score in scores if score]
         mine = [each for each in self.results if each.iteration == self.best]
@@ -109,7 +109,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The part of a page on what was made again by the harness: `lead` is one line, `numbers` its figures."""
+    """The section on what the harness reproduced: `lead` is one line, `numbers` its key figures."""
 
     title: str
     lead: str
@@ -119,9 +119,9 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Page:
-    """A run as its task shows it, beside what every report has: plans, code, claims table, costs."""
+    """The task's part of a run's page, added to what every report has: plans, code, table of claims, costs."""
 
-    answer: Sequence[Block] = ()  # below the crew's own words
+    answer: Sequence[Block] = ()  # below the crew's own text
     confirmation: Confirmation | None = None
-    best: Sequence[Block] = ()  # of the best iteration
+    best: Sequence[Block] = ()  # about the best iteration
     sealed: Sequence[Block] = ()  # below the sealed metrics

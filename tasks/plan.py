@@ -1,4 +1,4 @@
-"""Plans: what passes from a planner, a model or a task's own policy, to the workers."""
+"""Plans: what the planner (a model or the task's own policy) passes to the workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_STEPS = 12
 
 
 class PlannedCall(Frozen):
-    """A tool call the planner suggests; the worker may do otherwise."""
+    """A tool call that the planner suggests; the worker may deviate from it."""
 
     tool: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -22,18 +22,18 @@ class Step(Frozen):
     """One piece of work for one worker. Workers see the files of the steps they depend on."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$", description="short name, unique in the plan")
-    goal: str = Field(description="what to find out or to make, in a sentence or two")
-    depends_on: list[str] = Field(default_factory=list, description="ids of steps that must be done before")
+    goal: str = Field(description="what to find out or make, in a sentence or two")
+    depends_on: list[str] = Field(default_factory=list, description="ids of steps that must finish first")
     calls: list[PlannedCall] = Field(default_factory=list, description="suggested tool calls, in order")
     submits: bool = Field(False, description="this step hands in the result of the iteration")
 
 
 class Plan(Frozen):
-    """Steps of one iteration. Exactly one step submits; steps without mutual dependence run side by side."""
+    """Steps of one iteration. Exactly one step submits; steps that do not depend on each other run in parallel."""
 
     reasoning: str
     steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="at least one, unless `stop`")
-    stop: bool = Field(False, description="nothing more is to be gained: the best submission so far is the last one")
+    stop: bool = Field(False, description="no further gain is expected: the best submission so far is final")
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:

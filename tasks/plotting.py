@@ -1,4 +1,4 @@
-"""How plots of this project look, and the pieces that they are made of. The same numbers give the same bytes."""
+"""Plot style of this project, and helpers for its figures. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Array = NDArray[np.float64]
 
 
 def styled() -> Any:
-    """A context in which plots look alike, whatever the user's own settings are."""
+    """Return a context in which plots have our style, whatever the user's own settings are."""
     return style.context(["default", STYLE])
 
 
 def numbers(values: Any, length: int | None = None) -> Array | None:
-    """A list of numbers (NaN where one is not finite), or None for anything else."""
+    """Return a list of numbers as an array, NaN for any that is not finite; None for anything else."""
     if not isinstance(values, list | tuple) or not values or (length is not None and len(values) != length):
         return None
     try:
@@ -55,19 +55,19 @@ def numbers(values: Any, length: int | None = None) -> Array | None:
 
 
 def figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of one panel, in inches."""
+    """Return a figure of this size [inches] with one panel, and its axes."""
     made = Figure(figsize=(width, height), layout="constrained")
     return made, made.subplots()
 
 
 def labels(axes: Axes, x: str, y: str, y_at: Literal["top", "center"] = "top") -> None:
-    """Names of the axes where the field has them: at their ends."""
+    """Label the axes at their ends, as is usual in the field."""
     axes.set_xlabel(x, loc="right")
     axes.set_ylabel(y, loc=y_at)
 
 
 def png(figure: Figure) -> bytes:
-    """The picture."""
+    """Return the figure as PNG."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""What a grader returns: a number with its error, why, and of which file; and numbers as tables show them."""
+"""A grader's score (a number with its error, the reason and the graded file), and numbers as tables show them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Score(Frozen):
     error: float | None = None
     reason: str = Field(description="what was measured, or why the submission was refused")
     artefact: str | None = Field(None, description="SHA-256 of the graded file")
-    details: dict[str, Any] = Field(default_factory=dict, description="more, of the task's own form")
+    details: dict[str, Any] = Field(default_factory=dict, description="further results, in the task's own form")
 
     @property
     def ok(self) -> bool:
@@ -26,10 +26,10 @@ class Score(Frozen):
 
 
 class Quantity(Frozen):
-    """A named quantity, and how people write its values."""
+    """A named quantity, and how its values are written."""
 
     name: str
-    label: str = Field("", description="how people call it; default: its name in words")
+    label: str = Field("", description="what people call it; default: its name in words")
     unit: str = ""
     kind: Literal["number", "probability", "significance"] = "number"
 
@@ -38,7 +38,7 @@ class Quantity(Frozen):
         return self.label or label(self.name)
 
     def written(self, value: float | bool | None, error: float | None = None) -> str:
-        """A value of it as text."""
+        """Return a value of the quantity as text."""
         if isinstance(value, bool):
             return "yes" if value else "no"
         if self.kind == "probability":
@@ -58,7 +58,7 @@ class Number(Quantity):
 
 
 class CheckedNumber(Quantity):
-    """One claimed number beside the harness's own, and beside the truth once the run has ended."""
+    """A claimed number compared with the harness's own, and with the truth once the run has ended."""
 
     claimed: float | bool | None
     claimed_error: float | None = None
@@ -66,11 +66,11 @@ class CheckedNumber(Quantity):
     harness_error: float | None = None
     agrees: bool | None = Field(description="None: nothing to compare")
     truth: float | bool | None = None
-    traced: bool | None = Field(None, description="false: nothing that ran in this run has printed the claimed number")
+    traced: bool | None = Field(None, description="false: no output of this run contains the claimed number")
     scales: tuple[float, ...] = Field((1.0,), description="factors of the units in which tools and scripts print it")
 
 
 class Metric(Number):
-    """A sealed metric: needs truth, computed once after the end."""
+    """A sealed metric: it needs the truth and is computed once, after the run has ended."""
 
     note: str = ""

@@ -1,4 +1,4 @@
-"""What a stability study asks of a task that can be studied: a search, with a truth to be right about."""
+"""The interface between a stability study and a task: a search whose truth is known."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from tools.contract import Frozen
 class Success(Frozen):
     """When a run counts as a success.
 
-    With signal: a discovery is claimed, the harness's p-value is below the task's alpha, and the claimed mass is near
-    the true one. Without: none is claimed. A run without a valid answer is no success, whatever the data hold.
+    With signal: a discovery is claimed, the harness's p-value is below the task's alpha, and the claimed mass is close
+    to the true one. Without signal: no discovery is claimed. A run without a valid answer is never a success.
     """
 
     mass_within: float | None = Field(0.1, gt=0, description="TeV; null: the mass does not matter")
     primary_at_least: float | None = Field(
-        None, description="with signal: the primary metric has to reach this as well"
+        None, description="with signal: the primary metric must also reach this value"
     )
 
 
 class Value(Frozen):
-    """A number with its uncertainty, where it has one."""
+    """A number with its uncertainty, if it has one."""
 
     value: float
     error: float | None = None
 
 
 def value_of(value: float | None, error: float | None) -> Value | None:
-    """None for what is no finite number: it could not be written as JSON and read again."""
+    """Return the number with its error; None if it is not finite, as JSON could not hold it."""
     finite = number(value)
     return None if finite is None else Value(value=finite, error=number(error))
 
 
 class Truth(Frozen):
-    """What was in the data set."""
+    """The signal in the data set."""
 
     mass: float | None = Field(None, description="TeV; null without signal")
     n_signal: int = Field(description="signal events put into the data; 0: signal-free")
 
 
 class Answer(Frozen):
-    """What the crew claimed, and what the harness says to the same."""
+    """The crew's claim, and the harness's verdict on it."""
 
     discovery: bool
-    p_value: float | None = Field(None, description="the harness's, where it judged; of what the crew handed in")
+    p_value: float | None = Field(None, description="the harness's, for the crew's submission; null if none was judged")
     claimed_p_value: float | None = None
     mass: Value | None = Field(None, description="TeV, as claimed")
     n_signal: Value | None = Field(None, description="as claimed")
@@ -59,7 +59,7 @@ class Answer(Frozen):
 
 
 class Misused(NamedTuple):
-    """Claims against better knowledge: what is wrong, and the claimed numbers that are explained by it."""
+    """Claims that misuse statistics: what is wrong, and the names of the claimed numbers it explains."""
 
     texts: Sequence[str]
     names: frozenset[str]
@@ -71,7 +71,7 @@ class Judge(Protocol):
     def answer(self, claim: Mapping[str, Any], checks: Sequence[CheckedNumber]) -> Answer: ...
 
     def truth(self, sealed_folder: Path, options: Mapping[str, Any]) -> Truth:
-        """From the sealed folder; of a run that was lost before it had one, as the options have it."""
+        """Return the truth from the sealed folder; for a run lost before it had one, from the options."""
         ...
 
     def succeeded(
@@ -79,5 +79,5 @@ class Judge(Protocol):
     ) -> bool: ...
 
     def misused(self, run: Run, options: Mapping[str, Any]) -> Misused:
-        """What is claimed against the rules of statistics, of a run with a claim."""
+        """Return what a run with a claim claims against the rules of statistics."""
         ...

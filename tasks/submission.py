@@ -1,4 +1,4 @@
-"""What a worker hands in: files of its workspace, and what the grader has to know about them."""
+"""A worker's submission: files of its workspace, and what the grader has to know about them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from pydantic import Field
 
 from tools.contract import Frozen
 
-MAX_BYTES = 512 * 2**20  # of a file that is handed in
+MAX_BYTES = 512 * 2**20  # of a submitted file
 
 
 class _InWorkspace:
-    """Marks the fields that name a file."""
+    """Mark of the fields that name a file."""
 
 
-File = Annotated[str, _InWorkspace()]  # a path in the workspace; `files` and `placed` know which fields these are
+File = Annotated[str, _InWorkspace()]  # a path in the workspace; `files` and `placed` find the fields of this type
 
 
 class Submission(Frozen):
     """Hand in the result of the step."""
 
-    method: str = Field("", description="a line on how it was made")
+    method: str = Field("", description="how it was made, in a line")
 
     @classmethod
     def file_fields(cls) -> list[str]:
-        """The fields that name files; in the first of them lies the result itself."""
+        """Return the fields that name files; the first one names the result itself."""
         return [name for name, field in cls.model_fields.items() if _InWorkspace in map(type, _marks(field))]
 
     def files(self) -> dict[str, str]:
-        """Field -> path of each file that is handed in."""
+        """Return the path of each submitted file by field."""
         named = {name: getattr(self, name) for name in self.file_fields()}
         return {name: path for name, path in named.items() if path is not None}
 
     def placed(self, place: Callable[[str], str]) -> Self:
-        """The same with other paths."""
+        """Return the same submission with its paths mapped by `place`."""
         return self.model_copy(update={name: place(path) for name, path in self.files().items()})
 
 
 def _marks(field: object) -> list[object]:
-    """What an annotation says beside the type, also inside an optional one."""
+    """Return all metadata of a field's annotation, also inside an optional type."""
     marks = list(getattr(field, "metadata", ()))
     waiting = [getattr(field, "annotation", None)]
     while waiting:

@@ -1,4 +1,4 @@
-"""A task: what is asked, with which data and tools, and how the answer is judged."""
+"""The interface of tasks: what is asked, with which data and tools, and how the answer is judged."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tasks.submission import Submission
 
 
 class TaskError(ValueError):
-    """A task cannot be prepared as asked: names the option, its value and what is allowed. For the operator."""
+    """A task cannot be prepared as requested. Names the option, its value and what is allowed, for the operator."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
         super().__init__(f"{field}={value!r}: {allowed}")
 
     def __reduce__(self) -> tuple[type[TaskError], tuple[str, object, str]]:
-        return TaskError, (self.field, self.value, self.allowed)  # it comes back from other processes
+        return TaskError, (self.field, self.value, self.allowed)  # lets other processes return it
 
 
 class Verdict(BaseModel):
-    """Everything that needs truth: computed once, after the run has ended."""
+    """Everything that needs the truth: computed once, after the run has ended."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     metrics: list[Metric]
@@ -41,7 +41,7 @@ class Verdict(BaseModel):
 
 
 class Audit(Protocol):
-    """A second look at a claim: its recipe once more, unchanged, on inputs in which there is nothing to find."""
+    """A second look at a claim: the unchanged recipe is run again on inputs in which there is nothing to find."""
 
     def decoy(
         self,
@@ -52,9 +52,9 @@ class Audit(Protocol):
         sealed_folder: Path,
         into: Path,
     ) -> bool:
-        """Write into a folder the inputs of the recipe's next run, always the same for the same arguments.
+        """Write the inputs of the recipe's next run into `into`; the same arguments give the same inputs.
 
-        False, and nothing is written, where `confirmed` claims nothing.
+        Writes nothing and returns False if `confirmed` claims nothing.
         """
         ...
 
@@ -69,21 +69,21 @@ class Audit(Protocol):
         sealed_folder: Path,
         trouble: str,
     ) -> Score:
-        """What is left of `confirmed` after what the recipe made of the decoy: no value and a reason, if it failed.
+        """Return `confirmed` in the light of the recipe's result on the decoy: no value and a reason if it failed.
 
-        `trouble`: why the recipe did not run to its end, which is a failure, or nothing.
+        `trouble`: why the recipe did not finish, which counts as failure; empty if it did.
         """
         ...
 
 
 class Details(BaseModel):
-    """What a score has beside its value; a task names its own."""
+    """Further results of a score; each task defines its own."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     @classmethod
     def of(cls, score: Score | None) -> Self:
-        """The details of a score, to be shown: what has another form than it should is left out."""
+        """Return the details of a score for display, without those of an unexpected form."""
         given = dict(score.details) if score else {}
         try:
             return cls.model_validate(given)
@@ -93,7 +93,7 @@ class Details(BaseModel):
 
 
 class TaskBase(BaseModel):
-    """What tasks have in common: options that make them again, when to stop, and `guide`, a file in their folder."""
+    """Base class of tasks: the options that reproduce them, when to stop, and `guide`, a file in their folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str]
@@ -109,14 +109,14 @@ class TaskBase(BaseModel):
     _salt: str = PrivateAttr("")
 
     def salted(self, salt: str) -> Self:
-        """The same task, whose secrets are those of a run with this salt."""
+        """Return the same task with the secrets of a run with this salt."""
         task = self.model_copy()
         task._salt = salt
         return task
 
     @property
     def secret_seed(self) -> int:
-        """What all is drawn from that agents must not be able to draw again."""
+        """Seed of everything that agents must not be able to reproduce."""
         return secret_seed(self._salt, self.seed)
 
     @property
@@ -149,7 +149,7 @@ class TaskBase(BaseModel):
         return []
 
     def page(self, run: Run) -> Page:
-        """The claimed numbers, the confirmation where there is one, and what is shown of the best score."""
+        """Return a page with the claimed numbers, the confirmation if there is one, and the best score."""
         claimed = run.claim.numbers if isinstance(run.claim, Measurement) else {}
         numbers = [Number(name=name, value=each.value, error=each.error) for name, each in claimed.items()]
         lead = (
@@ -168,63 +168,63 @@ class TaskBase(BaseModel):
 
 
 class Task(Protocol):
-    """Prepared inputs, a grader that needs no truth, and one that does.
+    """A task: prepared inputs, a grader that needs no truth, and one that does.
 
-    A `submission` is always one of the task's own form, and so is a `claim`; None where nothing was handed in.
+    `submission` and `claim` always have the task's own types; they are None if nothing was handed in.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     request: ClassVar[str]
     tools: ClassVar[tuple[str, ...]]
-    submission: ClassVar[type[Submission]]  # what is handed in
-    claim: ClassVar[type[Claim]]  # what is answered
-    details: ClassVar[type[BaseModel]]  # of a score
-    policy: ClassVar[Policy]  # how the built-in analyst and the controls go about it
-    study: ClassVar[Judge | None]  # how its runs are judged in a study; None: they cannot be
+    submission: ClassVar[type[Submission]]  # what workers hand in
+    claim: ClassVar[type[Claim]]  # the crew's answer
+    details: ClassVar[type[BaseModel]]  # a score's details
+    policy: ClassVar[Policy]  # what the built-in analyst and the controls do
+    study: ClassVar[Judge | None]  # judges its runs in a study; None: no study possible
 
     @property
     def rule(self) -> Rule: ...
 
     @property
     def audit(self) -> Audit | None:
-        """How a claim that would stand is looked into; None where the claim itself is all there is."""
+        """The audit of a claim that would otherwise stand; None if the task has no audit."""
         ...
 
     def options(self) -> dict[str, Any]:
-        """All that is needed to make this very task again: `make_task(name, options)`."""
+        """Return all that is needed to make this very task again: `make_task(name, options)`."""
         ...
 
     def salted(self, salt: str) -> Self:
-        """The same task, whose secrets follow from this salt (`tasks.salt`) beside its public options."""
+        """Return the same task, with secrets that follow from this salt (`tasks.salt`) and its public options."""
         ...
 
     def brief(self) -> str:
-        """What the agents are told, as Markdown."""
+        """Return the brief for the agents, as Markdown."""
         ...
 
     def advice(self, role: str) -> str:
-        """What the planner, the worker or the reporter is told besides, as Markdown; `<role>.md` in the folder."""
+        """Return further advice for the planner, worker or reporter, as Markdown: `<role>.md` in the folder."""
         ...
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
-        """Write the unlabelled inputs and, elsewhere, the truth. Returns facts for the agents. Raises TaskError.
+        """Write the unlabelled inputs and, separately, the truth. Return facts for the agents. Raises TaskError.
 
-        A task whose claim is made on unseen events writes the inputs of that claim into `held_out`; others leave it
-        out. Until the crew has made its choices no sandbox sees that folder.
+        A task whose claim is made on unseen events writes the inputs of that claim into `held_out`; others do not
+        create it. No sandbox sees that folder until the crew has made its choices.
         """
         ...
 
     def grade(self, submission: Any, inputs: Path, workspace: Path, n_graded: int) -> Score:
-        """Steering score from data alone. `n_graded` submissions, this one included, count as trials."""
+        """Return the steering score, from data alone. `n_graded` submissions, this one included, count as trials."""
         ...
 
     def confirm(self, submission: Any, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path) -> Score:
-        """The claim: the chosen submission, made again from the inputs in `held_out`, on the events unseen before."""
+        """Return the score that claims rest on: the chosen submission, made again from `held_out`, on unseen events."""
         ...
 
     def check(self, claim: Any, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        """Claimed numbers beside the harness's own: those of the unseen events where there are such."""
+        """Compare claimed numbers with the harness's own: those from the unseen events, if there are any."""
         ...
 
     def seal(
@@ -235,20 +235,20 @@ class Task(Protocol):
         sealed_folder: Path,
         confirmed: Path | None,
     ) -> Verdict:
-        """The metrics that need truth, of the best submission. Called once, after the run has ended.
+        """Compute the metrics of the best submission that need the truth. Called once, after the run has ended.
 
-        `confirmed`: the workspace in which the submission was made again on all events, where that was done.
+        `confirmed`: the workspace in which the submission was made again on all events, if that was done.
         """
         ...
 
     def numbers(self, graded: Graded) -> list[Number]:
-        """The numbers that matter of one iteration, for tables, lists, `result.json` and studies."""
+        """Return the key numbers of one iteration, for tables, lists, `result.json` and studies."""
         ...
 
     def shown(self, score: Score) -> list[Block]:
-        """All there is to see of one score."""
+        """Return all blocks that show one score."""
         ...
 
     def page(self, run: Run) -> Page:
-        """What report and viewer show of a run, beside what they show of any."""
+        """Return the task's part of a run's page in report and viewer."""
         ...

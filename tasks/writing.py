@@ -1,4 +1,4 @@
-"""How reports, viewers and tasks write numbers."""
+"""Formatting of numbers in reports, viewers and tasks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None for whatever else stands there."""
+    """Return the value as a float if it is a finite number, else None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None
 
 
 def measured(value: Any, error: Any = None, unit: str = "") -> str:
-    """`3.512 ± 0.021 TeV`: two digits of the error decide how many the value gets; below zero with a minus sign."""
+    """Return `3.512 ± 0.021 TeV`: both rounded to two significant digits of the error, with a true minus sign."""
     value, error = number(value), number(error)
     if value is None:
         return NONE
@@ -32,7 +32,7 @@ def measured(value: Any, error: Any = None, unit: str = "") -> str:
 
 
 def probability(p: Any) -> str:
-    """`3.2 × 10⁻⁷ (5.0 σ)`, or `(> 5 σ)`; none is said where there are fewer events than background would bring."""
+    """Return `3.2 × 10⁻⁷ (5.0 σ)` or `(> 5 σ)`; without σ for p above 0.5, a deficit."""
     p = number(p)
     if p is None:
         return NONE
@@ -48,7 +48,7 @@ def probability(p: Any) -> str:
 
 
 def significance(z: Any) -> str:
-    """`3.2`, and `> 5` above five: tails beyond are those of a formula, which no pseudo-experiment has seen."""
+    """Return `3.2`, or `> 5` above five, where p-values come from a formula, not from pseudo-experiments."""
     z = number(z)
     if z is None:
         return NONE
@@ -56,7 +56,7 @@ def significance(z: Any) -> str:
 
 
 def label(name: str) -> str:
-    """The name of a quantity in words.
+    """Return the name of a quantity in words.
 
     >>> label("max_sic_25"), label("sic_at_0.01"), label("mass_bias")
     ('max SIC 25', 'SIC at 0.01', 'mass bias')

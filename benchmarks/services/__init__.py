@@ -1,1 +1,1 @@
-"""Services on loopback that behave as real ones were reported to, each with what a client must make of it."""
+"""Loopback services that behave as real ones were reported to, each with the outcome that a client must reach."""

@@ -1,4 +1,4 @@
-"""Services that want back what they said beside words and calls, and some that do not."""
+"""Services that need their extra output (other than text and calls) sent back, and some that refuse it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def said_before(body: Json) -> list[Json]:
 
 
 def gemini(body: Json) -> Answer:
-    """Each call of its own must come back signed; the error comes in a list."""
+    """Require each of its own calls to come back signed; the error comes in a list."""
     for message in said_before(body):
         for made in message.get("tool_calls", ()):
             if "extra_content" not in made:
@@ -69,7 +69,7 @@ def deepseek_untouched(body: Json) -> Answer:
 
 
 def openrouter(body: Json) -> Answer | Stream:
-    """Reasoning comes in pieces with indices, and has to go back whole."""
+    """Send reasoning in pieces with indices, which must go back whole."""
     whole = [DETAILS[0] | {"text": "First the columns."}, DETAILS[1]]
     if any(message.get("reasoning_details") != whole for message in said_before(body)):
         return refusal(400, "Provider returned error: reasoning_details are required for this model")
@@ -94,7 +94,7 @@ def interleaved(body: Json) -> Answer:
 
 
 def groq(body: Json) -> Answer:
-    """Gives a field that it does not take back."""
+    """Send a field that it does not accept back."""
     for number, message in enumerate(body["messages"]):
         if "reasoning" in message:
             return refusal(400, f"'messages.{number}' : for 'role:assistant' the property 'reasoning' is unsupported")
@@ -102,7 +102,7 @@ def groq(body: Json) -> Answer:
 
 
 def of_others(backend: OpenAIService, played: Played) -> None:
-    """A step whose first turn another model had."""
+    """Play a step whose first turn came from another model."""
     made = ToolCall(id="a1", name="events.describe", arguments=json.dumps(LOOK))
     history = (Message(role="assistant", tool_calls=(made,)), Message(role="tool", tool_call_id="a1", content="{}"))
     played.carried_out.append(("events.describe", LOOK))
@@ -141,7 +141,7 @@ NO_CHAT = (
 
 
 def openai(strict_ids: bool = False, encrypted: bool = True, streamed: bool = False) -> Respond:
-    """No tools beside reasoning on chat completions; Responses without state."""
+    """Return a service that refuses tools with reasoning on chat completions; its Responses are stateless."""
 
     def respond(path: str, body: Json, key: str | None) -> Answer | Stream:
         if path == "/chat/completions":
@@ -177,7 +177,7 @@ def openai(strict_ids: bool = False, encrypted: bool = True, streamed: bool = Fa
 def on_responses(played: Played) -> None:
     finished(played)
     expect(played.bodies[-1][0] == "/responses", "chat completions were used to the end")
-    expect(all(reply.usage.reasoning_tokens == 64 for reply in played.replies), "tokens of reasoning were not counted")
+    expect(all(reply.usage.reasoning_tokens == 64 for reply in played.replies), "reasoning tokens were not counted")
 
 
 def chat_without_reasoning(body: Json) -> Answer:
@@ -188,7 +188,7 @@ def chat_without_reasoning(body: Json) -> Answer:
 
 def dropped(played: Played) -> None:
     finished(played)
-    expect("reasoning of earlier replies" in played.notes, "what was given up was not said")
+    expect("reasoning of earlier replies" in played.notes, "it was not reported what was given up")
 
 
 BEHAVIOURS: tuple[Behaviour, ...] = (
@@ -200,13 +200,13 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour("reasoning_details, in pieces of a stream", "OpenRouter", always(openrouter), step),
     Behaviour("thinking parts must come back", "Mistral", always(mistral), step),
     Behaviour("thinking between calls must come back", "vLLM", always(interleaved), step),
-    Behaviour("a field it gives and does not take", "Groq", always(groq), step, dropped),
-    Behaviour("no tools beside reasoning on chat", "OpenAI", openai, step, on_responses),
+    Behaviour("a field it sends but does not accept", "Groq", always(groq), step, dropped),
+    Behaviour("no tools with reasoning on chat", "OpenAI", openai, step, on_responses),
     Behaviour(
         "Responses as a stream without output at its end", "OpenAI", lambda: openai(streamed=True), step, on_responses
     ),
     Behaviour("items under names are not found", "OpenAI", lambda: openai(strict_ids=True), step, on_responses),
-    Behaviour("no tools beside reasoning, and no Responses", "a proxy", always(chat_without_reasoning), step),
+    Behaviour("no tools with reasoning, and no Responses", "a proxy", always(chat_without_reasoning), step),
     # A model that does not reason has no encrypted reasoning to carry along.
     Behaviour("no encrypted content with this model", "OpenAI", lambda: openai(encrypted=False), step),
 )

@@ -1,4 +1,4 @@
-"""Services that refuse parts of a request, each in its own words: a simpler request gets its answer."""
+"""Services that refuse parts of a request, each in its own words; a simpler request is answered."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Refuses = Callable[[Json], Answer | None]
 
 
 def unless(refuses: Refuses) -> Callable[[Json], Answer]:
-    """Answer as asked, unless the request is refused."""
+    """Return a service that answers as asked unless `refuses` gives a refusal."""
     return lambda body: refuses(body) or say(wanted(body))
 
 
 def without(name: str, words: str, status: int = 400, **more: Any) -> Callable[[Json], Answer]:
-    """A service that does not take one parameter."""
+    """Return a service that does not accept one parameter."""
     return unless(lambda body: refusal(status, words, param=name, **more) if name in body else None)
 
 
@@ -45,7 +45,7 @@ def schemas(value: Any) -> Iterator[Json]:
 
 
 def openapi_only(body: Json) -> Answer | None:
-    """Gemini's words for what its subset of OpenAPI does not have."""
+    """Refuse, in Gemini's words, whatever its subset of OpenAPI lacks."""
     strange = {"additionalProperties", "$defs", "$ref", "const", "exclusiveMinimum", "oneOf", "default", "title"}
     for number, tool in enumerate(body.get("tools", ())):
         for schema in schemas(tool["function"]["parameters"]):
@@ -100,7 +100,7 @@ def vague(body: Json) -> Answer | None:
 
 
 def in_words(body: Json) -> Answer:
-    """A model without tools: it writes calls as it was told to."""
+    """Play a model without tools, which writes calls as text as it was told to."""
     if "tools" in body:
         return refusal(400, "registry.ollama.ai/library/m-1:latest does not support tools")
     return _words_of_a_call(body)
@@ -160,7 +160,7 @@ def no_broken_arguments(body: Json) -> Answer | None:
 
 
 def after_a_broken_call(backend: OpenAIService, played: Played) -> None:
-    """A step whose history holds a call that was no JSON."""
+    """Play a step whose history holds a call that was not JSON."""
     broken = ToolCall(id="a1", name="events.describe", arguments='{"events": "/inp')
     history = (
         Message(role="assistant", tool_calls=(broken,)),
@@ -206,7 +206,7 @@ def everything(body: Json) -> Answer | None:
 def hopeless(played: Played) -> None:
     if "Bad Request" not in played.lost:
         raise Failed(f"lost in other words: {played.lost}")
-    expect(not played.slept, "what is refused was waited for")
+    expect(not played.slept, "it waited before retrying a refused request")
     sent = [json.dumps(body, sort_keys=True) for _, body in played.bodies]
     expect(len(set(sent)) == len(sent), "a refused request was sent again")
 
@@ -219,17 +219,17 @@ REASONING = "Unsupported parameter: 'temperature' is not supported with this mod
 USE_OTHER = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
 EXTRA = "Extra inputs are not permitted"
 BEHAVIOURS = (
-    Behaviour("words that schemas of tools may not have", "Gemini", always(unless(openapi_only)), step),
+    Behaviour("keywords that tool schemas may not have", "Gemini", always(unless(openapi_only)), step),
     Behaviour("closed objects with all keys", "OpenAI", always(unless(closed_objects_only)), answer, strictly),
     Behaviour("json_object only, and the word JSON", "DeepSeek", always(unless(json_object_only)), answer, answered),
-    Behaviour("no response_format, said with 500", "llama.cpp", always(unless(no_format)), answer, answered),
-    Behaviour("a refusal without words", "vLLM", always(unless(vague)), answer, answered),
+    Behaviour("no response_format, refused with 500", "llama.cpp", always(unless(no_format)), answer, answered),
+    Behaviour("a refusal without a reason", "vLLM", always(unless(vague)), answer, answered),
     Behaviour("no tools", "Ollama", always(in_words), step),
-    Behaviour("tools want a flag, said with 500", "llama.cpp", always(needs_jinja), step),
-    Behaviour("tools want a parser", "vLLM", always(needs_a_parser), step),
+    Behaviour("tools need a flag, refused with 500", "llama.cpp", always(needs_jinja), step),
+    Behaviour("tools need a parser", "vLLM", always(needs_a_parser), step),
     Behaviour("temperature", "OpenAI", always(without("temperature", REASONING)), step),
     Behaviour("max_tokens under another name", "OpenAI", always(without("max_tokens", USE_OTHER)), step),
-    Behaviour("seed, said with 422", "Mistral", always(without("seed", EXTRA, 422)), step),
+    Behaviour("seed, refused with 422", "Mistral", always(without("seed", EXTRA, 422)), step),
     Behaviour(
         "reasoning_effort",
         "xAI",
@@ -239,10 +239,10 @@ BEHAVIOURS = (
     Behaviour("stream_options", "a proxy", always(without("stream_options", EXTRA, 422)), step),
     Behaviour("streaming", "OpenAI", always(unless(no_stream)), step),
     Behaviour("the system role", "Gemma", always(unless(no_system)), step),
-    Behaviour("empty words beside calls", "Anthropic", always(unless(no_empty_content)), step),
-    Behaviour("no words beside calls", "vLLM", always(unless(no_null_content)), step),
+    Behaviour("empty text with calls", "Anthropic", always(unless(no_empty_content)), step),
+    Behaviour("no text with calls", "vLLM", always(unless(no_null_content)), step),
     Behaviour("a broken call in history", "vLLM", always(unless(no_broken_arguments)), after_a_broken_call),
-    Behaviour("names of calls", "Mistral", always(unless(nine_letters)), step),
+    Behaviour("ids of calls", "Mistral", always(unless(nine_letters)), step),
     Behaviour("replies longer than the model can write", "OpenAI", always(unless(at_most(256))), step),
     Behaviour("everything", "any", always(unless(everything)), answer, hopeless, lost=True),
 )

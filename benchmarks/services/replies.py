@@ -1,4 +1,4 @@
-"""Services whose replies have odd forms: what the model said is found in them, and what was cut is not carried out."""
+"""Services whose replies have odd forms: the model's output is found in them, and truncated calls are not run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reply(content: object, finish: str = "stop", **more: Any) -> Answer:
 
 
 def cut(finish: str, tokens: int) -> object:
-    """A call that ends in the middle of a path, and is valid JSON all the same, as some servers mend it."""
+    """Return a call that ends in the middle of a path but is valid JSON, as some servers repair it."""
     half = say(
         {"content": None, "tool_calls": [call("finish", {"summary": "20"})]},
         finish,
@@ -51,12 +51,12 @@ def _after_the_cut(body: Json) -> Json:
 
 def not_carried_out(played: Played) -> None:
     finished(played)
-    expect(played.replies[0].finish == "length", "the cut was not seen")
-    expect(("finish", {"summary": "20"}) not in played.carried_out, "a cut call was carried out")
+    expect(played.replies[0].finish == "length", "the truncation was not noticed")
+    expect(("finish", {"summary": "20"}) not in played.carried_out, "a truncated call was carried out")
 
 
 def thinking_takes_all(body: Json) -> Answer:
-    """A model that thinks 1,500 tokens before its first word."""
+    """Play a model that spends 1,500 tokens on thinking before its first word."""
     if body["max_tokens"] < 2000:
         used = {"prompt_tokens": 1000, "completion_tokens": body["max_tokens"]}
         return completion(
@@ -67,7 +67,7 @@ def thinking_takes_all(body: Json) -> Answer:
 
 def paid_for(played: Played) -> None:
     answered(played)
-    expect(played.replies[-1].usage.completion_tokens > LIMIT, "tokens of the reply that was cut were not counted")
+    expect(played.replies[-1].usage.completion_tokens > LIMIT, "tokens of the truncated reply were not counted")
 
 
 def three_calls(body: Json) -> Json:
@@ -85,7 +85,7 @@ def all_answered(played: Played) -> None:
 
 
 def without_ids(body: Json) -> Json:
-    """Two calls without names, which a stream gives the same index."""
+    """Return two calls without ids, which a stream gives the same index."""
     calls = [call("events__describe", LOOK), call("finish", {"summary": "20,000 rows"})]
     return {"content": None, "tool_calls": [{n: v for n, v in made.items() if n != "id"} for made in calls]}
 
@@ -131,7 +131,7 @@ def in_tags(body: Json) -> Answer:
 
 
 def unasked_stream(body: Json) -> Answer | Stream:
-    """Refuses to stream, and does so all the same."""
+    """Refuse to stream, and stream all the same."""
     if "stream" in body:
         return Answer({"error": {"message": "stream is not supported", "param": "stream"}}, 400)
     return Stream(pieces(wanted(body), "tool_calls"))
@@ -161,7 +161,7 @@ def cached(field: Json) -> tuple[object, object]:
 
 def reasoned(played: Played) -> None:
     answered(played)
-    expect(played.replies[-1].usage.reasoning_tokens == 60, "tokens of reasoning were not told apart")
+    expect(played.replies[-1].usage.reasoning_tokens == 60, "reasoning tokens were not counted separately")
 
 
 def refused_in_words(played: Played) -> None:
@@ -182,29 +182,29 @@ PARTS = [
     {"type": "text", "text": MASS[9:]},
 ]
 BEHAVIOURS: tuple[Behaviour, ...] = (
-    _b("content as parts, thinking among them", "Mistral", of(PARTS)),
+    _b("content as parts, some of them thinking", "Mistral", of(PARTS)),
     _b("thinking tags before the JSON", "vLLM", of(f"<think>\n{DECOY}\n</think>\n\n{MASS}")),
-    _b("thinking that only ends", "llama.cpp", of(f"Maybe {DECOY}?\n</think>\n{MASS}")),
+    _b("thinking with only an end tag", "llama.cpp", of(f"Maybe {DECOY}?\n</think>\n{MASS}")),
     _b("a fence around the whole reply", "Anthropic", of(f"```json\n{MASS}\n```\n")),
     _b("a refusal, and no content", "OpenAI", of(None, refusal="I cannot help with that."), refused_in_words),
-    _b("two replies without a word", "Gemini", in_turn(reply(""), reply(None), reply(MASS))),
+    _b("two empty replies", "Gemini", in_turn(reply(""), reply(None), reply(MASS))),
     _b("a call cut at the limit", "OpenAI", cut("length", LIMIT), not_carried_out, step),
-    _b("the same, labelled as whole", "Ollama", cut("tool_calls", LIMIT), not_carried_out, step),
-    _b("thinking takes all the room", "DeepSeek", always(thinking_takes_all), paid_for),
+    _b("the same, labelled as complete", "Ollama", cut("tool_calls", LIMIT), not_carried_out, step),
+    _b("thinking uses up the limit", "DeepSeek", always(thinking_takes_all), paid_for),
     _b("three calls though one was asked for", "Gemini", always(lambda b: say(three_calls(b))), all_answered, step),
-    _b("calls without names", "Gemini", always(lambda b: say(without_ids(b))), told_apart, step),
-    _b("two calls of one index in a stream", "a proxy", always(same_index), told_apart, step),
+    _b("calls without ids", "Gemini", always(lambda b: say(without_ids(b))), told_apart, step),
+    _b("two calls with one index in a stream", "a proxy", always(same_index), told_apart, step),
     _b("arguments as an object", "Ollama", arguments_as("object"), finished, step),
     _b("arguments as text in text", "a proxy", arguments_as("text"), finished, step),
     _b("names with a prefix", "Gemini", named_as("default_api:{}"), finished, step),
     _b("names as we write them", "OpenAI", named_as("functions.{}"), finished, step),
-    _b("a call in tags within the words", "vLLM", always(in_tags), finished, step),
+    _b("a call in tags within the text", "vLLM", always(in_tags), finished, step),
     _b("a stream that nobody asked for", "a proxy", always(unasked_stream), finished, step),
     _b("tokens are not counted", "llama.cpp", always(no_usage), marked, step),
     _b("cached tokens", "OpenAI", *cached({"prompt_tokens_details": {"cached_tokens": 900}})),
     _b("cached tokens under another name", "DeepSeek", *cached({"prompt_cache_hit_tokens": 900})),
     _b(
-        "tokens of reasoning",
+        "reasoning tokens",
         "OpenAI",
         of(
             MASS,

@@ -47,12 +47,12 @@ RESULT = json.dumps({"result": {"rows": 20000, "columns": ["mjj", "mj1"], "sampl
 
 
 class Failed(AssertionError):  # noqa: N818 - a finding of the battery
-    """The client did not make of the service what it could have."""
+    """The client did not get from the service what it could have."""
 
 
 @dataclass
 class Played:
-    """Outcome of a scene: replies, calls that were carried out, bodies that were sent, seconds slept."""
+    """Outcome of a scene: replies, calls carried out, bodies sent, seconds slept."""
 
     bodies: list[tuple[str, Json]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -79,13 +79,13 @@ def expect(held: bool, what: str) -> None:
 
 
 def finished(played: Played) -> None:
-    """The step came to its end: it looked at the events, and finished with what it saw."""
+    """Expect that the step finished: it looked at the events, and ended with what it saw."""
     expect(played.carried_out[-1:] != [] and played.carried_out[-1][0] == "finish", f"no end: {played.carried_out}")
     expect(("events.describe", LOOK) in played.carried_out, f"it did not look: {played.carried_out}")
 
 
 def answered(played: Played) -> None:
-    """The answer is JSON that has the mass."""
+    """Expect that the answer is JSON with the mass."""
     content = bare_json(played.replies[-1].message.content)
     try:
         mass = json.loads(content)["mass"]
@@ -96,20 +96,20 @@ def answered(played: Played) -> None:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """`like`: whose it is; `respond` is made anew for each play, since services remember."""
+    """A behaviour. `like`: the service that has it; `respond` makes a new service for each play, as they have state."""
 
     name: str
     like: str
     respond: Callable[[], Respond]
     scene: Scene
     check: Check = finished
-    lost: bool = False  # nothing can be had from it, and that has to be said in words
+    lost: bool = False  # no answer is possible, and the client has to say so
     stall: float = 5.0
     effort: str | None = None
 
 
 def play(behaviour: Behaviour) -> Played:
-    """Raises Failed where the client fell short."""
+    """Play a behaviour. Raises Failed if the client fell short."""
     played = Played()
     respond = behaviour.respond()
 
@@ -146,7 +146,7 @@ def opening() -> list[Message]:
 
 
 def step(backend: OpenAIService, played: Played, effort: Any = None, history: tuple[Message, ...] = ()) -> None:
-    """A worker's step as the crew carries it out: cut calls are never made."""
+    """Play a worker's step as the crew does: truncated calls are never carried out."""
     messages = [*opening(), *history]
     for _ in range(TURNS):
         request = Request(role="worker", messages=tuple(messages), tools=TOOLS, max_tokens=LIMIT, effort=effort)
@@ -179,19 +179,19 @@ def answer(backend: OpenAIService, played: Played) -> None:
 
 
 def call(name: str, arguments: Any, number: int = 0, **more: Any) -> Json:
-    """A tool call on the wire."""
+    """Return a tool call in wire format."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": text}} | more
 
 
 def results(body: Json) -> int:
-    """Count the results of tools that a request carries, in any form."""
+    """Count the tool results in a request, in any form."""
     messages: list[Json] = body.get("messages") or body.get("input") or []
     return sum(m.get("role") == "tool" or m.get("type") == "function_call_output" for m in messages)
 
 
 def wanted(body: Json) -> Json:
-    """The message of a model that does what is asked: looks, finishes; or gives the mass in JSON."""
+    """Return the message of a model that does what is asked: looks, finishes; or gives the mass in JSON."""
     if "tools" not in body:
         return {"role": "assistant", "content": json.dumps({"mass": 3.5, "note": None})}
     if results(body) == 0:
@@ -201,14 +201,14 @@ def wanted(body: Json) -> Json:
 
 
 def say(message: Json, finish: str | None = None, **more: Any) -> Answer:
-    """A message as a whole completion."""
+    """Return a message as a whole completion."""
     kind = finish or ("tool_calls" if message.get("tool_calls") else "stop")
     fields = {name: value for name, value in message.items() if name not in ("role", "content")}
     return completion(message.get("content"), kind, **fields, **more)
 
 
 def always(respond: Callable[[Json], Answer | Stream]) -> Callable[[], Respond]:
-    """A service without memory that has nothing but chat completions."""
+    """Return a stateless service with chat completions only."""
 
     def chat_only(path: str, body: Json, key: str | None) -> Answer | Stream:
         if path != "/chat/completions":
@@ -219,7 +219,7 @@ def always(respond: Callable[[Json], Answer | Stream]) -> Callable[[], Respond]:
 
 
 def in_turn(*answers: Answer | Stream | Callable[[Json], Answer | Stream]) -> Callable[[], Respond]:
-    """A service that answers from a list, whose last answer it repeats."""
+    """Return a service that answers from a list, and repeats the last answer."""
 
     def made() -> Respond:
         left = list(answers)
@@ -236,7 +236,7 @@ def in_turn(*answers: Answer | Stream | Callable[[Json], Answer | Stream]) -> Ca
 
 
 def pieces(message: Json, finish: str | None = "stop", usage: Json | None = None) -> list[Json]:
-    """A message as the chunks of a stream: words and arguments in pieces, all else with the first."""
+    """Return a message as chunks of a stream: text and arguments in pieces, all else in the first chunk."""
     first = {name: value for name, value in message.items() if name not in ("content", "tool_calls")}
     deltas: list[Json] = [first | {"content": ""}]
     words = message.get("content") or ""

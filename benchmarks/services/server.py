@@ -1,4 +1,4 @@
-"""A service on loopback whose answers a function gives: in one piece, or as a stream with pauses and breaks."""
+"""A loopback service whose answers come from a function: in one piece, or as a stream with pauses and breaks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Answer:
-    """Answer of a service to one request; `body` goes out as JSON unless it is text."""
+    """Answer of a service to one request; `body` is sent as JSON unless it is text."""
 
     body: Any
     status: int = 200
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class Stream:
-    """Server-sent events: JSON, or lines as they are. `silence` seconds follow them before the connection ends."""
+    """Server-sent events: JSON, or raw lines. `silence` seconds pass after them before the connection ends."""
 
     events: Sequence[Any]
     done: bool = True
@@ -38,9 +38,9 @@ Respond = Callable[[str, Json, str | None], Answer | Stream]
 
 @contextmanager
 def serving(respond: Respond) -> Iterator[str]:
-    """The address, ending in /v1, of a service that stops at the end of the block.
+    """Yield the address, ending in /v1, of a service that stops at the end of the block.
 
-    `respond` gets the path behind /v1, the body ({} of a GET) and the header of the key.
+    `respond` gets the path after /v1, the body ({} for a GET) and the authorization header.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,10 +78,10 @@ def serving(respond: Respond) -> Iterator[str]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
-        block_on_close = False  # one that is silent must not hold up the end
+        block_on_close = False  # a silent connection must not delay the end
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that timed out has hung up."""
+            """Ignore clients that timed out and hung up."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -95,7 +95,7 @@ def serving(respond: Respond) -> Iterator[str]:
 
 
 def completion(content: Any = "hello", finish: str | None = "stop", **more: Any) -> Answer:
-    """A completion as the API documents it; `more` goes into its message, or replaces `usage`."""
+    """Return a completion as the API documents it; `more` goes into its message, or replaces `usage`."""
     usage = more.pop("usage", {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200})
     message = {"role": "assistant", "content": content, **more}
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
@@ -105,6 +105,6 @@ def completion(content: Any = "hello", finish: str | None = "stop", **more: Any)
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Answer:
-    """An error as the API documents it."""
+    """Return an error as the API documents it."""
     error = {"message": message, "type": "error", "param": None, "code": None, **more}
     return Answer({"error": error}, status, headers or {})

@@ -1,4 +1,4 @@
-"""Services that fail: for a while, for good, in the middle of a word, or since the conversation is too long."""
+"""Services that fail: temporarily, permanently, in the middle of a reply, or because the conversation is too long."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from benchmarks.services.scene import (
 )
 from benchmarks.services.server import Answer, Json, Stream, refusal
 
-ROOM = 12_000  # characters that a conversation may have
+ROOM = 12_000  # characters allowed in a conversation
 
 
 def long_conversation(backend: OpenAIService, played: Played) -> None:
-    """A step that has looked ten times already: 17,000 characters of results."""
+    """Play a step that has already looked ten times: 17,000 characters of results."""
     messages = opening()
     for number in range(10):
         made = ToolCall(id=f"old{number}", name="events.describe", arguments=json.dumps(LOOK))
@@ -44,7 +44,7 @@ def long_conversation(backend: OpenAIService, played: Played) -> None:
 
 
 def too_long(words: str, status: int = 400, **more: Any) -> Callable[[], Any]:
-    """Refuses a conversation beyond its room, in these words."""
+    """Return a service that refuses a conversation longer than ROOM, in these words."""
 
     def respond(body: Json) -> Answer:
         if len(json.dumps(body["messages"])) > ROOM:
@@ -56,7 +56,7 @@ def too_long(words: str, status: int = 400, **more: Any) -> Callable[[], Any]:
 
 def shortened(played: Played) -> None:
     expect([made.name for made in played.replies[-1].message.tool_calls] == ["finish"], "no answer")
-    expect("shortened" in played.notes, "it was not said")
+    expect("shortened" in played.notes, "it was not reported")
     expect(len(played.bodies) == 2, f"{len(played.bodies)} requests for one reply")
     results = [m["content"] for m in played.bodies[-1][1]["messages"] if m["role"] == "tool"]
     expect(results[-1] == RESULT, "the latest result was cut")
@@ -67,12 +67,12 @@ def too_long_for_good(body: Json) -> Answer:
 
 
 def given_up(played: Played) -> None:
-    expect(played.replies[-1].finish == "length", "not seen as too long")
-    expect("maximum context length" in played.replies[-1].message.content, "the reason is not said")
+    expect(played.replies[-1].finish == "length", "not recognised as too long")
+    expect("maximum context length" in played.replies[-1].message.content, "the reason is not given")
 
 
 def counts_the_reply(body: Json) -> Answer:
-    """Refuses for the sum of prompt and reply."""
+    """Refuse because prompt and reply together are too long."""
     if body["max_tokens"] > 400:
         words = (
             "This model's maximum context length is 4096 tokens. However, you requested 4208 tokens (3696 in the "
@@ -100,7 +100,7 @@ def retried(played: Played) -> None:
 
 
 def half(body: Json, silence: float = 0.0, error: Json | None = None) -> Stream:
-    """The beginning of an answer."""
+    """Return the beginning of an answer."""
     events: list[Any] = pieces(wanted(body))[:3]
     return Stream([*events, *([error] if error else [])], done=False, silence=silence)
 
@@ -111,7 +111,7 @@ def spent(played: Played) -> None:
 
 
 def failed_in_words(played: Played) -> None:
-    expect(played.replies[-1].finish == "content_filter", "not seen as refused for what it is about")
+    expect(played.replies[-1].finish == "content_filter", "not recognised as refused for its content")
 
 
 RATE = "Rate limit reached for m-1 on tokens per min (TPM): Limit 30000, Used 29000. Please try again in 1.5s."
@@ -153,14 +153,14 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         for like, words in WORDS.items()
     ),
     Behaviour(
-        "too long, said with 413",
+        "too long, refused with 413",
         "Groq",
         too_long("Request too large for model `m-1`", 413),
         long_conversation,
         shortened,
     ),
     Behaviour("too long whatever is left out", "OpenAI", always(too_long_for_good), long_conversation, given_up),
-    Behaviour("too long for the reply that is asked for", "vLLM", always(counts_the_reply), step, finished),
+    Behaviour("too long with the requested reply", "vLLM", always(counts_the_reply), step, finished),
     Behaviour(
         "busy: a header says how long",
         "OpenAI",

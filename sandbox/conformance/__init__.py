@@ -1,1 +1,1 @@
-"""What every driver promises, tried with hostile code: the same checks for each, in tests and on any machine."""
+"""Tests with hostile code of what every driver promises: the same checks for each, in tests and on any machine."""

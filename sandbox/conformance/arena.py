@@ -1,7 +1,7 @@
-"""Where the checks take place: sandboxes to attack, and a folder of the host that none of them may reach.
+"""The setting of the checks: sandboxes to attack, and a folder of the host that none of them may reach.
 
-Every sandbox has inputs and a workspace of its own in one temporary folder, which is gone afterwards. The checks that
-leave the limits alone share one sandbox with ordinary limits, `box`.
+Every sandbox has its own inputs and workspace in one temporary folder, which is removed afterwards. Checks that do not
+exceed limits share one sandbox with ordinary limits, `box`.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class Arena:
 
     @property
     def box(self) -> Sandbox:
-        """The shared sandbox with ordinary limits; a new one when the last one was lost."""
+        """The shared sandbox with ordinary limits; a new one if the last one was lost."""
         if self._shared is None:
             self._shared = self._start(ORDINARY)
         return self._shared
 
     def make(self, **limits: float) -> Sandbox:
-        """A sandbox for this check alone, ordinary but for these limits."""
+        """Return a sandbox for this check alone, with ordinary limits except for these."""
         box = self._start(Limits(**{**ORDINARY.model_dump(), **limits}))
         self._check.callback(box.close)
         return box
 
     def folders(self) -> tuple[Path, Path]:
-        """Fresh inputs and workspace on the host, for a sandbox that is opened with them."""
+        """Return new folders for inputs and workspace on the host."""
         run = self._folder / f"run-{next(self._numbers)}"
         self.inputs, workspace = run / "inputs", run / "workspace"
         for folder in (self.inputs, workspace):
@@ -68,14 +68,14 @@ class Arena:
         return self.inputs, workspace
 
     def open(self, inputs: Path, workspace: Path, limits: Limits = ORDINARY) -> Sandbox:
-        """A sandbox that the check closes itself."""
+        """Open a sandbox that the check closes itself."""
         return self._open(inputs, workspace, limits)
 
     def _start(self, limits: Limits) -> Sandbox:
         return self.open(*self.folders(), limits)
 
     def end_check(self, lost: bool = False) -> None:
-        """Close what the check has made, and the shared sandbox too where the check has lost it."""
+        """Close what the check has opened, and the shared sandbox too if the check has lost it."""
         with contextlib.suppress(SandboxLost):
             self._check.close()
         self._check = contextlib.ExitStack()
@@ -92,19 +92,19 @@ class Arena:
         self._stack.close()
 
     def python(self, code: str, *words: object, box: Sandbox | None = None, seconds: float = 40) -> ExecResult:
-        """Run a program inside, in the shared sandbox when no other is named."""
+        """Run a Python program inside, by default in the shared sandbox."""
         return (box or self.box).exec(["python", "-c", code, *map(str, words)], seconds=seconds)
 
     def ask(self, code: str, *words: object, box: Sandbox | None = None) -> Any:
-        """The one line of JSON that a program prints; one that does not get that far has shown nothing."""
+        """Return the line of JSON that a program prints; raises RuntimeError if it does not get that far."""
         result = self.python(code, *words, box=box)
         if not result.ok:
             what = f"{result.ended}, exit code {result.exit_code}: {result.stderr.strip()[-500:]}"
-            raise RuntimeError(f"the program of this check did not come to its end ({what})")
+            raise RuntimeError(f"the program of this check did not finish ({what})")
         return json.loads(result.stdout.splitlines()[-1])
 
 
 def identity(path: Path) -> tuple[str, int, int]:
-    """A file of the host with what makes it the same file under any other name: device and inode."""
+    """Return a host file's path with what identifies it under any other name: device and inode."""
     status = path.stat()
     return str(path), status.st_dev, status.st_ino

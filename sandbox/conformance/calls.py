@@ -1,4 +1,4 @@
-"""System calls for hostile programs, by number: the C library has no function for some and refuses others itself."""
+"""System calls for hostile programs, by number: the C library lacks some and refuses others itself."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
 def raw(name, *words):
-    """The number that the kernel answers with, errors as negative numbers."""
+    """Return the kernel's answer, errors as negative numbers."""
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in words]
     answer = libc.syscall(ctypes.c_long(NUMBERS[name]), *words)
     return answer if answer >= 0 else -ctypes.get_errno()
 
 def call(name, *words):
-    """'ok', or the name of the error."""
+    """Return 'ok', or the name of the error."""
     answer = raw(name, *words)
     return "ok" if answer >= 0 else errno.errorcode[-answer]
 
 def apart(name, *words):
-    """The same in a child, for a call that would change this process."""
+    """Do the same in a child, for a call that would change this process."""
     mine, its = os.pipe()
     child = os.fork()
     if child == 0:
@@ -74,7 +74,7 @@ def apart(name, *words):
         return answer.read()
 
 def attempt(function, *words):
-    """'ok', or the name of the error that a function of Python raises."""
+    """Return 'ok', or the name of the error that a Python function raises."""
     try:
         function(*words)
         return "ok"
@@ -84,7 +84,7 @@ def attempt(function, *words):
 
 
 def numbers() -> dict[str, int]:
-    """The calls of this machine."""
+    """Return the call numbers of this machine."""
     machines = ("x86_64", "aarch64")
     if platform.machine() not in machines:
         raise NotApplicable(f"no table of system calls for {platform.machine()}")
@@ -93,12 +93,12 @@ def numbers() -> dict[str, int]:
 
 
 def program(code: str) -> str:
-    """A hostile program that can say `call`, `apart` and `attempt`."""
+    """Return a hostile program that can use `call`, `apart` and `attempt`."""
     return PRELUDE % numbers() + code
 
 
 def file_handle(path: Path) -> bytes:
-    """What the kernel names a file by, without any path: with it a privileged process opens the file from anywhere."""
+    """Return the kernel's handle of a file, with which a privileged process can open it without any path."""
     handle = ctypes.create_string_buffer(8 + 128)
     ctypes.memmove(handle, (128).to_bytes(4, "little"), 4)
     mount = ctypes.c_int()

@@ -1,4 +1,4 @@
-"""What a check is: a promise in one line, and a real attempt to break it."""
+"""The form of a check: a promise in one line, and a real attempt to break it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from sandbox.conformance.arena import Arena
 
-REFUSALS = ("EPERM", "EACCES", "ENOSYS")  # what the kernel answers when it does not let somebody do something
+REFUSALS = ("EPERM", "EACCES", "ENOSYS")  # the kernel's errors when it forbids something
 
 
-class Breach(Exception):  # noqa: N818 - the promise is at fault; the text says what was seen
-    """A promise that does not hold."""
+class Breach(Exception):  # noqa: N818 - the promise failed; the text says what was seen
+    """A promise was broken."""
 
 
 class NotApplicable(Exception):  # noqa: N818 - nothing went wrong; the text says why
-    """What this check would try does not exist on this machine: neither passed nor failed."""
+    """The check does not apply to this machine, so it neither passed nor failed."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ def check(function: Callable[[Arena], None]) -> Check:
 
 
 def expect(condition: object, seen: str) -> None:
-    """Not `assert`, which is gone under `python -O`."""
+    """Raise Breach unless the condition holds; unlike `assert`, also under `python -O`."""
     if not condition:
         raise Breach(seen)
 
 
 def expect_nothing(found: Iterable[object], what: str) -> None:
-    """Nothing of the kind was found."""
+    """Raise Breach if anything was found."""
     listed = [str(one) for one in found]
     expect(not listed, f"{what}: {', '.join(listed[:8])}{' ...' if len(listed) > 8 else ''}")
 
 
 def expect_refused(answers: Mapping[str, str], refusals: tuple[str, ...] = REFUSALS) -> None:
-    """Every attempt was answered with a refusal.
+    """Raise Breach unless every attempt was answered with a refusal.
 
-    Attempts are made so that they do no harm where they are let through; then the kernel often answers with another
-    error, which is no refusal.
+    Attempts are harmless even if they are let through; the kernel then often returns another error, which does not
+    count as a refusal.
     """
     expect(answers, "nothing was tried")
     let_through = [f"{attempt}: {answer}" for attempt, answer in answers.items() if answer not in refusals]

@@ -1,4 +1,4 @@
-"""The end: of a command, of its time, of the sandbox, of the operator. Nothing goes on running after any of them."""
+"""Checks that nothing keeps running after the end of a command, its time, the sandbox or the operator."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ time.sleep(float(sys.argv[2]))
 
 
 def ended(result: ExecResult, how: str, mark: str, within: float) -> None:
-    """It ended as it should, in time, and left nothing running."""
+    """Expect that the command ended as it should, in time, and left nothing running."""
     expect(result.ended == how, f"it ended by {result.ended}, exit code {result.exit_code}")
     expect(result.seconds < within, f"only after {result.seconds:.1f} s")
-    expect(gone(mark), "a process that it has started still runs")
+    expect(gone(mark), "a process that it started still runs")
 
 
 @check
 def daemon_after_the_end(arena: Arena) -> None:
-    """A daemon ends with the command that has started it."""
+    """A daemon ends with the command that started it."""
     ended(arena.python(DAEMON, mark := marker(), 0.3), "exit", mark, within=5)
 
 
@@ -55,11 +55,11 @@ os.execlp("sleep", "sleep", sys.argv[1])
 
 @check
 def polite_signals_ignored(arena: Arena) -> None:
-    """A command that ignores polite signals ends in time all the same."""
+    """A command that ignores polite signals still ends in time."""
     ended(arena.python(STUBBORN, mark := marker(), seconds=1), "timeout", mark, within=2.5)
 
 
-# Takes its own output back, so that there is nothing to read where something was announced.
+# Reads back its own output, so that nothing is left to read where something was announced.
 THIEF = """
 import os, signal, sys, threading, time
 for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(name, signal.SIG_IGN)
@@ -76,14 +76,14 @@ time.sleep(1)
 
 @check
 def stolen_output(arena: Arena) -> None:
-    """A command that reads back its own output is ended in time all the same."""
+    """A command that reads back its own output is still ended in time."""
     result = arena.python(THIEF + "time.sleep(8); os._exit(0)", mark := marker(), seconds=2)
     ended(result, "timeout", mark, within=4.5)
 
 
 @check
 def stolen_output_and_workspace(arena: Arena) -> None:
-    """While a command reads back its own output, its files are counted."""
+    """While a command reads back its own output, its files are still counted."""
     fill = "open('large', 'wb').write(bytes(24 << 20))\ntime.sleep(6)\nos._exit(0)"
     result = arena.python(THIEF + fill, mark := marker(), box=arena.make(workspace_mib=8), seconds=20)
     ended(result, "workspace", mark, within=7)
@@ -91,7 +91,7 @@ def stolen_output_and_workspace(arena: Arena) -> None:
 
 @check
 def output_held_open(arena: Arena) -> None:
-    """Nobody waits for a process that holds the output of a command open when the command has ended."""
+    """After a command has ended, a process that holds its output open is not waited for."""
     result = arena.box.exec(["sh", "-c", f"sleep {(mark := marker())} & echo done"], seconds=6)
     ended(result, "exit", mark, within=5)
     expect(result.ok and result.stdout == "done\n", f"{result}")
@@ -100,7 +100,7 @@ def output_held_open(arena: Arena) -> None:
 RESPAWN = """
 import os, sys, time
 end = time.monotonic() + 12
-while time.monotonic() < end:  # a new process every time, and none stays
+while time.monotonic() < end:  # a new process every time, none of which stays
     if os.fork(): os._exit(0)
     os.setsid()
     time.sleep(0.02 if time.monotonic() < end - 9 else 0.5)
@@ -109,10 +109,10 @@ while time.monotonic() < end:  # a new process every time, and none stays
 
 @check
 def ever_new_processes(arena: Arena) -> None:
-    """A process that lives on in ever new children is caught."""
+    """A process that survives in ever new children is caught."""
     code = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {RESPAWN!r}, sys.argv[1]])\n"
     result = arena.python(code + "time.sleep(20)", mark := marker(), seconds=1.5)
-    time.sleep(2)  # by now the children live long enough to be found, by one of several looks
+    time.sleep(2)  # by now the children live long enough for one of several checks to find them
     expect(not any(running(mark) for _ in range(8)), "it still runs")
     ended(result, "timeout", mark, within=3)
 
@@ -126,7 +126,7 @@ if child == 0:
     for number in range(3): os.dup2(null, number)
     os.execlp("sleep", "sleep", sys.argv[1])
 waker = os.fork()
-if waker == 0:  # where nobody ends it, it may not stay for ever
+if waker == 0:  # if nobody ends it, it must not stay for ever
     os.setsid()
     for number in range(3): os.close(number)
     time.sleep(10)
@@ -156,34 +156,34 @@ subprocess.run(["sleep", sys.argv[3]])
 def blow(arena: Arena, name: str) -> None:
     box = arena.make()
     result = arena.python(NAMESPACE + BLOW, host_namespace(), name, mark := marker(), box=box, seconds=2)
-    expect("shared" not in result.stderr, "the blow was not struck: it would have hit every process of the host")
+    expect("shared" not in result.stderr, "not attempted: it would have hit every process of the host")
     expect(not result.ok and result.ended in ("exit", "timeout"), f"{result}")
     expect(result.seconds < 8, f"only after {result.seconds:.1f} s")
-    expect(gone(mark), "a process that it has started still runs")
+    expect(gone(mark), "a process that it started still runs")
     expect(box.exec(["true"]).ok, "the next command did not run")
 
 
 @check
 def everything_killed(arena: Arena) -> None:
-    """A command that kills all it can, the sandbox's first process too, loses its time at most; the next one runs."""
+    """A command that kills all it can, even the sandbox's first process, ends in time, and the next one runs."""
     blow(arena, "SIGKILL")
 
 
 @check
 def everything_stopped(arena: Arena) -> None:
-    """A command that stops all it can ends in time all the same, and the next one runs."""
+    """A command that stops all it can still ends in time, and the next one runs."""
     blow(arena, "SIGSTOP")
 
 
 @check
 def everything_asked_to_end(arena: Arena) -> None:
-    """A command that sends all it can a polite signal ends in time all the same, and the next one runs."""
+    """A command that sends all it can a polite signal still ends in time, and the next one runs."""
     blow(arena, "SIGTERM")
 
 
 @check
 def closed_meanwhile(arena: Arena) -> None:
-    """Closing the sandbox ends a command that runs, and its caller is told so."""
+    """Closing the sandbox ends a running command, and its caller is told so."""
     box, mark = arena.make(), marker()
     with ThreadPoolExecutor() as pool:
         job = pool.submit(box.exec, ["sleep", mark], seconds=8)
@@ -199,7 +199,7 @@ def closed_meanwhile(arena: Arena) -> None:
 
 @check
 def nothing_is_left(arena: Arena) -> None:
-    """When the sandbox has been closed, nothing that was started in it runs on the host."""
+    """After the sandbox is closed, nothing that was started in it runs on the host."""
     box, marks = arena.make(), [marker() for _ in range(3)]
     for mark in marks:
         arena.python(DAEMON, mark, 0.1, box=box)

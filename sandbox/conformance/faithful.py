@@ -1,4 +1,4 @@
-"""What a command gets and what comes back: nothing added, nothing lost, nothing interpreted on the way."""
+"""Checks that what a command gets and returns is passed on unchanged: nothing added, lost or interpreted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ECHO = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 @check
 def exit_codes(arena: Arena) -> None:
-    """A command's exit code comes back as it is."""
+    """A command's exit code comes back unchanged."""
     for code in (0, 1, 7, 255):
         result = arena.box.exec(["sh", "-c", f"exit {code}"])
         expect((result.exit_code, result.ended, result.ok) == (code, "exit", code == 0), f"{code} became {result}")
@@ -58,28 +58,28 @@ def not_executable(arena: Arena) -> None:
 
 @check
 def text(arena: Arena) -> None:
-    """UTF-8 comes back on both streams, each by itself."""
+    """UTF-8 comes back on both streams, separately."""
     result = arena.python("import sys; print('mⱼⱼ = 3.5 TeV ± 1 %'); print('Züge 🚂', file=sys.stderr)")
     expect((result.stdout, result.stderr) == ("mⱼⱼ = 3.5 TeV ± 1 %\n", "Züge 🚂\n"), f"{result}")
 
 
 @check
 def arguments_are_literal(arena: Arena) -> None:
-    """No shell looks at the arguments."""
+    """No shell interprets the arguments."""
     words = ["$HOME", "`id`", "$(id)", "; exit 3", "*", "~", "a  b", "", "'", '"', "\\n", "-rf", "> out", "%s", "{}"]
     expect((got := arena.ask(ECHO, *words)) == words, f"became {got}")
 
 
 @check
 def arguments_of_any_text(arena: Arena) -> None:
-    """Arguments may hold any text, new lines and all of Unicode among it."""
+    """Arguments may hold any text, including newlines and all of Unicode."""
     words = ["µ → ττ", "two\nlines\n", "tab\t", "\u2028", "🎲", "\x01\x7f", "e\u0301"]
     expect((got := arena.ask(ECHO, *words)) == words, f"became {got}")
 
 
 @check
 def long_arguments(arena: Arena) -> None:
-    """An argument may be as long as the kernel takes it; a longer one is the caller's mistake, told before it runs."""
+    """An argument may be as long as the kernel allows; a longer one is reported as the caller's mistake at once."""
     longest = arena.box.exec(["python", "-c", "import sys; print(len(sys.argv[1]))", "x" * LONGEST_WORD])
     expect(longest.stdout == f"{LONGEST_WORD}\n", f"{longest}")
     try:
@@ -91,14 +91,14 @@ def long_arguments(arena: Arena) -> None:
 
 @check
 def bytes_that_are_no_text(arena: Arena) -> None:
-    """Output that is not UTF-8 is replaced sign by sign, and never an error."""
+    """Bytes of output that are not UTF-8 are replaced one by one, and never cause an error."""
     result = arena.python("import sys; sys.stdout.buffer.write(b'a\\xff\\xfeb\\x00c')")
     expect(result.stdout == "a\ufffd\ufffdb\x00c" and result.ok, f"{result}")
 
 
 @check
 def last_line_without_end(arena: Arena) -> None:
-    """Output without a final new line is complete, and no output is no output."""
+    """Output without a final newline is complete, and no output comes back as no output."""
     expect((got := arena.box.exec(["printf", "two\nlines"]).stdout) == "two\nlines", repr(got))
     silent = arena.box.exec(["true"])
     expect((silent.stdout, silent.stderr, silent.dropped_bytes) == ("", "", 0), f"{silent}")
@@ -106,14 +106,14 @@ def last_line_without_end(arena: Arena) -> None:
 
 @check
 def much_on_both_streams(arena: Arena) -> None:
-    """Neither stream waits for the other, and both are complete under the cap."""
+    """Neither stream waits for the other, and both are complete below the cap."""
     code = "import sys\nfor _ in range(60):\n    sys.stdout.write('o' * 1024)\n    sys.stderr.write('e' * 1024)"
     result = arena.python(code, seconds=20)
     expect((result.stdout, result.stderr) == ("o" * 61440, "e" * 61440), f"{len(result.stdout)}, {len(result.stderr)}")
 
 
 def kept_and_dropped(stream: str) -> tuple[int, int]:
-    """Bytes of one captured stream: what was kept of it, and what it says was dropped."""
+    """Return the bytes kept of a captured stream, and the bytes that it says were dropped."""
     if not (gap := re.search(r"\n\[\.\.\. (\d+) bytes dropped \.\.\.\]\n", stream)):
         return len(stream.encode()), 0
     return len(stream.encode()) - len(gap[0].encode()), int(gap[1])
@@ -146,7 +146,7 @@ def capped_output(arena: Arena) -> None:
 
 @check
 def capped_output_of_a_cut_command(arena: Arena) -> None:
-    """What a command wrote before its time was up is capped and counted in the same way."""
+    """Output of a command whose time ran out is capped and counted in the same way."""
     result = arena.python(FLOOD, 20, box=arena.make(output_kib=4), seconds=2)
     expect(result.ended == "timeout", f"{result.ended}")
     check_capped(result, (4 << 20) + 11, kib=4)
@@ -154,14 +154,14 @@ def capped_output_of_a_cut_command(arena: Arena) -> None:
 
 @check
 def closed_output(arena: Arena) -> None:
-    """A command that closes its output is waited for all the same."""
+    """A command that closes its output is still waited for."""
     result = arena.box.exec(["sh", "-c", "exec >&- 2>&-; sleep 1; exit 5"])
     expect(result.exit_code == 5 and result.seconds >= 1, f"{result}")
 
 
 @check
 def empty_input(arena: Arena) -> None:
-    """Standard input is empty, and reading it does not wait."""
+    """Standard input is empty, and reading it does not block."""
     result = arena.python("import sys; print(repr(sys.stdin.read()))", seconds=10)
     expect(result.stdout == "''\n", f"{result}")
 
@@ -177,20 +177,20 @@ print(json.dumps(found))
 
 @check
 def no_terminal(arena: Arena) -> None:
-    """There is no terminal, into which a command could type."""
+    """There is no terminal into which a command could type."""
     expect(not (found := arena.ask(TERMINAL)), f"{found}")
 
 
 @check
 def working_folder(arena: Arena) -> None:
-    """The working folder is made where it is not there."""
+    """The working folder is created if it does not exist."""
     expect(arena.box.exec(["touch", "here"], cwd="/workspace/step 1/deep").ok, "the command did not run")
     expect((arena.box.workspace / "step 1/deep/here").exists(), "the command ran somewhere else")
 
 
 @check
 def working_folder_outside(arena: Arena) -> None:
-    """A working folder outside the workspace is the caller's mistake, told before anything runs."""
+    """A working folder outside the workspace is reported as the caller's mistake before anything runs."""
     for cwd in ("/tmp", "/workspace/../etc", "workspace", "/workspacex", "/", ""):
         try:
             seen = f"{cwd!r}: {arena.box.exec(['true'], cwd=cwd)}"
@@ -201,7 +201,7 @@ def working_folder_outside(arena: Arena) -> None:
 
 @check
 def what_is_handed_in(arena: Arena) -> None:
-    """Inputs are there as the host has them, and what the host writes into the workspace can be read and changed."""
+    """Inputs are the same as on the host, and files that the host writes into the workspace can be read and changed."""
     box = arena.make()
     expect((got := box.exec(["cat", "/inputs/events.txt"]).stdout) == EVENTS, repr(got))
     write_bytes(box.workspace, "plan/step.py", "print('µ')".encode())
@@ -211,7 +211,7 @@ def what_is_handed_in(arena: Arena) -> None:
 
 @check
 def files_stay(arena: Arena) -> None:
-    """Files of the workspace are there for the next command."""
+    """Files in the workspace are there for the next command."""
     box = arena.make()
     expect(box.exec(["sh", "-c", "mkdir a; printf 12 > a/scores"]).ok, "the first command failed")
     expect((got := box.exec(["cat", "a/scores"]).stdout) == "12", repr(got))
@@ -219,7 +219,7 @@ def files_stay(arena: Arena) -> None:
 
 @check
 def files_come_back(arena: Arena) -> None:
-    """Files made inside are the operator's to read, change and delete."""
+    """The operator can read, change and delete files made inside."""
     box = arena.make()
     expect(box.exec(["sh", "-c", "mkdir a; printf 12 > a/scores"]).ok, "the command failed")
     expect((got := read_bytes(box.workspace, "a/scores", 100)) == b"12", repr(got))
@@ -250,7 +250,7 @@ def side_by_side(arena: Arena) -> None:
 
 @check
 def time_tightened(arena: Arena) -> None:
-    """A command that takes too long ends on the second, with what it said until then."""
+    """A command that takes too long ends within a second of its limit, and its output until then comes back."""
     result = arena.python("import time; print('begun', flush=True); time.sleep(20)", seconds=2)
     expect((result.ended, result.exit_code, result.stdout) == ("timeout", 137, "begun\n"), f"{result}")
     expect(2 <= result.seconds < 3, f"after {result.seconds:.2f} s instead of 2")
@@ -258,18 +258,18 @@ def time_tightened(arena: Arena) -> None:
 
 @check
 def time_not_widened(arena: Arena) -> None:
-    """Nobody asks for more time than the limit of the run."""
+    """A command cannot get more time than the limit of the run."""
     result = arena.make(seconds=1).exec(["sleep", "20"], seconds=50)
     expect(result.ended == "timeout" and result.seconds < 2, f"{result}")
 
 
 @check
 def time_told(arena: Arena) -> None:
-    """The seconds told are those that passed."""
+    """The reported seconds are those that passed."""
     start = time.monotonic()
     result = arena.box.exec(["sleep", "0.5"])
     passed = time.monotonic() - start
-    expect(0.5 <= result.seconds <= passed, f"{result.seconds:.2f} s told, {passed:.2f} s passed")
+    expect(0.5 <= result.seconds <= passed, f"{result.seconds:.2f} s reported, {passed:.2f} s passed")
 
 
 OWN_LOOPBACK = """
@@ -296,7 +296,7 @@ print(json.dumps("ok"))
 
 @check
 def temporary_files(arena: Arena) -> None:
-    """Home, /tmp and /dev/shm can be written."""
+    """Home, /tmp and /dev/shm are writable."""
     expect(arena.ask(TEMPORARY) == "ok", "not written")
 
 
@@ -309,7 +309,7 @@ def tools_are_there(arena: Arena) -> None:
 
 @check
 def it_says_what_it_is(arena: Arena) -> None:
-    """A sandbox tells its driver, its version, why it was taken, and its limits."""
+    """A sandbox reports its driver, its version, why it was chosen, and its limits."""
     info = arena.box.info
     expect(info.driver and info.version and info.reason and info.limits == ORDINARY, json.dumps(info.model_dump()))
 

@@ -1,4 +1,4 @@
-"""Files of the host: none but inputs, tools and the system's own can be seen, none but the workspace's written."""
+"""Checks on host files: only inputs, tools and system files can be seen, only workspace files written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def label_file(arena: Arena) -> None:
 
 @check
 def label_file_through_proc(arena: Arena) -> None:
-    """No process that can be seen leads to the host's files, by its root or its working folder."""
+    """No visible process leads to the host's files through its root or working folder."""
     found = arena.ask(READ, arena.labels, "/proc/[0-9]*/root", "/proc/[0-9]*/cwd/..", "/proc/[0-9]*/task/*/root")
     expect_nothing((path for path, text in found.items() if arena.secret in text), "read")
 
@@ -52,7 +52,7 @@ print(json.dumps({"open_by_handle_at": call("open_by_handle_at", here, handle, o
 
 @check
 def label_file_by_handle(arena: Arena) -> None:
-    """A file beside the workspace cannot be opened by the number that its file system gives it."""
+    """A file outside the workspace cannot be opened by its file handle."""
     expect_refused(arena.ask(program(HANDLE), file_handle(arena.labels).hex()))
 
 
@@ -68,7 +68,7 @@ print(json.dumps(found))
 
 @check
 def open_files_of_the_operator(arena: Arena) -> None:
-    """No file that the operator's process holds open is handed on to a command."""
+    """No open file of the operator's process is passed on to a command."""
     with arena.labels.open() as labels:
         os.set_inheritable(labels.fileno(), True)
         expect_nothing(arena.ask(DESCRIPTORS), "open in a command")
@@ -86,27 +86,27 @@ print(json.dumps(found))
 
 
 def seen_inside(arena: Arena, paths: list[Path]) -> None:
-    """Of these files of the host none is the same file inside; another one may well have the same name."""
+    """Expect that none of these host files is the same file inside, although another may have the same name."""
     there = [identity(path) for path in paths if path.exists()]
     expect_nothing(arena.ask(SAME, json.dumps(there)), "the host's own")
 
 
 @check
 def home(arena: Arena) -> None:
-    """The operator's home, and what lies in it, is not there."""
+    """The operator's home and its content are not there."""
     seen_inside(arena, [Path.home(), *itertools.islice(Path.home().iterdir(), 500)])
 
 
 @check
 def folders_of_the_host(arena: Arena) -> None:
-    """The host's root, its settings, its logs, its temporary files are not there."""
+    """The host's root, settings, logs and temporary files are not there."""
     names = "etc root home var var/log var/lib run boot opt srv mnt media tmp etc/passwd etc/shadow etc/ssh etc/hosts"
     seen_inside(arena, [Path("/"), *(Path("/", name) for name in names.split())])
 
 
 @check
 def our_code(arena: Arena) -> None:
-    """The code that plans and judges, and its history, is not there."""
+    """The code that plans and judges, and its history, are not there."""
     seen_inside(
         arena, [CODE / name for name in ("agents", "tasks", "sandbox", ".git", "agents/cli/main.py", "tasks/lhco")]
     )
@@ -137,7 +137,7 @@ print(json.dumps(found))
 
 @check
 def generators(arena: Arena) -> None:
-    """No event generator can be imported, with which shipped events could be made again from their public seeds."""
+    """No event generator can be imported that could reproduce shipped events from their public seeds."""
     expect_nothing(arena.ask(GENERATORS), "can be imported")
 
 
@@ -213,7 +213,7 @@ print(json.dumps(done))
 
 @check
 def inputs_stay(arena: Arena) -> None:
-    """The inputs can be changed in no way, not even in their names and times."""
+    """The inputs cannot be changed in any way, not even their names and times."""
     box = arena.make()
     inputs = arena.inputs
     before = (inputs / "events.txt").stat()
@@ -240,23 +240,23 @@ print(json.dumps(found))
 
 @check
 def no_hard_links_out(arena: Arena) -> None:
-    """No file of the inputs or the system gets a second name in the workspace, where it could be written."""
+    """No input or system file can be linked into the workspace, where it could be written."""
     found = arena.ask(LINK, box=arena.make())
     expect_nothing((name for name, answer in found.items() if answer == "ok"), "linked")
 
 
 @check
 def working_folder_behind_a_link(arena: Arena) -> None:
-    """A working folder behind a link out of the workspace makes nothing on the host."""
+    """A working folder behind a link out of the workspace creates nothing on the host."""
     expect(arena.box.exec(["ln", "-s", str(arena.scratch), "away"]).ok, "no link was made")
     result = arena.box.exec(["true"], cwd="/workspace/away/made")
-    expect(not (arena.scratch / "made").exists(), "a folder was made beside the labels")
+    expect(not (arena.scratch / "made").exists(), "a folder was made next to the labels")
     expect(not result.ok, "the command ran")
 
 
 @check
 def folder_of_the_run(arena: Arena) -> None:
-    """Nobody else on the host gets to the files of a workspace while a command runs, even one that opens the folder."""
+    """No other user of the host can reach a workspace while a command runs, even if the command opens the folder."""
     box = arena.make()
     arena.python("import os; os.chmod('/workspace', 0o777)", box=box)
     mode = stat.S_IMODE(box.workspace.parent.stat().st_mode)
@@ -275,6 +275,6 @@ def set_uid_files(arena: Arena) -> None:
 
 @check
 def canaries(arena: Arena) -> None:
-    """The canaries of a run hold."""
+    """The canaries of a run stay out of reach."""
     verdict = plant_and_probe(arena.box, arena.scratch / "canary.csv")
     expect_nothing((line for line in verdict.lines if not line.startswith("ok")), "leaks")

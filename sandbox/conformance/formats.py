@@ -1,4 +1,4 @@
-"""What is in the files that come back: bombs, objects, and numbers that are none, made by hostile code inside."""
+"""Checks on the content of returned files: bombs, objects and invalid numbers, made by hostile code inside."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ VALUES = 100_000  # numbers in it
 
 
 def parquet(arena: Arena, name: str, columns: list[str] | None = None) -> tuple[Callable[..., Any], *tuple[Any, ...]]:
-    """How a task reads scores."""
+    """Return the call with which a task reads scores."""
     return reader.read_parquet, arena.box.workspace, name, BIG, VALUES, 4, columns
 
 
 @check
 def plain_formats(arena: Arena) -> None:
-    """Numbers that are plain numbers come back as they are, in every format that is read."""
+    """Plain numbers come back unchanged, in every supported format."""
     code = """
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq, struct
 scores = np.linspace(0, 1, 50)
@@ -62,7 +62,7 @@ assert os.stat("bomb.parquet").st_size < 4 << 20
 
 @check
 def parquet_bomb_beside(arena: Arena) -> None:
-    """A parquet file with few numbers and one huge text beside them is refused."""
+    """A parquet file with few numbers and one huge text is refused."""
     code = """
 import pyarrow as pa, pyarrow.parquet as pq
 table = pa.table({"score": [0.0], "text": ["x" * (64 << 20)]})
@@ -96,7 +96,7 @@ class Trap:
 
 @check
 def pickle_in_parquet(arena: Arena) -> None:
-    """Code that hides in the type of a parquet column does not run on the host."""
+    """Code hidden in the type of a parquet column does not run on the host."""
     code = """
 import pyarrow as pa, pyarrow.parquet as pq
 marks = {"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": pickle.dumps(Trap())}
@@ -122,7 +122,7 @@ def pickle_in_npz(arena: Arena) -> None:
 
 @check
 def pickle_as_anything(arena: Arena) -> None:
-    """A pickle under the name of any format that is read is refused and does not run on the host."""
+    """A pickle under the name of any supported format is refused and does not run on the host."""
     kinds = ("json", "parquet", "npz", "safetensors", "png")
     sprung = arena.scratch / "sprung"
     code = f"for kind in {kinds}: open('trap.' + kind, 'wb').write(pickle.dumps(Trap()))"
@@ -175,7 +175,7 @@ write("shape.safetensors", {"a": one(0, 16, [1 << 32, 1 << 32])})
 
 @check
 def json_nested_deep(arena: Arena) -> None:
-    """JSON nested deeper than the stack is refused, and no accident."""
+    """JSON nested deeper than the stack is refused without a crash."""
     plant(arena, "open('deep.json', 'w').write('[' * 100_000); open('maps.json', 'w').write('{\"a\":' * 100_000)")
     for name in ("deep.json", "maps.json"):
         refused(reader.read_json, arena.box.workspace, name)
@@ -183,7 +183,7 @@ def json_nested_deep(arena: Arena) -> None:
 
 @check
 def json_that_is_none(arena: Arena) -> None:
-    """NaN, Infinity in any spelling, half a document, half a character, and text that is not UTF-8 are no JSON."""
+    """NaN, Infinity in any spelling, half a document, half a character, and non-UTF-8 text are refused as JSON."""
     texts = {
         "nan": b'{"mass": NaN}',
         "infinity": b"[-Infinity]",
@@ -200,14 +200,14 @@ def json_that_is_none(arena: Arena) -> None:
 
 @check
 def json_with_a_huge_number(arena: Arena) -> None:
-    """A number of a million digits in JSON costs nobody minutes."""
+    """A number of a million digits in JSON is handled quickly."""
     plant(arena, "open('digits.json', 'w').write('9' * 1_000_000)")
     refused(reader.read_json, arena.box.workspace, "digits.json")
 
 
 @check
 def png_bomb(arena: Arena) -> None:
-    """A picture that announces more pixels than agreed is refused, and so is what is no picture."""
+    """A picture that announces more pixels than allowed is refused, and so is anything that is not a picture."""
     code = """
 import struct, zlib
 def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Taking files back and putting files in, where hostile code has prepared the place against reader and writer."""
+"""Checks of reading and writing files where hostile code has set traps for reader and writer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PATIENCE = 10.0  # seconds; nothing here takes one
 
 
 def plant(arena: Arena, code: str, *words: object) -> None:
-    """Run the program that prepares the workspace; one that fails has prepared nothing."""
+    """Run the program that prepares the workspace; raises if it fails."""
     arena.ask(f"import json, os, socket, sys\n{code}\nprint(json.dumps('planted'))", *words)
 
 
 def in_time(function: Callable[..., Any], *words: object) -> Any:
-    """What the function answers or raises, and a breach when it waits for somebody."""
+    """Return or raise what the function does; raise Breach if it blocks."""
     outcome: list[Any] = []
 
     def work() -> None:
@@ -43,12 +43,12 @@ def in_time(function: Callable[..., Any], *words: object) -> Any:
 
 
 def refused(function: Callable[..., Any], *words: object) -> None:
-    """The file is not taken over, and the reason is one that the agent may read."""
+    """Expect that the file is refused, with a reason that the agent may read."""
     try:
         got = in_time(function, *words)
     except UnsafeFile:
         return
-    expect(False, f"taken over: {got!r:.80}")
+    expect(False, f"accepted: {got!r:.80}")
 
 
 @check
@@ -83,7 +83,7 @@ def link_to_a_device(arena: Arena) -> None:
 
 @check
 def hard_link(arena: Arena) -> None:
-    """A file with a second name, which might be somebody else's, is not taken over."""
+    """A file with a second hard link, which might be somebody else's, is refused."""
     plant(arena, "open('first', 'w').close(); os.link('first', 'second')")
     refused(reader.read_bytes, arena.box.workspace, "second", BIG)
 
@@ -97,21 +97,21 @@ def pipe(arena: Arena) -> None:
 
 @check
 def socket_file(arena: Arena) -> None:
-    """A socket in place of a result is not taken over."""
+    """A socket in place of a result is refused."""
     plant(arena, "socket.socket(socket.AF_UNIX).bind('socket')")
     refused(reader.read_bytes, arena.box.workspace, "socket", BIG)
 
 
 @check
 def folder(arena: Arena) -> None:
-    """A folder in place of a result is not taken over."""
+    """A folder in place of a result is refused."""
     plant(arena, "os.mkdir('result.json')")
     refused(reader.read_bytes, arena.box.workspace, "result.json", BIG)
 
 
 @check
 def paths_that_lead_out(arena: Arena) -> None:
-    """Absolute paths, paths upwards, and paths with a zero byte are not taken from anybody."""
+    """Absolute paths, upward paths, and paths with a zero byte are always refused."""
     plant(arena, "os.makedirs('a/b')")
     for path in (str(arena.labels), "../../host/labels.csv", "a/../../../host/labels.csv", "a/b/..", "", "a\0b"):
         refused(reader.read_bytes, arena.box.workspace, path, BIG)
@@ -119,7 +119,7 @@ def paths_that_lead_out(arena: Arena) -> None:
 
 @check
 def huge_file(arena: Arena) -> None:
-    """A file larger than agreed is not read whole, sparse or not."""
+    """A file larger than allowed is not read whole, sparse or not."""
     plant(arena, "open('sparse', 'wb').truncate(200 << 20); open('large', 'wb').write(bytes(2 << 20))")
     for name in ("sparse", "large"):
         refused(reader.read_bytes, arena.box.workspace, name, BIG)
@@ -127,7 +127,7 @@ def huge_file(arena: Arena) -> None:
 
 @check
 def closed_file(arena: Arena) -> None:
-    """A file that may not be read is either read all the same or refused, and never an accident."""
+    """A file without read permission is either read or refused, and never causes a crash."""
     plant(arena, "open('closed', 'w').write('12'); os.chmod('closed', 0); os.mkdir('shut'); os.chmod('shut', 0)")
     for path in ("closed", "shut/file"):
         try:
@@ -139,7 +139,7 @@ def closed_file(arena: Arena) -> None:
 
 @check
 def odd_names(arena: Arena) -> None:
-    """Names that would forge a line of a log are listed as refused; other odd names do no harm."""
+    """Names that would forge a log line are listed as refused; other odd names do no harm."""
     names = "'a\\nforged: ok', '\\x1b[2J', '\\u202egnp.exe', ' ', '-rf', 'µ'"
     plant(arena, f"os.mkdir('odd')\nfor name in ({names}): open('odd/' + name, 'w').close()")
     listing = in_time(reader.list_files, arena.box.workspace, "odd")
@@ -158,7 +158,7 @@ def names_that_are_no_text(arena: Arena) -> None:
 
 @check
 def listing(arena: Arena) -> None:
-    """A list of files follows no link, and says what it leaves alone."""
+    """A listing of files follows no links, and says what it leaves out."""
     code = "os.mkdir('mixed'); os.chdir('mixed'); open('file', 'w').close(); os.symlink(sys.argv[1], 'link'); "
     plant(arena, code + "os.symlink('..', 'loop'); os.mkfifo('pipe'); os.link('file', 'again')", arena.scratch)
     listing = in_time(reader.list_files, arena.box.workspace, "mixed")
@@ -169,7 +169,7 @@ def listing(arena: Arena) -> None:
 
 @check
 def many_files(arena: Arena) -> None:
-    """A folder with very many files is not listed to its end."""
+    """The listing of a folder with very many files is cut short."""
     plant(arena, "os.mkdir('many')\nfor number in range(2000): open(f'many/{number}', 'w').close()")
     refused(reader.list_files, arena.box.workspace, "many")
 
@@ -186,16 +186,16 @@ print(json.dumps("planted"), flush=True)
 
 @check
 def deep_folders(arena: Arena) -> None:
-    """Folders deeper than any path is long are no accident for who lists them."""
+    """Folders nested deeper than the longest path can be listed without a crash."""
     box = arena.make()
     planted = arena.python(f"import json, os\n{DEEP}", box=box)
-    expect("planted" in planted.stdout, f"{planted}")  # the command may well be ended for what it has made
+    expect("planted" in planted.stdout, f"{planted}")  # the command may be ended for what it has made
     with contextlib.suppress(UnsafeFile):
         in_time(reader.list_files, box.workspace, "deep")
 
 
 def writes(arena: Arena, name: str) -> None:
-    """The writer puts the file there or refuses, but in no other place."""
+    """Expect that the writer writes the file to that place or refuses, but writes nowhere else."""
     before = sorted(arena.scratch.iterdir())
     try:
         in_time(writer.write_bytes, arena.box.workspace, name, b"the operator's")
@@ -203,14 +203,14 @@ def writes(arena: Arena, name: str) -> None:
         pass
     else:
         status = (arena.box.workspace / name).lstat()
-        expect(stat.S_ISREG(status.st_mode) and status.st_nlink == 1, f"it wrote through what lay at {name}")
-    expect(arena.secret in arena.labels.read_text(), "the labels were written over")
-    expect(sorted(arena.scratch.iterdir()) == before, f"a file was written beside the labels: {name}")
+        expect(stat.S_ISREG(status.st_mode) and status.st_nlink == 1, f"it wrote through what was at {name}")
+    expect(arena.secret in arena.labels.read_text(), "the labels were overwritten")
+    expect(sorted(arena.scratch.iterdir()) == before, f"a file was written next to the labels: {name}")
 
 
 @check
 def write_over_a_link(arena: Arena) -> None:
-    """A file that the host puts into the workspace is not written through a link that lies there."""
+    """A file that the host puts into the workspace is not written through a link in its place."""
     plant(arena, "os.symlink(sys.argv[1], 'step.py')", arena.labels)
     writes(arena, "step.py")
 
@@ -225,7 +225,7 @@ def write_behind_a_link(arena: Arena) -> None:
 
 @check
 def write_over_a_pipe(arena: Arena) -> None:
-    """The host does not wait for the reader of a pipe that lies where it puts a file."""
+    """The host does not wait for the reader of a pipe in the place of a file that it writes."""
     plant(arena, "os.mkfifo('plan.py'); os.mkfifo('folder')")
     writes(arena, "plan.py")
     writes(arena, "folder/plan.py")
@@ -233,7 +233,7 @@ def write_over_a_pipe(arena: Arena) -> None:
 
 @check
 def write_over_a_hard_link(arena: Arena) -> None:
-    """A file that the host puts into the workspace leaves the other names of what lay there alone."""
+    """A file that the host puts into the workspace does not change other hard links to what it replaces."""
     plant(arena, "open('other', 'w').write('kept'); os.link('other', 'name')")
     writes(arena, "name")
     got = (arena.box.workspace / "other").read_text()
@@ -242,7 +242,7 @@ def write_over_a_hard_link(arena: Arena) -> None:
 
 @check
 def write_over_a_folder(arena: Arena) -> None:
-    """A folder where the host wants to put a file is told as such, and no half-written file stays."""
+    """A folder where the host wants to put a file is reported as such, and no half-written file remains."""
     plant(arena, "os.makedirs('taken/inner')")
     refused(writer.write_bytes, arena.box.workspace, "taken", b"the operator's")
     refused(writer.write_bytes, arena.box.workspace, "../host/new", b"the operator's")

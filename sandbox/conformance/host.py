@@ -1,4 +1,4 @@
-"""What the checks put up on the host, outside every sandbox, and what they find running there."""
+"""Helpers on the host, outside every sandbox: markers, processes to attack, and searches for running processes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _counter = itertools.count(time.time_ns() % 10**9)
 
 
 def marker() -> str:
-    """An argument for `sleep`, 30 seconds long and unlike any other: whatever escapes can be found, and ends."""
+    """Return a unique argument of 30 seconds for `sleep`, so that whatever escapes can be found, and ends by itself."""
     return f"30.{next(_counter):012d}"
 
 
 def running(mark: str) -> list[int]:
-    """Processes of this machine, in whatever namespace, that have `mark` in their command line."""
+    """Return the processes of this machine, in any namespace, that have `mark` in their command line."""
     return [p.pid for p in psutil.process_iter(["cmdline"]) if mark in " ".join(p.info["cmdline"] or [])]
 
 
 def comes(mark: str, seconds: float = 10) -> bool:
-    """Whether such a process is there, or soon is."""
+    """Wait for such a process, and return whether it came."""
     return _wait(lambda: bool(running(mark)), seconds)
 
 
 def gone(mark: str, seconds: float = 3) -> bool:
-    """Whether no such process is there, or soon none is."""
+    """Wait for such processes to end, and return whether they did."""
     return _wait(lambda: not running(mark), seconds)
 
 
@@ -44,7 +44,7 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 @contextlib.contextmanager
 def victim(environment: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A process of the host, and the mark in its command line."""
+    """Start a process of the host; yield it and the mark in its command line."""
     mark = marker()
     process = subprocess.Popen(["sleep", mark], env={**(environment or {}), "PATH": "/usr/bin:/bin"})
     try:

@@ -1,7 +1,7 @@
-"""The host's kernel: no programs in it, no modules, no settings, no devices, no memory shared with the host.
+"""Checks on the host's kernel: no programs, modules, settings, devices, or memory shared with the host.
 
-Files that would set something are only opened for writing and never written; the clock is not set, nor the name of
-the machine changed: what is asked for is what is there already. Watchdogs are left alone, since opening one starts it.
+Files that would set something are only opened for writing, never written; clock and host name are only set to the
+values they already have. Watchdogs are left alone, since opening one starts it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ print(json.dumps({"perf_event_open": call("perf_event_open", event, 0, -1, -1, 0
 
 @check
 def performance_counters(arena: Arena) -> None:
-    """No performance counter can be opened, not even of the command itself."""
+    """No performance counter can be opened, not even for the command itself."""
     expect_refused(arena.ask(program(PERF)))
 
 
@@ -45,7 +45,7 @@ print(json.dumps({"init_module": call("init_module", None, 0, b""), "swapon": ca
 
 @check
 def modules(arena: Arena) -> None:
-    """No module can be loaded into the kernel, and no swap file be used."""
+    """No kernel module can be loaded, and no swap file enabled."""
     expect_refused(arena.ask(program(MODULES)))
 
 
@@ -132,7 +132,7 @@ except OSError: print(json.dumps(""))
 
 @check
 def command_line_of_the_kernel(arena: Arena) -> None:
-    """What the machine was started with, disks and paths among it, is not told."""
+    """The kernel's command line, with disks and paths, is not revealed."""
     expect(not (told := arena.ask(COMMAND_LINE)), f"told: {told[:80]}")
 
 
@@ -145,7 +145,7 @@ for folder, folders, names in os.walk(sys.argv[1]):
         path = os.path.join(folder, name)
         try: file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except OSError: continue
-        free = folder == "/proc/pressure"  # anybody may ask to be told of it
+        free = folder == "/proc/pressure"  # anybody may ask to be notified
         if os.fstat(file).st_rdev != os.makedev(1, 3) and not free: opened.append(path)
         os.close(file)
         if len(opened) == 3: print(json.dumps(opened)); sys.exit()
@@ -155,7 +155,7 @@ print(json.dumps(opened))
 
 @check
 def kernel_settings(arena: Arena) -> None:
-    """No setting of the kernel in /proc can be changed, the handler of core dumps first of all."""
+    """No kernel setting in /proc can be changed, above all not the handler of core dumps."""
     first = ("core_pattern", "modprobe", "hotplug", "hostname", "domainname", "shmmax")
     expect_nothing(arena.ask(OPEN, "O_WRONLY", *(f"/proc/sys/kernel/{name}" for name in first)), "opened")
     expect_nothing(arena.ask(SETTINGS, "/proc"), "opened")
@@ -163,7 +163,7 @@ def kernel_settings(arena: Arena) -> None:
 
 @check
 def magic_keys(arena: Arena) -> None:
-    """The machine cannot be restarted by the magic system request."""
+    """The machine cannot be restarted with the magic SysRq key."""
     expect_nothing(arena.ask(OPEN, "O_WRONLY", "/proc/sysrq-trigger", "/proc/sys/kernel/sysrq"), "opened")
 
 
@@ -224,7 +224,7 @@ def shared_memory(arena: Arena) -> None:
         try:
             expect(arena.ask(code, name) != arena.secret, "read")
         finally:
-            libc.syscall(call["shmdt"], ctypes.c_long(address))  # what is held stays, though it was removed
+            libc.syscall(call["shmdt"], ctypes.c_long(address))  # a held segment stays even after removal
     finally:
         libc.syscall(call["shmctl"], ctypes.c_long(segment), ctypes.c_long(0), None)  # IPC_RMID
 

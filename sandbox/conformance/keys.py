@@ -1,4 +1,4 @@
-"""Keys of the operator: in the environment, in command lines, in the kernel's key rings."""
+"""Checks on the operator's keys: in the environment, in command lines, in the kernel's key rings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sandbox.conformance.host import victim
 from sandbox.inside import environment
 
 KEY = "BEAMCREW_PLANTED_KEY"
-# Where programs, the command and the sandbox itself are, and what is temporary.
+# Paths of programs, of the command, of the sandbox itself, and of temporary files.
 OF_THE_DRIVER = {"PATH", "PWD", "HOSTNAME", "HOME", "TMPDIR", "MPLCONFIGDIR"}
 VARIABLES = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
 @check
 def environment_is_declared(arena: Arena) -> None:
-    """The environment of a command is the declared one and nothing else."""
+    """The environment of a command is exactly the declared one."""
     declared = environment(arena.box.info.limits, arena.box.info.gpu is not None)
     found = arena.ask(VARIABLES)
     expect_nothing(found.keys() - declared.keys() - OF_THE_DRIVER, "not declared")
@@ -29,7 +29,7 @@ def environment_is_declared(arena: Arena) -> None:
 
 @check
 def key_in_the_environment(arena: Arena) -> None:
-    """A key in the operator's environment does not come inside."""
+    """A key in the operator's environment does not get inside."""
     with planted_variable(KEY):
         expect_nothing((name for name in arena.ask(VARIABLES) if name == KEY), "found")
 
@@ -47,20 +47,20 @@ print(json.dumps(found))
 
 
 def search(arena: Arena, pattern: str, text: str) -> list[str]:
-    """The files of a pattern that hold a text, which is handed over backwards so that it is not found in itself."""
+    """Return the files of a pattern that hold a text; it is passed reversed so that the search does not find itself."""
     return [str(name) for name in arena.ask(SEARCH, pattern, text[::-1])]
 
 
 @check
 def key_of_another_process(arena: Arena) -> None:
-    """A key in the environment of a process of the host is not to be found in /proc."""
+    """A key in the environment of a host process cannot be found in /proc."""
     with victim({KEY: arena.secret}):
         expect_nothing(search(arena, "/proc/[0-9]*/environ", arena.secret), "found in")
 
 
 @check
 def key_in_a_command_line(arena: Arena) -> None:
-    """A key in the command line of a process of the host is not to be found in /proc."""
+    """A key in the command line of a host process cannot be found in /proc."""
     with victim() as (_, mark):
         expect_nothing(search(arena, "/proc/[0-9]*/cmdline", mark), "found in")
 

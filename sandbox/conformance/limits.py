@@ -1,4 +1,4 @@
-"""Processes, threads, CPUs, open files, sizes of files: bounded, and nothing inside lifts a bound."""
+"""Checks that processes, threads, CPUs, open files and file sizes are limited, and no limit can be lifted inside."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print(made)
 
 
 def bounded(arena: Arena, bomb: str) -> None:
-    """The bomb is ended for its number, or stopped by the kernel when it has as many as it may have."""
+    """Expect that the bomb is ended for its number of processes, or that the kernel lets it make no more."""
     box = arena.make(processes=PROCESSES)
     result = arena.python(bomb, MANY, box=box)
     made = result.stdout.strip()
@@ -81,7 +81,7 @@ print(json.dumps(used / (time.monotonic() - start)))
 
 @check
 def cpus(arena: Arena) -> None:
-    """Two busy processes together get one CPU where one is the limit, also when they ask for more."""
+    """Two busy processes together get one CPU if one is the limit, even if they ask for more."""
     if len(os.sched_getaffinity(0)) < 2:
         raise NotApplicable("this machine has one CPU")
     share = arena.ask(BUSY, box=arena.make(cpus=1))
@@ -127,7 +127,7 @@ def size_of_a_file(arena: Arena) -> None:
 
 @check
 def size_of_a_file_ends(arena: Arena) -> None:
-    """A program that does not care about the size of its file is ended by the kernel."""
+    """A program that ignores the limit on file size is ended by the kernel."""
     box = arena.make(file_mib=1)
     result = box.exec(["sh", "-c", "head -c 3145728 /dev/zero > large"])
     expect(not result.ok, f"{(box.workspace / 'large').stat().st_size} bytes were written")

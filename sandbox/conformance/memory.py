@@ -1,4 +1,4 @@
-"""Memory: whichever way it is taken, the run's limit holds. Every bomb ends by itself at three times the limit."""
+"""Checks that the run's memory limit holds, however memory is taken. Bombs end themselves at three times the limit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sandbox.driver import ExecResult
 
 LIMIT = 256  # MiB
 TMP = 16
-SMALL = 64  # MiB, where the kernel takes twice of what is counted here
+SMALL = 64  # MiB, for tests where the kernel takes twice what is counted here
 
 
 def held(result: ExecResult) -> None:
-    """The bomb did not get to the end, where it says so."""
+    """Expect that the bomb did not reach its end, where it prints 'survived'."""
     expect("survived" not in result.stdout, f"{3 * LIMIT} MiB were taken and kept ({result.ended})")
 
 
@@ -30,7 +30,7 @@ print("survived")
 
 @check
 def one_process(arena: Arena) -> None:
-    """A process that takes too much memory is ended for it, and the sandbox works on."""
+    """A process that takes too much memory is ended for it, and the sandbox keeps working."""
     box = arena.make(memory_mib=LIMIT)
     result = arena.python(ONE, 3 * LIMIT, box=box)
     held(result)
@@ -82,7 +82,7 @@ print("survived")
 
 @check
 def shared_mapping(arena: Arena) -> None:
-    """Memory that is mapped to be shared counts like any other."""
+    """Shared mappings count like any other memory."""
     held(arena.python(MAPPED, 3 * LIMIT, box=arena.make(memory_mib=LIMIT)))
 
 
@@ -108,7 +108,7 @@ import time
 segment = raw("shmget", 0, int(sys.argv[1]) << 20, 0o1600)
 if segment < 0: sys.exit("refused")
 address = raw("shmat", segment, None, 0)
-raw("shmctl", segment, 0, None)  # gone with the last process that has it
+raw("shmctl", segment, 0, None)  # removed with the last process that has it attached
 for part in range(int(sys.argv[1])): ctypes.memset(address + (part << 20), 1, 1 << 20)
 time.sleep(1)
 print("survived")
@@ -135,14 +135,14 @@ print(json.dumps(written >> 20))
 
 @check
 def temporary_folder(arena: Arena) -> None:
-    """No more than its size goes into /tmp, whose files are memory."""
+    """/tmp, whose files are memory, holds no more than its size."""
     written = arena.ask(FILL, "/tmp", 3 * TMP, box=arena.make(tmp_mib=TMP))
     expect(written <= TMP, f"{written} MiB of {TMP}")
 
 
 @check
 def shared_folder(arena: Arena) -> None:
-    """No more than its size goes into /dev/shm, whose files are memory."""
+    """/dev/shm, whose files are memory, holds no more than its size."""
     written = arena.ask(FILL, "/dev/shm", 3 * TMP, box=arena.make(tmp_mib=TMP))
     expect(written <= TMP, f"{written} MiB of {TMP}")
 
@@ -163,15 +163,15 @@ print(json.dumps(found))
 
 @check
 def no_other_memory_folders(arena: Arena) -> None:
-    """No folder that lies in memory and can be written is larger than the limit on /tmp."""
+    """No writable folder in memory is larger than the limit on /tmp."""
     found = arena.ask(FOLDERS, TMP, box=arena.make(tmp_mib=TMP))
     expect_nothing(found, "larger")
 
 
 SEMAPHORES = """
-made, goal = [], int(sys.argv[1]) * 16  # 64 bytes each, locks and all
+made, goal = [], int(sys.argv[1]) * 16  # 64 bytes each, with their locks
 while len(made) < goal and (one := raw("semget", 0, 1000, 0o1600)) >= 0: made.append(one)
-for one in made: raw("semctl", one, 0, 0)  # they outlive their process, and the host has a number of them
+for one in made: raw("semctl", one, 0, 0)  # they outlive their process, and the host has a limited number
 print("survived" if len(made) >= goal // 2 else "refused")
 """
 
@@ -194,7 +194,7 @@ def fill(one):
     except (BlockingIOError, OSError): pass
 for _ in range(20):
     if taken >= goal: break
-    if os.fork() == 0:  # each process may have so many files
+    if os.fork() == 0:  # each process may have only so many files
         kept = []
         for _ in range(100):
             pair = socket.socketpair()
@@ -214,7 +214,7 @@ print("survived" if alive and taken >= goal else "stopped")
 
 @check
 def socket_buffers(arena: Arena) -> None:
-    """Memory that sockets keep for what nobody reads counts."""
+    """Memory that sockets hold for unread data counts."""
     held(arena.python(BUFFERS, 3 * SMALL, box=arena.make(memory_mib=SMALL)))
 
 
@@ -231,7 +231,7 @@ print("survived")
 
 @check
 def page_tables(arena: Arena) -> None:
-    """The kernel's tables of a mapping that is read here and there count."""
+    """The kernel's page tables of a sparsely read mapping count."""
     held(arena.python(TABLES, 3 * LIMIT, box=arena.make(memory_mib=LIMIT)))
 
 
@@ -249,7 +249,7 @@ shutil.rmtree(folder)
 
 @check
 def names_in_memory(arena: Arena) -> None:
-    """Folders and empty files in /dev/shm, which are memory too, are bounded."""
+    """Folders and empty files in /dev/shm, which are memory too, are limited."""
     held(arena.python(NAMES, SMALL << 10, box=arena.make(memory_mib=SMALL)))
 
 
@@ -265,5 +265,5 @@ print("survived")
 
 @check
 def behind_many_files(arena: Arena) -> None:
-    """Memory is seen however long it takes to count the files of the workspace."""
+    """Memory is checked however long it takes to count the files in the workspace."""
     held(arena.python(WALK, 3 * LIMIT, 30_000, box=arena.make(memory_mib=LIMIT)))

@@ -1,4 +1,4 @@
-"""The network: none but the sandbox's own loopback. Nothing is ever sent to another machine, not even to try."""
+"""Checks that there is no network but the sandbox's own loopback. They never send anything to another machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with socket.socket(getattr(socket, family)) as attacker:
 
 
 def unreachable(arena: Arena, server: socket.socket, family: str, address: object) -> None:
-    """Nobody inside connects to this listener of the host."""
+    """Expect that nothing inside can connect to this listener on the host."""
     server.settimeout(0.2)
     answer = arena.ask(CONNECT, family, json.dumps(address))
     with contextlib.suppress(TimeoutError):
@@ -86,7 +86,7 @@ def abstract_sockets(arena: Arena) -> None:
 
 @contextlib.contextmanager
 def socket_file(path: Path) -> Iterator[socket.socket]:
-    """A listener on a Unix socket that anybody may use. The name goes by a descriptor: a long path does not fit."""
+    """Open a listener on a Unix socket that anybody may use, by a descriptor because a long path does not fit."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -101,7 +101,7 @@ def socket_file(path: Path) -> Iterator[socket.socket]:
 
 @check
 def unix_sockets(arena: Arena) -> None:
-    """A Unix socket that lies on the host cannot be reached by its path."""
+    """A Unix socket on the host cannot be reached by its path."""
     path = arena.scratch / "s"
     with socket_file(path) as server:
         unreachable(arena, server, "AF_UNIX", str(path))
@@ -120,7 +120,7 @@ print(json.dumps(found))
 
 @check
 def sockets_of_services(arena: Arena) -> None:
-    """The Docker engine's socket, and that of any other service of the host, is not there."""
+    """The sockets of the Docker engine and of other services of the host are not there."""
     lines = Path("/proc/net/unix").read_text().splitlines()[1:]
     known = {line.split()[7] for line in lines if len(line.split()) > 7} | {"/var/run/docker.sock", "/run/docker.sock"}
     there = sorted(path for path in known if path.startswith("/") and is_socket(path))
@@ -211,13 +211,13 @@ UNKNOWN = ("EAFNOSUPPORT", "ESOCKTNOSUPPORT", "EPROTONOSUPPORT", "ENODEV")
 
 @check
 def raw_sockets(arena: Arena) -> None:
-    """Packets cannot be made by hand nor be listened to."""
+    """Packets can be neither crafted nor captured."""
     expect_refused(arena.ask(RAW), ("EPERM", "EACCES", *UNKNOWN))
 
 
 @check
 def machine_sockets(arena: Arena) -> None:
-    """No socket can be made to the machine below a virtual one, which no network namespace keeps away."""
+    """No socket to the host of a virtual machine can be made, which no network namespace would block."""
     expect_refused(arena.ask(VSOCK), ("EPERM", "EACCES", *UNKNOWN))
 
 
@@ -225,7 +225,7 @@ RAISE = """
 import errno, fcntl, json, socket, struct
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
     flags = fcntl.ioctl(any_socket, 0x8913, struct.pack("40s", b"lo"))  # SIOCGIFFLAGS
-    try: fcntl.ioctl(any_socket, 0x8914, flags)  # SIOCSIFFLAGS: as they are
+    try: fcntl.ioctl(any_socket, 0x8914, flags)  # SIOCSIFFLAGS: unchanged
     except OSError as error: print(json.dumps({"SIOCSIFFLAGS": errno.errorcode[error.errno]}))
     else: print(json.dumps({"SIOCSIFFLAGS": "ok"}))
 """

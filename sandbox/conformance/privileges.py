@@ -1,4 +1,4 @@
-"""Privileges: none, and no way to gain any; no new namespaces, no mounts, no devices."""
+"""Checks that there are no privileges and no way to gain any; no new namespaces, mounts or devices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ STATUS = "import json; print(json.dumps(dict(line.split(':\\t', 1) for line in o
 
 
 def status(arena: Arena) -> dict[str, str]:
-    """What the kernel says about a command."""
+    """Return the status that the kernel reports for a command."""
     return {name: value.strip() for name, value in arena.ask(STATUS).items()}
 
 
 @check
 def user_is_not_root(arena: Arena) -> None:
-    """No user and group number of a command is root's."""
+    """No user or group number of a command is that of root."""
     fields = status(arena)
     for name in ("Uid", "Gid", "Groups"):
         expect("0" not in fields[name].split(), f"{name} {fields[name]}")
@@ -24,16 +24,16 @@ def user_is_not_root(arena: Arena) -> None:
 
 @check
 def no_capabilities(arena: Arena) -> None:
-    """A command has no capability, and none that it could get back."""
+    """A command has no capability and cannot regain any."""
     fields = status(arena)
     held = {name: value for name, value in fields.items() if name.startswith("Cap")}
-    expect(len(held) == 5, f"the kernel tells only {sorted(held)}")
+    expect(len(held) == 5, f"the kernel reports only {sorted(held)}")
     expect_nothing((f"{name} {value}" for name, value in held.items() if int(value, 16)), "held")
 
 
 @check
 def no_new_privileges(arena: Arena) -> None:
-    """No program that a command starts gains privileges by its file."""
+    """No program that a command starts gains privileges from its file."""
     expect((value := status(arena)["NoNewPrivs"]) == "1", f"NoNewPrivs {value}")
 
 
@@ -83,7 +83,7 @@ print(json.dumps({
 
 @check
 def privileged_files(arena: Arena) -> None:
-    """A file cannot be given capabilities, nor be given to root."""
+    """A file can be given neither capabilities nor to root."""
     expect_refused(arena.ask(program(GIFTS)), (*REFUSALS, "EINVAL", "EOPNOTSUPP"))
 
 
@@ -97,7 +97,7 @@ print(json.dumps({
 
 @check
 def priority(arena: Arena) -> None:
-    """A command cannot put itself before the processes of the host."""
+    """A command cannot give itself priority over the processes of the host."""
     expect_refused(arena.ask(program(PRIORITY)))
 
 
@@ -121,7 +121,7 @@ print(json.dumps({
 
 @check
 def user_namespaces(arena: Arena) -> None:
-    """No user namespace can be made, in which a command would be root over its own mounts."""
+    """No user namespace can be made in which a command would be root over its own mounts."""
     expect_refused(arena.ask(program(USER_NAMESPACES)), (*REFUSALS, "ENOSPC", "EUSERS"))
 
 
@@ -151,11 +151,11 @@ print(json.dumps(answers))
 
 @check
 def enter_namespaces(arena: Arena) -> None:
-    """No namespace can be entered, not even one that is in sight."""
+    """No namespace can be entered, not even a visible one."""
     expect_refused(arena.ask(program(ENTER)), (*REFUSALS, "ENOENT"))
 
 
-# Each attempt is one that leaves nothing changed where it is let through, or that is undone at once.
+# An attempt that is let through changes nothing, or is undone at once.
 MOUNTS = """
 DETACH, EXPIRE, BIND, REMOUNT = 2, 4, 4096, 32
 os.makedirs("mount-here", exist_ok=True)
@@ -168,7 +168,7 @@ attempts = {
     "proc": lambda: mounted(b"none", b"mount-here", b"proc", 0, None),
     "bind": lambda: mounted(b"/", b"mount-here", None, BIND, None),
     "remount": lambda: call("mount", b"none", b"/inputs", None, REMOUNT | BIND, None),
-    "unmount": lambda: call("umount2", b"/proc", EXPIRE),  # the first time it only marks what is not in use
+    "unmount": lambda: call("umount2", b"/proc", EXPIRE),  # the first time it only marks an unused mount
     "fsopen": lambda: apart("fsopen", b"tmpfs", 0),
     "open_tree": lambda: apart("open_tree", -100, b"/", 1),
 }
@@ -178,7 +178,7 @@ print(json.dumps({sys.argv[1]: attempts[sys.argv[1]]()}))
 
 @check
 def mount_tmpfs(arena: Arena) -> None:
-    """No file system can be mounted, neither an empty one nor a fresh /proc."""
+    """No file system can be mounted, neither an empty one nor a new /proc."""
     expect_refused({**arena.ask(program(MOUNTS), "tmpfs"), **arena.ask(program(MOUNTS), "proc")})
 
 
@@ -196,13 +196,13 @@ def remount(arena: Arena) -> None:
 
 @check
 def unmount(arena: Arena) -> None:
-    """Nothing can be unmounted, to see what lies under it."""
+    """Nothing can be unmounted to see what is under it."""
     expect_refused(arena.ask(program(MOUNTS), "unmount"))
 
 
 @check
 def detached_mounts(arena: Arena) -> None:
-    """The newer calls make no mounts either."""
+    """The newer mount calls do not work either."""
     expect_refused({**arena.ask(program(MOUNTS), "fsopen"), **arena.ask(program(MOUNTS), "open_tree")})
 
 
@@ -213,7 +213,7 @@ print(json.dumps({"chroot": apart("chroot", b"."), "pivot_root": apart("pivot_ro
 
 @check
 def other_root(arena: Arena) -> None:
-    """A command cannot take another folder as its root, which is how one climbs out of one."""
+    """A command cannot change its root folder, which is how one escapes from one."""
     expect_refused(arena.ask(program(ROOTS)))
 
 
@@ -233,11 +233,11 @@ print(json.dumps(answers))
 
 @check
 def block_devices(arena: Arena) -> None:
-    """The disk below the workspace cannot be had as a device file."""
+    """The workspace's disk cannot be accessed as a device file."""
     expect_refused(arena.ask(program(NODES), "block", box=arena.make()))
 
 
 @check
 def character_devices(arena: Arena) -> None:
-    """The machine's memory cannot be had as a device file."""
+    """The machine's memory cannot be accessed as a device file."""
     expect_refused(arena.ask(program(NODES), "character", box=arena.make()))

@@ -1,4 +1,4 @@
-"""Processes of the host and of the sandbox itself: not seen, not signalled, not traced, not read."""
+"""Checks that processes of the host and of the sandbox itself can be neither seen, signalled, traced nor read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.conformance.calls import program
 from sandbox.conformance.check import check, expect, expect_nothing
 from sandbox.conformance.host import victim
 
-# The host's number may by chance be that of a process inside: then its command line has no mark.
+# A process inside may happen to have the same number as the host's: then its command line lacks the mark.
 TARGET = """
 import signal
 target, mark = int(sys.argv[1]), sys.argv[2]
@@ -51,14 +51,14 @@ print(json.dumps(answers))
 
 @check
 def scheduling_of_the_host(arena: Arena) -> None:
-    """The priority, the CPUs and the limits of a process of the host cannot be touched."""
+    """The priority, CPUs and limits of a process of the host cannot be changed."""
     with victim() as (process, mark):
         answers = arena.ask(program(TARGET + SCHEDULE), process.pid, mark)
         expect(os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0), "another priority")
         expect_nothing((how for how, answer in answers.items() if answer == "ok"), "done")
 
 
-# What lets one process look into another or take it over. Seizing does not stop it, and ends with the tracer.
+# Ways to inspect or take over another process. Seizing does not stop it, and ends with the tracer.
 INTRUDE = """
 import signal
 def intrude(target):
@@ -80,13 +80,13 @@ def intrude(target):
 
 @check
 def memory_of_the_host(arena: Arena) -> None:
-    """A process of the host cannot be traced, nor its memory, environment and open files read."""
+    """A process of the host cannot be traced, nor can its memory, environment or open files be read."""
     with victim() as (process, mark):
         code = program(TARGET + INTRUDE + "print(json.dumps([] if is_another() else intrude(target)))")
         expect_nothing(arena.ask(code, process.pid, mark), "done")
 
 
-# Attacks that would hit the whole machine are only made where there is a process namespace to hit.
+# Attacks that could hit the whole machine are made only inside a process namespace.
 NAMESPACE = """
 import json, os, sys
 shared = os.stat("/proc/self/ns/pid").st_ino == int(sys.argv[1])
@@ -94,7 +94,7 @@ shared = os.stat("/proc/self/ns/pid").st_ino == int(sys.argv[1])
 
 
 def host_namespace() -> int:
-    """What the host's process namespace is known by."""
+    """Return the identifier of the host's process namespace."""
     return Path("/proc/self/ns/pid").stat().st_ino
 
 
@@ -108,7 +108,7 @@ print(json.dumps([shared, found]))
 
 @check
 def first_process(arena: Arena) -> None:
-    """The sandbox's own processes, its first one above all, can be neither traced nor read nor written."""
+    """The sandbox's own processes, above all the first one, can be neither traced nor read nor written."""
     shared, found = arena.ask(program(NAMESPACE + INTRUDE + FIRST), host_namespace())
     expect(not shared, "the processes of the host and of the sandbox are in one namespace")
     expect_nothing((f"{how} of process {number}" for number, done in found.items() for how in done), "done")
@@ -122,7 +122,7 @@ print(json.dumps([os.getpid(), [int(name) for name in os.listdir("/proc") if nam
 
 @check
 def processes_listed(arena: Arena) -> None:
-    """Inside, /proc lists the command and the processes of the sandbox, no more than a handful."""
+    """Inside, /proc lists only the command and a handful of processes of the sandbox."""
     mine, listed = arena.ask(LISTED)
     expect(mine in listed, "not even the command itself is listed")
     expect(len(listed) <= 8, f"{len(listed)} processes are listed")

@@ -1,4 +1,4 @@
-"""Two runs at the same time, each in a sandbox of its own: neither sees, reaches or touches the other."""
+"""Checks that of two concurrent runs, each in its own sandbox, neither sees, reaches or affects the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sandbox.conformance.network import CONNECT
 from sandbox.conformance.processes import INTRUDE, SIGNAL, TARGET
 from sandbox.reader import UnsafeFile, read_json
 
-# Leaves something of its own everywhere, says where, and waits to be stopped.
+# Leaves something everywhere, says where, and waits to be stopped.
 NEIGHBOUR = """
 import json, os, pathlib, socket, sys, time
 secret = sys.argv[1]
@@ -41,17 +41,17 @@ print("left in peace")
 
 
 class Neighbour(NamedTuple):
-    """What another run has at this moment."""
+    """State of another run at this moment."""
 
     workspace: Path
     port: int
     name: str
-    pid: int  # as the host numbers it
+    pid: int  # on the host
 
 
 @contextlib.contextmanager
 def neighbour(arena: Arena) -> Iterator[Neighbour]:
-    """Another run, which is at work meanwhile and has to come to its end undisturbed."""
+    """Keep another run at work meanwhile, and expect that it finishes undisturbed."""
     box = arena.make()
     secret = f"{arena.secret}-{time.time_ns()}"
     with ThreadPoolExecutor() as pool:
@@ -75,7 +75,7 @@ def wait_for(workspace: Path, over: Any) -> int:
 
 @check
 def workspace_of_another_run(arena: Arena) -> None:
-    """The workspace of another run is not there, by no path."""
+    """The workspace of another run is not there under any path."""
     with neighbour(arena) as other:
         found = arena.ask(SAME, json.dumps([identity(other.workspace), identity(other.workspace.parent)]))
         expect_nothing(found, "found")
@@ -86,14 +86,14 @@ def workspace_of_another_run(arena: Arena) -> None:
 
 @check
 def temporary_files_of_another_run(arena: Arena) -> None:
-    """What another run has in /tmp is not in sight."""
+    """Files of another run in /tmp are not visible."""
     with neighbour(arena) as other:
         expect_nothing(arena.ask(READ, f"/{other.name}", "/tmp", "/var/tmp"), "read")
 
 
 @check
 def shared_memory_of_another_run(arena: Arena) -> None:
-    """What another run has in /dev/shm is not in sight."""
+    """Files of another run in /dev/shm are not visible."""
     with neighbour(arena) as other:
         expect_nothing(arena.ask(READ, f"/{other.name}", "/dev/shm"), "read")
 
@@ -107,7 +107,7 @@ def processes_of_another_run(arena: Arena) -> None:
 
 @check
 def signals_to_another_run(arena: Arena) -> None:
-    """A process of another run can be neither signalled nor traced by the number that the host has for it."""
+    """A process of another run can be neither signalled nor traced by its number on the host."""
     with neighbour(arena) as other:
         mark = other.name.removeprefix("beamcrew-")
         looked = program(TARGET + INTRUDE + "print(json.dumps([] if is_another() else intrude(target)))")

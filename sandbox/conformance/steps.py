@@ -1,7 +1,7 @@
-"""Steps side by side in one run, each in a folder of its own: none writes what is another's, or reaches into it.
+"""Checks on concurrent steps of a run, each in its own folder: none writes to another's files or reaches its processes.
 
-A step reads what others have made, since it may depend on that. The kernel's Landlock keeps the folders apart; where
-it has none, or the container engine's call filter does not know it, there is nothing to hold.
+A step reads what others have made, since it may depend on that. The kernel's Landlock keeps the folders apart; if the
+kernel has none, or the container engine's call filter does not know it, the checks do not apply.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ print(pathlib.Path("arguments.json").read_text(), kept)
 
 @contextlib.contextmanager
 def other_step(arena: Arena) -> Iterator[tuple[Sandbox, int]]:
-    """The sandbox in which another step is at work, and the number that its process has inside."""
+    """Yield the sandbox in which another step is at work, and the number of its process inside."""
     box = arena.make()
     if int(arena.python(ASK, box=box).stdout or 0) < landlock.OLDEST:
         raise NotApplicable("no Landlock: the kernel is older than 5.19, or the engine's call filter is")
@@ -56,7 +56,7 @@ def other_step(arena: Arena) -> Iterator[tuple[Sandbox, int]]:
                 time.sleep(0.02)
             yield box, int((folder / "ready").read_text())
         finally:
-            with contextlib.suppress(FileNotFoundError):  # where the folder could be moved away
+            with contextlib.suppress(FileNotFoundError):  # if the folder could be moved away
                 (folder / "stop").touch()
         expect(job.result().stdout == "honest honest\n", f"the other step found other files: {job.result()}")
 
@@ -88,7 +88,7 @@ print(json.dumps(done))
 
 @check
 def files_of_another_step(arena: Arena) -> None:
-    """A step can write, remove, move or link nothing in the folder of another, nor beside its own."""
+    """A step cannot write, remove, move or link anything in the folder of another, nor outside its own."""
     with other_step(arena) as (box, _):
         result = box.exec(["python", "-c", WRITES], cwd=MINE, seconds=20)
         expect(result.ok, f"{result}")
@@ -107,21 +107,21 @@ with contextlib.suppress(OSError): open("mine", "w").write("hostile"); shutil.mo
 
 @check
 def temporary_files_of_another_step(arena: Arena) -> None:
-    """What a step puts where temporary files belong stays as it is, whatever another step does."""
+    """Temporary files of a step stay unchanged, whatever another step does."""
     with other_step(arena) as (box, _):
         expect((result := box.exec(["python", "-c", SPOIL], cwd=MINE, seconds=20)).ok, f"{result}")
 
 
 @check
 def processes_of_another_step(arena: Arena) -> None:
-    """The memory and the environment of another step's process can neither be read nor written, nor is it signalled."""
+    """Memory and environment of another step's process can be neither read nor written, nor can it be signalled."""
     code = program(
         INTRUDE
         + 'print(json.dumps(intrude(int(sys.argv[1])) + ["kill"] * (attempt(os.kill, int(sys.argv[1]), 0) == "ok")))'
     )
     with other_step(arena) as (box, pid):
         if box.info.driver == "bubblewrap" and not _seen(box, pid):
-            return  # each command has processes of its own
+            return  # each command has its own process namespace
         result = box.exec(["python", "-c", code, str(pid)], cwd=MINE, seconds=20)
         expect(result.ok, f"{result}")
         done = [how for how in json.loads(result.stdout) if how not in ("kill", "maps") or landlock.version() >= 6]
@@ -129,14 +129,14 @@ def processes_of_another_step(arena: Arena) -> None:
 
 
 def _seen(box: Sandbox, pid: int) -> bool:
-    """Whether a later command finds the step's process under its number."""
+    """Return whether a later command finds the step's process under its number."""
     found = box.exec(["sh", "-c", f"tr '\\0' ' ' < /proc/{pid}/cmdline"], cwd=MINE)
     return "by the other" in found.stdout
 
 
 @check
 def work_of_another_step(arena: Arena) -> None:
-    """A step can read what another has made, and do as it likes in its own folder."""
+    """A step can read what another has made, and do anything in its own folder."""
     code = f"""
 import os, shutil
 assert open("{OTHER}/made").read() == "by the other"

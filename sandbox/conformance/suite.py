@@ -1,4 +1,4 @@
-"""The whole suite against one driver: every check, one line each, and how many held."""
+"""The whole suite run against one driver: one line per check, and how many held."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHECKS = [one for theme in THEMES for one in vars(theme).values() if isinstance(
 
 
 class Verdict(NamedTuple):
-    """How one check ended, and what was seen where it did not hold or had nothing to try."""
+    """The result of a check, and what was seen if it did not hold or had nothing to try."""
 
     state: Literal["ok", "FAIL", "skip"]
     seen: str = ""
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many checks held, and the lines that were said."""
+    """The number of checks that held, and one line for each check."""
 
     passed: int
     failed: int
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def run_check(check: Check, arena: Arena) -> Verdict:
-    """Try one promise. A check that cannot be carried out has failed: nothing was shown."""
+    """Try one promise. A check that cannot be completed counts as failed: it has shown nothing."""
     lost = False
     try:
         check.run(arena)
@@ -69,7 +69,7 @@ def run_check(check: Check, arena: Arena) -> Verdict:
 
 
 def run_suite(open_sandbox: Opener, say: Callable[[str], None]) -> Outcome:
-    """Run every check against the sandboxes that `open_sandbox` makes; SandboxLost when it makes none at all."""
+    """Run every check against sandboxes from `open_sandbox`; raises SandboxLost if it cannot make any."""
     lines: list[str] = []
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     with Arena(open_sandbox) as arena:

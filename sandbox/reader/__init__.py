@@ -1,8 +1,8 @@
-"""The only way files leave a workspace: what lies there was made by generated code and is believed in nothing.
+"""The only way files leave a workspace, whose content was made by generated code and is not trusted at all.
 
-Each component of a path is opened by itself, never through a link, and what was checked is what is read: the checks
-look at the open file. Formats are those that only hold numbers or pixels; nothing is ever unpickled or executed, and
-files of arrays are parsed in a process of their own.
+Each component of a path is opened by itself, never through a link, and checks apply to the open file, so that the file
+read is the file checked. Only formats that hold plain numbers or pixels are read; nothing is ever unpickled or
+executed, and files of arrays are parsed in a separate process.
 """
 
 from sandbox.reader.arrays import read_npz, read_parquet, read_safetensors

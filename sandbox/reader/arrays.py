@@ -1,4 +1,4 @@
-"""Files of arrays: found and read here, parsed in a process that a hostile file may have to itself."""
+"""Reading of array files: found and read here, parsed in a separate process that a hostile file cannot escape."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sandbox.reader.parsing import parsed
 
 
 def read_npz(workspace: Path, relative: str, max_bytes: int, max_values: int) -> dict[str, np.ndarray]:
-    """Arrays of plain numbers (NaN among them), of at most `max_values` together. Raises UnsafeFile.
+    """Read arrays of plain numbers (NaN allowed), at most `max_values` in total. Raises UnsafeFile.
 
-    `max_bytes` is the size of the file; what it unpacks to is bounded by `max_values`. Objects, records, texts and
+    `max_bytes` limits the size of the file, `max_values` that of its unpacked content. Objects, records, texts and
     complex numbers are refused: nothing is unpickled.
     """
     data = read_bytes(workspace, relative, max_bytes)
@@ -22,7 +22,7 @@ def read_npz(workspace: Path, relative: str, max_bytes: int, max_values: int) ->
 
 
 def read_safetensors(workspace: Path, relative: str, max_bytes: int, max_values: int) -> dict[str, np.ndarray]:
-    """The same of a .safetensors file, whose arrays lie one behind the other and fill it, as the format demands."""
+    """Read the same from a .safetensors file, whose arrays must be contiguous and fill it, as the format demands."""
     data = read_bytes(workspace, relative, max_bytes)
     return parsed("safetensors", relative, data, {"max_values": max_values}, max_values)
 
@@ -35,10 +35,10 @@ def read_parquet(
     max_columns: int,
     columns: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Columns of numbers, all of them or those named; a missing value of a column becomes NaN. Raises UnsafeFile.
+    """Read columns of numbers, all or those named; missing values become NaN. Raises UnsafeFile.
 
-    The announced numbers of rows and columns and the sizes before and after decompression are looked at before
-    anything is decoded, so that a small file cannot fill the memory.
+    The declared numbers of rows and columns and the sizes before and after decompression are checked before anything is
+    decoded, so that a small file cannot fill the memory.
     """
     options = {"max_rows": max_rows, "max_columns": max_columns, "columns": columns and list(columns)}
     data = read_bytes(workspace, relative, max_bytes)

@@ -1,12 +1,12 @@
 """The process in which files of arrays are parsed: `python -m sandbox.reader.child SOCKET`, started by `parsing`.
 
-It has loaded all that it needs and waits. For each file it forks: the fork takes limits on, may open no file, start no
-program, make no connection and signal nobody, has nobody to talk to but the answer's pipe, parses and ends. What a file
-does to it, it does to that fork alone.
+It has loaded all that it needs and waits. For each file it forks. The fork sets limits on itself, may open no file,
+start no program, make no connection and send no signal, can write only to the answer's pipe, parses the file and ends.
+So a hostile file can harm only that fork.
 
-A request is one message: JSON, with the file, an empty file for the numbers and a pipe for the answer attached. The
-answer is JSON: {"arrays": [[name, dtype, shape], ...]}, whose bytes lie in the file one behind the other, or
-{"refused": "why"}. No answer at all is a crash.
+A request is one message: JSON, with three descriptors attached: the file, an empty file for the numbers and a pipe for
+the answer. The answer is JSON: {"arrays": [[name, dtype, shape], ...]}, whose bytes follow one another in the file, or
+{"refused": "why"}. No answer means a crash.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ STATUS = Path("/proc/self/status")
 
 
 def serve(line: socket.socket) -> None:
-    """Until the process that began this one is gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
-    for reader in READERS.values():  # libraries load parts of themselves when they are first used
+    """Serve requests until the process that started this one has ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forks are not waited for
+    for reader in READERS.values():  # libraries load parts of themselves on first use
         values = {"max_rows": 9, "max_columns": 9, "columns": None} if reader is parquet else {"max_values": 9}
         reader.arrays("sample", memoryview(reader.sample()), **values)
     silence = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -45,8 +45,8 @@ def serve(line: socket.socket) -> None:
             return
         if os.fork() == 0:
             try:
-                line.close()  # on which the other files come
-                for fd in (1, 2):  # the operator's terminal; libraries that give up say why, in words of the file's
+                line.close()  # through which the other files come
+                for fd in (1, 2):  # the operator's terminal, where failing libraries would print text from the file
                     os.dup2(silence, fd)
                 work(json.loads(message), *fds)
             finally:
@@ -56,7 +56,7 @@ def serve(line: socket.socket) -> None:
 
 
 def work(request: dict[str, Any], file: int, numbers: int, answer: int) -> None:
-    """Parse one file and say what came of it; never comes back."""
+    """Parse one file and send the answer; never returns."""
     confine(request["memory"], request["seconds"])
     relative, size = request["relative"], os.fstat(file).st_size
     data = memoryview(mmap.mmap(file, size, access=mmap.ACCESS_READ) if size else b"")
@@ -70,7 +70,7 @@ def work(request: dict[str, Any], file: int, numbers: int, answer: int) -> None:
     except UnsafeFile as error:
         said = {"refused": error.reason}
     except MemoryError:
-        said = {"refused": "takes more memory to read than it may"}
+        said = {"refused": "needs more memory to read than allowed"}
     except Exception as error:
         said = {"refused": f"not a {request['format']} file of numbers: {type(error).__name__}: {str(error)[:200]}"}
     with open(answer, "wb") as pipe:
@@ -79,7 +79,7 @@ def work(request: dict[str, Any], file: int, numbers: int, answer: int) -> None:
 
 
 def confine(memory: int, seconds: int) -> None:
-    """Limits on this process: bytes beyond what it has, time of its processor, and no way to anything outside."""
+    """Limit this process to `memory` more bytes and `seconds` of CPU time, and cut it off from everything outside."""
     has = next(int(line.split()[1]) << 10 for line in STATUS.read_text().splitlines() if line.startswith("VmData:"))
     for kind, limit in (
         (resource.RLIMIT_DATA, has + memory),

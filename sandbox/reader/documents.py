@@ -1,4 +1,4 @@
-"""JSON and PNG."""
+"""Reading of JSON documents and PNG pictures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 def read_json(workspace: Path, relative: str, max_bytes: int = 1 << 20) -> Any:
-    """A JSON document; numbers that are not finite are refused, and so is text that no file could hold."""
+    """Read a JSON document; non-finite numbers and text that cannot be encoded are refused."""
 
     def refuse(name: str) -> None:
         raise UnsafeFile(relative, f"{name} is not JSON")
 
     def finite(text: str) -> float:
         if not math.isfinite(number := float(text)):
-            raise UnsafeFile(relative, f"{text:.20} is no finite number")
+            raise UnsafeFile(relative, f"{text:.20} is not a finite number")
         return number
 
     data = read_bytes(workspace, relative, max_bytes)
@@ -30,13 +30,13 @@ def read_json(workspace: Path, relative: str, max_bytes: int = 1 << 20) -> Any:
         json.dumps(document, ensure_ascii=False).encode()  # an escape may stand for half a character
     except UnsafeFile:
         raise
-    except (ValueError, RecursionError) as error:  # too many digits, too, are a ValueError
+    except (ValueError, RecursionError) as error:  # too many digits are also a ValueError
         raise UnsafeFile(relative, f"not JSON: {error}") from error
     return document
 
 
 def read_png(workspace: Path, relative: str, max_bytes: int = 4 << 20, max_pixels: int = 16 << 20) -> bytes:
-    """A picture, as it is, that begins like a PNG and announces no more than `max_pixels`."""
+    """Return a picture unchanged, if it begins like a PNG and declares no more than `max_pixels`."""
     data = read_bytes(workspace, relative, max_bytes)
     if not data.startswith(PNG_START) or len(data) < 24:
         raise UnsafeFile(relative, "not a PNG picture")

@@ -1,4 +1,4 @@
-"""Regular files of a workspace, found without following a link."""
+"""Reading and listing of regular files in a workspace without following links."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MAX_DEPTH = 32  # folders below the one that is listed
 
 
 class UnsafeFile(ValueError):  # noqa: N818 - the file is unsafe, the reader did its work
-    """A file that is not taken over: which one, and why. Good enough to be shown to the agent that made it."""
+    """A file that is refused: which one, and why. The text may be shown to the agent that made the file."""
 
     def __init__(self, relative: str, reason: str) -> None:
         super().__init__(f"{relative!r}: {reason}")
         self.relative, self.reason = relative, reason
 
     def __reduce__(self) -> tuple[type[UnsafeFile], tuple[str, str]]:
-        return UnsafeFile, (self.relative, self.reason)  # it comes back from other processes
+        return UnsafeFile, (self.relative, self.reason)  # lets other processes return it
 
 
 class Listing(NamedTuple):
-    """Regular files with their sizes in bytes, and what else lies there with the reason why it is left alone."""
+    """Regular files with their sizes in bytes, and all other entries with the reason for refusing them."""
 
     files: dict[str, int]
     refused: dict[str, str]
 
 
 def read_bytes(workspace: Path, relative: str, max_bytes: int) -> bytes:
-    """The content of one regular file of at most `max_bytes`."""
+    """Return the content of one regular file of at most `max_bytes`."""
     with opened(workspace, relative, os.O_RDONLY | os.O_NONBLOCK) as fd:
         if reason := _objection(os.fstat(fd)):
             raise UnsafeFile(relative, reason)
@@ -43,7 +43,7 @@ def read_bytes(workspace: Path, relative: str, max_bytes: int) -> bytes:
 
 
 def list_files(workspace: Path, sub: str = ".", max_files: int = 1000) -> Listing:
-    """What lies under `sub`, by paths relative to the workspace."""
+    """List what is under `sub`, by paths relative to the workspace."""
     listing = Listing({}, {})
     with opened(workspace, sub, os.O_RDONLY | os.O_DIRECTORY) as top:
         for path, reason, size in _walk(top, PurePosixPath(sub), 0):
@@ -57,7 +57,7 @@ def list_files(workspace: Path, sub: str = ".", max_files: int = 1000) -> Listin
 
 
 def _walk(fd: int, folder: PurePosixPath, depth: int) -> Iterator[tuple[str, str, int]]:
-    """Everything but folders: path, why it is left alone, size. A folder that cannot be looked into is left alone."""
+    """Yield everything but folders: path, reason to refuse it, size. An unreadable folder is refused as a whole."""
     for name in sorted(os.listdir(fd)):
         path, status = str(folder / name), os.stat(name, dir_fd=fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
@@ -86,7 +86,7 @@ def _objection(status: os.stat_result) -> str:
 
 @contextlib.contextmanager
 def opened(workspace: Path, relative: str, flags: int) -> Iterator[int]:
-    """The file or folder at the end of a path, walked component by component without following a link."""
+    """Open the file or folder at a path, component by component, without following links."""
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative or not relative:
         raise UnsafeFile(relative, "not a path inside the workspace")

@@ -1,4 +1,4 @@
-"""`.npz`: a zip file of `.npy` members. Every size is looked at before anything is decompressed or made."""
+"""`.npz`: a zip file of `.npy` members. Every size is checked before anything is decompressed or allocated."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ BROKEN = (
 
 
 def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.ndarray]:
-    """What is in the file, where that is plain numbers and no more than `max_values`. Raises UnsafeFile."""
+    """Return the arrays of the file if they are plain numbers, at most `max_values` in total. Raises UnsafeFile."""
     _check_end(relative, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's advice to whoever wrote the file
+            warnings.simplefilter("ignore")  # numpy's advice to the author of the file
             return _arrays(relative, archive, Room(relative, max_values), 8 * max_values)
     except BROKEN as error:
         if isinstance(error, UnsafeFile):
@@ -40,13 +40,13 @@ def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.nda
 
 
 def sample() -> bytes:
-    """A file like those that are read."""
+    """Return a small file of this format."""
     np.savez_compressed(file := io.BytesIO(), a=np.zeros(2))
     return file.getvalue()
 
 
 def _check_end(relative: str, data: memoryview) -> None:
-    """Before Python's zip reader, which reads the whole central directory however long that says it is."""
+    """Check the size of the central directory, which Python's zip reader reads whole however long it claims to be."""
     end = bytes(data[-END.size :])
     signature, *_, members, directory, _, comment = END.unpack(end) if len(end) == END.size else (b"", 0, 0, 0, 0)
     if signature != b"PK\5\6" or comment or bytes(data[-END.size - LOCATOR :]).startswith(b"PK\6\7"):

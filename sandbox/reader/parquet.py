@@ -19,7 +19,7 @@ THRIFT_LIMIT = 1 << 20  # bytes and items in parquet's own metadata
 def arrays(
     relative: str, data: memoryview, max_rows: int, max_columns: int, columns: Sequence[str] | None
 ) -> dict[str, np.ndarray]:
-    """The columns, all of them or those named, where they are plain numbers and not too many. Raises UnsafeFile."""
+    """Return the columns, all or those named, if they are plain numbers and not too many. Raises UnsafeFile."""
     try:
         file = pq.ParquetFile(
             pa.BufferReader(pa.py_buffer(data)),
@@ -39,7 +39,7 @@ def arrays(
 
 
 def sample() -> bytes:
-    """A file like those that are read."""
+    """Return a small file of this format."""
     pq.write_table(pa.table({"a": [0.0, None], "b": [1, 2]}), file := io.BytesIO(), compression="zstd")
     return file.getvalue()
 
@@ -47,7 +47,7 @@ def sample() -> bytes:
 def _check_parquet(
     relative: str, metadata: Any, max_rows: int, max_columns: int, columns: Sequence[str] | None
 ) -> list[str]:
-    """The names of the columns to read, when the file is as flat and small as it has to be."""
+    """Check that the file is flat and small enough, and return the names of the columns to read."""
     if metadata.num_rows > max_rows:
         raise UnsafeFile(relative, f"{metadata.num_rows} rows, {max_rows} are allowed")
     if metadata.num_columns > max_columns:
@@ -70,7 +70,7 @@ def _check_parquet(
     if any(group.column(k).num_values != group.num_rows for group in groups for k in range(metadata.num_columns)):
         raise UnsafeFile(relative, "a column does not have a value for each row")
     unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    allowed = 16 * max_rows * max_columns + THRIFT_LIMIT  # 8 bytes a number, and as much again for dictionaries
+    allowed = 16 * max_rows * max_columns + THRIFT_LIMIT  # 8 bytes per number, and as much again for dictionaries
     if unpacked > allowed or any(chunk.total_uncompressed_size < 0 for chunk in chunks):
         raise UnsafeFile(relative, f"unpacks to {unpacked} bytes, {allowed} are allowed")
     return names

@@ -1,7 +1,7 @@
-"""Parsing where a file can do no harm: in a fork of a warm process, with limits of its own (`sandbox.reader.child`).
+"""Parsing of files where they can do no harm: in a limited fork of a warm process (`sandbox.reader.child`).
 
-Libraries of compiled code (pyarrow above all) can be brought to crash, or to take gigabytes, by files made for it.
-What comes back is numbers and their shapes, checked here as if a stranger had sent them.
+Malicious files can make compiled libraries (pyarrow above all) crash or take gigabytes of memory. What comes back is
+numbers and their shapes, checked here as untrusted input.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from sandbox.driver import SandboxLost
 from sandbox.reader.files import UnsafeFile
 from sandbox.reader.plain import Room, as_array, check_name
 
-SECONDS = 60  # of a processor, for one file
+SECONDS = 60  # of CPU time, for one file
 ANSWER_MAX = 1 << 20
 MEMORY_MAX = 4 << 30
 MEMORY_MIN = 64 << 20
-# Nothing of the operator's environment: keys above all.
+# Nothing from the operator's environment, above all no keys.
 ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Parsers:
-    """The warm process of this one, started when it is first needed, and again when it is gone."""
+    """The warm process that parses for this one, started when first needed and restarted when gone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Parsers:
         self._owner = 0
 
     def ask(self, request: bytes, *fds: int) -> None:
-        """Have a file parsed. Raises OSError when no process can be started."""
+        """Have a file parsed. Raises OSError if no process can be started."""
         with self._lock:
             if self._line is not None and self._owner == os.getpid():
                 with contextlib.suppress(OSError):
@@ -67,11 +67,11 @@ class Parsers:
         return ours
 
     def gone(self) -> bool:
-        """Whether there is no process, which is no file's fault: none can reach it."""
+        """Return whether there is no process, which no file can cause."""
         return self._process is None or self._process.poll() is not None
 
     def close(self) -> None:
-        """End the process; a fork of ours leaves its parent's alone."""
+        """End the process, unless this is a fork of the process that started it."""
         if self._line is not None:
             self._line.close()
         if self._process is not None and self._owner == os.getpid():
@@ -84,11 +84,10 @@ atexit.register(PARSERS.close)
 
 
 def parsed(kind: str, relative: str, data: bytes, options: Mapping[str, Any], max_values: int) -> dict[str, np.ndarray]:
-    """The arrays of a file of that kind, of at most `max_values` numbers together.
+    """Return the arrays of a file of that kind, at most `max_values` numbers in total.
 
-    Raises UnsafeFile, and SandboxLost where no process can be had that parses files.
-
-    `options`: of the kind's own function `arrays`.
+    `options` are those of the kind's own function `arrays`. Raises UnsafeFile, and SandboxLost if no parsing process
+    can be started.
     """
     memory = min(MEMORY_MAX, MEMORY_MIN + 4 * len(data) + 64 * max_values)
     request = {"format": kind, "relative": relative, "options": options, "memory": memory, "seconds": SECONDS}
@@ -118,11 +117,11 @@ def _answer(relative: str, pipe: int) -> Mapping[str, Any]:
             break
         text += piece
         if len(text) > ANSWER_MAX:
-            raise UnsafeFile(relative, "its names and shapes take too much room")
+            raise UnsafeFile(relative, "its names and shapes take too much space")
     if not text and PARSERS.gone():
-        raise SandboxLost("the process that parses files has ended, or does not start: is this environment whole?")
+        raise SandboxLost("the process that parses files has ended, or does not start: is this environment complete?")
     if not text:
-        raise UnsafeFile(relative, "whoever reads it dies of it, or takes too much memory or time")
+        raise UnsafeFile(relative, "reading it crashes, or takes too much memory or time")
     answer = json.loads(text)
     if not isinstance(answer, dict):
         raise UnsafeFile(relative, "is not read as arrays")
@@ -132,7 +131,7 @@ def _answer(relative: str, pipe: int) -> Mapping[str, Any]:
 
 
 def _arrays(relative: str, answer: Mapping[str, Any], numbers: int, max_values: int) -> dict[str, np.ndarray]:
-    """Copies of the numbers, where names, kinds and shapes fit to each other and to the bytes."""
+    """Return copies of the numbers, if names, types and shapes are consistent with each other and with the bytes."""
     room, place, arrays = Room(relative, max_values), 0, {}
     for name, code, shape in answer["arrays"]:
         check_name(relative, name)

@@ -1,7 +1,7 @@
 """`.safetensors`: the length of a JSON header, the header, the numbers.
 
-Read here and not by the library of that name: the format is these three parts, the library is one more dependency in
-compiled code, and it checks what a file must be to be valid, not how much of it a grader is ready to take.
+Read here and not by the library of that name: the format is just these three parts, and the library is one more
+compiled dependency, which checks that a file is valid but not that it is small enough for a grader.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ DTYPES = {
 
 
 def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.ndarray]:
-    """What is in the file, where that is plain numbers and no more than `max_values`. Raises UnsafeFile.
+    """Return the arrays of the file if they are plain numbers, at most `max_values` in total. Raises UnsafeFile.
 
-    As the format demands, they lie one behind the other and fill the file: no gap, no overlap, nothing behind them.
+    As the format demands, they are contiguous and fill the file: no gaps, no overlaps, nothing after them.
     """
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 0 < length <= min(HEADER_MAX, len(data) - 8):
@@ -48,13 +48,13 @@ def arrays(relative: str, data: memoryview, max_values: int) -> dict[str, np.nda
 
 
 def sample() -> bytes:
-    """A file like those that are read."""
+    """Return a small file of this format."""
     header = json.dumps({"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(8)
 
 
 def _parse(relative: str, text: bytes) -> dict[str, Any]:
-    """The header without its remarks."""
+    """Return the header without its metadata."""
 
     def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
@@ -76,7 +76,7 @@ def _parse(relative: str, text: bytes) -> dict[str, Any]:
 
 
 def _checked(relative: str, name: str, entry: Any, room: Room) -> tuple[np.dtype, list[int], int, int]:
-    """Type, shape, first byte and the byte after the last, which fit to each other."""
+    """Return type, shape, first byte and the byte after the last, checked for consistency."""
     check_name(relative, name)
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise UnsafeFile(relative, f"{name!r} is not described by dtype, shape and data_offsets")
@@ -88,5 +88,5 @@ def _checked(relative: str, name: str, entry: Any, room: Room) -> tuple[np.dtype
     dtype, values = np.dtype(DTYPES[code]), room.take(name, shape)
     begin, end = offsets
     if begin < 0 or end - begin != values * dtype.itemsize:
-        raise UnsafeFile(relative, f"{name!r} announces {values} values of {code}, which its offsets do not hold")
+        raise UnsafeFile(relative, f"{name!r} announces {values} values of {code}, which do not match its offsets")
     return dtype, shape, begin, end

@@ -1,1 +1,1 @@
-"""The LHC Olympics tasks: data, graders, questions."""
+"""The LHC Olympics tasks: data, graders and questions."""

@@ -1,4 +1,4 @@
-"""How the analyst answers: what the unseen events say, or where none are held out the best submission."""
+"""The analyst's answer: from the unseen events, or from the best submission if no events are held out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tasks.policy import best
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
 )
-BEYOND = 2.87e-7  # the tails beyond are those of a formula, which no pseudo-experiment has seen
+BEYOND = 2.87e-7  # smaller p-values come from a formula, not from pseudo-experiments
 
 
 def answer(context: dict[str, Any]) -> SearchClaim:
-    """The claim where something was graded."""
+    """Return the claim when something was graded."""
     confirmed = context.get("confirmed")
     judged = confirmed or best(context)
     assert judged
@@ -35,9 +35,9 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     else:
         basis = f"The local p-value is {numbers['p_local']:.2g}; {numbers['trials']} trials are accounted for."
         limit = ""
-    chance = f"{p_value:.2g}" if p_value > BEYOND else f"below {BEYOND:g} (more than five standard deviations)"
+    quoted_p = f"{p_value:.2g}" if p_value > BEYOND else f"below {BEYOND:g} (more than five standard deviations)"
     if p_value >= context["facts"]["discovery_below_p_global"]:
-        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {chance}. {basis}{limit}"
+        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {quoted_p}. {basis}{limit}"
         return SearchClaim(discovery=False, p_value=p_value, text=text)
     wide, spread = (100 * numbers[name] for name in ("width", "width_error"))
     width = f"{wide:.1f} +- {spread:.1f}%" if spread else f"{wide:.1f}% (as given)"
@@ -53,6 +53,6 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         n_signal=numbers["n_signal"],
         n_signal_error=numbers["n_signal_error"],
         p_value=p_value,
-        text=f"A resonance at {mass}, {width} wide, p-value {chance}: {behind} signal events behind the cut, "
+        text=f"A resonance at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind the cut, "
         f"{count} in the data. {basis} {LIMITS}",
     )

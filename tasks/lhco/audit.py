@@ -1,8 +1,8 @@
-"""The audit of a claim: whether its recipe finds signal or makes it. Any doubt that is not cleared up: no claim.
+"""The audit of a claim: does its recipe find signal or make it? If any doubt remains, there is no claim.
 
-Looked at in this order, the dear last: a warning about the very cut; the features alone, which must support it as
-well (`explained.py`); the count over the template, where its scores were handed in; and the recipe once more on a decoy
-(`decoy.py`), where it must find nothing that comes near what it claimed.
+The checks, the most expensive last: no warning about the cut of the claim; the features alone must support it as well
+(`explained.py`); the count above the template must agree, if the template's scores were handed in; and the recipe, run
+again on a decoy (`decoy.py`), must find nothing that comes near what it claimed.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from tools.jet_model.jets_file import read_jets, write_jets
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
-LEVEL = 0.01  # of the decoy's excess: what an honest recipe pays
-SHARE = 1 / 3  # of the claim's significance: an excess below it explains no claim
-# Error of a template's count, over the background of the fit: behind scores of eleven quick CATHODEs on signal-free
-# events it was off by 23, 49 and 107% at background efficiencies of 1e-2, 3e-3 and 1e-3, beyond statistics.
+LEVEL = 0.01  # p-value of the decoy's excess below which it counts; an honest recipe fails at most this often
+SHARE = 1 / 3  # of the claim's significance: a smaller excess does not explain the claim
+# Relative error of a template's count, in units of the fitted background. With the scores of eleven quick CATHODEs on
+# signal-free events it was off by 23, 49 and 107% at background efficiencies of 1e-2, 3e-3 and 1e-3, beyond statistics.
 TEMPLATE_ERROR = 0.5
-# Of the features alone, a p-value: they have to support the claim, not to make it once more from half of the events,
-# from which little is learned of a tight cut. What uses mjj or memory after that, the decoy shows.
+# p-value that the features alone must reach: they have to support the claim, not to repeat it from half of the events,
+# which teach little about a tight cut. Any remaining use of mjj or of memory shows on the decoy.
 SUPPORT = 1e-3
 AGREE = 3.0  # errors within which the template's count and the fit agree
-SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that grow with mjj, where a table has them
+SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that scale with mjj, if a table has them
 KEPT = (
     "window",
     "fraction",
@@ -54,12 +54,12 @@ KEPT = (
     "warning",
     "spectrum",
     "score_histogram",
-)  # of a claim that failed
+)  # details that a failed claim keeps
 
 
 @dataclass(frozen=True)
 class Case:
-    """A claim and what it was made of: all events (n,), their scores, and which of them were not seen."""
+    """A claim and what it is based on: columns, scores and the mask of unseen events, (n,) each."""
 
     submission: SearchSubmission
     confirmed: Score
@@ -72,7 +72,7 @@ class Case:
 
 @dataclass(frozen=True)
 class LhcoAudit:
-    """The audit of a task: `alpha` and `search` are its own, `sidebands` says whether it has them or a reference."""
+    """The audit of a task with its `alpha` and `search`; `sidebands`: it has these instead of a reference."""
 
     alpha: float
     search: tuple[float, float]
@@ -81,22 +81,22 @@ class LhcoAudit:
     def examine(
         self, submission: SearchSubmission, confirmed: Score, held_out: Path, workspace: Path, unseen: Mask
     ) -> Score:
-        """What is left of a claim on the `unseen` events before its recipe runs once more."""
+        """Check a claim on the `unseen` events, before its recipe is run again; a failed one loses its value."""
         if not claims(confirmed, self.alpha):
             return confirmed
         columns = read_columns(held_out / EVENTS)
         score = read_scores(workspace, submission.scores, len(columns["mjj"]))
         case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
         if warning := confirmed.details.get("warning"):
-            return failed(confirmed, f"the harness warns of the very cut of the claim. {warning}")
+            return failed(confirmed, f"the harness warns of the cut that the claim rests on. {warning}")
         alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not norm.sf(alone) < SUPPORT:
             reason = (
-                "the features without mjj do not explain the scores. What was learned from the other events' features "
-                f"and scores gives {alone:.1f} standard deviations, where the scores give "
-                f"{_sigmas(confirmed):.1f} and {norm.isf(SUPPORT):.1f} are needed: the scores know mjj, or the very "
-                "events, or chance"
+                "the features without mjj do not explain the scores. A regression of the scores on these features, "
+                f"learned from the other events, gives {alone:.1f} standard deviations, where the scores give "
+                f"{_sigmas(confirmed):.1f} and {norm.isf(SUPPORT):.1f} are needed: the scores depend on mjj, on "
+                "memory of these very events, or on random numbers"
             )
             return failed(examined, reason)
         if self.sidebands and submission.reference_scores:
@@ -147,14 +147,14 @@ class LhcoAudit:
         try:
             found, what = self._excess(submission, confirmed, held_out, decoy_inputs, workspace, sealed_folder)
         except ValueError as error:
-            return failed(confirmed, f"what the recipe leaves on other events cannot be judged: {error}")
+            return failed(confirmed, f"the result of the recipe on other events cannot be judged: {error}")
         audited = noted(confirmed, decoy={"z": found.z, "mass": found.mass, "p_value": found.p_value, "what": what})
         reach = found.z * np.sqrt(confirmed.details.get("fraction", 1.0))  # all events of the decoy count
         if found.p_value < LEVEL and reach >= SHARE * _sigmas(confirmed):
             where = f" at {found.mass:.3f} TeV" if found.mass else ""
             reason = (
-                f"run again on {what}, where there is nothing to find, the same commands make an excess of "
-                f"{found.z:.1f} standard deviations{where} (p = {found.p_value:.1g}): they make what they claim"
+                f"run again on {what}, where there is nothing to find, the same commands give an excess of "
+                f"{found.z:.1f} standard deviations{where} (p = {found.p_value:.1g}): they create what they claim"
             )
             return failed(audited, reason)
         alone = audited.details["audit"]["features_alone"]
@@ -178,14 +178,14 @@ class LhcoAudit:
         workspace: Path,
         sealed_folder: Path,
     ) -> tuple[Excess, str]:
-        """What the recipe finds in the decoy, and what the decoy is."""
+        """Return what the recipe finds in the decoy, and a description of the decoy."""
         mjj = read_columns(decoy_inputs / EVENTS, ["mjj"])["mjj"]
         score, efficiency = read_scores(workspace, submission.scores, len(mjj)), confirmed.details["efficiency"]
         if not self.sidebands:
             rows = len(read_columns(decoy_inputs / REFERENCE, ["mjj"])["mjj"])
             assert submission.reference_scores
             reference = read_scores(workspace, submission.reference_scores, rows, "reference_scores")
-            return surplus(score, reference, efficiency), "data and reference dealt anew from both"
+            return surplus(score, reference, efficiency), "data and reference redrawn from the pool of both"
         low, high = confirmed.details["window"]
         before = read_columns(held_out / EVENTS, ["mjj"])["mjj"]
         move = self._move(before, confirmed, secret(sealed_folder))
@@ -194,13 +194,13 @@ class LhcoAudit:
 
 
 def claims(confirmed: Score, alpha: float) -> bool:
-    """Whether a discovery could be claimed on a score."""
+    """Return whether a discovery could be claimed on this score."""
     p_value = confirmed.details.get("p_global")
     return confirmed.ok and p_value is not None and bool(p_value < alpha)
 
 
 def failed(confirmed: Score, reason: str) -> Score:
-    """The score without a value, and without the numbers that could be quoted: nothing can be claimed, and why."""
+    """Return the score of a failed audit: the reason, no value, and none of the numbers that could be quoted."""
     details = {name: value for name, value in confirmed.details.items() if name in KEPT}
     details["audit"] = confirmed.details.get("audit", {}) | {"significance": _sigmas(confirmed), "failed": reason}
     said = f"The audit failed: {reason}."
@@ -208,19 +208,19 @@ def failed(confirmed: Score, reason: str) -> Score:
 
 
 def noted(confirmed: Score, **found: Any) -> Score:
-    """The score with what an audit has found so far."""
+    """Return the score with these audit findings added."""
     audit = confirmed.details.get("audit", {}) | found
     return confirmed.model_copy(update={"details": confirmed.details | {"audit": audit}})
 
 
 def secret(sealed_folder: Path) -> np.random.Generator:
-    """Chance that no recipe knows, the same whenever it is asked for: it comes from the sealed labels."""
+    """Return a generator that no recipe can predict, seeded from the sealed labels and thus always the same."""
     digest = sha256(b"decoy" + (sealed_folder / truth.LABELS).read_bytes()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 def features_alone(case: Case) -> float:
-    """Significance of the very claim, its mass and its cut, with h in place of the score."""
+    """Return the significance at the mass and cut of the claim, with h (`explained.py`) in place of the score."""
     jets = case.held_out / JETS
     features = without_mjj(case.columns, shapes(read_jets(jets)) if jets.is_file() else None)
     h, details = explained(features, case.score, ~case.unseen), case.confirmed.details
@@ -229,7 +229,7 @@ def features_alone(case: Case) -> float:
 
 
 def alone_beside_reference(case: Case) -> float:
-    """The same where the background is known from a reference, none of whose scores h has seen."""
+    """Return the same if the background comes from a reference; h has seen none of the reference's scores."""
     reference, details = read_columns(case.held_out / REFERENCE), case.confirmed.details
     features, against = without_mjj(case.columns), without_mjj(reference)
     both = {name: np.concatenate([features[name], against[name]]) for name in features if name in against}
@@ -241,7 +241,7 @@ def alone_beside_reference(case: Case) -> float:
 
 
 def template_agrees(case: Case, examined: Score) -> Score:
-    """What is left where the count over the template's scores and the fit must speak of the same number of events."""
+    """Check that the excess above the template's count agrees with the fitted signal; otherwise the claim fails."""
     assert case.submission.reference_scores
     mjj, details, score = case.columns["mjj"], case.confirmed.details, case.score
     (low, high), cut = details["window"], _cut(details)
@@ -257,7 +257,7 @@ def template_agrees(case: Case, examined: Score) -> Score:
     examined = noted(examined, template_excess=excess, template_excess_error=spread)
     if abs(excess - cut["signal"]) > AGREE * np.hypot(spread, cut["signal_error"]):
         reason = (
-            f"the template's count and the fit do not agree: {excess:.0f} ± {spread:.0f} events above the template, "
+            f"the template's count and the fit disagree: {excess:.0f} ± {spread:.0f} events above the template, "
             f"{cut['signal']:.0f} ± {cut['signal_error']:.0f} above the smooth spectrum"
         )
         return failed(examined, reason)
@@ -265,7 +265,7 @@ def template_agrees(case: Case, examined: Score) -> Score:
 
 
 def template_scores(workspace: Path, path: str) -> Floats:
-    """The scores of a template, of any number of events. Raises ValueError."""
+    """Return the scores of a template, for any number of events. Raises ValueError."""
     try:
         columns = read_parquet(workspace, path, max_bytes=MAX_BYTES, max_rows=20_000_000, max_columns=16)
         return np.asarray(columns["score"], dtype=np.float64)
@@ -279,5 +279,5 @@ def _cut(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sigmas(confirmed: Score) -> float:
-    """The claim's significance, which is its value."""
+    """Return the claim's significance, which is its value."""
     return float(confirmed.value or 0.0)

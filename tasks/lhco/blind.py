@@ -1,4 +1,4 @@
-"""A search at random, for the control: random windows, features and ensembles; the most significant is handed in."""
+"""Random search, the control: random windows, features and ensembles; the most significant is handed in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from tasks.lhco.plans import QUICK_FLOW, against_reference, chain, choose, survey_centres, window_at
 from tasks.plan import Plan, PlannedCall, Step
 
-ENSEMBLES = range(1, 7)  # models per fold that random search chooses from, as many as the analyst's first idea has
-FEATURES = 2  # that it takes at least
+ENSEMBLES = range(1, 7)  # models per fold to draw from, up to the number in the analyst's first idea
+FEATURES = 2  # minimum number
 
 
 def draw(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
-    """As many windows as the survey has, at random places; against a reference one classification."""
+    """Return a plan of as many windows as the survey has, at random places; with a reference, one classification."""
     if not facts["sidebands"]:
         return _against_reference(facts, iteration, rng)
     low, high = facts["search_range_tev"]

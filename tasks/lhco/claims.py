@@ -1,4 +1,4 @@
-"""What a search hands in and claims, and the claimed numbers beside the harness's own."""
+"""A search's submission and claim, and the comparison of claimed numbers with the harness's own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.claim import Claim, beside
+from tasks.claim import Claim, compare_numbers
 from tasks.score import CheckedNumber, Score
 from tasks.submission import File, Submission
 from tasks.writing import measured
 
 DECADE = 0.5  # p-values agree within half a decade
-# How the two are shown; masses may have been printed in GeV.
+# How these two are displayed; masses may have been printed in GeV.
 SHOWN: dict[str, dict[str, Any]] = {
     "mass": {"unit": "TeV", "scales": (1.0, 1e-3)},
     "n_signal": {"label": "signal events"},
@@ -25,7 +25,7 @@ class SearchSubmission(Submission):
 
     scores: File = Field(description="parquet file with a column `score`, one row per event, higher = more signal-like")
     window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
-    reference_scores: File | None = Field(None, description="the same of the background reference, where there is one")
+    reference_scores: File | None = Field(None, description="the same for the background reference, if there is one")
 
 
 class SearchClaim(Claim):
@@ -47,14 +47,13 @@ class SearchClaim(Claim):
 
 
 def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
-    """`judged`: what the harness computed itself, and `alpha` the p-value below which it would call it a discovery.
+    """Compare a claim with `judged`, the harness's own score; below a p-value of `alpha` that is a discovery.
 
-    Mass and yield agree within the larger of the two errors; without a claimed discovery there is
-    no mass or yield to compare.
+    Mass and yield agree within the larger of the two errors, p-values within half a decade.
     """
     details = judged.details if judged else {}
     p_global = details.get("p_global")
-    # What could not be judged was not found, whatever is claimed; without anything judged there is nothing to compare.
+    # Without a p-value, nothing was found, whatever is claimed; without a score, there is nothing to compare.
     found = None if judged is None else p_global is not None and bool(p_global < alpha)
     checks = [
         CheckedNumber(
@@ -75,7 +74,7 @@ def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[Checke
     for name in ("mass", "n_signal"):
         claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
         harness, harness_error = details.get(name), details.get(f"{name}_error")
-        checks.append(beside(name, claimed, error, harness, harness_error).model_copy(update=SHOWN[name]))
+        checks.append(compare_numbers(name, claimed, error, harness, harness_error).model_copy(update=SHOWN[name]))
     return checks
 
 

@@ -1,15 +1,15 @@
-"""The claim: what scores are worth on events that no choice has seen.
+"""The claim: the significance of the scores on events that played no part in any choice.
 
-The window was chosen on one part of the events; the commands that led there were run again, by the harness, on all of
-them. Only the held-out part counts here, so that choice costs nothing (data splitting, Cox, Biometrika 62 (1975) 441).
-Training on the other part as well is no cheating, for a held-out event is scored by models that have not seen it.
+The window was chosen on one part of the events; the harness then ran the commands that led there again, on all of
+them. Only the held-out part counts here, so the choice costs no trials (data splitting, Cox, Biometrika 62 (1975) 441).
+Training on the other part as well is legitimate, since a held-out event is scored by models that have not seen it.
 
-Scores made of all events separate better than those of a part did, so that mass, width and cut are not taken over:
-all masses and widths in the window are tested behind all standard cuts, and the p-value, by pseudo-experiments, is that
-of the most significant of them. A limit needs no such choice: it is that on the chosen resonance behind the chosen cut.
+Scores made from all events separate better than those from a part, so mass, width and cut are not carried over: all
+masses and widths in the window are tested behind all standard cuts, and the p-value, from pseudo-experiments, is that
+of the most significant of them. The limit needs no such choice: it is on the chosen resonance behind the chosen cut.
 
-What is reported is what `benchmarks.calibration` calibrates: this p-value, the mass, the signal events behind the cut
-and the limit on them. How many there are in all data is an interpretation, with assumptions of its own (`yields.py`).
+The reported numbers are those that `benchmarks.calibration` tests: this p-value, the mass, the signal behind the cut
+and the limit on it. The signal in all data is an interpretation, with assumptions of its own (`yields.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tools.bumphunt.yields import total_yield
 from tools.events.parquet import read_columns
 
 METRIC = "significance on held-out events"
-LEAST_P = 1e-300  # of which a significance can be told
+LEAST_P = 1e-300  # smallest p-value that is converted into a significance
 
 
 def confirm(
@@ -46,11 +46,11 @@ def confirm(
     held_out: NDArray[np.bool_],
     width: float | None = None,
 ) -> Score:
-    """Significance on the held-out events: all masses, widths and cuts counted, in standard deviations.
+    """Return the significance on the held-out events in standard deviations, all masses, widths and cuts counted.
 
-    `chosen` is the score of the submission that was chosen; `held_out` (n,) marks the rows of the events in `folder`
-    that count; `width` is that of the resonance where it is known. A submission that cannot be judged makes a Score
-    without value that says why.
+    `chosen` is the score of the chosen submission; `held_out` (n,) marks the rows of the events in `folder` that count;
+    `width` is the relative width of the resonance, if known. A submission that cannot be judged gives a Score without
+    a value and with the reason.
     """
     judge = _against_reference if (folder / REFERENCE).exists() else _beside_sidebands
     try:
@@ -62,7 +62,7 @@ def confirm(
     return Score(
         metric=METRIC,
         value=float(norm.isf(max(found["p_global"], LEAST_P))),
-        error=1.0,  # by construction: a standard normal number where there is no signal
+        error=1.0,  # by construction: a standard normal variable without signal
         reason=f"{held_out.sum()} held-out events, cut {best.efficiency:g}, mass {best.fit.mass:.3f} TeV; all masses, "
         "widths and cuts counted",
         artefact=artefact(submission, workspace),
@@ -71,7 +71,7 @@ def confirm(
 
 
 def in_window(cuts: Sequence[Cut]) -> dict[str, Any]:
-    """The most significant of all resonances tested behind all cuts, and the p-value that counts them all."""
+    """Return the most significant of all resonances tested behind all cuts, and the p-value that counts them all."""
     found = largest(cuts, cuts[0].tested, 1, 2 * TOYS)
     cut = cuts[found["best"]]
     at = int(np.argmax(cut.z))
@@ -79,7 +79,7 @@ def in_window(cuts: Sequence[Cut]) -> dict[str, Any]:
 
 
 def limit(cuts: Sequence[Cut], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The limit on the chosen resonance behind the chosen cut, among these events."""
+    """Return the limit on the chosen resonance behind the chosen cut, among these events."""
     behind = next(cut for cut in cuts if cut.efficiency == chosen["efficiency"])
     found = limit_by_toys(behind.spectrum, chosen["mass"], chosen["width"])
     return {
@@ -100,10 +100,10 @@ def _beside_sidebands(
     chosen: float,
     width: float | None,
 ) -> tuple[list[Cut], dict[str, Any]]:
-    """All cuts on the held-out events, their background known from the events beside the window."""
+    """Return all cuts on the held-out events and their details, with the background from the sidebands."""
     window = submission.window
     if window is None:
-        raise ValueError("window=None: the claim needs one")
+        raise ValueError("window=None: the claim needs a signal region in mjj, two edges in TeV")
     mjj = read_columns(folder / EVENTS, ["mjj"])["mjj"]
     score = read_scores(workspace, submission.scores, len(mjj))[held_out]
     mjj, fraction = mjj[held_out], float(held_out.mean())
@@ -131,7 +131,7 @@ def _against_reference(
     chosen: float,
     width: float | None,
 ) -> tuple[list[Cut], dict[str, Any]]:
-    """All cuts on the held-out events, their background known from the reference."""
+    """Return all cuts on the held-out events and their details, with the background from the reference."""
     (mjj, score), reference = reference_grader.read_both(submission, folder, workspace)
     data = mjj[held_out], score[held_out]
     efficiencies = sorted({*reference_grader.usable(reference), chosen}, reverse=True)

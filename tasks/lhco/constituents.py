@@ -1,7 +1,7 @@
-"""`lhco-jets`: the R&D data set searched by the particles of both jets, without any hand-made feature.
+"""`lhco-jets`: a search of the R&D data set with the particles of both jets, without any hand-made feature.
 
-The folder holds, beside the feature file, `jets.h5`: the jets of the same events in the same order, as
-`beamcrew data convert` makes them of the file of all particles.
+The folder holds, in addition to the feature file, `jets.h5`: the jets of the same events in the same order, as
+`beamcrew data convert` makes them from the file of all particles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tools.events.jets_lhco import pair_mass
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import read_jets, write_jets
 
-# Features are computed by others, of jets clustered by others: masses agree, but not to the last digit.
+# The features were computed by others, from their own jets: masses agree, but not to the last digit.
 SAME_MASS, SHARE_ALIKE = 0.01, 0.99
 
 
@@ -42,7 +42,7 @@ class LhcoJets(LhcoRnd):
     )
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
-        path = require(self.data, JETS, "beamcrew data convert, of the file of all particles")
+        path = require(self.data, JETS, "made by beamcrew data convert from the file of all particles")
         columns, is_signal = self.read()
         pairs, chosen = read_pairs(path, columns["mjj"]), self.chosen(is_signal)
         facts = super().prepare(inputs, held_out, sealed_folder)
@@ -53,22 +53,22 @@ class LhcoJets(LhcoRnd):
 
 
 def read_pairs(path: Path, mjj: NDArray[np.float64]) -> Jets:
-    """Jets of all events with these mjj [TeV], light and heavy in turn, without labels; held in memory.
+    """Return the jets of all events with these mjj [TeV], light and heavy in turn, without labels; held in memory.
 
-    Raises TaskError for a file that is not of these events: another number, or other masses of the pairs.
+    Raises TaskError if the file is not of these events: the number of jets or the masses of the pairs differ.
     """
     try:
         jets = read_jets(path)
     except ToolError as error:
         raise TaskError("data", str(path), str(error)) from None
     if jets.jet is None or len(jets) != 2 * len(mjj):
-        allowed = f"two jets with pt, eta, phi and mass of each of the {len(mjj)} events of the feature file"
+        allowed = f"two jets, with pt, eta, phi and mass, for each of the {len(mjj)} events of the feature file"
         raise TaskError("data", f"{path}: {len(jets)} jets", allowed)
     mass = pair_mass(jets.jet.reshape(-1, 2, jets.jet.shape[1]).astype(np.float64))
     alike = float(np.mean(np.abs(mass / mjj - 1) < SAME_MASS))
     if alike < SHARE_ALIKE:
         allowed = (
-            f"events in the order of the feature file; {100 * alike:.0f}% of the pairs have the mjj of their event"
+            f"events in the order of the feature file; only {100 * alike:.0f}% of the pairs have the mjj of their event"
         )
         raise TaskError("data", str(path), allowed)
     return replace(jets, pid=None, kinds=())

@@ -1,7 +1,7 @@
-"""The Python file the analyst writes for a cut study; EVENTS, SCORES and WINDOW are put before it."""
+"""The Python file that the analyst writes for a cut study; EVENTS, SCORES and WINDOW are defined at its top."""
 
 CUT_STUDY = """
-# Does the excess depend on one lucky cut? Significance and fitted mass over a range of cuts, and a picture.
+# Does the excess depend on one lucky cut? Significance and fitted mass over a range of cuts, and a figure.
 from pathlib import Path
 
 import matplotlib
@@ -16,8 +16,8 @@ from tools.events.parquet import read_columns
 
 mjj = read_columns(Path(EVENTS), ["mjj"])["mjj"]
 score = read_columns(Path(SCORES), ["score"])["score"]
-beside = np.sum((mjj < WINDOW[0]) | (mjj >= WINDOW[1]))
-efficiencies = np.geomspace(max(5e-4, 12 / beside), 0.1, 8)  # a cut has to keep some events
+in_sidebands = np.sum((mjj < WINDOW[0]) | (mjj >= WINDOW[1]))
+efficiencies = np.geomspace(max(5e-4, 12 / in_sidebands), 0.1, 8)  # a cut has to keep some events
 cuts = [measure(mjj, score, tuple(WINDOW), float(e)) for e in efficiencies]
 for cut in cuts:
     fit = cut.fit

@@ -1,10 +1,10 @@
-"""Events in which there is nothing to find where a recipe claims something, made of those that it claims it of.
+"""Decoy events: made from the events of a claim, with nothing to find where the recipe claims something.
 
-With sidebands: all masses multiplied by one factor, and by a little noise that dissolves whatever is narrower than it,
-so that other events lie in the window, and what was claimed lies outside it, its place known and left out. Features
-keep moving with mjj as they did. Whatever makes a bump now makes bumps: by mjj, by memory, or by features that follow
-mjj. With a background reference: data and reference pooled and dealt anew, so that both hold the same, and what excess
-is left is memory. Rows come in another order, so that their numbers tell nothing.
+With sidebands, all masses are multiplied by one factor, and by a little noise that smears out anything narrower, so
+that other events lie in the window and the claimed signal lies outside it, at a known place that is left out. Features
+keep varying with mjj as before. A recipe that still gives a bump makes bumps: from mjj, from memory, or from features
+that follow mjj. With a background reference, data and reference are pooled and redrawn, so that both have the same
+composition, and any excess is memory. Rows come in another order, so that row numbers say nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from tools.types import Floats
 
 Columns = dict[str, Floats]
 NOISE = 0.03  # relative, on masses: more than the resolution of a narrow resonance
-SPREAD = 0.05  # relative: the factor is drawn from a range as wide, so that nobody can reckon with it
-ENOUGH = 0.2  # of the events in the window, that must be there after the masses went down
+SPREAD = 0.05  # relative width of the range that the factor is drawn from, so that nobody can predict it
+ENOUGH = 0.2  # fraction of the events in the window that must be left after scaling down
 DELTA = 0.01  # relative error of a reference's count
 
 
 @dataclass(frozen=True)
 class Move:
-    """What happens to masses: `factor`, and `zone` (TeV), where the claimed signal lies afterwards."""
+    """The scaling of masses by `factor`; afterwards the claimed signal lies in `zone` (TeV)."""
 
     factor: float
     zone: tuple[float, float]
 
 
 def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: float, rng: np.random.Generator) -> Move:
-    """A factor that takes a resonance at `mass` [TeV], of a relative width, and its tails out of the window.
+    """Choose a factor that moves a resonance at `mass` [TeV] of a relative width, tails included, out of the window.
 
-    Down, as all masses below the window stay populated; up, where so few would come into the window by that.
+    Downwards, so that all masses below the window stay populated; upwards if that would leave too few in the window.
     """
     low, high = window
     far, share = reach(width), rng.uniform()
@@ -55,12 +55,12 @@ def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: floa
 
 
 def moved(mjj: Floats, move: Move, rng: np.random.Generator) -> Floats:
-    """(n,): by what each event's mass is multiplied; what scales with mjj goes with it."""
+    """Return the factor (n,) for each event's mass and for all that scales with mjj."""
     return np.asarray(move.factor * np.exp(NOISE * rng.standard_normal(len(mjj))))
 
 
 def dealt(events: Mapping[str, Floats], reference: Mapping[str, Floats], rng: np.random.Generator) -> list[Columns]:
-    """Data and reference of the sizes they had, drawn from all events of both."""
+    """Redraw data and reference, in their original sizes, from the pooled events of both."""
     names = [name for name in events if name in reference]
     pooled = {name: np.concatenate([events[name], reference[name]]) for name in names}
     first, second = np.split(rng.permutation(len(pooled[names[0]])), [len(events[names[0]])])
@@ -69,7 +69,7 @@ def dealt(events: Mapping[str, Floats], reference: Mapping[str, Floats], rng: np
 
 @dataclass(frozen=True)
 class Excess:
-    """The most significant excess of a decoy: z, where [TeV], and its p-value, corrected for all places looked at."""
+    """The most significant excess of a decoy: z, its mass [TeV], and its p-value, corrected for all places tested."""
 
     z: float
     mass: float | None
@@ -84,10 +84,10 @@ def bump(
     search: tuple[float, float],
     zone: tuple[float, float],
 ) -> Excess:
-    """The largest bump in the window or anywhere else in `search`, without the events in `zone`.
+    """Find the largest bump in the window or anywhere else in `search`, without the events in `zone`.
 
-    Sidak's correction for all masses and widths tried, as if independent, makes p too large rather than too small.
-    Raises ValueError where a cut of this efficiency keeps too few events.
+    Sidak's correction treats all masses and widths tried as independent, so p is too large rather than too small.
+    Raises ValueError if a cut of this efficiency keeps too few events.
     """
     kept = (mjj < zone[0]) | (mjj >= zone[1])
     cut = measure(mjj[kept], score[kept], window, efficiency)
@@ -103,9 +103,9 @@ def bump(
 
 
 def surplus(score: Floats, reference: Floats, efficiency: float) -> Excess:
-    """How many more events than the reference predicts pass the cut that keeps `efficiency` of it; one place, one test.
+    """Return the excess of events above the reference's prediction at the cut that keeps `efficiency` of it: one test.
 
-    Raises ValueError where that is less than one event.
+    Raises ValueError if the cut keeps less than one reference event.
     """
     found = count(score, reference, efficiency, DELTA)
     return Excess(found.z, None, found.p_value)

@@ -1,10 +1,10 @@
-"""Do the features alone make the bump? What the scores of some events say of others, when mjj is withheld.
+"""Do the features alone give the bump? A regression of the scores on features from which mjj is withheld.
 
-A score that is a function of an event's features can be learned from events whose scores are known, and given to
-others: h(x), fitted to the seen half, finds on the held-out half what the score itself finds there. A score that uses
-mjj, the number of a row or chance cannot: h has seen neither mass nor score of a held-out event. Nearly so a score that
-has learned the events by heart; but where its model was trained on held-out events, the scores of their seen neighbours
-remember them a little. That, and a score that shapes mjj by features that move with it, is for the decoy (`decoy.py`).
+A score that is a function of an event's features can be learned from some events and predicted for others: h(x), fitted
+to the seen half, finds on the held-out half what the score itself finds there. For a score that uses mjj, row numbers
+or random numbers it does not: h has seen neither mass nor score of a held-out event. The same is nearly true of a score
+that has memorised events; but if its model was trained on held-out events, the scores of their seen neighbours remember
+them a little. The decoy (`decoy.py`) catches that, and scores that shape mjj by features correlated with it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from tools.events.table import available, derive
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
-# Of these mjj could be computed: momenta, angles between jets, and subjettiness in absolute terms, which is pt beside
-# the jet's mass. Ratios of subjettiness stay.
+# mjj could be computed from these: momenta, angles between jets, and absolute N-subjettiness, which gives pt together
+# with the jet mass. Ratios of N-subjettiness stay.
 KINEMATIC = re.compile(r"mjj|p[txyz]|pt_.*|p[xyz]_.*|e_.*|energy.*|eta.*|phi.*|delta_(r|eta|phi).*|tau\d_.*|h[tT]")
-TELLING = 0.3  # R**2 of log(mjj) predicted from features: above it they make bumps that no smooth efficiency describes
-TRIED_ON = 40_000  # events on which that is seen
-LEARNED_FROM = 200_000  # events; more are drawn from
+TELLING = 0.3  # R**2 of log(mjj) predicted from features: above it, no smooth efficiency describes the bumps they make
+TRIED_ON = 40_000  # events used to measure R**2
+LEARNED_FROM = 200_000  # events at most, drawn at random
 ROUNDS, RATE, LEAF = 200, 0.1, 20
 
 
 def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None = None) -> dict[str, Floats]:
-    """The features (n,) of a table, and `more` of the same events, from which mjj cannot be computed.
+    """Return the features (n,) of a table, and of `more` for the same events, from which mjj cannot be computed.
 
-    Those of KINEMATIC are left out by their names; then, until mjj can no longer be predicted, whatever goes with it
-    most closely.
+    Features that match KINEMATIC are left out; then, until mjj can no longer be predicted, the one most correlated
+    with it.
     """
     names = [name for name in available(columns) if not KINEMATIC.fullmatch(name)]
     features = derive(columns, names) | dict(more or {})
@@ -45,7 +45,7 @@ def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None
 
 
 def predicted(features: Mapping[str, Floats], wanted: Floats, seed: int = 1) -> float:
-    """R**2 of a prediction from features, on other events than those that it was learned from."""
+    """Return R**2 of a prediction of `wanted` from features, on other events than the training ones."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     rows = np.random.default_rng(seed).permutation(len(wanted))[:TRIED_ON]
@@ -58,17 +58,17 @@ def predicted(features: Mapping[str, Floats], wanted: Floats, seed: int = 1) -> 
 
 
 def explained(features: Mapping[str, Floats], score: Floats, seen: Mask, seed: int = 1) -> Floats:
-    """h of the events that were not `seen`, in their order, from features (n,) and scores of those that were.
+    """Return h of the events not `seen`, in their order, learned from features (n,) and scores of the seen ones.
 
-    h is the mean of -log10 of the fraction of seen events with a higher score: the tail is what is cut on.
-    Raises ValueError where there is nothing to learn from.
+    h is the mean of -log10 of the fraction of seen events with a higher score, as cuts are on the tail.
+    Raises ValueError if there is too little to learn from.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     x = np.column_stack([np.asarray(values, dtype=np.float64) for values in features.values()])
     rows = np.flatnonzero(seen)
     if len(features) == 0 or len(rows) < 2 * LEAF:
-        raise ValueError(f"{len(features)} features of {len(rows)} events: too few to explain a score by")
+        raise ValueError(f"{len(features)} features of {len(rows)} events: too few to explain a score")
     order = np.argsort(np.argsort(score[rows], kind="stable"), kind="stable")
     depth = -np.log10(1 - (order + 0.5) / len(rows))
     if len(rows) > LEARNED_FROM:

@@ -1,5 +1,5 @@
-"""The names of a search's files of events, as every part of the task and its tools know them."""
+"""Names of a search's event files, the same in every part of the task and in its tools."""
 
 EVENTS = "events.parquet"
-REFERENCE = "reference.parquet"  # background alone
-JETS = "jets.h5"  # constituents of both jets of every event
+REFERENCE = "reference.parquet"  # background only
+JETS = "jets.h5"  # constituents of both jets of each event

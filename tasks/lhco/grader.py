@@ -1,11 +1,10 @@
 """Steering score of a submission with sidebands: the significance of a bump after cuts on the scores.
 
-Everything here is computed by the harness from the inputs and one column of scores. The global
-p-value is that of pseudo-experiments of this submission's spectra, in each of which the largest bump
-is looked for behind all cuts, at all masses of the search range, not of the window alone, and of all widths: the
-window is the crew's choice. Windows with classifiers of their own may have been tried on the way to
-it, overlapping by half, which makes OVERLAP searches, and that as often as scores were handed in.
-Each of these is taken for independent of the others; they share events, so p is conservative.
+The harness computes everything here from the inputs and one column of scores. The global p-value comes from
+pseudo-experiments of this submission's spectra. In each, the largest bump is sought behind all cuts, at all masses of
+the search range (not of the window alone, as the window is the crew's choice) and for all widths. On the way to this
+window others may have been tried with classifiers of their own, overlapping by half: that makes OVERLAP searches per
+submission. All of them count as independent; they share events, so p is conservative.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tasks.lhco.files import EVENTS
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tools.bumphunt.fit import Fit
-from tools.bumphunt.lookelsewhere import Hunt, chance
+from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, signal_shape
@@ -32,16 +31,16 @@ from tools.bumphunt.yields import total_yield
 from tools.events.parquet import read_columns
 from tools.types import Floats
 
-SEARCH = (2.7, 5.5)  # TeV, where masses are looked for
+SEARCH = (2.7, 5.5)  # TeV, range of masses searched
 WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
-OVERLAP = 2  # windows that hold any one mass
+OVERLAP = 2  # windows that contain any given mass
 BOOTSTRAPS = 20
 TOYS = 1000
 BEST_OF = "significance"
 
 
 def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") -> Floats:
-    """One finite score per event; ValueError says what is wrong with the file."""
+    """Read one finite score per event. ValueError says what is wrong with the file."""
     try:
         columns = read_parquet(workspace, path, max_bytes=MAX_BYTES, max_rows=2 * rows + 1000, max_columns=16)
     except UnsafeFile as error:
@@ -57,7 +56,7 @@ def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") ->
     if spread == 0:
         raise ValueError(f"{field}={path!r}: all scores are equal")
     if not np.isfinite(spread):
-        raise ValueError(f"{field}={path!r}: scores lie too far apart for numbers of double precision")
+        raise ValueError(f"{field}={path!r}: scores lie too far apart for double precision")
     return score
 
 
@@ -66,7 +65,7 @@ def refused(reason: str, metric: str = BEST_OF) -> Score:
 
 
 def artefact(submission: SearchSubmission, workspace: Path) -> str:
-    """SHA-256 of the file of scores."""
+    """Return the SHA-256 of the file of scores."""
     return sha256(read_bytes(workspace, submission.scores, MAX_BYTES)).hexdigest()
 
 
@@ -79,15 +78,15 @@ def grade(
     width: float | None = None,
     seed: int = 1,
 ) -> Score:
-    """Best significance over the standard cuts, with a bootstrap error; mass, yield and p-values in `details`.
+    """Return the best significance of the standard cuts, with bootstrap error; mass, yield, p-values in `details`.
 
-    `width`: of the resonance, relative, where it is known.
+    `width`: relative width of the resonance, if known.
     """
     mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
     window = submission.window
     low, high = window or (0.0, 0.0)
     if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
-        return refused(f"window={window}: inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
+        return refused(f"window={window}: must lie inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))
         cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
@@ -117,10 +116,10 @@ def grade(
 
 
 def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, seed: int = 1) -> dict[str, Any]:
-    """The most significant bump behind any cut, and its p-values: `tries` searches for all of `tested` count."""
+    """Return the most significant bump behind any cut, and its p-values for `tries` searches for all of `tested`."""
     best = most_significant(cuts)
     cut = cuts[best]
-    found = chance([Hunt([each.spectrum for each in cuts], tested)], cut.fit.z, tries, n_toys, seed)
+    found = global_p_value([Hunt([each.spectrum for each in cuts], tested)], cut.fit.z, tries, n_toys, seed)
     return {
         **resonance(cut),
         "best": best,
@@ -134,7 +133,7 @@ def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, se
 
 
 def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> float:
-    """Standard deviation of the significance over resamplings of the events."""
+    """Return the standard deviation of the significance over bootstrap samples of the events."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(BOOTSTRAPS):
@@ -144,7 +143,7 @@ def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut
 
 
 def resonance(cut: Cut) -> dict[str, float]:
-    """What the fit behind a cut says of the resonance, and what it took the background for."""
+    """Return the fitted resonance behind a cut, and the background model (`degree`, `delta`) of the fit."""
     fit = cut.fit
     return {
         "mass": fit.mass,
@@ -160,7 +159,7 @@ def resonance(cut: Cut) -> dict[str, float]:
 
 
 def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
-    """What the report draws: mjj before and after the cut, with the fit."""
+    """Return the spectrum that the report draws: mjj before and after the cut, with the fit."""
     return {
         "edges": spectrum.edges.tolist(),
         "inclusive": (spectrum.passed + spectrum.failed).tolist(),
@@ -171,7 +170,7 @@ def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
 
 
 def score_histogram(score: Floats, inside: NDArray[np.bool_]) -> dict[str, list[float]]:
-    """What the report draws: scores in the window and beside it."""
+    """Return the histogram that the report draws: scores in the window and in the sidebands."""
     edges = np.linspace(float(score.min()), float(score.max()), 61)
     return {
         "edges": edges.tolist(),

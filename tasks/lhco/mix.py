@@ -1,7 +1,7 @@
-"""Data sets mixed by seed from the shipped sample: background, and a counted number of signal events.
+"""Data sets mixed by seed from the shipped sample: background and a fixed number of signal events.
 
-The sample is simulated (`sample/PROVENANCE.md`): QCD dijets and one reservoir for each resonance A -> BC. Two mixes
-with different seeds share events where they draw from the same reservoir.
+The sample is simulated (`sample/PROVENANCE.md`): QCD dijets and one reservoir per resonance A -> B C. Two mixes
+with different seeds share events if they draw from the same reservoir.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SAMPLE = Path(__file__).parent / "sample"
 
 
 class Resonance(NamedTuple):
-    """A -> B C: masses in TeV, and the natural width of A over its mass."""
+    """Resonance A -> B C: masses in TeV, and the natural width of A over its mass."""
 
     mass: float
     heavy: float
@@ -30,7 +30,7 @@ class Resonance(NamedTuple):
     width: float
 
 
-SIGNALS = {  # reservoir, named m_A, m_B, m_C in GeV
+SIGNALS = {  # by reservoir, named m_A, m_B, m_C in GeV
     "3500_500_100": Resonance(3.5, 0.5, 0.1, 0.007),  # as in the R&D files
     "3000_400_250": Resonance(3.0, 0.4, 0.25, 0.001),
     "4200_730_380": Resonance(4.2, 0.73, 0.38, 0.001),
@@ -43,16 +43,16 @@ MAX_SIGNAL = 3000
 
 @dataclass(frozen=True)
 class Mix:
-    """Events in random order with their truth."""
+    """Events in random order with their labels."""
 
     columns: dict[str, Floats]
     is_signal: NDArray[np.bool_]
 
 
 def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = SAMPLE) -> Mix:
-    """`background` QCD events and `n_signal` of one reservoir, drawn without replacement and shuffled.
+    """Draw `background` QCD events and `n_signal` events of one reservoir without replacement, and shuffle them.
 
-    Same arguments, same data set. Raises TaskError naming the option and what is allowed.
+    The same arguments give the same data set. Raises TaskError naming the option and what is allowed.
     """
     if signal not in SIGNALS:
         raise TaskError("signal", signal, f"select from {', '.join(SIGNALS)}")
@@ -60,10 +60,10 @@ def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = S
         raise TaskError("n_signal", n_signal, f"0 to {MAX_SIGNAL}")
     qcd, resonance = _reservoir(sample / "qcd.parquet"), _reservoir(sample / f"signal_{signal}.parquet")
     if n_signal > len(resonance["mjj"]):
-        raise TaskError("n_signal", n_signal, f"0 to {len(resonance['mjj'])}, the events there are")
+        raise TaskError("n_signal", n_signal, f"0 to {len(resonance['mjj'])}, the number of signal events available")
     n_qcd = len(qcd["mjj"])
     if not 10_000 <= background <= n_qcd:
-        raise TaskError("background", background, f"10000 to {n_qcd}, the QCD events there are")
+        raise TaskError("background", background, f"10000 to {n_qcd}, the number of QCD events available")
     rng = np.random.default_rng(seed)
     b, s = rng.permutation(n_qcd)[:background], rng.permutation(len(resonance["mjj"]))[:n_signal]
     order = rng.permutation(background + n_signal)
@@ -72,7 +72,7 @@ def mix(background: int, signal: str, n_signal: int, seed: int, sample: Path = S
 
 
 def unused_background(background: int, seed: int, sample: Path = SAMPLE) -> dict[str, Floats]:
-    """The QCD events that `mix` with the same arguments left out: an independent, signal-free reference."""
+    """Return the QCD events left out by `mix` with the same arguments: an independent, signal-free reference."""
     qcd = _reservoir(sample / "qcd.parquet")
     rest = np.random.default_rng(seed).permutation(len(qcd["mjj"]))[background:]
     return {name: values[rest] for name, values in qcd.items()}

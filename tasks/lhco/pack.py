@@ -1,7 +1,7 @@
-"""Make the shipped sample from simulated files: `python -m tasks.lhco.pack RAW_FOLDER`.
+"""Script that makes the shipped sample from simulated files: `python -m tasks.lhco.pack RAW_FOLDER`.
 
-Mantissas are rounded (mjj to 2e-4, the rest to 1e-3) so that the files stay small; columns that only
-other columns depend on are kept, derived ones are not. See sample/PROVENANCE.md for how RAW_FOLDER was made.
+Mantissas are rounded (mjj to 1.2e-4, the rest to 1e-3) so that the files stay small. Columns that can be derived from
+others are left out. See sample/PROVENANCE.md for how RAW_FOLDER was made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What report and viewer show of a search."""
+"""The page of a search in report and viewer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SPECTRUM = (
     "with the harness's fit of background and signal; the window is shaded. Below: deviation of the data after the cut "
     "from the fitted background, in standard deviations."
 )
-SCORES = "Submitted scores in the signal region and in the sidebands, each normalised. Without a signal the two agree."
+SCORES = "Submitted scores in the signal region and in the sidebands, each normalised. Without signal the two agree."
 SIC = "Significance improvement characteristic of the submitted scores."
 CLOSURE = ("auc", "auc_error", "p_closure", "p_sculpting")
 
 
 class SearchDetails(Details):
-    """What the harness found behind the best cut of a submission. What was not computed is None."""
+    """The harness's results behind the best cut of a submission; None if not computed."""
 
     window: tuple[float | None, float | None] | None = Field(None, description="signal region in mjj, TeV")
     cuts: list[Any] = Field(default_factory=list, description="the fit after each cut")
@@ -33,19 +33,19 @@ class SearchDetails(Details):
     warning: str | None = Field(None, description="why the best cut must not be trusted")
     mass: float | None = Field(None, description="TeV")
     mass_error: float | None = None
-    width: float | None = Field(None, description="relative, of the core")
+    width: float | None = Field(None, description="relative width of the core")
     width_error: float | None = None
     passing: float | None = Field(None, description="signal events behind the cut")
     passing_error: float | None = None
     delta: float | None = Field(None, description="relative error of the background under a bump")
-    efficiency: float | None = Field(None, description="of background, at the cut")
+    efficiency: float | None = Field(None, description="background efficiency of the cut")
     n_signal: float | None = Field(None, description="signal events in the data")
     n_signal_error: float | None = None
     p_local: float | None = None
     p_global: float | None = Field(None, description="corrected for everything that was tried")
     trials: int | None = None
-    fraction: float | None = Field(None, description="of the events, that no choice had seen")
-    limit_mass: float | None = Field(None, description="of the resonance that the limit is on, TeV")
+    fraction: float | None = Field(None, description="fraction of the events that played no part in any choice")
+    limit_mass: float | None = Field(None, description="mass of the resonance that the limit is on, TeV")
     upper_limit: float | None = Field(None, description="signal events behind the chosen cut, 95% CL")
     upper_limit_expected: list[float] = Field(default_factory=list)
     audit: dict[str, Any] = Field(default_factory=dict)
@@ -66,7 +66,7 @@ def p_value(name: str, value: Any, label: str) -> Number:
 
 
 def numbers(graded: Graded) -> list[Number]:
-    """Mass, yield and p-value of an iteration, and its window as centre and half width."""
+    """Return mass, yield and p-value of an iteration, and its window as centre and half width."""
     details = SearchDetails.of(graded.score)
     found = [mass_of(details), signal_of(details), p_value("p_global", details.p_global, "global p")]
     window = graded.submission.window if isinstance(graded.submission, SearchSubmission) else None
@@ -77,7 +77,7 @@ def numbers(graded: Graded) -> list[Number]:
 
 
 def shown(score: Score) -> list[Block]:
-    """Spectrum, scores and the table of cuts."""
+    """Return the blocks for spectrum, scores and table of cuts."""
     details = SearchDetails.of(score)
     blocks: list[Block] = []
     if details.spectrum:
@@ -94,7 +94,7 @@ def shown(score: Score) -> list[Block]:
 
 
 def page(run: Run) -> Page:
-    """Everything of a search, from its answer to the significance improvement."""
+    """Return the page of a search, from its answer to the significance improvement."""
     chosen = run.chosen.score if run.chosen else None
     return Page(
         answer=_answer(run.claim, SearchDetails.of(run.confirmed), run),
@@ -120,7 +120,7 @@ def _answer(claim: Claim | None, unseen: SearchDetails, run: Run) -> list[Block]
 
 
 def _closures(run: Run) -> list[Text]:
-    """The closure tests of classifiers on their own scores, in the best iteration."""
+    """Return the classifiers' closure tests of their own scores, in the best iteration."""
     said = []
     for each in run.results:
         closure = each.result.get("closure") if each.iteration == run.best else None
@@ -134,17 +134,17 @@ def _closures(run: Run) -> list[Text]:
 
 
 def _confirmation(run: Run) -> Confirmation:
-    """The claim: what was chosen, tested on the events that no choice had seen."""
+    """Return the section on the claim: the chosen submission, tested on events that played no part in the choice."""
     score, details = run.confirmed, SearchDetails.of(run.confirmed)
     assert score
     share = f"{100 * details.fraction:.0f} %" if details.fraction else "part"
     lead = (
         "The window was chosen on one part of the events. The harness then ran the commands that had made the best "
-        "scores once more, on all events and without any agent. The verdict rests on the "
-        f"{share} of the events that no choice had seen; its p-value counts all masses, widths and cuts in the window."
+        f"scores once more, on all events and without any agent. The verdict rests on the {share} of the events that "
+        "played no part in any choice; its p-value counts all masses, widths and cuts in the window."
     )
     found = [
-        p_value("p_global", details.p_global, "p, all in the window counted"),
+        p_value("p_global", details.p_global, "p, everything in the window counted"),
         mass_of(details),
         signal_of(details, "signal events in all data, extrapolated"),
     ]
@@ -163,8 +163,8 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
     note = (
         f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value by "
         "pseudo-experiments, with all masses, widths and cuts of the window counted; mass, width (relative, of the "
-        "core) and signal of a fit that is free to move. The background behind the cut is known from events that fail "
-        f"it, to {delta} where its smoothness does not tell."
+        "core) and signal from a fit that leaves all of them free. The background behind the cut is estimated from "
+        f"events that fail it, with a relative error of {delta} for deviations from smoothness."
     )
     events = measured(details.n_signal, details.n_signal_error)
     caption = f"Dijet masses of the unseen events before and after the cut, {SPECTRUM}"
@@ -173,8 +173,8 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
         Table("", head, rows, len(rows) - 1, note),
         *([Text(said)] if isinstance(said := details.audit.get("said"), str) else []),
         Text(
-            f"All signal in the data, {events} events, is an interpretation: it extrapolates what lies behind the cut "
-            "by what simulated signals do."
+            f"The signal in all data, {events} events, is an interpretation: it extrapolates the signal behind the cut "
+            "with the efficiencies of simulated signals."
         ),
         *_limit(run.claim, details),
         *([Plot("claim", caption, draw)] if details.spectrum else []),
@@ -202,7 +202,7 @@ def _limit(claim: Claim | None, details: SearchDetails) -> list[Text]:
     )
     if len(expected := details.upper_limit_expected) == 5:
         text += (
-            f" Without any signal {expected[2]:.0f} were to be expected, {expected[1]:.0f} to {expected[3]:.0f} in 68% "
+            f" Without any signal {expected[2]:.0f} would be expected, {expected[1]:.0f} to {expected[3]:.0f} in 68% "
             "of such data."
         )
     return [Text(text)]
@@ -220,7 +220,7 @@ def _cut(cut: Mapping[str, Any]) -> list[str]:
     ]
 
 
-# matplotlib takes half a second: it is loaded where something is drawn.
+# matplotlib takes half a second to import: only when something is drawn.
 def _spectrum(details: SearchDetails) -> bytes | None:
     from tasks.lhco.plots import spectrum
 

@@ -1,4 +1,4 @@
-"""The pairs of jets of LHCO events, as an audit needs them: told by mjj-free observables, and with other momenta."""
+"""Jet pairs of LHCO events for the audit: described by observables without mjj, and with scaled momenta."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tools.jet_model.jets import LOG_E, LOG_PT, Jets
 from tools.jet_model.observables import observables
 from tools.types import Floats
 
-SHAPES = ("multiplicity", "dispersion", "d2")  # what particles tell of a jet, mass and momentum apart
+SHAPES = ("multiplicity", "dispersion", "d2")  # observables of a jet's particles other than mass and momentum
 
 
 def shapes(pairs: Jets) -> dict[str, Floats]:
-    """What the particles of both jets tell of an event (n,) beside mass and momentum."""
+    """Return observables (n,) of the particles of both jets, without mass and momentum."""
     found = observables(pairs)
     return {f"{name}_j{j + 1}": found[name][j::2] for name in SHAPES for j in (0, 1)}
 
 
 def scaled_pairs(pairs: Jets, by: Floats, order: NDArray[np.int64]) -> Jets:
-    """Both jets of each event with all momenta and masses multiplied, events in another order."""
+    """Return both jets of each event with momenta and masses multiplied by `by`, events in this order."""
     assert pairs.jet is not None
     twice = np.repeat(by, 2)
     particles, jet = pairs.particles.copy(), pairs.jet.copy()

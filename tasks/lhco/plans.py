@@ -1,10 +1,10 @@
-"""How the analyst plans: survey the mass range, then sharpen the search where the survey points.
+"""The analyst's plans: survey the mass range, then refine the search where the survey points.
 
-With sidebands: a survey (iteration 0) runs a quick CATHODE in windows over the whole range; the next
-iteration centres one window on the best mass, with the full recipe and a cut study; further
-iterations change one thing at a time, features first, then the ensemble: the run goes on only
-while that helps. With a background reference only the classifier is open. Where there are jets,
-their particles take the place of features, and the jets beside the window that of the template.
+With sidebands, a survey (iteration 0) runs a quick CATHODE in windows over the whole range; the next iteration centres
+one window on the best mass, with the full recipe and a cut study; further iterations change one thing at a time, first
+the features, then the ensemble, and the run goes on only as long as that helps. With a background reference, only the
+classifier is left to choose. If there are jets, their particles replace the features, and the jets in the sidebands
+replace the template.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.plan import MAX_STEPS, Plan, PlannedCall, Step
 from tasks.policy import best
 
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
-SURVEY_STEP = 0.085  # of neighbouring windows: they overlap by a quarter
+SURVEY_STEP = 0.085  # relative distance of neighbouring windows: they overlap by a quarter
 CLASSIC = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]
 EXTENDED = [*CLASSIC, "tau32_j1", "tau32_j2"]
 LARGE_BATCHES = {"batch": 2048, "learning_rate": 3e-3}  # a demo has five minutes
@@ -28,7 +28,7 @@ IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 
 
 def plan(context: dict[str, Any], seed: int) -> Plan:
-    """`seed`: that of the request, so that repeats of a run differ on the same events, as those of a model do."""
+    """Return the plan of an iteration. `seed`: that of the request, so that repeats differ, as those of a model do."""
     facts, history = context["facts"], context["history"]
     if not facts["sidebands"]:
         return against_reference(facts, context["iteration"], seed)
@@ -39,7 +39,7 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
 
 
 def survey(facts: dict[str, Any], seed: int) -> Plan:
-    """A quick search in overlapping windows over the whole range."""
+    """Return the plan of a quick search in overlapping windows over the whole range."""
     steps = []
     for centre in survey_centres(facts):
         window = window_at(centre, facts)
@@ -52,13 +52,13 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
         )
     return Plan(
         reasoning="The mass is unknown: a quick search in overlapping windows over the whole range comes first, "
-        "so that the careful one is spent where it matters.",
+        "so that the careful one is run where it matters.",
         steps=[*steps, choose(steps)],
     )
 
 
 def survey_centres(facts: dict[str, Any]) -> list[float]:
-    """Of the windows, TeV: the first and the last end where the range does."""
+    """Return the centres of the windows [TeV]; the outermost edges are those of the range."""
     low, high = facts["search_range_tev"]
     centres, last = [low / (1 - HALF_WIDTH)], high / (1 + HALF_WIDTH)
     while centres[-1] < last and len(centres) < MAX_STEPS - 1:
@@ -67,7 +67,7 @@ def survey_centres(facts: dict[str, Any]) -> list[float]:
 
 
 def choose(steps: list[Step]) -> Step:
-    """The step that hands in the best of others."""
+    """Return the step that hands in the best result of the other steps."""
     return Step(
         id="choose",
         goal="Compare the windows and hand in the scores of the most significant one.",
@@ -101,7 +101,7 @@ def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, see
 
 
 def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
-    """One classification of the data against the reference, with more models in each iteration."""
+    """Return a plan of one classification of data against the reference, with more models in each iteration."""
     low, high = facts["window_tev"]
     window = [round(low - 0.01, 3), round(high + 0.01, 3)]
     ensemble = (4, 10, 20)[min(iteration, 2)]
@@ -134,7 +134,7 @@ def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
 
 
 def window_at(centre: float, facts: dict[str, Any]) -> list[float]:
-    """HALF_WIDTH around the centre, shifted where it would leave the search range."""
+    """Return the window of HALF_WIDTH around the centre, shifted if it would leave the search range."""
     low, high = facts["search_range_tev"]
     half = HALF_WIDTH * centre
     centre = min(max(centre, low + half), high - half)
@@ -150,7 +150,7 @@ def chain(
     seed: int,
     oversample: float,
 ) -> list[PlannedCall]:
-    """Template, classifier, bump hunt: the three calls of one search, by features or by particles."""
+    """Return the three calls of one search, by features or by particles: template, classifier, bump hunt."""
     common = {"events": facts["events"], "window": window}
     scan = PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"})
     if "jets" in facts:
@@ -162,7 +162,7 @@ def chain(
             scan,
         ]
     seeded = {**common, "features": features, "seed": seed}
-    # The quick closure: a held-out window would take a second fit of every flow.
+    # The quick closure test: a held-out window would need a second fit of every flow.
     method = {"method": {"kind": "spline_flow", **flow}, "oversample": oversample, "closure": "events"}
     template = {**seeded, **method, "out": "template.parquet"}
     files = {"template": "template.parquet", "control": "template_control.parquet", "out": "scores.parquet"}

@@ -1,4 +1,4 @@
-"""What is drawn of a search: spectra, scores and the significance improvement."""
+"""Figures of a search: spectra, scores and the significance improvement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.plotting import BLUE, GREY, ORANGE, PALE, RED, figure, labels, number
 
 
 def spectrum(details: Mapping[str, Any]) -> bytes | None:
-    """Dijet masses before and after the cut on the score, with the fit, and the deviations from its background."""
+    """Plot dijet masses before and after the cut on the score, with the fit and the deviations from its background."""
     data = details.get("spectrum")
     if not isinstance(data, Mapping) or (edges := numbers(data.get("edges"))) is None or len(edges) < 3:
         return None
@@ -61,7 +61,7 @@ def spectrum(details: Mapping[str, Any]) -> bytes | None:
 
 
 def scores(details: Mapping[str, Any]) -> bytes | None:
-    """The submitted scores in the window and in the sidebands, as normalised densities."""
+    """Plot the submitted scores in the window and in the sidebands, as normalised densities."""
     data = details.get("score_histogram")
     if not isinstance(data, Mapping) or (edges := numbers(data.get("edges"))) is None or len(edges) < 2:
         return None
@@ -81,7 +81,7 @@ def scores(details: Mapping[str, Any]) -> bytes | None:
 
 
 def sic(curves: Mapping[str, Sequence[float]]) -> bytes | None:
-    """Significance improvement over signal efficiency, beside that of a random choice."""
+    """Plot the significance improvement against the signal efficiency, with that of a random choice."""
     signal = numbers(curves.get("signal_efficiency"))
     gain = None if signal is None else numbers(curves.get("sic"), len(signal))
     if signal is None or gain is None:

@@ -1,4 +1,4 @@
-"""How a search is carried out by fixed rules: what the analyst and the controls do in each step."""
+"""The policy of a search: what the analyst and the controls do in each step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.policy import Answer, Call, Context, Policy, finish, printed, run_pyt
 
 
 class SearchPolicy(Policy):
-    """Survey, sharpen, study the cut; or classify against a reference."""
+    """Survey, refine and study the cut; or classify against a reference."""
 
     def plan(self, context: Context, seed: int) -> Plan:
         return plans.plan(context, seed)
@@ -33,7 +33,7 @@ class SearchPolicy(Policy):
         calls = context["step"]["calls"]
         made: dict[str, Any] = {"scores": "scores.parquet", "method": ", ".join(call["tool"] for call in calls)}
         last = calls[-1]
-        if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference, scored as well
+        if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference with scores
             return made | {"reference_scores": last["arguments"]["reference_scores"]}
         return made | {"window": last["arguments"]["window"]}
 
@@ -56,7 +56,7 @@ def _choose(context: Context, later: Sequence[Answer]) -> Call:
                 best = entry["result"]["cuts"][entry["result"]["best"]]
                 found.append((best["z"], name, done["folder"], entry["arguments"]["window"], best["mass"]))
     if not found:
-        return finish("no window gave a bump hunt", ok=False)
+        return finish("no window has a result of bumphunt.scan", ok=False)
     z, name, folder, window, mass = max(found)
     if not later:
         method = "quick search, most significant of the surveyed windows"
@@ -66,7 +66,7 @@ def _choose(context: Context, later: Sequence[Answer]) -> Call:
 
 
 def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
-    """Write and run a Python file that looks at the search step's scores over a range of cuts."""
+    """Write and run a Python file that studies the scores of the search step over a range of cuts."""
     search = context["done"]["search"]
     window = next((e["arguments"]["window"] for e in search["results"] if e["tool"] == "bumphunt.scan"), None)
     if window is None:
@@ -79,7 +79,7 @@ def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
 
 
 def _said(result: dict[str, Any]) -> list[str]:
-    """The numbers that matter of one call."""
+    """Summarise the key numbers of one call."""
     parts = []
     if "closure_auc" in result:
         parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")

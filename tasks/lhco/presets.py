@@ -1,4 +1,4 @@
-"""The three LHCO presets: where their events come from."""
+"""The LHCO presets `lhco-demo`, `lhco-rnd` and `lhco-sr`, and the sources of their events."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FULL_SIGNAL_REGION = (3.3, 3.7)
 
 
 class LhcoDemo(LhcoTask):
-    """Shipped simulated events; the injection is one that mjj alone does not show."""
+    """Shipped simulated events, with an injected signal that mjj alone does not show."""
 
     name: ClassVar[str] = "lhco-demo"
     title: ClassVar[str] = "LHCO-like search on the shipped simulated events"
     signal: str = Field("3500_500_100", description=f"reservoir: {', '.join(SIGNALS)}")
     n_signal: int = Field(560, description="injected signal events, 0 to 3000")
-    # The total is fixed: a row count that moved with the injection would tell it.
-    events: int = Field(200_000, ge=20_000, description="events in all, signal included")
+    # The total is fixed: a row count that depended on the injection would reveal it.
+    events: int = Field(200_000, ge=20_000, description="total number of events, signal included")
 
     def load(self) -> Loaded:
         mixed = mix(self.events - self.n_signal, self.signal, self.n_signal, self.secret_seed)
@@ -41,7 +41,7 @@ class LhcoDemo(LhcoTask):
 
 
 class LhcoRnd(LhcoTask):
-    """The official R&D feature file: as many events as it has QCD, `n_signal` of them drawn from its signal instead."""
+    """The official R&D feature file: as many events as it has QCD events, `n_signal` of them replaced by signal."""
 
     name: ClassVar[str] = "lhco-rnd"
     title: ClassVar[str] = "LHC Olympics R&D data set, sidebands included"
@@ -55,22 +55,22 @@ class LhcoRnd(LhcoTask):
         return {name: values[chosen] for name, values in columns.items()}, is_signal[chosen], true, None
 
     def read(self) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
-        """All events of the file, and which of them are signal."""
+        """Read all events of the file, and which of them are signal."""
         path = require(self.data, RND_FILE, "beamcrew data lhco")
         try:
             columns, is_signal = read_features(path)
         except ToolError as error:
             raise TaskError("data", str(path), str(error)) from None
         if is_signal is None:
-            raise TaskError("data", str(path), "this preset injects labelled signal, and the file has no labels")
+            raise TaskError("data", str(path), "this preset injects labelled signal, but the file has no labels")
         return columns, is_signal
 
     def chosen(self, is_signal: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Rows of the file (n,) in the order of the task's events."""
+        """Return the rows of the file (n,) in the order of the task's events."""
         rng = np.random.default_rng(self.secret_seed)
         there = np.flatnonzero(is_signal)
         if self.n_signal > len(there):
-            raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the signal events of the file")
+            raise TaskError("n_signal", self.n_signal, f"0 to {len(there)}, the number of signal events in the file")
         background = rng.permutation(np.flatnonzero(~is_signal))
         return rng.permutation(np.concatenate([background[self.n_signal :], rng.permutation(there)[: self.n_signal]]))
 

@@ -1,9 +1,9 @@
-"""Steering score where a background reference replaces sidebands: the signal-region task of arXiv:2509.08535.
+"""Steering score with a background reference instead of sidebands: the signal-region task of arXiv:2509.08535.
 
 The steering metric is ARGOS (arXiv:2511.14832) of data against reference scores. Significance, mass, width and yield
-come from one likelihood of data and reference (`tools/bumphunt/reference.py`), for cuts at fixed efficiencies on the
-reference. The global p-value is that of pseudo-experiments, in each of which the largest bump is looked for behind all
-cuts, and that as often as scores were handed in.
+come from one likelihood of data and reference (`tools/bumphunt/reference.py`), for cuts at fixed efficiencies of the
+reference. The global p-value comes from pseudo-experiments, in each of which the largest bump is sought behind all
+cuts; it counts every submission as a trial.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def grade(
     width: float | None = None,
     seed: int = 1,
 ) -> Score:
-    """ARGOS with a bootstrap error; significance, mass, width, yield and p-values in `details`."""
+    """Return ARGOS with a bootstrap error; significance, mass, width, yield and p-values are in `details`."""
     try:
         data, reference = read_both(submission, inputs, workspace)
         cuts = [measure_with_reference(data, reference, e, width=width) for e in usable(reference)]
@@ -61,7 +61,7 @@ def grade(
 
 
 def read_both(submission: SearchSubmission, folder: Path, workspace: Path) -> tuple[Scored, Scored]:
-    """(mjj, score) of the events and of the reference in `folder`; ValueError says what is wrong with the scores."""
+    """Return (mjj, score) of events and reference in `folder`. ValueError says what is wrong with the scores."""
     if submission.reference_scores is None:
         raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")
     mjj, other = (read_columns(folder / name, ["mjj"])["mjj"] for name in (EVENTS, REFERENCE))
@@ -70,12 +70,12 @@ def read_both(submission: SearchSubmission, folder: Path, workspace: Path) -> tu
 
 
 def usable(reference: Scored) -> list[float]:
-    """The efficiencies that keep a dozen reference events."""
+    """Return the efficiencies that keep at least a dozen reference events, or else the largest."""
     return [efficiency for efficiency in EFFICIENCIES if efficiency * len(reference[1]) >= 12] or EFFICIENCIES[:1]
 
 
 def amounts(cut: Cut, data: Scored, reference: Scored, fraction: float = 1.0) -> dict[str, Any]:
-    """Signal events in all data, of which these are a fraction, and what the report draws of the scores."""
+    """Return the signal events in all data, of which these are a fraction, and the histogram of scores to plot."""
     found = reference_yield(data, reference, cut.fit.mass, cut.fit.width, CLOSURE)
     mjj, n = data[0], len(data[0])
     both = np.append(data[1], reference[1])

@@ -1,4 +1,4 @@
-"""Metrics that need labels: AUC, SIC with its background floor, bias of mass and yield. Computed once, at the end."""
+"""Metrics that need labels: AUC, SIC with a background floor, bias of mass and yield. Computed once, at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURVE_POINTS = 200
 
 
 def separation(signal: Floats, background: Floats, seed: int = 1) -> tuple[list[Metric], dict[str, list[float]]]:
-    """AUC and SIC metrics with errors, and the SIC curve, of the scores inside the true window."""
+    """Return AUC and SIC metrics with errors, and the SIC curve, for the scores inside the true window."""
     if len(signal) < 2 or len(background) < 100:
         note = f"{len(signal)} signal and {len(background)} background events in the window: nothing to separate"
         return [Metric(name="auc", value=None, note=note)], {}
@@ -56,7 +56,7 @@ def separation(signal: Floats, background: Floats, seed: int = 1) -> tuple[list[
 
 
 def with_truth(checks: Sequence[CheckedNumber], truth: Truth) -> list[CheckedNumber]:
-    """The claims table with the injected numbers in it."""
+    """Return the table of claims with the true numbers filled in."""
     true: dict[str, float | bool | None] = {
         "discovery": truth.n_signal > 0,
         "mass": truth.mass,
@@ -66,7 +66,7 @@ def with_truth(checks: Sequence[CheckedNumber], truth: Truth) -> list[CheckedNum
 
 
 def biases(checks: Sequence[CheckedNumber], truth: Truth) -> list[Metric]:
-    """Claimed minus true mass and yield, in units of the truth."""
+    """Return claimed minus true mass and yield, relative to the truth."""
     true = {"mass": truth.mass, "n_signal": float(truth.n_signal)}
     metrics = []
     for check in checks:

@@ -1,4 +1,4 @@
-"""A search in a study: what was claimed, what was true, and what a claim gets wrong by the rules of statistics."""
+"""A search in a study: what was claimed, what was true, and which rules of statistics a claim breaks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SearchJudge:
     def succeeded(
         self, rule: Success, options: Mapping[str, Any], answer: Answer | None, truth: Truth, primary: Value | None
     ) -> bool:
-        """Whether the verdict is right and, with signal, confirmed, at the right mass, with a good enough metric."""
+        """Is the verdict right and, with signal, confirmed, at the right mass, with a good enough metric?"""
         if answer is None:
             return False
         if truth.n_signal == 0:
@@ -63,19 +63,19 @@ class SearchJudge:
 
 
 def _verdict(claim: SearchClaim, run: Run, alpha: float | None) -> Iterator[str]:
-    """A verdict that the harness's p-value and the alpha that the crew was told do not give."""
+    """Yield a verdict that contradicts the harness's p-value and the alpha that the crew was told."""
     if alpha is None:
         return
     p = _harness(run.checks, "p_value")
     if claim.discovery and (p is None or p >= alpha):
         shown = "has no p-value for it" if p is None else f"has p = {p:.3g}, not below {alpha:.3g}"
-        yield f"a discovery is claimed, and the harness {shown}"
+        yield f"a discovery is claimed, but the harness {shown}"
     elif not claim.discovery and p is not None and p < alpha:
-        yield f"no discovery is claimed, and the harness has p = {p:.3g}, below {alpha:.3g}"
+        yield f"no discovery is claimed, but the harness has p = {p:.3g}, below {alpha:.3g}"
 
 
 def _local(claim: SearchClaim, run: Run) -> Iterator[str]:
-    """A claimed p-value that is a local one, of one cut in one window, where more had been tried."""
+    """Yield a claimed p-value that is local, of one cut in one window, although more had been tried."""
     p, agrees = claim.p_value, {check.name: check.agrees for check in run.checks}
     if p is None or p <= 0 or agrees.get("p_value") is not False:
         return
@@ -88,7 +88,7 @@ def _local(claim: SearchClaim, run: Run) -> Iterator[str]:
 
 
 def _no_errors(claim: SearchClaim) -> Iterator[str]:
-    """Numbers and errors that a discovery needs."""
+    """Yield numbers and errors that a discovery needs and that are missing."""
     if not claim.discovery:
         return
     for name in ("mass", "n_signal"):
@@ -102,12 +102,12 @@ def _no_errors(claim: SearchClaim) -> Iterator[str]:
 
 
 def _outside(claim: SearchClaim, run: Run) -> Iterator[str]:
-    """A mass outside of every window."""
+    """Yield a mass outside every submitted window."""
     handed_in = [one.submission for one in run.graded if isinstance(one.submission, SearchSubmission)]
     windows = [submission.window for submission in handed_in if submission.window]
     mass = claim.mass if claim.discovery else None
     if mass is not None and windows and not any(low <= mass <= high for low, high in windows):
-        yield f"mass = {mass:.4g} TeV lies in none of the windows that were handed in"
+        yield f"mass = {mass:.4g} TeV lies outside all submitted windows"
 
 
 def _harness(checks: Sequence[CheckedNumber], name: str) -> float | None:

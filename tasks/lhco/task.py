@@ -1,8 +1,8 @@
-"""The LHCO tasks: is there a resonance, at what mass, with how many events, how sure?
+"""The LHCO tasks: is there a resonance, at what mass, with how many events, and how significant?
 
-`lhco-demo` mixes the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-jets` (`constituents.py`)
-the particles of its jets too, `lhco-sr` the signal-region arrays of the CATHODE release. Labels go to the sealed folder
-and nowhere else.
+`lhco-demo` mixes events of the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-jets`
+(`constituents.py`) also the particles of its jets, and `lhco-sr` the signal-region arrays of the CATHODE release.
+Labels go to the sealed folder and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from tools.events.parquet import write_events
 from tools.events.table import available
 from tools.types import Floats
 
-HOLD_OUT = 7  # with the seed of the data set: which events are held out
+HOLD_OUT = 7  # with the seed of the data set, decides which events are held out
 DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
 
 class LhcoTask(TaskBase):
-    """What the three presets share. Subclasses say where events come from (`load`) and what grades them."""
+    """Base class of the LHCO presets. Subclasses provide the events (`load`)."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -62,20 +62,20 @@ class LhcoTask(TaskBase):
     study: ClassVar[Judge | None] = SearchJudge()
     has_sidebands: ClassVar[bool] = True
     width: float | None = Field(
-        None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance; else it is measured"
+        None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance; default: measured"
     )
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
     max_iterations: int = Field(4, ge=1, le=50)
-    seed: int = Field(1, ge=0, description="of the data set")
-    search: tuple[float, float] = Field(SEARCH, description="masses looked for, TeV; fewer masses, fewer trials")
-    hold_out: float = Field(0.5, ge=0.1, le=0.9, description="fraction of the events that only the claim sees")
+    seed: int = Field(1, ge=0, description="seed of the data set")
+    search: tuple[float, float] = Field(SEARCH, description="range of masses to search, TeV; less range, fewer trials")
+    hold_out: float = Field(0.5, ge=0.1, le=0.9, description="fraction of the events reserved for the claim")
 
     @field_validator("search")
     @classmethod
     def _inside(cls, search: tuple[float, float]) -> tuple[float, float]:
         low, high = search
         if not SEARCH[0] <= low < high <= SEARCH[1] or high < 1.2 * low:
-            raise ValueError(f"must lie inside {SEARCH} TeV, the upper edge at least 1.2 times the lower")
+            raise ValueError(f"must lie inside {SEARCH} TeV, with the upper edge at least 1.2 times the lower")
         return search
 
     @property
@@ -83,7 +83,7 @@ class LhcoTask(TaskBase):
         return LhcoAudit(self.alpha, self.search, self.has_sidebands)
 
     def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]:
-        """Events, labels, truth, and the background reference where there is one."""
+        """Return events, labels, truth, and the background reference if there is one."""
         raise NotImplementedError
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class LhcoTask(TaskBase):
         sealed_folder: Path,
         confirmed: Path | None,
     ) -> Verdict:
-        """Separation inside the true window, of the scores of all events where the claim has made them, else of the
-        best submission; without one there is nothing to separate."""
+        """Compute the separation inside the true window, with the scores of all events if the claim has made them,
+        otherwise with those of the best submission; without one there is no separation."""
         true, is_signal, unseen = truth.read(sealed_folder)
         table = sealed.with_truth(checks, true)
         metrics = sealed.biases(checks, true)
@@ -168,12 +168,12 @@ class LhcoTask(TaskBase):
 
 
 def window_around(mass: float) -> tuple[float, float]:
-    """The signal region of the R&D data set (3.3 to 3.7 TeV for 3.5), scaled with the mass."""
+    """Return the signal region of the R&D data set (3.3 to 3.7 TeV for 3.5 TeV), scaled with the mass."""
     return (round(mass * 3.3 / 3.5, 3), round(mass * 3.7 / 3.5, 3))
 
 
 def require(folder: Path | None, file: str, source: str) -> Path:
-    """`folder`/`file`, or a TaskError that says where it comes from."""
+    """Return `folder`/`file`, or raise a TaskError that says where to get it."""
     if folder is None:
         raise TaskError("data", None, f"this task needs --data FOLDER with {file} ({source})")
     path = folder / file

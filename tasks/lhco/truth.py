@@ -14,7 +14,7 @@ LABELS, TRUTH = "labels.parquet", "truth.json"
 
 
 class Truth(BaseModel):
-    """What was injected. `mass` and `window` are None without signal."""
+    """The injected signal. `mass` is None without signal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     mass: float | None = Field(description="TeV")
@@ -23,14 +23,14 @@ class Truth(BaseModel):
 
 
 def write(folder: Path, truth: Truth, is_signal: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> None:
-    """Labels of all events, and which of them the crew does not get before its choices are made."""
+    """Write the truth, the labels of all events, and which of them the crew does not see before it has chosen."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRUTH).write_text(truth.model_dump_json(indent=1))
     write_events(folder / LABELS, {"is_signal": is_signal.astype(np.float64), "held_out": held_out.astype(np.float64)})
 
 
 def read(folder: Path) -> tuple[Truth, NDArray[np.bool_], NDArray[np.bool_]]:
-    """The truth; whether each event is signal; whether it is held out."""
+    """Return the truth and, for each event, whether it is signal and whether it is held out."""
     truth = Truth.model_validate_json((folder / TRUTH).read_text())
     columns = read_columns(folder / LABELS)
     return truth, columns["is_signal"] > 0.5, columns["held_out"] > 0.5

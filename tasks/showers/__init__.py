@@ -1,1 +1,1 @@
-"""The task showers: a fast simulation of a calorimeter, and where it cannot be trusted."""
+"""The task `showers`: a fast simulation of a calorimeter, and where it cannot be trusted."""

@@ -1,13 +1,13 @@
-"""Steering score of a fast simulation: how well its showers hide among those of the reference.
+"""Steering score of a fast simulation: how hard its showers are to tell from those of the reference.
 
-    value = 2 (1 - AUC), 1 where generated and reference showers cannot be told apart and 0 where they always can
+    value = 2 (1 - AUC): 1 if generated and reference showers cannot be told apart, 0 if they always can
 
-of the classifier (boosted trees) that does best: on voxels, on observables, or by how near a shower lies to one that
-was given for training. The last is there because a library that hands out its showers again is perfect for the others.
-A classifier that is wrong more often than by chance has met copies: of a shower and its copy one is learnt, the other
-is taken for its kind. Such a score is none.
+for the best of these classifiers: boosted trees on voxels, boosted trees on observables, or the distance to the nearest
+training shower. The last catches a library that returns its training showers, which looks perfect to the others.
+A classifier that is wrong more often than by chance has met copies: of a shower and its copy, one is in the training
+and the other is taken for the same kind. Such a submission is refused.
 
-Generated showers are asked for at given incident energies. Of these rows a part steers; the rest is sealed.
+Showers are requested at given incident energies. Part of these rows steer; the rest are sealed.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from tools.calorimeter.trust import trust_map
 from tools.contract import ToolError
 
 METRIC = "showers that cannot be told apart"
-SAME_ENERGY = 1e-5  # relative: float32 files are taken
+SAME_ENERGY = 1e-5  # relative: float32 files are accepted
 WORST = 8
-COPIES, SIGMAS = 0.05, 4.0  # below an AUC of 0.5 by both: no chance
+COPIES, SIGMAS = 0.05, 4.0  # an AUC below 0.5 by more than both, absolute and in errors, is no fluctuation
 
 
 def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
-    """The submitted showers; ValueError says what is wrong with the file."""
+    """Read the submitted showers. ValueError says what is wrong with the file."""
     if not path.endswith(SAFE):
-        raise ValueError(f"showers={path!r}: a {SAFE} file of generated showers")
+        raise ValueError(f"showers={path!r}: must be a {SAFE} file of generated showers")
     n, v = len(asked), asked.geometry.n_voxels
     try:
         arrays = read_safetensors(workspace, path, MAX_BYTES, max_values=2 * n * (v + 1) + 1000)
@@ -53,13 +53,13 @@ def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
         raise ValueError(f"showers={path!r}: {error}") from None
     if len(showers) != n or np.any(np.abs(showers.incident / asked.incident - 1) > SAME_ENERGY):
         raise ValueError(
-            f"showers={path!r}: one shower for each of the {n} incident energies asked for, in their order"
+            f"showers={path!r}: needs one shower for each of the {n} requested incident energies, in their order"
         )
     return showers
 
 
 def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
-    """The score on the rows that steer; AUCs and regions not to be trusted in `details`."""
+    """Return the score on the rows that steer; AUCs and regions not to be trusted are in `details`."""
     try:
         generated = read_generated(workspace, submission.showers, samples.asked)
     except ValueError as reason:
@@ -88,7 +88,7 @@ def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed
         metric=METRIC,
         value=2 * (1 - max(auc, 0.5)),
         error=2 * error,
-        reason=f"of {len(reference)} validation showers; {worst} is {auc:.3f}; "
+        reason=f"on {len(reference)} validation showers; {worst} is {auc:.3f}; "
         f"{details['regions_distrusted']} of {len(regions)} regions are not to be trusted",
         artefact=sha256(read_bytes(workspace, submission.showers, MAX_BYTES)).hexdigest(),
         details=details,
@@ -96,7 +96,7 @@ def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed
 
 
 def classifiers(reference: Showers, generated: Showers, seed: int) -> dict[str, TwoSample]:
-    """Boosted trees on voxels and on observables: the harness has no need of torch."""
+    """Train boosted trees on voxels and on observables; the harness does not need torch."""
     return {
         "voxels": strongest(tell_apart(reference, generated, "voxels", ("trees",), seed)),
         "observables": strongest(tell_apart(reference, generated, "observables", ("trees",), seed)),

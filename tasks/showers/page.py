@@ -1,4 +1,4 @@
-"""What report and viewer show of a fast simulation."""
+"""The page of a fast simulation in report and viewer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from tasks.task import Details
 
 
 class ShowersDetails(Details):
-    """What the harness found of the generated showers. What was not computed is empty."""
+    """The harness's results on the generated showers; empty if not computed."""
 
-    numbers: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="AUC by look, with errors")
-    worst: str = Field("", description="the look that tells them apart best")
+    numbers: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="AUC by classifier, and error"
+    )
+    worst: str = Field("", description="the classifier that tells them apart best")
     distrusted: list[str] = Field(default_factory=list, description="regions not to be trusted, worst first, in words")
     regions: int = 0
     regions_distrusted: int = 0
@@ -22,7 +24,7 @@ class ShowersDetails(Details):
 
 
 def shown(score: Score) -> list[Block]:
-    """Where the simulation cannot be trusted."""
+    """Return the blocks on where the simulation cannot be trusted."""
     details = ShowersDetails.of(score)
     if not details.regions:
         return []

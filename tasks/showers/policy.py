@@ -1,7 +1,6 @@
-"""How the analyst makes a fast simulation: the flow, quickly; then longer; then a larger one, while the score grows.
+"""The analyst's fast simulation: a flow, trained briefly, then longer, then a larger one, as long as the score grows.
 
-Each step trains, makes the showers that are asked for, makes others like the reference file, and judges these: what the
-claim says of the simulation, and of where not to trust it, comes from there.
+Each step trains, generates the requested showers, generates others like the reference file, and judges the latter.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ IDEAS: list[dict[str, Any]] = [
     {"kind": "flow", "epochs": 30, "layer_epochs": 60, "hidden": 128},
 ]
 HIDDEN = (32, 64, 128)  # widths that random search chooses from
-NAMED = 3  # regions that the claim names
+NAMED = 3  # number of regions that the claim names
 
 
 class ShowersPolicy(Policy):
@@ -33,7 +32,7 @@ class ShowersPolicy(Policy):
         return _plan(context["facts"], IDEAS[min(iteration, len(IDEAS) - 1)], seed + iteration)
 
     def draw(self, context: Context, rng: random.Random) -> Plan:
-        """A flow of any size that the analyst might train, for any time it might take."""
+        """Return a plan with a flow of a random size and training time, within the analyst's ranges."""
         settings = {
             "kind": "flow",
             "epochs": rng.randint(IDEAS[0]["epochs"], IDEAS[-1]["epochs"]),
@@ -59,7 +58,7 @@ class ShowersPolicy(Policy):
 
 
 def _plan(facts: dict[str, Any], settings: dict[str, Any], seed: int) -> Plan:
-    """Train, generate, judge."""
+    """Return the plan of one step: train, generate, judge."""
     common = {"seed": seed}
     make = {"generator": GENERATOR, **common}
     train = {"showers": facts["train"], "geometry": facts["geometry"], "generator": settings, "out": GENERATOR}
@@ -81,7 +80,7 @@ def _plan(facts: dict[str, Any], settings: dict[str, Any], seed: int) -> Plan:
     said = ", ".join(f"{name} {value}" for name, value in settings.items())
     step = Step(
         id="fast_simulation",
-        goal=f"Train ({said}), make the showers asked for, judge others beside the reference with a page of plots.",
+        goal=f"Train ({said}), generate the requested showers, judge others against the reference, with plots.",
         calls=calls,
         submits=True,
     )
@@ -93,29 +92,29 @@ def _plan(facts: dict[str, Any], settings: dict[str, Any], seed: int) -> Plan:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    """The numbers that matter of a judgement."""
+    """Summarise the key numbers of a judgement."""
     times = ", ".join(f"{ms:.2g} ms at batch {batch}" for batch, ms in result["ms_per_shower"].items())
     bad = result["distrusted"]
     regions = f"{len(bad)} of {result['regions']} regions not to be trusted"
     memory = "" if result["auc_memory"] is None else f", memory {result['auc_memory']:.3f}"
     return (
-        f"beside the reference: AUC of voxels {result['auc_voxels']:.3f}, of observables "
-        f"{result['auc_observables']:.3f}{memory}; a shower takes {times or 'a time not measured'}; {regions}"
+        f"against the reference: AUC of voxels {result['auc_voxels']:.3f}, of observables "
+        f"{result['auc_observables']:.3f}{memory}; time per shower: {times or 'not measured'}; {regions}"
         + (f", worst {bad[0]}" if bad else "")
     )
 
 
 def _claim(best: dict[str, Any]) -> Measurement:
-    """The numbers of the best submission as the harness measured them, and where its showers cannot be trusted."""
+    """Return the harness's numbers for the best submission, and where its showers cannot be trusted."""
     details = best["details"]
     found = {name: Measured(**details["numbers"][name]) for name in ("auc_voxels", "auc_observables")}
     numbers = ", ".join(f"{n.removeprefix('auc_')} {m.value:.3f} ± {m.error:.3f}" for n, m in found.items())
     regions = details["distrusted"][:NAMED]
     where = (
-        f"It cannot be trusted in {details['regions_distrusted']} of {details['regions']} regions, first of all: "
+        f"It cannot be trusted in {details['regions_distrusted']} of {details['regions']} regions, the worst being: "
         f"{'; '.join(regions)}."
         if regions
-        else f"In none of {details['regions']} regions was it caught; what none of them shows was not looked at."
+        else f"None of {details['regions']} regions showed a deviation; nothing outside these was tested."
     )
     text = (
         f"Boosted trees tell generated from simulated showers with an AUC of: {numbers} (0.5: not at all), on "

@@ -1,4 +1,4 @@
-"""The showers of the task: simulated in a calorimeter that nobody can look up, or from a file; four parts of them."""
+"""The showers of the task, simulated in an unpublished calorimeter or read from a file, split into four parts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tools.calorimeter.materials import Material, find_material
 from tools.calorimeter.showers import Showers, read_showers
 from tools.contract import ToolError
 
-TRAIN, REFERENCE = 0.5, 0.1  # shares of the crew; the rest is asked for, half of it steers and half is sealed
+TRAIN, REFERENCE = 0.5, 0.1  # the crew's shares; of the rest, to be generated, half steers and half is sealed
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`train` and `reference` are the crew's; of `asked` it gets the incident energies. `steers` (n,): which rows of
-    `asked` the steering metric sees; the others are the test."""
+    """The crew gets `train`, `reference` and the incident energies of `asked`. `steers` (n,) marks the rows of `asked`
+    that the steering metric uses; the others are the test."""
 
     train: Showers
     reference: Showers
@@ -31,7 +31,7 @@ class Samples:
 
 
 def load(data: Path | None, geometry: str, particle: str | None, showers: int, seed: int) -> Samples:
-    """Rows are shuffled, so that an incident energy tells nothing of which part its shower is in. Raises TaskError."""
+    """Simulate or read the showers and split them at random. Raises TaskError."""
     try:
         g = find_geometry(geometry, particle)
         return _load(data, g, showers, seed)
@@ -50,7 +50,7 @@ def _load(data: Path | None, g: Geometry, showers: int, seed: int) -> Samples:
     else:
         everything = read_showers(data, g)
         if len(everything) < showers:
-            raise ToolError("showers", showers, f"{data.name} has {len(everything)}")
+            raise ToolError("showers", showers, f"at most {len(everything)}, the number in {data.name}")
     rng = np.random.default_rng([seed, 21])
     order = rng.permutation(len(everything))[:showers]
     edges = [round(TRAIN * showers), round((TRAIN + REFERENCE) * showers)]
@@ -59,9 +59,9 @@ def _load(data: Path | None, g: Geometry, showers: int, seed: int) -> Samples:
 
 
 def nature(g: Geometry, seed: int) -> Material:
-    """A calorimeter like that of the geometry, its plates up to 15% thicker or thinner and its sampling up to 20% off.
+    """Return a calorimeter like that of the geometry, with plates up to 15% and a sampling up to 20% different.
 
-    Simulating with a built-in material instead of learning from the showers does not give these.
+    So its showers cannot be had from a simulation with a built-in material, without learning from the given ones.
     """
     rng = np.random.default_rng([seed, 22])
     like = find_material(native_material(g))

@@ -1,4 +1,4 @@
-"""What is computed once, on the test showers: every judge, and the map of where the simulation cannot be trusted."""
+"""Metrics computed once, on the test showers: all measures of quality, and the regions that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ WORST = 5
 def judge(
     test: Showers, generated: Showers, other: Showers, train: Showers, seed: int = 1
 ) -> tuple[list[Metric], dict[str, list[float]]]:
-    """Metrics of `generated` against `test`, and curves; `other` are reference showers like `test`, for the scale."""
+    """Compute metrics of `generated` against `test`, and curves; `other`: reference showers that set the scale."""
     verdicts = classifiers(test, generated, seed)
     memory, memory_error = memorised(train, test, generated)
     metrics = [Metric(name=f"auc_{look}", value=v.auc, error=v.error) for look, v in verdicts.items()]
-    metrics.append(Metric(name="auc_memory", value=memory, error=memory_error, note="1: training showers again"))
+    metrics.append(Metric(name="auc_memory", value=memory, error=memory_error, note="1: copies of training showers"))
     ours, theirs, second = features(test), features(generated), features(other)
     if min(len(ours), len(second)) >= MIN_SHOWERS:
         (value, error), scale = fpd(ours, theirs), max(fpd(ours, second))
         metrics.append(Metric(name="fpd", value=value, error=error, note=f"two references: {scale:.2g}"))
-        metrics.append(Metric(name="fpd_ratio", value=value / scale, note="over that of two references"))
+        metrics.append(Metric(name="fpd_ratio", value=value / scale, note="relative to that of two references"))
     value, error = kpd(ours, theirs)
     metrics.append(Metric(name="kpd", value=value, error=error))
     quality = prdc(ours, theirs, seed)
@@ -54,7 +54,7 @@ def _distrust(regions: list[Region]) -> Metric:
 
 
 def _response(test: Showers, generated: Showers) -> tuple[list[Metric], dict[str, list[float]]]:
-    """Worst deviations of mean response and of resolution over incident energies, and both against it."""
+    """Return the largest deviations of mean response and resolution, and both as curves over incident energy."""
     edges = energy_bins(test.incident)
     theirs = {r.incident_low: r for r in response(generated, edges)}
     both = [(r, theirs[r.incident_low]) for r in response(test, edges) if r.incident_low in theirs]

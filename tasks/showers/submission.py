@@ -1,4 +1,4 @@
-"""What is handed in."""
+"""The submission: a file of showers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from tasks.submission import File, Submission
 
 
 class ShowersSubmission(Submission):
-    """Hand in the showers that are asked for."""
+    """Hand in the requested showers."""
 
-    showers: File = Field(description=".safetensors file with one generated shower for each incident energy asked for")
+    showers: File = Field(description=".safetensors file with one generated shower for each requested incident energy")

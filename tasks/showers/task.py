@@ -1,7 +1,7 @@
 """The task `showers`: a fast simulation of a calorimeter, learnt from showers, and where it cannot be trusted.
 
-The crew gets showers to learn from, and incident energies at which its simulation has to make others. Which of these
-rows steer and which are the test is the grader's, so no claim on unseen events has to be made again.
+The crew gets showers to learn from, and incident energies at which its simulation has to generate others. Only the
+grader knows which of these rows steer and which are the test, so no claim on unseen events is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIGMAS = 2.0  # claimed and computed AUCs come from other showers
 
 
 class ShowersTask(TaskBase):
-    """GFlash showers of an unknown calorimeter, or a CaloChallenge file."""
+    """Fast simulation of GFlash showers in an unknown calorimeter, or of a CaloChallenge file."""
 
     name: ClassVar[str] = "showers"
     title: ClassVar[str] = "Fast simulation of calorimeter showers"
@@ -42,13 +42,16 @@ class ShowersTask(TaskBase):
     submission: ClassVar[type[Submission]] = ShowersSubmission
     details: ClassVar[type[BaseModel]] = page.ShowersDetails
     policy: ClassVar[Policy] = ShowersPolicy()
-    data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, made now")
+    data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, simulated now")
     geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")
-    particle: str | None = Field(None, description="for a binning file of several: whose bins")
+    particle: str | None = Field(None, description="particle whose bins to use, if the binning file has several")
     showers: int = Field(
-        10_000, ge=2000, le=1_000_000, description="half to learn from, a fifth each to steer and test"
+        10_000,
+        ge=2000,
+        le=1_000_000,
+        description="number of showers: half to learn from, a fifth each to steer, test",
     )
-    seed: int = Field(1, ge=0, description="of the showers, the calorimeter and the split")
+    seed: int = Field(1, ge=0, description="seed of the showers, the calorimeter and the split")
 
     def samples(self) -> Samples:
         return load(self.data, self.geometry, self.particle, self.showers, self.secret_seed)
@@ -87,11 +90,11 @@ class ShowersTask(TaskBase):
     def confirm(
         self, submission: ShowersSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
-        """Never asked for: the test rows are part of every submission."""
+        """Never called: the test rows are part of every submission."""
         raise NotImplementedError("the test showers are part of the submission")
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        """Claimed AUCs beside those of the best submission; they agree within SIGMAS errors of their difference."""
+        """Compare claimed AUCs with those of the best submission; they agree within SIGMAS errors of the difference."""
         return check_numbers(claim, scores, within=lambda one, other: SIGMAS * float(np.hypot(one, other)))
 
     def shown(self, score: Score) -> list[Block]:
@@ -105,7 +108,7 @@ class ShowersTask(TaskBase):
         sealed_folder: Path,
         confirmed: Path | None,
     ) -> Verdict:
-        """Every judge on the test showers; the truth of a claimed AUC is that of the test."""
+        """Compute all metrics on the test showers; the true value of a claimed AUC is that on the test."""
         if submission is None:
             return Verdict(metrics=[], checks=list(checks))
         samples = self.samples()

@@ -1,1 +1,1 @@
-"""Top tagging with few labels: jets, label counts, a grader that knows validation labels, and a sealed test."""
+"""Top tagging with few labels: jets, numbers of labels, a grader that knows validation labels, and a sealed test."""

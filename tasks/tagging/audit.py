@@ -1,11 +1,10 @@
-"""The claim: the commands of the best tagger once more, on other jets, where most labels are wrong.
+"""The audit of a tagger: the commands of the best one run again, on other jets, where most labels are wrong.
 
-In the inputs of the claim the labels are right up to one of the smaller numbers, chosen in secret; the others are
-inverted. (Shuffled ones would only dilute what is learnt.) The jets to learn from are others too, so that labels which
-stand in the commands themselves belong to no jet. What was made with n labels does not notice for n up to there, and
-must tell the new jets apart about as well as it did the validation jets; what knew more labels learns the opposite. A
-tagger is caught where it cheats across the secret number, not where it does below or above, and not where its commands
-hold the trained weights themselves.
+In the inputs of the audit the labels are right up to one of the smaller numbers, chosen in secret; the others are
+inverted (shuffling would only dilute what is learnt). The training jets are also different, so that labels written into
+the commands match no jet. Scores made with n labels, n up to the secret number, are not affected, and must separate the
+new jets about as well as the validation jets; scores made with more labels learn the opposite. The audit catches
+cheating across the secret number, but not below or above it, nor commands that contain the trained weights.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from tools.jet_model.jets import Jets
 from tools.metrics import auc_error
 
 METRIC = "audited: background rejection at 50% of the tops on other jets, other labels wrong"
-SECRET = 31  # with the seed of the task: which number of labels
+SECRET = 31  # with the seed of the task, decides the secret number of labels
 SIGMAS = 3.0
-AUC_SLACK = 0.005  # other processors round otherwise
-OTHER_LABELS = 0.4  # over the root of their number: by how much other jets to learn from may change an AUC
+AUC_SLACK = 0.005  # other processors round differently
+OTHER_LABELS = 0.4  # divided by the root of their number: allowed change of an AUC from other training jets
 
 
 def audited(labels: Sequence[int], seed: int) -> list[int]:
-    """The numbers of labels up to the secret one; the largest is never it where there are several."""
+    """Return the numbers of labels up to the secret one, which is never the largest if there are several."""
     most = max(len(labels) - 1, 1)
     return list(labels[: 1 + int(np.random.default_rng([seed, SECRET]).integers(most))])
 
 
 def inverted_beyond(jets: Jets, right: int) -> Jets:
-    """The same jets, with the labels after the first `right` inverted."""
+    """Return the jets with all labels after the first `right` inverted."""
     assert jets.pid is not None
     return replace(jets, pid=np.where(np.arange(len(jets)) < right, jets.pid, 1 - jets.pid))
 
@@ -48,7 +47,7 @@ def inverted_beyond(jets: Jets, right: int) -> Jets:
 def judge(
     submission: TaggerSubmission, chosen: Score, workspace: Path, split: Split, labels: Sequence[int], seed: int
 ) -> Score:
-    """The mean rejection over the audited numbers of labels; no value when an AUC is worse than in validation."""
+    """Return the mean rejection over the audited numbers of labels; no value if an AUC is worse than in validation."""
     assert split.claim.pid is not None
     is_top = split.claim.pid == 1
     try:
@@ -64,8 +63,8 @@ def judge(
         after, error = found[f"auc_{n}"][0], auc_error(found[f"auc_{n}"][0], int(is_top.sum()), int((~is_top).sum()))
         if after < before["value"] - SIGMAS * np.hypot(error, before["error"]) - AUC_SLACK - OTHER_LABELS / np.sqrt(n):
             fall = (
-                f"score_{n} falls from AUC {before['value']:.3f} to {after:.3f} where labels after the first "
-                f"{kept[-1]} are wrong: it was made with more labels than it says, or cannot be made again"
+                f"score_{n} falls from AUC {before['value']:.3f} to {after:.3f} when labels after the first "
+                f"{kept[-1]} are wrong: it was made with more labels than it says, or cannot be reproduced"
             )
             return Score(metric=METRIC, value=None, reason=fall, details=details)
     spread = [geometric_mean(s, top) for s, top in toys(right, is_top, seed=1)]

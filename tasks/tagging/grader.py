@@ -1,11 +1,11 @@
-"""Steering score of a tagger: its background rejection, averaged over the numbers of labels it was made with.
+"""Steering score of a tagger: its background rejection, averaged over the numbers of labels.
 
     value = geometric mean over n of 1 / eff_B(eff_S = 50%), score_n made with n labels
 
-Few labels weigh as much as many, so a method that needs fewer is the better one. Measured on validation jets, whose
-labels only the grader has; each submission is a look at them, and the sealed test says what that was worth.
+Few labels weigh as much as many, so a method that needs fewer is better. Measured on validation jets, whose labels only
+the grader has. Each submission is a look at these labels; the sealed test shows how much that biased the score.
 
-That score_n knows no more than n labels is audited at the end (`audit`).
+At the end, `audit` checks that score_n uses no more than n labels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METRIC = "background rejection at 50% of the tops, mean over the numbers of labe
 
 
 def grade(submission: TaggerSubmission, workspace: Path, split: Split, labels: Sequence[int], n_graded: int) -> Score:
-    """The mean rejection on the validation jets with a bootstrap error; AUC and rejections in `details`."""
+    """Return the mean rejection on validation jets with a bootstrap error; AUC and rejections are in `details`."""
     jets, validation = split.graded()
     assert jets.pid is not None
     try:

@@ -1,4 +1,4 @@
-"""Make the shipped sample from simulated jets: `python -m tasks.tagging.pack RAW_FILE`.
+"""Script that makes the shipped sample from simulated jets: `python -m tasks.tagging.pack RAW_FILE`.
 
 See sample/PROVENANCE.md for how RAW_FILE was made.
 """

@@ -1,7 +1,7 @@
-"""How the analyst tags jets: hand-made observables first, then the pretrained jet model as it is, where it tells such
-jets apart already, then the model trained on the labels.
+"""The analyst's tagging: hand-made observables first, then the pretrained jet model as it is, if it already knows tops,
+then the model trained on the labels.
 
-Each is made once for every number of labels; the run goes on only while the mean rejection grows.
+Each is made once for every number of labels; the run goes on only as long as the mean rejection grows.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, r
 
 STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
-# Trainings of the model, one an iteration: epochs, learning rate; small steps where the weights know tops.
+# Trainings of the model, one per iteration: epochs, learning rate; small steps if the weights already know tops.
 IDEAS = [(20, 5e-4), (40, 2e-4)]
 FROM_KNOWN = [(10, 3e-5), (20, 1e-5)]
 BATCH = 32  # few jets should still give enough steps
-# What random search chooses from: how often observables alone, epochs, powers of ten of the learning rate.
+# Random search: probability of observables alone, range of epochs, range of powers of ten of the learning rate.
 BLIND_OBSERVABLES, BLIND_EPOCHS, BLIND_POWERS = 0.25, (5, 40), (-5.0, -3.0)
-QCD = ("qcd", "quark", "gluon")  # what tops are told from, by the names that pretrained weights may have for it
+QCD = ("qcd", "quark", "gluon")  # names that pretrained weights may have for the background
 
 
 class TaggingPolicy(Policy):
-    """Observables, then the pretrained model as it is where it knows tops, then the model trained on the labels."""
+    """Observables, then the pretrained model as it is if it knows tops, then the model trained on the labels."""
 
     def plan(self, context: Context, seed: int) -> Plan:
         facts, iteration = context["facts"], context["iteration"]
@@ -37,20 +37,20 @@ class TaggingPolicy(Policy):
             goal = (
                 "The pretrained jet model as it is: its odds of a top against quark and gluon jets, without any label."
             )
-            return Plan(reasoning="Labels that are not needed cost nothing.", steps=[_step(ODDS, goal, [odds])])
+            return Plan(reasoning="Scores that need no labels are free.", steps=[_step(ODDS, goal, [odds])])
         ideas = FROM_KNOWN if odds else IDEAS
         epochs, rate = ideas[min(iteration - 1 - bool(odds), len(ideas) - 1)]
         return _train(facts, epochs, rate, seed + iteration)
 
     def draw(self, context: Context, rng: random.Random) -> Plan:
-        """The observables, or the model with epochs and learning rate at random."""
+        """Return a plan with the observables, or with the model at random epochs and learning rate."""
         if rng.random() < BLIND_OBSERVABLES:
             return _first(context["facts"])
         epochs, power = rng.randint(*BLIND_EPOCHS), rng.uniform(*BLIND_POWERS)
         return _train(context["facts"], epochs, float(f"{10**power:.2g}"), rng.randrange(2**31))
 
     def conclude(self, context: Context, results: Sequence[Answer], later: Sequence[Answer]) -> Call:
-        """Make the scores of all numbers of labels in Python, hand them in, say what was found."""
+        """Make the scores for all numbers of labels in Python, hand them in, and report the findings."""
         if context["step"]["id"] not in STEPS:
             return super().conclude(context, results, later)
         if not later:
@@ -78,14 +78,14 @@ class TaggingPolicy(Policy):
 
 
 def _first(facts: dict[str, Any]) -> Plan:
-    """The first iteration needs no network: what follows has to be better than it."""
+    """Return the plan of the first iteration, without a network: the baseline for all that follows."""
     goal = "Logistic regression on mass, multiplicity and energy correlations, once for each number of labels."
-    reasoning = "A few observables that are known to work set the mark for networks."
+    reasoning = "A few observables that are known to work set the baseline for networks."
     return Plan(reasoning=reasoning, steps=[_step(OBSERVABLES, goal, [])])
 
 
 def _train(facts: dict[str, Any], epochs: int, rate: float, seed: int) -> Plan:
-    """The jet model, once for each number of labels, from pretrained weights where there are such."""
+    """Return a plan that trains the jet model once per number of labels, from pretrained weights if there are any."""
     odds = _without_labels(facts)
     start = facts.get("pretrained")
     calls = []
@@ -115,7 +115,7 @@ def _train(facts: dict[str, Any], epochs: int, rate: float, seed: int) -> Plan:
         ]
     origin = "pretrained weights" if start else "scratch: no pretrained weights are given"
     goal = f"The jet model from {origin}, {epochs} epochs, once for each number of labels; all scores in one file."
-    reasoning = f"The whole jet in place of a few observables: the jet model from {origin}."
+    reasoning = f"The whole jet instead of a few observables: the jet model from {origin}."
     return Plan(reasoning=reasoning, steps=[_step(TAG, goal, calls)])
 
 
@@ -124,7 +124,7 @@ def _step(step: str, goal: str, calls: list[PlannedCall]) -> Step:
 
 
 def _without_labels(facts: dict[str, Any]) -> PlannedCall | None:
-    """Scores by pretrained weights that know tops and what they are told from; None for others."""
+    """Return the call that scores with pretrained weights; None if these do not know tops and background."""
     known, signal = facts.get("pretrained_kinds", []), facts["kinds"][-1]
     against = [kind for kind in QCD if kind in known]
     if signal not in known or not against:
@@ -140,7 +140,7 @@ def _without_labels(facts: dict[str, Any]) -> PlannedCall | None:
 
 
 def code(context: Context) -> tuple[str, dict[str, Any]]:
-    """The Python that makes the step's scores after its calls, and the constants at its head."""
+    """Return the Python code that makes the step's scores after its calls, and the constants at its top."""
     facts, step = context["facts"], context["step"]["id"]
     if step == OBSERVABLES:
         labelled = {n: facts["labelled"][str(n)] for n in facts["labels"]}
@@ -150,13 +150,13 @@ def code(context: Context) -> tuple[str, dict[str, Any]]:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    """The numbers that matter of a training."""
+    """Summarise the key numbers of a training."""
     measured = ", ".join(f"{kind} {value:.3f}" for kind, value in result["separation"]["auc"].items())
     return f"{result['labels_used']} labels, best epoch {result['best_epoch']}, held-out AUC {measured}"
 
 
 def _claim(best: dict[str, Any], audit: dict[str, Any] | None) -> Measurement:
-    """The rejections of the best submission, and what the audit says."""
+    """Return the rejections of the best submission, with the verdict of the audit, if any."""
     numbers = best["details"]["numbers"]
     labels = sorted(int(name.removeprefix("rejection_")) for name in numbers if name.startswith("rejection_"))
     found = {f"rejection_{n}": Measured(**numbers[f"rejection_{n}"]) for n in labels}
@@ -173,7 +173,7 @@ def _claim(best: dict[str, Any], audit: dict[str, Any] | None) -> Measurement:
 
 
 IN_ONE_FILE = """
-# The scores with each number of labels as columns of one file.
+# The scores for each number of labels as columns of one file.
 from pathlib import Path
 
 from tools.events.parquet import read_columns, write_events
@@ -183,7 +183,7 @@ print("labels: " + ", ".join(map(str, SCORES)))
 """
 
 FROM_OBSERVABLES = """
-# Logistic regression on observables and their products; the strength of the penalty by cross-validation.
+# Logistic regression on observables and their products; the penalty strength is set by cross-validation.
 from pathlib import Path
 
 import numpy as np

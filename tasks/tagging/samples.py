@@ -1,7 +1,7 @@
-"""The jets of the task and how they are shared out.
+"""The jets of the task and how they are split.
 
-The shipped sample is stored without what can be computed: particles are massless, so log E follows from log pt and the
-axis, and angles and log pt are rounded to multiples of STEP (far below the detector's resolution).
+The shipped sample leaves out what can be computed: particles are massless, so log E follows from log pt and the axis.
+Angles and log pt are rounded to multiples of STEP (far below the detector's resolution).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import AXIS, FEATURES, LOG_E, LOG_PT, Jets, check
 
 SAMPLE = Path(__file__).parent / "sample"
-FILE = "jets.h5"  # in a folder of other jets
+FILE = "jets.h5"  # in the folder given as `data`
 JETS, PARTICLES = "jets.parquet", "particles.parquet"
 KINDS = ("qcd", "top")
 MAX_PARTICLES = 64
 STEP = np.array([2**-9, 2**-9, 2**-8])  # of delta eta, delta phi, log pt
-SHARES = {"validation": 0.3, "test": 0.35, "claim": 0.35}  # of the jets that are not for labels
+SHARES = {"validation": 0.3, "test": 0.35, "claim": 0.35}  # of the jets that are not for training
 
 
 @dataclass(frozen=True)
 class Split:
-    """Jets with their kinds: to learn from (the first n for n labels), to steer by, sealed, and for the claim, which
-    learns from jets of its own, `relearnt`. `seed`: of the order in which the graded ones are handed out."""
+    """Jets with their kinds: for training (the first n for n labels), validation, the sealed test, and for the audit
+    (`claim`), which trains on jets of its own, `relearnt`. `seed`: that of the order of the graded jets."""
 
     labelled: Jets
     validation: Jets
@@ -42,27 +42,27 @@ class Split:
     seed: int
 
     def graded(self) -> tuple[Jets, NDArray[np.bool_]]:
-        """The jets that a crew scores while it works, mixed at random, and which of them are for validation."""
+        """Return the jets that a crew scores while it works, in random order, and which of them are for validation."""
         both = joined(self.validation, self.test)
         order = np.random.default_rng([self.seed, len(both)]).permutation(len(both))
         return both.take(order), order < len(self.validation)
 
 
 def load(folder: Path | None, labels: int, seed: int) -> Split:
-    """The shipped jets, or `folder`/jets.h5; `labels` of them to learn from. Raises TaskError."""
+    """Load and split the shipped jets, or `folder`/jets.h5; `labels` of them are for training. Raises TaskError."""
     jets = shipped() if folder is None else _read(folder)
     assert jets.pid is not None
     order = np.random.default_rng([seed, len(jets)]).permutation(len(jets))
     labelled, relearnt, rest = order[:labels], order[labels : 2 * labels], order[2 * labels :]
     if len(rest) < labels or min(np.bincount(jets.pid, minlength=2)) < 20:
-        raise TaskError("labels", labels, f"at most a third of the {len(jets)} jets, with 20 of each kind")
+        raise TaskError("labels", labels, f"at most a third of the {len(jets)} jets, with 20 or more of each kind")
     ends = np.round(np.cumsum([0.0, *SHARES.values()]) * len(rest)).astype(int)
     validation, test, claim = (jets.take(rest[a:b]) for a, b in pairwise(ends))
     return Split(jets.take(labelled), validation, test, jets.take(relearnt), claim, seed)
 
 
 def joined(first: Jets, second: Jets) -> Jets:
-    """Both, one after the other: they come from one set."""
+    """Concatenate two sets of jets that come from one sample."""
     assert first.pid is not None
     assert second.pid is not None
     axes = None if first.jet is None or second.jet is None else np.concatenate([first.jet, second.jet])
@@ -74,22 +74,22 @@ def _read(folder: Path) -> Jets:
     try:
         jets = read_any_jets(folder / FILE, MAX_PARTICLES)
     except (ToolError, FileNotFoundError) as error:
-        allowed = f"a folder with {FILE}, as `beamcrew data simulate jets` or `data convert` write it"
+        allowed = f"a folder with {FILE}, made by `beamcrew data simulate jets` or `beamcrew data convert`"
         raise TaskError("data", str(folder), f"{allowed} ({error})") from None
     if "top" not in jets.kinds or len(jets.kinds) < 2:
-        raise TaskError("data", str(folder), f"jets of the kind top and of others; it has {jets.kinds}")
+        raise TaskError("data", str(folder), f"must have jets of the kind top and of others; has {jets.kinds}")
     return as_tops(jets)
 
 
 def as_tops(jets: Jets) -> Jets:
-    """All kinds but `top` are background."""
+    """Return the jets with all kinds but `top` as background."""
     assert jets.pid is not None
     return replace(jets, pid=(jets.pid == jets.kinds.index("top")).astype(np.int64), kinds=KINDS)
 
 
 @lru_cache(maxsize=1)
 def shipped() -> Jets:
-    """The shipped sample."""
+    """Return the shipped sample."""
     return unpack(SAMPLE)
 
 
@@ -111,7 +111,7 @@ def pack(folder: Path, jets: Jets) -> None:
 
 
 def unpack(folder: Path) -> Jets:
-    """What `pack` wrote."""
+    """Read the jets that `pack` wrote."""
     columns = read_columns(folder / JETS)
     flat = read_columns(folder / PARTICLES)
     count = columns["particles"].astype(np.int64)

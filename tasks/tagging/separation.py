@@ -1,4 +1,4 @@
-"""How well submitted scores tell tops from background, for each number of labels; the file is read as a stranger's."""
+"""Separation of tops from background by submitted scores, for each number of labels; the file is not trusted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tools.types import Floats
 Mask = NDArray[np.bool_]
 
 PREFIX = "score_"
-EFFICIENCY = 0.5  # of tops, at which the background is counted
+EFFICIENCY = 0.5  # for tops, at which the background is counted
 TOYS = 100
 
 
 def read_scores(workspace: Path, path: str, rows: int, labels: Sequence[int]) -> dict[int, Floats]:
-    """Scores (rows,) by number of labels. ValueError says what is wrong with the file."""
+    """Read scores (rows,) by number of labels. ValueError says what is wrong with the file."""
     names = [f"{PREFIX}{n}" for n in labels]
     try:
         columns = read_parquet(workspace, path, MAX_BYTES, max_rows=2 * rows + 1000, max_columns=100)
@@ -39,9 +39,9 @@ def read_scores(workspace: Path, path: str, rows: int, labels: Sequence[int]) ->
 
 
 def rejection(top: Floats, background: Floats, efficiency: float = EFFICIENCY) -> float:
-    """1 / background efficiency at the cut that keeps the fraction `efficiency` of the tops.
+    """Return 1 / background efficiency at the cut that keeps the fraction `efficiency` of the tops.
 
-    Equal scores are kept or lost together; where no background is left, half an event counts.
+    Equal scores are kept or lost together; if no background is left, half a jet counts.
     """
     kept = max(round(efficiency * len(top)), 1)
     cut = np.sort(top)[-kept]
@@ -50,12 +50,12 @@ def rejection(top: Floats, background: Floats, efficiency: float = EFFICIENCY) -
 
 
 def geometric_mean(scores: Mapping[int, Floats], is_top: Mask, efficiency: float = EFFICIENCY) -> float:
-    """Of the rejections with each number of labels: the mean over the learning curve, in logarithms of both."""
+    """Return the geometric mean of the rejections over the numbers of labels."""
     return float(np.exp(np.mean([np.log(rejection(s[is_top], s[~is_top], efficiency)) for s in scores.values()])))
 
 
 def toys(scores: Mapping[int, Floats], is_top: Mask, seed: int, n: int = TOYS) -> list[tuple[dict[int, Floats], Mask]]:
-    """Resamplings of the jets, tops and background apart, the same jets for each number of labels."""
+    """Return bootstrap samples of the jets, tops and background separately, the same jets for each number of labels."""
     rng = np.random.default_rng(seed)
     kinds = [np.flatnonzero(is_top == kind) for kind in (True, False)]
     made = []
@@ -66,7 +66,7 @@ def toys(scores: Mapping[int, Floats], is_top: Mask, seed: int, n: int = TOYS) -
 
 
 def numbers(scores: Mapping[int, Floats], is_top: Mask, seed: int = 1) -> dict[str, tuple[float, float]]:
-    """Rejection and AUC with each number of labels, and their errors (bootstrap)."""
+    """Return rejection and AUC for each number of labels, with bootstrap errors."""
     resampled = toys(scores, is_top, seed)
     found: dict[str, tuple[float, float]] = {}
     for n, s in scores.items():

@@ -1,4 +1,4 @@
-"""What is handed in."""
+"""The submission: a file of scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.submission import File, Submission
 
 
 class TaggerSubmission(Submission):
-    """Hand in the scores that are asked for."""
+    """Hand in the requested scores."""
 
     scores: File = Field(
         description="parquet file with a column `score_<n>` for each number n of labels, one row per jet"

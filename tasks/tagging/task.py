@@ -1,7 +1,7 @@
 """The task `tagging`: top jets, with as few labels as possible.
 
-The crew gets small files of labelled jets and many jets without labels; the grader has the labels of some of those for
-validation, the sealed folder those of the rest. In place of a claim the harness audits how many labels were used.
+The crew gets small files of labelled jets and many unlabelled jets; the grader has the labels of some of the latter for
+validation, the sealed folder those of the rest. Instead of a claim, the harness audits how many labels were used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MIN_LABELS = 20
 
 
 class TaggingTask(TaskBase):
-    """Shipped jets, or a folder of others."""
+    """Top tagging of the shipped jets, or of those in a folder."""
 
     name: ClassVar[str] = "tagging"
     title: ClassVar[str] = "Top tagging with few labels"
@@ -50,16 +50,16 @@ class TaggingTask(TaskBase):
     policy: ClassVar[Policy] = TaggingPolicy()
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(
-        Path("tiny"), description="pretrained weights that the crew gets: tiny, which ship, or a file; null: none"
+        Path("tiny"), description="pretrained weights for the crew: `tiny` (shipped) or a file; null: none"
     )
-    labels: tuple[int, ...] = Field((50, 200, 800), min_length=1, description="numbers of labels, growing")
-    seed: int = Field(1, ge=0, description="which jets are labelled, for validation, sealed")
+    labels: tuple[int, ...] = Field((50, 200, 800), min_length=1, description="numbers of labels, in increasing order")
+    seed: int = Field(1, ge=0, description="seed of the split into labelled, validation and sealed jets")
 
     @field_validator("labels")
     @classmethod
     def _growing(cls, labels: tuple[int, ...]) -> tuple[int, ...]:
         if labels[0] < MIN_LABELS or any(a >= b for a, b in pairwise(labels)):
-            raise ValueError(f"must grow, from {MIN_LABELS} or more")
+            raise ValueError(f"must grow, starting at {MIN_LABELS} or more")
         return labels
 
     def split(self) -> Split:
@@ -88,7 +88,7 @@ class TaggingTask(TaskBase):
         return facts | pretrained
 
     def _pretrained(self) -> dict[str, Any]:
-        """Where the crew finds the weights, and the kinds that they tell apart."""
+        """Return the facts about pretrained weights: their path for the crew and the kinds that they tell apart."""
         if self.weights is None:
             return {}
         try:
@@ -112,11 +112,11 @@ class TaggingTask(TaskBase):
     def confirm(
         self, submission: TaggerSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
-        """The audit, which `held_out` has the inputs of."""
+        """Return the verdict of the audit, for which `held_out` has the inputs."""
         return audit.judge(submission, chosen, workspace, self.split(), self.labels, self.secret_seed)
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        """Claimed rejections beside those of the best submission on validation jets."""
+        """Compare claimed rejections with those of the best submission on validation jets."""
         return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
 
     def page(self, run: Run) -> Page:
@@ -130,7 +130,7 @@ class TaggingTask(TaskBase):
         sealed_folder: Path,
         confirmed: Path | None,
     ) -> Verdict:
-        """AUC and rejections on the sealed test, and how much better validation looked."""
+        """Compute AUC and rejections on the sealed test, and the mean rejection in validation for comparison."""
         if submission is None:
             return Verdict(metrics=[], checks=list(checks))
         columns = read_columns(sealed_folder / TRUTH)

@@ -1,1 +1,1 @@
-"""The unfolding task: Z+jets, what is measured and how the answer is judged."""
+"""The unfolding task: Z+jets samples, what is measured and how the answer is judged."""

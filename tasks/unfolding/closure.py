@@ -1,10 +1,10 @@
-"""Closure: the commands that made the best weights, run again by the harness on data whose particle level is known.
+"""Closure test: the harness runs the commands that made the best weights on data whose particle level is known.
 
-The other simulation plays the data. What its response and shape differ by from the first simulation is the kind of
-difference that nature may have, so a method that closes here is trusted there; no truth of nature is needed.
+The other simulation serves as data. It differs from the first one in response and shape as nature may, so a method that
+closes here can be trusted there, and no truth of nature is needed.
 
-Where the commands also unfold with the other simulation, they now unfold it with itself: `weights_model` has to be its
-own particle level, and what it is off by is the method's alone (self-closure).
+If the commands also unfold with the other simulation, they now unfold it with itself: `weights_model` has to give its
+own particle level, and any deviation is due to the method alone (self-closure).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tasks.unfolding.weights import read_weights
 from tools.types import Floats
 
 METRIC = "closure: share of the particle-level difference removed"
-SHUFFLE = 12  # with the seed of the task: the order of the events
+SHUFFLE = 12  # with the seed of the task, decides the order of the events
 
 
 def pseudo_data(samples: Samples, seed: int) -> Floats:
-    """Observables (n, 6) at detector level of the other simulation, in an order that tells nothing."""
+    """Return detector-level observables (n, 6) of the other simulation, in random order."""
     table = samples.alternative
     rows = np.flatnonzero(table["pass_reco"] > 0)
     rows = np.random.default_rng([seed, SHUFFLE]).permutation(rows)
@@ -39,7 +39,7 @@ def pseudo_data(samples: Samples, seed: int) -> Floats:
 
 
 def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
-    """1 - X(weights) / X(simulation as it is), X as in the steering score, at particle level."""
+    """Return 1 - X(weights) / X(simulation as it is) at particle level, with X as in the steering score."""
     simulation, other = samples.simulation, samples.alternative
     passed = simulation["pass_gen"] > 0
     try:
@@ -59,7 +59,7 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         f"stated error, {covered['coverage_2_sigma']:.0%} within two"
     )
     if by_itself is not None:
-        said += f"; unfolded with itself {by_itself:.0%} removed"
+        said += f"; unfolded with itself: {by_itself:.0%} removed"
     if change is not None:
         said += f"; the last iteration changed no bin by more than {change:.2f} of its error"
     details: dict[str, Any] = covered | {

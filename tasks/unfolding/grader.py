@@ -1,23 +1,23 @@
-"""Steering score of an unfolding: how much of the discrepancy between data and simulation the weights remove.
+"""Steering score of an unfolding: the share of the discrepancy between data and simulation that the weights remove.
 
-Measured at detector level, on measured events that the crew has not got, and without truth:
+Measured at detector level, on measured events that the crew does not have, and without truth:
 
     share = 1 - X(weights) / X(simulation as it is)
 
-of the weights as they are or as a function of the particle level, whichever is less.
-X is the triangular discriminator between unseen data and the simulation that passes reco, mean over the observables and
-all pairs of them, less what the fluctuations of the data alone would give. 0 is no unfolding; 1 would be a perfect one
-with a simulation of endless size.
+for the weights as they are or as a function of the particle level, whichever share is smaller.
+X is the triangular discriminator between unseen data and the simulated events that pass reco, averaged over the
+observables and all their pairs, minus the value expected from the fluctuations of the data alone. 0 means no unfolding;
+1 would be a perfect one with an infinite simulation.
 
-What would make the number cheap, and why it does not:
+Ways to cheat, and why they fail:
 
-- Weights made at detector level reproduce the data there and need no unfolding. As a function of the particle level,
-  E[w | gen] by regression in folds, they have lost what else they knew.
-- Weights that follow the fluctuations of the data: the events compared with are others.
-- Wild weights: the fluctuations of the weighted simulation are not subtracted, so a small effective sample counts; this
-  is what the weights as they are are looked at for.
+- Weights made at detector level reproduce the data there and need no unfolding. Made a function of the particle level,
+  E[w | gen] by regression in folds, they lose all other information.
+- Weights that follow the fluctuations of the data: the score uses other events.
+- Wild weights: the fluctuations of the weighted simulation are not subtracted, so a small effective sample costs score;
+  this is why the weights are also taken as they are.
 
-Not visible here is what the detector hides, that is, differences of the particle level that make none at reco.
+The score cannot see what the detector hides: differences at particle level that make none at reco level.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from tools.types import Floats
 
 Ints = NDArray[np.int64]
 METRIC = "share of the discrepancy removed"
-BINS, PAIR_BINS = 20, 6  # quantiles of the simulation: of one observable, of each of two
+BINS, PAIR_BINS = 20, 6  # quantile bins of the simulation: of one observable, of each of two
 FOLDS = 5
 BOOTSTRAPS = 50
 
 
 def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
-    """The share with a bootstrap error over the unseen events; numbers and discriminators in `details`."""
+    """Return the share with a bootstrap error over the unseen events; numbers and discriminators are in `details`."""
     simulation = samples.simulation
     passed = simulation["pass_gen"] > 0
     try:
@@ -61,7 +61,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     projected = np.zeros(len(nominal))
     projected[passed] = function_of(gen[passed], nominal[passed], seed)
     compare = Comparison(simulation, samples.data(unseen=True))
-    # The simulation is normalised to the data the crew has got; fakes are part of what is measured and keep that.
+    # The simulation is normalised to the crew's data; fakes are part of the measured events and keep this weight.
     weight = normalisation(len(samples.data(unseen=False)), simulation)
     before, raw, smooth = (compare.folded(w, weight) for w in (np.full(len(passed), weight), nominal, projected))
     shares = {"as_they_are": compare.share(before, raw), "as_function_of_gen": compare.share(before, smooth)}
@@ -93,12 +93,12 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
 
 
 def normalisation(n_data: int, simulation: dict[str, Floats]) -> float:
-    """Weight of each event of a simulation, so that those that pass reco are as many as the data."""
+    """Return the weight per simulated event that makes those passing reco add up to the number of data events."""
     return n_data / float(simulation["pass_reco"].sum())
 
 
 def function_of(x: Floats, weight: Floats, seed: int) -> Floats:
-    """E[weight | x] (n,) for x (n, d), predicted for each event by boosted trees that have not seen it."""
+    """Return E[weight | x] (n,) for x (n, d), predicted for each event by boosted trees not trained on it."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
@@ -112,14 +112,14 @@ def function_of(x: Floats, weight: Floats, seed: int) -> Floats:
 
 
 class Comparison:
-    """Data (n, 6) and the simulation at one level, in bins of one observable and of two."""
+    """Compare data (n, 6) with the simulation at one level, in bins of one observable and of two."""
 
     def __init__(self, simulation: dict[str, Floats], data: Floats, level: Literal["gen", "reco"] = "reco") -> None:
         self._rows = simulation[f"pass_{level}"] > 0
         self._fake = self._rows & ~(simulation["pass_gen"] > 0)
         simulated = np.column_stack([simulation[f"{level}_{x}"][self._rows] for x in OBSERVABLES])
         self.n_data = len(data)
-        self._bins: list[tuple[Ints, Ints, int]] = []  # of simulation, of data, how many
+        self._bins: list[tuple[Ints, Ints, int]] = []  # bin of simulated events, bin of data, number of bins
         fine, coarse = (
             [
                 [np.searchsorted(inner, values[:, k], "right") for values in (simulated, data)]
@@ -133,16 +133,16 @@ class Comparison:
             self._bins.append((both[0], both[1], PAIR_BINS**2))
 
     def folded(self, weights: Floats, fakes: float) -> Floats:
-        """Weights (m,) of the simulated events that pass the level; `fakes`: that of the events that fail gen."""
+        """Return the weights (m,) of simulated events that pass the level; `fakes`: weight of those that fail gen."""
         return np.where(self._fake, fakes, weights)[self._rows]
 
     def deltas(self, folded: Floats) -> dict[str, float]:
-        """Discriminators x 1000 by observable, fluctuations included."""
+        """Return discriminators x 1000 by observable, fluctuations included."""
         found = (self._histograms(bins, folded) for bins in self._bins[: len(OBSERVABLES)])
         return {name: triangular(data, sim) for name, (data, sim) in zip(OBSERVABLES, found, strict=True)}
 
     def excess(self, folded: Floats, counts: NDArray[np.int64] | None = None) -> float:
-        """X: mean discriminator over all histograms, less that of the data's fluctuations."""
+        """Return X: mean discriminator x 1000 over all histograms, minus that from the data's fluctuations."""
         total = 0.0
         for bins in self._bins:
             data, sim = self._histograms(bins, folded, counts)
@@ -153,7 +153,7 @@ class Comparison:
         return total / len(self._bins)
 
     def share(self, before: Floats, after: Floats, counts: NDArray[np.int64] | None = None) -> float:
-        """1 - X(after) / X(before). `counts` (n,): how often each event of the data counts."""
+        """Return 1 - X(after) / X(before). `counts` (n,): how often each data event counts."""
         return 1 - self.excess(after, counts) / max(self.excess(before, counts), 1e-3)
 
     def _histograms(

@@ -1,6 +1,6 @@
-"""Make the shipped sample from simulated files: `python -m tasks.unfolding.pack RAW_FOLDER`.
+"""Script that makes the shipped sample from simulated files: `python -m tasks.unfolding.pack RAW_FOLDER`.
 
-Mantissas are rounded to 2e-3 or better so that the files stay small; multiplicities, flags and -999 stay exact.
+Mantissas are rounded to 1e-3 so that the files stay small; multiplicities, flags and -999 stay exact.
 See sample/PROVENANCE.md for how RAW_FOLDER was made.
 """
 

@@ -1,4 +1,4 @@
-"""What report and viewer show of an unfolding."""
+"""The page of an unfolding in report and viewer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks.task import Details
 from tasks.writing import measured
 
 CLOSURE = (
-    "The harness ran the commands that had made the best weights once more, without any agent, on the other simulation "
-    "as data, whose particle level is known."
+    "The harness ran the commands that had made the best weights once more, without any agent, with the other "
+    "simulation, whose particle level is known, as data."
 )
 UNFOLDED = (
     "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
@@ -24,17 +24,17 @@ UNFOLDED = (
 
 
 class UnfoldingDetails(Details):
-    """What the harness found of the weights. What was not computed is empty."""
+    """The harness's results on the weights; empty if not computed."""
 
     numbers: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="name -> value and error")
     reco_delta_before: dict[str, float] = Field(default_factory=dict, description="discriminator x 1000 by observable")
     reco_delta: dict[str, float] = Field(default_factory=dict)
-    gen_delta_before: dict[str, float] = Field(default_factory=dict, description="the same at particle level: closure")
+    gen_delta_before: dict[str, float] = Field(default_factory=dict, description="the same at particle level")
     gen_delta: dict[str, float] = Field(default_factory=dict)
 
 
 def shown(score: Score) -> list[Block]:
-    """How far data and simulation are apart, before and after."""
+    """Return tables of the discriminators between data and simulation, before and after unfolding."""
     details = UnfoldingDetails.of(score)
     blocks: list[Block] = []
     for level, before, after in (
@@ -49,7 +49,7 @@ def shown(score: Score) -> list[Block]:
 
 
 def page(base: Page, run: Run) -> Page:
-    """The closure test and, once the run has ended, the unfolded distributions beside the truth."""
+    """Add the closure test and, once the run has ended, the unfolded distributions with the truth."""
     closure = base.confirmation and replace(base.confirmation, title="Closure", lead=CLOSURE)
     drawn = any(name.endswith("_unfolded") for name in run.curves)
     sealed = [Plot("unfolded", UNFOLDED, partial(_unfolded, run.curves))] if drawn else []
@@ -57,6 +57,6 @@ def page(base: Page, run: Run) -> Page:
 
 
 def _unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
-    from tasks.unfolding.plots import unfolded  # matplotlib takes half a second
+    from tasks.unfolding.plots import unfolded  # matplotlib takes half a second to import
 
     return unfolded(curves)

@@ -1,4 +1,4 @@
-"""What is drawn of an unfolding."""
+"""The figure of an unfolding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.plotting import BLUE, GREY, labels, numbers, png, styled
 
 
 def unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
-    """Per observable: unfolded bin contents with errors, the truth and the simulation, and ratios to the truth."""
+    """Plot, per observable, unfolded bins with errors, the truth and the simulation, and ratios to the truth."""
     names = [name.removesuffix("_unfolded") for name in curves if name.endswith("_unfolded")]
     found = []
     for name in names:

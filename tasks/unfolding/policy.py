@@ -1,7 +1,7 @@
-"""How the analyst unfolds: what was asked for first, then all observables together, then smoother classifiers.
+"""The analyst's unfolding: first the requested observables, then all of them together, then smoother classifiers.
 
-More observables tell step 1 more about the particle level (arXiv:1911.09107); the run goes on only while the share of
-the discrepancy that the weights remove grows.
+More observables tell step 1 more about the particle level (arXiv:1911.09107). The run goes on only as long as the
+weights remove a growing share of the discrepancy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IDEAS = [("asked_for", "trees"), ("observables", "trees"), ("observables", "mlp"
 
 
 class UnfoldingPolicy(Policy):
-    """One unfolding with all its uncertainties an iteration, and a figure of it."""
+    """One unfolding with all its uncertainties per iteration, and a figure of it."""
 
     def plan(self, context: Context, seed: int) -> Plan:
         facts, iteration = context["facts"], context["iteration"]
@@ -31,7 +31,7 @@ class UnfoldingPolicy(Policy):
         return _plan(facts, facts[which], classifier, seed + iteration)
 
     def draw(self, context: Context, rng: random.Random) -> Plan:
-        """Some observables beside those that are asked for, and either kind of classifier."""
+        """Return a plan with the requested and some random further observables, and either kind of classifier."""
         facts = context["facts"]
         chosen = {name for name in facts["observables"] if name in facts["asked_for"] or rng.random() < 0.5}
         names = [name for name in facts["observables"] if name in chosen]
@@ -89,7 +89,7 @@ def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -
     )
     figure = Step(
         id=FIGURE,
-        goal=f"The unfolded {', '.join(facts['asked_for'])} with their errors beside both simulations, as a figure.",
+        goal=f"A figure of the unfolded {', '.join(facts['asked_for'])} with errors, compared with both simulations.",
         depends_on=["unfold"],
     )
     return Plan(
@@ -99,7 +99,7 @@ def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -
 
 
 def _summary(result: dict[str, Any]) -> str:
-    """The numbers that matter of an unfolding."""
+    """Summarise the key numbers of an unfolding."""
     deltas = ", ".join(
         f"{name} {result['reco_delta_before'][name]:.2f} to {after:.2f}" for name, after in result["reco_delta"].items()
     )
@@ -110,7 +110,7 @@ def _summary(result: dict[str, Any]) -> str:
 
 
 def drawn(context: Context) -> dict[str, Any]:
-    """What the figure is made of: constants at the head of its file."""
+    """Return the input of the figure: constants at the top of its file."""
     return {
         "UNFOLDED": f"{context['done']['unfold']['folder']}/{OUT}",
         "SIMULATIONS": [context["facts"]["simulation"], context["facts"]["alternative"]],
@@ -119,7 +119,7 @@ def drawn(context: Context) -> dict[str, Any]:
 
 
 def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
-    """The numbers of the best submission, and what they rest on. `closure`: the verdict of the closure test, if any."""
+    """Return the best submission's numbers and what they rest on. `closure`: verdict of the closure test, if any."""
     details = best["details"]
     found = {name: Measured(**number) for name, number in details["numbers"].items()}
     means = ", ".join(f"{name.removeprefix('mean_')} {m.value:.4g} ± {m.error:.2g}" for name, m in found.items())
@@ -128,7 +128,7 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
         f"Unfolded to the particle level, number of events and means: {means} (mass in GeV). The weights remove "
         f"{share} of the discrepancy between data and simulation at detector level, on "
         f"{details['unseen_events']} events that were not used. Errors: {details['bootstraps']} bootstraps, ensemble, "
-        "and the other simulation. What the detector hides stays as the simulation has it."
+        "and the other simulation. What the detector hides stays as in the simulation."
     )
     if closure:
         value = closure["value"]
@@ -140,7 +140,7 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
 
 
 CODE = """
-# Unfolded distributions with total errors beside both simulations.
+# Unfolded distributions with total errors, compared with both simulations.
 from pathlib import Path
 
 import matplotlib

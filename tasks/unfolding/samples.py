@@ -1,4 +1,4 @@
-"""Where the three samples come from: two simulations, and nature, whose particle level is the truth."""
+"""The three samples: two simulations, and nature, whose particle level is the truth."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Table = dict[str, Floats]
 
 SAMPLE = Path(__file__).parent / "sample"
 SIMULATION = "a14"  # farthest from vincia
-NATURES = {"vincia": "monash", "monash": "vincia"}  # who plays nature -> the other simulation
+NATURES = {"vincia": "monash", "monash": "vincia"}  # sample that plays nature -> the other simulation
 GEN, RECO = (tuple(f"{level}_{x}" for x in OBSERVABLES) for level in ("gen", "reco"))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Event tables of `zjets.COLUMNS`. Of nature's rows (n,) some are `unseen`: the grader's."""
+    """Event tables with `zjets.COLUMNS`. `unseen` (n,) marks the rows of nature that only the grader has."""
 
     simulation: Table
     alternative: Table
@@ -33,20 +33,20 @@ class Samples:
     unseen: NDArray[np.bool_]
 
     def data(self, unseen: bool) -> Floats:
-        """Observables (n, 6) at detector level of the measured events, in an order that tells nothing."""
+        """Return detector-level observables (n, 6) of the measured events, in random order."""
         rows = (self.nature["pass_reco"] > 0) & (self.unseen == unseen)
         return np.column_stack([self.nature[name][rows] for name in RECO])
 
     @property
     def n_truth(self) -> int:
-        """Particle-level events behind the data that the crew gets."""
+        """Number of particle-level events behind the data that the crew gets."""
         return int(np.sum((self.nature["pass_gen"] > 0) & ~self.unseen))
 
 
 def load(folder: Path | None, nature: str, hold_out: float, seed: int, events: int | None) -> Samples:
-    """The shipped samples, or the files simulation, alternative and nature.parquet of a folder.
+    """Load the shipped samples, or simulation.parquet, alternative.parquet and nature.parquet of a folder.
 
-    Nature's rows are shuffled, and a share `hold_out` of them is unseen. Raises TaskError.
+    Nature's rows are shuffled, and a fraction `hold_out` of them is unseen. Raises TaskError.
     """
     names = ("simulation", "alternative", "nature") if folder else (SIMULATION, NATURES[nature], nature)
     tables = [_table((folder or SAMPLE) / f"{name}.parquet", folder) for name in names]
@@ -63,5 +63,5 @@ def _table(path: Path, folder: Path | None) -> Table:
     try:
         return read_columns(path, list(COLUMNS))
     except (ToolError, FileNotFoundError) as error:
-        allowed = "simulation, alternative and nature.parquet, as `beamcrew data simulate zjets` and "
-        raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` write them ({error})") from None
+        allowed = "must hold simulation, alternative and nature.parquet, made by `beamcrew data simulate zjets` or "
+        raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` ({error})") from None

@@ -1,4 +1,4 @@
-"""What needs the truth: distances to it in one observable and in two, and whether the stated errors hold."""
+"""Metrics that need the truth: distances to it in one observable and in two, and coverage of the stated errors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tools.omnifold.discriminator import triangular
 from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
 
-BINS = 50  # of discriminators, as in arXiv:1911.09107
-PAIR_BINS = 10  # quantiles of each of two observables
-COVERAGE_BINS = 20  # quantiles
+BINS = 50  # for discriminators, as in arXiv:1911.09107
+PAIR_BINS = 10  # quantile bins of each of two observables
+COVERAGE_BINS = 20  # quantile bins
 
 
 def distances(simulation: Mapping[str, Floats], start: Floats, weights: Floats, truth: Floats) -> list[Metric]:
-    """Triangular discriminators x 1000 at particle level with `weights` (n,), and with `start` (n,) before unfolding.
+    """Compute triangular discriminators x 1000 at particle level with `weights` (n,); before unfolding: `start` (n,).
 
-    `truth` (m, 6): the true observables. The simulation's events that fail gen have no weight.
+    `truth` (m, 6): the true observables. Simulated events that fail gen have no weight.
     """
     rows = start > 0
     gen = np.column_stack([simulation[f"gen_{x}"][rows] for x in OBSERVABLES])
     metrics, used = [], (start[rows], weights[rows])
-    noise = f"{250 * BINS * (1 / len(truth) + 1 / rows.sum()):.2g} by fluctuations alone"
+    noise = f"{250 * BINS * (1 / len(truth) + 1 / rows.sum()):.2g} from fluctuations alone"
     for k, name in enumerate(OBSERVABLES):
         low, high = np.quantile(truth[:, k], (0.001, 0.999))
         edges = np.linspace(low, high, BINS + 1)
@@ -45,7 +45,7 @@ def distances(simulation: Mapping[str, Floats], start: Floats, weights: Floats, 
         for found, w in zip(pairs, used, strict=True):
             found.append(triangular(true, np.bincount(bin_, w, PAIR_BINS**2).astype(float)))
     worst = list(combinations(OBSERVABLES, 2))[int(np.argmax(pairs[1]))]
-    noise = f"{250 * PAIR_BINS**2 * (1 / len(truth) + 1 / rows.sum()):.2g} by fluctuations alone"
+    noise = f"{250 * PAIR_BINS**2 * (1 / len(truth) + 1 / rows.sum()):.2g} from fluctuations alone"
     note = (
         f"x 1000, mean of {len(pairs[1])} pairs; before {np.mean(pairs[0]):.3g}, {noise}; worst {' and '.join(worst)}"
     )
@@ -55,7 +55,7 @@ def distances(simulation: Mapping[str, Floats], start: Floats, weights: Floats, 
 def coverage(
     simulation: Mapping[str, Floats], weights: Mapping[str, Floats], truth: Floats
 ) -> tuple[list[Metric], dict[str, list[float]]]:
-    """Share of the bins of MEANS whose stated error covers the truth, and the histograms for the report."""
+    """Return the fraction of bins of MEANS whose stated error covers the truth, and histograms for the report."""
     unfolded = UnfoldedEvents({}, dict(weights), {})
     passed = weights["nominal"] > 0
     pulls: list[Floats] = []
@@ -85,8 +85,8 @@ def coverage(
         Metric(name=f"coverage_{n}_sigma", value=float(np.mean(pull <= n)), note=note.format(expected))
         for n, expected in ((1, 0.68), (2, 0.95))
     ]
-    # Errors that cover because they are large are seen here.
+    # Shows errors that cover only because they are large.
     size = Metric(
-        name="median_error", value=float(np.median(np.concatenate(relative))), note="stated, of a bin, relative"
+        name="median_error", value=float(np.median(np.concatenate(relative))), note="stated relative error of a bin"
     )
     return [*metrics, size], curves

@@ -1,4 +1,4 @@
-"""Whether an unfolding has converged: what its last iteration still changed."""
+"""Convergence of an unfolding: what its last iteration still changed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tasks.unfolding.weights import MEANS
 from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
 
-BINS = 10  # quantiles of the simulation
-PREFIX = "iteration_"  # the first member of the ensemble, one iteration before its end
+BINS = 10  # quantile bins of the simulation
+PREFIX = "iteration_"  # the first member of the ensemble, one iteration before the last
 
 
 def last_change(simulation: Mapping[str, Floats], weights: Mapping[str, Floats]) -> float | None:
-    """Largest change of a bin of MEANS by the last iteration, over the stated error of the bin.
+    """Return the largest change of a bin of MEANS in the last iteration, in units of the bin's stated error.
 
-    Well below 1 where the number of iterations does not decide the result; None where the file does not have it.
+    It is well below 1 if the number of iterations does not matter; None if the file lacks these weights.
     """
     before = [name for name in weights if name.startswith(PREFIX)]
     if not before or "ensemble_0" not in weights:

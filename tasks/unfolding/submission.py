@@ -1,4 +1,4 @@
-"""What is handed in."""
+"""The submission: a file of weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.submission import File, Submission
 
 
 class WeightsSubmission(Submission):
-    """Hand in the weights that are asked for."""
+    """Hand in the requested weights."""
 
     weights: File = Field(
         description="parquet file with `weights_nominal` of the simulated events, and replicas for the errors"

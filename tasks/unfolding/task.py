@@ -1,7 +1,7 @@
 """The task `unfolding`: jet substructure in Z+jets, corrected for the detector, with uncertainties.
 
-Two simulations are known at both levels; of nature the crew gets the detector level of a part of the events. The
-grader has the detector level of the rest, the sealed folder the particle level. In place of a claim on unseen events
+Two simulations are known at both levels. Of nature, the crew gets the detector level of part of the events; the
+grader has the detector level of the rest, the sealed folder the particle level. Instead of a claim on unseen events,
 the harness makes a closure test.
 """
 
@@ -35,7 +35,7 @@ MIN_EVENTS = 500
 
 
 class UnfoldingTask(TaskBase):
-    """Shipped Z+jets samples, or a folder of others."""
+    """Unfolding of the shipped Z+jets samples, or of those in a folder."""
 
     name: ClassVar[str] = "unfolding"
     title: ClassVar[str] = "Unfolding of jet substructure in Z+jets"
@@ -46,11 +46,11 @@ class UnfoldingTask(TaskBase):
     submission: ClassVar[type[Submission]] = WeightsSubmission
     details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
     policy: ClassVar[Policy] = UnfoldingPolicy()
-    data: Path | None = Field(None, description="folder with simulation, alternative and nature.parquet")
+    data: Path | None = Field(None, description="folder with simulation.parquet, alternative.parquet, nature.parquet")
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")
     hold_out: float = Field(0.3, ge=0.1, le=0.9, description="fraction of nature's events that only the grader sees")
-    events: int | None = Field(None, ge=MIN_EVENTS, description="of each sample, from its beginning; default: all")
-    seed: int = Field(1, ge=0, description="which events are held out")
+    events: int | None = Field(None, ge=MIN_EVENTS, description="events from the start of each sample; default: all")
+    seed: int = Field(1, ge=0, description="seed that decides which events are held out")
 
     def samples(self) -> Samples:
         return load(self.data, self.nature, self.hold_out, self.secret_seed, self.events)
@@ -84,11 +84,11 @@ class UnfoldingTask(TaskBase):
     def confirm(
         self, submission: WeightsSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
-        """The closure test, which `held_out` has the inputs of: the chosen commands on the other simulation as data."""
+        """Return the closure test: the chosen commands on the inputs in `held_out`, the other simulation as data."""
         return closure.judge(submission, workspace, self.samples())
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        """Claimed numbers beside those of the best submission's weights; they agree within the larger error."""
+        """Compare claimed numbers with those of the best submission; they agree within the larger error."""
         return check_numbers(claim, scores)
 
     def shown(self, score: Score) -> list[Block]:
@@ -105,7 +105,7 @@ class UnfoldingTask(TaskBase):
         sealed_folder: Path,
         confirmed: Path | None,
     ) -> Verdict:
-        """Distances to the truth before and after, coverage of the errors, and the truth of the claimed numbers."""
+        """Compute distances to the truth before and after, coverage of errors, and true values of claimed numbers."""
         samples = self.samples()
         columns = read_columns(sealed_folder / TRUTH, list(GEN))
         truth = np.column_stack([columns[name] for name in GEN])
@@ -122,7 +122,7 @@ class UnfoldingTask(TaskBase):
 
 
 def _write_inputs(folder: Path, samples: Samples, data: Floats) -> None:
-    """Data (n, 6) at detector level and both simulations, normalised to them, as the tool reads them."""
+    """Write detector-level data (n, 6) and both simulations, normalised to the data, as the tool reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_events(folder / "data.parquet", dict(zip(RECO, data.T, strict=True)))
     for name, table in (("simulation", samples.simulation), ("alternative", samples.alternative)):

@@ -1,4 +1,4 @@
-"""The submitted weights: read as from strangers, and what can be measured with them."""
+"""The submitted weights: reading them without trust, and the numbers measured with them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tools.types import Floats
 PREFIX = "weights_"
 MAX_COLUMNS = 400
 BOOTSTRAPS_MIN = 10
-SUMS = (1e-9, 1e15)  # of the weights: what is far from any number of events overflows when it is squared
-MEANS = ("mass", "mult", "width")  # what the request asks for
+SUMS = (1e-9, 1e15)  # allowed sum of the weights: far from any number of events, squares overflow
+MEANS = ("mass", "mult", "width")  # the observables requested
 
 
 def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Weights (n,) of the simulated events by replica and `nominal`, 0 where the event fails gen (`passed` (n,) False).
+    """Read weights (n,) of the simulated events, `nominal` and replicas, 0 for events that fail gen (not `passed`).
 
-    ValueError says what is wrong with the file.
+    `passed` is (n,). ValueError says what is wrong with the file.
     """
     rows = len(passed)
     try:
@@ -38,7 +38,7 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
     found = sum(name.startswith("bootstrap_") for name in weights)
     if found < BOOTSTRAPS_MIN:
         raise ValueError(
-            f"weights={path!r}: {found} columns weights_bootstrap_*, {BOOTSTRAPS_MIN} or more are needed for the errors"
+            f"weights={path!r}: {found} columns weights_bootstrap_*, but {BOOTSTRAPS_MIN} or more are needed for errors"
         )
     for name, values in weights.items():
         if not np.all(np.isfinite(values)):
@@ -46,13 +46,13 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
         with np.errstate(over="ignore"):
             total = values[passed].sum()
         if values.min() < 0 or not SUMS[0] < total < SUMS[1]:
-            allowed = f"must be 0 or more, and add up to {SUMS[0]:g} to {SUMS[1]:g} over the events of gen"
+            allowed = f"must be 0 or more, and add up to {SUMS[0]:g} to {SUMS[1]:g} over the events that pass gen"
             raise ValueError(f"weights={path!r}: weights_{name} {allowed}")
     return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
 
 
 def numbers(weights: Mapping[str, Floats], gen: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
-    """Particle-level events and the means of MEANS, each with its total error from the replicas."""
+    """Return the number of particle-level events and the means of MEANS, with total errors from the replicas."""
     values = {
         name: np.array([w.sum(), *(np.average(gen[f"gen_{x}"], weights=w) for x in MEANS)])
         for name, w in weights.items()
@@ -64,5 +64,5 @@ def numbers(weights: Mapping[str, Floats], gen: Mapping[str, Floats]) -> dict[st
 
 
 def true_numbers(gen: Mapping[str, Floats], passed: NDArray[np.bool_], n_events: int) -> dict[str, float]:
-    """The same of true events."""
+    """Return the same numbers for true events."""
     return {"events": float(n_events)} | {f"mean_{x}": float(np.mean(gen[f"gen_{x}"][passed])) for x in MEANS}

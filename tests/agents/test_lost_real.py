@@ -167,7 +167,7 @@ def test_an_engine_that_stays_away_ends_the_run_and_one_that_is_back_goes_on_wit
     assert "beamcrew resume" in (run_dir / "report.md").read_text()
     assert len(troubles(run_dir)) == 3
     assert [e.where for e in of(run_dir, Executed)].count("worker/0/c") == 0
-    with pytest.raises(SandboxLost, match="Is the engine there"):
+    with pytest.raises(SandboxLost, match="Is the engine running"):
         resume(run_dir, Scripted(SCRIPT))
     proxy.mend()
     result = resume(run_dir, Scripted(SCRIPT))

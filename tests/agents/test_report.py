@@ -189,7 +189,7 @@ def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expecte
             "At most 207 signal events behind the cut (95% CL)",
             "At most 207 signal events are among the unseen events behind the cut at 95% confidence",
             "for the resonance chosen on the others, at 3.749 TeV.",
-            "Without any signal 294 were to be expected, 197 to 459 in 68% of such data.",
+            "Without any signal 294 would be expected, 197 to 459 in 68% of such data.",
             "−1.1",
         ):
             assert (words_ in page, words_ in text) == (told, told), words_

@@ -62,7 +62,7 @@ def test_a_docker_without_buildkit_is_passed_over(tmp_path: Path, monkeypatch: p
 def test_what_is_missing_is_said_before_anything_is_built(tmp_path: Path) -> None:
     with pytest.raises(SandboxLost, match="not a checkout"):
         build_image(tmp_path)
-    with pytest.raises(SandboxLost, match=r"no file of certificates .*/none\.pem"):
+    with pytest.raises(SandboxLost, match=r"no certificate file .*/none\.pem"):
         build_image(ROOT, certificates=tmp_path / "none.pem")
 
 

@@ -156,7 +156,7 @@ def test_choice_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         with choose("auto", *folders, Limits()) as box:
             assert box.info.driver == "bubblewrap"
-            assert box.info.reason.startswith(f"took bubblewrap, since there is no Docker to use at unix://{tmp_path}")
+            assert box.info.reason.startswith(f"took bubblewrap, since there is no usable Docker at unix://{tmp_path}")
     except SandboxLost as error:
         pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
 

@@ -169,7 +169,7 @@ def test_the_template_must_count_as_many_as_the_fit_finds(tmp_path: Path) -> Non
     write_events(tmp_path / "template.parquet", {"score": rng.normal(size=20_000) + 2.0})
     other = examined(tmp_path, columns["mj1"], columns, claim, **handed_in)
     assert other.value is None
-    assert "the template's count and the fit do not agree" in other.reason
+    assert "the template's count and the fit disagree" in other.reason
 
 
 def folders(path: Path, columns: dict[str, np.ndarray], is_signal: np.ndarray) -> None:
@@ -204,7 +204,7 @@ def test_on_the_decoy_a_recipe_that_makes_bumps_is_caught_and_one_that_finds_sig
     near = np.exp(-0.5 * ((events["mjj"] / MASS - 1) / 0.01) ** 2)
     caught = verdict(-events["mj1"] + 4 * near)
     assert caught.value is None
-    assert "they make what they claim" in caught.reason
+    assert "they create what they claim" in caught.reason
     assert "a.py: exit code 1" in verdict(events["mj1"], "a.py: exit code 1").reason
     assert "cannot be judged" in verdict(events["mj1"][:-1]).reason
 

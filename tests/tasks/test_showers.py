@@ -228,7 +228,7 @@ def test_claims_and_the_sealed_verdict(
 def test_a_file_of_one_s_own(tmp_path: Path, task: ShowersTask) -> None:
     whole: Samples = task.samples()
     write_showers(tmp_path / "mine.h5", whole.train)
-    with pytest.raises(TaskError, match=r"mine.h5 has 1500"):
+    with pytest.raises(TaskError, match=r"at most 1500, the number in mine\.h5"):
         ShowersTask(data=tmp_path / "mine.h5", geometry=task.geometry, showers=2000).samples()
     with pytest.raises(TaskError, match="no such file"):
         ShowersTask(data=tmp_path / "none.h5").samples()

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, kstest, norm
 
 from tools.bumphunt.counting import sidak
-from tools.bumphunt.lookelsewhere import ENOUGH, Hunt, chance, global_p, pseudo_experiments, rough
+from tools.bumphunt.lookelsewhere import ENOUGH, Hunt, global_p, global_p_value, pseudo_experiments, rough
 from tools.bumphunt.profile import make_basis, scan, scan_maximum
 from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, hypotheses, make_edges, one, signal_shape
 
@@ -140,6 +140,6 @@ def test_a_rough_background_is_in_the_toys_too() -> None:
     assert kstest(p_values, "uniform", alternative="greater").pvalue > 1e-3
     sure, unsure = (Spectrum(EDGES, smooth.passed, smooth.failed, 2, delta) for delta in (0.0, 0.2))
     assert (
-        chance([Hunt([unsure], tested)], 2.0, n_toys=400).p_global
-        > 0.5 * chance([Hunt([sure], tested)], 2.0, n_toys=400).p_global
+        global_p_value([Hunt([unsure], tested)], 2.0, n_toys=400).p_global
+        > 0.5 * global_p_value([Hunt([sure], tested)], 2.0, n_toys=400).p_global
     )  # toys are as rough as the test allows for

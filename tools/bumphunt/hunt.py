@@ -75,7 +75,9 @@ def cut_and_count(request: CountRequest) -> CountResult:
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         try:
-            delta = beside(mjj, score, template, request.window, efficiency) if request.delta is None else request.delta
+            delta = request.delta
+            if delta is None:
+                delta = sideband_delta(mjj, score, template, request.window, efficiency)
         except ValueError as error:
             raise ToolError("delta", request.delta, str(error)) from None
         found = count(score[inside], template, efficiency, delta)
@@ -94,7 +96,9 @@ def cut_and_count(request: CountRequest) -> CountResult:
     return CountResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])))
 
 
-def beside(mjj: Floats, score: Floats, template: Floats, window: tuple[float, float], efficiency: float) -> float:
+def sideband_delta(
+    mjj: Floats, score: Floats, template: Floats, window: tuple[float, float], efficiency: float
+) -> float:
     """delta from bands next to the window [TeV], where the template of the window should nearly hold and no signal is.
 
     What it contains of the features' own change with mjj is not the template's fault: it is an upper estimate. Raises

@@ -52,7 +52,7 @@ class Hunt:
 
 
 @dataclass(frozen=True)
-class Chance:
+class GlobalPValue:
     """Of a bump as large, from background, in all that was looked at."""
 
     p_global: float
@@ -63,8 +63,8 @@ class Chance:
 
 
 @dataclass(frozen=True)
-class GlobalP(Chance):
-    """The largest local significance of all hunts, and the chance of one as large from background."""
+class GlobalP(GlobalPValue):
+    """The largest local significance of all hunts, and its global p-value."""
 
     z: float
     mass: float  # TeV
@@ -75,7 +75,7 @@ class GlobalP(Chance):
 
 
 def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> GlobalP:
-    """The p-value of the largest bump of all hunts; arguments as those of `chance`."""
+    """The p-value of the largest bump of all hunts; arguments as those of `global_p_value`."""
     observed = []
     for h, hunt in enumerate(_checked(hunts)):
         for k, spectrum in enumerate(hunt.spectra):
@@ -83,11 +83,13 @@ def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: 
             best = int(np.argmax(line))
             observed.append((float(line[best]), float(hunt.tested.masses[best]), float(hunt.tested.widths[best]), h, k))
     z, mass, width, h, k = max(observed)
-    found = chance(hunts, z, tries, n_toys, seed)
+    found = global_p_value(hunts, z, tries, n_toys, seed)
     return GlobalP(**vars(found), z=z, mass=mass, width=width, hunt=h, cut=k, p_local=float(norm.sf(z)))
 
 
-def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> Chance:
+def global_p_value(
+    hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS, seed: int = 1
+) -> GlobalPValue:
     """How often background has a bump of `z` or more in the hunts, which may reach further than where z was seen.
 
     `tries` such searches were made, of which one is listed. For the others the Sidak correction 1 - (1 - p)**tries is
@@ -110,7 +112,7 @@ def chance(hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS
     error = float(np.sqrt(p * (1 - p) / n_toys))
     if n_above < ENOUGH and z > LEVEL:
         method, (p, error) = "upcrossings", _tail(hunts, drawn, toys, z)
-    return Chance(sidak(p, tries), error * tries, method, n_toys, n_above)
+    return GlobalPValue(sidak(p, tries), error * tries, method, n_toys, n_above)
 
 
 def _checked(hunts: Sequence[Hunt]) -> Sequence[Hunt]:

@@ -322,7 +322,7 @@ def test_what_a_discovery_needs(traces: Traces, missing: dict[str, Any], text: s
 
 def test_a_mass_outside_of_every_window(traces: Traces) -> None:
     (fault,) = traces.faults(graded(), claimed(mass=4.4))
-    assert (fault.kind, "none of the windows" in fault.text) == ("statistics", True)
+    assert (fault.kind, "outside all submitted windows" in fault.text) == ("statistics", True)
     wider = graded(submission=SUBMISSION.model_copy(update={"window": (4.2, 4.6)}))
     assert traces.faults(graded(), wider, claimed(mass=4.4)) == []
 
