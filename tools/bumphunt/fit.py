@@ -1,8 +1,8 @@
-"""Signal in the passing spectrum over a background taken from the failing one: one pair of spectra.
+"""Fit of a signal in the passing spectrum over a background taken from the failing one, for one pair of spectra.
 
-The likelihood is that of `profile.py`. Here the mass and the width float as well. The prior of the width, a Gaussian on
-log(width) around 2% with a factor of two as its standard deviation, covers 0.5 to 8%: a few dozen events hardly
-measure it. A width that is known stays where it is.
+The likelihood is that of `profile.py`, but mass and width float as well. The width has a prior, because a few dozen
+events hardly constrain it: a Gaussian in log(width) around 2% whose standard deviation is a factor of two, so that it
+covers 0.5 to 8%. A known width is fixed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tools.bumphunt import profile
 from tools.bumphunt.spectrum import SCALE_ERROR, WIDTH_RANGE, Hypotheses, Spectrum, one
 from tools.types import Floats
 
-WIDTH_PRIOR = (0.02, float(np.log(2)))  # its median, and the standard deviation of its logarithm
-SCAN_POINTS = 41  # masses of the likelihood scan that gives the mass error
+WIDTH_PRIOR = (0.02, float(np.log(2)))  # median, and standard deviation of the logarithm
+SCAN_POINTS = 41  # masses in the likelihood scan that gives the mass error
 
 
 @dataclass(frozen=True)
 class Fit:
     """Maximum of the likelihood. `signal` >= 0 counts passing events; errors cover 68%.
 
-    The error of the mass [TeV] is the likelihood's and that of the scale (SCALE_ERROR) in quadrature, the error of the
-    signal the likelihood's and that of the background's smoothness (delta).
+    The error of the mass [TeV] combines the likelihood's error and the scale error (SCALE_ERROR) in quadrature, that of
+    the signal the likelihood's error and the background error (delta).
     """
 
     mass: float
@@ -34,34 +34,34 @@ class Fit:
     signal: float
     signal_error: float
     width: float
-    width_error: float  # 0 where the width was given
+    width_error: float  # 0 if the width was given
     z: float  # local significance
     p_value: float
     background: Floats  # expected passing background per bin
-    deviance: float  # -2 log likelihood ratio to the saturated model, of the full fit
+    deviance: float  # -2 log likelihood ratio of the full fit to the saturated model
     bins: int
-    valid: bool  # False also where no excess was found: signal 0, and a mass that means nothing
+    valid: bool  # False also if there is no excess: the signal is 0 and the mass means nothing
 
 
 def fit_background(spectrum: Spectrum) -> profile.Maxima:
-    """The best transfer factor without signal: one fit."""
+    """Fit the transfer factor without signal."""
     return profile.fit_background(*spectrum.pair, spectrum.basis)
 
 
 def scan_spectrum(spectrum: Spectrum, tested: Hypotheses) -> tuple[Floats, Floats]:
-    """(signed local significance, best passing signal) under each hypothesis."""
+    """Return (signed local significance, best passing signal) for each hypothesis."""
     z, signal = profile.scan(*spectrum.pair, spectrum.basis, spectrum.shapes(tested), spectrum.delta)
     return z[0], signal[0]
 
 
 def spurious_error(spectrum: Spectrum, mass: float, width: float) -> float:
-    """tau: events by which the background under a peak may be wrong, delta times what is there."""
+    """Return tau, the error of the background under a peak in events: delta times that background."""
     r = profile.transfer(fit_background(spectrum).coefficients, spectrum.basis)
     return float(spectrum.delta * profile.under_peak(*spectrum.pair, r, spectrum.shapes(one(mass, width)))[0])
 
 
 def fit_amplitude(spectrum: Spectrum, mass: float, width: float) -> tuple[float, float]:
-    """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
+    """Return (passing signal, its error) for a bump of fixed mass [TeV] and relative width; signal may be negative."""
     found = profile.fit_signal_at(*spectrum.pair, spectrum.basis, spectrum.shapes(one(mass, width)))
     return float(found.signal[0]), float(np.hypot(found.error[0], spurious_error(spectrum, mass, width)))
 
@@ -69,7 +69,7 @@ def fit_amplitude(spectrum: Spectrum, mass: float, width: float) -> tuple[float,
 def fit_signal(
     spectrum: Spectrum, mass: float, width: float, mass_range: tuple[float, float], known_width: bool = False
 ) -> Fit:
-    """Float mass (within `mass_range`), width and yield >= 0, starting at `mass` [TeV] and `width`."""
+    """Fit mass (within `mass_range`), width (unless known) and yield >= 0, starting at `mass` [TeV] and `width`."""
     basis, null = spectrum.basis, float(fit_background(spectrum).deviance[0])
     passed, failed = (counts[0] for counts in spectrum.pair)
     median, spread = WIDTH_PRIOR
@@ -118,9 +118,9 @@ def fit_signal(
 def _mass_interval(
     spectrum: Spectrum, mass: float, width: float, mass_range: tuple[float, float]
 ) -> tuple[float, float]:
-    """Outermost masses of `mass_range` where -2 log L lies 1 above its minimum; a second maximum counts as well.
+    """Return the outermost masses in `mass_range` where -2 log L lies 1 above its minimum, secondary minima included.
 
-    The parabola at the maximum undercovers near the threshold of discovery, where a likelihood has several maxima.
+    A parabola at the best fit undercovers near the discovery threshold, where the likelihood has several maxima.
     """
     steps = np.linspace(0, 1, SCAN_POINTS // 2 + 1)[1:] ** 2  # dense near the maximum
     below, above = mass - (mass - mass_range[0]) * steps, mass + (mass_range[1] - mass) * steps
