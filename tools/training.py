@@ -26,7 +26,7 @@ class Training(Frozen):
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
-        5, ge=1, description="epochs without a better validation before training stops"
+        5, ge=1, description="epochs without improvement in validation before training stops"
     )
     max_events: SkipJsonSchema[int] = Field(1_000_000, ge=1000, description="train on at most this many events")
 

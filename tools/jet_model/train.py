@@ -49,7 +49,9 @@ class JetTraining(Frozen):
         ge=1,
         description="fewest steps per epoch: few jets come several times, else few labels would mean few steps",
     )
-    patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
+    patience: SkipJsonSchema[int] = Field(
+        100, ge=1, description="epochs without improvement in validation before training stops"
+    )
 
 
 class Epoch(Frozen):

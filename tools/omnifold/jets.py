@@ -45,7 +45,9 @@ class JetNetwork(Frozen):
     )
     batch: SkipJsonSchema[int] = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
-    patience: SkipJsonSchema[int] = Field(3, ge=1, description="epochs without a better validation before it stops")
+    patience: SkipJsonSchema[int] = Field(
+        3, ge=1, description="epochs without improvement in validation before training stops"
+    )
     max_particles: SkipJsonSchema[int] = Field(128, ge=2, description="the hardest of each jet")
     files: SkipJsonSchema[dict[str, str]] = Field(
         {}, description="files of jets and their SHA-256; omnifold.unfold takes EVENTS.particles.h5 of its files"
