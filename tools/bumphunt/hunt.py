@@ -108,7 +108,8 @@ def beside(mjj: Floats, score: Floats, template: Floats, window: tuple[float, fl
     counts = [count(scores, template, efficiency, 0.0) for scores in held if len(scores) >= MIN_BAND]
     if not counts:
         raise ValueError(
-            f"no band of {width:.3g} TeV beside the window {window} holds {MIN_BAND} events to measure it in; give one"
+            f"no band of {width:.3g} TeV beside the window {window} holds {MIN_BAND} events to measure delta in; "
+            "give a number"
         )
     table = np.array([(found.n, found.background, found.n_template) for found in counts]).T
     return closure_delta(*table)
