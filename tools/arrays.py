@@ -1,4 +1,4 @@
-"""Arrays travel between steps as references to parquet files, never through a prompt."""
+"""Arrays as parquet files: they pass between steps as references, never through a prompt."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tools.files import below
 
 
 class ArrayRef(Frozen):
-    """A file of equally long numeric columns, and what it held when it was written."""
+    """Reference to a file of numeric columns of equal length, with its contents when it was written."""
 
     path: str
     columns: list[str]
     dtype: str = "float32"
-    units: dict[str, str] = Field(default_factory=dict, description="per column; columns not listed are pure numbers")
+    units: dict[str, str] = Field(default_factory=dict, description="by column; columns not listed are dimensionless")
     rows: int
     sha256: str
 
 
 def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Columns of a parquet file, all finite; ToolError names the request's `field` when the file is wrong."""
+    """Read columns of a parquet file, all finite; ToolError names the request's `field` if the file is invalid."""
     try:
         columns = read_columns(Path(path), names)
     except ToolError as error:
@@ -52,7 +52,7 @@ def sha256(path: Path) -> str:
 def save_arrays(
     path: str, columns: Mapping[str, NDArray[np.floating]], units: Mapping[str, str] | None = None
 ) -> ArrayRef:
-    """Write columns to a new parquet file below the working directory and describe it."""
+    """Write columns to a parquet file below the working directory and return its reference."""
     target = below("out", path, ".parquet")
     try:
         write_events(target, columns)

@@ -1,7 +1,7 @@
-"""Call a tool from the command line, inside the sandbox: `python -m tools.call NAME REQUEST.json`.
+"""Calling a tool from the command line, inside the sandbox: `python -m tools.call NAME REQUEST.json`.
 
-Prints one JSON object, {"result": ...} or {"error": {field, value, allowed}}, as its last line of
-output. Exit status: 0 a result, 2 a request the model can mend, 1 (a traceback) a defect.
+It prints one JSON object, {"result": ...} or {"error": {field, value, allowed}}, as its last line of
+output. Exit status: 0 for a result, 2 for a request that the model can correct, 1 (with a traceback) for a bug.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Name -> Tool. Importing it loads no torch: tools import what is heavy when they run.
+"""All tools by name. Importing this loads no torch: tools import heavy packages only when they run.
 
-Other distributions add theirs as entry points of the group `beamcrew.tools`, each a `Tool`.
+Other distributions add their tools as entry points in the group `beamcrew.tools`, each a `Tool`.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ GROUP = "beamcrew.tools"
 
 
 def _catalogue() -> dict[str, Tool[Any, Any]]:
-    """Ours, then those of other distributions. Raises ToolError for one that cannot be loaded or takes a name."""
+    """Return our tools, then those of other distributions; ToolError for one that cannot be loaded or reuses a name."""
     found = {tool.name: tool for tool in _TOOLS}
     for entry in entry_points(group=GROUP):
         try:
             tool = entry.load()
         except Exception as error:
-            allowed = f"{entry.value} of another distribution cannot be loaded: {error!r}"
+            allowed = f"{entry.value} from another distribution cannot be loaded: {error!r}"
             raise ToolError("tool", entry.name, allowed) from error
         if not isinstance(tool, Tool) or found.get(tool.name, tool) is not tool:
-            raise ToolError("tool", entry.name, f"{entry.value}: must be a Tool with a name of its own")
+            raise ToolError("tool", entry.name, f"{entry.value}: must be a Tool with a name that is not taken")
         found[tool.name] = tool
     return found
 
@@ -65,7 +65,7 @@ CATALOGUE: dict[str, Tool[Any, Any]] = _catalogue()
 
 
 def find(name: str) -> Tool[Any, Any]:
-    """Return the tool of that name; ToolError lists the names there are."""
+    """Return the tool with this name; the ToolError for an unknown name lists the names."""
     if name not in CATALOGUE:
         raise ToolError("tool", name, f"not a tool; select from {', '.join(CATALOGUE)}")
     return CATALOGUE[name]

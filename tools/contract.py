@@ -1,6 +1,6 @@
 """The contract of a typed tool: a pydantic request in, a pydantic result out, one kind of error.
 
-The docstrings and field descriptions of requests are what a model reads: there is no other schema.
+A model reads the docstrings and field descriptions of requests: there is no other schema.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tools.journal import append
 
 
 class ToolError(ValueError):
-    """A request that cannot be served: which field, its value, what is allowed. The caller can mend it and retry."""
+    """An invalid request: the field, its value and what is allowed. The caller can correct it and retry."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
         super().__init__(f"{field}={_short(value)}: {allowed}")
 
     def __reduce__(self) -> tuple[type[ToolError], tuple[str, object, str]]:
-        return ToolError, (self.field, self.value, self.allowed)  # it comes back from other processes
+        return ToolError, (self.field, self.value, self.allowed)  # so that it can be passed between processes
 
     def as_dict(self) -> dict[str, str]:
         return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
@@ -50,7 +50,7 @@ Res = TypeVar("Res", bound=Result)
 
 @dataclass(frozen=True)
 class Tool(Generic[Req, Res]):
-    """A named function from Request to Result. Calling it validates, runs and writes a line to the journal."""
+    """A named function from Request to Result. A call validates, runs and writes a line to the journal."""
 
     name: str
     request: type[Req]
@@ -59,7 +59,7 @@ class Tool(Generic[Req, Res]):
     description: str
 
     def __call__(self, /, **arguments: Any) -> Res:
-        """Raises ToolError, and nothing else, for anything wrong with the arguments."""
+        """Call the tool. Raises ToolError, and nothing else, for invalid arguments."""
         start = time.monotonic()
         try:
             result = self.run(self.parse(arguments))
@@ -83,7 +83,7 @@ class Tool(Generic[Req, Res]):
             raise ToolError(field, first["input"], allowed) from None
 
     def schema(self) -> dict[str, Any]:
-        """Name, description and JSON schema of the arguments, as prompts carry them."""
+        """Return name, description and JSON schema of the arguments, as they appear in prompts."""
         return {
             "name": self.name,
             "description": self.description,
@@ -92,7 +92,7 @@ class Tool(Generic[Req, Res]):
 
 
 def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
-    """Make a Tool of a function `f(request: SomeRequest) -> SomeResult`; its docstring is the description."""
+    """Turn a function `f(request: SomeRequest) -> SomeResult` into a Tool; its docstring is the description."""
 
     def wrap(function: Callable[[Req], Res]) -> Tool[Req, Res]:
         hints = get_type_hints(function)
@@ -102,12 +102,12 @@ def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
 
 
 def named(value: Any) -> Any:
-    """A kind alone stands for that kind with its defaults: "mlp" for {"kind": "mlp"}."""
+    """Expand a bare kind to that kind with its defaults: "mlp" to {"kind": "mlp"}."""
     return {"kind": value} if isinstance(value, str) else value
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the object at `path` inside `model`; in a union, the path has the member's tag."""
+    """Return the field names of the object at `path` inside `model`; in a union, the path has the member's tag."""
     reached = [model]
     for part in path:
         fields = [m.model_fields[str(part)].annotation for m in reached if part in m.model_fields]
@@ -120,7 +120,7 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
 
 
 def _untitled(schema: Any) -> Any:
-    """Return a JSON schema without titles: they repeat the names, and prompts pay for every word."""
+    """Return a JSON schema without titles, which repeat the names: every word in a prompt costs."""
     if isinstance(schema, dict):
         return {k: _untitled(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
     return [_untitled(v) for v in schema] if isinstance(schema, list) else schema

@@ -1,4 +1,4 @@
-"""Files that tools write: where they may lie, and how they appear."""
+"""Files that tools write: allowed paths, and atomic writing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.contract import ToolError
 
 
 def below(field: str, path: str, suffix: str = "") -> Path:
-    """Return a path below the working directory with this ending; ToolError names the request's `field` otherwise."""
+    """Check that a path lies below the working directory and has this suffix; ToolError names the request's `field`."""
     target = Path(path)
     if target.is_absolute() or ".." in target.parts or (suffix and target.suffix != suffix):
         ending = f" ending in {suffix}" if suffix else ""
@@ -20,9 +20,9 @@ def below(field: str, path: str, suffix: str = "") -> Path:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Yield another path to write to, which becomes `path` at the end: the file appears whole or not at all.
+    """Yield a temporary path to write to, which becomes `path` at the end: the file appears whole or not at all.
 
-    Makes the folder. Removes what was written when the body raises.
+    Creates the folder. If the body raises, the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -1,6 +1,6 @@
-"""Numbers of merit, from scores alone: AUC, significance improvement (SIC), ARGOS, bootstrap errors.
+"""Figures of merit from scores alone: AUC, significance improvement (SIC), ARGOS, bootstrap errors.
 
-Higher score means more signal-like everywhere.
+A higher score always means more signal-like.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tools.types import Floats
 
 
 def auc(signal: Floats, background: Floats) -> float:
-    """P(signal score > background score) + P(equal)/2, the Mann-Whitney statistic; 0.5 for random scores.
+    """Return P(signal score > background score) + P(equal)/2, the Mann-Whitney statistic; 0.5 for random scores.
 
     >>> auc(np.array([3.0, 4.0]), np.array([1.0, 2.0]))
     1.0
@@ -29,14 +29,16 @@ def auc(signal: Floats, background: Floats) -> float:
 
 
 def auc_error(value: float, n_signal: int, n_background: int) -> float:
-    """Standard error of an AUC (Hanley and McNeil, Radiology 143 (1982) 29, eq. 2)."""
+    """Return the standard error of an AUC (Hanley and McNeil, Radiology 143 (1982) 29, eq. 2)."""
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
     spread = value * (1 - value) + (n_signal - 1) * (q1 - value**2) + (n_background - 1) * (q2 - value**2)
     return float(np.sqrt(max(spread, 0.0) / (n_signal * n_background)))
 
 
 def efficiencies(signal: Floats, background: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Signal and background efficiency, and background events kept, for every cut `score >= t`: tightest first."""
+    """Return signal and background efficiency and the number of background events kept for every cut `score >= t`,
+    tightest first.
+    """
     _need(signal, background)
     cuts = np.unique(np.concatenate([signal, background]))[::-1]
     kept_s = len(signal) - np.searchsorted(np.sort(signal), cuts, "left")
@@ -45,9 +47,9 @@ def efficiencies(signal: Floats, background: Floats) -> tuple[Floats, Floats, ND
 
 
 def max_sic(signal: Floats, background: Floats, min_background: int) -> float:
-    """Largest SIC = eff_S / sqrt(eff_B) over all cuts that keep at least `min_background` background events.
+    """Return the largest SIC = eff_S / sqrt(eff_B) over all cuts that keep at least `min_background` background events.
 
-    The floor is part of the number: without it the maximum sits in the noise of the last events.
+    The result depends on this minimum: without it, the maximum would lie in the noise of the last events.
     """
     eff_s, eff_b, kept = efficiencies(signal, background)
     allowed = kept >= min_background
@@ -57,7 +59,7 @@ def max_sic(signal: Floats, background: Floats, min_background: int) -> float:
 
 
 def sic_at(signal: Floats, background: Floats, background_efficiency: float) -> float:
-    """SIC at the cut that keeps the fraction `background_efficiency` of the background.
+    """Return the SIC at the cut that keeps the fraction `background_efficiency` of the background.
 
     >>> round(sic_at(np.linspace(0, 1, 10001), np.linspace(0, 1, 10001), 0.01), 2)
     0.1
@@ -71,7 +73,7 @@ def sic_at(signal: Floats, background: Floats, background_efficiency: float) -> 
 
 
 def argos(data: Floats, template: Floats, min_template: int = 1) -> float:
-    """Label-free selection metric of ARGOS (arXiv:2511.14832): max over cuts of eff_SR / sqrt(eff_BT) - sqrt(eff_BT).
+    """Return the label-free metric of ARGOS (arXiv:2511.14832): max over cuts of eff_SR / sqrt(eff_BT) - sqrt(eff_BT).
 
     `data`: scores of signal-region data, `template`: of the background template, both held out
     from training. Cuts that keep fewer than `min_template` template events are left out.
@@ -88,7 +90,7 @@ def argos(data: Floats, template: Floats, min_template: int = 1) -> float:
 
 
 def bootstrap_error(metric: Callable[[Floats, Floats], float], a: Floats, b: Floats, seed: int, n: int = 50) -> float:
-    """Standard deviation of `metric(a, b)` over `n` resamplings of both samples with replacement."""
+    """Return the standard deviation of `metric(a, b)` over `n` resamplings of both samples with replacement."""
     rng = np.random.default_rng(seed)
     values = [metric(a[rng.integers(0, len(a), len(a))], b[rng.integers(0, len(b), len(b))]) for _ in range(n)]
     return float(np.std(values, ddof=1))

@@ -1,4 +1,4 @@
-"""Train a network with Adam, a one-cycle rate (Smith and Topin, arXiv:1708.07120), the best epochs kept."""
+"""Training of a network with Adam and a one-cycle rate (Smith and Topin, arXiv:1708.07120), keeping the best epochs."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Loss = Callable[..., Any]  # tensors of a batch -> mean loss
 
 
 class Training(Frozen):
-    """Epochs, batch and learning rate. Schemas skip what is for experts: models need not read it, and may set it."""
+    """Epochs, batch and learning rate. Schemas leave out expert settings: models need not read, but may set them."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
-        5, ge=1, description="epochs without a better validation before training stops"
+        5, ge=1, description="epochs without improvement in validation before training stops"
     )
     max_events: SkipJsonSchema[int] = Field(1_000_000, ge=1000, description="train on at most this many events")
 
 
 def device() -> str:
-    """CUDA when there is one."""
+    """Return "cuda" if there is a CUDA device, or else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def to_tensor(values: NDArray[np.float64], device: str) -> Any:
-    """float32 on that device."""
+    """Return a float32 tensor on the device."""
     import torch
 
     return torch.as_tensor(values, dtype=torch.float32, device=device)
@@ -56,10 +56,10 @@ def train(
     merit: Callable[[], float] | None = None,
     keep: int = 1,
 ) -> tuple[Losses, list[dict[str, Any]]]:
-    """Minimise `loss`; (losses per epoch, the `keep` best epochs' parameters, best first). The model ends at the best.
+    """Minimise `loss`; return (losses per epoch, parameters of the `keep` best epochs, best first).
 
-    An epoch is as good as its validation loss, or as `merit()` (larger is better) where that is given. `validation`
-    is judged with the same random numbers every epoch. Raises ToolError when no epoch ends with a finite loss.
+    The model ends with the best. Epochs are compared by validation loss or, if given, by `merit()` (larger is better).
+    The validation loss uses the same random numbers in every epoch. Raises ToolError if no epoch has a finite loss.
     """
     import torch
 
@@ -101,12 +101,12 @@ def train(
 
 
 def split(n: int, fraction: float, seed: int, most: int | None = None) -> tuple[Rows, Rows]:
-    """Return (training, validation) rows in random order: a share of at most `most` of n is held out, at least one.
+    """Return (training, validation) rows in random order: of n rows, or `most` of them, a fraction is held out.
 
-    Raises ToolError where there are not two.
+    At least one row is held out. Raises ToolError for fewer than two rows.
     """
     if n < 2:
-        raise ToolError("events", n, "at least 2, one of them to validate")
+        raise ToolError("events", n, "at least 2, one of them for validation")
     order = np.random.default_rng(seed).permutation(n)[:most]
     n_held = min(max(1, int(fraction * len(order))), len(order) - 1)
     return order[n_held:], order[:n_held]

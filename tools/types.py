@@ -1,4 +1,4 @@
-"""Names of the array types that signatures use."""
+"""Array types used in signatures."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]  # of particles, voxels and weights of networks, where memory counts
+Floats32 = NDArray[np.float32]  # for particles, voxels and network weights, where memory matters

@@ -115,7 +115,7 @@ def test_a_feature_that_is_constant_in_the_sidebands_alone_cannot_be_learned_the
         ({"template": "lacking.parquet"}, "template", "no such feature"),
         ({"template": "nan_template.parquet"}, "template", "must be finite; row 4321"),
         ({"template": "few.parquet"}, "template", "has 20 events; at least"),
-        ({"out": "same.parquet", "out_template": "same.parquet"}, "out_template", "another file"),
+        ({"out": "same.parquet", "out_template": "same.parquet"}, "out_template", "a file other than"),
         ({"folds": 1}, "folds", "greater than or equal to 2"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_file_outside_the_working_directory_is_not_written(tool: Tool[Any, Any
         (template, {"closure": "none"}, "closure", "'window' or 'events'"),
         (classify, {"classifier": {"kind": "trees", "depth": 3}}, "classifier.trees.depth", "max_iter"),
         (classify, {"classifier": {"kind": "mlp", "select": "sic"}}, "classifier.mlp.select", "'argos'"),
-        (latent, {"out": "a.parquet", "out_events": "a.parquet"}, "out_events", "another file"),
+        (latent, {"out": "a.parquet", "out_events": "a.parquet"}, "out_events", "a file other than"),
     ],
 )
 def test_settings_are_checked(tool: Tool[Any, Any], changes: dict[str, Any], field: str, words: str) -> None:

@@ -175,7 +175,7 @@ def test_generated_events_lie_in_the_window_and_look_like_their_kind(folder: Pat
         ({"jets": "no_axes.h5"}, "jets", "without mjj"),
         ({"method": {"kind": "generate", "start": "none.safetensors"}}, "checkpoint", "no such file"),
         ({"out": "template.parquet"}, "out", ".h5"),
-        ({"out_control": "template.h5"}, "out_control", "another file"),
+        ({"out_control": "template.h5"}, "out_control", "a file other than"),
         ({"max_particles": 4}, "max_particles", "greater than or equal"),
     ],
 )

@@ -174,7 +174,7 @@ def test_points_that_cannot_be() -> None:
     fields = {name: getattr(p, name) for name in ("incident", "offsets", "layer", "alpha", "r", "energy")}
     for wrong, said in (
         ({"offsets": p.offsets[:-1]}, "rising numbers"),
-        ({"energy": p.energy[:-1]}, "one entry a point"),
+        ({"energy": p.energy[:-1]}, "one entry per point"),
         ({"energy": -p.energy}, "above the threshold"),
         ({"threshold": 1e9}, "above the threshold"),
     ):

@@ -219,7 +219,7 @@ def test_broken_files_are_refused_by_name(tmp_path: Path) -> None:
         write_jets(path, replace(labelled(), pid=None))
         with h5py.File(path, "r+") as file:
             file["pid"] = pid
-        with pytest.raises(ToolError, match=r"pid=.*(one whole number a jet|one entry a jet)"):
+        with pytest.raises(ToolError, match=r"pid=.*(one whole number per jet|one entry per jet)"):
             read_jets(path)
     write_jets(tmp_path / "jets.h5", labelled())
     with pytest.raises(ToolError, match="0 to 39"):

@@ -1,4 +1,4 @@
-"""Weak supervision for resonance searches: a background template for the signal region, then data against template."""
+"""Weakly supervised resonance search: background templates for the signal region and data-template classifiers."""
 
 from tools.anomaly.classify import classify
 from tools.anomaly.jets_classify import jet_classify

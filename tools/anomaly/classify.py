@@ -1,15 +1,15 @@
-"""Data against background template: one score per event, from models that never saw that event.
+"""Classifier of data against a background template: one score per event, from models that never saw that event.
 
-Classification without labels (arXiv:1708.02949) with an ensemble of trees or networks. All events of the file, in and
-beside the window, are dealt into k folds; an event is scored by the one ensemble of its fold, which was trained on the
-other folds. Events in and beside the window are thus treated alike, so a cut cannot favour the window by itself. That
-holds for template events that are copies of the file's own (a sideband template) too: each lies in its original's fold.
-The raw score is turned into a background rank within the fold,
+Classification without labels (arXiv:1708.02949) with an ensemble of trees or networks. All events of the file, inside
+and outside the window, are dealt into k folds; the ensemble that scores a fold was trained on the other folds. Events
+inside and outside the window are thus treated alike, so a cut cannot favour the window by itself. A template event that
+is a copy of one of the file's events (a sideband template) lies in the fold of its original. The raw score becomes a
+background rank within the fold,
 
     score = -log10 P(raw score of a sideband event >= this one's),
 
-so that score > 2 keeps 1% of the sideband events in every fold. Where the file has no events beside
-the window, the fold's own (held-out) template events take their place.
+so that score > 2 keeps 1% of the sideband events in every fold. If the file has too few events outside the window, the
+fold's own (held-out) template events take their place.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from tools.types import Floats
 Mask = NDArray[np.bool_]
 
 
-Events = NDArray[Any]  # (n, d): features, or (n, 1): integers, rows of what the classifier keeps
+Events = NDArray[Any]  # features (n, d), or row numbers (n, 1) of events that the classifier stores
 
 
 class Classifier(Protocol):
-    """Settings that can be trained on x (n, d), y (data or template), and score other events."""
+    """Classifier settings: train on x (n, d), y (data or template) and score other events."""
 
     def log_odds(self, x: Events, y: Mask, to_score: Events, seed: int) -> Floats: ...
 
@@ -50,24 +50,25 @@ class ClassifyRequest(WindowRequest):
     template: str = Field(description="template file made for the same window and features")
     folds: int = Field(5, ge=2, le=20)
     ensemble: int = Field(
-        4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds are the 50 of arXiv:2309.13111"
+        4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds make the 50 of arXiv:2309.13111"
     )
     classifier: Annotated[
         Annotated[Trees | Mlp, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="a kind alone, 'trees' or 'mlp', or with its settings", json_schema_extra={"default": "trees"}
+            description="'trees' or 'mlp', alone or with settings",
+            json_schema_extra={"default": "trees"},
         ),
     ] = Trees()
     control: str | None = Field(
-        None, description="the template's control file: tests closure and sculpting of the score itself"
+        None, description="control file of the template: tests closure and sculpting of the score itself"
     )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 
 
 class ClassifyResult(Result):
-    """Scores of all events (row order of the event file) and label-free numbers of merit in the window."""
+    """Scores of all events (in the order of the event file) and label-free figures of merit in the window."""
 
     scores: ArrayRef
     template_scores: ArrayRef
@@ -80,9 +81,9 @@ class ClassifyResult(Result):
     n_window: int
     n_template: int
     closure: ScoreClosure | None = Field(
-        description="closure test of the score outside the window, where `control` is given"
+        description="closure test of the score outside the window, if `control` is given"
     )
-    warning: str | None = Field(description="why the score must not be trusted; none: no reason found")
+    warning: str | None = Field(description="why the score must not be trusted; null: no reason found")
 
 
 @tool("anomaly.classify")
@@ -91,7 +92,7 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     file, or cut on it with bumphunt.scan.
     """
     if request.out_template == request.out:
-        raise ToolError("out_template", request.out_template, "another file than `out`")
+        raise ToolError("out_template", request.out_template, "a file other than `out`")
     data = load(request, need_sidebands=False)
     template = _template(request)
     rows, control = _control(request, data) if request.control else (None, data.features[:0])
@@ -120,8 +121,10 @@ def judged(
     out_template: str,
     seed: int,
 ) -> ClassifyResult:
-    """Write the scores of events and template, and judge them; `held` are rows of held-out sideband events, and the
-    scores of template events for them."""
+    """Write the scores of events and template and return their figures of merit.
+
+    `held` holds the rows of the held-out sideband events and the scores of the template events made for them.
+    """
     inside, beside = raw[data.inside], raw[~data.inside]
     closed = score_closure(raw[held[0]], held[1], beside, data.mjj[~data.inside]) if held else None
 
@@ -153,18 +156,18 @@ def out_of_fold(
     ensemble: int,
     seed: int,
 ) -> tuple[Floats, Floats]:
-    """Scores of all events (n, d) and of the template (m, d), each by the models of its fold, as ranks.
+    """Return the rank scores of all events (n, d) and of the template (m, d), each by the models of its fold.
 
-    `data` marks the events to train on, `background` those that define the rank (the sidebands); an event may be
-    neither, and is scored all the same. One fold's score is the mean log-odds of its `ensemble` models, which differ in
-    seed and validation split.
+    `data` marks the events to train on, `background` those that define the rank (the sidebands); events that are
+    neither are scored as well. The raw score is the mean log-odds of the fold's `ensemble` models, which differ in seed
+    and validation split.
     """
     rng = np.random.default_rng(seed)
     known, others = np.flatnonzero(data | background), np.flatnonzero(~(data | background))
     fold_data = np.empty(len(events), dtype=np.int64)
     fold_data[known] = rng.permutation(len(known)) % folds
     fold_template = rng.permutation(len(template)) % folds
-    # Dealt last: whatever else is scored, the others' scores stay the same.
+    # Dealt last, so that they do not change the scores of the known events.
     fold_data[others] = rng.permutation(len(others)) % folds
     original, copied = copies_of(template, events), copies_of(events[others], events[known])
     fold_data[others[copied >= 0]] = fold_data[known[copied[copied >= 0]]]
@@ -186,15 +189,16 @@ def out_of_fold(
 
 
 def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(rows of the held-out events, template events for them (n, d)), checked; copies of one event count once."""
+    """Return (rows of the held-out events, template events for them (n, d)), checked and without duplicates."""
     assert request.control is not None
     columns = load_arrays(request.control, "control", ["row", "mjj", *request.features])
     rows = columns["row"].astype(np.int64)
     of_events = (rows >= 0) & (rows < len(data.mjj))
     if not (np.all(of_events) and np.allclose(data.mjj[rows], columns["mjj"], rtol=1e-5)):
-        raise ToolError("control", request.control, "the control file of a template of these events, in this order")
+        raise ToolError("control", request.control, "the control file of a template made from `events`, in that order")
     if np.any(data.inside[rows]):
-        raise ToolError("control", request.control, f"of a template for the window {request.window}: it overlaps it")
+        allowed = f"the control file of a template for the window {request.window}; this one has events in the window"
+        raise ToolError("control", request.control, allowed)
     control = np.column_stack([columns[name] for name in request.features])
     if min(len(np.unique(rows)), len(control)) < ARGOS_MIN_TEMPLATE:
         raise ToolError("control", request.control, f"has {len(control)} events; at least {ARGOS_MIN_TEMPLATE}")
@@ -202,10 +206,12 @@ def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64
 
 
 def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
-    """For each template event the row of the event that it is a copy of, or -1: features to float32, as in files."""
+    """Return for each template event the row of the event that it copies, or -1; floats are compared as float32, as in
+    files.
+    """
     if events.dtype.kind == "f":
         events, template = events.astype(np.float32), template.astype(np.float32)
-    # Whole rows are compared only where the first feature agrees: for a sampled template nearly nowhere.
+    # Compare whole rows only where the first feature agrees, which it hardly ever does for a sampled template.
     maybe = np.flatnonzero(np.isin(template[:, 0], events[:, 0]))
     among = np.flatnonzero(np.isin(events[:, 0], template[maybe, 0]))
     both = np.concatenate([events[among], template[maybe]])
@@ -218,16 +224,16 @@ def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
 
 
 def _background_rank(score: Floats, sideband: Floats) -> Floats:
-    """-log10 of the fraction of (sorted) sideband scores at or above; half an event is added to stay finite."""
+    """Return -log10 of the fraction of (sorted) sideband scores at or above; half an event is added to stay finite."""
     above = len(sideband) - np.searchsorted(sideband, score, "left")
     return np.asarray(-np.log10((above + 0.5) / (len(sideband) + 0.5)))
 
 
 def _template(request: ClassifyRequest) -> NDArray[np.float64]:
-    """Return the template's features within the window's range of training, checked."""
+    """Return the template's features (n, d). Raises ToolError for missing features or too few events."""
     columns = load_arrays(request.template, "template")
     try:
-        features = derive(columns, request.features)  # a reference is an event table; a template has what was asked for
+        features = derive(columns, request.features)  # a reference is an event table; a template has these features
     except ToolError as error:
         raise ToolError("template", request.template, f"{error.value}: {error.allowed}") from None
     table = np.column_stack([features[name] for name in request.features])

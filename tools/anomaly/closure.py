@@ -1,11 +1,11 @@
-"""Does a template look like data, where there is no signal? A classifier that tries to tell them apart, outside the
-signal region.
+"""Closure test of a template: a classifier tries to tell it from data outside the signal region.
 
-Two places to look, and the first is the better test: it asks for what is needed, an interpolation in mjj.
+The test can be made on one of two sets of events. The first is the better test, because it asks for what is needed:
+interpolation in mjj.
 
-- window: a second fit leaves out a window of the sidebands beside the signal region as well (its width the same share
-  of its mass, half a width away), and is compared with the data there;
-- events: a tenth of the sideband events, spread over all masses, is held out of the one fit. Costs no second fit, but
+- window: a second fit also leaves out a window in the sidebands (of the same relative width as the signal region, half
+  a width away from it) and is compared with the data there;
+- events: a tenth of the sideband events, at all masses, is held out of the only fit. This needs no second fit, but
   tests the density only: a sideband template would pass it by construction.
 """
 
@@ -25,9 +25,9 @@ HELD_OUT = 0.1
 
 
 def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
-    """(AUC, its error) of template against data, each event scored by the half of the classifiers that did not see it.
+    """Return (AUC, its error) of trees that separate template (n, d) from data (m, d), by two-fold cross-validation.
 
-    0.5 within errors means that trees find no difference. Shapes (n, d) and (m, d).
+    0.5 within errors means that the trees find no difference.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
@@ -47,7 +47,7 @@ def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
 
 
 def control_window(data: Windowed) -> tuple[float, float] | None:
-    """Edges [TeV] of the held-out window, above the signal region or else below; None for want of events."""
+    """Return the edges [TeV] of the control window, above the signal region or else below; None with too few events."""
     low, high = data.window
     ratio = high / low
     for start in (high * np.sqrt(ratio), low / np.sqrt(ratio) / ratio):
@@ -61,7 +61,10 @@ def control_window(data: Windowed) -> tuple[float, float] | None:
 def held_out(
     data: Windowed, place: Place, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], tuple[float, float] | None]:
-    """Select the sideband events to close on, and their window where they fill one; too few give events instead."""
+    """Return a mask of the sideband events to test closure on, and their window, or None if they lie at all masses.
+
+    If no window has enough events, `place="window"` falls back to "events".
+    """
     window = control_window(data) if place == "window" else None
     if window is not None:
         return within(data.mjj, window), window

@@ -1,4 +1,4 @@
-"""Networks of features given mjj, trained on sidebands: what every template that learns a density has in common."""
+"""Training of conditional networks for p(features | mjj) on the sidebands, shared by all templates that learn one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tools.anomaly.data import Sidebands
 from tools.anomaly.scaling import Coordinates
 from tools.training import Losses, Progress, Training, device, split, train
 
-HELD_OUT = 0.1  # of the events, to choose the epoch
+HELD_OUT = 0.1  # fraction of the events, to choose the epoch
 
 
 @dataclass
 class Fitted:
-    """A trained network with the coordinates it was trained in; `losses` as (training, validation) per epoch."""
+    """A trained network and its coordinates; `losses` are (training, validation) per epoch."""
 
     model: Any
     coordinates: Coordinates
@@ -31,9 +31,9 @@ def fit_conditional(
     seed: int,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Train `build(d)` on `loss(model, x (n, d), c (n, 1))`, x and c the coordinates of features and mjj.
+    """Train `build(d)` on `loss(model, x (n, d), c (n, 1))`, where x and c are the coordinates of features and mjj.
 
-    Same seed, same network on a CPU. Raises ToolError when training diverges.
+    On a CPU the same seed gives the same network. Raises ToolError when training diverges.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The events that every anomaly tool works on: features, mjj and a signal region that leaves something to train on."""
+"""Input of the anomaly tools: events with features and mjj, and a signal region with enough events on either side."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tools.types import Floats
 
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
 EXTENDED = [*FEATURES, "tau32_j1", "tau32_j2"]
-MIN_EVENTS = 500  # fewer on either side of the window cannot train anything
+MIN_EVENTS = 500  # in the window and on either side of it: fewer are not enough for training
 
 
 class WindowRequest(Request):
-    """Events and a signal region in mjj."""
+    """Events, and a signal region in mjj."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
@@ -55,9 +55,14 @@ class Sidebands:
 
 
 def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
-    """Raises ToolError for an unreadable file, NaN, missing or constant features, a window with too few events."""
+    """Return the events of the request.
+
+    Raises ToolError for an unreadable file, NaN, missing or constant features, or a window with too few events.
+    """
     if "mjj" in request.features:
-        raise ToolError("features", "mjj", "the bump is looked for in mjj, so it is no feature: scores would sculpt it")
+        raise ToolError(
+            "features", "mjj", "any feature but mjj: the bump is searched for in mjj, and scores would sculpt it"
+        )
     columns = load_table(request.events)
     chosen = derive(columns, request.features)
     features = np.column_stack([chosen[name] for name in request.features])
@@ -65,12 +70,12 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     trained_on = features[~inside] if need_sidebands else features
     for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
         if spread == 0:
-            raise ToolError("features", name, "this feature is constant; take it out")
+            raise ToolError("features", name, "this feature is constant; remove it")
     return Windowed(features, columns["mjj"], inside, request.window)
 
 
 def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
-    """Mark the events [TeV] in the window (n,); ToolError when too few lie in it, or in the sidebands."""
+    """Mark the mjj [TeV] in the window (n,); ToolError when too few events lie in it or on either side."""
     low, high = window
     if not 0 < low < high:
         raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
@@ -87,7 +92,7 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
 
 
 def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
-    """Mark the masses from the lower edge on and below the upper (n,)."""
+    """Mark the masses in the window (n,), lower edge included, upper edge excluded."""
     return np.asarray((mjj >= window[0]) & (mjj < window[1]))
 
 

@@ -1,11 +1,11 @@
-"""p(features | mjj) by diffusion, from noise or from half-diffused sideband events: DRAPES (arXiv:2312.10009).
+"""p(features | mjj) from a diffusion model that starts from noise or noised sideband events: DRAPES (arXiv:2312.10009).
 
 The network is a denoiser D(x; s, m), preconditioned for unit variance (Karras et al., arXiv:2206.00364, table 1):
 
     D = x / (s^2 + 1) + s / sqrt(s^2 + 1) F(x / sqrt(s^2 + 1); log(s)/4, m),   loss = E |F - target|^2,
 
-and dx/ds = (x - D) / s is integrated from pure noise to s = 0. With `partial`, that much noise is put on a neighbouring
-sideband event instead, and taken off again as if the event had the window's mass.
+and dx/ds = (x - D) / s is integrated from pure noise to s = 0. With `partial`, that much noise is added to neighbouring
+sideband events instead, and removed again as if they had the window's mass.
 """
 
 from __future__ import annotations
@@ -23,25 +23,31 @@ from tools.anomaly.sideband import cycle, neighbours
 from tools.training import Progress, to_tensor
 from tools.types import Floats
 
-LARGEST, SMALLEST = 10.0, 0.01  # widths of the noise, in standard deviations of the features
-CURVATURE = 7  # of the steps: s^(1/7) is evenly spaced
+LARGEST, SMALLEST = 10.0, 0.01  # noise levels, in standard deviations of the features
+CURVATURE = 7  # the steps are evenly spaced in s^(1/7)
 
 
 class Diffusion(FieldTraining):
-    """DRAPES: a denoising diffusion, started from noise or, with `partial`, from neighbouring sideband events."""
+    """DRAPES: denoising diffusion from noise or, with `partial`, from neighbouring sideband events."""
 
     kind: Literal["diffusion"] = "diffusion"
     partial: float | None = Field(
-        None, gt=SMALLEST, le=LARGEST, description="noise put on sideband events, in std of features; none: pure noise"
+        None,
+        gt=SMALLEST,
+        le=LARGEST,
+        description="noise added to sideband events, in std of features; null: pure noise",
     )
-    width: float = Field(0.4, gt=0, description="width of the bands that partial diffusion starts from [TeV]")
+    width: float = Field(0.4, gt=0, description="width of the sidebands that partial diffusion starts from [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Denoiser:
-        """Same seed, same denoiser on a CPU. Raises ToolError when training diverges, or for empty bands."""
+        """Train the denoiser; on a CPU the same seed gives the same one.
+
+        Raises ToolError when training diverges or the bands are empty.
+        """
         import torch
 
         def loss(model: Any, x: Any, c: Any) -> Any:
-            s = torch.exp(1.2 * torch.randn_like(c) - 1.2)  # the published distribution of widths
+            s = torch.exp(1.2 * torch.randn_like(c) - 1.2)  # the published distribution of noise levels
             noisy, root = x + s * torch.randn_like(x), torch.sqrt(s**2 + 1)
             return (model(noisy / root, torch.log(s) / 4, c) - (x - noisy / root**2) * root / s).square().mean()
 
@@ -53,7 +59,7 @@ class Diffusion(FieldTraining):
 
 @dataclass
 class Denoiser(Fitted):
-    """A trained denoiser, and the standardised sideband events to start from, if any."""
+    """A trained denoiser, and the standardised sideband events that it starts from, if any."""
 
     start: float
     source: Floats | None
@@ -73,7 +79,7 @@ class Denoiser(Fitted):
         return self.coordinates.inverse(x, mjj)
 
     def slope(self, x: Any, s: Any, c: Any) -> Any:
-        """dx/ds = (x - D(x; s, m)) / s."""
+        """Return dx/ds = (x - D(x; s, m)) / s."""
         import torch
 
         root = torch.sqrt(s**2 + 1)

@@ -1,11 +1,11 @@
-"""Dijet events by the particles of their two jets: what CATHODE without hand-made features needs of them.
+"""Dijet events as the particles of their two jets, for CATHODE without hand-made features.
 
-Both jets are looked at in one frame: boosted along the beam to rapidity 0, turned to phi = 0 and scaled to a pt of
-FRAME; their particles are massless. That leaves all of a jet's substructure (m/pt is invariant) and takes away pt and
-rapidity, which together are mjj: a classifier that could read off mjj would look for the bump itself, and sculpt.
+Both jets are transformed to a common frame: boosted along the beam to rapidity 0, rotated to phi = 0 and scaled to a pt
+of FRAME, with massless particles. That keeps all of a jet's substructure (m/pt is invariant) and removes pt and
+rapidity, which determine mjj: a classifier that can infer mjj would learn the bump itself, and sculpt.
 
-Kinematics, what makes real jets of these again: log m/pt and the number of particles of both, the ratio of their pt and
-their eta. Given mjj the pt follow (`axes`).
+The kinematics (JET_FEATURES) restore the measured jets: log m/pt and number of particles of both jets, the ratio of
+their pt and their eta. Given mjj the pt follow (`axes`).
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from tools.types import Floats
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-FRAME = 600.0  # GeV: amid the jets that the shipped weights were trained on
-LIGHTEST = 1e-4  # m/pt; of particles all at one place it would be 0
+FRAME = 600.0  # GeV: in the middle of the jets that the shipped weights were trained on
+LIGHTEST = 1e-4  # lower bound on m/pt, which is 0 for collinear particles
 JET_FEATURES = ("log_mass_l", "log_mass_h", "particles_l", "particles_h", "log_pt_ratio", "eta_l", "eta_h")
 
 
 class DijetsRequest(Request):
     """Dijet events with their particles, and a signal region in mjj."""
 
-    jets: str = Field(description="file of LHC Olympics particles, or (quicker) of jets that `data convert` made of it")
+    jets: str = Field(description="file of LHC Olympics particles, or (faster) of jets made from it by `data convert`")
     window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
-    max_particles: SkipJsonSchema[int] = Field(64, ge=8, le=MAX_PARTICLES, description="the hardest of each jet")
+    max_particles: SkipJsonSchema[int] = Field(64, ge=8, le=MAX_PARTICLES, description="hardest particles kept per jet")
     seed: int = Field(1, ge=0)
 
 
 @dataclass(frozen=True)
 class Dijets:
-    """N events: both jets in the frame, their axes (N, 2, 4) as measured (pt [GeV], eta, phi, mass [GeV]), lighter
-    jet first, and mjj (N,) in TeV."""
+    """N events: both jets in the common frame, their measured axes (N, 2, 4) (pt [GeV], eta, phi, mass [GeV]; lighter
+    jet first), and mjj (N,) in TeV.
+    """
 
     light: Jets
     heavy: Jets
@@ -59,7 +60,7 @@ class Dijets:
         return Dijets(self.light.take(rows), self.heavy.take(rows), self.axes[rows], self.mjj[rows])
 
     def kinematics(self) -> Floats:
-        """(N, 7), columns JET_FEATURES; the masses are those of the particles kept."""
+        """Return the columns JET_FEATURES (N, 7); masses are those of the particles kept."""
         pt, eta = self.axes[:, :, 0], self.axes[:, :, 1]
         columns = [log_mass(self.light), log_mass(self.heavy), self.light.multiplicity, self.heavy.multiplicity]
         return np.column_stack([*columns, np.log(pt[:, 0] / pt[:, 1]), eta])
@@ -69,25 +70,28 @@ class Dijets:
 
 
 def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Dijets, Windowed]:
-    """Raises ToolError for no such file, jets that are no dijets or have no axes, a window with too few events."""
+    """Return the dijets of the request, and the same events with their kinematics as features.
+
+    Raises ToolError for a missing file, jets without axes or not in dijet order, or a window with too few events.
+    """
     dijets = read_dijet_file(request.jets, "jets", request.max_particles)
     inside = in_window(dijets.mjj, request.window, need_sidebands)
     return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window)
 
 
 def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:
-    """Return the dijets of LHCO particles, or of a file of jets, light and heavy in turn; ToolError names `field`."""
+    """Read dijets from LHCO particles or from a file of jets, light and heavy alternating; ToolError names `field`."""
     jets = read_file(path, field, max_particles)
     if jets.jet is None:
         raise ToolError(field, path, "jets with pt, eta, phi and mass: without mjj there are no sidebands")
     mass = jets.jet[:, 3]
     if len(jets) % 2 or np.any(mass[0::2] > mass[1::2] * (1 + 1e-5) + 1e-2):
-        raise ToolError(field, path, "dijets: both jets of an event, lighter first, one event after the other")
+        raise ToolError(field, path, "dijets: event after event, the two jets of each in a row, lighter first")
     return dijets_of(jets.take(slice(0, None, 2)), jets.take(slice(1, None, 2)))
 
 
 def dijets_of(light: Jets, heavy: Jets) -> Dijets:
-    """Events of these two jets each."""
+    """Return the events made of these pairs of jets."""
     assert light.jet is not None
     assert heavy.jet is not None
     axes = np.stack([light.jet, heavy.jet], axis=1).astype(np.float64)
@@ -95,7 +99,7 @@ def dijets_of(light: Jets, heavy: Jets) -> Dijets:
 
 
 def framed(jets: Jets) -> Jets:
-    """Return the same jets in the frame, without kinds and axes: only what a classifier is to see."""
+    """Return the jets in the common frame, without kinds and axes, so that a classifier cannot use them."""
     x = jets.particles[:, :, :KINEMATICS].astype(np.float64)
     pt = np.where(jets.mask, np.exp(x[:, :, LOG_PT]), 0.0)
     eta, phi = x[:, :, DELTA_ETA], x[:, :, DELTA_PHI]
@@ -106,7 +110,7 @@ def framed(jets: Jets) -> Jets:
 
 
 def measured(jets: Jets, axis: Floats) -> Jets:
-    """Jets in the frame as they would be measured with these axes (N, 4): the inverse of `framed`, E from eta."""
+    """Return jets in the common frame as they would be measured with the axes (N, 4): the inverse of `framed`."""
     x = jets.particles.astype(np.float64)
     log_pt = x[:, :, LOG_PT] + np.log(axis[:, :1] / FRAME)
     made = _massless(x[:, :, DELTA_ETA], x[:, :, DELTA_PHI], log_pt, jets.mask, axis[:, 1:2])
@@ -121,14 +125,14 @@ def _massless(eta: Floats, phi: Floats, log_pt: Floats, mask: Mask, axis_eta: Fl
 
 
 def log_mass(jets: Jets) -> Floats:
-    """Return log m/pt of jets in the frame (N,)."""
+    """Return log m/pt of jets in the common frame (N,)."""
     return np.asarray(np.log(np.maximum(jets.pt_and_mass()[1] / FRAME, LIGHTEST)))
 
 
 def axes(kinematics: Floats, mjj: Floats) -> Floats:
-    """(N, 2, 4) GeV: back-to-back jets with these JET_FEATURES whose mass is mjj [TeV]; phi is 0 and pi.
+    """Return the axes (N, 2, 4) [GeV] of back-to-back jets (phi = 0 and pi) with these JET_FEATURES and mjj [TeV].
 
-    All momenta are proportional to the heavy jet's pt: it is mjj over the mass of jets with a pt of 1 there.
+    All momenta are proportional to the heavy jet's pt, which is mjj over the pair's mass for a heavy pt of 1.
     """
     pt = np.stack([np.exp(kinematics[:, 4]), np.ones(len(mjj))], axis=1)
     mass = pt * np.exp(kinematics[:, :2])

@@ -1,6 +1,6 @@
-"""A residual network f(x, t, c) for flow matching and diffusion, and the integrator of dx/dt = f.
+"""Residual network f(x, t, c) for flow matching and diffusion, and an integrator for dx/dt = f.
 
-Time and mass enter every block through their Fourier embedding, as in SIGMA (arXiv:2410.20537).
+Time and mass enter every block through a Fourier embedding, as in SIGMA (arXiv:2410.20537).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tools.training import Training
 from tools.types import Floats
 
 TIME_FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # rad per unit of time
-# rad per standard deviation of log(mjj). Higher ones would be free to oscillate inside the window, where no data bind.
+# rad per standard deviation of log(mjj). Higher ones could oscillate inside the window, where no data constrain them.
 MASS_FREQUENCIES = (0.5, 1.0)
 
 
 class FieldTraining(Training):
-    """Size and training of the network, and the steps of the integrator."""
+    """Size and training of the network, and number of integration steps."""
 
     hidden: int = Field(64, ge=4, le=1024)
     blocks: SkipJsonSchema[int] = Field(3, ge=1, le=20)
@@ -31,12 +31,12 @@ class FieldTraining(Training):
     batch: SkipJsonSchema[int] = Field(2048, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(3e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
-        100, ge=1, description="epochs without a better validation before training stops"
+        100, ge=1, description="epochs without improvement in validation before training stops"
     )
-    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="steps of the integrator, two evaluations each")
+    steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="integration steps, two evaluations each")
 
     def build(self, dimensions: int) -> Any:
-        """Return a module (x (n, d), t (n, 1), c (n, 1)) -> (n, d), zero before training."""
+        """Return a module (x (n, d), t (n, 1), c (n, 1)) -> (n, d) whose output is zero before training."""
         return residual_network(dimensions, self.hidden, self.blocks)
 
 

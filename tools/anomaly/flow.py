@@ -1,6 +1,6 @@
-"""p(features | mjj) as a conditional normalizing flow on zuko: CATHODE's density (Hallin et al., arXiv:2109.00546).
+"""p(features | mjj) from conditional normalizing flows (zuko): CATHODE's density (Hallin et al., arXiv:2109.00546).
 
-log p(x|m) = log N(z; 0, 1) + log |det dz/dx| with z = f(x; m) autoregressive: rational-quadratic
+log p(x|m) = log N(z; 0, 1) + log |det dz/dx| with an autoregressive z = f(x; m): rational-quadratic
 splines (Durkan et al., arXiv:1906.04032), or affine (MAF; Papamakarios et al., arXiv:1705.07057) as in the paper.
 """
 
@@ -24,7 +24,7 @@ CHUNK = 50_000  # events at a time through a network
 
 @dataclass
 class ConditionalFlow(Fitted):
-    """A trained flow: features of events to unit Gaussian numbers, given mjj, and back; losses in nats per event."""
+    """A trained flow that maps features to unit Gaussians, given mjj, and back; losses in nats per event."""
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
         """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
@@ -32,12 +32,12 @@ class ConditionalFlow(Fitted):
         return self.features(z, mjj)
 
     def latent(self, features: Floats, mjj: Floats) -> Floats:
-        """z (n, d): unit Gaussian and independent of mjj for events of the density learned."""
+        """Return z (n, d): unit Gaussian and independent of mjj for events from the learned density."""
         x = self.coordinates.forward(features, mjj)
         return self._through(x, mjj, lambda transform, part: transform(part))
 
     def features(self, z: Floats, mjj: Floats) -> Floats:
-        """Return the inverse of `latent`."""
+        """Return the features (n, d) of z at `mjj` [TeV]: the inverse of `latent`."""
         x = self._through(z, mjj, lambda transform, part: transform.inv(part))
         return self.coordinates.inverse(x, mjj)
 
@@ -52,7 +52,7 @@ class ConditionalFlow(Fitted):
 
 
 class Flow(Training):
-    """Settings that the two flows share."""
+    """Settings common to both flows."""
 
     transforms: int = Field(3, ge=1, le=30)
     hidden: int = Field(64, ge=4, le=1024)
@@ -62,7 +62,7 @@ class Flow(Training):
         """Return the untrained zuko flow."""
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> ConditionalFlow:
-        """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""
+        """Train by maximum likelihood; on a CPU the same seed gives the same flow. ToolError when training diverges."""
 
         def loss(model: Any, x: Any, c: Any) -> Any:
             return -model(c).log_prob(x).mean()
@@ -71,12 +71,12 @@ class Flow(Training):
 
 
 class SplineFlow(Flow):
-    """CATHODE with a neural spline flow: the default, quick and accurate."""
+    """CATHODE with a neural spline flow: the default, fast and accurate."""
 
     kind: Literal["spline_flow"] = "spline_flow"
     transforms: int = Field(2, ge=1, le=30)
     bins: int = Field(8, ge=2, le=64)
-    # Larger batches are quicker, and close worse in the window.
+    # Larger batches are faster, but close worse in the window.
     epochs: int = Field(12, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(512, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
@@ -98,7 +98,7 @@ class MaskedFlow(Flow):
     batch: SkipJsonSchema[int] = Field(256, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(1e-4, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
-        100, ge=1, description="epochs without a better validation before training stops"
+        100, ge=1, description="epochs without improvement in validation before training stops"
     )
 
     def build(self, dimensions: int) -> Any:

@@ -1,6 +1,6 @@
-"""p(features | mjj) by conditional flow matching, in the manner of SIGMA (arXiv:2410.20537).
+"""p(features | mjj) from conditional flow matching, after SIGMA (arXiv:2410.20537).
 
-The network is the velocity of a straight path from noise to data (Lipman et al., arXiv:2210.02747):
+The network learns the velocity of a straight path from noise to data (Lipman et al., arXiv:2210.02747):
 
     x_t = (1 - t) x_0 + t x_1,   x_0 ~ N(0, 1),   loss = E |v(x_t, t, m) - (x_1 - x_0)|^2,
 
@@ -27,7 +27,7 @@ class FlowMatching(FieldTraining):
     kind: Literal["flow_matching"] = "flow_matching"
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> VelocityField:
-        """Same seed, same field on a CPU. Raises ToolError when training diverges."""
+        """Train the velocity field; on a CPU the same seed gives the same one. ToolError when training diverges."""
         import torch
 
         def loss(model: Any, x: Any, c: Any) -> Any:
@@ -40,7 +40,7 @@ class FlowMatching(FieldTraining):
 
 @dataclass
 class VelocityField(Fitted):
-    """A trained velocity: events are its streamlines' ends."""
+    """A trained velocity field: events are the end points of its streamlines."""
 
     steps: int
 

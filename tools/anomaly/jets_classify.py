@@ -1,6 +1,6 @@
-"""Data against background jets, by their particles alone: the classifier of CATHODE on constituents.
+"""Classifier of data against background jets that sees only their particles: CATHODE on constituents.
 
-The networks are in `jets_networks`. Dealing into folds, ranks and closure are those of `anomaly.classify`.
+The networks are in `jets_networks`; folds, ranks and closure are those of `anomaly.classify`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from tools.contract import ToolError, named, tool
 class JetClassifyRequest(DijetsRequest):
     """Train data in the window against background jets; score every event."""
 
-    template: str = Field(description="file of anomaly.jet_template for the same events and window")
+    template: str = Field(description="file made by anomaly.jet_template for the same events and window")
     folds: int = Field(5, ge=2, le=20)
-    ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; of tuned ones 1 takes long enough")
+    ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; 'tuned' is slow: use 1")
     classifier: Annotated[
         Annotated[FrozenWeights | Tuned, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="a kind alone, 'frozen' or 'tuned', or with its settings",
+            description="'frozen' or 'tuned', alone or with settings",
             json_schema_extra={"default": "frozen"},
         ),
     ] = FrozenWeights()
-    control: str | None = Field(None, description="the template's control file: tests closure of the score itself")
+    control: str | None = Field(
+        None, description="control file of the template: tests closure and sculpting of the score itself"
+    )
     closure_window: SkipJsonSchema[tuple[float, float] | None] = Field(
         None,
-        description="control window of the template's result, with `control`; default: that of anomaly.jet_template",
+        description="`closure_window` of the template's result, with `control`; default: that of anomaly.jet_template",
     )
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
@@ -46,16 +48,16 @@ class JetClassifyRequest(DijetsRequest):
     @model_validator(mode="after")
     def _together(self) -> JetClassifyRequest:
         if self.control is None and self.closure_window is not None:
-            raise ValueError("closure_window goes with control")
+            raise ValueError("closure_window goes with control, which is missing")
         if self.out == self.out_template:
-            raise ValueError("out_template must be another file than out")
+            raise ValueError("out_template must be a file other than out")
         return self
 
 
 @tool("anomaly.jet_classify")
 def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
     """Score every dijet event by its data-to-template density ratio in the window, from the particles of both jets
-    (a jet model, out of fold). The scores file is one of anomaly.classify's kind.
+    (a jet model, k-fold). The scores file is used like that of anomaly.classify.
     """
     dijets, data = load_dijets(request, need_sidebands=False)
     template = read_dijet_file(request.template, "template", request.max_particles)
@@ -86,12 +88,12 @@ def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
 def _control(
     request: JetClassifyRequest, dijets: Dijets, data: Windowed
 ) -> tuple[Dijets | None, NDArray[np.int64] | None]:
-    """Template events for the closure window, each once, and the rows of the data there."""
+    """Return template events for the closure window, without duplicates, and the rows of the data there."""
     if request.control is None:
         return None, None
     if (edges := request.closure_window or control_window(data)) is None:
         raise ToolError(
-            "control", request.control, f"null: beside {request.window} there are too few events for a test"
+            "control", request.control, f"null: there are too few events beside {request.window} for a closure test"
         )
     low, high = edges
     if not low < high or (low < request.window[1] and high > request.window[0]):

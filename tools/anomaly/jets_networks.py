@@ -1,10 +1,10 @@
-"""Classifiers of data against background jets: the jet model on both jets of an event, as it came or trained further.
+"""Classifiers of data against background jets: the jet model on both jets of an event, frozen or trained further.
 
-`tuned`: as in OmniLearn (arXiv:2404.16091, section on anomaly detection) the network itself is trained, from pretrained
-weights. Its classifier, without its last layer, makes numbers of each jet, and a small head turns those of both into
-the log-odds of data. `frozen`: the same numbers by the weights as they are, and CATHODE's small network on them. A
-window holds some thousand events, few of them signal: too few to teach a body of 10^5 parameters or more, which then
-remembers the training events.
+`tuned`: as in OmniLearn (arXiv:2404.16091, section on anomaly detection) the network itself is trained, starting from
+pretrained weights. Its classifier, without the last layer, embeds each jet, and a small head turns both embeddings into
+the log-odds of data. `frozen`: the same embeddings from the unchanged weights, and CATHODE's small network on top. A
+window holds some thousand events, few of them signal: too few to train a body of 10^5 parameters or more, which then
+memorises the training events.
 """
 
 from __future__ import annotations
@@ -38,30 +38,32 @@ VALIDATION = 0.2
 
 
 class Tuned(Frozen):
-    """The jet model, trained on both jets of an event. Slow, and wants many signal events."""
+    """The jet model, trained on both jets of an event. Slow, and needs many signal events."""
 
     kind: Literal["tuned"] = "tuned"
-    start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
-    size: Size = Field("tiny", description="from scratch: the network's size")
+    start: str | None = Field("tiny", description="pretrained weights: 'tiny' (shipped) or a file; null: from scratch")
+    size: Size = Field("tiny", description="size of the network, if trained from scratch")
     training: JetTraining = Field(
         JetTraining(epochs=10, batch=64, patience=3), description="epochs, batch and learning rate"
     )
-    new_layers: SkipJsonSchema[float] = Field(3.0, gt=0, le=100, description="learning rate of the head over the rest")
+    new_layers: SkipJsonSchema[float] = Field(
+        3.0, gt=0, le=100, description="learning rate of the head over that of the rest"
+    )
 
     def on(self, sets: list[Dijets]) -> TunedStore:
-        """Return a classifier of these sets of events; ToolError for weights that cannot be read."""
+        """Return a classifier for these sets of events; ToolError for weights that cannot be read."""
         return TunedStore(sets, self, read(Path(self.start)) if self.start else None)
 
 
 class FrozenWeights(Frozen):
-    """The weights as they are: a small network on what the last layer of their classifier sees of both jets."""
+    """Unchanged weights: a small network on the input of their classifier's last layer, for both jets."""
 
     kind: Literal["frozen"] = "frozen"
-    start: str = Field("tiny", description="pretrained weights: tiny, which ship, or a file")
+    start: str = Field("tiny", description="pretrained weights: 'tiny' (shipped) or a file")
     network: SkipJsonSchema[Mlp] = Mlp()
 
     def on(self, sets: list[Dijets]) -> FrozenStore:
-        """A classifier of these sets of events; ToolError for weights that cannot be read, or have no classifier."""
+        """Return a classifier for these sets of events; ToolError for weights that are unreadable or no classifier."""
         checkpoint = read(Path(self.start))
         model, matched = pretrained(checkpoint, 0)
         if any(name.startswith("classifier.") and not name.startswith("classifier.out.") for name in matched.fresh):
@@ -71,14 +73,14 @@ class FrozenWeights(Frozen):
 
 
 def pretrained(start: Checkpoint, seed: int) -> tuple[JetModel, Matched]:
-    """Return a classifier with the pretrained body, and what was taken over."""
+    """Return a classifier with the pretrained body, and which weights were taken over."""
     model = build(as_classifier(start.architecture, KINDS, KINEMATICS), start.scales, seed)
     return model, take_over(model, start)
 
 
 class Store:
-    """Events by row, which `out_of_fold` hands around in place of features: `rows` (n, 1) of each set of events, where
-    copies of the first set's events have the row of the original.
+    """Store of events, which `out_of_fold` refers to by row in place of features: `rows` has an array (n, 1) per set,
+    in which copies of the first set's events have the row of the original.
     """
 
     def __init__(self, sets: list[Dijets]) -> None:
@@ -108,7 +110,7 @@ class FrozenStore(Store):
 
 
 class TunedStore(Store):
-    """A store whose network is trained on the jets themselves."""
+    """A store whose classifier trains the network on the jets themselves."""
 
     def __init__(self, sets: list[Dijets], settings: Tuned, start: Checkpoint | None) -> None:
         super().__init__(sets)
@@ -145,7 +147,7 @@ class TunedStore(Store):
         return done
 
     def _network(self, seed: int) -> tuple[JetModel, Any]:
-        """Return the jet model, and the module of both jets around it: (n, 2, m, F) -> (n,)."""
+        """Return the jet model, and the module around it that takes both jets: (n, 2, m, F) -> (n,)."""
         import torch
 
         if self.start is None:
@@ -178,7 +180,7 @@ def _both_jets(model: JetModel, seed: int, torch: Any) -> Any:
 
 
 class Pairs(Source):
-    """Both jets of events in memory: batches x (n, 2, m, F), cut by the longer jet."""
+    """Both jets of each event in memory: batches x (n, 2, m, F), as long as the longer jet."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""LaCATHODE: data against background in the flow's latent space (Hallin et al., arXiv:2210.14924).
+"""LaCATHODE: data against background in the latent space of a flow (Hallin et al., arXiv:2210.14924).
 
-Every event goes to z = f(x; mjj), f the flow learned in the sidebands. Background is then a unit Gaussian at every
-mjj, within how well the flow closes: a classifier of z cannot learn mjj, and cuts on its score do not sculpt mjj.
+Every event is mapped to z = f(x; mjj), where f is the flow learned in the sidebands. If the flow closes, background is
+a unit Gaussian at every mjj: a classifier of z cannot learn mjj, and cuts on its score do not sculpt mjj.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ class LatentRequest(WindowRequest):
 
     flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
-    closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
+    closure: Place = Field(
+        "window",
+        description="test on a 'window' left out of a second fit, or on held-out 'events'",
+    )
     out: str = Field("template.parquet", description="file for the template, relative to the working directory")
-    out_events: str = Field("latent.parquet", description="file for the mapped events, rows as in `events`")
+    out_events: str = Field("latent.parquet", description="file for the mapped events, in the order of `events`")
 
 
 class LatentResult(Result):
-    """Events and template in the latent space. Give both files and `features` to anomaly.classify."""
+    """Events and template in latent space. Give both files and `features` to anomaly.classify."""
 
     template: ArrayRef
     events: ArrayRef
     features: list[str]
     closure_auc: float = Field(
-        description="classifier of the flow's events against held-out sideband data; 0.5 is perfect"
+        description="AUC of a classifier of the flow's events against held-out sideband data; 0.5 is perfect"
     )
     closure_auc_error: float
     correlation: float = Field(description="largest |correlation| of a latent feature with mjj in the sidebands")
@@ -42,11 +45,11 @@ class LatentResult(Result):
 
 @tool("anomaly.latent")
 def latent(request: LatentRequest) -> LatentResult:
-    """LaCATHODE: map all events to the latent space of a flow, where background is a unit Gaussian whatever mjj is.
+    """LaCATHODE: map all events to the latent space of a flow, where background is a unit Gaussian at every mjj.
     Then call anomaly.classify with `events`, `template` and `features` of the result: its scores do not sculpt mjj.
     """
     if request.out_events == request.out:
-        raise ToolError("out_events", request.out_events, "another file than `out`")
+        raise ToolError("out_events", request.out_events, "a file other than `out`")
     data = load(request)
     learned = learn(request.flow, data, request.closure, request.seed)
     z = learned.template.latent(data.features, data.mjj)

@@ -1,7 +1,7 @@
-"""A small neural network as weakly supervised classifier: CATHODE's (arXiv:2109.00546, section 4), 3 x 64 ReLU.
+"""Weakly supervised classifier: CATHODE's small neural network (arXiv:2109.00546, section 4), 3 x 64 ReLU.
 
-Binary cross-entropy with classes weighted to equal sums, Adam; the log-odds are averaged over the best epochs. Which
-epochs are best is told by the validation loss, as published there, or otherwise: `selection.py`.
+Binary cross-entropy with classes weighted to equal sums, Adam; the log-odds are averaged over the best epochs, which
+are chosen by the validation loss, as published there, or by another criterion of `selection.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.types import Floats
 
 
 class Mlp(Training):
-    """A network of 3 x 64 ReLU units, its best epochs averaged."""
+    """A network of 3 x 64 ReLU units, averaged over its best epochs."""
 
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(64, ge=2, le=1024)
@@ -30,14 +30,14 @@ class Mlp(Training):
     batch: SkipJsonSchema[int] = Field(512, ge=16)
     learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
     patience: SkipJsonSchema[int] = Field(
-        100, ge=1, description="epochs without a better validation before training stops"
+        100, ge=1, description="epochs without improvement in validation before training stops"
     )
     validation_fraction: SkipJsonSchema[float] = Field(0.5, gt=0.05, lt=0.95)
     best_epochs: SkipJsonSchema[int] = Field(10, ge=1, description="epochs to average")
-    select: Criterion = Field("loss", description="what tells the best epochs, on validation events")
+    select: Criterion = Field("loss", description="criterion for the best epochs, on validation events")
 
     def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); the log-odds of `to_score` (m, d)."""
+        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
         import torch
 
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
-"""Sideband events carried to the window's mass: flows for flows (arXiv:2211.02487; CURTAINs F4F, arXiv:2305.04646).
+"""Sideband events morphed to the window's mass: flows for flows (arXiv:2211.02487; CURTAINs F4F, arXiv:2305.04646).
 
 In the papers a second flow, trained between two samples of the base density p(x|m), maps x at m1 to x' at m2.
-Here the map is composed of the base flow f itself, which needs no second training and is exact where f is:
+Here the map uses the base flow f itself, which needs no second training and is exact where f is:
 
     x' = f^-1(f(x; m1); m2).
 
@@ -26,14 +26,14 @@ from tools.types import Floats
 
 
 class Morphing(Frozen):
-    """CURTAINs-like: neighbouring sideband events, moved to the window's mass through a spline flow."""
+    """CURTAINs-like: neighbouring sideband events, morphed to the window's mass by a spline flow."""
 
     kind: Literal["morphing"] = "morphing"
     flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
-    width: float = Field(0.4, gt=0, description="width of each of the two bands that events are taken from [TeV]")
+    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:
-        """Raises ToolError for empty bands, or when training diverges."""
+        """Train the flow on the sidebands. Raises ToolError for empty bands, or when training diverges."""
         rows = neighbours(sidebands, self.width)
         flow = self.flow.fit(sidebands, seed, progress)
         return Morph(flow, sidebands.features[rows], sidebands.mjj[rows], flow.losses, flow.device)
@@ -41,7 +41,7 @@ class Morphing(Frozen):
 
 @dataclass
 class Morph:
-    """The base flow, and the events to carry."""
+    """The base flow, and the events to morph."""
 
     flow: ConditionalFlow
     features: Floats
@@ -50,10 +50,10 @@ class Morph:
     device: str
 
     def move(self, features: Floats, mjj: Floats, to: Floats) -> Floats:
-        """Features (n, d) of events at `mjj`, carried to the masses `to`."""
+        """Return the features (n, d) of events at `mjj`, morphed to the masses `to`."""
         return self.flow.features(self.flow.latent(features, mjj), to)
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Return a neighbouring event carried to each entry of `mjj` [TeV]; each used once until all have been."""
+        """Return one event morphed to each entry of `mjj` [TeV]; none is used twice before all have been used."""
         rows = cycle(len(self.mjj), len(mjj), np.random.default_rng(seed))
         return self.move(self.features[rows], self.mjj[rows], mjj)

@@ -1,9 +1,9 @@
-"""Coordinates in which networks learn: features on the whole line, standardised, and the standardised log of mjj.
+"""Coordinates in which networks learn: features on the whole real line, standardised, and the standardised log of mjj.
 
-The lower edge of each feature is followed along mjj by a straight line, which is subtracted: where a feature moves as a
-whole its edge stands still then, and where only its mean moves the edge stays. (A moving edge is what a flow learns
-worst: with the trend of the mean subtracted templates closed worse than with none, unless the features were shifted.)
-Each feature is then scaled to (0, 1) by its range in training, taken to logits and standardised, as in CATHODE
+A straight line in mjj is fitted to the lower edge of each feature and subtracted: the edge of a feature that shifts as
+a whole then stays fixed, and so does the edge of one whose mean alone shifts. (A moving edge is the hardest for a flow
+to learn: with the trend of the mean subtracted, templates closed worse than with none, unless whole features shifted.)
+Each feature is then scaled to (0, 1) by its range in training, mapped to logits and standardised, as in CATHODE
 (arXiv:2109.00546); the context is c = (log mjj - mean) / std.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 from tools.training import to_tensor
 from tools.types import Floats
 
-EDGE = 0.01  # quantile of a feature that stands for its lower edge
-SLICES = 20  # of equal numbers of events in mjj, in which the edge is looked up
+EDGE = 0.01  # quantile of a feature taken as its lower edge
+SLICES = 20  # slices in mjj with equal numbers of events, in which the edge is measured
 ROUNDS = 3
 MARGIN = 1e-3  # features are scaled to (MARGIN, 1 - MARGIN), so that the logit stays finite
 
@@ -45,7 +45,7 @@ class Scaler:
         return (np.log(u) - np.log1p(-u) - self.mean) / self.std
 
     def inverse(self, z: Floats) -> Floats:
-        """Draws beyond the range seen in training end at its edge."""
+        """Return x; values beyond the range seen in training are clipped to it."""
         u = 1 / (1 + np.exp(-np.clip(z * self.std + self.mean, -30, 30)))
         x = self.low + (self.high - self.low) * (u - MARGIN) / (1 - 2 * MARGIN)
         return np.clip(x, self.low, self.high)
@@ -53,11 +53,11 @@ class Scaler:
 
 @dataclass
 class Coordinates:
-    """Features without the motion of their edge, scaled; log(mjj), standardised. All from the events of training."""
+    """Features without the shift of their edge, scaled, and standardised log(mjj), all fixed by the training events."""
 
     scaler: Scaler
-    slope: Floats  # of each feature, per TeV
-    centre: float  # TeV, where nothing is subtracted
+    slope: Floats  # of each feature's edge, per TeV
+    centre: float  # mjj [TeV] where nothing is subtracted
     seen: tuple[Floats, Floats]  # smallest and largest features
     mean: float
     std: float
@@ -74,7 +74,7 @@ class Coordinates:
         return self.scaler.forward(features - self.slope * (mjj - self.centre)[:, None])
 
     def inverse(self, x: Floats, mjj: Floats) -> Floats:
-        """Features at `mjj`; draws beyond the range seen in training end at its edge."""
+        """Return the features at `mjj`; values beyond the range seen in training are clipped to it."""
         return np.clip(self.scaler.inverse(x) + self.slope * (mjj - self.centre)[:, None], *self.seen)
 
     def tensors(self, features: Floats, mjj: Floats, device: str) -> tuple[Any, Any]:
@@ -86,9 +86,9 @@ class Coordinates:
 
 
 def _edge_slope(features: Floats, mjj: Floats) -> Floats:
-    """Slope per TeV of the line through the EDGE quantiles of each feature in slices of mjj.
+    """Return the slope per TeV of the line through the EDGE quantiles of each feature in slices of mjj.
 
-    Repeated on what is left: a slice smears an edge that moves within it.
+    The fit is repeated on the residuals, because a slice smears an edge that moves within it.
     """
     slices = [rows for rows in np.array_split(np.argsort(mjj), SLICES) if len(rows)]
     at = np.array([mjj[rows].mean() for rows in slices])

@@ -1,16 +1,16 @@
-"""Does a classifier's own score close where there is no signal? A strong model can select events that the background
-estimate cannot model, which a test of the features alone would never show (arXiv:2603.23593).
+"""Closure test of a classifier's own score in signal-free data. A strong model can select events that the background
+estimate does not describe, which a test of the features alone would never show (arXiv:2603.23593).
 
-The classifier, trained in the signal region, scores events that it never saw: data of a held-out part of the sidebands,
-and template events made for that part by a fit that left it out. Three questions:
+The classifier, trained in the signal region, scores events that it never saw: data in a held-out part of the sidebands,
+and template events made for that part by a fit that left it out. There are three questions:
 
-- closure: do the two have one distribution of scores (AUC 0.5), and do as many pass each cut of the search? n of N data
-  and k of K template events pass: Fisher's exact test; expected from the template are k N / K;
+- closure: do both have the same distribution of scores (AUC 0.5), and does the same fraction pass each cut of the
+  search? If n of N data and k of K template events pass, the template predicts k N / K: Fisher's exact test;
 - sculpting: is the fraction of sideband events that pass smooth in mjj (`tools.bumphunt.sculpting`)?
 
-The p-values of the first two are combined into one, those of the third into another, each by the probability of so
-small a one among as many tests (Sidak; conservative, since the tests are correlated). Below ALPHA a warning is given:
-where nothing is wrong, in at most 1% of the searches for either reason.
+The p-values of the first two are combined into one, those of the third into another, each as the probability of so
+small a minimum among as many tests (Sidak; conservative, since the tests are correlated). Below ALPHA there is a
+warning: with nothing wrong, each of the two occurs in at most 1% of searches.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from tools.metrics import auc, auc_error
 from tools.types import Floats
 
 ALPHA = 0.01
-KEPT = 12  # sideband events that a cut must keep to be judged, as in the bump hunt
+KEPT = 12  # sideband events that a cut must keep to be tested, as in the bump hunt
 
 
 class CutClosure(Frozen):
-    """Held-out sideband data and template behind one cut."""
+    """Held-out sideband data and template after one cut."""
 
     efficiency: float = Field(description="fraction of all sideband events that the cut keeps")
-    passing: int = Field(description="held-out data events")
-    expected: float = Field(description="from the template")
-    expected_error: float = Field(description="statistical, of the template")
-    p_value: float = Field(description="that both pass at one rate")
-    smooth_p: float = Field(description="that the passing fraction of the sidebands is smooth in mjj")
+    passing: int = Field(description="held-out data events that pass")
+    expected: float = Field(description="number predicted by the template")
+    expected_error: float = Field(description="statistical error of the template")
+    p_value: float = Field(description="p-value for equal passing fractions of data and template")
+    smooth_p: float = Field(description="p-value for a passing fraction of the sidebands that is smooth in mjj")
 
 
 class ScoreClosure(Frozen):
-    """The closure test on the classifier's own score, outside the signal region."""
+    """Closure test of the classifier's own score, outside the signal region."""
 
     n_data: int
     n_template: int
-    auc: float = Field(description="held-out data against its template, by the score; 0.5 is perfect")
+    auc: float = Field(description="AUC of the score, held-out data against its template; 0.5 is perfect")
     auc_error: float
     cuts: list[CutClosure]
-    p_closure: float = Field(description="combined p-value of AUC and passing rates")
+    p_closure: float = Field(description="combined p-value of AUC and passing fractions")
     p_sculpting: float = Field(
-        description="combined p-value, over all cuts, that the passing fractions are smooth in mjj"
+        description="combined p-value, over all cuts, for passing fractions that are smooth in mjj"
     )
 
     @property
@@ -61,21 +61,21 @@ class ScoreClosure(Frozen):
         said = []
         if self.p_closure < ALPHA:
             text = (
-                f"the score does not close (p = {self.p_closure:.1g}): outside the signal region the classifier tells "
-                f"data from the background template, AUC {self.auc:.3f} +- {self.auc_error:.3f}"
+                f"the score does not close (p = {self.p_closure:.1g}): outside the signal region the classifier can "
+                f"tell data from the background template, AUC {self.auc:.3f} +- {self.auc_error:.3f}"
             )
             if self.cuts:
                 worst = min(self.cuts, key=lambda cut: cut.p_value)
                 text += (
                     f", and at background efficiency {worst.efficiency:g} {worst.passing} events pass where the "
-                    f"template has {worst.expected:.0f} +- {worst.expected_error:.0f}"
+                    f"template predicts {worst.expected:.0f} +- {worst.expected_error:.0f}"
                 )
-            said.append(f"{text}. Do not estimate the background behind this cut from the template.")
+            said.append(f"{text}. Do not estimate the background after a cut on this score from the template.")
         if self.p_sculpting < ALPHA:
             worst = min(self.cuts, key=lambda cut: cut.smooth_p)
             said.append(
                 f"the score sculpts mjj (p = {self.p_sculpting:.1g}): at background efficiency {worst.efficiency:g} "
-                "the passing fraction of the sidebands is not smooth. Do not trust a bump behind this cut."
+                "the passing fraction of the sidebands is not smooth. Do not trust a bump after this cut."
             )
         return " ".join(text[0].upper() + text[1:] for text in said) or None
 
@@ -83,7 +83,7 @@ class ScoreClosure(Frozen):
 def score_closure(
     data: Floats, template: Floats, sidebands: Floats, mjj: Floats, efficiencies: list[float] | None = None
 ) -> ScoreClosure:
-    """Held-out data (n,) against its template (m,), and all sideband events (k,) with their mjj [TeV], by their scores.
+    """Test the scores of held-out data (n,) against its template (m,), and of all sideband events (k,) with mjj [TeV].
 
     A cut at an efficiency keeps that fraction of the sideband events; cuts that keep fewer than KEPT are left out.
     """
@@ -116,7 +116,7 @@ def _behind(
         efficiency=efficiency,
         passing=int(passing[0]),
         expected=float(passed[0] * len(data) / len(template)),
-        # One more, so that none passing is not known without error.
+        # One more event, so that the error is not 0 when none passes.
         expected_error=float(np.sqrt(passed[0] + 1) * len(data) / len(template)),
         p_value=min(1.0, float(fisher_exact(np.array([passing, passed])).pvalue)),
         smooth_p=sculpting(mjj, sidebands >= cut).smooth_p,
@@ -124,6 +124,6 @@ def _behind(
 
 
 def _counts(score: Floats, cut: float) -> NDArray[np.int64]:
-    """Count the events that pass and those that fail."""
+    """Return the numbers of events that pass and fail."""
     passing = int((score >= cut).sum())
     return np.array([passing, len(score) - passing])

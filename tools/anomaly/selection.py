@@ -1,7 +1,7 @@
-"""Choose the best epoch, or boosting round, of a weakly supervised classifier on held-out data without labels.
+"""Selection of the best epoch or boosting round of a weakly supervised classifier, on held-out data without labels.
 
-The validation loss is what is usual; ARGOS (arXiv:2511.14832) looks where the signal is, at tight cuts, and follows the
-true significance improvement better, but is noisier on few events.
+The usual criterion is the validation loss. ARGOS (arXiv:2511.14832) looks at tight cuts, where the signal is, and
+follows the true significance improvement better, but is noisier with few events.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tools.metrics import argos, auc
 from tools.types import Floats
 
 Criterion = Literal["loss", "argos", "auc"]
-ARGOS_MIN_TEMPLATE = 25  # fewer kept template events make the metric a draw of luck
+ARGOS_MIN_TEMPLATE = 25  # with fewer template events kept, the metric is mostly chance
 
 
 def merit(criterion: Criterion, log_odds: Floats, is_data: NDArray[np.bool_]) -> float:
-    """Larger is better: minus the cross-entropy of balanced classes, or ARGOS or AUC of data against template."""
+    """Return minus the cross-entropy of balanced classes, or ARGOS or AUC of data against template (larger: better)."""
     data, template = log_odds[is_data], log_odds[~is_data]
     if criterion == "argos":
         return argos(data, template, ARGOS_MIN_TEMPLATE)

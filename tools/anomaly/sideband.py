@@ -1,7 +1,7 @@
-"""CWoLa's background template: the data next to the window, taken as they are.
+"""CWoLa's background template: the data next to the window, unchanged.
 
 Classification without labels (Metodiev, Nachman, Thaler, arXiv:1708.02949; hunting, arXiv:1902.02634).
-Right only where the features do not depend on mjj: quick, and a first look at many windows.
+It is unbiased only if the features do not depend on mjj, but quick enough for a first look at many windows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Rows = NDArray[np.int64]
 
 
 class Sideband(Frozen):
-    """CWoLa: the events just below and above the window, unchanged. Biased where features move with mjj."""
+    """CWoLa: the events just below and above the window, unchanged. Biased if features change with mjj."""
 
     kind: Literal["sideband"] = "sideband"
     width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
@@ -31,7 +31,7 @@ class Sideband(Frozen):
 
 
 class SidebandTemplate:
-    """Draws from the neighbouring events, whatever the mjj asked for."""
+    """Samples the neighbouring events, whatever mjj is requested."""
 
     device = "cpu"
 
@@ -40,13 +40,13 @@ class SidebandTemplate:
         self.losses: Losses = []
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Each event at most once until all have been used."""
+        """Return one event per entry of `mjj`; none is used twice before all have been used."""
         rows = cycle(len(self.features), len(mjj), np.random.default_rng(seed))
         return np.asarray(self.features[rows])
 
 
 def neighbours(sidebands: Sidebands, width: float) -> Rows:
-    """Rows of the events within `width` [TeV] of the window; ToolError where one side has none."""
+    """Return the rows of the events within `width` [TeV] of the window; ToolError if one side has none."""
     low, high = sidebands.window
     mjj = sidebands.mjj
     below, above = (mjj < low) & (mjj >= low - width), (mjj >= high) & (mjj < high + width)
@@ -56,5 +56,5 @@ def neighbours(sidebands: Sidebands, width: float) -> Rows:
 
 
 def cycle(n: int, wanted: int, rng: np.random.Generator) -> Rows:
-    """`wanted` row numbers below `n` in random order, all of them equally often but for the last round."""
+    """Return `wanted` row numbers below `n` in random order, equally often up to the incomplete last round."""
     return np.concatenate([rng.permutation(n) for _ in range(-(-wanted // n))])[:wanted]

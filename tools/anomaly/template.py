@@ -1,6 +1,6 @@
-"""A background template for the signal region, by any of the methods, and the test that it closes.
+"""Background template for the signal region, by any of the methods, and its closure test.
 
-All methods share one interface: `fit(sidebands, seed, progress)` gives something with `sample(mjj, seed)`. The mjj to
+All methods share one interface: `fit(sidebands, seed, progress)` returns an object with `sample(mjj, seed)`. The mjj to
 sample at are drawn from a kernel density estimate of the window's own spectrum (CATHODE, arXiv:2109.00546).
 """
 
@@ -27,11 +27,11 @@ from tools.contract import Result, ToolError, named, tool
 from tools.training import Losses, Progress
 from tools.types import Floats
 
-KDE_WIDTH = 0.01  # in logit(mjj scaled to the window), as published
+KDE_WIDTH = 0.01  # of the kernel in logit(mjj scaled to the window), as published
 
 
 class Template(Protocol):
-    """A fitted background: samples one event (a row of features) per mjj [TeV]; keeps the losses of its training."""
+    """A fitted background that samples one event (a row of features) per mjj [TeV], with its training losses."""
 
     losses: Losses
     device: str
@@ -54,9 +54,9 @@ class TemplateRequest(WindowRequest):
     method: Annotated[
         Annotated[Methods, Field(discriminator="kind")],
         BeforeValidator(named),
-        # The default in the schema is the kind alone: of its settings the schema says enough.
+        # The default in the schema is just the kind: the schema lists its settings anyway.
         Field(
-            description="a kind alone, e.g. 'spline_flow', or with its settings",
+            description="a kind, e.g. 'spline_flow', alone or with settings",
             json_schema_extra={"default": "spline_flow"},
         ),
     ] = SplineFlow()
@@ -64,24 +64,33 @@ class TemplateRequest(WindowRequest):
         1,
         ge=1,
         le=20,
-        description="networks of different seeds, mixed: 1 to survey, 3 for results, as one may miss a tail",
+        description="networks with different seeds, mixed: 1 to survey, 3 for results, because one may miss a tail",
     )
     oversample: float = Field(4.0, gt=0, le=20, description="template events per data event in the window")
-    closure: Place = Field("window", description="test on a window left out of a second fit; 'events' needs no second")
+    closure: Place = Field(
+        "window",
+        description="test on a 'window' left out of a second fit, or on held-out 'events'",
+    )
     out: str = Field("template.parquet", description="file to write, relative to the working directory")
-    out_control: SkipJsonSchema[str | None] = Field(None, description="control file; default: `out` with _control")
+    out_control: SkipJsonSchema[str | None] = Field(
+        None, description="control file to write; default: name of `out` plus _control"
+    )
 
 
 class TemplateResult(Result):
-    """A background template for the window, and how well it closes in the sidebands."""
+    """Background template for the window, and its closure test in the sidebands."""
 
     template: ArrayRef
     control: ArrayRef = Field(
         description="template events for held-out sideband data: give it to anomaly.classify as `control`"
     )
-    closure_auc: float = Field(description="classifier of template against held-out sideband data; 0.5 is perfect")
+    closure_auc: float = Field(
+        description="AUC of a classifier of template against held-out sideband data; 0.5 is perfect"
+    )
     closure_auc_error: float
-    closure_window: tuple[float, float] | None = Field(description="TeV; none: events held out at all masses")
+    closure_window: tuple[float, float] | None = Field(
+        description="held-out window, TeV; null: events were held out at all masses"
+    )
     n_window: int
     n_sidebands: int
     losses: Losses = Field(description="training and validation loss per epoch")
@@ -90,13 +99,13 @@ class TemplateResult(Result):
 
 @tool("anomaly.template")
 def template(request: TemplateRequest) -> TemplateResult:
-    """Background template: learn p(features | mjj) on the sidebands and sample it into the window. The default,
-    a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased where features move with mjj.
+    """Background template: learn p(features | mjj) in the sidebands and sample it in the window. The default,
+    a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased if features change with mjj.
     Use its file as `template` of anomaly.classify with the same window and features.
     """
     out_control = request.out_control or f"{request.out.removesuffix('.parquet')}_control.parquet"
     if out_control == request.out:
-        raise ToolError("out_control", out_control, "another file than `out`")
+        raise ToolError("out_control", out_control, "a file other than `out`")
     data = load(request)
     method = request.method if request.fits == 1 else Mixed(request.method, request.fits)
     learned = learn(method, data, request.closure, request.seed, request.oversample)
@@ -120,18 +129,18 @@ def template(request: TemplateRequest) -> TemplateResult:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Several fits of one method with different seeds, drawn from in turn: what one of them gets wrong is diluted."""
+    """Several fits of one method with different seeds, sampled in turn, which dilutes the error of any one of them."""
 
     method: Method
     fits: int
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Mixture:
-        """The fits' seeds are seed, seed + 1000, ..."""
+        """Fit with the seeds seed, seed + 1000, ..."""
         return Mixture([self.method.fit(sidebands, seed + 1000 * i, progress) for i in range(self.fits)])
 
 
 class Mixture:
-    """An equal mixture of templates; its losses are those of the fits, one after the other."""
+    """Equal mixture of templates; `losses` are those of all fits, one after the other."""
 
     def __init__(self, parts: list[Template]) -> None:
         self.parts = parts
@@ -149,8 +158,9 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Learned:
-    """A fitted template and its closure; `control` (n, d) are template events for the held-out events `rows` (n,),
-    several for each."""
+    """A fitted template and its closure test; `control` (n, d) are template events for the held-out events `rows` (n,),
+    possibly several for each.
+    """
 
     template: Any
     n_sidebands: int
@@ -162,11 +172,11 @@ class Learned:
 
 
 def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: float = 1.0) -> Learned:
-    """Fit on the sidebands, and close on what was held out of the fit, or of a second one."""
+    """Fit to the sidebands, and test closure on events held out of the same fit or on a window left out of a second."""
     held, window = held_out(data, place, np.random.default_rng(seed))
     outside = ~data.inside
     fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
-    # The second fit has a window of its own: bands beside it are those of the control window.
+    # The second fit gets the control window, so that methods that use bands take those beside it.
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
     rows = np.tile(np.flatnonzero(held), max(1, round(oversample)))
     drawn = control.sample(data.mjj[rows], seed + 1)
@@ -175,13 +185,13 @@ def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: f
 
 
 def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
-    """mjj [TeV] to sample at: `oversample` times as many as events in the window."""
+    """Return the mjj [TeV] to sample at, `oversample` times as many as there are events in the window."""
     inside = data.mjj[data.inside]
     return kde_sample(inside, *data.window, int(oversample * len(inside)), np.random.default_rng([seed, 1]))
 
 
 def kde_sample(mjj: Floats, low: float, high: float, n: int, rng: np.random.Generator) -> Floats:
-    """`n` values from a Gaussian kernel density of `mjj`, taken in logit space so that none leaves (low, high)."""
+    """Draw `n` values from a Gaussian kernel density of `mjj`, in logit space so that none leaves (low, high)."""
     u = np.clip((mjj - low) / (high - low), 1e-6, 1 - 1e-6)
     z = rng.choice(np.log(u) - np.log1p(-u), n) + KDE_WIDTH * rng.standard_normal(n)
     return np.clip(low + (high - low) / (1 + np.exp(-z)), low, np.nextafter(high, low))

@@ -1,7 +1,7 @@
-"""Boosted trees as weakly supervised classifiers: Finke et al., arXiv:2309.13111.
+"""Weakly supervised classifier: boosted trees (Finke et al., arXiv:2309.13111).
 
-Histogram gradient boosting, balanced classes, half of the events set aside for early stopping; the published recipe
-is an ensemble of 50, which is 10 models in each of 5 folds.
+Histogram gradient boosting with balanced classes, and half of the events set aside for early stopping. The published
+ensemble of 50 corresponds to 10 models in each of 5 folds.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ class Trees(Frozen):
     """Histogram gradient boosting with early stopping."""
 
     kind: Literal["trees"] = "trees"
-    max_iter: int = Field(200, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
+    max_iter: int = Field(
+        200, ge=1, le=5000, description="maximum number of boosting rounds; early stopping may choose fewer"
+    )
     max_leaf_nodes: int = Field(31, ge=2, le=1024)
     learning_rate: float = Field(0.1, gt=0, le=1)
     min_samples_leaf: SkipJsonSchema[int] = Field(20, ge=1)
     l2_regularization: SkipJsonSchema[float] = Field(0.0, ge=0)
     validation_fraction: SkipJsonSchema[float] = Field(0.5, gt=0.05, lt=0.95)
 
-    select: Criterion = Field("loss", description="what tells the best round, on validation events")
+    select: Criterion = Field("loss", description="criterion for the best round, on validation events")
 
     def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); the log-odds of `to_score` (m, d)."""
+        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         model = HistGradientBoostingClassifier(

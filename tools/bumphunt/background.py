@@ -1,17 +1,17 @@
-"""How smooth the background behind a cut is, and how well a smooth fit knows it: from the events beside the window.
+"""Smoothness of the background after a cut and its uncertainty in a smooth fit, both measured outside the window.
 
-The window may hold a signal, whose tails would pass for what a smooth fit misses: the window's bins are left out, and
-those within `reach` of the largest bump in it; beyond, what this bump is fitted to be is subtracted. The degree of the
-transfer factor is the lowest, from DEGREES[0] on, that one degree more does not improve significantly (F-test for known
-variances: the fall of -2 log L is chi2 with one degree of freedom, below LEVEL), where there are events enough. What a
-polynomial of that degree misses is looked for with the signal's own shape: bumps of all tested widths are fitted at
-decoy masses beside the window, and delta is the spread of their sizes, over the background under the peak, that
-statistics do not explain (Paule and Mandel), no less than FLOOR.
+The window may hold a signal, whose tails would look like a failure of the smooth fit. The window's bins are therefore
+left out, as are those within `reach` of the largest bump in it; farther out, the fitted tails of this bump are
+subtracted. The transfer factor gets the lowest degree, from DEGREES[0] on, that one degree more does not improve
+significantly (F-test for known variances: the drop in -2 log L follows a chi2 with one degree of freedom; significant
+means p < LEVEL), if there are enough events. The signal's own shape probes what a polynomial of that degree misses:
+bumps of all tested widths are fitted at decoy masses outside the window. delta is the spread of their yields, relative
+to the background under the peak, that statistics do not explain (Paule and Mandel), but at least FLOOR.
 
-FLOOR is what no sideband can show: a classifier is trained on the window, and where its template fails to close the
-window's events pass more often. Behind scores of eleven quick CATHODEs on signal-free events, each with its own window,
-the window's count had a spread around the smooth fit of 10% (background efficiency 1e-2), 16% (3e-3) and 0% (1e-3)
-that statistics do not explain; the template's own prediction was off by 23, 49 and 107%.
+FLOOR covers what no sideband can show: the classifier is trained on the window, and where its template fails to close,
+more of the window's events pass. For eleven quick CATHODEs on signal-free events, each with its own window, the count
+in the window scattered around the smooth fit by 10% (background efficiency 1e-2), 16% (3e-3) and 0% (1e-3) beyond
+statistics; the template's own prediction was off by 23, 49 and 107%.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from tools.types import Floats
 
 DEGREES = (2, 3, 4)
 LEVEL = 0.05
-ENOUGH = 100  # passing events for each degree: fewer can be followed to the bin by an exponential of a polynomial
+ENOUGH = 100  # passing events per degree: with fewer, an exponential of a polynomial can follow single bins
 FLOOR = 0.1
 APART = 2.5  # widths between decoys
-LEAST = 1.0  # background events under a decoy for it to tell anything
+LEAST = 1.0  # background events under a decoy that make it informative
 CLEAR = 1.5  # widths between a decoy and the window or the end of the spectrum
-NEAR, REACH = 0.1, 3.0  # relative, and in widths of the resonance: how far from its mass its tails may reach
+NEAR, REACH = 0.1, 3.0  # reach of a resonance's tails: relative to its mass, and in widths; the larger counts
 
 
 def reach(width: float) -> float:
-    """How far, over its mass, a resonance of this relative width and its tails may reach."""
+    """Return the relative distance from its mass that the tails of a resonance of this relative width may reach."""
     return max(NEAR, REACH * width)
 
 
 def zone(window: tuple[float, float], mass: float, width: float) -> tuple[float, float]:
-    """What may hold signal, TeV: the window, and a resonance in it with its tails."""
+    """Return the mjj range [TeV] that may hold signal: the window, extended by the tails of a resonance in it."""
     return min(window[0], mass * (1 - reach(width))), max(window[1], mass * (1 + reach(width)))
 
 
 def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -> Spectrum:
-    """The same spectrum with `degree` and `delta` as its bins beside `window` [TeV] tell, for these widths."""
+    """Return the spectrum with `degree` and `delta` measured in its bins outside `window` [TeV], for these widths."""
     edges, centres = spectrum.edges, spectrum.centres
     z, signal = scan_spectrum(spectrum, tested)
     at = int(np.argmax(z))
@@ -64,7 +64,10 @@ def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -
 
 
 def choose_degree(passed: Floats, failed: Floats, edges: Floats, degrees: Sequence[int] = DEGREES) -> int:
-    """The lowest of the degrees that describes these counts (n,) as well as the next; with ENOUGH events for each."""
+    """Return the lowest degree that describes the counts (n,) as well as the next one, with ENOUGH events per degree.
+
+    With too few events for any other, that is degrees[0].
+    """
     most = max(degrees[0], min(degrees[-1], int(passed.sum() / ENOUGH)))
     for degree in range(degrees[0], most):
         now, more = (
@@ -76,7 +79,7 @@ def choose_degree(passed: Floats, failed: Floats, edges: Floats, degrees: Sequen
 
 
 def decoys(edges: Floats, window: tuple[float, float], tested: Hypotheses) -> Hypotheses:
-    """Resonances of the tested widths beside the window, APART widths from each other and CLEAR of all ends."""
+    """Return resonances of the tested widths outside the window, APART widths from each other, CLEAR of all edges."""
     masses, widths = [], []
     for width in np.unique(tested.widths):
         for low, high in ((edges[0], window[0]), (window[1], edges[-1])):
@@ -89,7 +92,9 @@ def decoys(edges: Floats, window: tuple[float, float], tested: Hypotheses) -> Hy
 
 
 def spurious(passed: Floats, failed: Floats, edges: Floats, degree: int, tested: Hypotheses) -> float:
-    """delta: the spread of the bumps fitted where none is, over the background under them; FLOOR where none can be."""
+    """Return delta: the unexplained spread of the bumps fitted at the signal-free hypotheses `tested`, relative to the
+    background under them; FLOOR if no bump can be fitted.
+    """
     if len(tested) == 0:
         return FLOOR
     shape, basis = tested.shapes(edges), make_basis(edges, degree)

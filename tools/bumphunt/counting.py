@@ -1,11 +1,11 @@
-"""Significance of a count over a background known with an error: cut and count in a window, no fit in mjj.
+"""Significance of a count over a background with an uncertainty: cut and count in a window, no fit in mjj.
 
 With the fraction eps of a background template above the cut, and N events in the window,
 
     b = eps N,   sigma = b sqrt(1 / n_template + delta**2),
 
-n_template the template events kept and delta how well templates close: the spread of n / b - 1 that
-statistics do not explain, where there is no signal.
+where n_template is the number of template events kept and delta the closure error of templates: the spread of
+n / b - 1 in signal-free data that statistics do not explain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Count:
-    """Events above a cut and what the template predicts; the p-value is local and one-sided."""
+    """Number of events above a cut and the template's prediction; the p-value is local and one-sided."""
 
     cut: float
     n: int
@@ -34,15 +34,15 @@ class Count:
 
 
 def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Count:
-    """Count the scores of data in the window above the cut that keeps `efficiency` of the template's.
+    """Count the data scores in the window above the cut that keeps a fraction `efficiency` of the template's.
 
-    `delta` is relative. Raises ValueError when the cut keeps no template event or all of them.
+    `delta` is relative. Raises ValueError when the cut keeps no template event or all of them, or delta is negative.
     """
     kept = round(efficiency * len(template))
     if not 1 <= kept < len(template) or not delta >= 0:
         raise ValueError(f"efficiency={efficiency} keeps {kept} of {len(template)} template events, delta={delta}")
     cut = float(np.sort(template)[-kept])
-    n, n_template = int((data >= cut).sum()), int((template >= cut).sum())  # more than `kept` where scores are equal
+    n, n_template = int((data >= cut).sum()), int((template >= cut).sum())  # more than `kept` if scores tie
     background = n_template / len(template) * len(data)
     error = background * np.sqrt(1 / n_template + delta**2)
     z = significance(n, background, error)
@@ -50,7 +50,7 @@ def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Co
 
 
 def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
-    """delta from signal-free counts n (K,) over predictions b from n_template events: `unexplained` of n / b - 1.
+    """Return delta for signal-free counts n (K,), predictions b and n_template: the `unexplained` spread of n / b - 1.
 
     >>> round(closure_delta(np.array([1100.0, 900.0]), np.full(2, 1000.0), np.full(2, 1e9)) ** 2, 6)
     0.009
@@ -59,7 +59,7 @@ def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
 
 
 def unexplained(values: Floats, errors: Floats) -> float:
-    """The spread around 0 of values (K,) that their errors do not explain: at least 0, and 0 if they do.
+    """Return the spread around 0 of values (K,) that their errors do not explain; 0 if the errors explain it all.
 
     Solves sum_k values_k**2 / (errors_k**2 + delta**2) = K (Paule and Mandel, J. Res. Natl. Bur. Stand. 87 (1982)
     377, with the mean known to be 0).
@@ -72,7 +72,9 @@ def unexplained(values: Floats, errors: Floats) -> float:
 
 
 def sidak(p_value: float, trials: int) -> float:
-    """Chance that the smallest of `trials` independent p-values is at most `p_value`: 1 - (1 - p)**trials.
+    """Return the probability that the smallest of `trials` independent p-values is at most `p_value`.
+
+    1 - (1 - p)**trials, without rounding a small p to 0:
 
     >>> round(sidak(0.01, 10), 6)
     0.095618
@@ -81,7 +83,9 @@ def sidak(p_value: float, trials: int) -> float:
 
 
 def significance(n: float, background: float, error: float) -> float:
-    """`significances` of one count. Raises ValueError unless n >= 0, background > 0 and error >= 0.
+    """Return the significance of one count (see `significances`).
+
+    Raises ValueError unless n >= 0, background > 0 and error >= 0.
 
     >>> round(significance(120, 100, 0.0), 3), round(significance(120, 100, 20.0), 3), significance(100, 100, 5.0)
     (1.938, 0.846, 0.0)
@@ -92,14 +96,14 @@ def significance(n: float, background: float, error: float) -> float:
 
 
 def significances(n: Floats, background: Floats, error: Floats) -> Floats:
-    """Asimov-style significance of each n over b +- sigma, negative for a deficit.
+    """Return the Asimov-style significance of each n over b +- sigma, negative for a deficit.
 
     S**2 = 2 { n log[n (b + s2) / (b**2 + n s2)] - (b**2 / s2) log[1 + s2 (n - b) / (b (b + s2))] },  s2 = sigma**2
     (Cowan, "Discovery sensitivity for a counting experiment with background uncertainty", 2012, eq. 20,
     with n in place of s + b); for sigma -> 0 it tends to sqrt(2 (n log(n/b) - (n - b))).
     """
     b, exact = background, error**2 < 1e-9 * background
-    s2 = np.where(exact, b, error**2)  # any number where it is not used
+    s2 = np.where(exact, b, error**2)  # not used where `exact`: any finite number will do
     known = xlogy(n, n / b) - (n - b)
     unsure = xlogy(n, n * (b + s2) / (b**2 + n * s2)) - b**2 / s2 * np.log1p(s2 * (n - b) / (b * (b + s2)))
     return np.asarray(np.sign(n - b) * np.sqrt(np.maximum(2 * np.where(exact, known, unsure), 0.0)))

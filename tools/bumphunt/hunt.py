@@ -1,7 +1,7 @@
-"""The cut-and-count tool: events above a cut in the window, over a background template, with its systematic error.
+"""The cut-and-count tool: events in the window above a cut, compared with a background template and its closure error.
 
-The hunt of arXiv:2109.00546 and its successors: sliding windows, one call each, cuts at background efficiencies 1e-2,
-1e-3 and 1e-4. It needs a template that closes, where `bumphunt.scan` needs a score that leaves mjj alone.
+The search of arXiv:2109.00546 and its successors: sliding windows, one call each, cuts at background efficiencies 1e-2,
+1e-3 and 1e-4. It needs a template that closes, whereas `bumphunt.scan` needs a score that does not sculpt mjj.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from tools.bumphunt.inputs import load_scored
 from tools.contract import Request, Result, ToolError, tool
 from tools.types import Floats
 
-BANDS = 3  # on either side, each half a window wide, in which the template's closure is measured
+BANDS = 3  # on either side, each half a window wide, to measure the template's closure in
 MIN_BAND = 100
 
 
 class CountRequest(Request):
-    """Scores of events and template, as anomaly.classify writes them, and the window they were made for."""
+    """Scores of events and template as written by anomaly.classify, and the window they were made for."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
     template_scores: str = Field("template_scores.parquet", description="parquet file with the template's scores")
     window: tuple[float, float] = Field(description="signal region in mjj, TeV")
     efficiencies: list[float] = Field(
-        default=[1e-2, 1e-3, 1e-4], min_length=1, max_length=20, description="template fractions to keep"
+        default=[1e-2, 1e-3, 1e-4], min_length=1, max_length=20, description="fractions of the template to keep"
     )
     delta: float | None = Field(
-        None, ge=0, description="relative closure error of the template; without it, measured beside the window"
+        None, ge=0, description="relative closure error of the template; if not given, measured beside the window"
     )
 
 
 class CutCount(BaseModel):
-    """One cut."""
+    """Result of one cut."""
 
     model_config = ConfigDict(frozen=True)
     efficiency: float
@@ -49,7 +49,7 @@ class CutCount(BaseModel):
 
 
 class CountResult(Result):
-    """One entry per cut, and which of them is the most significant."""
+    """Results of all cuts, and the most significant of them."""
 
     cuts: list[CutCount]
     best: int = Field(description="index into `cuts`")
@@ -57,9 +57,9 @@ class CountResult(Result):
 
 @tool("bumphunt.count")
 def cut_and_count(request: CountRequest) -> CountResult:
-    """Cut-and-count hunt: events in the window above cuts on the score, over what the background template predicts,
-    with its statistical and closure errors. No mass, and as good as the template is; the local p-value does not know
-    how many windows, cuts and trainings were tried.
+    """Cut-and-count hunt: count the events in the window above cuts on the score and compare with the background
+    template's prediction, with its statistical and closure errors. Gives no mass, and is only as good as the template;
+    the local p-value does not account for how many windows, cuts and trainings were tried.
     """
     mjj, score = load_scored(request.events, request.scores)
     template = load_arrays(request.template_scores, "template_scores", ["score"])["score"]
@@ -70,7 +70,7 @@ def cut_and_count(request: CountRequest) -> CountResult:
     cuts = []
     for efficiency in request.efficiencies:
         try:
-            # First without: what is wrong with the cut is said of the cut, what with the bands of delta.
+            # Without delta first, so that an error names the field at fault: the cut here, delta below.
             found = count(score[inside], template, efficiency, 0.0)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
@@ -99,10 +99,10 @@ def cut_and_count(request: CountRequest) -> CountResult:
 def sideband_delta(
     mjj: Floats, score: Floats, template: Floats, window: tuple[float, float], efficiency: float
 ) -> float:
-    """delta from bands next to the window [TeV], where the template of the window should nearly hold and no signal is.
+    """Return delta from signal-free bands next to the window [TeV], where its template should nearly hold.
 
-    What it contains of the features' own change with mjj is not the template's fault: it is an upper estimate. Raises
-    ValueError when no band has 100 events.
+    It is an upper estimate, because it includes the features' own change with mjj. Raises ValueError when no band has
+    100 events.
     """
     low, high = window
     width = (high - low) / 2
@@ -112,7 +112,8 @@ def sideband_delta(
     counts = [count(scores, template, efficiency, 0.0) for scores in held if len(scores) >= MIN_BAND]
     if not counts:
         raise ValueError(
-            f"no {width:.3g} TeV beside the window {window} hold {MIN_BAND} events to measure it in: a number is needed"
+            f"no band of {width:.3g} TeV beside the window {window} holds {MIN_BAND} events to measure delta in; "
+            "give a number"
         )
     table = np.array([(found.n, found.background, found.n_template) for found in counts]).T
     return closure_delta(*table)

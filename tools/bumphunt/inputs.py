@@ -1,4 +1,4 @@
-"""Events with their scores from files, for the tools of the bump hunt."""
+"""Reading events and their scores from files, for the bump-hunt tools."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tools.types import Floats
 
 
 def load_scored(events: str, scores: str, field: str = "scores") -> tuple[Floats, Floats]:
-    """(mjj [TeV], score), a number each per event. Raises ToolError for what is not, and for weighted events.
+    """Return (mjj [TeV], score), one number each per event.
 
-    `field` is the name under which the scores were asked for.
+    `field` is the request field of `scores`, named in errors. Raises ToolError for files that do not hold this, and for
+    weighted events.
     """
     table = load_arrays(events, "events")
     unweighted(table)

@@ -1,13 +1,13 @@
-"""Upper limits on the number of signal events, where none were found: the CLs method.
+"""Upper limits on the number of signal events, by the CLs method.
 
 For a signal S of fixed mass and width, with the likelihood of `profile.py`, spurious signal included,
 
     q(S) = -2 log L(S) / L(max(S_hat, 0))  for S_hat <= S,  0 otherwise;     CLs = P(q >= q_obs | S) / P(q >= q_obs | 0)
 
-(Read, J. Phys. G 28 (2002) 2693), and the limit is the S whose CLs is 1 - level. The probabilities are asymptotic
-(Cowan et al., arXiv:1007.1727, eqs. 62 to 66, with q_A of the Asimov data set: the background fitted without signal);
-the expected limits are its quantiles for background, CLs taken: sqrt(q_A) = Phi^-1(1 - (1 - level) Phi(n)) + n.
-Asymptotic limits come out too low where hardly an event is expected under the bump: `limit_by_toys` mends that.
+(Read, J. Phys. G 28 (2002) 2693), and the limit is the S with CLs = 1 - level. The probabilities are asymptotic
+(Cowan et al., arXiv:1007.1727, eqs. 62 to 66, with q_A from the Asimov data set: the background fitted without signal).
+The expected limits are the CLs limits at its quantiles for background: sqrt(q_A) = Phi^-1(1 - (1 - level) Phi(n)) + n.
+Asymptotic limits are too low where hardly any event is expected under the bump: `limit_by_toys` corrects that.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tools.bumphunt.spectrum import Spectrum, one
 from tools.types import Floats
 
 BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
-POINTS = 120  # of the likelihood scan
-FEW = 10  # of the toys without signal, at least, that must be as far from the tested one as the data
-LEAST = 1e-12  # CLs that counts as more than none
-LADDER = (0.8, 1.0, 1.25, 1.6)  # over the asymptotic limit, where toys are made
+POINTS = 120  # in the likelihood scan
+FEW = 10  # background-only toys that must have a q as large as the data, for CLs to be measured
+LEAST = 1e-12  # floor of CLs where its logarithm is taken
+LADDER = (0.8, 1.0, 1.25, 1.6)  # signals at which toys are thrown, over the asymptotic limit
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Signal events excluded at `level`: observed, and expected from background at -2, -1, 0, 1, 2 deviations."""
+    """Upper limit on signal events at `level`: observed, and expected from background at -2, -1, 0, 1, 2 deviations."""
 
     observed: float
     expected: tuple[float, ...]
@@ -40,7 +40,10 @@ class Limit:
 
 
 def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.95) -> Limit:
-    """Limit on the passing signal of a resonance at `mass` [TeV]. Raises ValueError for a level outside (0, 1)."""
+    """Return the limit on the passing signal of a resonance at `mass` [TeV].
+
+    Raises ValueError for a level outside (0, 1).
+    """
     if not 0 < level < 1:
         raise ValueError(f"level={level}: need 0 < level < 1")
     shape = spectrum.shapes(one(mass, width))
@@ -66,22 +69,22 @@ def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.
 
 
 def _background(spectrum: Spectrum) -> tuple[Floats, Floats]:
-    """The Asimov data set of background alone: (passing, failing) as the fit without signal expects them."""
+    """Return the background-only Asimov data set: (passing, failing) as expected by the fit without signal."""
     r = profile.transfer(profile.fit_background(*spectrum.pair, spectrum.basis).coefficients, spectrum.basis)
     n = sum(spectrum.pair)
     return n * r / (1 + r), n / (1 + r)
 
 
 def _curve(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, top: float) -> Floats:
-    """-2 log L of POINTS signals from 0 to `top`, a spurious signal around each."""
+    """Return -2 log L for POINTS signals from 0 to `top`, with a spurious signal around each."""
     held = Tether(np.linspace(0, top, POINTS), np.full(POINTS, tau))
     return profile.fit_signal_at(passed, failed, basis, shape, held).deviance
 
 
 def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
-    """CLs of the test statistic q with the median q_asimov under background (arXiv:1007.1727, eqs. 65 and 66)."""
+    """Return CLs for the test statistic q, with median q_asimov under background (arXiv:1007.1727, eqs. 65 and 66)."""
     root, root_a = np.sqrt(q), np.maximum(np.sqrt(q_asimov), 1e-12)
-    beyond = q > q_asimov  # of the Asimov value: S_hat is negative, and the ratio is to L(0)
+    beyond = q > q_asimov  # then S_hat is negative, and the ratio is to L(0)
     with_signal = np.where(beyond, (q + q_asimov) / (2 * root_a), root)
     without = np.where(beyond, (q - q_asimov) / (2 * root_a), root - root_a)
     return np.asarray(np.exp(norm.logsf(with_signal) - norm.logsf(without)))
@@ -90,11 +93,12 @@ def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
 def limit_by_toys(
     spectrum: Spectrum, mass: float, width: float, level: float = 0.95, n_toys: int = 1000, seed: int = 1
 ) -> Limit:
-    """`upper_limit` on what passes, the observed one moved to where pseudo-experiments say that CLs is 1 - level.
+    """Return `upper_limit`, with the observed limit moved to where pseudo-experiments give CLs = 1 - level.
 
-    CLs is found at LADDER times the asymptotic limit and at more of its steps until it has fallen below, and its
-    logarithm interpolated. The expected limits are scaled alike. Of a deficit that hardly a pseudo-experiment shows
-    they tell nothing (CLs is none over none): the limit is the asymptotic one.
+    CLs is found at LADDER times the asymptotic limit, and at steps of 1.3 beyond, until it falls below 1 - level; its
+    logarithm is interpolated. The expected limits are scaled by the same factor. Fewer than FEW background-only
+    pseudo-experiments with a q as large as the data (a large deficit) leave CLs undetermined: the limit then stays
+    asymptotic.
     """
     first = upper_limit(spectrum, mass, width, level=level)
     tried, found = [0.0], [1.0]
@@ -113,9 +117,9 @@ def limit_by_toys(
 def tails_of_toys(
     spectrum: Spectrum, mass: float, width: float, signal: float, n_toys: int = 2000, seed: int = 1
 ) -> tuple[int, int]:
-    """How many of n_toys pseudo-experiments, with `signal` passing events and without, have a q as large as the data.
+    """Return how many of n_toys pseudo-experiments have a q as large as the data: (with `signal` events, without).
 
-    They are made of the hypothesis fitted to data; a spurious signal is drawn anew in every one of them.
+    They are drawn from each hypothesis as fitted to the data, every one with a new spurious signal.
     """
     shape, basis, pair = spectrum.shapes(one(mass, width)), spectrum.basis, spectrum.pair
     rng, tau = np.random.default_rng(seed), spurious_error(spectrum, mass, width)
@@ -135,7 +139,7 @@ def tails_of_toys(
 
 
 def _statistic(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: float, signal: float) -> Floats:
-    """q(signal) of each of T pairs of spectra (T, n)."""
+    """Return q(signal) for each of T pairs of spectra (T, n)."""
     n = len(passed)
 
     def at(amount: float) -> Floats:

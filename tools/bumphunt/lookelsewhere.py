@@ -1,22 +1,22 @@
-"""Global p-value by pseudo-experiments: how often background alone gives a bump as large, anywhere that was looked.
+"""Global p-value from pseudo-experiments: how often background alone gives a bump as large, anywhere in the search.
 
-What was maximised over is maximised over again in every pseudo-experiment: masses in a window, widths, cuts, windows.
-Cuts on one score are nested, so the events between two cuts are drawn, not those behind each. With N_i events
-in bin i and eps_k(m) = r_k / (1 + r_k) the fitted efficiency of cut k without signal,
+Every pseudo-experiment repeats the maximisation of the search: over masses in a window, widths, cuts and windows.
+Cuts on one score are nested, so the events between two cuts are drawn, not those after each. With N_i events
+in bin i and eps_k(m) = r_k / (1 + r_k) the efficiency of cut k, fitted without signal,
 
     n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),
     p_global = (1 + number of toys with max z >= max z observed) / (1 + number of toys).
 
-What smoothness does not tell about the background moves in every toy, too: r_k is multiplied by 1 + delta_k g(m), g a
-Gaussian field with bumps as wide as one of the widths that are tested.
+The background error that smoothness does not remove is drawn in every toy, too: r_k is multiplied by
+1 + delta_k g(m), where g is a Gaussian field with bumps as wide as one of the tested widths.
 
-Beyond the reach of the toys the tail is that of Gross and Vitells (arXiv:1005.1891, eq. 3 for one degree of freedom),
+Beyond the reach of the toys the tail follows Gross and Vitells (arXiv:1005.1891, eq. 3 for one degree of freedom),
 
     p_global <= sum over lines of { 1 - Phi(z) + <upcrossings of u0> exp(-(z**2 - u0**2) / 2) },
 
-a line being the masses of one width behind one cut, its upcrossings counted in the same toys, and the sum multiplied by
-how much more often than it says the toys do exceed what they can reach, if they do: few events have longer tails.
-Windows have classifiers of their own, and are drawn as if independent, which can only enlarge p.
+where a line is the masses tested with one width after one cut, and its upcrossings are counted in the same toys. Few
+events have longer tails: where toys reach, the sum is compared with their frequency and scaled up if it is too small.
+Windows have their own classifiers and are drawn as independent, which can only enlarge p.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from tools.bumphunt.spectrum import Hypotheses, Spectrum
 from tools.types import Floats
 
 LEVEL = 1.0  # u0: low enough for many upcrossings
-CROSSING_TOYS = 20  # toys in which they are counted
+CROSSING_TOYS = 20  # toys in which upcrossings are counted
 N_TOYS = 1000
-ENOUGH = 10  # toys above the observation, for their share to be the p-value
-CALIBRATION = 20  # toys in the tail that the extrapolation has to describe
+ENOUGH = 10  # toys above the observation from which on their fraction is the p-value
+CALIBRATION = 20  # toys in the tail that the extrapolation must describe
 
 
 @dataclass(frozen=True)
 class Hunt:
-    """The spectra of one score behind nested cuts (any order), and the resonances tested in each."""
+    """The spectra after nested cuts on one score (in any order), and the resonances tested in each."""
 
     spectra: Sequence[Spectrum]
     tested: Hypotheses
@@ -53,7 +53,7 @@ class Hunt:
 
 @dataclass(frozen=True)
 class GlobalPValue:
-    """Of a bump as large, from background, in all that was looked at."""
+    """Probability that background alone gives a bump as large anywhere in the search."""
 
     p_global: float
     error: float  # of p_global, from the number of toys
@@ -75,7 +75,7 @@ class GlobalP(GlobalPValue):
 
 
 def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: int = 1) -> GlobalP:
-    """The p-value of the largest bump of all hunts; arguments as those of `global_p_value`."""
+    """Return the global p-value of the largest bump in all hunts; arguments as in `global_p_value`."""
     observed = []
     for h, hunt in enumerate(_checked(hunts)):
         for k, spectrum in enumerate(hunt.spectra):
@@ -90,12 +90,12 @@ def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: 
 def global_p_value(
     hunts: Sequence[Hunt], z: float, tries: int = 1, n_toys: int = N_TOYS, seed: int = 1
 ) -> GlobalPValue:
-    """How often background has a bump of `z` or more in the hunts, which may reach further than where z was seen.
+    """Return how often background gives a bump of `z` or more in the hunts; z may come from a part of them.
 
-    `tries` such searches were made, of which one is listed. For the others the Sidak correction 1 - (1 - p)**tries is
-    made: what toys of independent searches would give, and an upper bound for positively correlated ones.
-    With one resonance and one cut this is the local p-value, by toys: exact also where events are few.
-    Raises ValueError without a resonance or a spectrum, or for cuts that are not nested.
+    `tries` is the number of such searches made, of which only one is in `hunts`. The Sidak correction
+    1 - (1 - p)**tries accounts for the others: it is what toys of independent searches would give, and an upper bound
+    for positively correlated ones. With one resonance and one cut this is the local p-value from toys, exact even for
+    few events. Raises ValueError without a resonance or a spectrum, or for cuts that are not nested.
     """
     if tries < 1 or n_toys < 1:
         raise ValueError(f"tries={tries}, n_toys={n_toys}: at least 1 each")
@@ -122,9 +122,9 @@ def _checked(hunts: Sequence[Hunt]) -> Sequence[Hunt]:
 
 
 def rough(edges: Floats, n: int, rng: np.random.Generator, widths: Floats) -> Floats:
-    """(n, bins): Gaussian fields, each smooth on the scale of one of the widths.
+    """Return n Gaussian fields (n, bins), each smooth on the scale of one of the widths.
 
-    Averaged under a Gaussian bump of that width they have unit variance, and 2**(1/2) without.
+    Averaged over a Gaussian bump of that width they have unit variance; in a single bin it is 2**(1/2).
     """
     bins, step = len(edges) - 1, float(np.log(edges[1] / edges[0]))
     lengths = np.unique(widths)[rng.integers(0, len(np.unique(widths)), n)] / step
@@ -141,18 +141,18 @@ def rough(edges: Floats, n: int, rng: np.random.Generator, widths: Floats) -> Fl
 def _tail(
     hunts: Sequence[Hunt], drawn: Sequence[list[tuple[Floats, Floats]]], toys: Floats, z: float
 ) -> tuple[float, float]:
-    """(p, its error) at a significance that next to none of the toys reaches."""
+    """Return (p, its error) at a significance that hardly any toy reaches."""
     lines, points, crossings, n = 0, 0, 0, min(len(toys), CROSSING_TOYS)
     for hunt, fields in zip(hunts, drawn, strict=True):
         for spectrum, (passed, failed) in zip(hunt.spectra, fields, strict=True):
             field = scan(passed[:n], failed[:n], spectrum.basis, spectrum.shapes(hunt.tested), spectrum.delta)[0]
-            same = np.diff(hunt.tested.widths) == 0  # neighbours in mass, not the last and the first of two widths
+            same = np.diff(hunt.tested.widths) == 0  # neighbours in mass: same width
             crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL) & same).sum())
             lines, points = lines + 1 + int((~same).sum()), points + len(hunt.tested)
 
     def extrapolated(level: float) -> float:
         continuous = lines * norm.sf(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
-        return float(min(continuous, points * norm.sf(level)))  # no more than all points tested, as if exclusive
+        return float(min(continuous, points * norm.sf(level)))  # no more than the sum over all points tested
 
     tail = min(CALIBRATION, len(toys))
     reached = max(float(np.sort(toys)[-tail]), LEVEL)
@@ -164,9 +164,9 @@ def _tail(
 def pseudo_experiments(
     spectra: Sequence[Spectrum], n: int, rng: np.random.Generator, widths: Floats
 ) -> list[tuple[Floats, Floats]]:
-    """`n` times (passed, failed), each (n, bins), for every one of the nested `spectra`, from their background fits.
+    """Draw `n` pseudo-experiments from the background fits: (passed, failed), each (n, bins), per nested spectrum.
 
-    `widths`: of the resonances that are looked for, (H,).
+    `widths` are those of the tested resonances, (H,). Raises ValueError for cuts that are not nested.
     """
     order = sorted(range(len(spectra)), key=lambda k: -spectra[k].passed.sum())
     counts = [np.concatenate(spectrum.pair) for spectrum in spectra]
@@ -175,14 +175,14 @@ def pseudo_experiments(
         nested = np.all(counts[tight][0] <= counts[loose][0])
         if not nested or not np.array_equal(counts[tight].sum(axis=0), total):
             raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
-    field = np.zeros((n, len(total)))  # none in a reference
+    field = np.zeros((n, len(total)))  # stays 0 in the bins of a reference
     field[:, : len(spectra[0].passed)] = rough(spectra[0].edges, n, rng, widths)
     efficiencies = [np.ones((1, len(total)))]
     for k in order:
         spectrum = spectra[k]
         smooth = transfer(fit_background(spectrum).coefficients, spectrum.basis)
         r = smooth * np.maximum(1 + spectrum.delta * field, 0.0)
-        efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where next to nothing passes
+        efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where hardly anything passes
     between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
     tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))
     drawn: list[tuple[Floats, Floats]] = [(np.empty(0), np.empty(0))] * len(spectra)

@@ -1,6 +1,6 @@
-"""What scores are worth: significance, mass, width and yield of a bump, for cuts at fixed background efficiencies.
+"""Significance, mass, width and yield of a bump after cuts on the scores at fixed background efficiencies.
 
-Crew and harness call the same function, on the same file of scores: a claim can be checked to the digit.
+Crew and harness call the same function on the same file of scores, so a claim can be checked to the digit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Cut:
-    """One cut: the spectra it gives, the significance of every resonance tested and the fit at the best of them."""
+    """One cut: its spectra, the significance of every resonance tested and the fit at the best of them."""
 
     efficiency: float
     spectrum: Spectrum
@@ -29,22 +29,22 @@ class Cut:
 
 
 def most_significant(cuts: Sequence[Cut]) -> int:
-    """Which of the cuts has the bump of the largest significance."""
+    """Return the index of the cut with the most significant bump."""
     return int(np.argmax([cut.fit.z for cut in cuts]))
 
 
 def usable(efficiencies: list[float], mjj: Floats, window: tuple[float, float]) -> list[float]:
-    """Those cuts that few events allow: each keeps 12 beside the window, two more than `threshold` asks for, so that
-    it can be made on another half of the data as well. All of them where none does: `threshold` says why.
+    """Return the efficiencies that keep at least 12 sideband events: two more than `threshold` requires, so that cuts
+    also work on another half of the data. If none does, return all of them, and `threshold` raises the error.
     """
     side = int(((mjj < window[0]) | (mjj >= window[1])).sum())
     return [efficiency for efficiency in efficiencies if efficiency * side >= 12] or efficiencies
 
 
 def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float) -> float:
-    """The score that keeps the fraction `efficiency` of the events beside the window: the background's efficiency.
+    """Return the score that keeps the fraction `efficiency` of the sideband events: the background efficiency.
 
-    Raises ValueError when that is no fraction, or fewer than 10 sideband events would be kept.
+    Raises ValueError when it is not between 0 and 1 or would keep fewer than 10 sideband events.
     """
     if not 0 < efficiency < 1:
         raise ValueError(f"efficiency={efficiency} must lie between 0 and 1")
@@ -64,10 +64,10 @@ def measure(
     tested: Hypotheses | None = None,
     width: float | None = None,
 ) -> Cut:
-    """Cut on the score, test resonances (default: `hypotheses` all over the window) and fit one.
+    """Cut on the score, test resonances (default: `hypotheses` across the window) and fit one.
 
-    The fit averages over mass, yield and, unless `width` says it, width; its significance and p-value are those of the
-    best hypothesis tested, for hypotheses can be counted as trials, averages could not.
+    The fit averages over mass, yield and, unless `width` gives it, width. Significance and p-value are those of the
+    best hypothesis, because hypotheses can be counted as trials and averages cannot.
     """
     tested = hypotheses(*window, width) if tested is None else tested
     passed = score >= threshold(score, mjj, window, efficiency)
@@ -78,7 +78,7 @@ def measure(
 def fitted(
     efficiency: float, spectrum: Spectrum, tested: Hypotheses, masses: tuple[float, float], width: float | None = None
 ) -> Cut:
-    """The significance of every hypothesis, and the fit within `masses` [TeV], of this width where it is known."""
+    """Test every hypothesis, and fit with the mass within `masses` [TeV], at this width if it is known."""
     z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
     fit = fit_signal(spectrum, masses, width)

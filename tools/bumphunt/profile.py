@@ -1,28 +1,28 @@
-"""The pass-fail likelihood, maximised for many spectra at once.
+"""Maximisation of the pass-fail likelihood for many spectra at once.
 
 In bin i with background b_i among the failing events,
 
     n_pass,i ~ Poisson(r(m_i) b_i + S s_i),   n_fail,i ~ Poisson(b_i),
     log r = a0 + a1 P1(x) + ... + ad Pd(x),   x = log mjj, from -1 to 1 in the range,
 
-the transfer factor of the "pass-fail ratio" method (e.g. CMS, arXiv:1705.10532): nothing is assumed about the shape of
-the dijet spectrum itself, only that a cut on a score that ignores mjj has a smooth efficiency. How smooth, the degree
-d, is chosen by `closure.py` on the events beside the window, and so is delta: the relative error of the background
+where r is the transfer factor of the "pass-fail ratio" method (e.g. CMS, arXiv:1705.10532): nothing is assumed about
+the shape of the dijet spectrum itself, only that a cut on a score that ignores mjj has a smooth efficiency. The degree
+d is chosen by `background.py` on the events outside the window, and so is delta: the relative error of the background
 under a bump that smoothness does not remove. It enters every hypothesis S0 as a spurious signal (the term of the ATLAS
 dijet and diphoton searches, e.g. arXiv:1407.6583, section 8),
 
     -2 log L(S0) = min over S { -2 log L(S) + ((S - S0) / tau)**2 },   tau = delta sum(s r b) / sum(s**2),
 
-the signal that a background wrong by delta passes for. The best fit does not change; its error gains tau in quadrature.
+the signal that a background wrong by delta mimics. The best fit does not change; its error gains tau in quadrature.
 
-Every b_i is profiled in closed form, and what is left, (a, S), is found by Fisher scoring: with mu = r b + S s and
+Every b_i is profiled in closed form, and the remaining (a, S) are found by Fisher scoring: with mu = r b + S s and
 g = d mu / d(a, S) at fixed b,
 
     gradient = 2 sum_i g_i (1 - n_pass,i / mu_i),   information = 2 sum_i g_i g_i^T / (mu_i + r_i**2 b_i),
 
-the second being the Fisher information after b_i has been profiled out. Masses and widths of the signal
-are fixed here; thousands of pseudo-experiments take seconds. Arrays end in the axis of bins; those of a reference
-without signal, with the same efficiency, are bins like others, with s = 0.
+the second being the Fisher information after profiling b_i. Masses and widths of the signal are fixed here, so that
+thousands of pseudo-experiments take seconds. The last axis of arrays runs over the bins; a signal-free reference with
+the same efficiency adds further bins with s = 0.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from tools.types import Floats
 
 TOLERANCE = 1e-6  # in -2 log L
 MAX_STEPS = 40
-LONGEST = 2.0  # of a step in log r at either end of the spectrum
+LONGEST = 2.0  # step in log r at most, at either end of the spectrum
 CHUNK = 500  # fits done together: their arrays stay in the cache
 PROMISING, SURE = 8, 2  # hypotheses fitted in search of a maximum, without and with a spurious signal
-TIGHT = 1e-3  # events: a spurious signal below this is none
+TIGHT = 1e-3  # events: a spurious signal with a smaller tau is neglected
 
 
 @dataclass(frozen=True)
 class Maxima:
-    """Of F fits: transfer coefficients (F, K); signal, its error and -2 log L over the saturated model (F,)."""
+    """Results of F fits: transfer coefficients (F, K); signal, its error and -2 log L over the saturated model (F,)."""
 
     coefficients: Floats
     signal: Floats
@@ -56,28 +56,28 @@ class Maxima:
 
 @dataclass(frozen=True)
 class Tether:
-    """Hypotheses about the signal: its values and tau of the spurious signal around them, both (F,)."""
+    """Hypotheses about the signal: its values, and tau of the spurious signal around them, both (F,)."""
 
     signal: Floats
     tau: Floats
 
 
 def make_basis(edges: Floats, degree: int) -> Floats:
-    """What log r is a sum of, (n, degree + 1): Legendre polynomials of x."""
+    """Return the terms of log r, (n, degree + 1): Legendre polynomials in x."""
     centres = np.log(edges[1:] * edges[:-1]) / 2
     x = 2 * (centres - centres[0]) / (centres[-1] - centres[0]) - 1
     return np.asarray(np.polynomial.legendre.legvander(x, degree))
 
 
 def transfer(a: Floats, basis: Floats) -> Floats:
-    """r, (..., n), from coefficients (..., K) and `make_basis`."""
+    """Return r (..., n) for coefficients (..., K) and the `make_basis` terms (n, K)."""
     return np.asarray(np.exp(np.clip(a @ basis.T, -50, 50)))
 
 
 def profiled_background(passed: Floats, failed: Floats, r: Floats, s: Floats) -> Floats:
-    """b_i >= 0 that maximises Poisson(fail; b) Poisson(pass; r b + s), r b + s >= 0: the larger root of a quadratic.
+    """Return the b_i that maximises Poisson(fail; b) Poisson(pass; r b + s) with b >= 0 and r b + s >= 0.
 
-    Where nothing passes and s < 0 the root can lie below the bound -s / r; the bound is the maximum then.
+    It is the larger root of a quadratic, or the bound -s / r where the root lies below it (nothing passes and s < 0).
     """
     half = ((1 + r) * s - r * (failed + passed)) / 2
     # (1 + r) r b**2 + 2 half b - fail s = 0
@@ -86,22 +86,22 @@ def profiled_background(passed: Floats, failed: Floats, r: Floats, s: Floats) ->
 
 
 def deviance(passed: Floats, failed: Floats, r: Floats, s: Floats) -> Floats:
-    """-2 log L, b profiled, with the saturated model's value taken off; summed over the bins."""
+    """Return -2 log L relative to the saturated model, with b profiled, summed over the bins."""
     b = profiled_background(passed, failed, r, s)
     mu = np.maximum(r * b + s, 1e-12)
     return np.asarray(2 * (mu - passed + xlogy(passed, passed / mu) + b - failed + xlogy(failed, failed / b)).sum(-1))
 
 
 def under_peak(passed: Floats, failed: Floats, r: Floats, shape: Floats) -> Floats:
-    """sum(s r b) / sum(s**2), (F,): passing background under the peak of shapes (F, n), by fits without signal."""
+    """Return the passing background under the peak of shapes (F, n), without signal: sum(s r b) / sum(s**2), (F,)."""
     expected = (passed + failed) * r / (1 + r)
     return np.asarray((shape * expected).sum(-1) / (shape**2).sum(-1))
 
 
 def fit_background(passed: Floats, failed: Floats, basis: Floats) -> Maxima:
-    """Best transfer factor without signal for each of F pairs of spectra (F, n), of `basis` (n, K).
+    """Fit the transfer factor in terms of `basis` (n, K), without signal, to each of F pairs of spectra (F, n).
 
-    Without signal b + r b is the bin's total, and what is left is a binomial regression with logit log r.
+    Without signal b + r b is the bin's total, and a binomial regression with logit log r remains.
     """
     flat = np.log(np.maximum(passed.sum(-1), 0.5) / np.maximum(failed.sum(-1), 0.5))
     start = np.stack([flat, *np.zeros((basis.shape[1], len(flat)))], axis=-1)
@@ -110,10 +110,10 @@ def fit_background(passed: Floats, failed: Floats, basis: Floats) -> Maxima:
 
 
 def fit_signal_at(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tether: Tether | None = None) -> Maxima:
-    """Best transfer factor and signal for each of F pairs of spectra (F, n), each with its own signal shape (F, n).
+    """Fit transfer factor and signal to each of F pairs of spectra (F, n), each with its own signal shape (F, n).
 
-    With a `tether` the signal is that hypothesis plus a spurious one; without, it is free. One pair or one shape (1, n)
-    serves for all F.
+    With a `tether` the signal is that hypothesis plus a spurious signal; without, it is free. One pair or one shape
+    (1, n) serves for all F.
     """
     null = fit_background(passed, failed, basis).coefficients
     tethered = np.zeros(1) if tether is None else tether.signal
@@ -125,9 +125,9 @@ def fit_signal_at(passed: Floats, failed: Floats, basis: Floats, shape: Floats, 
 
 
 def scan(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, delta: float = 0.0) -> tuple[Floats, Floats]:
-    """(local significance, best signal), each (T, H), of T pairs of spectra (T, n) for H signal shapes (H, n).
+    """Return (local significance, best signal), each (T, H), for T pairs of spectra (T, n) and H signal shapes (H, n).
 
-    Signed root of the likelihood ratio, z = sign(S) sqrt(-2 log L(0) / L(S)): negative for a deficit
+    The significance is the signed root z = sign(S) sqrt(-2 log L(0) / L(S)), negative for a deficit
     (Cowan et al., arXiv:1007.1727, eqs. 12 and 52: the one-sided local p-value is 1 - Phi(z)).
     """
     every = np.broadcast_to(np.arange(len(shapes)), (len(passed), len(shapes)))
@@ -135,10 +135,10 @@ def scan(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, delta: f
 
 
 def scan_maximum(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, delta: float = 0.0) -> Floats:
-    """Largest z of `scan` for each of T pairs of spectra, fitting only the few hypotheses that promise most.
+    """Return the largest z of `scan` for each of T pairs of spectra, fitting only the most promising hypotheses.
 
-    What one promises is the significance of the events that its shape weighs, n = sum s p / k over b = sum s r b / k
-    with k = sum s**2 r b / sum s r b, which gives n the variance b of a count, and an error of delta b.
+    They are ranked by the significance of the events weighted by the shape, n = sum s p / k over b = sum s r b / k with
+    an error of delta b, where k = sum s**2 r b / sum s r b gives n the variance b of a count.
     """
     null = fit_background(passed, failed, basis)
     r = transfer(null.coefficients, basis)
@@ -150,7 +150,7 @@ def scan_maximum(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, 
     z = _ratios(passed, failed, basis, shapes, null, chosen, 0.0)[0]
     if delta == 0:
         return np.asarray(z.max(axis=1))
-    # With a spurious signal the significance shrinks as that of a count does: from n = b + s to the same n, less sure.
+    # A spurious signal reduces the significance as an error delta b on the background does for the equivalent count.
     under = np.take_along_axis(b / k, chosen, axis=1)
     scale = significances(*_counted(z, under), delta * under) / np.where(np.abs(z) > 1e-9, z, 1.0)
     best = np.take_along_axis(chosen, np.argsort(-z * scale, axis=1)[:, :SURE], axis=1)
@@ -158,7 +158,7 @@ def scan_maximum(passed: Floats, failed: Floats, basis: Floats, shapes: Floats, 
 
 
 def _counted(z: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """(n, b): the counts whose excess over b has the significance z, to second order in z / sqrt(b)."""
+    """Return (n, b), where the excess of n over b has the significance z, to second order in z / sqrt(b)."""
     return np.maximum(b + z * np.sqrt(b) + z**2 / 6, 0.0), b
 
 
@@ -171,7 +171,7 @@ def _ratios(
     chosen: NDArray[np.int64],
     delta: float,
 ) -> tuple[Floats, Floats]:
-    """(z, signal), each (T, K), of each pair of spectra at its `chosen` (T, K) among the shapes (H, n)."""
+    """Return (z, signal), each (T, K), for each pair of spectra and its `chosen` (T, K) among the shapes (H, n)."""
     z, signal = np.empty((2, *chosen.shape))
     together = max(1, CHUNK // chosen.shape[1])
     for first in range(0, len(passed), together):
@@ -193,7 +193,10 @@ def _ratios(
 def _maximise(
     passed: Floats, failed: Floats, shape: Floats, basis: Floats, start: Floats, tether: Tether | None
 ) -> Maxima:
-    """Fisher scoring from `start` (F, K + 1), with steps cut until they go down; the signal is free or tethered."""
+    """Maximise by Fisher scoring from `start` (F, K + 1), shortening steps until -2 log L falls or stays.
+
+    The signal is free, or tethered.
+    """
     k = basis.shape[1]
     theta = start.copy()
     n = len(theta)
@@ -230,11 +233,11 @@ def _maximise(
             theta[active[trying[good]]], value[active[trying[good]]] = new[good], lower[good]
             trying = trying[~good]
             scale[trying] /= 4
-        going[trying] = False  # no way down at any length: rounding
+        going[trying] = False  # no step length goes down: rounding
         active = active[going]
         if len(active) == 0:
             break
-    # Of a deficit the error is that of no signal: at the bound r b + s = 0 the information is none of the curvature's.
+    # A deficit gets the error of no signal: at the bound r b + s = 0 the information does not reflect the curvature.
     at_least_none = np.column_stack([theta[:, :k], np.maximum(theta[:, k], 0.0)])
     information = _derivatives(passed, failed, shape, basis, at_least_none)[1]
     error = np.sqrt(np.maximum(2 * np.linalg.inv(information)[:, k, k], 0.0))
@@ -242,16 +245,16 @@ def _maximise(
 
 
 def _derivatives(passed: Floats, failed: Floats, shape: Floats, basis: Floats, theta: Floats) -> tuple[Floats, Floats]:
-    """Gradient (F, K + 1) and Fisher information of the deviance, background profiled out."""
+    """Return gradient (F, K + 1) and Fisher information (F, K + 1, K + 1) of the deviance, with b profiled."""
     k = basis.shape[1]
     r, s = transfer(theta[:, :k], basis), theta[:, k:] * shape
     b = profiled_background(passed, failed, r, s)
     mu = r * b + s
-    # Where the bound r b + s = 0 holds, b = -s / r moves with the parameters instead of mu.
+    # At the bound r b + s = 0, b = -s / r moves with the parameters instead of mu.
     bound = mu <= 1e-9 * (r * b)
     pull = np.where(bound, 1 - failed / b, 1 - passed / np.maximum(mu, 1e-300))
     weight = np.where(bound, 1 / b, 1 / (mu + r**2 * b))
-    weight[~bound & (passed + failed == 0)] = 0.0  # -log L is linear in S there, and b is 0 only by observation
+    weight[~bound & (passed + failed == 0)] = 0.0  # -log L is linear in S in empty bins, and b is 0 only by chance
     along_a, along_s = np.where(bound, -b, r * b), np.where(bound, -shape / r, shape)
     gradient = np.column_stack([(pull * along_a) @ basis, (pull * along_s).sum(-1)])
     information = np.empty((len(theta), k + 1, k + 1))
@@ -259,5 +262,5 @@ def _derivatives(passed: Floats, failed: Floats, shape: Floats, basis: Floats, t
     information[:, :k, :k] = ((weight * along_a**2) @ products).reshape(-1, k, k)
     information[:, :k, k] = information[:, k, :k] = (weight * along_a * along_s) @ basis
     information[:, k, k] = (weight * along_s**2).sum(-1)
-    information += 1e-9 * np.eye(k + 1)  # spectra without a passing event leave directions open
+    information += 1e-9 * np.eye(k + 1)  # spectra without a passing event leave directions unconstrained
     return 2 * gradient, 2 * information

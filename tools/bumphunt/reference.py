@@ -1,9 +1,9 @@
-"""Significance, mass, width and yield of a bump where a sample without signal stands beside the data.
+"""Significance, mass, width and yield of a bump in data that come with a signal-free reference sample.
 
-The reference has the same background as the data and no signal, in the same range of mjj, which need not reach beyond
-the signal. A cut then keeps the same fraction of both in every bin of mjj: the reference's counts are further bins of
-the pass-fail likelihood (`profile.py`), with the same transfer factor and without signal. They fix how many background
-events pass, and the failing data how these are distributed, so that a signal nearly as wide as the range is still told
+The reference has the same background as the data and no signal, in the same range of mjj, which need not extend beyond
+the signal. A cut keeps the same fraction of both in every bin of mjj: the reference's counts are further bins of the
+pass-fail likelihood (`profile.py`), with the same transfer factor and without signal. They fix how many background
+events pass, and the failing data fix their distribution, so that even a signal nearly as wide as the range can be told
 from background. The degree of the transfer factor is chosen on the reference alone.
 """
 
@@ -19,12 +19,14 @@ from tools.types import Floats
 Scored = tuple[Floats, Floats]  # mjj [TeV] and score of the same events
 DEGREES = (1, 2, 3)
 CLOSURE = 0.01  # relative error of the reference's passing fraction, besides its statistics
-MARGIN = 0.1  # of the range on either side, where no mass is looked for: a bump at the edge is hardly one
-LEAST = 5  # reference events that a cut keeps, at least
+MARGIN = 0.1  # fraction of the range at either end where no mass is tested: a bump at the edge is hardly visible
+LEAST = 5  # minimum number of reference events that a cut keeps
 
 
 def reference_threshold(reference: Floats, efficiency: float) -> float:
-    """The score that keeps the fraction `efficiency` of the reference's; ValueError where it keeps fewer than LEAST."""
+    """Return the score that keeps the fraction `efficiency` of the reference; ValueError if it keeps fewer than LEAST
+    events or all of them.
+    """
     kept = round(efficiency * len(reference))
     if not LEAST <= kept < len(reference):
         allowed = f"between {LEAST} and {len(reference) - 1}"
@@ -33,7 +35,7 @@ def reference_threshold(reference: Floats, efficiency: float) -> float:
 
 
 def with_reference(data: Scored, reference: Scored, cut: float, edges: Floats, closure: float = CLOSURE) -> Spectrum:
-    """Spectra of data and reference behind and below the score `cut`."""
+    """Return the spectra of data and reference that pass and fail the score `cut`."""
     counts = [
         np.histogram(mjj[chosen], edges)[0].astype(np.float64)
         for mjj, score in (data, reference)
@@ -45,7 +47,7 @@ def with_reference(data: Scored, reference: Scored, cut: float, edges: Floats, c
 
 
 def region_edges(mjj: Floats) -> Floats:
-    """Bins from the first to the last event, TeV."""
+    """Return bin edges [TeV] from the smallest to the largest mjj."""
     return make_edges(float(mjj.min()), float(np.nextafter(mjj.max(), np.inf)))
 
 
@@ -57,9 +59,9 @@ def measure_with_reference(
     width: float | None = None,
     closure: float = CLOSURE,
 ) -> Cut:
-    """Cut on the score at the reference's `efficiency`, test resonances inside the region, fit at the best of them.
+    """Cut on the score at the reference's `efficiency`, test resonances inside the region and fit at the best of them.
 
-    Raises ValueError where the cut keeps too few reference events.
+    Raises ValueError if the cut keeps too few reference events.
     """
     edges = region_edges(data[0])
     spectrum = with_reference(data, reference, reference_threshold(reference[1], efficiency), edges, closure)

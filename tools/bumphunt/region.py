@@ -1,4 +1,4 @@
-"""The measuring tool of a signal region with a background reference: significance, mass, width and number of a bump."""
+"""Measuring tool for a signal region with a background reference: significance, mass, width and yield of a bump."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tools.contract import Request, Result, ToolError, tool
 
 
 class MeasureRequest(Request):
-    """Events of one mjj range and a reference of background alone in the same range, both scored."""
+    """Events in one mjj range and a background-only reference in the same range, both scored."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
-    reference: str = Field("/inputs/reference.parquet", description="parquet file with the background's event table")
+    reference: str = Field("/inputs/reference.parquet", description="parquet file with the background event table")
     reference_scores: str = Field(description="scores of the reference, one row per event")
     efficiencies: list[float] = Field(
         default=EFFICIENCIES, min_length=1, max_length=20, description="fractions of the reference to keep"
@@ -29,7 +29,7 @@ class MeasureRequest(Request):
         None,
         ge=WIDTH_RANGE[0],
         le=WIDTH_RANGE[1],
-        description="relative standard deviation of the resonance in mjj, where it is known; else several are tested",
+        description="relative standard deviation of the resonance in mjj, if known; otherwise several are tested",
     )
     closure: float = Field(
         CLOSURE,
@@ -40,7 +40,7 @@ class MeasureRequest(Request):
 
 
 class Excess(BaseModel):
-    """Signal events above a cut. Errors of different cuts are correlated: what passes one passes all looser ones."""
+    """Signal events above a cut. Errors of different cuts are correlated: events above one pass all looser ones."""
 
     model_config = ConfigDict(frozen=True)
     efficiency: float = Field(description="fraction of the reference that the cut keeps")
@@ -49,25 +49,28 @@ class Excess(BaseModel):
 
 
 class MeasureResult(Result):
-    """One entry per cut, which of them is the most significant, and the number of signal events in the region."""
+    """Results of all cuts, the most significant of them, and the number of signal events in the region."""
 
     cuts: list[CutResult]
-    best: int = Field(description="index into `cuts`; mass and width are best taken from there")
-    p_global: float = Field(description="of the best, over these masses, widths and cuts, by pseudo-experiments")
-    excess: list[Excess] = Field(
-        description="signal against the cut, at the best cut's mass and width: its plateau is N"
+    best: int = Field(description="index into `cuts` of the most significant cut; take mass and width from there")
+    p_global: float = Field(
+        description="global p-value of the best cut, over these masses, widths and cuts, from pseudo-experiments"
     )
-    n_signal: float = Field(description="signal events in the region: the plateau, by a binormal ROC curve")
+    excess: list[Excess] = Field(
+        description="signal as a function of the cut, at the best cut's mass and width: its plateau is N"
+    )
+    n_signal: float = Field(description="signal events in the region: the plateau, from a binormal ROC curve")
     n_signal_error: float
-    signal_fraction: float = Field(description="n_signal over the events in the region")
+    signal_fraction: float = Field(description="n_signal over the number of events in the region")
     signal_fraction_error: float
 
 
 @tool("bumphunt.measure")
 def measure_region(request: MeasureRequest) -> MeasureResult:
-    """Measure a bump in one mjj region with a background reference: the reference says how many background events pass
-    a cut on the score, the failing events how they are distributed in mjj. Significance, mass, width and signal for
-    every cut; number and fraction of signal events in the region. p_global does not know what else was tried.
+    """Measure a bump in one mjj region with a background reference: the reference fixes how many background events pass
+    a cut on the score, the failing events how they are distributed in mjj. Returns significance, mass, width and signal
+    for every cut, and number and fraction of signal events in the region. p_global does not account for anything else
+    that was tried.
     """
     data = load_scored(request.events, request.scores)
     reference = load_scored(request.reference, request.reference_scores, "reference_scores")

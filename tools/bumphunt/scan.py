@@ -18,8 +18,8 @@ from tools.contract import Request, Result, ToolError, tool
 from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
-NOT_SMOOTH = 0.01  # smooth_p below which a bump is not to be trusted
-TOYS = 200  # pseudo-experiments; smaller p-values than these can show are extrapolated
+NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
+TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
 
 
 class ScanRequest(Request):
@@ -32,19 +32,20 @@ class ScanRequest(Request):
         None,
         min_length=1,
         max_length=20,
-        description="background efficiencies to cut at; else those of 0.01, 0.003, 0.001 that keep 12 sideband events",
+        description="background efficiencies to cut at; default: those of 0.01, 0.003, 0.001 that keep 12 sideband "
+        "events, or all three if none does",
     )
     mjj_range: tuple[float, float] = Field(RANGE, description="range of the fit, TeV")
     width: float | None = Field(
         None,
         ge=WIDTH_RANGE[0],
         le=WIDTH_RANGE[1],
-        description="relative standard deviation of the resonance in mjj, where it is known; else several are tested",
+        description="relative standard deviation of the resonance in mjj, if known; otherwise several are tested",
     )
 
 
 class CutResult(BaseModel):
-    """The fit after one cut. `signal` counts passing events."""
+    """Fit after one cut. `signal` counts passing events."""
 
     model_config = ConfigDict(frozen=True)
     efficiency: float
@@ -53,32 +54,36 @@ class CutResult(BaseModel):
     signal: float
     signal_error: float
     width: float = Field(description="relative standard deviation of the core")
-    width_error: float = Field(description="0 where the width was given")
-    degree: int = Field(description="of the transfer factor, chosen beside the window")
-    delta: float = Field(description="relative error of the background under a bump, measured beside the window")
+    width_error: float = Field(description="0 if the width was given")
+    degree: int = Field(description="degree of the transfer factor, chosen on signal-free events")
+    delta: float = Field(description="relative error of the background under a bump, besides statistics")
     z: float = Field(description="local significance in standard deviations")
     p_value: float = Field(description="local, one-sided")
-    deviance: float = Field(description="of the fit; comparable with `bins` where counts are large")
+    deviance: float = Field(description="deviance of the fit; comparable with `bins` where counts are large")
     bins: int
     valid: bool
     smooth_p: float | None = Field(
-        None, description="that the passing fraction beside the window is smooth in mjj; below 0.01 do not trust a bump"
+        None,
+        description="p-value for a passing fraction beside the window that is smooth in mjj; below 0.01 do not trust "
+        "a bump",
     )
 
 
 class ScanResult(Result):
-    """One entry per cut, which of them is the most significant, and how often background alone does as well."""
+    """Results of all cuts, the most significant of them, and its global p-value."""
 
     cuts: list[CutResult]
-    best: int = Field(description="index into `cuts`")
-    p_global: float = Field(description="of the best, over these masses, widths and cuts, by pseudo-experiments")
+    best: int = Field(description="index into `cuts` of the most significant cut")
+    p_global: float = Field(
+        description="global p-value of the best cut, over these masses, widths and cuts, from pseudo-experiments"
+    )
 
 
 @tool("bumphunt.scan")
 def scan(request: ScanRequest) -> ScanResult:
-    """Bump hunt: keep the events of highest score (at fixed background efficiencies), fit a resonance on a smooth
-    background in mjj with a profile likelihood; mass, width, passing signal and local p-value for every cut.
-    p_global does not know how many windows and trainings were tried before.
+    """Bump hunt: keep the events of highest score (at fixed background efficiencies) and fit a resonance on a smooth
+    background in mjj with a profile likelihood. Returns mass, width, passing signal and local p-value for every cut.
+    p_global does not account for how many windows and trainings were tried before.
     """
     mjj, score = load_scored(request.events, request.scores)
     low, high = request.mjj_range
@@ -102,9 +107,9 @@ def scan(request: ScanRequest) -> ScanResult:
 
 
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
-    """`summary`, with the test of sculpting where no signal is, if at least 10 events pass there and as many fail.
+    """Return `summary` with the sculpting test on signal-free events, if at least 10 of them pass and 10 fail.
 
-    Left out are the bump's zone and, of the events beyond it that pass, as many as the fit takes for its far tails.
+    The test leaves out the bump's zone and, of the passing events beyond, as many as the fit assigns to its far tails.
     """
     low, high = zone(window, cut.fit.mass, cut.fit.width)
     passed = score >= threshold(score, mjj, window, cut.efficiency)
@@ -117,7 +122,9 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
 
 
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
-    """(n,): passing events drawn with the probability of being signal that the fit gives to their mjj [TeV]."""
+    """Mark events (n,) at random, with the probability of being signal that the fit gives passing events at their mjj
+    [TeV].
+    """
     spectrum, fit = cut.spectrum, cut.fit
     signal = fit.signal * one(fit.mass, fit.width).shapes(spectrum.edges)[0]
     share = signal / np.maximum(signal + fit.background, 1e-300)
@@ -126,12 +133,12 @@ def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
 
 
 def distrust(cut: CutResult) -> str | None:
-    """Why a bump behind this cut is not to be trusted, if there is a reason."""
+    """Return why a bump after this cut must not be trusted, or None if there is no reason."""
     if cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
         return None
     return (
-        f"The score sculpts mjj (p = {cut.smooth_p:.1g}): behind the cut at background efficiency {cut.efficiency:g} "
-        "the passing fraction of the sidebands is not smooth. What looks like a bump may be made by the cut."
+        f"The score sculpts mjj (p = {cut.smooth_p:.1g}): after the cut at background efficiency {cut.efficiency:g} "
+        "the passing fraction of the sidebands is not smooth. The cut itself may have produced the bump."
     )
 
 

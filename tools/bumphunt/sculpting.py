@@ -1,9 +1,10 @@
-"""Does a cut make a bump or a step out of background? The mjj spectrum of background-like events before and after it.
+"""Sculpting test: whether a cut produces a bump or a step in the mjj spectrum of background-like events.
 
-Background-like are events beside the window, or a template's events inside it. Two questions. Do passing and failing
-events share one spectrum at all (Kolmogorov-Smirnov)? A slope is harmless, the fit has one; so: is the passing fraction
-as smooth as the transfer factor of `profile.py`, whose deviance in coarse bins is set beside that of toys,
-n_pass,i ~ Binomial(N_i, eps(m_i))? What is not smooth can pass for a resonance.
+Background-like events are those outside the window, or a template's events inside it. There are two tests. The first
+asks whether passing and failing events have the same spectrum at all (Kolmogorov-Smirnov); but a slope is harmless,
+since the fit has one. The second therefore asks whether the passing fraction is as smooth as the transfer factor of
+`profile.py`: it compares the deviance in coarse bins with that of toys, n_pass,i ~ Binomial(N_i, eps(m_i)). A fraction
+that is not smooth can mimic a resonance.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ MIN_PASSING = 10
 
 @dataclass(frozen=True)
 class Sculpting:
-    """Two p-values: small ones say that the cut shapes mjj."""
+    """Two p-values: small ones mean that the cut sculpts mjj."""
 
-    shape_p: float  # one spectrum before and after the cut
-    smooth_p: float  # a passing fraction that a smooth transfer factor describes
+    shape_p: float  # of the same spectrum for passing and failing events
+    smooth_p: float  # of a passing fraction that a smooth transfer factor describes
 
 
 def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1) -> Sculpting:
-    """Test a cut on background-like events with these mjj [TeV]; ValueError for fewer than 10 that pass or fail."""
+    """Test a cut on background-like events with these mjj [TeV]; ValueError if fewer than 10 pass or fail."""
     if min(passed.sum(), (~passed).sum()) < MIN_PASSING:
-        raise ValueError(f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must, and as many fail")
+        raise ValueError(
+            f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must pass and {MIN_PASSING} fail"
+        )
     edges = np.geomspace(mjj.min(), np.nextafter(mjj.max(), np.inf), BINS + 1)
     total, kept = np.histogram(mjj, edges)[0], np.histogram(mjj[passed], edges)[0].astype(np.float64)
     basis = make_basis(edges, choose_degree(kept, total - kept, edges))
@@ -54,33 +57,41 @@ def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed
 class SculptingRequest(Request):
     """Background-like events with their scores: the sidebands of the event file, or a template."""
 
-    events: str = Field("/inputs/events.parquet", description="parquet file with a column mjj; a template is one too")
+    events: str = Field(
+        "/inputs/events.parquet", description="parquet file with a column mjj: the event table, or a template"
+    )
     scores: str = Field(description="parquet file with a column `score`, one row per event")
     leave_out: tuple[float, float] | None = Field(
-        None, description="window in mjj, TeV, that may hold signal: its events are not used. A template has none"
+        None, description="window in mjj, TeV, that may hold signal: its events are not used; not needed for a template"
     )
-    efficiencies: list[float] = Field(default=[1e-2, 1e-3], min_length=1, max_length=20, description="events to keep")
+    efficiencies: list[float] = Field(
+        default=[1e-2, 1e-3], min_length=1, max_length=20, description="fractions to keep"
+    )
 
 
 class CutSculpting(BaseModel):
-    """One cut."""
+    """Result of one cut."""
 
     model_config = ConfigDict(frozen=True)
     efficiency: float
-    shape_p: float = Field(description="that mjj is distributed alike before and after the cut; a slope is harmless")
-    smooth_p: float = Field(description="that the passing fraction is smooth in mjj; below 0.01 do not trust a bump")
+    shape_p: float = Field(
+        description="p-value for the same mjj distribution of passing and failing events; a slope is harmless"
+    )
+    smooth_p: float = Field(
+        description="p-value for a passing fraction that is smooth in mjj; below 0.01 do not trust a bump"
+    )
 
 
 class SculptingResult(Result):
-    """One entry per cut."""
+    """Results of all cuts."""
 
     cuts: list[CutSculpting]
 
 
 @tool("bumphunt.sculpting")
 def sculpting_test(request: SculptingRequest) -> SculptingResult:
-    """Does cutting on these scores make a bump or a step in the mjj of background? Test the sidebands (leave the window
-    out) and the template's own scores before believing an excess.
+    """Test whether cutting on these scores produces a bump or a step in the mjj of background. Test the sidebands
+    (leave the window out) and the template's own scores before believing an excess.
     """
     mjj, score = load_scored(request.events, request.scores)
     if request.leave_out:

@@ -1,15 +1,15 @@
 """The mjj spectra of events that pass a cut and of those that fail it, and the shape of a resonance.
 
-Binned in mjj; the width of a bin grows with mjj like the resolution does. A resonance seen as two R=1 jets is a
-Gaussian core with power tails (double-sided Crystal Ball) in
+Spectra are binned in mjj; the bin width grows with mjj as the resolution does. A resonance seen as two R=1 jets is a
+Gaussian core with power-law tails (double-sided Crystal Ball) in
 
     t = (mjj / (SCALE m) - 1) / width,
 
-width being the relative standard deviation of the core: detector, radiation out of the jets and natural width
-together; the tails grow with the core. Tails and SCALE are those of the shipped resonances with two-pronged jets, but
-for the one of 8% (masses of 2.9 to 5 TeV, widths found of 2.8 to 4.1%). One parameter is enough: a width of 3.4%
-describes the 20,000 events of the LHC Olympics R&D signal between 3.3 and 3.7 TeV (chi2 of 27 in 40 bins), of which it
-says that 76% lie there (truth: 77.2%).
+where width is the relative standard deviation of the core (detector, radiation out of the jets and natural width
+together); the tails scale with it. Tails and SCALE come from the shipped resonances with two-pronged jets, except the
+one of 8% width (masses of 2.9 to 5 TeV, fitted widths of 2.8 to 4.1%). One parameter is enough: a width of 3.4%
+describes the 20,000 events of the LHC Olympics R&D signal between 3.3 and 3.7 TeV (chi2 of 27 in 40 bins) and puts 76%
+of its events there (truth: 77.2%).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ SCALE = (
     1.0  # position of the core over the mass of the resonance: 1.000, 1.005, 0.998, 1.004, 0.991; official R&D 1.0015
 )
 SCALE_ERROR = 0.003
-WIDTHS = (0.01, 0.019, 0.035, 0.065)  # tested where the width is not known: a factor of 1.36 off costs 5% of z
-WIDTH_RANGE = (0.005, 0.09)  # what a fit may find
+WIDTHS = (0.01, 0.019, 0.035, 0.065)  # tested if the width is not known: a factor of 1.36 off costs 5% of z
+WIDTH_RANGE = (0.005, 0.09)  # allowed in a fit
 ALPHA_LOW, N_LOW, ALPHA_HIGH, N_HIGH = 0.99, 4.3, 1.52, 3.8
-DEGREE = 2  # of the transfer factor where no other is asked for
+DEGREE = 2  # default degree of the transfer factor
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Counts per bin of `edges` (n + 1, TeV) of events that pass and fail a cut, and how well background is known.
+    """Counts per bin of `edges` (n + 1, TeV) of events that pass and fail a cut, and the quality of the background.
 
-    `degree`: of the transfer factor's polynomial; `delta`: relative error of the background under a bump that its
-    smoothness does not remove (`background.py`); `reference`: (passed, failed) of events without signal that the cut
-    keeps as it keeps the data's background.
+    `degree`: degree of the transfer factor's polynomial; `delta`: relative error of the background under a bump that
+    its smoothness does not remove (`background.py`); `reference`: (passed, failed) of signal-free events, for which the
+    cut has the same efficiency as for the data's background.
     """
 
     edges: Floats
@@ -57,7 +57,7 @@ class Spectrum:
 
     @property
     def pair(self) -> tuple[Floats, Floats]:
-        """(passed, failed) in the bins of the fit, (1, n) each; those of the reference follow the data's."""
+        """(passed, failed) in the bins of the fit, (1, n) each; the reference's bins follow the data's."""
         passed, failed = (self.passed, self.failed) if self.reference is None else self._with_reference()
         return passed[None], failed[None]
 
@@ -67,12 +67,12 @@ class Spectrum:
 
     @property
     def basis(self) -> Floats:
-        """Of the transfer factor, in the bins of the fit."""
+        """Basis of the transfer factor in the bins of the fit."""
         own = make_basis(self.edges, self.degree)
         return own if self.reference is None else np.concatenate([own, own])
 
     def shapes(self, tested: Hypotheses) -> Floats:
-        """(H, n) of the hypotheses in the bins of the fit: none in those of the reference."""
+        """Return the hypotheses' signal shapes (H, n) in the bins of the fit: 0 in those of the reference."""
         own = tested.shapes(self.edges)
         return own if self.reference is None else np.concatenate([own, np.zeros_like(own)], axis=1)
 
@@ -88,24 +88,24 @@ class Hypotheses:
         return len(self.masses)
 
     def shapes(self, edges: Floats) -> Floats:
-        """(H, n): share of each resonance in every bin, of what lies between the first and the last edge."""
+        """Return the fraction of each resonance in every bin (H, n), normalised to the range of the edges."""
         shapes = signal_shape(edges, self.masses[:, None], self.widths[:, None])
         return np.asarray(shapes / shapes.sum(axis=1, keepdims=True))
 
 
 def hypotheses(low: float, high: float, width: float | None = None) -> Hypotheses:
-    """Masses from `low` to `high` TeV, as far apart as the resonance is wide: of one width, else of all WIDTHS."""
+    """Return masses from `low` to `high` TeV, one width apart, for the given width or else for all WIDTHS."""
     grids = [(w, np.geomspace(low, high, max(2, 1 + round(np.log(high / low) / w)))) for w in widths(width)]
     return Hypotheses(np.concatenate([g for _, g in grids]), np.concatenate([np.full(len(g), w) for w, g in grids]))
 
 
 def one(mass: float, width: float) -> Hypotheses:
-    """A single resonance."""
+    """Return a single resonance as Hypotheses."""
     return Hypotheses(np.array([mass]), np.array([width]))
 
 
 def widths(width: float | None) -> tuple[float, ...]:
-    """The widths to test: the given one, else WIDTHS. Raises ValueError for one outside WIDTH_RANGE."""
+    """Return the widths to test: the given one, or else WIDTHS. Raises ValueError for one outside WIDTH_RANGE."""
     if width is None:
         return WIDTHS
     if not WIDTH_RANGE[0] <= width <= WIDTH_RANGE[1]:
@@ -114,7 +114,7 @@ def widths(width: float | None) -> tuple[float, ...]:
 
 
 def make_edges(low: float, high: float) -> Floats:
-    """Logarithmic bins of relative width BIN from `low` to about `high` TeV."""
+    """Return the edges of logarithmic bins, of relative width about BIN, from `low` to `high` TeV."""
     n = max(8, round(np.log(high / low) / BIN))
     return np.asarray(low * np.exp(np.arange(n + 1) * np.log(high / low) / n))
 
@@ -132,12 +132,12 @@ def histogram(
 
 
 def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:
-    """Fraction of a resonance at `mass` [TeV] in every bin; `width` is the core's, relative. Of many: (H, 1) each."""
+    """Return the fraction of a resonance at `mass` [TeV] in every bin; `width` is the core's, relative; or (H, 1)."""
     return np.asarray(np.diff(_crystal_ball_cdf((edges / (SCALE * mass) - 1) / width)))
 
 
 def _crystal_ball_cdf(t: Floats) -> Floats:
-    """Integral of the double-sided Crystal Ball from -infinity to t, normalised to one."""
+    """Return the integral of the double-sided Crystal Ball from -infinity to t, normalised to one."""
     root2 = np.sqrt(2.0)
     core = np.sqrt(np.pi / 2)
 

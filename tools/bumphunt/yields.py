@@ -1,24 +1,24 @@
-"""How many signal events are in the data, not only behind a cut: fits in slices of the score.
+"""Total number of signal events in the data, not only after a cut, from fits in slices of the score.
 
-The score range is cut into slices of background efficiency, loosest bound 30%. In each slice the
-bump of known mass and width is fitted over the events below the loosest bound. What the slices hold
-follows the signal's ROC curve, taken as binormal (Dorfman and Alf, J. Math. Psych. 6 (1969) 487),
+The score range is cut into slices of background efficiency, with the loosest bound at 30%. In each slice a bump of
+known mass and width is fitted, with the events below the loosest bound as the failing ones. The signal in the slices
+follows its ROC curve, taken as binormal (Dorfman and Alf, J. Math. Psych. 6 (1969) 487),
 
     eff_S = Phi(t + b (Phi^-1(eff_B) - Phi^-1(0.003))),
 
 so that N, t and b are found together and the part below the loosest bound is extrapolated, not forgotten. Data alone
-cannot tell N from t: a third of the signal looks like background. What helps is that a classifier trained on data
-learns a signal as well as the data show it: over simulated resonances t grows with log Z, Z being the
-significance of the excess in the three tightest slices, and has little spread besides. The priors,
+cannot separate N from t: a third of the signal looks like background. But a classifier trained on data learns a signal
+the better, the more significant it is in them: over simulated resonances t grows with log Z, where Z is the
+significance of the excess in the three tightest slices, and scatters little around that. The priors,
 
     t = -0.55 + 0.60 log(Z / 10) +- 0.20,    b = 0.70 +- 0.20,
 
-are those of 13 resonances A -> BC, m_A from 3 to 5 TeV, m_B and m_C from 0.11 to 0.74 TeV, whose jets hold their
-daughters, two strengths each (Z from 7 to 27), searched for among shipped QCD events by small CATHODEs, and chosen
-so that their totals have no bias (`python -m benchmarks.yields`); eff_S is the share of all events that lies in the
-fitted peak behind the cut. None of the shipped resonances is among them. The count depends on that, and its error
-contains the width of the priors. Where a jet does not hold its resonance, the events beside the peak are not counted.
-N is the mean of its posterior, flat in log N, the error its standard deviation.
+come from 13 resonances A -> BC with m_A from 3 to 5 TeV and m_B, m_C from 0.11 to 0.74 TeV whose jets contain their
+daughters, at two strengths each (Z from 7 to 27), searched for among shipped QCD events by small CATHODEs. They are
+chosen so that the totals have no bias (`python -m benchmarks.yields`); eff_S is the fraction of all signal events that
+lies in the fitted peak after the cut. None of the shipped resonances is among the 13. The total depends on the priors,
+and its error includes their width. Where a jet does not contain its resonance, events outside the peak are not counted.
+N is the mean of the posterior for a prior flat in log N, its error the standard deviation.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ PROBITS = norm.ppf(SLICES)
 PIVOT = PROBITS[1]  # where t and b are nearly independent
 LEARNED = (-0.55, 0.60)  # mean of t at Z = 10, and its slope in log Z
 OFFSET_WIDTH = 0.20
-SLOPE_PRIOR = (0.70, 0.20)  # below one, for signals have a tail of background-like events
+SLOPE_PRIOR = (0.70, 0.20)  # below one, because signals have a tail of background-like events
 REFERENCE_OFFSET = (-0.2, 0.35)  # t, mean and width: from weakly (-0.4) to fully supervised (0.15), LHCO R&D events
-REFERENCE_SLOPE = (0.5, 0.15)  # nothing is lost beside a peak there
+REFERENCE_SLOPE = (0.5, 0.15)  # no signal is lost outside a peak there
 Prior = tuple[tuple[float, float], tuple[float, float]]  # (mean, width) of t and of b
 REFERENCE: Prior = (REFERENCE_OFFSET, REFERENCE_SLOPE)
-SEEN = (3.0, 20.0)  # Z is taken within: the range of the resonances, above which nothing more is learned
+SEEN = (3.0, 20.0)  # Z is clipped to this range of the resonances, above which nothing more is learned
 GRID = np.linspace(-3, 3, 25)  # standard deviations of t and b
 AMOUNTS = 200  # points in N
 
 
 @dataclass(frozen=True)
 class Yield:
-    """Signal events in the data, and what each slice holds."""
+    """Number of signal events in the data, and in each slice."""
 
     n_signal: float
     error: float
@@ -68,10 +68,10 @@ def total_yield(
     behind: Spectrum,
     fraction: float = 1.0,
 ) -> Yield:
-    """Signal events among these, for a bump of given mass [TeV] and relative width.
+    """Return the number of signal events among these, for a bump of given mass [TeV] and relative width.
 
-    `behind`: the spectrum behind the cut at which the bump was found, whose degree and delta hold for the slices.
-    `fraction` is the share that these events are of those that the classifier was trained on.
+    `behind`: the spectrum after the cut at which the bump was found, whose edges, degree and delta hold for the slices.
+    `fraction`: number of these events over the number that the classifier was trained on.
     """
     side = np.sort(score[(mjj < window[0]) | (mjj >= window[1])])[::-1]
     cuts = side[np.maximum(np.round(SLICES * len(side)).astype(int), 1) - 1]
@@ -89,9 +89,9 @@ def total_yield(
 
 
 def reference_yield(data: Scored, reference: Scored, mass: float, width: float, closure: float) -> Yield:
-    """The same where a reference without signal tells the background: slices of its efficiency, `reference.py`.
+    """Return the same with a signal-free reference (`reference.py`): the slices are in its efficiency.
 
-    How well a signal separates is less well known there: by anything from weak to full supervision.
+    The separation of a signal is less well known there: the classifier's supervision may be anything from weak to full.
     """
     bounds = [reference_threshold(reference[1], max(eff, LEAST / len(reference[1]))) for eff in SLICES]
     edges, fitted = region_edges(data[0]), []
@@ -104,7 +104,7 @@ def reference_yield(data: Scored, reference: Scored, mass: float, width: float, 
 
 
 def _slice(mjj: Floats, score: Floats, lower: float, upper: float, below: float) -> Scored:
-    """Events of a slice of the score, scored 1, and those under the loosest bound, scored 0."""
+    """Return the events in a slice of the score, scored 1, and those below the loosest bound, scored 0."""
     within = (score >= lower) & (score < upper)
     used = within | (score < below)
     return mjj[used], within[used].astype(np.float64)
@@ -113,10 +113,10 @@ def _slice(mjj: Floats, score: Floats, lower: float, upper: float, below: float)
 def binormal_total(
     slices: Floats, errors: Floats, prior: Prior | None = None, fraction: float = 1.0
 ) -> tuple[float, float, float]:
-    """(N, its error, chi2) of the binormal curve through the excess in each slice of SLICES.
+    """Return (N, its error, chi2) of the binormal curve through the excess in each slice of SLICES.
 
-    Signal below the loosest slice also raises the background estimate, and takes a share of the excess away. Without a
-    `prior` of t and b it is that of classifiers that learn from the data, by the strength Z of what they could learn.
+    Signal below the loosest slice also raises the background estimate, which reduces the excess. Without a `prior` on
+    t and b it is that of classifiers that learn from the data, given the significance Z of the signal in them.
     """
     errors = np.maximum(errors, 1.0)
     background = np.maximum(errors**2 - np.maximum(slices, 0.0), 1.0)  # the error without the signal's own part
@@ -129,7 +129,7 @@ def binormal_total(
     most = 20 * (np.maximum(slices, 0.0).sum() + 3 * errors.sum())
     n = np.geomspace(1.0, most, AMOUNTS)
     expected = n[:, None, None, None] * (held - shared)
-    variance = background + n[:, None, None, None] * held  # the model's, for fluctuations do not change it
+    variance = background + n[:, None, None, None] * held  # the model's: fluctuations of the data do not change it
     chi2 = ((slices - expected) ** 2 / variance).sum(axis=-1)
     loss = chi2 + np.log(variance).sum(axis=-1) + GRID[:, None] ** 2 + GRID**2
     weight = np.exp((loss.min() - loss) / 2).sum(axis=(1, 2))
@@ -139,6 +139,6 @@ def binormal_total(
 
 
 def _strength(slices: Floats, background: Floats) -> float:
-    """Z: significances sqrt(2 ((s + b) log(1 + s / b) - s)) of the three tightest slices, added in quadrature."""
+    """Return Z: the quadratic sum of sqrt(2 ((s + b) log(1 + s / b) - s)) over the three tightest slices."""
     s, b = np.maximum(slices[:3], 0.0), background[:3]
     return float(np.sqrt(2 * ((s + b) * np.log1p(s / b) - s).sum()))

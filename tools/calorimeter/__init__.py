@@ -1,1 +1,1 @@
-"""Fast simulation of calorimeter showers: format, reference simulation, generators and their judges."""
+"""Fast simulation of calorimeter showers: file format, reference simulation, generators and their evaluation."""

@@ -1,9 +1,9 @@
-"""Can a classifier tell generated showers from those of the reference? AUC on voxels and on observables.
+"""Classifier test of generated against reference showers: AUC on voxels and on observables.
 
-The network is that of the CaloChallenge's script (arXiv:2410.21611, section 4): three layers of 512, 60% of the showers
-to train, 20% to choose the epoch, 20% to judge. Boosted trees are the second judge: they see thresholds and zeros that
-a network smooths over, and are quick enough to be trained five times, each time without another fifth, so that all
-showers are judged. The larger AUC of those asked for is the one to quote.
+The network is that of the CaloChallenge's script (arXiv:2410.21611, section 4): three layers of 512 units, 60% of the
+showers for training, 20% to choose the epoch, 20% for evaluation. Boosted trees are a second classifier: they see
+thresholds and zeros that a network smooths over, and are quick enough to be trained five times, each time holding out
+another fifth, so that all showers are evaluated. The largest AUC of the requested classifiers is the one to quote.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FIFTHS = 5
 MIN_SHOWERS = 100
 NETWORK = Mlp(hidden=512, epochs=30, batch=1000, learning_rate=1e-3, validation_fraction=0.25, best_epochs=1)
 TURNS: dict[Kind, int] = {"mlp": 1, "trees": FIFTHS}
-# Trainings that share showers are no independent judges: of pairs of equal samples the AUC spread 1.1 to 1.4 times as
-# much as that of one classifier would.
+# Trainings that share showers are not independent: for pairs of equal samples the spread of the AUC was 1.1 to 1.4
+# times that of a single classifier.
 SHARED: dict[Kind, float] = {"mlp": 1.0, "trees": 1.25}
 TREES = {"max_iter": 300, "max_leaf_nodes": 31, "validation_fraction": 0.25}
 
 
 @dataclass(frozen=True)
 class TwoSample:
-    """AUC of generated against reference with its error, and what the judged showers scored (higher: generated).
+    """AUC of generated against reference with its error, and the scores of the held-out showers (higher: generated).
 
-    `reference_rows`, `generated_rows`: which showers were judged. Scores are ranks, from 0 to 1, among those that were
-    judged by the same training.
+    `reference_rows`, `generated_rows`: rows of the held-out showers. Scores are ranks, from 0 to 1, among those scored
+    by the same training.
     """
 
     auc: float
@@ -51,7 +51,7 @@ class TwoSample:
 def two_sample(
     reference: NDArray[np.floating], generated: NDArray[np.floating], kind: Kind = "mlp", seed: int = 1
 ) -> TwoSample:
-    """Train on features (N, d) and (M, d), judge on showers held out; ToolError below MIN_SHOWERS of either."""
+    """Train on features (N, d) and (M, d), evaluate on held-out showers; ToolError below MIN_SHOWERS of either."""
     for name, sample in (("reference", reference), ("generated", generated)):
         if len(sample) < MIN_SHOWERS:
             raise ToolError(name, len(sample), f"{MIN_SHOWERS} showers or more for a classifier")
@@ -72,7 +72,7 @@ def _judged(
     kind: Kind,
     seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ranks of the held-out rows, by a classifier trained on all others."""
+    """Return the rank scores of the held-out rows from a classifier trained on all others."""
     from scipy.stats import rankdata
 
     rest = [np.delete(x, rows, axis=0) for x, rows in zip((reference, generated), held, strict=True)]
@@ -86,7 +86,7 @@ def _judged(
 
 
 def _trees(x: Any, y: NDArray[np.bool_], to_score: Any, seed: int) -> NDArray[np.float64]:
-    """Log-odds of boosted trees, without weights of classes: no AUC needs them, and with them bins take seconds."""
+    """Return log-odds of boosted trees without class weights, which no AUC needs and which make binning slow."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(**TREES, early_stopping=True, random_state=seed)
@@ -96,12 +96,12 @@ def _trees(x: Any, y: NDArray[np.bool_], to_score: Any, seed: int) -> NDArray[np
 def tell_apart(
     reference: Showers, generated: Showers, look: Look, kinds: tuple[Kind, ...] = ("mlp", "trees"), seed: int = 1
 ) -> dict[Kind, TwoSample]:
-    """Return the verdict of every classifier on voxels, or on observables."""
+    """Return the result of every classifier, on voxels or on observables."""
     see = features if look == "observables" else voxel_features
     ours, theirs = see(reference), see(generated)
     return {kind: two_sample(ours, theirs, kind, seed) for kind in kinds}
 
 
 def strongest(verdicts: dict[Kind, TwoSample]) -> TwoSample:
-    """Return the classifier with the larger AUC."""
+    """Return the result with the largest AUC."""
     return max(verdicts.values(), key=lambda verdict: verdict.auc)

@@ -1,12 +1,12 @@
-"""Frechet and kernel physics distances of two samples of observables: Kansal et al., arXiv:2211.10295.
+"""Frechet and kernel physics distances of two samples of observables (Kansal et al., arXiv:2211.10295).
 
-As published, and as its authors' package `jetnet` computes them: features over the largest absolute value of the first
-sample; FPD is the Frechet distance of two Gaussians,
+As published and implemented in the authors' package `jetnet`, features are divided by their largest absolute value in
+the first sample. FPD is the Frechet distance of two Gaussians,
 
     d^2 = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)),
 
-extrapolated to samples without end by a straight line in 1/N; KPD is the unbiased squared maximum mean discrepancy with
-the kernel (x.y/d + 1)^4, the median of batches.
+extrapolated to infinite samples by a straight line in 1/N. KPD is the unbiased squared maximum mean discrepancy with
+the kernel (x.y/d + 1)^4, as the median over batches.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from tools.contract import ToolError
 from tools.types import Floats
 
-MIN_SAMPLES, MAX_SAMPLES = 20_000, 50_000  # of batches, as published; at most as many as there are showers
+MIN_SAMPLES, MAX_SAMPLES = 20_000, 50_000  # batch sizes, as published; at most the number of showers
 BATCHES, POINTS = 20, 10
 MIN_SHOWERS = 1000
 KPD_BATCHES, KPD_SIZE = 10, 5000
 
 
 def frechet(a: Floats, b: Floats) -> float:
-    """Squared Frechet distance of Gaussians with the means and covariances of samples (N, d) and (M, d).
+    """Return the squared Frechet distance of Gaussians with the means and covariances of samples (N, d) and (M, d).
 
-    The trace of the root is that of the symmetric (S1^(1/2) S2 S1^(1/2))^(1/2): real, whatever rounding does.
+    The trace of the root is that of the symmetric (S1^(1/2) S2 S1^(1/2))^(1/2), which rounding cannot make complex.
     """
     shift = a.mean(axis=0) - b.mean(axis=0)
     s1, s2 = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
@@ -36,10 +36,10 @@ def frechet(a: Floats, b: Floats) -> float:
 
 
 def fpd(reference: Floats, generated: Floats, seed: int = 42) -> tuple[float, float]:
-    """FPD with its error, of observables (N, d) and (M, d); ToolError below 1000 showers.
+    """Return the FPD of observables (N, d) and (M, d) with its error; ToolError below 1000 showers.
 
-    Below 50,000 showers the batches go from 40% of them to all: the value depends a little on how many there are, so
-    compare it to that of two references of the same size.
+    Below 50,000 showers the batch sizes range from 40% of them to all. The value then depends slightly on their number:
+    compare it with that of two references of the same size.
     """
     from scipy.optimize import curve_fit
 
@@ -62,10 +62,10 @@ def fpd(reference: Floats, generated: Floats, seed: int = 42) -> tuple[float, fl
 
 
 def kpd(reference: Floats, generated: Floats, seed: int = 42) -> tuple[float, float]:
-    """KPD, median of batches, with half their central 68% range; of observables (N, d) and (M, d).
+    """Return the KPD of observables (N, d) and (M, d), as the median over batches, and half their central 68% range.
 
-    Unlike the published code no shower is in a batch twice, and a batch is at most half of a sample: pairs of a shower
-    with itself would add (k(x, x) - k(x, y))/N, which below some ten thousand showers is more than what is looked for.
+    Unlike in the published code no shower is in a batch twice, and a batch is at most half of a sample: pairs of a
+    shower with itself would add (k(x, x) - k(x, y))/N, which exceeds the effect sought below some ten thousand showers.
     """
     x, y = normalised(reference, generated)
     size = min(KPD_SIZE, len(x) // 2, len(y) // 2)
@@ -78,7 +78,7 @@ def kpd(reference: Floats, generated: Floats, seed: int = 42) -> tuple[float, fl
 
 
 def mmd(a: Floats, b: Floats) -> float:
-    """Unbiased squared maximum mean discrepancy of (N, d) and (M, d) with the kernel (x.y/d + 1)^4."""
+    """Return the unbiased squared maximum mean discrepancy of (N, d) and (M, d) with the kernel (x.y/d + 1)^4."""
     n, m = len(a), len(b)
     within_a, within_b, between = _kernel(a, a), _kernel(b, b), _kernel(a, b)
     return float(

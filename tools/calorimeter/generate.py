@@ -1,4 +1,4 @@
-"""The tool calorimeter.generate: showers of a trained generator, in a file of the same format as its training."""
+"""The tool calorimeter.generate: writes showers of a trained generator to a file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ MAX_NUMBERS = 400_000_000  # showers times voxels: 1.6 GB
 class GenerateRequest(Request):
     """Make showers with a trained generator."""
 
-    generator: str = Field(description="file that calorimeter.train wrote")
-    like: str | None = Field(None, description="shower file of the same geometry, whose incident energies to take")
+    generator: str = Field(description="file written by calorimeter.train")
+    like: str | None = Field(None, description="shower file of the same geometry whose incident energies to use")
     energies_mev: list[float] = Field(default=[], max_length=10_000, description="or incident energies, MeV")
-    material: str | None = Field(None, description="absorber, where the generator knows several")
-    particle: str | None = Field(None, description="likewise; default: what it learned last")
-    each: int = Field(1, ge=1, le=1_000_000, description="showers for each of the incident energies")
+    material: str | None = Field(
+        None, description="absorber, if the generator knows several; default: the last learned"
+    )
+    particle: str | None = Field(
+        None, description="particle, if the generator knows several; default: the last learned"
+    )
+    each: int = Field(1, ge=1, le=1_000_000, description="showers per incident energy")
     out: str = Field("generated.h5", description="file to write, .h5 or .safetensors, below the working directory")
     seed: int = Field(1, ge=0)
 
@@ -39,22 +43,24 @@ class GenerateResult(Result):
 
     showers: str
     n_showers: int
-    beyond_training: int = Field(description="showers with an incident energy outside that of training: do not trust")
-    warning: str = Field(description="empty if there is nothing to say")
+    beyond_training: int = Field(
+        description="number of showers with an incident energy outside the training range: do not trust them"
+    )
+    warning: str = Field(description="empty if there is none")
     ms_per_shower: float
     sha256: str
 
 
 @tool("calorimeter.generate")
 def generate(request: GenerateRequest) -> GenerateResult:
-    """Make showers with a trained generator: at the incident energies of another file (`like`, to compare with it), or
-    at `energies_mev`. It warns of energies beyond those of training.
+    """Make showers with a trained generator, at the incident energies of another file (`like`, to compare with it) or
+    at `energies_mev`. It warns of energies outside the training range.
     """
     out = below("out", request.out)
     generator = load(request.generator)
     if request.material or request.particle:
         if not isinstance(generator, TokenGenerator):
-            raise ToolError("material", request.material or request.particle, "none: this generator knows only one")
+            raise ToolError("material", request.material or request.particle, "null: this generator knows only one")
         generator = generator.select(request.material, request.particle)
     incident = _incident(request, generator.geometry)
     if len(incident) * generator.geometry.n_voxels > MAX_NUMBERS:
@@ -81,7 +87,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def _incident(request: GenerateRequest, geometry: Geometry) -> Floats:
-    """Return the incident energies asked for [MeV] (N,)."""
+    """Return the requested incident energies [MeV] (N,)."""
     if (request.like is None) == (not request.energies_mev):
         raise ToolError("energies_mev", request.energies_mev, "either these, or a file in `like`")
     given = np.array(request.energies_mev, np.float64)

@@ -1,8 +1,8 @@
-"""Voxels of a calorimeter in cylinders around the shower axis, as in the CaloChallenge (arXiv:2410.21611).
+"""Cylindrical voxels of a calorimeter around the shower axis, as in the CaloChallenge (arXiv:2410.21611).
 
-A layer is cut in rings (`r_edges_mm`) and in `n_alpha` equal sectors; voxels of a layer stand in order of alpha,
-r fastest: index = alpha * n_r + r. Layers follow each other. Depths are ours: the official binning files say nothing
-about matter, so a geometry read from one can be filled, judged and learnt, but not simulated until it has depths.
+A layer is divided into rings (`r_edges_mm`) and `n_alpha` equal sectors; the voxels of a layer are ordered with r
+varying fastest: index = alpha * n_r + r. Layers follow one another. Depths are our addition: official binning files do
+not describe material, so showers in such a geometry can be read, evaluated and learned, but not simulated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_XML_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Layer:
-    """A read-out layer: its number, edges of its rings [mm], sectors, where it lies in depth [radiation lengths]."""
+    """A read-out layer: number, edges of its rings [mm], number of sectors, start and end in depth [X0]."""
 
     id: int
     r_edges_mm: tuple[float, ...]
@@ -55,7 +55,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Geometry:
-    """All layers of a calorimeter, front to back, and the particle that they are binned for."""
+    """All layers of a calorimeter, front to back, and the particle that the binning is for."""
 
     name: str
     particle: str
@@ -68,7 +68,7 @@ class Geometry:
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Return the voxels of each layer, in the order of `layers`."""
+        """Slices of the voxels of each layer, in the order of `layers`."""
         edges = np.concatenate([[0], np.cumsum([layer.n_voxels for layer in self.layers])]).tolist()
         return tuple(slice(a, b) for a, b in pairwise(edges))
 
@@ -109,7 +109,7 @@ class Geometry:
 
     @cached_property
     def depths_x0(self) -> Floats:
-        """Start and end of each layer [radiation lengths] (layers, 2); ToolError where a layer has none."""
+        """Start and end of each layer [radiation lengths] (layers, 2); ToolError if a layer has none."""
         missing = [layer.id for layer in self.layers if layer.depth_x0 is None]
         if missing:
             raise ToolError("geometry", self.name, f"layers {missing} need a depth (attribute depth_x0='start,end')")
@@ -117,15 +117,15 @@ class Geometry:
 
 
 def read_binning(path: Path, particle: str | None = None) -> Geometry:
-    """The bins of `particle` in a CaloChallenge binning file, or of the only one; layers without rings are left out.
+    """Read the bins of `particle` (default: the only one) from a CaloChallenge binning file, without empty layers.
 
-    Raises ToolError for a file that is no such XML, that has entities, or that has not this particle.
+    Raises ToolError for a file that is not such XML, has entities, or does not have this particle.
     """
     try:
         text = path.read_bytes()
     except OSError as error:
         raise ToolError("binning", str(path), f"a readable file ({error.strerror or error})") from None
-    # Without a document type there are no entities, neither external nor ones that grow without end.
+    # Without a document type there are no entities, neither external ones nor ones that expand without bound.
     if len(text) > MAX_XML_BYTES or b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise ToolError("binning", str(path), f"plain XML below {MAX_XML_BYTES} bytes, no document type, no entities")
     try:
@@ -155,7 +155,7 @@ def _layer(node: ET.Element) -> Layer | None:
 
 
 def write_binning(path: Path, geometry: Geometry) -> None:
-    """A binning file that `read_binning` and the official scripts read; `depth_x0` is an attribute of ours."""
+    """Write a binning file for `read_binning` and the official scripts; the attribute `depth_x0` is our addition."""
     bins = ET.Element("Bins")
     node = ET.SubElement(
         bins, "Bin", pid=str(PDG.get(geometry.particle, 0)), etaMin="0", etaMax="130", name=geometry.particle
@@ -175,7 +175,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def geometry(name: str) -> Geometry:
-    """Return a built-in geometry by its name; ToolError lists them.
+    """Return a built-in geometry by its name; the ToolError for an unknown name lists them.
 
     >>> [(name, geometry(name).n_layers, geometry(name).n_voxels) for name in GEOMETRIES]
     [('ds1_photons', 5, 368), ('ds1_pions', 7, 533), ('ds2_electrons', 45, 6480), ('ds3_electrons', 45, 40500)]
@@ -186,19 +186,19 @@ def geometry(name: str) -> Geometry:
 
 
 def find_geometry(name: str, particle: str | None = None) -> Geometry:
-    """Return a built-in geometry by name, or else that of the binning file of that path."""
+    """Return a built-in geometry by name, or read it from a binning file if the name ends in .xml."""
     return read_binning(Path(name), particle) if name.endswith(".xml") else geometry(name)
 
 
 def _cylinders(name: str, n_r: int, step: float, n_alpha: int) -> Geometry:
-    """Data sets 2 and 3: 45 equal layers, each two plates of 1.4 mm W and 0.3 mm Si, 0.8 radiation lengths."""
+    """Return the geometry of data sets 2 and 3: 45 equal layers, each two plates of 1.4 mm W and 0.3 mm Si, 0.8 X0."""
     edges = tuple(round(step * i, 4) for i in range(n_r + 1))
     layers = (Layer(i, edges, n_alpha, (round(0.8 * i, 4), round(0.8 * (i + 1), 4))) for i in range(45))
     return Geometry(name, "electron", tuple(layers))
 
 
-# Depths of data set 1 are those of the ATLAS barrel at |eta| = 0.2, roughly: presampler behind 1.6 X0, strips, middle,
-# back, then what leaks through the cryostat into the tiles.
+# Depths of data set 1 are roughly those of the ATLAS barrel at |eta| = 0.2: presampler behind 1.6 X0, strips, middle,
+# back, and the tiles, for leakage through the cryostat.
 _PRESAMPLER = (0.0, 5.0, 10.0, 30.0, 50.0, 100.0, 200.0, 400.0, 600.0)
 _STRIPS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 50.0, 70.0, 90.0, 120.0, 150.0, 200.0)
 _MIDDLE = tuple(map(float, (0, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200, 250, 300, 350, 400)))

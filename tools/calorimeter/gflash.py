@@ -1,17 +1,17 @@
-"""GFlash: parametrised electromagnetic showers with their correlated fluctuations, voxel by voxel.
+"""GFlash: parametrised electromagnetic showers with correlated fluctuations, voxel by voxel.
 
 Grindhammer and Peters, hep-ex/0001020, appendix A; energies E in GeV inside formulas, y = E/Ec, depth t in X0:
 
-- in depth, f(t) is a gamma density of shape alpha and rate (alpha - 1)/T; (ln T, ln alpha) is Gaussian and correlated
-- across, f(r) = p 2rRc^2/(r^2+Rc^2)^2 + (1-p) 2rRt^2/(r^2+Rt^2)^2 with Rc, Rt, p functions of tau = t/T, in R_M
-- across, fluctuations come from a finite number of spots, which have a gamma density in depth of their own
-- what is read out of an energy E fluctuates as c^2 Gamma(E/c^2), so that sigma(E) = c sqrt(E): additive over voxels
+- longitudinal: f(t) is a gamma density of shape alpha and rate (alpha - 1)/T; (ln T, ln alpha) is a correlated Gaussian
+- radial: f(r) = p 2rRc^2/(r^2+Rc^2)^2 + (1-p) 2rRt^2/(r^2+Rt^2)^2 with Rc, Rt, p functions of tau = t/T, in R_M
+- radial fluctuations come from a finite number of spots, which have their own gamma density in depth
+- the read-out of an energy E fluctuates as c^2 Gamma(E/c^2), so that sigma(E) = c sqrt(E): additive over voxels
 
-This is a parametrisation, not Geant4: showers are round, layers are alike but for these fluctuations, matter before
-and between the layers counts by its depth alone, and the fits behind it were made from 1 to 200 GeV. Outside,
-formulas are carried on; towards Ec they would blow up, so here ln y >= 2, T >= 1, alpha >= 1.1, sigmas <= 0.5.
-An electron showers from depth 0 on. A photon converts after 9/7 X0 on average into two electrons of uniform shares; a
-neutral pion is two photons of uniform shares, not resolved by angle.
+This is a parametrisation, not Geant4: showers are round, layers differ only by these fluctuations, material before and
+between the layers counts only by its depth, and the fits were made from 1 to 200 GeV. Outside, formulas are
+extrapolated; towards Ec they would diverge, so here ln y >= 2, T >= 1, alpha >= 1.1, sigmas <= 0.5. An electron showers
+from depth 0 on. A photon converts after 9/7 X0 on average into two electrons, which share its energy uniformly; a
+neutral pion is two photons, which share its energy uniformly, without an opening angle.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from tools.contract import ToolError
 from tools.types import Floats
 
 PARTICLES = ("electron", "photon", "neutral_pion")
-THRESHOLD_MEV = 0.01515  # of a voxel, as in data sets 2 and 3
+THRESHOLD_MEV = 0.01515  # per voxel, as in data sets 2 and 3
 CONVERSION_X0 = 9 / 7
 MIN_LN_Y = 2.0
-STEP_X0 = 2.0  # the profile across is taken anew at least this often
-MAX_TAU = 5.0  # beyond, profiles stay as wide as there
-MAX_SPOT = 5.0  # times the mean energy of a spot of the shower
-BATCH = 2000  # showers at once
+STEP_X0 = 2.0  # maximum step in depth over which the radial profile is constant
+MAX_TAU = 5.0  # beyond, radial profiles no longer change
+MAX_SPOT = 5.0  # maximum energy of a spot, over the mean of the shower's spots
+BATCH = 2000  # showers at a time
 
 # Showers of data set 1 at 2^8 ... 2^22 MeV, in thousands.
 DS1_COUNTS = (10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 5, 3, 2, 1)
 
 
 def incident_energies(geometry: Geometry, n: int, seed: int) -> Floats:
-    """Incident energies [MeV] (n,) as the data set of that geometry has them.
+    """Draw incident energies [MeV] (n,) distributed as in the data set of that geometry.
 
     Data set 1: 2^k MeV from 256 MeV to 4.2 TeV, in its proportions. Others: log-uniform from 1 GeV to 1 TeV.
     """
@@ -54,7 +54,7 @@ def incident_energies(geometry: Geometry, n: int, seed: int) -> Floats:
 
 
 def native_material(geometry: Geometry) -> str:
-    """Return the material whose showers a built-in geometry is made for."""
+    """Return the material that a built-in geometry is made for."""
     return "tungsten_silicon" if geometry.name.startswith(("ds2", "ds3")) else "lead_argon"
 
 
@@ -67,10 +67,10 @@ def simulate(
     threshold_mev: float = THRESHOLD_MEV,
     progress: Callable[[int, int], None] | None = None,
 ) -> Showers:
-    """Simulate one shower for each `incident` energy [MeV] (N,), read out at electromagnetic scale.
+    """Simulate one shower for each `incident` energy [MeV] (N,), read out at the electromagnetic scale.
 
-    Material (its name, or one of your own) and particle default to those of the geometry. Energy behind the last
-    layer, before the first and outside the rings is lost; voxels below `threshold_mev` are zero.
+    Material (a name, or a Material) and particle default to those of the geometry. Energy behind the last layer, before
+    the first and outside the rings is lost; voxels below `threshold_mev` are zero.
     `progress(done, total)` counts showers.
     Raises ToolError for energies out of range, an unknown material or particle, a geometry without depths.
     """
@@ -98,9 +98,9 @@ def simulate(
 
 @dataclass(frozen=True)
 class Cores:
-    """The electron showers that a particle makes: each field (N, K), for N particles of K showers.
+    """The K electron showers that each of N particles makes; all fields are (N, K).
 
-    Energy [GeV]; depth where it starts [X0]; gamma densities of energy and of spots in depth; number of spots;
+    Energy [GeV]; starting depth [X0]; gamma densities in depth of energy and of spots; number of spots;
     `tau_per_x0`: tau = t tau_per_x0.
     """
 
@@ -115,7 +115,7 @@ class Cores:
 
 
 def _cores(energy: Floats, matter: Material, particle: str, rng: np.random.Generator) -> Cores:
-    """Particles of `energy` [GeV] (N,) as electron showers."""
+    """Turn particles of `energy` [GeV] (N,) into electron showers."""
     parts, start = energy[:, None], np.zeros((len(energy), 1))
     if particle == "neutral_pion":
         parts, start = _split(parts, rng), np.repeat(start, 2, axis=1)
@@ -145,13 +145,13 @@ def _cores(energy: Floats, matter: Material, particle: str, rng: np.random.Gener
 
 
 def _split(parts: Floats, rng: np.random.Generator) -> Floats:
-    """Each energy shared by two, uniformly: (N, K) -> (N, 2K), pairs side by side."""
+    """Split each energy between two particles, uniformly: (N, K) -> (N, 2K), pairs next to each other."""
     share = rng.uniform(size=parts.shape)
     return np.stack([parts * share, parts * (1 - share)], axis=2).reshape(len(parts), -1)
 
 
 def longitudinal(energy: Floats, matter: Material) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Means of ln T and ln alpha, their standard deviations and their correlation at `energy` [GeV], any shape."""
+    """Return the means of ln T and ln alpha, their standard deviations and correlation at `energy` [GeV], any shape."""
     ln_y = np.maximum(np.log(np.maximum(1000 * energy / matter.critical_energy, 1e-9)), MIN_LN_Y)
     depth = ln_y - 0.812
     alpha = 0.81 + (0.458 + 2.26 / matter.z) * ln_y
@@ -161,13 +161,13 @@ def longitudinal(energy: Floats, matter: Material) -> tuple[Floats, Floats, Floa
         inverse_t, inverse_alpha, rho = -2.5 + 1.25 * ln_y, -0.82 + 0.79 * ln_y, 0.784 - 0.023 * ln_y
     else:
         inverse_t, inverse_alpha, rho = -1.4 + 1.26 * ln_y, -0.58 + 0.86 * ln_y, 0.705 - 0.023 * ln_y
-    # 1/sigma >= 2 holds sigma <= 0.5, and its sign
+    # 1/sigma >= 2 keeps sigma <= 0.5 and positive
     sigma_t, sigma_alpha = 1 / np.maximum(inverse_t, 2.0), 1 / np.maximum(inverse_alpha, 2.0)
     return np.log(np.maximum(depth, 0.5)), np.log(np.maximum(alpha, 1.2)), sigma_t, sigma_alpha, rho
 
 
 def radial(tau: Floats, energy: Floats, matter: Material) -> tuple[Floats, Floats, Floats]:
-    """Rc, Rt [Moliere radii] and the core's share p at tau, for showers of `energy` [GeV]."""
+    """Return Rc, Rt [Moliere radii] and the core fraction p at tau, for showers of `energy` [GeV]."""
     z, ln_e = matter.z, np.log(np.maximum(energy, np.exp(MIN_LN_Y) * matter.critical_energy / 1000))
     tau = np.minimum(tau, MAX_TAU)
     core = 0.0251 + 0.00319 * ln_e + (0.1162 - 0.000381 * z) * tau
@@ -183,7 +183,7 @@ def radial(tau: Floats, energy: Floats, matter: Material) -> tuple[Floats, Float
 
 
 def _layer(cores: Cores, layer: Layer, top: float, bottom: float, matter: Material, rng: np.random.Generator) -> Floats:
-    """Return the energies that one layer reads out [GeV] (N, voxels of the layer)."""
+    """Return the energies read out in one layer [GeV] (N, voxels of the layer)."""
     edges = np.linspace(top, bottom, 1 + int(np.ceil((bottom - top) / STEP_X0)))
     t = np.maximum(edges - cores.start[:, :, None], 0.0)  # (N, K, steps + 1)
     energy = cores.energy[:, :, None] * np.diff(gammainc(cores.alpha[:, :, None], cores.beta[:, :, None] * t))
@@ -191,7 +191,7 @@ def _layer(cores: Cores, layer: Layer, top: float, bottom: float, matter: Materi
     deposited = energy.sum(axis=(1, 2))
     rings = _rings(cores, layer, 0.5 * (t[:, :, 1:] + t[:, :, :-1]), energy, matter)
 
-    # Whole spots by random rounding: the mean is exact, a layer that gets less than one has one of more energy, seldom.
+    # Random rounding to whole spots keeps the mean: a layer with less than one on average rarely has one, but a larger.
     largest = MAX_SPOT * cores.energy.sum(axis=1) / cores.spots.sum(axis=1)
     mean = np.maximum(spots.sum(axis=(1, 2)), deposited / largest)
     number = np.floor(mean + rng.uniform(size=mean.shape)).astype(np.int64)
@@ -205,14 +205,16 @@ def _layer(cores: Cores, layer: Layer, top: float, bottom: float, matter: Materi
 
 
 def _rings(cores: Cores, layer: Layer, depth: Floats, weight: Floats, matter: Material) -> Floats:
-    """Share of each ring in the layer's energy (N, rings), of steps at `depth` with energies `weight` (N, K, steps)."""
+    """Return each ring's fraction of the layer's energy (N, rings), for steps at `depth` with energies `weight`, both
+    (N, K, steps).
+    """
     core, tail, share = radial(
         depth * cores.tau_per_x0[:, :, None], np.broadcast_to(cores.energy[:, :, None], depth.shape), matter
     )
     r2 = (np.array(layer.r_edges_mm) / matter.moliere_mm) ** 2
     weight = weight / np.maximum(weight.sum(axis=(1, 2), keepdims=True), 1e-30)
     inside = np.zeros((len(depth), len(r2)))
-    # Edge by edge: all at once would hold (N, K, steps, edges) numbers.
+    # Edge by edge: all at once would need (N, K, steps, edges) numbers in memory.
     for i, square in enumerate(r2):
         both = share * square / (square + core**2) + (1 - share) * square / (square + tail**2)
         inside[:, i] = (weight * both).sum(axis=(1, 2))

@@ -1,4 +1,4 @@
-"""The tool: generated showers beside those of the reference, judged in every way that the field uses."""
+"""The tool calorimeter.judge: generated compared with reference showers, by all measures common in the field."""
 
 from __future__ import annotations
 
@@ -30,42 +30,45 @@ WORST = 5
 
 
 class JudgeRequest(Request):
-    """Two files of showers of the same geometry and the same kind of incident energies."""
+    """Two files of showers with the same geometry and the same distribution of incident energies."""
 
-    reference: str = Field("/inputs/reference.h5", description="showers that the generator has not learnt from")
-    generated: str = Field(description="its showers, .h5 or .safetensors")
+    reference: str = Field("/inputs/reference.h5", description="reference showers not used in training")
+    generated: str = Field(description="showers of the generator, .h5 or .safetensors")
     geometry: str = Field("ds1_photons", description="a built-in geometry, or a CaloChallenge binning XML file")
     second_reference: str | None = Field(
-        None, description="more reference showers: what two files of the same truth differ by; default: a half"
+        None,
+        description="more reference showers, for the FPD of two samples of the same truth; default: half against half",
     )
-    training: str | None = Field(
-        None, description="the showers that the generator has learnt from, to see whether it repeats them"
+    training: str | None = Field(None, description="training showers of the generator, to test whether it repeats them")
+    generator: str | None = Field(None, description="file of calorimeter.train, to measure the time per shower")
+    classifiers: list[Kind] = Field(["mlp", "trees"], min_length=1, description="the largest AUC is quoted")
+    max_showers: int = Field(
+        20_000, ge=200, description="maximum number of showers read from each file, from its beginning"
     )
-    generator: str | None = Field(None, description="a file of calorimeter.train, to measure its time per shower")
-    classifiers: list[Kind] = Field(["mlp", "trees"], min_length=1, description="the larger AUC is quoted")
-    max_showers: int = Field(20_000, ge=200, description="showers read from each file, from its beginning")
     report: str | None = Field(None, description="folder for a page of plots")
     seed: int = Field(1, ge=0)
 
 
 class JudgeResult(Result):
-    """Verdicts; 0.5 is the best AUC and 0 the best of all distances."""
+    """Results; the best AUC is 0.5 and the best value of all distances 0."""
 
-    showers: tuple[int, int] = Field(description="reference, generated")
+    showers: tuple[int, int] = Field(description="numbers of reference and generated showers")
     auc_voxels: float
     auc_voxels_error: float
     auc_observables: float
     auc_observables_error: float
-    auc: dict[str, float] = Field(description="by look and classifier")
+    auc: dict[str, float] = Field(description="AUC by input (voxels or observables) and classifier")
     auc_memory: float | None = Field(
-        description="P(a generated shower is nearer to a training shower than a reference one); 1 for copies"
+        description="P(a generated shower is nearer to a training shower than a reference shower is); 1 for copies"
     )
     separation: dict[str, float] = Field(description="mean separation power by kind of observable")
-    worst_observables: dict[str, float] = Field(description="separation power less what samples of this size give")
-    fpd: float | None = Field(description="None with fewer than 1000 showers")
+    worst_observables: dict[str, float] = Field(
+        description="separation power minus that of equal distributions with samples of this size"
+    )
+    fpd: float | None = Field(description="null with fewer than 1000 showers")
     fpd_error: float | None
-    fpd_reference: float | None = Field(description="FPD of two references, or its error where that is larger")
-    fpd_ratio: float | None = Field(description="FPD over fpd_reference, both of samples of the same size")
+    fpd_reference: float | None = Field(description="FPD of two reference samples, or its error if that is larger")
+    fpd_ratio: float | None = Field(description="FPD over fpd_reference, both for samples of the same size")
     kpd: float
     kpd_error: float
     precision: float
@@ -73,12 +76,12 @@ class JudgeResult(Result):
     density: float
     coverage: float
     response: list[tuple[float, float, float]] = Field(
-        description="incident energy [MeV] (middle of a bin); generated over reference: mean response, resolution"
+        description="incident energy [MeV] (bin centre), and generated over reference: mean response, resolution"
     )
     ms_per_shower: dict[int, float] = Field(description="by batch size; empty without a generator")
-    distrusted: list[str] = Field(description="regions where not to trust it, worst first")
-    regions: int = Field(description="that were looked at")
-    untested: int = Field(description="regions with too few showers to tell")
+    distrusted: list[str] = Field(description="regions where the generator cannot be trusted, worst first")
+    regions: int = Field(description="number of regions tested")
+    untested: int = Field(description="number of regions with too few showers to tell")
     report: str | None
 
 
@@ -152,7 +155,7 @@ def _read(field: str, path: str, geometry: Geometry, most: int | None) -> Shower
 
 
 def _same_energies(reference: Showers, generated: Showers) -> None:
-    """A classifier would see other incident energies at once, and say nothing of the generator."""
+    """Raise ToolError for different incident energies, which a classifier would see at once whatever the generator."""
     from scipy.stats import ks_2samp
 
     if ks_2samp(reference.incident, generated.incident).pvalue < SAME_ENERGIES:
@@ -163,7 +166,7 @@ def _same_energies(reference: Showers, generated: Showers) -> None:
 
 
 def _fpd_of(ours: Any, theirs: Any, second: Any, seed: int) -> dict[str, float | None]:
-    """FPD of the generator and of two references, and their ratio, which is one of samples of the same size."""
+    """Return the FPD of the generator and of two references, and their ratio for samples of the same size."""
     found: dict[str, float | None] = dict.fromkeys(("fpd", "fpd_error", "fpd_reference", "fpd_ratio"))
     if min(len(ours), len(theirs)) < MIN_FPD:
         return found

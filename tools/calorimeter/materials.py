@@ -1,8 +1,8 @@
-"""Calorimeter materials of the GFlash parametrisation: plates of elements and what a shower sees of them.
+"""Calorimeter materials for the GFlash parametrisation: plates of elements and their effective quantities.
 
-Effective quantities as in Grindhammer and Peters, hep-ex/0001020, section 2: weights w_i are shares of mass,
-1/X0 = sum w_i/X0_i, Ec = X0 sum w_i Ec_i/X0_i, 1/R_M = sum w_i Ec_i/X0_i / 21 MeV, Z = sum w_i Z_i, and with the
-critical energy of Rossi's approximation, Ec_i = 2.66 MeV (X0_i Z_i/A_i)^1.1, X0_i in g/cm2.
+As in Grindhammer and Peters, hep-ex/0001020, section 2, with mass fractions w_i: 1/X0 = sum w_i/X0_i,
+Ec = X0 sum w_i Ec_i/X0_i, 1/R_M = sum w_i Ec_i/X0_i / 21 MeV, Z = sum w_i Z_i, and the critical energy of Rossi's
+approximation, Ec_i = 2.66 MeV (X0_i Z_i/A_i)^1.1, X0_i in g/cm2.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Medium:
 
     @property
     def critical_energy(self) -> float:
-        """[MeV]"""
+        """Critical energy [MeV]."""
         return float(2.66 * (self.x0 * self.z_over_a) ** 1.1)
 
 
 @dataclass(frozen=True)
 class Material:
-    """One cell of a calorimeter: an absorber and the medium that is read out, with their thickness [mm].
+    """One cell of a calorimeter: absorber and active medium, with their thicknesses [mm].
 
-    A homogeneous calorimeter has no absorber. `sampling` c: sigma(E)/E = c/sqrt(E/GeV), of sampling or photostatistics.
+    A homogeneous calorimeter has no absorber. `sampling` c: sigma(E)/E = c/sqrt(E/GeV), sampling or photostatistics.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Material:
 
     @cached_property
     def density(self) -> float:
-        """[g/cm3]"""
+        """Mean density [g/cm3]."""
         return sum(m.density * mm for _, m, mm in self._parts) / sum(mm for *_, mm in self._parts)
 
     @cached_property
@@ -68,7 +68,7 @@ class Material:
 
     @cached_property
     def critical_energy(self) -> float:
-        """[MeV]"""
+        """Effective critical energy [MeV]."""
         return self.x0 * sum(w * m.critical_energy / m.x0 for w, m, _ in self._parts)
 
     @cached_property
@@ -77,7 +77,7 @@ class Material:
 
     @cached_property
     def inverse_frequency(self) -> float:
-        """1/F_S = (d_active + d_absorber)/X0, cells a radiation length; 0 for a homogeneous calorimeter."""
+        """1/F_S = (d_active + d_absorber)/X0, radiation lengths per cell; 0 for a homogeneous calorimeter."""
         return sum(mm for *_, mm in self._parts) / self.x0_mm if self.absorber else 0.0
 
     @cached_property
@@ -98,18 +98,19 @@ _PBWO4 = Medium(68.4, 0.41315, 8.30, 7.39)
 MATERIALS = {
     m.name: m
     for m in (
-        Material("lead_argon", (_ARGON, 4.2), 0.10, (_LEAD, 1.5)),  # accordion of the ATLAS kind
+        Material("lead_argon", (_ARGON, 4.2), 0.10, (_LEAD, 1.5)),  # as in ATLAS's accordion
         Material("tungsten_silicon", (_SILICON, 0.3), 0.17, (_TUNGSTEN, 1.4)),  # data sets 2 and 3
         Material("lead_scintillator", (_SCINTILLATOR, 4.0), 0.09, (_LEAD, 2.0)),
         Material("iron_scintillator", (_SCINTILLATOR, 5.0), 0.20, (_IRON, 10.0)),
         Material("liquid_krypton", (_KRYPTON, 1.0), 0.035),
-        Material("lead_tungstate", (_PBWO4, 1.0), 0.028),  # crystals of the CMS kind
+        Material("lead_tungstate", (_PBWO4, 1.0), 0.028),  # crystals as in CMS
     )
 }
 
 
 def find_material(name: str) -> Material:
-    """
+    """Return a material by its name; the ToolError for an unknown name lists them.
+
     >>> m = find_material("lead_tungstate")
     >>> round(m.x0_mm, 1), round(m.critical_energy, 1), round(m.moliere_mm)
     (8.9, 9.1, 21)

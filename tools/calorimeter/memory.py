@@ -1,7 +1,7 @@
-"""Does a generator repeat showers that it has learnt from? A library of them passes every other judge.
+"""Test whether a generator repeats its training showers: a library of them would pass every other test.
 
-Each shower's distance to the nearest training shower is compared with that of reference showers that nobody has learnt
-from. Distances are those of observables that neither a scale of energy nor a turn around the axis changes.
+The distance of generated showers to the nearest training shower is compared with that of reference showers that were
+not used in training. Distances use observables that neither an energy scale nor a rotation around the axis changes.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from tools.calorimeter.showers import Showers
 from tools.metrics import auc, auc_error
 from tools.types import Floats
 
-CHUNK = 1000  # rows of distances at once
+CHUNK = 1000  # rows of distances at a time
 
 
 def memorised(training: Showers, reference: Showers, generated: Showers) -> tuple[float, float]:
-    """P(a generated shower is nearer to a training shower than a reference one), with its error.
+    """Return P(a generated shower is nearer to a training shower than a reference shower is), with its error.
 
-    One half where nothing is repeated, 1 where everything is; below one half, generated showers are unlike any.
+    It is one half if nothing is repeated and 1 if everything is; below one half, generated showers resemble no training
+    shower.
     """
     known = shapes(training)
     mean, std = known.mean(axis=0), known.std(axis=0)
@@ -32,7 +33,7 @@ def memorised(training: Showers, reference: Showers, generated: Showers) -> tupl
 
 
 def shapes(showers: Showers) -> Floats:
-    """Observables (N, d) that stay when a shower is scaled or turned around its axis."""
+    """Return observables (N, d) that do not change when a shower is scaled or rotated around its axis."""
     columns = []
     for name, values in observables(showers).items():
         if name.startswith("E_layer"):
@@ -43,6 +44,6 @@ def shapes(showers: Showers) -> Floats:
 
 
 def nearest(points: Floats, known: Floats) -> Floats:
-    """Distance of each of `points` (N, d) to the nearest of `known` (M, d)."""
+    """Return the distance of each of `points` (N, d) to the nearest of `known` (M, d)."""
     parts = (points[i : i + CHUNK] for i in range(0, len(points), CHUNK))
     return np.concatenate([distances(part, known).min(axis=1) for part in parts])

@@ -1,9 +1,9 @@
-"""High-level observables of showers, as the CaloChallenge defines them (arXiv:2410.21611, section 4).
+"""High-level observables of showers, as defined by the CaloChallenge (arXiv:2410.21611, section 4).
 
-For each layer: energy; share of voxels with energy (1 - sparsity); centre and width in radius; and where a layer has
-sectors, centre and width along both axes across, x = r cos(alpha), y = r sin(alpha) (there called eta and phi).
-A centre is the energy-weighted mean over voxel middles, a width the energy-weighted standard deviation [mm]; both 0
-in a layer without energy. To these come the total energy, and energy-weighted mean and width in depth (layer number).
+For each layer: energy; fraction of voxels with energy (1 - sparsity); centre and width in radius; and if a layer has
+sectors, centre and width along both transverse axes, x = r cos(alpha), y = r sin(alpha) (there called eta and phi).
+A centre is the energy-weighted mean over voxel centres, a width the energy-weighted standard deviation [mm]; both are 0
+in a layer without energy. In addition: total energy, and energy-weighted mean and width in depth (layer number).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import Showers
 from tools.types import Floats
 
-LOG_FLOOR = 1e-3  # MeV, well below any threshold: where the logarithm of an empty layer is put
+LOG_FLOOR = 1e-3  # MeV, well below any threshold: stands in for the energy of an empty layer in logarithms
 
 
 def observables(showers: Showers) -> dict[str, Floats]:
-    """Name -> values (N,): E_dep/E_inc, E_layer_l [MeV], occupancy_l, centre_r_l, width_r_l [mm], ..., depth."""
+    """Return values (N,) by name: E_dep/E_inc, E_layer_l [MeV], occupancy_l, centre_r_l, width_r_l [mm], ..., depth."""
     g = showers.geometry
     found = {"E_dep/E_inc": showers.deposited / showers.incident}
     energies = showers.layer_energies
@@ -69,9 +69,9 @@ def classes(names: list[str]) -> dict[str, list[str]]:
 
 
 def features(showers: Showers) -> Floats:
-    """Return a classifier's inputs (N, d): log10 of the incident energy and of layer energies, other observables as is.
+    """Return a classifier's inputs (N, d): log10 of the incident energy and of all energies over it; other observables.
 
-    Energies are in units of the incident energy, an empty layer stands at LOG_FLOOR MeV over it.
+    An empty layer counts as LOG_FLOOR MeV.
     """
     columns = [np.log10(showers.incident)]
     for name, values in observables(showers).items():
@@ -94,7 +94,7 @@ def voxel_features(showers: Showers) -> NDArray[np.float32]:
 
 
 def profiles(showers: Showers) -> Iterator[tuple[str, Floats, Floats]]:
-    """Mean profiles with edges: ('longitudinal', layer edges, MeV a layer), ('layer id', r edges mm, MeV a mm)."""
+    """Yield mean profiles with edges: ('longitudinal', layers, MeV per layer), ('layer id', r [mm], MeV per mm)."""
     g: Geometry = showers.geometry
     yield "longitudinal", np.arange(g.n_layers + 1.0), showers.layer_energies.mean(axis=0)
     for layer, place in zip(g.layers, g.slices, strict=True):

@@ -1,4 +1,4 @@
-"""A page of plots that a calorimeter person would ask for: showers of the reference beside generated ones."""
+"""A page of the usual plots of calorimeter showers, reference against generated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tools.types import Floats
 
 NAMES = ("reference", "generated")
 COLOURS = ("black", "tab:red")
-MAX_LAYERS = 12  # drawn of a longer calorimeter: as many, evenly spaced
+MAX_LAYERS = 12  # of a longer calorimeter, this many evenly spaced layers are drawn
 
 
 def page(folder: Path, reference: Showers, generated: Showers, regions: Sequence[Region] = ()) -> Path:
-    """Write PNGs and `index.html`, which holds them all, into `folder`; returns the path of the page."""
+    """Write PNGs and `index.html`, which contains them all, to `folder`; return the path of the page."""
     both = (reference, generated)
     width = 3.2 * min(_columns(reference), 4)
     pictures: dict[str, tuple[str, Callable[[Any], None], tuple[float, float]]] = {
@@ -86,7 +86,7 @@ def _height(showers: Showers) -> float:
 
 
 def _average(figure: Any, both: tuple[Showers, Showers]) -> None:
-    """Mean energy of each voxel [MeV], rings of equal width on paper, both samples on one scale of colours."""
+    """Draw the mean energy of each voxel [MeV], with rings of equal width and both samples on the same colour scale."""
     from matplotlib.colors import LogNorm
 
     g, layers = both[0].geometry, _layers(both[0])
@@ -97,7 +97,7 @@ def _average(figure: Any, both: tuple[Showers, Showers]) -> None:
         for axis, i in zip(row, layers, strict=True):
             layer = g.layers[i]
             cells = mean[g.slices[i]].reshape(layer.n_alpha, layer.n_r)
-            # A sector of 360 degrees is drawn in pieces: a straight line is no circle.
+            # Sectors are drawn in pieces, because their edges are straight lines.
             pieces = -(-60 // layer.n_alpha)
             angle = np.linspace(0, 2 * np.pi, pieces * layer.n_alpha + 1)
             shown = axis.pcolormesh(
@@ -113,7 +113,7 @@ def _average(figure: Any, both: tuple[Showers, Showers]) -> None:
 
 
 def _two(figure: Any, edges: Floats, values: Sequence[Floats], label: str, quantity: str, log: str = "") -> None:
-    """Two step histograms above, their ratio below."""
+    """Draw two step histograms above and their ratio below."""
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     _steps(above, below, edges, values, log)
     above.set_ylabel(quantity)
@@ -160,7 +160,7 @@ def _energy(figure: Any, both: tuple[Showers, Showers]) -> None:
     low, high = (float(q) for q in np.quantile(np.concatenate(values), (0.001, 0.999)))
     edges = np.linspace(low, high if high > low else low + 1e-6, 61)
     shown = [np.histogram(v, edges)[0] / len(v) for v in values]
-    _two(figure, edges, shown, "E_dep/E_inc", "share of showers", log="y")
+    _two(figure, edges, shown, "E_dep/E_inc", "fraction of showers", log="y")
     figure.suptitle(f"separation power {apart.value:.2g} (noise {apart.noise:.2g})", fontsize=9)
 
 
@@ -170,7 +170,7 @@ def _cells(figure: Any, both: tuple[Showers, Showers]) -> None:
     filled = np.flatnonzero(counts[0] + counts[1])
     part = slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 1)
     edges = found[0][0][part.start : part.stop + 1]
-    _two(figure, edges, [c[part] for c in counts], "energy of a cell [MeV]", "cells a shower", log="xy")
+    _two(figure, edges, [c[part] for c in counts], "energy of a cell [MeV]", "cells per shower", log="xy")
 
 
 def _response(figure: Any, both: tuple[Showers, Showers]) -> None:
@@ -188,7 +188,7 @@ def _response(figure: Any, both: tuple[Showers, Showers]) -> None:
 
 
 def _trust(figure: Any, regions: Sequence[Region]) -> None:
-    """AUC by region, each quantity a row of dots along its slices."""
+    """Draw the AUC by region, with a row of points along the slices of each quantity."""
     names = list(dict.fromkeys(region.of for region in regions))
     axes = figure.subplots(len(names), 1, sharex=False, squeeze=False)[:, 0]
     for axis, name in zip(axes, names, strict=True):

@@ -1,4 +1,4 @@
-"""Showers as point clouds: one point for each voxel with energy, a variable number a shower."""
+"""Showers as point clouds: one point for each voxel with energy, a variable number per shower."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Ints = NDArray[np.int64]
 class Points:
     """Points of N showers, one shower after the other: those of shower i are offsets[i]:offsets[i + 1].
 
-    `offsets` (N + 1,); `layer`, `alpha`, `r` (P,) count layers, sectors and rings as `Geometry` does; `energy` (P,) in
-    MeV, all of it above `threshold` and none of it 0; `incident` (N,) in MeV.
+    `offsets` (N + 1,); `layer`, `alpha`, `r` (P,) number layers, sectors and rings as in `Geometry`; `energy` (P,) in
+    MeV, all above `threshold`; `incident` (N,) in MeV.
     """
 
     incident: NDArray[np.float64]
@@ -35,7 +35,7 @@ class Points:
         sizes = {name: len(getattr(self, name)) for name in ("layer", "alpha", "r", "energy")}
         n = len(self.energy)
         if len(set(sizes.values())) > 1:
-            raise ToolError("points", sizes, "layer, alpha, r and energy have one entry a point")
+            raise ToolError("points", sizes, "layer, alpha, r and energy must have one entry per point")
         rising = bool(np.all(np.diff(self.offsets) >= 0))
         if len(self.offsets) != len(self.incident) + 1 or self.offsets[0] != 0 or self.offsets[-1] != n or not rising:
             raise ToolError("offsets", self.offsets[-1:], f"{len(self.incident) + 1} rising numbers from 0 to {n}")
@@ -47,17 +47,17 @@ class Points:
 
     @property
     def counts(self) -> Ints:
-        """Points of each shower (N,)."""
+        """Number of points of each shower (N,)."""
         return np.diff(self.offsets)
 
     @property
     def shower(self) -> Ints:
-        """Return the shower of each point (P,)."""
+        """Shower of each point (P,)."""
         return np.repeat(np.arange(len(self)), self.counts)
 
 
 def to_points(showers: Showers, threshold: float = 0.0) -> Points:
-    """Return the voxels above `threshold` [MeV], in the order of the file; what lies below is dropped."""
+    """Return the voxels above `threshold` [MeV], in the order of the file; the others are dropped."""
     if not 0 <= threshold < np.inf:
         raise ToolError("threshold", threshold, "0 MeV or more")
     g = showers.geometry
@@ -70,7 +70,7 @@ def to_points(showers: Showers, threshold: float = 0.0) -> Points:
 
 
 def to_voxels(points: Points, geometry: Geometry) -> Showers:
-    """The inverse of `to_points`; points of one voxel are added up. ToolError for a point outside the geometry."""
+    """Return the voxels of points; several in one voxel are added up. ToolError for a point outside the geometry."""
     n_alpha = np.array([layer.n_alpha for layer in geometry.layers])
     n_r = np.array([layer.n_r for layer in geometry.layers])
     limits = {"layer": np.full(len(points.layer), geometry.n_layers)}

@@ -1,7 +1,7 @@
-"""Precision, recall, density and coverage: how good generated showers are, and how many kinds of showers there are.
+"""Precision, recall, density and coverage: the quality and the variety of generated showers.
 
 Kynkaanniemi et al., arXiv:1904.06991; Naeem et al., arXiv:2002.09797. A sample's manifold is the union of balls around
-its points that reach to the K-th neighbour of the same sample.
+its points that extend to the K-th nearest neighbour in the same sample.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from tools.contract import ToolError
 from tools.types import Floats
 
 NEIGHBOURS = 5
-MAX_SHOWERS = 4000  # of each sample: distances go with the square
+MAX_SHOWERS = 4000  # of each sample: the number of distances grows as the square
 
 
 @dataclass(frozen=True)
 class Prdc:
-    """Shares of generated points inside the reference's manifold and the reverse; two counterparts of less variance."""
+    """Fraction of generated points in the reference's manifold (precision) and the reverse (recall); density and
+    coverage are their counterparts with less variance.
+    """
 
     precision: float
     recall: float
@@ -30,8 +32,8 @@ class Prdc:
 def prdc(reference: Floats, generated: Floats, seed: int = 1, k: int = NEIGHBOURS) -> Prdc:
     """Compare observables (N, d) and (M, d), each scaled to the reference's mean and standard deviation.
 
-    At most MAX_SHOWERS of each are taken, at random. Two samples of one distribution: density and coverage are
-    1 and 1 - 2^-k on average. ToolError with k showers or fewer.
+    At most MAX_SHOWERS of each are used, chosen at random. For two samples of the same distribution, density and
+    coverage are 1 and 1 - 2^-k on average. Raises ToolError for k showers or fewer.
     """
     rng = np.random.default_rng([seed, 12])
     x, y = (v[rng.permutation(len(v))[:MAX_SHOWERS]] for v in (reference, generated))
@@ -52,6 +54,6 @@ def prdc(reference: Floats, generated: Floats, seed: int = 1, k: int = NEIGHBOUR
 
 
 def distances(a: Floats, b: Floats) -> Floats:
-    """Euclidean, (N, M)."""
+    """Return the Euclidean distances (N, M)."""
     square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
     return np.asarray(np.sqrt(np.maximum(square, 0.0)))

@@ -1,4 +1,4 @@
-"""Energy response and resolution against incident energy: mean and relative spread of E_dep/E_inc."""
+"""Energy response and resolution as functions of incident energy: mean and relative spread of E_dep/E_inc."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tools.calorimeter.showers import Showers
 from tools.contract import ToolError
 from tools.types import Floats
 
-MAX_LEVELS = 20  # as many incident energies stand for themselves; more are put in bins
+MAX_LEVELS = 20  # up to this many distinct incident energies get a bin each; more share BINS bins
 BINS = 12
-MIN_SHOWERS = 10  # in a bin
+MIN_SHOWERS = 10  # per bin
 
 
 @dataclass(frozen=True)
 class Response:
-    """A bin of incident energies [MeV]: mean of E_dep/E_inc, and its standard deviation over it, with errors."""
+    """A bin of incident energies [MeV]: mean of E_dep/E_inc, relative standard deviation (resolution), and errors."""
 
     incident_low: float
     incident_high: float
@@ -29,7 +29,7 @@ class Response:
 
 
 def energy_bins(incident: Floats) -> Floats:
-    """Edges (b + 1,) of bins of incident energy: between the few there are, or equally wide in the logarithm."""
+    """Return edges (b + 1,) of bins of incident energy: between up to MAX_LEVELS distinct ones, or else logarithmic."""
     levels = np.unique(incident)
     if len(levels) == 0:
         raise ToolError("incident", [], "at least one shower")

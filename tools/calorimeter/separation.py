@@ -1,4 +1,4 @@
-"""Separation powers: how far apart two samples are in each observable.
+"""Separation powers: the difference between two samples in each observable.
 
     <S^2> = 1/2 sum over bins of (p - q)^2 / (p + q),   0 for equal and 1 for disjoint histograms p, q of unit sum,
 
@@ -21,22 +21,22 @@ BINS = 50
 
 @dataclass(frozen=True)
 class Separation:
-    """`value`, and what two samples of these sizes from one distribution have on average (`noise`)."""
+    """Separation power `value`, and its mean for two samples of these sizes from the same distribution (`noise`)."""
 
     value: float
     noise: float
 
 
 def separation(reference: Floats, generated: Floats, log: bool = False) -> Separation:
-    """<S^2> of two samples (N,), (M,).
+    """Return <S^2> of two samples (N,), (M,).
 
-    BINS bins, equally wide (in the logarithm, if `log`) over all but the outermost 0.1% of what of the reference is not
-    zero; beyond these a bin on either side, and one for exact zeros.
+    It uses BINS equal bins (logarithmic, if `log`) over the nonzero values of the reference except the outermost 0.1%
+    on either side, an overflow bin on either side, and a bin for exact zeros.
     """
     edges = _edges(reference[reference != 0], log)
     p, q = (_histogram(x, edges) for x in (reference, generated))
     filled = (p + q) > 0
-    # Poisson fluctuations of both, where both follow (p + q)/2.
+    # Poisson fluctuations of both, if both follow (p + q)/2.
     noise = 0.25 * np.sum(filled) * (1 / len(reference) + 1 / len(generated))
     return Separation(triangular(p, q) / 1000, float(noise))
 
@@ -58,9 +58,9 @@ def _histogram(values: Floats, edges: Floats) -> Floats:
 
 
 def cell_energies(showers: Showers) -> tuple[Floats, Floats]:
-    """Edges [MeV] and the number of voxels of each energy, those with exactly nothing first: bins a twentieth decade.
+    """Return edges (b + 1,) [MeV] of bins of a twentieth of a decade, and the voxel energy spectrum (b + 1,) in them.
 
-    Returned as (edges (b + 1,), counts (b + 1,)), counts[0] the zeros.
+    counts[0] is the number of voxels with exactly zero energy.
     """
     filled = showers.voxels[showers.voxels > 0]
     edges = np.geomspace(1e-3, 1e7, 201)
@@ -69,7 +69,7 @@ def cell_energies(showers: Showers) -> tuple[Floats, Floats]:
 
 
 def separations(reference: Showers, generated: Showers) -> dict[str, Separation]:
-    """Name -> separation of every observable, and of the energies of cells (`cell_energy`), zeros included."""
+    """Return the separation of every observable by name, and of the voxel energies (`cell_energy`), zeros included."""
     ours, theirs = observables(reference), observables(generated)
     found = {name: separation(x, theirs[name], log=name.startswith("E_layer")) for name, x in ours.items()}
     p, q = cell_energies(reference)[1], cell_energies(generated)[1]

@@ -1,6 +1,6 @@
 """Showers in memory and in files: `incident_energies` (N, 1) and `showers` (N, V), both MeV.
 
-Files are CaloChallenge HDF5, or safetensors with the same two arrays, which can be read without trusting their author.
+Files are CaloChallenge HDF5, or safetensors with the same two arrays, which are safe to read from any source.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tools.files import written
 
 NAMES = ("incident_energies", "showers")
 SAFE = ".safetensors"
-UNIT_RATIO = 100.0  # voxels in another unit than the incident energy are off by 1000
-FEW = 3  # showers, below which a ratio says nothing
+UNIT_RATIO = 100.0  # voxels in a different unit from the incident energy are off by 1000
+FEW = 3  # showers, below which the ratio is meaningless
 MAX_INCIDENT = 1e8  # MeV: 100 TeV
 CHUNK_ROWS = 256
 
@@ -57,7 +57,7 @@ class Showers:
             )
 
     def check_units(self) -> Showers:
-        """Itself; ToolError where deposited over incident energies say that one of them is not in MeV."""
+        """Return self; ToolError if deposited over incident energy shows that one of them is not in MeV."""
         deposited = self.deposited
         seen = deposited > 0
         if seen.sum() >= FEW:
@@ -85,7 +85,7 @@ class Showers:
 
 
 def check_incident(incident: NDArray[np.float64], field: str = "incident") -> None:
-    """Incident energies are positive and finite MeV; below 1 MeV the unit cannot be MeV."""
+    """Raise ToolError unless incident energies are finite and from 1 MeV to MAX_INCIDENT; others cannot be in MeV."""
     bad = ~(np.isfinite(incident) & (incident >= 1.0) & (incident <= MAX_INCIDENT))
     if bad.any():
         row = int(np.argmax(bad))
@@ -93,7 +93,7 @@ def check_incident(incident: NDArray[np.float64], field: str = "incident") -> No
 
 
 def read_showers(path: Path | str, geometry: Geometry, start: int = 0, stop: int | None = None) -> Showers:
-    """Rows start..stop of a file, HDF5 or (by its ending) safetensors; ToolError says what is wrong with it."""
+    """Read rows start..stop of a file, HDF5 or (by its suffix) safetensors; ToolError for an invalid file."""
     path = Path(path)
     read = _from_safetensors if path.suffix == SAFE else _from_hdf5
     try:
@@ -108,7 +108,7 @@ def _from_hdf5(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple
     import h5py
 
     with h5py.File(path, "r") as file:
-        # A link out of the file, or data stored outside, would read whatever the file's author likes.
+        # A link out of the file, or external data, could read any file that its author chooses.
         inside = [n for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
         data = [file[n] for n in inside if isinstance(file[n], h5py.Dataset)]
         if len(data) < 2 or any(d.external or d.is_virtual for d in data):
@@ -134,7 +134,7 @@ def _from_safetensors(path: Path, start: int, stop: int | None, n_voxels: int) -
 
 
 def check_arrays(path: str, incident: Any, voxels: Any, n_voxels: int) -> None:
-    """Raises ToolError unless these are (N, 1) or (N,) and (N, n_voxels) numbers."""
+    """Raise ToolError unless these are (N, 1) or (N,) and (N, n_voxels) numbers."""
     if incident.dtype.kind not in "fiu" or voxels.dtype.kind not in "fiu" or len(voxels.shape) != 2:
         raise ToolError("path", path, "incident_energies (N, 1) and showers (N, V) of numbers")
     if incident.shape not in ((len(voxels),), (len(voxels), 1)):
@@ -144,7 +144,7 @@ def check_arrays(path: str, incident: Any, voxels: Any, n_voxels: int) -> None:
 
 
 def write_showers(path: Path | str, showers: Showers) -> None:
-    """HDF5 (float64 incident, float32 voxels, gzip) or, by its ending, safetensors; whole or not at all."""
+    """Write HDF5 (float64 incident, float32 voxels, gzip) or, by the suffix, safetensors; whole or not at all."""
     path = Path(path)
     with written(path) as part:
         if path.suffix == SAFE:

@@ -1,4 +1,4 @@
-"""A file of GFlash showers, with its provenance beside it."""
+"""Simulation of a file of GFlash showers, with its provenance in another file next to it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SUFFIXES = (".h5", ".hdf5", SAFE)
 
 
 class ShowerSimulation(Frozen):
-    """Settings of a sample; all fields together fix the result."""
+    """Settings of a sample; all fields together determine the result."""
 
-    geometry: str = Field("ds1_photons", description="built-in, or a binning XML file with depths")
+    geometry: str = Field("ds1_photons", description="a built-in geometry, or a binning XML file with depths")
     particle: str = Field("photon", description="electron, photon or neutral_pion")
-    material: str | None = Field(None, description="default: that of the geometry")
+    material: str | None = Field(None, description="name of a material; default: that of the geometry")
     showers: int = Field(10_000, gt=0, le=10_000_000)
     threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="read-out threshold of a voxel [MeV]")
     seed: int = Field(1, ge=0)
@@ -32,9 +32,9 @@ class ShowerSimulation(Frozen):
 def simulate_showers(
     simulation: ShowerSimulation, out: Path, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Write `out` (CaloChallenge HDF5, or safetensors) and `out` + `.provenance.json`; returns the provenance.
+    """Write `out` (CaloChallenge HDF5, or safetensors) and `out` + `.provenance.json`; return the provenance.
 
-    Raises ToolError when `out` is there already, or for what `gflash.simulate` refuses.
+    Raises ToolError if `out` already exists or has another suffix, and as `gflash.simulate` does.
     """
     if out.exists():
         raise ToolError("out", str(out), "exists; remove it or choose another name")

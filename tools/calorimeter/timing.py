@@ -21,10 +21,11 @@ def milliseconds(
     batches: tuple[int, ...] = BATCHES,
     budget_s: float = 20.0,
 ) -> dict[int, float]:
-    """Median wall time per shower [ms] by batch size, energies drawn from `incident` [MeV].
+    """Return the median wall time per shower [ms] by batch size, for energies drawn from `incident` [MeV].
 
-    A warm-up comes first. A batch size is repeated up to REPEATS times and left out when it would take more than
-    `budget_s` even once: if smaller ones say so, a tenth of it is tried, for batches can be much quicker a shower.
+    A warm-up comes first. Each batch size is repeated up to REPEATS times, and left out if one run is expected to take
+    more than `budget_s`. If the estimate from smaller batches exceeds that by less than 10 times, a tenth of the batch
+    gives a better one, because large batches can be much quicker per shower.
     """
     rng = np.random.default_rng([seed, 13])
     generate(rng.choice(incident, batches[0]), seed)

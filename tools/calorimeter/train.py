@@ -1,4 +1,4 @@
-"""The tool calorimeter.train: a generator learned from a file of showers, and kept in a file."""
+"""The tool calorimeter.train: trains a generator on a file of showers and saves it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class TrainRequest(Request):
         Annotated[Settings, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="a kind alone, e.g. 'flow', or with its settings",
+            description="a kind, e.g. 'flow', alone or with settings",
             json_schema_extra={"default": "flow"},
         ),
     ] = Flow()
-    rows: int | None = Field(None, ge=1, description="use the first so many showers of the file; all by default")
+    rows: int | None = Field(None, ge=1, description="use only this many showers, from the beginning; default: all")
     out: str = Field("generator.safetensors", description="file to write, relative to the working directory")
     seed: int = Field(1, ge=0)
 
@@ -41,15 +41,15 @@ class TrainResult(Result):
     kind: str
     n_showers: int
     incident_mev: tuple[float, float] = Field(description="range of incident energies in training")
-    losses: Losses = Field(description="training and validation loss per epoch; of stages, one after the other")
+    losses: Losses = Field(description="training and validation loss per epoch, for one stage after the other")
     megabytes: float
     sha256: str
 
 
 @tool("calorimeter.train")
 def train(request: TrainRequest) -> TrainResult:
-    """Train a fast simulation of showers on those of a file. 'flow' is the one to begin with; 'frozen' repeats showers
-    of the file and is the baseline to beat. Make showers with calorimeter.generate, judge them with calorimeter.judge.
+    """Train a fast simulation on the showers of a file. Start with 'flow'; 'frozen' repeats showers of the file and is
+    the baseline to beat. Make showers with calorimeter.generate and judge them with calorimeter.judge.
     """
     out = below("out", request.out)
     if out.suffix != ".safetensors":

@@ -1,8 +1,8 @@
-"""Find where not to trust a generator: regions in which the classifier catches it, or that it fills wrongly.
+"""Regions where a generator cannot be trusted: where the classifier tells its showers apart, or their number is wrong.
 
-Regions are slices of the incident energy and of observables that can be measured of a single shower, tails on their
-own. In each: the classifier's AUC between reference and generated showers of that region (scores of held-out showers,
-one training for all regions), and the share of generated over that of reference showers.
+Regions are slices in the incident energy and in observables of single showers, with the tails separate. Each has the
+classifier's AUC between its reference and generated showers (scores of held-out showers, one training for all regions),
+and the fraction of generated showers over that of reference showers.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from tools.metrics import auc, auc_error
 from tools.types import Floats
 
 SLICES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)  # quantiles of the reference
-MIN_SHOWERS = 20  # of each kind in a region
+MIN_SHOWERS = 20  # per region and sample
 AUC_LIMIT = 0.60
-SHARE_LIMIT = 1.25  # and its inverse
+SHARE_LIMIT = 1.25  # limit of the ratio and of its inverse
 SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
 class Region:
-    """A slice low <= `of` < high. `auc` is None with too few showers; `ratio` generated over reference share,
-    `ratio_error` what it fluctuates by around 1."""
+    """A slice low <= `of` < high. `auc` is None with too few showers; `ratio` is the generated over the reference
+    fraction of showers, `ratio_error` its fluctuation around 1.
+    """
 
     of: str
     low: float
@@ -43,12 +44,12 @@ class Region:
 
     @property
     def caught(self) -> bool:
-        """The classifier tells them apart: AUC above AUC_LIMIT by SIGMAS errors above one half."""
+        """True if the classifier tells them apart: AUC above AUC_LIMIT, and above one half by SIGMAS errors."""
         return self.auc is not None and self.auc > max(AUC_LIMIT, 0.5 + SIGMAS * (self.auc_error or 0.0))
 
     @property
     def misfilled(self) -> bool:
-        """Too many or too few showers: the ratio is beyond SHARE_LIMIT, and from 1 by SIGMAS errors."""
+        """True for too many or too few showers: the ratio is beyond SHARE_LIMIT, and SIGMAS errors away from 1."""
         far = max(self.ratio, 1 / max(self.ratio, 1e-9)) > SHARE_LIMIT
         return far and abs(self.ratio - 1) > SIGMAS * self.ratio_error
 
@@ -58,7 +59,7 @@ class Region:
 
     @property
     def untested(self) -> bool:
-        """Nothing is said against it, because too few showers were judged there."""
+        """True if there is no evidence against the region only because too few of its showers were scored."""
         return self.auc is None and not self.misfilled
 
     def words(self) -> str:
@@ -72,9 +73,9 @@ class Region:
 
 
 def trust_map(reference: Showers, generated: Showers, verdict: TwoSample) -> list[Region]:
-    """Return all regions, worst first; both samples have incident energies of the same kind, `verdict` is of them.
+    """Return all regions, worst first, for samples with equally distributed incident energies and their `verdict`.
 
-    The share is that of all showers, the AUC that of the judged ones.
+    The ratio is that of all showers, the AUC that of the scored ones.
     """
     regions: list[Region] = []
     for name, ours, theirs, edges in _slices(reference, generated):
@@ -92,7 +93,7 @@ def trust_map(reference: Showers, generated: Showers, verdict: TwoSample) -> lis
             error = auc_error(value, len(scores[0]), len(scores[1])) if value is not None else None
             shares = counts[0] / len(ours), counts[1] / len(theirs)
             ratio = shares[1] / shares[0] if shares[0] else float(len(ours))
-            # What the ratio fluctuates by, if both samples fill the region alike.
+            # Fluctuation of the ratio, if both samples fill the region alike.
             pooled = sum(counts) / (len(ours) + len(theirs))
             spread = np.sqrt(pooled * (1 - pooled) * (1 / len(ours) + 1 / len(theirs)))
             error_of_ratio = float(spread / max(shares[0], 1 / len(ours)))
@@ -110,7 +111,7 @@ def _inside(x: Floats, low: float, high: float) -> NDArray[np.bool_]:
 
 
 def _slices(reference: Showers, generated: Showers) -> list[tuple[str, Floats, Floats, Floats]]:
-    """(name, values of the reference, of the generated, edges): incident energy, then what a shower shows by itself."""
+    """Return (name, values of the reference, of the generated showers, edges) of incident energy and observables."""
     ours, theirs = observables(reference), observables(generated)
     widest = reference.geometry.layers[int(np.argmax(reference.layer_energies.mean(axis=0)))].id
     names = ["E_dep/E_inc", "depth", "width_depth", f"width_r_{widest}", f"occupancy_{widest}"]
@@ -118,7 +119,7 @@ def _slices(reference: Showers, generated: Showers) -> list[tuple[str, Floats, F
     found = [("E_inc [MeV]", reference.incident, generated.incident, edges)]
     for name in names:
         cuts = np.unique(np.quantile(ours[name], SLICES))
-        # Open at both ends: what lies beyond the reference belongs to its tails.
+        # Open at both ends: values beyond the reference belong to its tails.
         cuts = np.concatenate([[-np.inf], cuts[1:-1], [np.inf]])
         found.append((name, ours[name], theirs[name], cuts))
     return found

@@ -1,1 +1,1 @@
-"""Collision events: official layouts, parquet, simulation with Pythia 8 and FastJet."""
+"""Collision events: official file layouts, parquet, and simulation with Pythia 8 and FastJet."""

@@ -1,11 +1,11 @@
-"""Compute the LHCO features from particles: anti-kt R=1 jets, their masses and N-subjettiness.
+"""LHCO features from particles: anti-kt R=1 jets, their masses and N-subjettiness.
 
-The two jets of highest pt define mjj; they are then ordered by mass, j1 the lighter, as in
-CATHODE (arXiv:2109.00546). N-subjettiness (arXiv:1011.2268) with beta = 1:
+The two jets of highest pt define mjj; they are then ordered by mass, j1 being the lighter, as in
+CATHODE (arXiv:2109.00546). N-subjettiness (arXiv:1011.2268) has beta = 1,
 
     tau_N = sum_i pt_i min_k(dR_ik) / sum_i pt_i R0,   R0 = R = 1,
 
-normalised measure and one-pass kt axes, as the LHCO feature files define it.
+with the normalised measure and one-pass kt axes, as in the LHCO feature files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RADIUS = 1.0
 LEADING_PT_MIN = 1200.0  # GeV, the LHCO trigger
 TEV = 1e-3
 
-# What clustering returns and every event file carries; masses in TeV.
+# Columns returned by `cluster` and held by every event file; masses in TeV.
 COLUMNS = (
     "mjj", "mj1", "mj2",
     "tau1_j1", "tau2_j1", "tau3_j1",
@@ -31,16 +31,16 @@ COLUMNS = (
 
 
 def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
-    """Features of the events that pass, and which ones passed.
+    """Return the features of the events that pass, and which events passed.
 
-    `particles` is an awkward array of events of massless particles with fields pt [GeV],
-    eta, phi. An event passes with two jets of at least two particles each, the leading one above
-    `leading_pt_min` GeV. Returns one array per name in COLUMNS (masses in TeV), one entry per passing event.
+    `particles` is an awkward array of events of massless particles with fields pt [GeV], eta, phi. An event passes if
+    its two leading jets have at least two particles each and the leading one is above `leading_pt_min` GeV. The
+    features are one array per name in COLUMNS (masses in TeV), with one entry per passing event.
     """
     import awkward as ak
     import fastjet
 
-    # FastJet permits this to those who cite it (arXiv:1111.6097); its banner would spoil what tools print.
+    # FastJet allows hiding its banner, which would spoil the tools' output, to those who cite it (arXiv:1111.6097).
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     particles = ak.zip(
         {
@@ -50,7 +50,7 @@ def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dic
             "E": particles.pt * np.cosh(particles.eta),
         }
     )
-    # R is given as a double: the integer overload of JetDefinition means something else.
+    # R must be a double: the integer overload of JetDefinition means something else.
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     n_events = len(particles)
     if n_events == 0:
@@ -69,7 +69,7 @@ def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dic
     if n_passed == 0:
         return {name: np.empty(0) for name in COLUMNS}, np.zeros(n_events, dtype=bool)
 
-    # Two jets an event from here on: (n, 2) arrays.
+    # From here on there are two jets per event: (n, 2) arrays.
     px, py, pz, energy = (ak.to_numpy(ak.sum(constituents[c], axis=2)) for c in ("px", "py", "pz", "E"))
     mass = np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))
 
@@ -79,7 +79,7 @@ def cluster(particles: Any, leading_pt_min: float = LEADING_PT_MIN) -> tuple[dic
 
 
 def dijet_features(px: Floats, py: Floats, pz: Floats, energy: Floats, mass: Floats, tau: Floats) -> dict[str, Floats]:
-    """COLUMNS from the two jets of n events: (n, 2) arrays in GeV and tau (n, 2, 3); jets ordered by mass here."""
+    """Return COLUMNS for the two jets of n events: (n, 2) arrays in GeV and tau (n, 2, 3), in any order of jets."""
     total = [np.sum(c, axis=1) for c in (energy, px, py, pz)]
     mjj = np.sqrt(np.maximum(total[0] ** 2 - total[1] ** 2 - total[2] ** 2 - total[3] ** 2, 0.0))
     eta = np.arcsinh(pz / np.hypot(px, py))

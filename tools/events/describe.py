@@ -1,4 +1,4 @@
-"""A first look at an event file: rows, columns, ranges, what can be derived."""
+"""Summary of an event file: rows, columns, ranges, and features that can be derived."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DescribeResult(Result):
 
 @tool("events.describe")
 def describe(request: DescribeRequest) -> DescribeResult:
-    """Rows, columns, ranges and correlations with mjj of an event file, and the feature names usable with it."""
+    """Summarise an event file: rows, columns, ranges, correlations with mjj, and the feature names usable with it."""
     columns = load_arrays(request.events, "events")
     validate(columns)
     mjj = columns["mjj"]

@@ -1,11 +1,11 @@
-"""A fast detector with the formulas of the CMS card of Delphes 3.4.1: field, tracker, ECAL, HCAL and energy flow.
+"""Fast detector simulation with the formulas of Delphes 3.4.1's CMS card: field, tracker, ECAL, HCAL and energy flow.
 
-Particles fly from the beam through a solenoid (`field.py`) to the calorimeters. Charged ones bend on the way, so that
-they hit other towers than their direction says. Tracks are found and measured as `tracking` says. Photons and
-electrons deposit in the ECAL, other visible particles but muons in the HCAL. Energy flow (`towers.py`) makes the
-objects: tracks in their direction at the beam, photons and neutral hadrons.
+Particles travel from the beam through a solenoid (`field.py`) to the calorimeters. Charged ones bend on the way and so
+hit towers away from their initial direction. `tracking` gives the efficiency and resolution of tracks. Photons and
+electrons deposit in the ECAL, other visible particles except muons in the HCAL. Energy flow (`towers.py`) makes the
+objects: tracks with their direction at the beam, photons and neutral hadrons.
 
-No pile-up, noise, punch-through or conversions.
+There is no pile-up, noise, punch-through or conversion.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ CALO_ETA = 5.0
 TRACK_PT_MIN = 0.1  # GeV
 INVISIBLE = (12, 14, 16)
 ELECTRON, MUON, PHOTON = 11, 13, 22
-SHARED, ECAL_SHARE = (310, 3122), 0.3  # K0s and Lambda that reach the calorimeters leave this part in the ECAL
-# Of tracks in |eta| < 0.5, < 1.5 and beyond: sigma(pt)/pt = noise (+) slope * pt/GeV.
+SHARED, ECAL_SHARE = (310, 3122), 0.3  # K0s and Lambda that reach the calorimeters leave this fraction in the ECAL
+# Track resolution in |eta| < 0.5, < 1.5 and beyond: sigma(pt)/pt = noise (+) slope * pt/GeV.
 RINGS = (0.5, 1.5)
 NOISE = {ELECTRON: (0.03, 0.05, 0.15), MUON: (0.01, 0.015, 0.025)}
 SLOPE = {MUON: (1.0e-4, 1.5e-4, 3.5e-4)}
@@ -33,7 +33,7 @@ HADRON_NOISE, OTHER_SLOPE = (0.06, 0.10, 0.25), (1.3e-3, 1.7e-3, 3.1e-3)
 
 
 def ecal_resolution(eta: Floats, energy: Floats) -> Floats:
-    """sigma(E) in GeV."""
+    """Return sigma(E) in GeV."""
     eta = np.abs(eta)
     fine = np.sqrt((0.008 * energy) ** 2 + 0.11**2 * energy + 0.40**2)
     shape = np.where(eta <= 1.5, 1 + 0.64 * eta**2, 2.16 + 5.6 * (eta - 2) ** 2)
@@ -41,13 +41,15 @@ def ecal_resolution(eta: Floats, energy: Floats) -> Floats:
 
 
 def hcal_resolution(eta: Floats, energy: Floats) -> Floats:
-    """sigma(E) in GeV."""
+    """Return sigma(E) in GeV."""
     central, forward = (np.sqrt((a * energy) ** 2 + b**2 * energy) for a, b in ((0.05, 1.5), (0.13, 2.7)))
     return np.where(np.abs(eta) <= 3.0, central, forward)
 
 
 def _rings(*parts: tuple[list[float], int]) -> tuple[Floats, Ints]:
-    """Edges and numbers of towers of rings on both sides; a part is its upper edges in |eta|, and towers in phi."""
+    """Return eta edges and numbers of towers of the rings on both sides; a part has upper edges in |eta| and its number
+    of towers in phi.
+    """
     upper = np.array([edge for edges, _ in parts for edge in edges])
     n_phi = np.array([n for edges, n in parts for _ in edges])
     return np.concatenate([-upper[::-1], [0.0], upper]), np.concatenate([n_phi[::-1], n_phi])
@@ -70,9 +72,10 @@ HCAL = Layer(
 
 
 def respond(event: Ints, particles: Floats, rng: np.random.Generator) -> tuple[Ints, Floats, Floats, Floats]:
-    """Detector objects (event, pt [GeV], eta, phi) from the stable particles of many events, sorted by event.
+    """Return massless detector objects (event, pt [GeV], eta, phi), sorted by event, for the stable particles of many
+    events.
 
-    `particles` has the columns `pythia.PARTICLE`, `event` says which event a row belongs to. Objects are massless.
+    `particles` has the columns `pythia.PARTICLE`; `event` gives the event that each row belongs to.
     """
     kind = np.abs(particles[:, 3]).astype(np.int64)
     seen = np.flatnonzero(~np.isin(kind, INVISIBLE))
@@ -102,7 +105,7 @@ def respond(event: Ints, particles: Floats, rng: np.random.Generator) -> tuple[I
 
 
 def tracking(kind: Ints, pt: Floats, eta: Floats, charge: Floats) -> tuple[Floats, Floats]:
-    """Efficiency and relative pt resolution (at most 1) of tracks; `kind` is |pdg|, `eta` that of the calorimeter.
+    """Return efficiency and relative pt resolution (at most 1) of tracks; `kind` is |pdg|, `eta` at the calorimeter.
 
     Efficiency in |eta| < 1.5 (and beyond): hadrons 0.70 (0.60) below 1 GeV, 0.95 (0.85) above; electrons 0.73 (0.50),
     0.95 (0.83) and, above 100 GeV, 0.99 (0.90); muons 0.75 (0.70) and 0.99 (0.98), which falls above 1 TeV.

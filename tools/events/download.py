@@ -1,4 +1,4 @@
-"""Downloads of the official data: resumed after interruptions, checked against the MD5 that Zenodo publishes.
+"""Downloads of the official data, resumed after interruptions and checked against the MD5 that Zenodo publishes.
 
 fetch_official("events_anomalydetection_v2.features.h5", Path("data/lhco"))
 """
@@ -27,7 +27,7 @@ LHCO_FILES = {
     "events_LHCO2020_BlackBox1.h5": 4536624,
     "events_LHCO2020_BlackBox1.masterkey": 4536624,  # its truth labels
 }
-ATTEMPTS = 5  # in a row without a new byte
+ATTEMPTS = 5  # maximum attempts in a row without a new byte
 TIMEOUT = httpx.Timeout(30.0)
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
@@ -51,7 +51,10 @@ def fetch_official(
     pause: float = 1.0,
     records: Mapping[str, int] = LHCO_FILES,
 ) -> Path:
-    """Download a file of `records` into `folder`; raises ToolError for another name and as `zenodo_files`, `fetch`."""
+    """Download a file of `records` into `folder`.
+
+    Raises ToolError for a name that is not in `records`, and as `zenodo_files` and `fetch` do.
+    """
     if name not in records:
         raise ToolError("file", name, f"allowed are {', '.join(records)}")
     files = zenodo_files(records[name], base_url)
@@ -66,7 +69,7 @@ def fetch_official(
 def zenodo_files(record: int, base_url: str = ZENODO) -> dict[str, RemoteFile]:
     """Return the files of a Zenodo record by name, from `<base_url>/api/records/<record>`.
 
-    Raises ToolError when the service cannot be reached or answers with something else.
+    Raises ToolError if the service cannot be reached or returns something else.
     """
     url = f"{base_url}/api/records/{record}"
     try:
@@ -87,12 +90,12 @@ def _md5_of(entry: dict[str, str]) -> str:
 
 
 def fetch(url: str, path: Path, md5: str | None, progress: Progress | None = None, pause: float = 1.0) -> None:
-    """Download `url` to `path`; `progress(done, total)` in bytes, total 0 while unknown.
+    """Download `url` to `path`; `progress(done, total)` counts bytes, with total 0 while unknown.
 
-    Bytes wait in `path` + `.part`, where a later call goes on. A connection that breaks is
-    opened again after pause, 2 pause, 4 pause ... seconds; ATTEMPTS in a row without a new byte end it.
-    The file gets its name only with the right MD5; None where none is published. Raises ToolError for a wrong
-    MD5 (the part is removed), a refusal by the server, and an existing file that differs.
+    Bytes go to `path` + `.part`, from which a later call continues. A broken connection is reopened after pause,
+    2 pause, 4 pause ... seconds; after ATTEMPTS in a row without a new byte, it gives up. The file gets its name only
+    if the MD5 is right; None if none is published. Raises ToolError for no progress, a wrong MD5 (the part is removed),
+    a refusal by the server, and an existing file that differs.
     """
     if path.exists():
         if md5 and (found := _md5(path)) != md5:
@@ -110,26 +113,26 @@ def fetch(url: str, path: Path, md5: str | None, progress: Progress | None = Non
                 if isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in RETRIED:
                     raise ToolError("url", url, f"the server refuses: HTTP {error.response.status_code}") from None
                 size = part.stat().st_size if part.exists() else -1
-                # A new byte is one more than ever before: a server that starts over each time must not go on for ever.
+                # Only bytes beyond the maximum so far count: a server that starts over each time would loop forever.
                 failures = 0 if size > most else failures + 1
                 most = max(most, size)
                 if failures >= ATTEMPTS:
                     reason = str(error) or type(error).__name__
-                    allowed = f"no progress in {ATTEMPTS} attempts ({reason}); call again to go on from byte {most}"
+                    allowed = f"no progress in {ATTEMPTS} attempts ({reason}); call again to continue from byte {most}"
                     raise ToolError("url", url, allowed) from None
                 time.sleep(pause * 2 ** max(failures - 1, 0))
     if md5 and (found := _md5(part)) != md5:
         part.unlink()
-        raise ToolError("md5", found, f"{url} should have {md5}; what was downloaded is removed")
+        raise ToolError("md5", found, f"{url} should have {md5}; the downloaded file has been removed")
     part.replace(path)
 
 
 def _append(client: httpx.Client, url: str, part: Path, progress: Progress | None) -> None:
-    """Go on with `part` to its end; raises httpx.HTTPError when the connection fails or the server says no."""
+    """Append the rest of the file to `part`; raises httpx.HTTPError if the connection fails or the server refuses."""
     done = part.stat().st_size if part.exists() else 0
     with client.stream("GET", url, headers={"Range": f"bytes={done}-"} if done else {}) as answer:
         if answer.status_code == 416:
-            # Nothing beyond `done`: all is there already. If it is not, the MD5 will tell.
+            # There is nothing beyond `done`, so the file is complete. If not, the MD5 will differ.
             return
         answer.raise_for_status()
         resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
@@ -139,7 +142,7 @@ def _append(client: httpx.Client, url: str, part: Path, progress: Progress | Non
             done = 0
         total = done + int(answer.headers.get("Content-Length", -done))
         with part.open("ab" if resumed else "wb") as file:
-            for block in answer.iter_raw():  # as they come: larger blocks would be lost with the connection
+            for block in answer.iter_raw():  # unbuffered: larger blocks would be lost with the connection
                 file.write(block)
                 done += len(block)
                 if progress:

@@ -1,7 +1,7 @@
-"""Reader of the published Z+jets files of OmniFold, as EnergyFlow distributes them (doi:10.5281/zenodo.3548091).
+"""Reader for the published Z+jets files of OmniFold, as distributed by EnergyFlow (doi:10.5281/zenodo.3548091).
 
-npz files of some 100,000 events, Pythia 8 (A14 and its variations 2+, 2-) or Herwig 7 with Delphes' CMS; every event
-passes both levels (`gen`, `sim`), there are no misses or fakes. Arrays are named <level>_<key>:
+npz files of some 100,000 events, Pythia 8 (A14 and its variations 2+, 2-) or Herwig 7 with the CMS detector of Delphes.
+Every event passes both levels (`gen`, `sim`); there are no misses or fakes. Arrays are named <level>_<key>:
 
     jets (n, 4): pt [GeV], y, phi, m [GeV]     particles (n, max, 4): pt, y and phi from the jet's axis, species
     mults, widths, tau2s, sdms [GeV], zgs: (n,)
@@ -24,17 +24,18 @@ from tools.types import Floats
 RECORD = 3548091
 GENERATORS = ("Pythia21", "Pythia25", "Pythia26", "Herwig")
 N_FILES = 17
-# File name -> Zenodo record. Sizes and checksums come from the record itself.
+# File name -> Zenodo record, which gives sizes and checksums.
 ZJETS_FILES = {f"{generator}_Zjet_pTZ-200GeV_{i}.npz": RECORD for generator in GENERATORS for i in range(N_FILES)}
 LEVELS = {"gen": "gen", "sim": "reco"}
 SHAPES = {"jets": 2, "particles": 3, "mults": 1, "widths": 1, "tau2s": 1, "sdms": 1, "zgs": 1}
 
 
 def read_zjets(path: Path) -> dict[str, Floats]:
-    """Return the columns of `zjets.COLUMNS` of a published file; masses in GeV.
+    """Return the `zjets.COLUMNS` of a published file; masses in GeV.
 
-    The width is made from the particles, sum pt dR / sum pt; tau21 = tau2 / width with the file's own of both, which
-    share a normalisation. Raises ToolError for another layout or levels of different length, FileNotFoundError.
+    The width is computed from the particles, sum pt dR / sum pt; tau21 = tau2 / width with the file's values of both,
+    which have the same normalisation. Raises ToolError for another layout or levels of unequal length, and
+    FileNotFoundError.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -64,7 +65,7 @@ def _level(path: Path, file: Mapping[str, NDArray[np.generic]], level: str) -> d
             or len(arrays[key]) != len(arrays["jets"])
             or (ndim > 1 and arrays[key].shape[-1] != 4)
         ):
-            raise ToolError("path", str(path), f"{name!r} of another shape; it is {arrays[key].shape}")
+            raise ToolError("path", str(path), f"another shape of {name!r}, which has {arrays[key].shape}")
     pt, delta_y, delta_phi = np.moveaxis(arrays["particles"][:, :, :3], -1, 0)
     distance = np.hypot(delta_y, (delta_phi + np.pi) % (2 * np.pi) - np.pi)
     jet_pt, mass = arrays["jets"][:, 0], arrays["jets"][:, 3]

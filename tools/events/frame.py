@@ -1,11 +1,11 @@
 """Pandas DataFrames in HDF5 ("fixed" format of DataFrame.to_hdf), read and written with h5py alone.
 
-Not with pandas: its HDF5 needs PyTables, a second build of the HDF5 library, and unpickles whatever objects a file that
-was downloaded holds. h5py reads numbers only, piece by piece; a test reads with pandas what is written here.
+pandas itself would need PyTables, with a second build of the HDF5 library, and would unpickle whatever objects a
+downloaded file holds. h5py reads only numbers, piece by piece; a test reads with pandas what is written here.
 
-A frame is an HDF5 group: `axis0` the column names, `axis1` the row index and, per data type, a
-block of columns, `blockN_items` (names) and `blockN_values` (rows x names). Bare 2-d data sets are
-read too, as frames without names.
+A frame is an HDF5 group with the column names `axis0`, the row index `axis1` and, for each data type, a block of
+columns, `blockN_items` (names) and `blockN_values` (rows x names). Bare 2-d data sets can be read too, as frames
+without names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHUNK_ROWS = 64
 
 @dataclass(frozen=True)
 class Frame:
-    """An open frame: `names` (empty for a bare data set), number of `rows` and of `width` columns."""
+    """An open frame with its `names` (empty for a bare data set), number of `rows` and of columns (`width`)."""
 
     path: Path
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Frame:
     blocks: tuple[tuple[Any, NDArray[np.int64]], ...]  # data set, positions of its columns in the frame
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
-        """Rows start..stop as a float64 array (rows, width); raises ToolError when they cannot be read."""
+        """Return rows start..stop as a float64 array (rows, width); raises ToolError if they cannot be read."""
         stop = self.rows if stop is None else min(stop, self.rows)
         values = np.empty((max(stop - start, 0), self.width))
         for data, positions in self.blocks:
@@ -47,10 +47,9 @@ class Frame:
 
 @contextmanager
 def open_frame(path: Path) -> Iterator[Frame]:
-    """Open the one frame, or else the one 2-d data set of numbers, of an HDF5 file.
+    """Open the only frame, or else the only 2-d data set of numbers, in an HDF5 file.
 
-    Raises ToolError when the file is not HDF5 or holds no frame or several, FileNotFoundError
-    when there is none.
+    Raises ToolError if the file is not HDF5 or holds no frame or several, FileNotFoundError if there is no file.
     """
     import h5py
 
@@ -111,7 +110,7 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
     """Write chunks of rows, each (n, width), as one frame `df`: float32, gzip, readable by pandas too.
 
     `names` are the column names, by default the numbers 0 .. width-1 as in the official LHCO
-    files. The file appears whole or not at all. Raises ToolError when there is no chunk.
+    files. The file appears whole or not at all. Raises ToolError if there is no chunk.
     """
     import h5py
 
@@ -141,12 +140,12 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
 
 
 def _describe(group: Any, kind: str) -> None:
-    """The attributes by which PyTables and pandas recognise a frame."""
+    """Set the attributes by which PyTables and pandas recognise a frame."""
 
     def put(node: Any, words: dict[str, str]) -> None:
         import h5py
 
-        for key, word in words.items():  # PyTables gives text back only for fixed-length UTF-8
+        for key, word in words.items():  # PyTables reads text back only from fixed-length UTF-8
             node.attrs.create(key, word.encode(), dtype=h5py.string_dtype("utf-8", len(word)))
 
     words = {"pandas_type": "frame", "pandas_version": "0.15.2", "encoding": "UTF-8", "errors": "strict"}

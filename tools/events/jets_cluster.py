@@ -12,13 +12,13 @@ from tools.types import Floats
 def find_jets(particles: Any, radius: float, pt_min: float, max_particles: int) -> dict[str, Floats]:
     """Find all anti-kt jets above `pt_min` GeV in events, an awkward array of particles with pt [GeV], eta, phi.
 
-    `event` (N,), which one; `axis` (N, 4), pt, eta, phi, mass of all constituents; `pt`, `eta`, `phi`
-    (N, max_particles) of the hardest of them, pt = 0 in empty slots.
+    Returns `event` (N,), the event of each jet; `axis` (N, 4), pt, eta, phi, mass of all its constituents; `pt`, `eta`,
+    `phi` (N, max_particles) of the hardest constituents, with pt = 0 in empty slots.
     """
     import awkward as ak
     import fastjet
 
-    # FastJet permits this to those who cite it (arXiv:1111.6097); its banner would spoil what tools print.
+    # FastJet allows hiding its banner, which would spoil the tools' output, to those who cite it (arXiv:1111.6097).
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     filled = np.flatnonzero(ak.to_numpy(ak.num(particles.pt, axis=1)))
     if not len(filled):
@@ -33,7 +33,7 @@ def find_jets(particles: Any, radius: float, pt_min: float, max_particles: int) 
             "E": particles.pt * np.cosh(particles.eta),
         }
     )
-    # R is given as a double: the integer overload of JetDefinition means something else.
+    # R must be a double: the integer overload of JetDefinition means something else.
     sequence = fastjet.ClusterSequence(momenta, fastjet.JetDefinition(fastjet.antikt_algorithm, float(radius)))
     constituents = sequence.constituents(float(pt_min))
     event = np.repeat(filled, ak.to_numpy(ak.num(constituents.px, axis=1)))

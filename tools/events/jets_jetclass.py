@@ -1,8 +1,8 @@
-"""Reader of JetClass (Qu, Li, Qian, doi:10.5281/zenodo.6619768; arXiv:2202.03772): ROOT files, ten kinds of jets.
+"""Reader for JetClass (Qu, Li, Qian, doi:10.5281/zenodo.6619768; arXiv:2202.03772): ROOT files, ten kinds of jets.
 
-A tree `tree` with a list per jet of px, py, pz, E [GeV], charge, kind and impact parameters [mm] of the particles, pt,
-eta, phi, E of the jet and one 0/1 column for each kind. Here a particle gets all nine features of OmniLearned; d0 and
-dz go through tanh, as there.
+The tree `tree` has, per jet, lists of px, py, pz, E [GeV], charge, kind and impact parameters [mm] of the particles,
+pt, eta, phi, E of the jet and a 0/1 column for each kind. Particles get all nine features of OmniLearned, which applies
+tanh to d0 and dz.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ JET = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
 
 
 def read_jetclass(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, stop: int | None = None) -> Jets:
-    """Jets start..stop with nine features a particle; kinds as in KINDS.
+    """Read jets start..stop with nine features per particle; kinds as in KINDS.
 
     Raises ToolError for a file that is not ROOT, missing branches and jets without exactly one label,
-    FileNotFoundError when there is none.
+    FileNotFoundError if there is no file.
     """
     import uproot
 
@@ -93,7 +93,7 @@ def _extra(arrays: Any) -> Floats:
 
 
 def _padded(lists: Any) -> Floats:
-    """Return lists of numbers, filled up with zeros (N, M)."""
+    """Return lists of numbers padded with zeros (N, M)."""
     import awkward as ak
 
     width = int(ak.max(ak.num(lists, axis=1)))

@@ -1,8 +1,8 @@
-"""The processes that make each kind of jet, and the truth label of a jet, for `jets_simulate`.
+"""Processes that produce each kind of jet, and the truth label of a jet, for `jets_simulate`.
 
 The hard processes are pairs of one kind, or a Higgs boson with an invisible Z; parton pt around 500-700 GeV with a
-flattened spectrum. A jet is of the kind when it is near the parton or boson and holds all quarks or gluons of
-its decay ("fully merged", as in the community's top-tagging data, arXiv:1902.09914).
+flattened spectrum. A jet is of the kind if it is near the parton or boson and contains all quarks or gluons of its
+decay ("fully merged", as in the community's top-tagging data, arXiv:1902.09914).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tools.events.zjets import Tune
 from tools.types import Floats
 
 RADIUS = 0.8
-NEAR = 0.4  # of the jet's axis to the parton or boson
-HARD = (5, 6)  # outgoing, in Pythia's event record
+NEAR = 0.4  # maximum distance between the jet's axis and the parton or boson
+HARD = (5, 6)  # rows of the outgoing hard particles in Pythia's event record
 BOSONS = (23, 24, 25)
 
 
@@ -52,13 +52,13 @@ SETTINGS = {
 
 
 class JetProcess(Frozen):
-    """Pythia's settings for jets of a kind."""
+    """Pythia settings for jets of one kind."""
 
     kind: JetKind
     tune: Tune = Tune.monash
 
     def settings(self) -> list[str]:
-        """Flattened: the spectrum falls like pt^-5 or so, and the selection is biased by pt^5."""
+        """Return the settings. The spectrum falls roughly as pt^-5; biasing the selection by pt^5 flattens it."""
         return [
             *SETTINGS[self.kind],
             "PhaseSpace:pTHatMin = 480.",
@@ -70,7 +70,9 @@ class JetProcess(Frozen):
 
 
 def decay_points(event: Any, kind: JetKind) -> list[Floats]:
-    """(eta, phi) of each hard parton or boson of the kind and, in further rows, of the partons that it decays to."""
+    """Return, for each hard parton or boson of the kind, its (eta, phi) and, in further rows, those of the partons that
+    it decays to.
+    """
     points = []
     for number in HARD:
         hard = event[number]
@@ -84,7 +86,7 @@ def decay_points(event: Any, kind: JetKind) -> list[Floats]:
 
 
 def _partons(event: Any, particle: Any) -> list[Any]:
-    """Quarks and gluons that the particle decays to, those of a W from a top included."""
+    """Return the partons that the particle decays to, including those of a W from a top."""
     partons = []
     for index in particle.daughterList():
         daughter = event[index]
@@ -96,7 +98,7 @@ def _partons(event: Any, particle: Any) -> list[Any]:
 
 
 def holds(axis: Floats, where: Floats) -> bool:
-    """Return whether a jet at `axis` (eta, phi) is near the first of `decay_points` and holds the others."""
+    """Return whether a jet at `axis` (eta, phi) is near the first of `decay_points` and contains the others."""
     delta_phi = (where[:, 1] - axis[1] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(where[:, 0] - axis[0], delta_phi)
     return bool(distance[0] < NEAR and np.all(distance < RADIUS))

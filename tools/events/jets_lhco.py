@@ -1,7 +1,7 @@
 """The two leading jets of LHC Olympics events with their constituents, for searches without hand-made features.
 
-Anti-kt R = 1 jets of the official particle files (`lhco.read_particles`), the lighter jet first, as in the features of
-`cluster`: events, order and mjj are the same, so the two kinds of search can be compared event by event.
+Anti-kt R = 1 jets of the official particle files (`lhco.read_particles`), with the lighter jet first, as in the
+features of `cluster`. Events, order and mjj are the same, so both kinds of search can be compared event by event.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tools.events.lhco import CHUNK, Labels, Progress, particle_rows, read_parti
 from tools.jet_model.jets import Jets, from_momenta
 from tools.types import Floats
 
-KEPT = 128  # hardest particles a jet
+KEPT = 128  # hardest particles per jet
 ARRAYS = ("pt", "eta", "phi", "axis")
 
 
 @dataclass(frozen=True)
 class Dijets:
-    """N events of two jets: `mjj` (N,) in TeV, the lighter jet and the heavier one."""
+    """N dijet events: `mjj` (N,) in TeV, the lighter jet and the heavier one."""
 
     mjj: Floats
     light: Jets
@@ -35,10 +35,10 @@ class Dijets:
 def read_dijets(
     path: Path, start: int = 0, stop: int | None = None, max_particles: int = KEPT, progress: Progress | None = None
 ) -> tuple[Dijets, Labels | None]:
-    """Events start..stop of a particle file that have two jets of two particles, and which are signal (None: unknown).
+    """Read the events start..stop of a particle file that have two jets of at least two particles.
 
-    `progress(done, total)` counts events read. Raises ToolError for another layout, FileNotFoundError when there is no
-    file.
+    Returns them and which are signal (None: unknown). `progress(done, total)` counts events read. Raises ToolError for
+    another layout, FileNotFoundError if there is no file.
     """
     rows = particle_rows(path)
     if rows is None:
@@ -66,7 +66,7 @@ def read_dijets(
 
 
 def _leading_pairs(jets: dict[str, Floats]) -> NDArray[np.int64]:
-    """(n, 2): rows of the two jets of highest pt of an event, the lighter first, where both have two particles."""
+    """Return the rows (n, 2) of each event's two leading jets, lighter first, if both have two or more particles."""
     order = np.lexsort([-jets["axis"][:, 0], jets["event"]])
     event = jets["event"][order]
     first = np.flatnonzero(np.r_[True, event[1:] != event[:-1]]) if len(event) else np.zeros(0, dtype=np.int64)
@@ -78,7 +78,7 @@ def _leading_pairs(jets: dict[str, Floats]) -> NDArray[np.int64]:
 
 
 def pair_mass(axis: Floats) -> Floats:
-    """(N,) TeV: invariant mass of the two jets (N, 2, 4), pt, eta, phi, mass in GeV."""
+    """Return the invariant mass [TeV] (N,) of two jets each, given as pt, eta, phi, mass (N, 2, 4) in GeV."""
     pt, eta, phi, mass = np.moveaxis(axis, -1, 0)
     px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
     energy = np.sqrt(px**2 + py**2 + pz**2 + mass**2)

@@ -1,9 +1,9 @@
-"""Jets with their particles from any layout that is known, told apart by content.
+"""Reading of jets with their particles from any known layout, recognised by content.
 
 - OmniLearned's own HDF5, which our simulation writes too (`tools.jet_model.jets_file`);
 - top tagging, a pandas table in HDF5 (`jets_toptag`);
 - JetClass, ROOT (`jets_jetclass`);
-- particles of LHC Olympics events, HDF5: both leading jets of each event, lighter first, one after the other.
+- particles of LHC Olympics events, HDF5: both leading jets of each event in a row, lighter first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LHCO_KINDS = ("qcd", "signal")
 
 
 class Layout(StrEnum):
-    """Whose layout a file of jets has."""
+    """Layout of a file of jets."""
 
     omnilearned = "omnilearned"
     toptag = "toptag"
@@ -36,7 +36,7 @@ class Layout(StrEnum):
 
 
 def layout_of(path: Path) -> Layout | None:
-    """None: a file of something else. Raises FileNotFoundError when there is no file."""
+    """Return the layout of a file, or None if it holds no jets. Raises FileNotFoundError if there is no file."""
     import h5py
 
     with path.open("rb") as file:
@@ -57,10 +57,9 @@ def layout_of(path: Path) -> Layout | None:
 
 
 def read_any_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, stop: int | None = None) -> Jets:
-    """Jets start..stop (of LHCO files: events), the `max_particles` hardest particles of each.
+    """Read jets start..stop (for LHCO files: events), with the `max_particles` hardest particles of each.
 
-    Raises ToolError for a file of no known layout or with numbers that make no sense, FileNotFoundError when there is
-    none.
+    Raises ToolError for a file of no known layout or with invalid values, FileNotFoundError if there is no file.
     """
     layout = layout_of(path)
     if layout is None:

@@ -1,8 +1,9 @@
-"""Simulated large-radius jets of seven kinds with one pt spectrum: food for the jet foundation model.
+"""Simulation of large-radius jets of seven kinds with the same pt spectrum, to train the jet foundation model.
 
-Pythia 8 at 13 TeV, the detector of `detector.py`, anti-kt R = 0.8. All kinds are flat in pt, as many jets in each bin
-of PT_EDGES, so that pt says nothing about the kind. Both jets of an event may be taken. Kinds and truth:
-`jets_kinds`. The file has OmniLearned's layout (`tools.jet_model.jets_file`): four features, up to MAX_KEPT particles.
+Pythia 8 at 13 TeV, the detector of `detector.py`, anti-kt R = 0.8. All kinds are flat in pt, with equally many jets in
+each bin of PT_EDGES, so that pt carries no information about the kind. Both jets of an event may be taken. Kinds and
+truth labels are in `jets_kinds`. The file has OmniLearned's layout (`tools.jet_model.jets_file`): four features, up to
+MAX_KEPT particles.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from tools.jet_model.jets_file import concatenate, read_jets, write_jets
 from tools.types import Floats
 
 PT_EDGES = np.linspace(500.0, 700.0, 11)  # GeV
-ETA_MAX = 2.0  # of a jet: it lies inside the tracker but for its rim
-MAX_KEPT = 128  # particles
+ETA_MAX = 2.0  # of a jet's axis: all but its edge lies inside the tracker
+MAX_KEPT = 128  # particles per jet
 BATCH = 100  # events clustered together
 
 
 class JetSimulation(Sharded):
-    """A sample of `events` jets, as many of each kind as of the others."""
+    """A sample of `events` jets, equally many of each kind."""
 
     kinds: tuple[JetKind, ...] = Field(default=ALL_KINDS, min_length=1)
     tune: Tune = Tune.monash
     shard_events: int = 1000
 
     def plan(self) -> list[tuple[JetKind, int]]:
-        """Kind and number of jets of each shard."""
+        """Return kind and number of jets for each shard."""
         shards = []
         for i, kind in enumerate(self.kinds):
             left = self.events // len(self.kinds) + (i < self.events % len(self.kinds))
@@ -71,9 +72,9 @@ def simulate_jets(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write `out` (HDF5, kinds mixed at random) and `out` + `.provenance.json`; returns the provenance.
+    """Write `out` (HDF5, kinds in random order) and `out` + `.provenance.json`; return the provenance.
 
-    Shards, progress and errors: `run_shards`; ToolError for a kind named twice.
+    Shards, progress and errors are as in `run_shards`; also raises ToolError for a kind given twice.
     """
     if len(set(simulation.kinds)) < len(simulation.kinds):
         raise ToolError("kinds", [str(kind) for kind in simulation.kinds], "each kind once")
@@ -93,7 +94,7 @@ def simulate_jets(
 
 
 def _simulate_shard(simulation: JetSimulation, shard: int, folder: Path) -> None:
-    """Exactly `shard_size` jets of one kind, deterministic in (simulation, shard)."""
+    """Simulate exactly `shard_size` jets of one kind, deterministic in (simulation, shard)."""
     kind, wanted = simulation.plan()[shard]
     pythia_seed, rng = seeds_of(simulation, shard)
     pythia = start(JetProcess(kind=kind, tune=simulation.tune), pythia_seed)
@@ -126,7 +127,7 @@ def _is_kind(jets: dict[str, Floats], row: int, points: list[list[Floats]]) -> b
 
 
 def _take(room: NDArray[np.int64], pt: float) -> bool:
-    """Take one jet out of the quota of its pt bin; return whether there was room."""
+    """Take one jet from the quota of its pt bin; return whether there was room."""
     place = np.searchsorted(PT_EDGES, pt, side="right") - 1
     if not room[place]:
         return False
@@ -135,13 +136,13 @@ def _take(room: NDArray[np.int64], pt: float) -> bool:
 
 
 def accepted(axis: Floats) -> NDArray[np.int64]:
-    """Rows of the jets (pt, eta, ...) in the acceptance."""
+    """Return the rows of the jets (pt, eta, ...) within the acceptance."""
     pt, eta = axis[:, 0], axis[:, 1]
     return np.flatnonzero((pt >= PT_EDGES[0]) & (pt < PT_EDGES[-1]) & (np.abs(eta) < ETA_MAX))
 
 
 def measured_jets(events: list[Floats], rng: np.random.Generator) -> dict[str, Floats]:
-    """Find the jets of events of `pythia.next_events` after the detector, as `find_jets` returns them."""
+    """Pass events from `pythia.next_events` through the detector; return their jets as `find_jets` does."""
     import awkward as ak
 
     flat = np.concatenate(events)

@@ -1,4 +1,4 @@
-"""N-subjettiness of jets (arXiv:1011.2268) by FastJet contrib: beta = 1, normalised by R0, one-pass kt axes.
+"""N-subjettiness of jets (arXiv:1011.2268) from FastJet contrib: beta = 1, normalised by R0, one-pass kt axes.
 
 tau_N = sum_i pt_i min_k dR_ik / sum_i pt_i R0
 """
@@ -16,7 +16,7 @@ WHOLE_JET = 10.0  # radius at which all particles of a jet cluster into one
 
 
 def nsubjettiness(jets: Jets, radius: float = RADIUS) -> Floats:
-    """(N, 3): tau_1, tau_2, tau_3, in the frame of the jets' axes; 0 where a jet has no more particles than axes."""
+    """Return tau_1, tau_2, tau_3 (N, 3), with angles from the jets' axes; 0 for no more particles than axes."""
     import awkward as ak
     import fastjet
 

@@ -1,8 +1,8 @@
-"""Reader of the community's top-tagging jets (Kasieczka et al., doi:10.5281/zenodo.2603256; arXiv:1902.09914).
+"""Reader for the community's top-tagging jets (Kasieczka et al., doi:10.5281/zenodo.2603256; arXiv:1902.09914).
 
 A pandas table in HDF5: one group with a data set `table`, whose rows hold blocks of columns by type. The floats are
-E, px, py, pz [GeV] of 200 particles in turn, zeros where there is none, and of the true top; the integers `ttv` and
-`is_signal_new`. Names of columns lie there as pickles, which are not opened: the widths of the blocks say enough.
+E, px, py, pz [GeV] of 200 particles, padded with zeros, and of the true top; the integers are `ttv` and
+`is_signal_new`. Column names are stored as pickles, which are not opened: the widths of the blocks are sufficient.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ def find_table(file: Any) -> Any:
 
 
 def _blocks(table: Any) -> dict[int, str]:
-    """Width -> name of the blocks of columns."""
+    """Return the names of the blocks of columns by their widths."""
     return {table.dtype[name].shape[0]: name for name in table.dtype.names if table.dtype[name].shape}
 
 
 def read_toptag(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, stop: int | None = None) -> Jets:
-    """Jets start..stop, kinds `qcd` and `top`.
+    """Read jets start..stop, of the kinds `qcd` and `top`.
 
-    Raises ToolError for another layout, momenta that make no sense and labels other than 0 and 1, FileNotFoundError.
+    Raises ToolError for another layout, invalid momenta and labels other than 0 and 1, FileNotFoundError if there is no
+    file.
     """
     import h5py
 
@@ -51,7 +52,7 @@ def read_toptag(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, 
         with h5py.File(path, "r") as file:
             table = find_table(file)
             if table is None:
-                raise ToolError("path", str(path), f"a table of {FLOATS} floats and {INTEGERS} integers a jet")
+                raise ToolError("path", str(path), f"a table of {FLOATS} floats and {INTEGERS} integers per jet")
             if not 0 <= start < len(table):
                 raise ToolError("start", start, f"0 to {len(table) - 1}: the file has {len(table)} jets")
             names = _blocks(table)

@@ -1,7 +1,7 @@
-"""Readers of the official LHC Olympics layouts to the event table, truth labels always kept apart.
+"""Readers for the official LHC Olympics layouts: event table and, always separate, truth labels.
 
 - particles: HDF5, 700 x (pt [GeV], eta, phi) padded with zeros, then the label; black boxes have no label
-- features:  HDF5, 3-momenta [GeV], masses [GeV] and tau_1,2,3 of the two leading jets, `label` or none
+- features:  HDF5, 3-momenta [GeV], masses [GeV] and tau_1,2,3 of the two leading jets, with or without `label`
 - CATHODE:   npy (N, 6), mjj, mj1, delta_mj [TeV], tau21_j1, tau21_j2, is_signal (arXiv:2109.00546)
 - parquet:   our own table
 
@@ -30,7 +30,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 PARTICLES = 700
 UNLABELLED = 3 * PARTICLES  # columns of a black box
 LABELLED = UNLABELLED + 1
-ETA_MAX = 20.0  # beyond it, cosh(eta) makes energies that break the clustering
+ETA_MAX = 20.0  # beyond, cosh(eta) gives energies that break the clustering
 CHUNK = 5000  # events in memory at a time: 84 MB
 JET_FEATURES = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
 FEATURES = tuple(f"{quantity}j{jet}" for jet in (1, 2) for quantity in JET_FEATURES)
@@ -41,11 +41,11 @@ LABEL_NAMES = ("is_signal", "label")
 def read_events(
     path: Path, progress: Progress | None = None, limit: int | None = None
 ) -> tuple[Columns, Labels | None]:
-    """Return the event table of any of the layouts, told apart by content, and the labels where there are any.
+    """Return the event table of a file in any of the layouts, recognised by content, and the labels if it has any.
 
-    Particles are clustered, about 1 ms an event; `limit` takes only that many events of such a file.
+    Particles are clustered, about 1 ms per event; `limit` takes only that many events of such a file.
     Raises ToolError for a file of no known layout, with wrong columns, or with NaN; FileNotFoundError
-    when there is none.
+    if there is no file.
     """
     magic = _magic(path)
     if magic.startswith(b"\x93NUMPY"):
@@ -63,7 +63,7 @@ def read_events(
 
 
 def particle_rows(path: Path) -> int | None:
-    """Return the number of events in a particle file; None for a file of another layout."""
+    """Return the number of events in a particle file, or None for a file of another layout."""
     if _magic(path) != HDF5:
         return None
     with open_frame(path) as frame:
@@ -78,9 +78,10 @@ def _magic(path: Path) -> bytes:
 def read_particles(
     path: Path, start: int = 0, stop: int | None = None, chunk: int = CHUNK
 ) -> Iterator[tuple[Any, Labels | None]]:
-    """Chunks of events start..stop: an awkward array of particles (pt [GeV], eta, phi), and labels (None: black box).
+    """Yield chunks of the events start..stop: awkward arrays of particles (pt [GeV], eta, phi) and labels (None: black
+    box).
 
-    Raises ToolError for another number of columns, a pt, eta or phi that makes no sense, a label other than 0 and 1.
+    Raises ToolError for another number of columns, an invalid pt, eta or phi, or a label other than 0 and 1.
     """
     import awkward as ak
 
@@ -89,7 +90,7 @@ def read_particles(
             raise ToolError("path", str(path), f"{frame.width} columns; {LABELLED}, or {UNLABELLED} without labels")
         last = frame.rows if stop is None else min(stop, frame.rows)
         if not 0 <= start <= last:
-            raise ToolError("start", start, f"must be from 0 to {last}, the end of the range asked for")
+            raise ToolError("start", start, f"must be from 0 to {last}, the end of the requested range")
         for first in range(start, last, chunk):
             rows = frame.read(first, min(first + chunk, last))
             pt, eta, phi = (rows[:, i:UNLABELLED:3] for i in range(3))
@@ -117,10 +118,10 @@ def cluster_particles(
     progress: Progress | None = None,
     leading_pt_min: float = 0.0,
 ) -> tuple[Columns, Labels | None]:
-    """Jets and their features (COLUMNS) of a particle file.
+    """Return the jet features (COLUMNS) of a particle file and, if it has any, the labels.
 
-    The official events have passed the trigger already, so by default no further cut is made; events
-    without two jets of two particles are left out, of the labels too. `progress(done, total)` counts events read.
+    The official events have already passed the trigger, so by default there is no further cut. Events whose two leading
+    jets do not have two particles each are left out of both. `progress(done, total)` counts events read.
     """
     with open_frame(path) as frame:
         total = (frame.rows if stop is None else min(stop, frame.rows)) - start
@@ -141,7 +142,9 @@ def cluster_particles(
 
 
 def read_features(path: Path) -> tuple[Columns, Labels | None]:
-    """The table (COLUMNS) of a high-level feature file: jets re-ordered by mass, mjj from their 4-vectors, TeV."""
+    """Return the table (COLUMNS) of a feature file, with jets reordered by mass and mjj [TeV] from their 4-vectors, and
+    the labels if it has any.
+    """
     with open_frame(path) as frame:
         missing = [name for name in FEATURES if name not in frame.names]
         if missing:
@@ -161,7 +164,7 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
 
 
 def read_cathode(path: Path) -> tuple[Columns, Labels]:
-    """Columns `CATHODE` and the labels of an (N, 6) npy file; raises ToolError for another shape."""
+    """Return the columns `CATHODE` and the labels of an (N, 6) npy file; raises ToolError for another shape."""
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -181,7 +184,7 @@ def _truth(values: NDArray[Any], first: int = 0) -> Labels:
 
 
 def pack_particles(particles: Any, labels: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows (n, 2101) of the official layout: the 700 leading particles by falling pt, zeros, label."""
+    """Return rows (n, 2101) in the official layout: the 700 leading particles by falling pt, zeros, label."""
     import awkward as ak
 
     leading = particles[ak.argsort(particles.pt, axis=1, ascending=False)][:, :PARTICLES]
@@ -196,6 +199,6 @@ def pack_particles(particles: Any, labels: NDArray[Any]) -> NDArray[np.float32]:
 def write_particles(path: Path, particles: Any, labels: NDArray[Any]) -> None:
     """Write events (awkward: pt [GeV], eta, phi) and their 0/1 labels in the official layout; pandas reads it too."""
     if len(particles) != len(labels):
-        raise ToolError("labels", len(labels), f"one label an event is needed, {len(particles)}")
+        raise ToolError("labels", len(labels), f"one label per event is needed, {len(particles)}")
     _truth(np.asarray(labels))
     write_frame(path, [pack_particles(particles, labels)])

@@ -15,7 +15,8 @@ from tools.files import written
 def round_mantissa(values: NDArray[np.floating], bits: int) -> NDArray[np.float32]:
     """Round float32 values to `bits` explicit mantissa bits, to nearest: relative error <= 2**-(bits + 1).
 
-    The zeroed low bits are what makes a file of measured quantities small.
+    The zeroed low bits make files of measured quantities small.
+
     >>> float(round_mantissa(np.array([np.pi]), 10)[0])
     3.140625
     """
@@ -30,9 +31,9 @@ def round_mantissa(values: NDArray[np.floating], bits: int) -> NDArray[np.float3
 def write_events(
     path: Path, columns: Mapping[str, NDArray[np.floating]], bits: Mapping[str, int] | None = None
 ) -> None:
-    """Write columns of equal length; `bits` gives the mantissa bits kept for a column.
+    """Write columns of equal length; `bits` gives the number of mantissa bits kept, by column.
 
-    The file appears whole or not at all. Raises ToolError when the lengths differ.
+    The file appears whole or not at all. Raises ToolError if the lengths differ.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -61,10 +62,10 @@ def particles_path(events: Path) -> Path:
 
 
 def read_columns(path: Path, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Columns of a parquet file as float64.
+    """Return columns of a parquet file as float64.
 
-    Raises ToolError for a file that is not parquet, a missing column (with the names there
-    are) and a column that does not hold numbers; FileNotFoundError when there is no file.
+    Raises ToolError for a file that is not parquet, a missing column (listing the existing
+    ones) and a column that does not hold numbers; FileNotFoundError if there is no file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,9 +1,9 @@
 """Hard processes and showers with Pythia 8: QCD dijets, and a resonance A -> B(qq') C(qq').
 
-QCD: `HardQCD:all` above a minimum transverse momentum. Resonance: a W' that decays to nothing but W and Z, whose
-masses are changed to those of B and C: two polarised vectors that decay to quarks other than the top, as in the R&D
-signal of the LHC Olympics. Both are made as the R&D files were: no multiparton interactions, and what flies more than
-10 mm on average (K0s, Lambda) is left to the detector.
+QCD: `HardQCD:all` above a minimum transverse momentum. Resonance: a W' that decays only to W and Z, whose masses are
+set to those of B and C: two polarised vectors that decay to quarks other than the top, as in the R&D signal of the LHC
+Olympics. As in the R&D files, there are no multiparton interactions, and particles with a mean decay length above 10 mm
+(K0s, Lambda) are left to the detector.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pydantic import Field, model_validator
 
 from tools.contract import Frozen, ToolError
 
-PT_HAT_MIN = 700.0  # GeV; a jet of 1.2 TeV from less is rare, but of those from 700 to 1,000 many have a high mass
+PT_HAT_MIN = 700.0  # GeV; below, a jet of 1.2 TeV is rare, but many of those from 700 to 1,000 GeV have a high mass
 VETO_SCALE = 50.0  # GeV
-# Of the leading jet's pt wanted at last, what it has to have when the shower reaches VETO_SCALE: 0.5% of those that
-# pass in the end, all within a few percent of the threshold, had less.
+# Fraction of the required leading-jet pt that must be there when the shower reaches VETO_SCALE. This loses 0.5% of the
+# events that would pass in the end, all within a few percent of the threshold.
 VETO = 0.92
 RADIUS = 1.0
 NARROW = 0.001  # Gamma/m
-SPAN = 0.3  # a resonance is made within this much of its mass, relative
+SPAN = 0.3  # resonances are generated within this relative distance of their mass
 WPRIME, B, C = 34, 24, 23
 BATCH = 100  # events that Pythia makes at a time
-PARTICLE = ("pt", "eta", "phi", "pdg", "charge", "mass")  # the columns of an event, one row a particle; GeV
+PARTICLE = ("pt", "eta", "phi", "pdg", "charge", "mass")  # columns of an event, one row per particle; GeV
 
 
 class Process(Frozen):
-    """The simulated process: QCD dijets (`masses` empty) or a resonance.
+    """The simulated process: QCD dijets (`masses` None) or a resonance.
 
     `masses` is (m_A, m_B, m_C) in TeV for A -> B C, e.g. (3.5, 0.5, 0.1), the LHCO R&D signal.
     """
@@ -74,7 +74,9 @@ class Process(Frozen):
         ]
 
     def veto(self, leading_pt_min: float) -> Any:
-        """A hook for Pythia that gives up QCD events without a hard jet early in the shower: most of their cost."""
+        """Return a hook that makes Pythia drop QCD events without a hard jet early in the shower, which saves most of
+        their cost; None if it does not apply.
+        """
         if self.masses is not None or leading_pt_min == 0:
             return None
         import pythia8mc
@@ -96,22 +98,24 @@ class Process(Frozen):
 
 
 class HasSettings(Protocol):
-    """Whatever names its process as Pythia command strings, read after the ones that all have in common."""
+    """Anything that gives its process as Pythia command strings, which are read after the common ones."""
 
     def settings(self) -> list[str]: ...
 
 
 def generate(process: HasSettings, seed: int, hook: Any = None) -> Iterator[NDArray[np.float64]]:
-    """Endless events, as `next_events` gives them; those that Pythia itself or `hook` rejects are skipped."""
+    """Yield events without end, as from `next_events`; those that Pythia or `hook` rejects are skipped."""
     pythia = start(process, seed, hook)
     while True:
         yield from next_events(pythia, BATCH)
 
 
 def start(process: HasSettings, seed: int, hook: Any = None) -> Any:
-    """Pythia, ready: 13 TeV pp, its default (Monash) tune with underlying event, unless the process says otherwise.
+    """Return an initialised Pythia: 13 TeV pp, default (Monash) tune with underlying event, unless the process sets
+    otherwise.
 
-    `hook`: its UserHooks; `seed` in 1 .. 900,000,000 (Pythia's range).
+    `hook`: UserHooks; `seed` in 1 .. 900,000,000 (Pythia's range). Raises ValueError for an unknown setting,
+    RuntimeError if Pythia cannot be initialised.
     """
     import pythia8mc
 
@@ -128,9 +132,9 @@ def start(process: HasSettings, seed: int, hook: Any = None) -> Any:
 
 
 def next_events(pythia: Any, n: int) -> list[NDArray[np.float64]]:
-    """Return the next events, at most `n` (Pythia leaves out those it fails to make): their stable particles, (m, 6).
+    """Return the stable particles (m, 6) of the next events, at most `n` (Pythia omits those it fails to generate).
 
-    Columns: PARTICLE. Much faster than reading the event record in Python, particle by particle.
+    Columns: PARTICLE. This is much faster than reading the event record in Python, particle by particle.
     """
     import awkward as ak
 

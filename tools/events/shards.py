@@ -1,8 +1,8 @@
-"""Long simulations in shards over many processes.
+"""Long simulations, split into shards over many processes.
 
-The work is cut into shards, each with its own seed derived from (seed, shard number), so the
-result depends neither on the number of processes nor on interruptions: a finished shard is
-a file, and a second call goes on with the missing ones.
+Each shard has its own seed derived from (seed, shard number), so the result depends neither on
+the number of processes nor on interruptions: a finished shard is a file, and a second call makes
+the missing ones.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ VERSIONS = ("pythia8mc", "fastjet", "awkward", "numpy")
 
 
 class Sharded(Frozen):
-    """A sample of `events` accepted events; all fields together fix the result."""
+    """A sample of `events` accepted events; all fields together determine the result."""
 
-    events: int = Field(gt=0, le=50_000_000, description="accepted events")
+    events: int = Field(gt=0, le=50_000_000, description="number of accepted events")
     seed: int = Field(default=1, ge=0)
-    shard_events: int = Field(default=2000, gt=0, description="accepted events a shard; part of what fixes the result")
+    shard_events: int = Field(default=2000, gt=0, description="accepted events per shard; affects the result")
 
     @property
     def n_shards(self) -> int:
@@ -49,13 +49,13 @@ Columns = dict[str, NDArray[np.float64]]
 
 
 def seeds_of(simulation: Sharded, shard: int) -> tuple[int, np.random.Generator]:
-    """Pythia's seed, and the random numbers of everything else, of a shard."""
+    """Return a shard's seed for Pythia, and its random number generator for everything else."""
     seeds = np.random.SeedSequence([simulation.seed, shard])
     return int(seeds.generate_state(1)[0]) % PYTHIA_SEEDS + 1, np.random.default_rng(seeds)
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """Return the file that says that a shard is done; what else belongs to it lies beside it."""
+    """Return the path of the file that marks a shard as done; its other files lie next to it."""
     return folder / f"{shard:06d}.parquet"
 
 
@@ -66,10 +66,10 @@ def run_shards(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """`work(simulation, shard, folder)` for every shard that is missing; returns the folder, `out` + `.shards`.
+    """Run `work(simulation, shard, folder)` for every missing shard; return the folder, `out` + `.shards`.
 
-    `work` is a module's function and ends with `write_shard`. `progress(done, total)` counts events.
-    Raises ToolError when that folder belongs to another simulation, `out` is there already or `workers` < 1.
+    `work` is a module-level function and ends with `write_shard`. `progress(done, total)` counts events.
+    Raises ToolError if the folder belongs to another simulation, `out` already exists or `workers` < 1.
     """
     if out.exists():
         raise ToolError("out", str(out), "exists; remove it or choose another name")
@@ -105,17 +105,19 @@ def run_shards(
 
 
 def end_if_abandoned() -> None:
-    """Called now and then by `work`: without the run that started it nobody waits for the shard, and the next run
-    makes it again."""
+    """Exit if the parent process is gone; `work` calls this regularly.
+
+    Nobody waits for the shard then, and the next run makes it again.
+    """
     parent = multiprocessing.parent_process()
     if parent and not parent.is_alive():
         os._exit(1)
 
 
 def write_shard(folder: Path, shard: int, columns: dict[str, NDArray[Any]], tried: int, accepted: int) -> None:
-    """`tried` events were generated, `accepted` of them passed; `columns` may hold fewer."""
+    """Write a shard: `tried` events were generated, `accepted` of them passed; `columns` may hold fewer."""
     shard_path(folder, shard).with_suffix(".json").write_text(json.dumps({"tried": tried, "accepted": accepted}))
-    # Last, because this file says that the shard is done.
+    # Written last, because this file marks the shard as done.
     write_events(shard_path(folder, shard), columns)
 
 
@@ -126,9 +128,9 @@ def merge_shards(
     facts: dict[str, Any],
     more: Callable[[Columns], Columns] = lambda columns: {},
 ) -> dict[str, Any]:
-    """Merge all shards into `out`, with `out` + `.provenance.json`; the shards are removed. Returns the provenance.
+    """Merge all shards into `out`, write `out` + `.provenance.json` and remove the shards; return the provenance.
 
-    `more` makes further columns from those of all shards.
+    `more` makes further columns from the merged ones.
     """
     tables = [read_columns(shard_path(folder, s)) for s in range(simulation.n_shards)]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
@@ -138,7 +140,7 @@ def merge_shards(
 
 
 def write_provenance(simulation: Sharded, folder: Path, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """`out` + `.provenance.json` beside `out`, which is written; the shards are removed. Returns the provenance."""
+    """Write `out` + `.provenance.json` next to the finished `out` and remove the shards; return the provenance."""
     counts = [json.loads(shard_path(folder, s).with_suffix(".json").read_text()) for s in range(simulation.n_shards)]
     provenance: dict[str, Any] = {
         "simulation": simulation.model_dump(mode="json"),
@@ -152,5 +154,5 @@ def write_provenance(simulation: Sharded, folder: Path, out: Path, facts: dict[s
 
 
 def _end_on_ctrl_c() -> None:
-    # The terminal sends Ctrl-C to the workers as well: there it should end them, not print tracebacks.
+    # The terminal sends Ctrl-C to the workers as well, where it should end them without tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Simulated LHCO-like events: Pythia 8, a fast detector, FastJet; in shards over many processes."""
+"""Simulation of LHCO-like events with Pythia 8, a fast detector and FastJet, in shards over many processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Simulation(Sharded):
     """Settings of a sample: process, number of accepted events, seed."""
 
     process: Process = Process()
-    leading_pt_min: float = Field(default=LEADING_PT_MIN, ge=0.0, description="GeV, cut on the leading jet")
-    particles: bool = Field(default=False, description="keep the detector objects too; changes nothing else")
+    leading_pt_min: float = Field(default=LEADING_PT_MIN, ge=0.0, description="cut on the leading jet's pt, GeV")
+    particles: bool = Field(default=False, description="also keep the detector objects; changes nothing else")
 
 
 def simulate(
@@ -35,12 +35,12 @@ def simulate(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
+    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; return the provenance.
 
     With `simulation.particles`, `out` + `.particles.h5` holds the same events in the official
-    2,101-column layout, labelled 0 for QCD and 1 for a resonance. Shards wait in `out` +
-    `.shards` until all are there. `progress(done, total)` counts events. Raises ToolError
-    when that folder belongs to another simulation, `out` is there already or `workers` < 1.
+    2,101-column layout, labelled 0 for QCD and 1 for a resonance. Shards are kept in `out` +
+    `.shards` until all are done. `progress(done, total)` counts events. Raises ToolError
+    if that folder belongs to another simulation, `out` already exists or `workers` < 1.
     """
     folder = run_shards(simulation, out, _simulate_shard, workers, progress)
     if simulation.particles:
@@ -54,7 +54,7 @@ def simulate(
 
 
 def _simulate_shard(simulation: Simulation, shard: int, folder: Path) -> None:
-    """Exactly `shard_size` accepted events, deterministic in (simulation, shard)."""
+    """Simulate exactly `shard_size` accepted events, deterministic in (simulation, shard)."""
     import awkward as ak
 
     pythia_seed, rng = seeds_of(simulation, shard)

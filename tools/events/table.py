@@ -1,4 +1,4 @@
-"""The event table: one array per column, what the columns mean, and what is derived from them.
+"""The event table: one array per column, the meaning of columns, and the features derived from them.
 
 Stored columns are `cluster.COLUMNS`; masses in TeV, j1 the lighter of the two leading jets.
 Derived features, with the regulator of CATHODE (arXiv:2109.00546):
@@ -23,7 +23,7 @@ Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5
 WEIGHTS = ("weight", "weights")
-# Above this median a mass in TeV is no longer credible, and the same number in GeV is ordinary.
+# Medians above which a mass cannot be in TeV, while the same number in GeV is ordinary.
 GEV_MEDIAN = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
 
 
@@ -31,7 +31,7 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return numerator / (TAU_REGULATOR + denominator)
 
 
-# Feature -> (the columns it needs, in the order of the arguments; how it is computed).
+# Feature -> (columns it needs, in the order of the arguments; function that computes it).
 DERIVED: dict[str, tuple[tuple[str, str], Callable[[Floats, Floats], Floats]]] = {
     "delta_mj": (("mj2", "mj1"), np.subtract),
     # Files in the CATHODE layout hold the difference instead of the heavier mass.
@@ -44,13 +44,13 @@ DERIVED: dict[str, tuple[tuple[str, str], Callable[[Floats, Floats], Floats]]] =
 
 
 def available(columns: Mapping[str, Floats]) -> list[str]:
-    """Names that `derive` can give for these columns: those stored first, then those computed."""
+    """Return the names that `derive` accepts for these columns: the stored ones first, then the computed ones."""
     computed = [n for n, (needs, _) in DERIVED.items() if n not in columns and all(c in columns for c in needs)]
     return [*columns, *computed]
 
 
 def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
-    """Return the named features, in the order asked for; a stored column wins over its definition.
+    """Return the named features, in the order requested; a stored column takes precedence over its definition.
 
     >>> derive({"mj1": np.array([0.1]), "mj2": np.array([0.5])}, ["delta_mj", "mj1"])
     {'delta_mj': array([0.4]), 'mj1': array([0.1])}
@@ -71,11 +71,11 @@ def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
 
 
 def validate(columns: Mapping[str, Floats]) -> None:
-    """Raise ToolError, naming column, first bad row and value, unless this is a sound event table.
+    """Raise ToolError, naming column, first bad row and value, unless this is a valid event table.
 
-    Sound: a column `mjj`, at least one event, 1-d columns of equal length, finite values,
-    mjj > 0, masses in TeV. Jet masses may be slightly negative: FastJet gives -sqrt(-m^2)
-    for a massless jet after rounding, and the published files have such events.
+    Valid means a column `mjj`, at least one event, 1-d columns of equal length, finite values, mjj > 0 and masses in
+    TeV. Jet masses may be slightly negative: after rounding, FastJet gives -sqrt(-m^2) for a massless jet, and the
+    published files have such events.
     """
     if "mjj" not in columns:
         raise ToolError("mjj", list(columns), "the table needs the column mjj")
@@ -98,7 +98,7 @@ def unweighted(columns: Mapping[str, Floats]) -> None:
     """Raise ToolError for a column `weight` or `weights` that is not one everywhere, for tools that count events."""
     for name in WEIGHTS:
         if name in columns:
-            allowed = "events are counted here, each must weigh 1: draw by weight, or take the column out"
+            allowed = "events are counted here, so each must have weight 1: draw by weight, or remove the column"
             _require(name, columns[name], columns[name] == 1, allowed)
 
 

@@ -1,10 +1,10 @@
-"""Calorimeter towers and energy flow: what a layer of towers sees, and what tracks and towers together say of it.
+"""Calorimeter towers and energy flow: the response of a layer of towers, combined with tracks.
 
 Formulas and granularity are those of the CMS card of Delphes 3.4.1 (arXiv:1307.6346); the code is our own. A layer adds
-up the true energy in each tower, smears the sum (log-normal, so that it stays positive) and sets a sum to zero that
-is not significant. It then compares it with the tracks that point to the tower: a significant excess is
-a neutral particle at a random place in the tower; otherwise the tracks of the tower are rescaled to the mean of both
-measurements, each weighted with its variance.
+up the true energy in each tower, smears the sum (log-normal, so that it stays positive) and sets it to zero if it is
+not significant. The sum is then compared with the tracks that point to the tower: a significant excess becomes a
+neutral particle at a random position in the tower; otherwise the tracks of the tower are rescaled to the
+inverse-variance-weighted mean of both measurements.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Ints = NDArray[np.int64]
 class Layer:
     """A layer of the calorimeter.
 
-    `eta_edges` bound the rings of towers, ring i has `n_phi[i]` towers; `resolution(eta, energy)` is sigma(E) in GeV.
-    Towers below `energy_min` GeV, or below `significance_min` sigma, count as empty.
+    `eta_edges` bound the rings of towers, and ring i has `n_phi[i]` towers; `resolution(eta, energy)` is sigma(E) in
+    GeV. Towers below `energy_min` GeV or below `significance_min` sigma count as empty.
     """
 
     eta_edges: Floats
@@ -35,7 +35,7 @@ class Layer:
     significance_min: float
 
     def towers_of(self, event: Ints, eta: Floats, phi: Floats) -> Ints:
-        """Return a tower number for each hit, unique in all events; hits have to lie within `eta_edges`."""
+        """Return the tower number of each hit, unique across events; hits must lie within `eta_edges`."""
         ring = np.clip(np.searchsorted(self.eta_edges, eta) - 1, 0, len(self.n_phi) - 1)
         turn = np.mod(phi + np.pi, 2 * np.pi) / (2 * np.pi)
         sector = np.minimum((turn * self.n_phi[ring]).astype(np.int64), self.n_phi[ring] - 1)
@@ -43,7 +43,7 @@ class Layer:
         return (event * len(self.n_phi) + ring) * width + sector
 
     def edges_of(self, tower: Ints) -> tuple[Ints, Floats, Floats, Floats, Floats]:
-        """Event, lower edge and width in eta, lower edge and width in phi of towers."""
+        """Return event, lower edge and width in eta, and lower edge and width in phi of towers."""
         width = int(self.n_phi.max())
         ring = tower // width % len(self.n_phi)
         d_phi = 2 * np.pi / self.n_phi[ring]
@@ -58,7 +58,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Flow:
-    """Energy flow after a layer: neutrals (event, energy [GeV], eta, phi), and a factor for each track's momentum."""
+    """Energy flow of a layer: neutrals (event, energy [GeV], eta, phi) and a factor for each track's momentum."""
 
     event: Ints
     energy: Floats
@@ -73,10 +73,10 @@ def energy_flow(
     tracks: tuple[Ints, Floats, Floats],
     rng: np.random.Generator,
 ) -> Flow:
-    """Neutral particles and rescaled tracks of one layer.
+    """Return the neutral particles and the factors for the tracks of one layer.
 
-    `hits`: tower (as `Layer.towers_of` numbers them) and true energy of each particle that deposits here. `tracks`:
-    tower, measured energy and relative resolution of each track of such a particle.
+    `hits`: tower (numbered by `Layer.towers_of`) and true energy of each particle that deposits here. `tracks`: tower,
+    measured energy and relative resolution of each track of such a particle.
     """
     tower, index = np.unique(np.concatenate([hits[0], tracks[0]]), return_inverse=True)
     of_hit, of_track = index[: len(hits[0])], index[len(hits[0]) :]
@@ -109,7 +109,7 @@ def energy_flow(
 
 
 def log_normal(mean: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
-    """Log-normal values of the given mean and standard deviation; 0 where the mean is not positive."""
+    """Draw log-normal values with the given mean and standard deviation; 0 where the mean is not positive."""
     normal = rng.standard_normal(len(mean))
     safe = np.where(mean > 0, mean, 1.0)
     spread = np.sqrt(np.log1p((sigma / safe) ** 2))

@@ -1,11 +1,11 @@
-"""Z+jets for unfolding, in the manner of OmniFold (arXiv:1911.09107): each event at particle and at detector level.
+"""Z+jets for unfolding, after OmniFold (arXiv:1911.09107): each event at particle and at detector level.
 
-Pythia 8 makes a stable Z and a parton at 14 TeV, p_T,hat > 150 GeV; a level is passed with pt(Z) > 200 GeV and
-a leading anti-kt R=0.4 jet (all particles but the Z and neutrinos, or all detector objects) of pt > 50 GeV, |y| < 2.1.
-The detector is that of `detector.py`; the Z is measured as two muons of half its pt would be.
+Pythia 8 generates a stable Z and a parton at 14 TeV with p_T,hat > 150 GeV. To pass a level an event needs
+pt(Z) > 200 GeV and a leading anti-kt R=0.4 jet (of all particles but the Z and neutrinos, or of all detector objects)
+with pt > 50 GeV and |y| < 2.1. The detector is that of `detector.py`; the Z is measured like two muons of half its pt.
 
-An event that passes one level only is a miss (gen) or a fake (reco). Where both jets pass but are not the same
-(dR > 0.4) the event makes two rows, a miss and a fake.
+An event that passes only one level is a miss (gen) or a fake (reco). If both jets pass but do not match (dR >= 0.4),
+the event gives two rows, a miss and a fake.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tools.types import Floats
 Mask = NDArray[np.bool_]
 
 PT_Z_MIN = 200.0  # GeV
-# Early in the shower, at VETO_SCALE, pt(Z) is within 5 GeV (rms) of its final value: what is far below is given up.
+# Early in the shower, at VETO_SCALE, pt(Z) is within 5 GeV (rms) of its final value: events far below are dropped.
 PT_Z_VETO, VETO_SCALE = 170.0, 20.0  # GeV
 PT_JET_MIN = 50.0  # GeV
-RAPIDITY_MAX = 2.1  # the whole jet lies inside the tracker
+RAPIDITY_MAX = 2.1  # so that the whole jet lies inside the tracker
 Z_BOSON = 23
 BATCH = 250  # events clustered together
-NOT_PASSED = -999.0  # stands at a level that is not passed
+NOT_PASSED = -999.0  # value at a level that an event does not pass
 COLUMNS = (*(f"{level}_{name}" for level in LEVELS for name in OBSERVABLES), "pass_gen", "pass_reco")
 
 
@@ -47,12 +47,12 @@ class Tune(StrEnum):
     monash = "monash"  # Monash 2013, Pythia's default
     a14 = "a14"  # ATLAS A14 with NNPDF2.3LO, as in the published files
     cuetp8m1 = "cuetp8m1"  # CMS CUETP8M1 with NNPDF2.3LO
-    vincia = "vincia"  # antenna shower with its own tune: the far-away one
+    vincia = "vincia"  # antenna shower with its own tune: the most different one
 
     def settings(self) -> list[str]:
-        """Pythia command strings."""
+        """Return the tune as Pythia command strings."""
         if self is Tune.vincia:
-            # Global showers: the sector showers of the default take two to three times as long.
+            # Global showers: the default, sector showers, takes two to three times as long.
             return ["PartonShowers:model = 2", "Vincia:sectorShower = off"]
         return [f"Tune:pp = {TUNES[self]}"]
 
@@ -77,7 +77,7 @@ class ZJets(Frozen):
         ]
 
     def veto(self) -> Any:
-        """Return a hook for Pythia that gives up events whose Z cannot pass any more: half the time without them."""
+        """Return a hook that makes Pythia drop events whose Z can no longer pass, which halves the time."""
         import pythia8mc
 
         class TooSoft(pythia8mc.UserHooks):  # type: ignore[misc]
@@ -99,7 +99,7 @@ class ZJetsSimulation(Sharded):
 
     process: ZJets = ZJets()
     shard_events: int = 1000
-    particles: bool = Field(default=False, description="keep the jets' particles too; changes nothing else")
+    particles: bool = Field(default=False, description="also keep the jets' particles; changes nothing else")
 
 
 def simulate_zjets(
@@ -108,10 +108,10 @@ def simulate_zjets(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; returns the provenance.
+    """Write `out` (parquet, COLUMNS) and `out` + `.provenance.json`; return the provenance.
 
-    Masses in GeV; NOT_PASSED stands at a level that is not passed. With `simulation.particles`, `out` +
-    `.particles.h5` has the jets (`zjets_particles`). Shards, progress and errors: `run_shards`.
+    Masses are in GeV; values are NOT_PASSED at a level that an event does not pass. With `simulation.particles`,
+    `out` + `.particles.h5` has the jets (`zjets_particles`). Shards, progress and errors are as in `run_shards`.
     """
     folder = run_shards(simulation, out, _simulate_shard, workers, progress)
     facts = {
@@ -126,7 +126,7 @@ def simulate_zjets(
 
 
 def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> None:
-    """Exactly `shard_size` rows, deterministic in (simulation, shard)."""
+    """Simulate exactly `shard_size` rows, deterministic in (simulation, shard)."""
     import awkward as ak
 
     pythia_seed, rng = seeds_of(simulation, shard)
@@ -150,7 +150,7 @@ def _simulate_shard(simulation: ZJetsSimulation, shard: int, folder: Path) -> No
 
 
 def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any]:
-    """Return the table of events as `pythia.generate` gives them, as `combine` makes it."""
+    """Return the table, as made by `combine`, of events as given by `pythia.generate`."""
     n = len(events)
     flat = np.concatenate(events)
     index = np.repeat(np.arange(n), [len(event) for event in events])
@@ -172,7 +172,7 @@ def both_levels(events: list[Floats], rng: np.random.Generator) -> dict[str, Any
 
 
 def z_resolution(pt: Floats) -> Floats:
-    """Relative, of two muons of half the pt each: sigma(pt)/pt = 1% (+) 1.5e-4 pt/GeV a track, over sqrt 2."""
+    """Return the relative pt resolution of two muons of half the pt: 1% (+) 1.5e-4 pt/GeV per track, over sqrt 2."""
     return np.asarray(np.hypot(0.01, 1.5e-4 * pt / 2) / np.sqrt(2))
 
 
@@ -184,16 +184,16 @@ def _events(n: int, index: NDArray[np.int64], pt: Floats, eta: Floats, phi: Floa
 
 
 def combine(gen: dict[str, Any], reco: dict[str, Any], gen_z: Floats, reco_z: Floats) -> dict[str, Any]:
-    """Return a row per event that passes a level, from leading jets and pt(Z) [GeV] at both; two for unmatched jets.
+    """Return one row per event that passes a level, two if the jets do not match, from leading jets and pt(Z) [GeV].
 
-    COLUMNS and, of jets that have them, their constituents by level, which mean something where the level is passed.
+    It has COLUMNS and, if the jets have them, their constituents by level, valid only if the level is passed.
     """
     pass_gen, pass_reco = passes(gen, gen_z), passes(reco, reco_z)
     delta_phi = (gen["phi"] - reco["phi"] + np.pi) % (2 * np.pi) - np.pi
     distance = np.hypot(gen["rapidity"] - reco["rapidity"], delta_phi)
     unmatched = pass_gen & pass_reco & ~(distance < RADIUS)
     rows = np.flatnonzero(pass_gen | pass_reco)
-    # Of a unmatched event the first row keeps gen, a second one has reco.
+    # For an unmatched event the first row has gen, a second one reco.
     rows = np.concatenate([rows, np.flatnonzero(unmatched)])
     second = np.arange(len(rows)) >= len(rows) - unmatched.sum()
     is_gen = pass_gen[rows] & ~second

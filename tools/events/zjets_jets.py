@@ -1,13 +1,13 @@
 """The leading jet and its substructure, at particle or detector level: the six observables of OmniFold.
 
-Anti-kt jets, R = 0.4; the one of highest pt counts (arXiv:1911.09107, "Z+jets"). Angles are in rapidity and phi.
+Anti-kt jets with R = 0.4; the one of highest pt is used (arXiv:1911.09107, "Z+jets"). Angles are in rapidity and phi.
 
 - mass, multiplicity (number of constituents);
-- width = sum pt dR / sum pt, dR to the jet's axis;
+- width = sum pt dR / sum pt, with dR to the jet's axis;
 - tau21 = tau2 / tau1, N-subjettiness with beta = 1 and one-pass kt axes (arXiv:1011.2268);
-- zg and the groomed mass by soft drop, z_cut = 0.1, beta = 0, on the Cambridge/Aachen tree (arXiv:1402.2657);
-  zg = 0 where no splitting passes;
-- ln rho = ln(m_groomed^2 / pt^2), pt of the ungroomed jet, not below LN_RHO_MIN (a groomed mass may be 0).
+- zg and the groomed mass from soft drop with z_cut = 0.1, beta = 0 on the Cambridge/Aachen tree (arXiv:1402.2657);
+  zg = 0 if no splitting passes;
+- ln rho = ln(m_groomed^2 / pt^2), pt of the ungroomed jet, but at least LN_RHO_MIN (the groomed mass may be 0).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ WHOLE_JET = 10.0  # radius at which all constituents of a jet cluster into one
 
 
 def leading_jets(particles: Any) -> dict[str, Any]:
-    """AXIS and OBSERVABLES of the jet of highest pt of each event; pt = 0 and the rest NaN where there is none.
+    """Return AXIS and OBSERVABLES of each event's leading jet, with pt = 0 and the rest NaN if there is none.
 
-    `particles` is an awkward array of events with fields pt [GeV], eta, phi, mass [GeV]. Masses are in GeV.
-    CONSTITUENTS is such an array of px, py, pz, E [GeV].
+    `particles` is an awkward array of events with fields pt [GeV], eta, phi, mass [GeV]. Masses are in GeV. The result
+    also has CONSTITUENTS, an awkward array of px, py, pz, E [GeV].
     """
     import awkward as ak
     import fastjet
@@ -44,7 +44,7 @@ def leading_jets(particles: Any) -> dict[str, Any]:
     if not filled.any():
         return jets | {CONSTITUENTS: _momenta(particles)}
     momenta = _momenta(particles[filled])
-    # R is given as a double: the integer overload of JetDefinition means something else.
+    # R must be a double: the integer overload of JetDefinition means something else.
     sequence = fastjet.ClusterSequence(momenta, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
     constituents = sequence.constituents(0.0)
     jet_pt = np.hypot(ak.sum(constituents.px, axis=2), ak.sum(constituents.py, axis=2))
@@ -66,7 +66,7 @@ def _momenta(particles: Any) -> Any:
 
 
 def _observables(jet: Any) -> dict[str, Floats]:
-    """`jet`: the constituents (px, py, pz, E) of one jet an event."""
+    """Return AXIS and OBSERVABLES of one jet per event, given by its constituents (px, py, pz, E)."""
     import awkward as ak
     import fastjet
 
@@ -93,12 +93,12 @@ def _observables(jet: Any) -> dict[str, Floats]:
         "width": _numbers(ak.sum(each_pt * distance, axis=1) / ak.sum(each_pt, axis=1)),
         "lnrho": np.maximum(ln_rho, LN_RHO_MIN),
         "tau21": tau21,
-        "zg": np.maximum(zg, 0.0),  # FastJet says -1 where nothing passes
+        "zg": np.maximum(zg, 0.0),  # FastJet gives -1 if nothing passes
     }
 
 
 def _numbers(array: Any) -> NDArray[Any]:
-    """Plain numpy: FastJet and reductions give optional numbers, from which masked arrays come, where log(0) is 1."""
+    """Return a plain numpy array: FastJet and reductions give option types, whose masked arrays have log(0) = 1."""
     import awkward as ak
 
     return np.asarray(ak.to_numpy(ak.drop_none(array, axis=0), allow_missing=False))

@@ -1,7 +1,7 @@
-"""The leading jets of Z+jets with their particles, for tools that look at all of them, beside the file of events.
+"""The leading jets of Z+jets with all their particles, in a file next to the events.
 
-OUT.particles.h5 has OmniLearned's layout, kinds `gen` and `reco`: the jets of the events that pass gen, in their order,
-then those of the events that pass reco. Columns gen_jet and reco_jet of OUT are their rows.
+OUT.particles.h5 has OmniLearned's layout and the kinds `gen` and `reco`: first the jets of the events that pass gen, in
+the order of OUT, then those of the events that pass reco. Columns gen_jet and reco_jet of OUT give their rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEVELS = ("gen", "reco")
 
 
 def jet_rows(columns: dict[str, Floats], nowhere: float) -> dict[str, Floats]:
-    """gen_jet and reco_jet (n,) of events with pass_gen and pass_reco; `nowhere` at a level that is not passed."""
+    """Return gen_jet and reco_jet (n,) from pass_gen and pass_reco, with `nowhere` at a level that is not passed."""
     found, start = {}, 0
     for level in LEVELS:
         passed = columns[f"pass_{level}"] > 0
@@ -29,12 +29,12 @@ def jet_rows(columns: dict[str, Floats], nowhere: float) -> dict[str, Floats]:
 
 
 def write_levels(path: Path, constituents: dict[str, Any]) -> None:
-    """Write one file of the constituents of jets by level: awkward arrays of px, py, pz, E in GeV."""
+    """Write one file with jets by level, given by their constituents: awkward arrays of px, py, pz, E in GeV."""
     write_jets(path, concatenate([_jets(level, jets) for level, jets in constituents.items() if len(jets)], LEVELS))
 
 
 def merge_levels(paths: list[Path], out: Path) -> None:
-    """The files of all shards in one, gen before reco."""
+    """Merge the files of all shards into one, gen before reco."""
     jets = concatenate([read_jets(path) for path in paths], LEVELS)
     assert jets.pid is not None
     write_jets(out, jets.take(np.argsort(jets.pid, kind="stable")))

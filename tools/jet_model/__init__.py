@@ -1,4 +1,5 @@
-"""The jet foundation model OmniLearned (arXiv:2510.24066) and what a user needs around it.
+"""The jet foundation model OmniLearned (arXiv:2510.24066), and tools to train and apply it.
 
-Nothing is imported here: `tools.events` reads files into `jets.Jets`, and the verbs read files with `tools.events`.
+This file imports nothing, to avoid a cycle: `tools.events` reads files into `jets.Jets`, and the tools here read files
+with `tools.events`.
 """

@@ -1,8 +1,8 @@
-"""Jets as tensors; batches cut by length, so that next to no padding is computed.
+"""Jets as tensors, in batches split by length so that hardly any padding is computed.
 
-A batch is sorted by the number of particles and cut into parts, each as wide as its longest jet. The gradients of the
+A batch is sorted by the number of particles and split into parts, each as wide as its longest jet. The gradients of the
 parts add up to that of the whole padded batch, so the training is the same: only zeros are left out. Small parts also
-stay in a CPU's cache, where most of the time goes into moving data.
+stay in the cache of a CPU, which spends most of its time moving data.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tools.contract import ToolError
 from tools.jet_model.jets import FEATURES, LAYOUTS, LOG_PT, Jets, in_order
 from tools.jet_model.model import Architecture, JetModel
 
-NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 22}  # particles times `dim` of a part
+NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 22}  # particles times `dim` per part
 
 
 @dataclass
 class Batch:
-    """Some jets: particles x (n, m, F), kinds y (n,), weights w (n,), conditions c (n, C) or None; their rows."""
+    """Some jets: particles x (n, m, F), kinds y (n,), weights w (n,), conditions c (n, C) or None, and their rows."""
 
     x: Any
     y: Any
@@ -36,7 +36,7 @@ class Batch:
 
 
 class Source:
-    """Jets in memory, as tensors on the model's device. Kinds are numbered as the architecture has them."""
+    """Jets in memory, as tensors on the model's device. Kinds are numbered as in the architecture."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Source:
         if conditions is not None:
             scaled = (conditions - np.array(model.scales.condition_mean)) / np.array(model.scales.condition_std)
             self.c = torch.as_tensor(scaled.astype(np.float32), device=device)
-        # The package looks for so many neighbours, the particle itself being one, however few there are.
+        # The package always looks for this many neighbours, the particle itself included, even if there are fewer.
         self.width = model.architecture.neighbours + 1
         self.particles = NUMBERS[device.split(":")[0]] // model.architecture.dim
 
@@ -69,7 +69,7 @@ class Source:
         return len(self.x)
 
     def parts(self, rows: Any, particles: int | None = None) -> Iterator[Batch]:
-        """Return the jets of `rows` by length, longest first, at most about `particles` particles at a time."""
+        """Yield the jets of `rows` sorted by length, longest first, about `particles` particles at a time."""
         import torch
 
         limit = particles or self.particles
@@ -83,7 +83,7 @@ class Source:
             yield self.batch(chosen, longest)
 
     def batch(self, rows: Any, width: int | None = None) -> Batch:
-        """Return the jets of `rows` in one piece, `width` slots wide (default: as they are)."""
+        """Return the jets of `rows` as one batch, `width` slots wide (default: all slots)."""
         import torch
 
         there = rows.to(self.device)
@@ -104,14 +104,14 @@ def used_features(architecture: Architecture, jets: Jets) -> int:
 
 
 def kinds_of(jets: Jets) -> tuple[str, ...]:
-    """Names of the jets' kinds; their numbers where they have no names; none where jets have no labels."""
+    """Return the names of the jets' kinds, or their numbers if they have no names; empty if jets have no labels."""
     if jets.pid is None:
         return ()
     return jets.kinds or tuple(str(number) for number in range(int(jets.pid.max()) + 1))
 
 
 def labels_for(kinds: tuple[str, ...], jets: Jets) -> NDArray[np.int64]:
-    """Return the jets' kinds, numbered as in `kinds`; ToolError when they have none or one that is not in `kinds`."""
+    """Return the jets' kinds, numbered as in `kinds`; ToolError if they have no labels or a kind not in `kinds`."""
     if jets.pid is None:
         raise ToolError("jets", "no labels", f"jets labelled with some of {', '.join(kinds)}")
     named = kinds_of(jets)

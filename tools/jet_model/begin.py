@@ -1,8 +1,8 @@
-"""Start a jet classifier from a pretrained network with another output, or from scratch.
+"""Initialisation of a jet classifier from a pretrained network with another output, or from scratch.
 
-As in OmniLearned (arXiv:2510.24066): all tensors of matching shapes are taken over except output layers, which start
-anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, the output begins
-with what is known where each kind is like kinds of the pretraining: such a tagger works before it has seen a label.
+As in OmniLearned (arXiv:2510.24066), all tensors of matching shapes are taken over except output layers, which are
+initialised anew; the input layers and the output learn `new_layers` times faster than the rest. Unlike there, if every
+kind corresponds to kinds of the pretraining, the output starts from theirs: such a tagger works without any label.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUTPUT_WEIGHT, OUTPUT_BIAS = "classifier.out.weight", "classifier.out.bias"
 
 @dataclass(frozen=True)
 class Begun:
-    """A classifier before its training, on its device; the optimiser's groups, and what came from a checkpoint."""
+    """An untrained classifier on its device, the optimiser's groups, and what was taken over from a checkpoint."""
 
     model: JetModel
     groups: list[dict[str, Any]]
@@ -42,8 +42,9 @@ def begin(
     new_layers: float = 1.0,
     like: Like | None = None,
 ) -> Begun:
-    """A classifier of `kinds` for jets like these, from a checkpoint or from scratch; ToolError as `take_over`, and for
-    kinds that the checkpoint does not tell apart.
+    """Return a classifier of `kinds` for jets like these, from a checkpoint or from scratch.
+
+    Raises ToolError as `take_over` does, and for a `like` that names other kinds or only some of those needed.
     """
     begins = _begins(kinds, start, like or {})
     if start is None:
@@ -56,7 +57,7 @@ def begin(
         if begins:
             matched = _begin_as(model, start, begins, matched)
     model.net.to(ranks.device())
-    from omnilearned.utils import get_param_groups  # here, for `build` says what to install
+    from omnilearned.utils import get_param_groups  # imported here, because `build` says what to install
 
     groups = get_param_groups(
         model.net, training.weight_decay, training.learning_rate, new_layers, fine_tune=start is not None
@@ -65,7 +66,7 @@ def begin(
 
 
 def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Like:
-    """Return the known kinds that each kind begins as; none where they are not known of every kind."""
+    """Return the pretraining kinds that each kind starts from; empty if some kind has none."""
     known = start.architecture.kinds if start and OUTPUT_WEIGHT in start.tensors else ()
     named = [name for names in like.values() for name in names]
     if set(like) - set(kinds) or set(named) - set(known) or not all(like.values()):
@@ -80,7 +81,7 @@ def _begins(kinds: tuple[str, ...], start: Checkpoint | None, like: Like) -> Lik
 
 
 def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched) -> Matched:
-    """Each kind's output is the mean of those it is like, plus the log of their number: log sum exp if they agree."""
+    """Set each kind's output to the mean of those it is like plus log of their number: log sum exp if they agree."""
     import torch
 
     known, out = start.architecture.kinds, model.net.classifier.out
@@ -100,9 +101,9 @@ def _begin_as(model: JetModel, start: Checkpoint, begins: Like, matched: Matched
 
 
 def as_classifier(architecture: Architecture, kinds: tuple[str, ...], features: int) -> Architecture:
-    """Return the same body with a classifier of `kinds`, reading no more features than the jets have.
+    """Return the same body with a classifier of `kinds` that reads no more features than the jets have.
 
-    The token of the conditions stays, though a classifier gets none: without it the body would be another function.
+    The token of the conditions stays, although a classifier gets none: without it the body would be another function.
     """
     changed = {
         "particle_kinds": architecture.particle_kinds if features > KINEMATICS else 0,

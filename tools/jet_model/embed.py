@@ -1,7 +1,7 @@
-"""Jets as vectors: what the network makes of them, for small models on top, or for a look.
+"""Embedding of jets: vectors from inside the network, for small models on top or for inspection.
 
-The classifier's last layer sees more of what tells kinds apart than the body gives: of 500 labelled tops, quarks and
-gluons a linear probe of the shipped weights learns an AUC of 0.973 there, and 0.952 on the body (`benchmarks`).
+The input of the classifier's last layer separates kinds better than the body: trained on 500 labelled tops, quarks and
+gluons, a linear probe of the shipped weights reaches an AUC of 0.973 there, and 0.952 on the body (`benchmarks`).
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from tools.types import Floats32
 
 
 class EmbedRequest(JetsRequest):
-    """Embed jets."""
+    """Embed jets as vectors."""
 
-    checkpoint: str = Field(description="weights of a jet model, ours or official; tiny: those that come along")
+    checkpoint: str = Field(description="weights of a jet model, ours or official, or 'tiny' (shipped)")
     layer: Literal["head", "body"] = Field(
-        "head", description="head: what the classifier's last layer sees; body: of any weights, made for all heads"
+        "head", description="head: input of the classifier's last layer; body: in any weights, shared by all heads"
     )
     out: str = Field("embedding.parquet", description="file to write, relative to the working directory")
 
 
 class EmbedResult(Result):
-    """Columns e0, e1, ...; row order of the jets."""
+    """File with columns e0, e1, ..., in the order of the jets."""
 
     embedding: ArrayRef
 
 
 @tool("jet_model.embed")
 def embed(request: EmbedRequest) -> EmbedResult:
-    """Turn jets into vectors with the body of a jet model; a linear classifier on them needs few labels."""
+    """Turn jets into vectors with a jet model; a linear classifier on them needs few labels."""
     model, jets = load(Path(request.checkpoint)), request.read()
     if request.layer == "head" and model.net.classifier is None:
         raise ToolError("layer", request.layer, "body; these weights have no classifier")
@@ -54,7 +54,7 @@ def embed(request: EmbedRequest) -> EmbedResult:
 
 
 def embedding(model: JetModel, jets: Jets) -> Floats32:
-    """(n, (tokens + 1) dim): the body's tokens, and the mean of its particles."""
+    """Return the body's tokens and the mean of its particles (n, (tokens + 1) dim)."""
     import torch
 
     def made(part: Batch) -> Any:
@@ -67,7 +67,7 @@ def embedding(model: JetModel, jets: Jets) -> Floats32:
 
 
 def last_hidden(model: JetModel, jets: Jets) -> Floats32:
-    """Return what the last layer of the classifier sees (n, width)."""
+    """Return the input of the classifier's last layer (n, width)."""
     import torch
 
     bare = replace(model, net=copy.deepcopy(model.net))

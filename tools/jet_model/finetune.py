@@ -1,6 +1,6 @@
-"""Train a jet classifier on few labels, from pretrained weights or, for comparison, from scratch.
+"""Training of a jet classifier on few labels, from pretrained weights or, for comparison, from scratch.
 
-What a training begins as: `begin.py`.
+The initialisation is in `begin.py`.
 """
 
 from __future__ import annotations
@@ -32,41 +32,45 @@ Rows = NDArray[np.int64]
 class FinetuneRequest(JetsRequest):
     """Train a classifier of two or more kinds of jets."""
 
-    start: str | None = Field(
-        None, description="pretrained weights: tiny, which come along, or a file; default: from scratch"
-    )
-    size: Size = Field("tiny", description="from scratch: the network's size")
+    start: str | None = Field(None, description="pretrained weights: 'tiny' (shipped) or a file; default: from scratch")
+    size: Size = Field("tiny", description="size of the network, if trained from scratch")
     kinds: list[str] = Field([], description="kinds to tell apart, the signal last; default: those of the file")
     like: dict[str, list[str]] = Field(
         {},
-        description="what kinds begin as, of those of `start`, e.g. {'qcd': ['quark', 'gluon']}; default: as that of "
-        "their name. Where one begins as none, the output starts anew",
+        description="kinds of `start` from which the output of each kind starts, e.g. {'qcd': ['quark', 'gluon']}; "
+        "default: the kind of the same name. If any kind has none, the output starts anew",
     )
-    validation: str | None = Field(None, description="file of jets that choose the epoch; default: a share of `jets`")
+    validation: str | None = Field(
+        None, description="file of jets to choose the epoch with; default: a fraction of `jets`"
+    )
     validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
     training: JetTraining = Field(
         JetTraining(epochs=20, batch=64),
-        description="epochs, batch, learning rate; small rates (3e-5) where the output begins as known kinds",
+        description="epochs, batch, learning rate; use small rates (3e-5) if the output starts from known kinds",
     )
-    new_layers: SkipJsonSchema[float] = Field(1.0, gt=0, le=100, description="learning rate of new layers over others")
+    new_layers: SkipJsonSchema[float] = Field(
+        1.0, gt=0, le=100, description="learning rate of new layers over that of the others"
+    )
     out: str = Field("tagger.safetensors", description="file to write, relative to the working directory")
 
     @model_validator(mode="after")
     def _two(self) -> FinetuneRequest:
         if len(self.kinds) == 1 or len(set(self.kinds)) < len(self.kinds):
-            raise ValueError("kinds must be two or more that differ")
+            raise ValueError("kinds must be two or more different kinds")
         return self
 
 
 class FinetuneResult(Result):
-    """The weights of the epoch with the lowest held-out loss, and how it went."""
+    """Weights of the epoch with the lowest held-out loss, and the history of the training."""
 
     weights: WeightsRef
     matched: Matched | None = Field(description="what was taken over from `start`")
     history: list[Epoch]
-    best_epoch: int = Field(description="0: no epoch was better than what it began as")
-    separation: Separation = Field(description="on held-out jets, which also chose the epoch: slightly too good")
-    labels_used: int = Field(description="jets trained and validated on")
+    best_epoch: int = Field(description="0: no epoch was better than the start")
+    separation: Separation = Field(
+        description="separation on the held-out jets that also chose the epoch: slightly optimistic"
+    )
+    labels_used: int = Field(description="labelled jets used for training and validation")
 
 
 @tool("jet_model.finetune")
@@ -99,7 +103,9 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
 
 
 def split_kinds(pid: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """(training, validation) rows of jets with these kinds (n,): this share of each kind, at least one jet."""
+    """Return (training, validation) rows of jets with kinds `pid` (n,), holding out this fraction of each kind, at
+    least one jet.
+    """
     order = np.random.default_rng(seed).permutation(len(pid))
     held = np.zeros(len(pid), dtype=bool)
     for kind in np.unique(pid):
@@ -110,7 +116,7 @@ def split_kinds(pid: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A trained classifier, what it started from, and how well it does on the jets that chose its epoch."""
+    """A trained classifier, what it took over, its training, and its separation of the jets that chose the epoch."""
 
     model: JetModel
     matched: Matched | None
@@ -128,7 +134,7 @@ def tune(
     new_layers: float = 1.0,
     like: Like | None = None,
 ) -> Tuned:
-    """Train on `jets`, choose the epoch on `checked`. Same seed, same weights on a CPU.
+    """Train on `jets` and choose the epoch on `checked`. On a CPU the same seed gives the same weights.
 
     Raises ToolError for missing or unknown kinds, a start of another size, and when training diverges.
     """

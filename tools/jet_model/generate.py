@@ -1,7 +1,7 @@
-"""Jets drawn from the model: its velocity is integrated from noise (t = 1) to jets (t = 0).
+"""Generation of jets: the model's velocity is integrated from noise (t = 1) to jets (t = 0).
 
-What is asked for, the kind, pt, eta and number of particles, is taken from jets of a file, one by one; masses and
-substructure are the model's own.
+The conditions (kind, pt, eta and number of particles) are taken from the jets of a file, one by one; masses and
+substructure come from the model.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ from tools.jet_model.model import KINEMATICS, JetModel, conditions_of
 from tools.jet_model.objectives import noise
 from tools.jet_model.weights import load
 
-HARDEST = 10.0  # log of GeV: no particle of the LHC is harder than 22 TeV
+HARDEST = 10.0  # log of GeV: no particle at the LHC is harder than 22 TeV
 
 
 class GenerateRequest(JetsRequest):
     """Make jets like those of a file."""
 
-    checkpoint: str = Field(description="weights that jet_model.pretrain wrote with `generate` in its mix, or tiny")
-    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="steps of the integrator, two evaluations each")
-    out: str = Field("generated.h5", description="file of jets to write, relative to the working directory")
+    checkpoint: str = Field(
+        description="weights written by jet_model.pretrain with `generate` in its mix, or 'tiny' (shipped)"
+    )
+    steps: SkipJsonSchema[int] = Field(50, ge=1, le=1000, description="integration steps, two evaluations each")
+    out: str = Field("generated.h5", description="jets file to write, relative to the working directory")
 
 
 class GenerateResult(Result):
-    """A file of jets in OmniLearned's layout, in the order of those that were given."""
+    """A file of jets in OmniLearned's layout, in the order of the given jets."""
 
     jets: str
     sha256: str
     count: int
-    mean_mass: float = Field(description="GeV, of the generated jets")
-    mean_mass_given: float = Field(description="GeV, of the given jets")
+    mean_mass: float = Field(description="mean mass of the generated jets, GeV")
+    mean_mass_given: float = Field(description="mean mass of the given jets, GeV")
 
 
 @tool("jet_model.generate")
 def generate(request: GenerateRequest) -> GenerateResult:
-    """Generate jets with the kinds, pt, eta and particle numbers of the jets of a file."""
+    """Generate jets with the kinds, pt, eta and numbers of particles of the jets in a file."""
     target = below("out", request.out, ".h5")
     model = load(Path(request.checkpoint))
     like = request.read()
@@ -66,7 +68,7 @@ def generate(request: GenerateRequest) -> GenerateResult:
 
 
 def like_jets(model: JetModel, like: Jets, steps: int, seed: int) -> Jets:
-    """Generate a jet for each of `like` with its kind, pt, eta and particle number; same seed, same jets on a CPU."""
+    """Generate a jet for each of `like`, with its kind, pt, eta and multiplicity; same seed, same jets on a CPU."""
     kinds = model.architecture.kinds
     labels = labels_for(kinds, like) if len(kinds) > 1 else np.zeros(len(like), dtype=np.int64)
     conditions = conditions_of(like)
@@ -86,7 +88,10 @@ def sample(
     steps: int,
     seed: int,
 ) -> NDArray[np.float32]:
-    """(n, m, 4) particles, as many as each of `like` has, by the midpoint rule; ToolError for a model that cannot."""
+    """Generate particles (n, m, 4), as many per jet as in `like`, by the midpoint rule.
+
+    Raises ToolError for a model without a generator, or of more than the kinematic features.
+    """
     import torch
 
     if model.net.generator is None:
@@ -117,7 +122,7 @@ def sample(
 
 
 def axis(jets: Jets, eta: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(n, 4) pt, eta, phi, mass of the sums of particles, around axes at `eta` and phi = 0."""
+    """Return pt, eta, phi, mass (n, 4) of the sum of each jet's particles, for axes at `eta` and phi = 0."""
     x = jets.particles.astype(np.float64)
     pt = np.where(jets.mask, np.exp(x[:, :, LOG_PT]), 0.0)
     there = eta[:, None] + x[:, :, 0]

@@ -1,4 +1,4 @@
-"""Input of the jet tools, and how well kinds are told apart."""
+"""Input of the jet tools, and figures of merit for the separation of kinds."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from tools.jet_model.jets import MAX_PARTICLES, Jets
 from tools.metrics import auc
 from tools.types import Floats
 
-EFFICIENCIES = (0.3, 0.5)  # of the signal, at which rejections are given
+EFFICIENCIES = (0.3, 0.5)  # signal efficiencies at which rejections are given
 
 
 class JetsRequest(Request):
     """Jets to read."""
 
     jets: str = Field(description="file of jets: OmniLearned HDF5, top tagging, JetClass or LHC Olympics particles")
-    max_jets: int | None = Field(None, ge=1, description="a random choice of at most this many")
-    max_particles: SkipJsonSchema[int] = Field(128, ge=2, le=MAX_PARTICLES, description="the hardest of each jet")
+    max_jets: int | None = Field(None, ge=1, description="read a random choice of at most this many")
+    max_particles: SkipJsonSchema[int] = Field(
+        128, ge=2, le=MAX_PARTICLES, description="hardest particles kept per jet"
+    )
     seed: int = Field(1, ge=0)
 
     def read(self, path: str | None = None, field: str = "jets", max_jets: int | None = None) -> Jets:
-        """Return the jets of `jets`, or of another file given in `field`."""
+        """Return the jets in `jets`, or in the file `path` that was given in the request's `field`."""
         name = path or self.jets
         jets = read_file(name, field, self.max_particles)
         limit = max_jets or self.max_jets
@@ -37,7 +39,7 @@ class JetsRequest(Request):
 
 
 def read_file(path: str, field: str, max_particles: int) -> Jets:
-    """ToolError names the request's `field` when there is no such file."""
+    """Read jets in any format; if there is no such file, the ToolError names the request's `field`."""
     try:
         return read_any_jets(Path(path), max_particles)
     except FileNotFoundError:
@@ -45,20 +47,20 @@ def read_file(path: str, field: str, max_particles: int) -> Jets:
 
 
 class Separation(Frozen):
-    """Separation of the kinds by the held-out probabilities."""
+    """Separation of the kinds by their predicted probabilities."""
 
-    auc: dict[str, float] = Field(description="each kind against all others")
+    auc: dict[str, float] = Field(description="AUC of each kind against all others")
     rejection: dict[str, float] = Field(
         default_factory=dict,
-        description="with two kinds: 1/efficiency of the first at these efficiencies of the second",
+        description="for two kinds: 1/efficiency of the first, by efficiency of the second",
     )
     accuracy: float
 
 
 def separation(probabilities: Floats, labels: NDArray[np.int64], kinds: tuple[str, ...]) -> Separation:
-    """`probabilities` (n, kinds); kinds of which there are no jets, or no others, are left out.
+    """Return the separation for `probabilities` (n, kinds) of jets with these labels (n,).
 
-    Of two kinds the second is the signal, whose odds are the score.
+    Kinds with no jets, or with all jets, are left out. Of two kinds the second is the signal, scored by its odds.
     """
     with np.errstate(divide="ignore"):
         odds = np.log(probabilities) - np.log1p(-np.minimum(probabilities, 1 - 1e-16))
@@ -76,7 +78,7 @@ def separation(probabilities: Floats, labels: NDArray[np.int64], kinds: tuple[st
 
 
 def rejection(signal: Floats, background: Floats, efficiency: float) -> float:
-    """1/eff_B at the cut that keeps the fraction `efficiency` of the signal; at most the number of background jets.
+    """Return 1/eff_B at the cut that keeps a fraction `efficiency` of the signal, at most len(background).
 
     >>> rejection(np.arange(10.0), np.arange(10.0), 0.5)
     2.0

@@ -1,9 +1,9 @@
 """Jets as sets of particles, in the features and the HDF5 layout of OmniLearned (arXiv:2510.24066).
 
-A particle is a row (delta eta, delta phi, log pt, log E, ...): angles from the jet's axis, natural logarithms of GeV;
-then, where known, the particle's kind (an integer of `PARTICLE_KINDS`) and tanh d0, its error, tanh dz, its error.
-A row of zeros is an empty slot: the third feature says so, as in the package. Slots are filled from the
-front, hardest particle first.
+A particle is a row (delta eta, delta phi, log pt, log E, ...): angles from the jet's axis, natural logarithms of values
+in GeV; then, if known, the particle's kind (an index into `PARTICLE_KINDS`) and tanh d0, its error, tanh dz, its error.
+A row of zeros is an empty slot, recognised by the third feature as in the package. Slots are filled from the front,
+hardest particle first.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ FEATURES = ("delta_eta", "delta_phi", "log_pt", "log_energy")
 WITH_KIND = (*FEATURES, "particle_kind")
 WITH_VERTEX = (*WITH_KIND, "tanh_d0", "d0_error", "tanh_dz", "dz_error")
 LAYOUTS = {len(names): names for names in (FEATURES, WITH_KIND, WITH_VERTEX)}
-# What a detector can tell apart, by PDG number; hadrons count as charged pions or as K_L. The position is the feature.
+# Kinds that a detector can tell apart, as PDG numbers: hadrons are charged pions or K_L. The feature is the index.
 PARTICLE_KINDS = (-211, -13, -11, 0, 11, 13, 22, 130, 211)
 AXIS = ("pt", "eta", "phi", "mass")
-MAX_PARTICLES = 512  # memory grows with the square
+MAX_PARTICLES = 512  # memory grows as its square
 # A particle of exactly 1 GeV would look like an empty slot.
 LOG_PT_NOT_ZERO = np.float32(1e-6)
 
-JET_PT_RANGE = (5.0, 2e4)  # GeV: medians outside are in other units
-SHARE_RANGE = (0.02, 2.0)  # median of the sum of the particles' pt, which may be the hardest only, over the jet's
-CENTRED = 0.2  # median distance of the pt-weighted centre from the axis
-REACH = 2.0  # median distance of the particles from the axis
-STRAY = 0.01  # share of particles of exactly 1 GeV, which look like empty slots: a few do no harm
+JET_PT_RANGE = (5.0, 2e4)  # GeV: a median outside means other units
+SHARE_RANGE = (0.02, 2.0)  # median of the particles' summed pt (maybe of the hardest only) over the jet's
+CENTRED = 0.2  # largest median distance of the pt-weighted centre from the axis
+REACH = 2.0  # largest median distance of the particles from the axis
+STRAY = 0.01  # fraction of particles of exactly 1 GeV, which look like empty slots: a few do no harm
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Jets:
     """N jets of up to M particles with F features.
 
     `pid` are the kinds of the jets as numbers, `kinds[number]` their names (may be empty: numbers of another data
-    set); `jet` holds pt [GeV], eta, phi, mass [GeV]. Raises ToolError for shapes that do not belong together; what
-    the numbers mean is for `check`.
+    set); `jet` holds pt [GeV], eta, phi, mass [GeV]. Raises ToolError for shapes that do not match; `check` tests the
+    values.
     """
 
     particles: Floats32  # (N, M, F)
@@ -60,7 +60,7 @@ class Jets:
             if values is not None and values.shape != wanted:
                 raise ToolError(name, values.shape, f"shape {wanted}, to go with {shape[0]} jets")
         if len(set(self.kinds)) < len(self.kinds):
-            raise ToolError("kinds", self.kinds, "names that differ")
+            raise ToolError("kinds", self.kinds, "each name once")
 
     def __len__(self) -> int:
         return len(self.particles)
@@ -76,18 +76,18 @@ class Jets:
         return np.asarray(self.mask.sum(axis=1), dtype=np.int64)
 
     def take(self, rows: Ints | Mask | slice) -> Jets:
-        """Some of the jets, in the order given."""
+        """Return some of the jets, in the order given."""
         pid = None if self.pid is None else self.pid[rows]
         jet = None if self.jet is None else self.jet[rows]
         return replace(self, particles=self.particles[rows], pid=pid, jet=jet)
 
     def hardest(self, particles: int) -> Jets:
-        """The same jets with their `particles` hardest particles at most, and no slots that are empty in all jets."""
+        """Return the jets with at most their `particles` hardest particles, without slots that are empty in all."""
         kept = max(min(particles, int(self.multiplicity.max(initial=1))), 1)
         return replace(self, particles=self.particles[:, :kept])
 
     def count(self) -> dict[str, int]:
-        """Jets of each kind; kinds without a name go by their number."""
+        """Return the number of jets of each kind; kinds without a name are listed by number."""
         if self.pid is None:
             return {}
         counts = np.bincount(self.pid, minlength=len(self.kinds))
@@ -95,7 +95,7 @@ class Jets:
         return {name: int(n) for name, n in zip(names, counts, strict=True) if n or self.kinds}
 
     def with_kinds(self, kinds: tuple[str, ...]) -> Jets:
-        """Return the jets of these kinds only, numbered in this order; ToolError when one has no jets."""
+        """Return only the jets of these kinds, numbered in this order; ToolError if one has no jets."""
         counts = self.count()
         if absent := [kind for kind in kinds if not counts.get(kind)]:
             there = ", ".join(f"{name} ({n})" for name, n in counts.items()) or "none: the jets have no labels"
@@ -108,7 +108,7 @@ class Jets:
         return replace(self.take(new >= 0), pid=new[new >= 0].astype(np.int64), kinds=tuple(kinds))
 
     def pt_and_mass(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N,) each, GeV: of the sum of the particles, taken as massless, which needs no axis."""
+        """Return pt and mass [GeV], (N,) each, of the sum of the particles, taken as massless; needs no axis."""
         x = self.particles.astype(np.float64)
         pt = np.where(self.mask, np.exp(x[:, :, LOG_PT]), 0.0)
         px, py = (np.sum(pt * f(x[:, :, DELTA_PHI]), axis=1) for f in (np.cos, np.sin))
@@ -128,7 +128,7 @@ def from_momenta(
     kinds: tuple[str, ...] = (),
     max_particles: int = MAX_PARTICLES,
 ) -> Jets:
-    """Jets from particles (N, M) in GeV, pt = 0 in empty slots, of which the `max_particles` hardest are kept.
+    """Make jets from particles (N, M) in GeV, with pt = 0 in empty slots; the `max_particles` hardest are kept.
 
     `axis` (N, 4): pt, eta, phi, mass of the jets, by default of the sum of all their particles; `extra` (N, M, 1 or 5):
     the features of LAYOUTS after the fourth. Raises ToolError as `check` does.
@@ -174,16 +174,16 @@ def in_order(particles: Floats32) -> Floats32:
 
 
 def check(jets: Jets) -> None:
-    """Raise ToolError unless the numbers are what `Jets` says.
+    """Raise ToolError unless the values are as `Jets` describes them.
 
-    Refused are no jets, too many particles, NaN, empty jets, another order of features, absolute angles, other units
-    than GeV, kinds without a name. Order and units are judged by medians: a stray particle does no harm.
+    It refuses no jets, too many particles, NaN, empty jets, another order of features, absolute angles, units other
+    than GeV, and kinds without a name. Order and units are judged by medians, so a stray particle does no harm.
     """
     n, m, width = jets.particles.shape
     if n == 0:
         raise ToolError("particles", jets.particles.shape, "at least one jet")
     if m > MAX_PARTICLES:
-        raise ToolError("particles", m, f"at most {MAX_PARTICLES} a jet; keep the hardest with max_particles")
+        raise ToolError("particles", m, f"at most {MAX_PARTICLES} per jet; keep the hardest with max_particles")
     if width not in LAYOUTS:
         widths = "; ".join(f"{k}: {', '.join(names)}" for k, names in LAYOUTS.items())
         raise ToolError("particles", width, f"features: {widths}")
@@ -193,7 +193,7 @@ def check(jets: Jets) -> None:
         raise ToolError("particles", value, f"jet {row}, particle {slot}, {LAYOUTS[width][feature]}: must be finite")
     mask = jets.mask
     if len(empty := np.flatnonzero(~mask.any(axis=1))):
-        raise ToolError("particles", int(empty[0]), f"jet without particles, {len(empty)} in all; leave them out")
+        raise ToolError("particles", int(empty[0]), f"jet without particles, {len(empty)} in all; remove them")
     _check_kinematics(jets, mask)
     _check_jets(jets)
 
@@ -244,7 +244,7 @@ def _check_jets(jets: Jets) -> None:
 
 
 def concatenated(first: Jets, second: Jets) -> Jets:
-    """Return the particles of both, without anything else."""
+    """Return the jets of both with only their particles."""
     width = max(first.particles.shape[1], second.particles.shape[1])
     parts = [np.pad(j.particles, ((0, 0), (0, width - j.particles.shape[1]), (0, 0))) for j in (first, second)]
     return Jets(np.concatenate(parts))

@@ -1,8 +1,8 @@
 """OmniLearned's own HDF5 layout: `data` (N, M, F), `pid` (N,) and, optionally, `global` (N, J).
 
-Ours is read by the package as it is. Its `global` is pt [GeV], eta, phi, mass [GeV] of the jets and, last, as
-generation there wants it, the number of particles in hundreds; an attribute names these columns. Another `global`
-means something else in each data set and is not read. The names of the kinds are an attribute of `pid`.
+The package reads our files unchanged. Their `global` is pt [GeV], eta, phi, mass [GeV] of the jets and, last, as the
+package's generation needs it, the number of particles in hundreds; an attribute names these columns. Any other `global`
+means something different in each data set and is not read. The names of the kinds are an attribute of `pid`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CHUNK = 256  # jets
 
 
 def read_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, stop: int | None = None) -> Jets:
-    """Jets start..stop of a file, the `max_particles` hardest particles of each.
+    """Read the jets start..stop of a file, with the `max_particles` hardest particles of each.
 
-    Raises ToolError for another layout and as `jets.check` does, FileNotFoundError when there is no file.
+    Raises ToolError for another layout and as `jets.check` does, FileNotFoundError if there is no file.
     """
     import h5py
 
@@ -44,13 +44,13 @@ def read_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, st
             raise ToolError("start", start, f"0 to {last - 1}: the file has {len(data)} jets")
         for name in ("pid", "global"):
             if name in file and len(file[name]) != len(data):
-                raise ToolError(name, len(file[name]), f"one entry a jet, {len(data)}")
+                raise ToolError(name, len(file[name]), f"one entry per jet, {len(data)}")
         particles = _rows(path, data, start, last).astype(np.float32)
         pid, kinds = None, tuple[str, ...]()
         if "pid" in file:
             numbers = np.asarray(_rows(path, file["pid"], start, last))
             if numbers.size != len(numbers) or numbers.dtype.kind not in "iuf" or np.any(numbers != np.round(numbers)):
-                raise ToolError("pid", f"{numbers.dtype} {numbers.shape}", "one whole number a jet: its kind")
+                raise ToolError("pid", f"{numbers.dtype} {numbers.shape}", "one whole number per jet: its kind")
             pid = numbers.reshape(len(numbers)).astype(np.int64)
             kinds = tuple(k if isinstance(k, str) else k.decode() for k in file["pid"].attrs.get("kinds", ()))
         jet = None
@@ -69,7 +69,7 @@ def _rows(path: Path, data: Any, start: int, stop: int) -> Any:
 
 
 def write_jets(path: Path, jets: Jets) -> None:
-    """Write the layout; the file appears whole or not at all. Raises ToolError as `jets.check` does."""
+    """Write jets in this layout; the file appears whole or not at all. Raises ToolError as `jets.check` does."""
     import h5py
 
     check(jets)
@@ -88,9 +88,9 @@ def write_jets(path: Path, jets: Jets) -> None:
 
 
 def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
-    """Concatenate sets with labels, numbered by `kinds`; `jet` where all have it.
+    """Concatenate labelled sets, numbered by `kinds`; `jet` is kept if all have it.
 
-    Raises ToolError when a set has a kind that `kinds` leaves out, no labels, or other features than the first.
+    Raises ToolError if a set has a kind that is not in `kinds`, no labels, or features other than the first set's.
     """
     pids = []
     for part in parts:
@@ -107,7 +107,7 @@ def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
 
 
 def count_jets(path: Path) -> int | None:
-    """Jets in a file of this layout; None for another layout."""
+    """Return the number of jets in a file of this layout, or None for another layout."""
     import h5py
 
     try:

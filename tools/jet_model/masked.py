@@ -1,8 +1,8 @@
-"""Masked particle modelling (arXiv:2401.13537): hide some particles of a jet, and ask the others what they were.
+"""Masked particle modelling (arXiv:2401.13537): predict hidden particles of a jet from the others.
 
-Of a hidden particle the body sees a fixed vector that lies outside of jets; the head, and only the head, is told
-its rank in pt, and says which of some standard particles it was. These are the centres of k-means over (delta eta,
-delta phi, log pt), as good as learned tokens (arXiv:2409.12589) and quicker. No labels are needed.
+The body sees a fixed vector, which lies outside of jets, in place of a hidden particle. The head, and only the head, is
+given its rank in pt and predicts which of a set of standard particles it was. These are the centres of k-means over
+(delta eta, delta phi, log pt), as good as learned tokens (arXiv:2409.12589) and quicker. No labels are needed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tools.jet_model.batches import Batch, mask_of
 from tools.jet_model.jets import LOG_E, LOG_PT, Jets
 from tools.jet_model.model import KINEMATICS, JetModel
 
-SHARE = 0.3  # of a jet's particles, hidden
-STANDARD = 128  # particles to choose from
-RANKS = 64  # in pt that are told apart
-OUTSIDE = 2.0  # delta eta and delta phi of the hidden ones: they are only each other's neighbours
+SHARE = 0.3  # fraction of a jet's particles that is hidden
+STANDARD = 128  # standard particles
+RANKS = 64  # distinct ranks in pt
+OUTSIDE = 2.0  # delta eta and delta phi of hidden particles, so that they are neighbours of each other only
 SAMPLE = 50_000  # particles for k-means
 TOKENISED = LOG_E  # the features before log E, which follows from log pt and delta eta
 
 
 @dataclass
 class MaskedParticles:
-    """The standard particles, what hidden ones are replaced by, and the head, whose parameters are trained along."""
+    """The standard particles, the vector that replaces hidden ones, and the head, which is trained with the network."""
 
     vector: Any  # (4,)
     scale: Any  # (3,) standard deviations of the features
@@ -34,14 +34,14 @@ class MaskedParticles:
     head: Any
 
     def tokens(self, x: Any) -> Any:
-        """Return the nearest standard particle of each (n, m)."""
+        """Return the index of the nearest standard particle of each particle (n, m)."""
         import torch
 
         distance = torch.cdist(x[:, :, :TOKENISED].reshape(-1, TOKENISED) / self.scale, self.centres)
         return distance.argmin(dim=1).reshape(x.shape[:2])
 
     def loss(self, model: JetModel, part: Batch) -> Any:
-        """Return the mean cross-entropy over a jet's hidden particles, at least one, but never all of several (n,)."""
+        """Return the mean cross-entropy over each jet's hidden particles (n,): at least one, but not all of several."""
         import torch
 
         mask = mask_of(part.x)[:, :, 0]
@@ -56,7 +56,7 @@ class MaskedParticles:
         return (entropy * hidden).sum(dim=1) / hidden_count
 
     def predict(self, model: JetModel, x: Any, hidden: Any) -> Any:
-        """(n, m, STANDARD) logits, from which nothing of the hidden particles but their ranks can be read."""
+        """Return logits (n, m, STANDARD), which depend on nothing about the hidden particles but their ranks."""
         import torch
 
         vector = torch.nn.functional.pad(self.vector, (0, x.shape[2] - KINEMATICS))
@@ -66,7 +66,7 @@ class MaskedParticles:
 
 
 def masked_particles(model: JetModel, jets: Jets, seed: int, device: str = "cpu") -> MaskedParticles:
-    """Standard particles of these jets, and an untrained head; same seed, same ones."""
+    """Return the standard particles of these jets and an untrained head; the same seed gives the same result."""
     import torch
     from sklearn.cluster import MiniBatchKMeans
     from torch import nn

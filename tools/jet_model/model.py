@@ -1,8 +1,8 @@
-"""OmniLearned's network PET (arXiv:2510.24066), built from the package by size, and what it can be asked.
+"""OmniLearned's network PET (arXiv:2510.24066), built from the package by size, and its outputs.
 
-The network itself is the package's. Two things are done around it: its parts are called one by one (its own `forward`
-draws its noise from fixed numbers of one data set), and the distances that choose a particle's neighbours are taken in
-float32 from differences: the package's r_i^2 - 2 r_i r_j + r_j^2 rounds neighbours away in bfloat16.
+The network itself is the package's, with two changes: its parts are called one by one (its own `forward` draws noise
+with the fixed scales of one data set), and the distances that choose a particle's neighbours are computed in float32
+from differences (in bfloat16, the package's r_i^2 - 2 r_i r_j + r_j^2 loses neighbours to rounding).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tools.jet_model.jets import DELTA_ETA, FEATURES, LOG_PT, Jets
 Size = Literal["tiny", "small", "medium", "large"]
 Mode = Literal["classifier", "generator", "pretrain"]
 KINEMATICS = len(FEATURES)
-# Ours; the others are the package's. `neighbours` is no tensor's size, and 10 in all official checkpoints.
-# Pairs of all particles cost a third of the time of so small a network: only those of neighbours are used.
+# Ours; the other sizes are the package's. `neighbours`, on which no tensor's shape depends, is 10 in all official
+# checkpoints. Interactions of all pairs would take a third of the time of so small a network: neighbours only.
 TINY = {"dim": 32, "blocks": 3, "head_blocks": 1, "heads": 4, "tokens": 4, "neighbours": 8, "interaction": False}
 PACKAGE_NAMES = {
     "dim": "base_dim",
@@ -34,21 +34,21 @@ PACKAGE_SIZES: tuple[Size, ...] = ("small", "medium", "large")
 
 
 class Architecture(Frozen):
-    """Every number on which the shape or the meaning of a network's tensors depends."""
+    """Everything on which the shape or the meaning of a network's tensors depends."""
 
-    kinds: tuple[str, ...] = Field(description="what the classifier tells apart, and the generator makes")
+    kinds: tuple[str, ...] = Field(description="kinds of jets that the classifier separates and the generator makes")
     mode: Mode = Field("pretrain", description="heads: a classifier, a generator, or (pretrain) both")
-    dim: int = Field(ge=4, description="numbers a particle is embedded in")
+    dim: int = Field(ge=4, description="dimensions of a particle's embedding")
     blocks: int = Field(ge=1, description="attention blocks of the body")
     head_blocks: int = Field(ge=1, description="transformer blocks in each head and in the neighbourhoods")
     heads: int = Field(ge=1, description="attention heads")
     tokens: int = Field(4, ge=1)
     neighbours: int = Field(10, ge=1)
-    interaction: bool = Field(True, description="pairwise mass, distance and kt bias the attention")
-    local_interaction: bool = Field(True, description="... and enter the neighbourhoods")
+    interaction: bool = Field(True, description="whether pairwise mass, distance and kt bias the attention")
+    local_interaction: bool = Field(True, description="whether they enter the neighbourhoods")
     particle_kinds: int = Field(0, ge=0, description="kinds of particles, the fifth feature; 0: not used")
     vertex: int = Field(0, ge=0, description="features after the particle's kind; 0: not used")
-    conditions: int = Field(0, ge=0, description="numbers that generation is conditioned on, besides the kind")
+    conditions: int = Field(0, ge=0, description="number of conditions of the generation, besides the kind")
 
     @classmethod
     def of(cls, size: Size, kinds: tuple[str, ...], **others: Any) -> Architecture:
@@ -57,11 +57,11 @@ class Architecture(Frozen):
 
     @property
     def features(self) -> int:
-        """Features of a particle that are read."""
+        """Number of features of a particle that are read."""
         return KINEMATICS + (1 if self.particle_kinds else 0) + self.vertex
 
     def name(self) -> str:
-        """tiny, small, medium or large; else the numbers."""
+        """Return tiny, small, medium or large, or else the numbers."""
         for size in ("tiny", *PACKAGE_SIZES):
             if all(getattr(self, key) == value for key, value in _numbers(size).items()):
                 return size
@@ -78,7 +78,7 @@ def _numbers(size: str) -> dict[str, int]:
 
 
 class Scales(Frozen):
-    """Scales of the training jets: the Gaussian that generation starts from, and the units of the conditions."""
+    """Scales of the training jets: the Gaussian that generation starts from, and the scaling of the conditions."""
 
     mean: tuple[float, ...] = Field((0.0, 0.0, 1.11, 1.43), description="means of the particles' kinematic features")
     std: tuple[float, ...] = (0.27, 0.27, 1.30, 1.34)
@@ -87,7 +87,7 @@ class Scales(Frozen):
 
     @classmethod
     def of(cls, jets: Jets, conditions: NDArray[np.float32] | None) -> Scales:
-        """Means and standard deviations; angles are centred, jets have no preferred direction."""
+        """Return means and standard deviations; angles have mean 0, because jets have no preferred direction."""
         x = jets.particles[jets.mask][:, :KINEMATICS].astype(np.float64)
         mean = [0.0 if feature < LOG_PT else float(x[:, feature].mean()) for feature in range(DELTA_ETA, KINEMATICS)]
         c = np.zeros((1, 0)) if conditions is None else conditions.astype(np.float64)
@@ -97,16 +97,17 @@ class Scales(Frozen):
 
 @dataclass
 class JetModel:
-    """A network and how it is to be used. Tensors: particles x (n, m, F), times t (n,), conditions c (n, C)."""
+    """A network and how to call it. Tensors: particles x (n, m, F), times t (n,), conditions c (n, C)."""
 
     architecture: Architecture
     scales: Scales
     net: Any  # omnilearned.network.PET2
 
     def body(self, x: Any, t: Any = None, c: Any = None) -> Any:
-        """(n, tokens + extra + m, dim). Time 0, the default, is jets as they are; their token is then masked out.
+        """Return the body's output (n, tokens + extra + m, dim).
 
-        Without conditions their token is a constant: classifiers are to see the particles only.
+        Time 0, the default, means unperturbed jets; the time's token is then masked out. Without conditions c their
+        token is constant, so that classifiers see the particles only.
         """
         import torch
 
@@ -120,11 +121,11 @@ class JetModel:
         return self.net.body(x[:, :, :KINEMATICS].contiguous(), c, pid, vertex, t)
 
     def logits(self, x: Any) -> Any:
-        """(n, kinds)."""
+        """Return the classifier's logits (n, kinds)."""
         return self.net.classifier(self.body(x))
 
     def velocity(self, z: Any, t: Any, kind: Any, c: Any = None) -> Any:
-        """dz/dt of the flow (n, m, 4) from jets (t = 0) to noise (t = 1)."""
+        """Return dz/dt (n, m, 4) of the flow from jets (t = 0) to noise (t = 1)."""
         return self.net.generator(self.body(z, t, c), kind)
 
     def particles(self, body: Any) -> Any:
@@ -137,7 +138,7 @@ class JetModel:
 
 
 def build(architecture: Architecture, scales: Scales | None = None, seed: int = 0) -> JetModel:
-    """A network before training; same seed, same network. Raises ToolError for numbers that do not go together."""
+    """Return an untrained network; same seed, same network. ToolError for inconsistent numbers or a missing package."""
     import torch
 
     try:
@@ -154,7 +155,7 @@ def build(architecture: Architecture, scales: Scales | None = None, seed: int = 
         net = PET2(
             KINEMATICS,
             mode=a.mode,
-            num_classes=max(len(a.kinds), 2),  # of a single one the package takes it that kinds are not wanted
+            num_classes=max(len(a.kinds), 2),  # the package would ignore a single kind
             use_int=a.interaction,
             local_int=a.local_interaction,
             conditional=a.conditions > 0,
@@ -173,7 +174,7 @@ def build(architecture: Architecture, scales: Scales | None = None, seed: int = 
 
 
 def _squared_distances(points: Any) -> Any:
-    """(n, m, m) from (n, m, d)."""
+    """Return the squared distances (n, m, m) between points (n, m, d), in float32."""
     import torch
 
     with torch.autocast(points.device.type, enabled=False):
@@ -182,10 +183,10 @@ def _squared_distances(points: Any) -> Any:
 
 
 def conditions_of(jets: Jets) -> NDArray[np.float32]:
-    """(n, 3): log pt [GeV], eta, particles/100: what generation is conditioned on. ToolError for jets without an axis.
+    """Return the conditions of the generation (n, 3): log pt [GeV], eta, particles/100. ToolError without jet axes.
 
-    The package, too, wants the number of particles, last.
+    The package, too, expects the number of particles last.
     """
     if jets.jet is None:
-        raise ToolError("jets", "no `global`", "generation needs the jets' pt and eta: a file that has them")
+        raise ToolError("jets", "no `global`", "a file with the jets' pt and eta, which generation needs")
     return np.column_stack([np.log(jets.jet[:, 0]), jets.jet[:, 1], jets.multiplicity / 100]).astype(np.float32)

@@ -1,10 +1,10 @@
 """The training objective: a mix of OmniLearned's losses (arXiv:2510.24066) and masked particle modelling.
 
-classify    cross-entropy of the jet's kind, kinds weighted to equal sums
-generate    flow matching: z = (1 - t) x + t e with noise e, and the network is to give dz/dt = e - x at (z, t); t is
-            uniform, or smaller by `time_power`: the core of a jet is a tenth as wide as the noise of its angles
-perturbed   cross-entropy of the kind of z, weighted by (1 - t)^2
-masked      which of some standard particles each hidden one is (`masked.py`)
+classify    cross-entropy of the jet's kind, with kinds weighted to equal sums
+generate    flow matching: z = (1 - t) x + t e with noise e; the network learns dz/dt = e - x at (z, t). t is uniform,
+            or smaller with `time_power`: the core of a jet is ten times narrower than the noise in its angles
+perturbed   cross-entropy of the kind given z, weighted by (1 - t)^2
+masked      cross-entropy of the standard particle nearest to each hidden particle (`masked.py`)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tools.jet_model.train import Objective
 
 
 class Mix(Frozen):
-    """Weight of each loss; 0 leaves it out. The package's own pretraining is 1, 1, 1, 0."""
+    """Weight of each loss; 0 leaves it out. The package's own pretraining uses 1, 1, 1, 0."""
 
     classify: float = Field(1.0, ge=0)
     generate: float = Field(1.0, ge=0)
@@ -33,7 +33,7 @@ class Mix(Frozen):
         1.0,
         ge=1,
         le=4,
-        description="times are u^power, u uniform: above 1 more of those at which fine structure is made",
+        description="times are u^power with u uniform: above 1, more times near 0, where fine structure forms",
     )
 
     @model_validator(mode="after")
@@ -54,7 +54,9 @@ class Mix(Frozen):
 
 
 def class_weights(labels: NDArray[np.int64], kinds: int) -> NDArray[np.float32]:
-    """(kinds,): inversely proportional to how often a kind occurs, of mean 1 over the jets; 0 for absent kinds."""
+    """Return weights (kinds,) inversely proportional to each kind's frequency, with mean 1 over the jets; 0 for absent
+    kinds.
+    """
     counts = np.bincount(labels, minlength=kinds)
     there = counts > 0
     weights = np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 0.0)
@@ -62,7 +64,7 @@ def class_weights(labels: NDArray[np.int64], kinds: int) -> NDArray[np.float32]:
 
 
 def mixed(model: JetModel, mix: Mix, weights: NDArray[np.float32], masked: MaskedParticles | None = None) -> Objective:
-    """Return the weighted losses of a part; `weights` of the kinds as `class_weights` gives them."""
+    """Return the objective that gives the weighted losses of a part; `weights` of the kinds as from `class_weights`."""
 
     def losses(part: Batch) -> dict[str, Any]:
         terms: dict[str, Any] = {}
@@ -93,7 +95,7 @@ def cross_entropy(logits: Any, y: Any, weights: NDArray[np.float32]) -> Any:
 
 
 def noise(x: Any, scales: Scales) -> Any:
-    """Particles drawn from the Gaussian that generation starts from, where x (n, m, F) has particles: (n, m, 4)."""
+    """Draw particles (n, m, 4) from the Gaussian that generation starts from, in the filled slots of x (n, m, F)."""
     import torch
 
     kinematics = x[:, :, :KINEMATICS]
@@ -102,7 +104,7 @@ def noise(x: Any, scales: Scales) -> Any:
 
 
 def perturb(x: Any, scales: Scales, power: float = 1.0) -> tuple[Any, Any, Any]:
-    """z (n, m, F) at random times t = u^power (n,), and dz/dt (n, m, 4). Features after the fourth stay as they are."""
+    """Return z (n, m, F), its random times t = u^power (n,) and dz/dt (n, m, 4); other features are unchanged."""
     import torch
 
     t = torch.rand(len(x), device=x.device) ** power
@@ -112,9 +114,9 @@ def perturb(x: Any, scales: Scales, power: float = 1.0) -> tuple[Any, Any, Any]:
 
 
 def flow_matching(found: Any, velocity: Any, mask: Any, scales: Scales) -> Any:
-    """Return the mean over particles and features of the squared error, in standard deviations of the noise (n,).
+    """Return the squared error in units of the noise's variance, averaged over particles and features (n,).
 
-    The package adds up raw features, where the angles, of a fifth of the others' spread, would hardly count.
+    The package sums raw features, where the angles, with a fifth of the others' spread, would hardly count.
     """
     import torch
 

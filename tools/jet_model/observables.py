@@ -1,7 +1,6 @@
-"""Hand-made observables of jets from their particles: what a tagger used before networks, and what to check a generator
-with.
+"""Hand-made observables of jets from their particles, as used by taggers before networks and to check generators.
 
-z is a particle's share of the sum of pt, R the distance of two particles, r that to the axis:
+z is a particle's fraction of the sum of pt, R the distance between two particles, r that to the axis:
 
 - mass [GeV], pt [GeV] of the sum of massless particles; multiplicity
 - width = sum z r; pt dispersion = sqrt(sum z^2)
@@ -21,7 +20,7 @@ CHUNK = 500  # jets; memory for pairs of particles
 
 
 def observables(jets: Jets) -> dict[str, Floats]:
-    """(N,) each, by the names in OBSERVABLES; D2 = 0 where a jet has fewer than three particles."""
+    """Return all OBSERVABLES by name, (N,) each; D2 = 0 for jets with fewer than three particles."""
     pt, mass = jets.pt_and_mass()
     found = {"mass": mass, "pt": pt, "multiplicity": jets.multiplicity.astype(np.float64)}
     parts = [_substructure(jets.take(slice(i, i + CHUNK))) for i in range(0, len(jets), CHUNK)]

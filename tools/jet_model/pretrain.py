@@ -1,7 +1,7 @@
-"""Train a jet model from the start, on a mix of losses: what it learns is taken over by jet_model.finetune.
+"""Pretraining of a jet model from scratch, on a mix of losses; jet_model.finetune takes over its weights.
 
 Which mix suits which later task is an open question (masked particle modelling, arXiv:2401.13537; classification and
-generation together, arXiv:2510.24066): everything but `mix` and `seed` equal, the results answer it.
+generation together, arXiv:2510.24066). Runs that differ only in `mix` and `seed` answer it.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from tools.jet_model.train import Epoch, JetTraining, Outcome, fit
 from tools.jet_model.weights import WeightsRef, save
 from tools.training import split
 
-UNLABELLED = ("jet", "none")  # what the kinds of jets without labels are called
+UNLABELLED = ("jet", "none")  # names of the kinds if jets have no labels
 
 
 class PretrainRequest(JetsRequest):
-    """Train a jet model from the start."""
+    """Train a jet model from scratch."""
 
     size: Size = Field("tiny", description="tiny is for CPUs: 0.1 million parameters")
-    mix: Mix = Field(Mix(), description="weights of the losses; without labels: generate and masked only")
+    mix: Mix = Field(Mix(), description="weights of the losses; without labels only generate and masked")
     training: JetTraining = Field(JetTraining(average=0.999), description="epochs, batch and learning rate")
     validation_fraction: SkipJsonSchema[float] = Field(0.1, gt=0, lt=1)
-    kinematics_only: SkipJsonSchema[bool] = Field(True, description="leave out particles' kinds and vertices")
+    kinematics_only: SkipJsonSchema[bool] = Field(True, description="ignore the particles' kinds and vertices")
     out: str = Field("jet_model.safetensors", description="file to write, relative to the working directory")
 
 
 class PretrainResult(Result):
-    """The weights of the epoch with the lowest held-out loss, and how it went."""
+    """Weights of the epoch with the lowest held-out loss, and the history of the training."""
 
     weights: WeightsRef
-    history: list[Epoch] = Field(description="losses a jet, weighted by the mix")
+    history: list[Epoch] = Field(description="losses per jet, weighted by the mix")
     best_epoch: int
     separation: Separation | None = Field(
-        description="separation of the kinds on held-out jets, where `classify` was trained"
+        description="separation of the kinds on held-out jets, if `classify` was trained"
     )
     jets_per_second: float = Field(description="training speed, averaged over all epochs")
 
@@ -58,7 +58,7 @@ class PretrainResult(Result):
 def pretrain(request: PretrainRequest) -> PretrainResult:
     """Pretrain a jet model on labelled or unlabelled jets (classification, flow matching, masked particles).
 
-    Repeating an interrupted call goes on after its last epoch.
+    Repeating an interrupted call continues after its last epoch.
     """
     target = below("out", request.out, ".safetensors")
     jets = request.read()
@@ -112,7 +112,7 @@ def _train(request: PretrainRequest, jets: Jets, rows: Any, held: Any, target: P
 
 
 def _kinds(mix: Mix, jets: Jets) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the kinds and each jet's number; ToolError when a loss needs labels that are not there."""
+    """Return the kinds and each jet's label; ToolError if a loss needs labels that are missing."""
     kinds = kinds_of(jets)
     if mix.labelled and not kinds:
         raise ToolError("mix", mix.model_dump(), "classify and perturbed need labelled jets; these have no labels")
@@ -122,5 +122,5 @@ def _kinds(mix: Mix, jets: Jets) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         return UNLABELLED, np.zeros(len(jets), dtype=np.int64)
     labels = labels_for(kinds, jets)
     if mix.labelled and (absent := [kind for number, kind in enumerate(kinds) if not (labels == number).any()]):
-        raise ToolError("jets", absent, "jets of every kind; of these there are none")
+        raise ToolError("jets", absent, "jets of every kind; there are none of these")
     return (kinds if len(kinds) > 1 else (*kinds, UNLABELLED[1])), labels

@@ -1,9 +1,9 @@
-"""Several processes that train one network, by torch.distributed, as the package does it.
+"""Training of one network in several processes with torch.distributed, as in the package.
 
     torchrun --nproc-per-node 4 -m tools.call jet_model.pretrain request.json
 
-Each process takes its share of the jets and of every batch; gradients are averaged once a step, after the batch's
-parts have been added up. Process 0 writes. Started without torchrun, all of this does nothing.
+Each process takes an equal share of the jets and batches of its own; gradients are averaged once per step, after those
+of the batch's parts have been added up. Process 0 writes. Without torchrun, none of this has any effect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def start() -> None:
-    """Join the other processes, when torchrun started some."""
+    """Join the other processes, if torchrun started any."""
     if size() == 1:
         return
     import torch
@@ -33,14 +33,14 @@ def size() -> int:
 
 
 def device() -> str:
-    """This process's own CUDA device, or the CPU."""
+    """Return this process's own CUDA device, or the CPU."""
     import torch
 
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}" if torch.cuda.is_available() else "cpu"
 
 
 def share(rows: Any) -> Any:
-    """This process's rows: all have equally many, else they would wait for each other for ever."""
+    """Return this process's rows: all have the same number, or they would wait for each other forever."""
     return rows[rank() :: size()][: len(rows) // size()]
 
 

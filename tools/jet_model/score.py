@@ -1,4 +1,4 @@
-"""Probabilities of the kinds of jets, from a trained classifier."""
+"""Probabilities of jet kinds from a trained classifier."""
 
 from __future__ import annotations
 
@@ -18,24 +18,28 @@ from tools.jet_model.jets import Jets
 from tools.jet_model.model import JetModel
 from tools.jet_model.weights import load
 
-LEAST = 1e-12  # probability, so that logarithms stay finite
+LEAST = 1e-12  # lower bound on probabilities, so that logarithms stay finite
 
 
 class ScoreRequest(JetsRequest):
     """Classify jets."""
 
-    checkpoint: str = Field(description="weights that jet_model.finetune or jet_model.pretrain wrote, or tiny")
-    signal: str | None = Field(None, description="kind whose log odds are the score; default: the last one")
+    checkpoint: str = Field(
+        description="weights written by jet_model.finetune or jet_model.pretrain, or 'tiny' (shipped)"
+    )
+    signal: str | None = Field(None, description="kind whose log odds are the score; default: the last")
     against: list[str] = Field([], description="kinds to tell the signal from; default: all others")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
 
 
 class ScoreResult(Result):
-    """Columns: score (log odds of the signal) and the probability p_KIND of every kind; row order of the jets."""
+    """File with columns score (log odds of the signal) and p_KIND (probability of each kind), in the jets' order."""
 
     scores: ArrayRef
     kinds: list[str]
-    separation: Separation | None = Field(description="where the jets are labelled with the model's kinds")
+    separation: Separation | None = Field(
+        description="separation of the kinds, if the jets are labelled with the model's kinds"
+    )
 
 
 @tool("jet_model.score")
@@ -63,7 +67,7 @@ def score(request: ScoreRequest) -> ScoreResult:
 
 
 def log_odds(p: NDArray[np.float64], kinds: Sequence[str], signal: str, against: Sequence[str]) -> NDArray[np.float64]:
-    """log p(signal) - log of the sum of p(against) (n,), of the probabilities p (n, kinds)."""
+    """Return log p(signal) - log of the sum of p(against) (n,), for probabilities p (n, kinds)."""
     of_signal, of_others = (
         np.maximum(p[:, [kind in chosen for kind in kinds]].sum(axis=1), LEAST) for chosen in ((signal,), against)
     )
@@ -71,7 +75,7 @@ def log_odds(p: NDArray[np.float64], kinds: Sequence[str], signal: str, against:
 
 
 def probabilities(model: JetModel, jets: Jets) -> NDArray[np.float64]:
-    """(n, kinds). Raises ToolError for a model without a classifier, or jets with too few features."""
+    """Return probabilities (n, kinds); ToolError for a model without a classifier, or jets with too few features."""
     import torch
 
     if model.net.classifier is None:

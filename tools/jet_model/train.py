@@ -1,7 +1,7 @@
-"""Train the network with Lion (arXiv:2302.06675) and a cosine rate, as OmniLearned is (arXiv:2510.24066).
+"""Training of the network with Lion (arXiv:2302.06675) and a cosine rate, as in OmniLearned (arXiv:2510.24066).
 
-A step takes the gradient of a whole batch, added up over its parts (`batches.py`). Every epoch draws from its own seed
-and leaves a file from which an interrupted training goes on, to the same result.
+A step takes the gradient of a whole batch, added up over its parts (`batches.py`). Every epoch has its own seed and
+saves a file from which an interrupted training continues, with the same result.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
 from tools.training import Rows
 
-BETAS = (0.95, 0.98)  # of Lion, as the package has it
-CLIP = 1.0  # largest norm of a gradient
-SAY = 60.0  # seconds between lines within an epoch
+BETAS = (0.95, 0.98)  # of Lion, as in the package
+CLIP = 1.0  # maximum norm of the gradient
+SAY = 60.0  # seconds between log lines within an epoch
 
-# Named losses of each jet of a part, (n,) tensors; their sum is what is minimised.
+# Named losses of each jet of a part, (n,) tensors; training minimises their sum.
 Objective = Callable[[Batch], dict[str, Any]]
 
 
@@ -40,20 +40,22 @@ class JetTraining(Frozen):
     batch: int = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
     weight_decay: SkipJsonSchema[float] = Field(0.01, ge=0)
-    warmup: SkipJsonSchema[float] = Field(0.05, ge=0, le=1, description="share of the steps in which the rate rises")
+    warmup: SkipJsonSchema[float] = Field(0.05, ge=0, le=1, description="fraction of the steps in which the rate rises")
     average: SkipJsonSchema[float] = Field(
-        0.0, ge=0, lt=1, description="decay per step of the running mean of the weights that is kept; 0: the last ones"
+        0.0, ge=0, lt=1, description="keep a running mean of the weights with this decay per step; 0: no averaging"
     )
     min_steps: SkipJsonSchema[int] = Field(
         20,
         ge=1,
-        description="fewest steps per epoch: few jets come several times, else few labels would mean few steps",
+        description="minimum number of steps per epoch: few jets are repeated, or few labels would mean few steps",
     )
-    patience: SkipJsonSchema[int] = Field(100, ge=1, description="epochs without a better validation before it stops")
+    patience: SkipJsonSchema[int] = Field(
+        100, ge=1, description="epochs without improvement in validation before training stops"
+    )
 
 
 class Epoch(Frozen):
-    """Mean losses a jet, by name."""
+    """Mean losses per jet, by name."""
 
     training: dict[str, float]
     validation: dict[str, float]
@@ -61,12 +63,12 @@ class Epoch(Frozen):
 
     @property
     def loss(self) -> float:
-        """Return the sum of the validation losses, by which epochs are judged."""
+        """Return the sum of the validation losses, by which epochs are compared."""
         return sum(self.validation.values())
 
 
 class Outcome(NamedTuple):
-    """The losses of all epochs and the best epoch (from 1; 0 is the start), whose weights the network has."""
+    """Losses of all epochs and the best epoch (counted from 1; 0 is the start), whose weights the network has."""
 
     history: list[Epoch]
     best: int
@@ -86,10 +88,10 @@ def fit(
 ) -> Outcome:
     """Minimise the objective over the rows `training` of the source; `module` ends with its best weights.
 
-    `groups` are the optimiser's, with their rates; the best epoch has the lowest loss on the rows `validation`, judged
-    with the same random numbers every time; `keep_start`: or it is the start, where no epoch is better. `state` is
-    read, when there, and written. Same seed, same weights on a CPU.
-    Raises ToolError when no epoch ends with a finite loss, or `state` is of another training.
+    `groups` are the optimiser's parameter groups, with their rates. The best epoch has the lowest loss on the rows
+    `validation`, always with the same random numbers; with `keep_start` it may be the start. `state` is the file to
+    continue from, if it exists, and to save to. On a CPU the same seed gives the same weights.
+    Raises ToolError when training diverges or `state` belongs to another training.
     """
     import torch
     from pytorch_optimizer import Lion
@@ -120,7 +122,7 @@ def fit(
                 backward(objective(part), part, len(rows), sums)
             ranks.average_gradients(module)
             if not torch.isfinite(torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)):
-                # Lion would go on in silence: the sign of NaN is 0.
+                # Lion would continue silently: the sign of NaN is 0.
                 raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
             optimizer.step()
             schedule.step()
@@ -144,7 +146,7 @@ def fit(
 
 
 def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, float] | None = None) -> None:
-    """Add a part's share to the gradients of the mean over `jets` jets."""
+    """Add a part's contribution to the gradients of the mean loss over `jets` jets, and its losses to `sums`."""
     total: Any = sum(terms.values())
     ((total * part.w).sum() / jets).backward()
     if sums is not None:
@@ -153,7 +155,7 @@ def backward(terms: dict[str, Any], part: Batch, jets: int, sums: dict[str, floa
 
 
 def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed: int) -> dict[str, float]:
-    """Return the mean losses over the rows, with random numbers of their own."""
+    """Return the mean losses over the rows, with separate random numbers."""
     import torch
 
     sums: dict[str, float] = {}
@@ -169,7 +171,7 @@ def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed:
 
 
 class _Run:
-    """State from which an interrupted training goes on."""
+    """State from which an interrupted training continues."""
 
     def __init__(self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any) -> None:
         self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])
@@ -183,7 +185,7 @@ class _Run:
         return len(self.history) - self.best if self.best_weights else 0
 
     def keep(self, loss: float) -> None:
-        """The present weights are the best so far."""
+        """Keep the present weights as the best so far."""
         self.best, self.lowest = len(self.history), loss
         self.best_weights = copy.deepcopy(self.module.state_dict())
 
@@ -195,7 +197,7 @@ class _Run:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the network the running mean for its weights, if there is one, while the context lasts."""
+        """Use the running mean, if there is one, as the network's weights within the context."""
         import torch
 
         if not self.mean:
@@ -222,7 +224,7 @@ class _Run:
             torch.save({**numbers, **weights, **rest}, part)
 
     def restore(self, path: Path) -> int:
-        """Epochs already done."""
+        """Restore the saved state; return the number of epochs already done."""
         import torch
 
         try:
@@ -230,7 +232,7 @@ class _Run:
         except Exception as error:
             raise ToolError("state", str(path), f"not readable ({type(error).__name__}); remove it") from None
         if saved["key"] != self.key:
-            raise ToolError("state", str(path), "is of a training with other settings; remove it to start again")
+            raise ToolError("state", str(path), "belongs to a training with other settings; remove it to start again")
         self.module.load_state_dict(saved["module"])
         if self.mean:
             self.mean.load_state_dict(saved["mean"])
@@ -240,12 +242,12 @@ class _Run:
         self.best, self.best_weights = saved["epoch"], saved["best"]
         if self.best:
             self.lowest = self.history[self.best - 1].loss
-        _say(f"goes on after epoch {len(self.history)}")
+        _say(f"continuing after epoch {len(self.history)}")
         return len(self.history)
 
 
 def _running_mean(module: Any, decay: float) -> Any:
-    """Return a network whose weights are the running mean; early on it is over as many steps as there were."""
+    """Return a network whose weights are the running mean; early on the decay is smaller, to forget the start."""
     from torch.optim import swa_utils
 
     average: Any = swa_utils.get_ema_multi_avg_fn
@@ -257,7 +259,7 @@ def _running_mean(module: Any, decay: float) -> Any:
 
 
 def _rate(done: float, warmup: float) -> float:
-    """Share of the largest rate: a line up, then a cosine down to nothing."""
+    """Return the rate, over its maximum: a linear rise, then a cosine down to 0."""
     if done < warmup:
         return done / warmup
     return float(0.5 + 0.5 * np.cos(np.pi * (done - warmup) / max(1 - warmup, 1e-9)))

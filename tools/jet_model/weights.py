@@ -1,7 +1,7 @@
 """Weights on disk: ours as safetensors with the architecture in the header, OmniLearned's official `.pt` checkpoints.
 
-No file is ever unpickled: `.pt` files are read with `weights_only`, which executes nothing. An official file says
-nothing of its architecture, so that is read from the shapes of its tensors.
+No file can execute code: `.pt` files are read with `weights_only`. An official file does not state its architecture,
+which is therefore read from the shapes of its tensors.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tools.jet_model.model import PACKAGE_SIZES, Architecture, JetModel, Mode, S
 
 OFFICIAL = "https://portal.nersc.gov/cfs/m4567/checkpoints/best_model_pretrain_{}.pt"
 FOLDER = Path(__file__).parent / "pretrained"
-# Weights that come with the package, by name, and their SHA-256; how they were made: pretrained/PROVENANCE.md.
+# SHA-256 of the shipped weights, by name; pretrained/PROVENANCE.md says how they were made.
 PRETRAINED = {"tiny": "293bcc6724e52932e990177cf41de1ac1e52a0ab420092a3032ade271cbba14c"}
-# Parts of an official file, and what they are in the network.
+# Parts of an official file, and their names in the network.
 PARTS = {"body": "body", "classifier_head": "classifier", "generator_head": "generator"}
 HEADER = "jet_model"  # key of our files' header
-OUTPUT = ".out."  # layers that belong to the former task: never carried over to another one, as in the package
+OUTPUT = ".out."  # output layers, specific to a task: not transferred to another one, as in the package
 
 Tensors = dict[str, Any]
 
@@ -44,13 +44,13 @@ class Matched(Frozen):
     loaded: int = Field(description="tensors taken over")
     parameters_loaded: int
     parameters: int = Field(description="parameters of the network")
-    skipped: dict[str, str] = Field(description="tensors of the checkpoint left out, and why")
-    fresh: list[str] = Field(description="tensors of the network that start anew")
+    skipped: dict[str, str] = Field(description="tensors of the checkpoint that were left out, and why")
+    fresh: list[str] = Field(description="tensors of the network that were initialised anew")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by their names in the network, and what network they are of; `notes` come with our own files."""
+    """Tensors by their names in the network, and the network they belong to; only our own files have `notes`."""
 
     architecture: Architecture
     scales: Scales
@@ -62,7 +62,7 @@ class Checkpoint:
 def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> WeightsRef:
     """Write weights, architecture, scales and notes as safetensors: same content, same bytes.
 
-    The header has one key, for safetensors writes several in any order.
+    The header has only one key, because safetensors writes several in arbitrary order.
     """
     from safetensors.torch import save_file
 
@@ -74,7 +74,7 @@ def save(path: Path, model: JetModel, notes: dict[str, Any] | None = None) -> We
 
 
 def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
-    """Return a checkpoint of ours or an official one; `tiny` is the one that comes with the package.
+    """Read a checkpoint, ours or an official one; `tiny` is the shipped one.
 
     Raises ToolError for a missing or damaged file, another checksum, pickled objects, and tensors of another network.
     """
@@ -94,12 +94,12 @@ def read(path: Path, expected_sha256: str | None = None) -> Checkpoint:
 
 
 def located(path: Path) -> Path:
-    """Return the file of weights that come with the package, by their name; any other path as it is."""
+    """Return the file of shipped weights for their name, and any other path unchanged."""
     return FOLDER / f"{path}.safetensors" if str(path) in PRETRAINED else path
 
 
 def load(path: Path, expected_sha256: str | None = None) -> JetModel:
-    """The network of a checkpoint, complete; ToolError as `read`, and when a tensor is missing or does not fit."""
+    """Return the complete network of a checkpoint; ToolError as `read`, and if a tensor is missing or does not fit."""
     checkpoint = read(path, expected_sha256)
     model = build(checkpoint.architecture, checkpoint.scales)
     report = take_over(model, checkpoint, outputs=True)
@@ -110,22 +110,22 @@ def load(path: Path, expected_sha256: str | None = None) -> JetModel:
 
 
 def take_over(model: JetModel, checkpoint: Checkpoint, outputs: bool = False) -> Matched:
-    """Put the tensors of a checkpoint that fit into a network, in place.
+    """Copy the tensors of a checkpoint that fit into a network, in place.
 
-    `outputs`: output layers too, which mean something only for the same kinds. Raises ToolError when the body is of
-    another size: hardly a tensor would fit, and the training would be one from scratch in disguise.
+    `outputs`: also output layers, which are meaningful only for the same kinds. Raises ToolError when the body has
+    another size: hardly any tensor would fit, and training would effectively be from scratch.
     """
     ours, theirs = model.architecture, checkpoint.architecture
     if (ours.dim, ours.blocks) != (theirs.dim, theirs.blocks):
-        allowed = f"of size {theirs.name()}; a model of size {ours.name()} needs weights of that size"
+        allowed = f"weights of size {theirs.name()}; a model of size {ours.name()} needs weights of that size"
         raise ToolError("checkpoint", str(checkpoint.path), allowed)
     state = model.net.state_dict()
     fitting, skipped = {}, {}
     for name, tensor in checkpoint.tensors.items():
         if name not in state:
-            skipped[name] = "the network has none of this name"
+            skipped[name] = "the network has no tensor of this name"
         elif OUTPUT in name and not outputs:
-            skipped[name] = "output layer of the former task"
+            skipped[name] = "output layer of the previous task"
         elif state[name].shape != tensor.shape:
             skipped[name] = f"shape {tuple(tensor.shape)}, here {tuple(state[name].shape)}"
         else:
@@ -141,11 +141,11 @@ def take_over(model: JetModel, checkpoint: Checkpoint, outputs: bool = False) ->
 
 
 def fetch_official(size: str, folder: Path, md5: str | None = None, base: str = OFFICIAL) -> Path:
-    """Download an official checkpoint (small, medium, large), resumed and with progress on stderr.
+    """Download an official checkpoint (small, medium, large), resumable and with progress on stderr.
 
-    The authors publish no checksum: give the MD5 of a copy you trust, or compare the SHA-256 that is left beside the
-    file with others'. A later call, and whoever passes it to `read`, checks against that. Raises ToolError as
-    `tools.events.download.fetch`.
+    The authors publish no checksum: give the MD5 of a copy you trust, or compare the SHA-256 that is written next to
+    the file with that of others. Later calls check the file against it. Raises ToolError as
+    `tools.events.download.fetch` does, and if the file has changed.
     """
     import sys
 
@@ -176,7 +176,7 @@ def fetch_official(size: str, folder: Path, md5: str | None = None, base: str = 
 
 
 def described(path: Path) -> tuple[Architecture, Scales, dict[str, Any]]:
-    """Architecture, scales and notes in the header of a file of ours; needs no torch. ToolError for another file."""
+    """Return architecture, scales and notes from the header of one of our files, without torch; else ToolError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -223,9 +223,9 @@ def _official(path: Path) -> Checkpoint:
 
 
 def architecture_of(tensors: Tensors) -> Architecture:
-    """Return the architecture that tensors of these names and shapes belong to; kinds go by their numbers.
+    """Return the architecture of tensors with these names and shapes; kinds are named by their numbers.
 
-    Neighbours leave no trace in shapes: they are the package's 10. Raises KeyError for what is no PET.
+    The number of neighbours does not show in shapes: it is the package's 10. Raises KeyError for anything but a PET.
     """
 
     def width(name: str, side: int = 1) -> int:

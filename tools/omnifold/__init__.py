@@ -1,4 +1,4 @@
-"""Unfolding: OmniFold, iterative Bayesian unfolding and optimal transport behind one tool, with uncertainties."""
+"""Unfolding with uncertainties: OmniFold, iterative Bayesian unfolding and optimal transport in one tool."""
 
 from tools.omnifold.unfold import unfold
 

@@ -1,9 +1,10 @@
-"""Test whether data and reweighted simulation agree at detector level, to decide without truth when to stop.
+"""Stopping criterion without truth: agreement of data and reweighted simulation at detector level.
 
-The size of chi^2 does not: it has the fluctuations of the data in it, which no number of iterations removes, and where
-it first falls to the number of bins the bias is still as large as the statistical error. What an update gains does.
-Updates shrink each part of the difference by a factor of its own; after k of them the rest is no longer significant,
-and as many again square the factors: what is left is small beside the errors, which grow by some 10% to 20%.
+The value of chi^2 is no such criterion: it includes the fluctuations of the data, which no number of iterations
+removes, and when it first falls to the number of bins the bias is still as large as the statistical error. The
+improvement per update is one. Updates shrink each component of the difference by its own factor; if the rest is not
+significant after k updates, another k square the factors: the remaining difference is then small compared with the
+errors, which grow by 10% to 20%.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ SIGNIFICANT = 1.5  # standard deviations
 
 @dataclass(frozen=True)
 class Agreement:
-    """chi^2 (d,) of data and weighted simulation over the filled bins (d,) of each observable."""
+    """chi^2 (d,) of data and weighted simulation, and number of filled bins (d,), per observable."""
 
     chi2: Floats
     bins: Floats
 
     def per_bin(self) -> tuple[float, float]:
-        """chi^2 over bins of all observables, about 1 where both differ by fluctuations alone; its spread if so."""
+        """Return chi^2 per bin over all observables, about 1 if only fluctuations differ, and its spread then."""
         n = float(self.bins.sum())
         return float(self.chi2.sum()) / n, float(np.sqrt(2 / n))
 
 
 def agreement(problem: Problem, push: Floats) -> Agreement:
-    """Compare data with simulation weighted by push, in quantile bins of both; sum w^2 of both is a bin's variance."""
+    """Compare data with simulation weighted by push, in quantile bins of both; a bin's variance is sum w^2 of both."""
     rows = problem.pass_reco
     weight = (problem.weight * push)[rows]
     found = []
@@ -50,9 +51,10 @@ def agreement(problem: Problem, push: Floats) -> Agreement:
 
 
 def enough(history: Sequence[Agreement]) -> int | None:
-    """Return the number of updates to make once one has gained nothing, before that None; `history`: start, updates.
+    """Return the total number of updates to make, or None while updates still improve the agreement.
 
-    k updates gained, so 2k are made, and one at least. A gain is chi^2 that falls by SIGNIFICANT^2 in some observable.
+    `history`: agreement at the start and after each update. If k updates improved it, 2k are made, and at least one. An
+    improvement is a drop in chi^2 by SIGNIFICANT^2 in some observable.
     """
     if len(history) < 2 or np.any(history[-2].chi2 - history[-1].chi2 >= SIGNIFICANT**2):
         return None

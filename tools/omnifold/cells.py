@@ -1,4 +1,4 @@
-"""Quantile bins in one or two observables: where binned and transport methods let a weight be constant."""
+"""Quantile bins in one or two observables, in which binned and transport methods have constant weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.types import Floats
 
 
 class Cells:
-    """A grid of quantile bins in one or two observables; the outermost reach to infinity."""
+    """A grid of quantile bins in one or two observables; the outermost extend to infinity."""
 
     def __init__(self, edges: list[Floats]) -> None:
         self.edges = edges
@@ -28,7 +28,7 @@ class Cells:
         if d > 2:
             raise ToolError("observables", d, "one or two for a binned or transport method; any number for omnifold")
         inner = np.linspace(0, 1, (bins or (40 if d == 1 else 15)) + 1)[1:-1]
-        # Edges are values and belong to the cell above: rounded values leave none empty.
+        # Edges are values of events and belong to the cell above, so that rounded values leave no cell empty.
         edges = (np.unique(np.quantile(x, inner, method="higher")) for x in values[rows].T)
         return Cells([e[e > x.min()] for e, x in zip(edges, values[rows].T, strict=True)])
 
@@ -38,14 +38,14 @@ class Cells:
         return np.asarray(np.ravel_multi_index(places, self.shape))
 
     def fill(self, index: NDArray[np.int64], weight: Floats) -> Floats:
-        """Sum of weights per cell."""
+        """Return the sum of weights per cell."""
         return np.bincount(index, weight, minlength=self.n).astype(float)
 
 
 def carry(problem: Problem, other: Problem, other_weight: Floats, bins: int | None) -> Floats:
-    """Weights (n,) of the events of `problem` that give them, cell by cell, the truth of `other` with `other_weight`.
+    """Return weights (n,) that give the events of `problem`, cell by cell, the truth of `other` with `other_weight`.
 
-    Cells where `other` has none end empty; fakes get 0.
+    Weights are 0 in cells where `other` has no events, and for fakes.
     """
     cells = Cells.of(problem, "gen", bins)
     index = cells.index(problem.gen)

@@ -1,13 +1,14 @@
-"""Density ratios from classifiers: what every step of OmniFold asks for.
+"""Density ratios from classifiers, as needed by both steps of OmniFold.
 
-Each event carries two weights, one in the reference and one in the target: an event of only one sample has a zero in
-the other, and step 2, where both samples are the same events, needs no copy. A classifier minimises
+Each event carries two weights, one in the reference and one in the target sample. An event in only one of them has
+weight 0 in the other, and step 2, where both samples are the same events, needs no copy. A classifier minimises
 
     sum_i reference_i log(1 + e^{z_i}) + target_i log(1 + e^{-z_i}),
 
 whose optimum is z(x) = log p_target(x) / p_reference(x), with both samples scaled to the same sum. Each member of an
-ensemble leaves another share of the events out of its fit. They stop its training; together they calibrate the ratio
-(Platt's slope and offset, in Advances in Large Margin Classifiers, 1999) and tell how significant the difference is.
+ensemble holds a different tenth of the events out of its fit. They decide when its training stops; those of all members
+calibrate the ratio (slope and offset after Platt, in Advances in Large Margin Classifiers, 1999) and give the
+significance of the difference.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from numpy.typing import NDArray
 
 from tools.types import Floats
 
-FOLDS = 10  # a member holds one of them out
-# Width of the prior on Platt's slope around 1: a clear miscalibration is corrected, noise of the slope is not added.
+FOLDS = 10  # a member holds out one of them
+# Width of the prior on Platt's slope around 1: corrects a clear miscalibration without adding noise in the slope.
 SLOPE_PRIOR = 0.1
-MAX_LOG_RATIO = 7.0  # a factor of 1000: nothing is learnt beyond, and one stray event cannot outweigh the rest
+MAX_LOG_RATIO = 7.0  # a factor of 1000: nothing is learned beyond, and one outlier cannot outweigh the rest
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """Events x (n, d) with their weights in the reference and in the target (n,)."""
+    """Events x (n, d) with their weights (n,) in the reference and in the target."""
 
     x: Floats
     reference: Floats
@@ -40,7 +41,7 @@ class Weighted:
         return Weighted(self.x[rows], self.reference[rows], self.target[rows])
 
     def balanced(self) -> Weighted:
-        """Events with weight, both samples scaled to a sum of n/2."""
+        """Return the n events with any weight, both samples scaled to a sum of n/2."""
         some = self.rows((self.reference > 0) | (self.target > 0))
         half = len(some.x) / 2
         return Weighted(
@@ -49,7 +50,7 @@ class Weighted:
 
 
 class Model(Protocol):
-    """A trained ensemble: the log ratio (n,) of one member, and the mean of all."""
+    """A trained ensemble: gives the log ratio (n,) of one member, and the mean of all."""
 
     def member(self, x: Floats, k: int) -> Floats: ...
 
@@ -57,9 +58,9 @@ class Model(Protocol):
 
 
 class Classifier(Protocol):
-    """Settings that can be trained: a member for each pair of rows (used, held out), all pairs of equal lengths.
+    """Classifier settings: train one member for each pair of rows (used, held out), all pairs of equal lengths.
 
-    `start`: a model of the same settings to go on from, where that helps.
+    `start`: a model with the same settings from which to continue, if that helps.
     """
 
     def fit(
@@ -69,9 +70,9 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class Ratio:
-    """A calibrated model: log p_target/p_reference = slope z(x) + offset. `gain` says what it knows of held-out events.
+    """A calibrated model: log p_target/p_reference = slope z(x) + offset.
 
-    `gain`: mean decrease of the held-out loss against z = 0, per event of unit weight, in nats; positive only where the
+    `gain`: mean decrease of the held-out loss relative to z = 0, in nats per event of unit weight; positive only if the
     samples differ. `gain_error`: its standard error.
     """
 
@@ -82,7 +83,7 @@ class Ratio:
     gain_error: float
 
     def log_ratio(self, x: Floats) -> Floats:
-        """(n,) at x (n, d), between -MAX_LOG_RATIO and MAX_LOG_RATIO."""
+        """Return the log ratio (n,) at x (n, d), between -MAX_LOG_RATIO and MAX_LOG_RATIO."""
         z = self.slope * self.model.log_ratio(x) + self.offset
         return np.asarray(np.clip(z, -MAX_LOG_RATIO, MAX_LOG_RATIO))
 
@@ -90,10 +91,10 @@ class Ratio:
 def ratio(
     classifier: Classifier, events: Weighted, split: int, seed: int, members: int, start: Ratio | None = None
 ) -> Ratio:
-    """Train an ensemble, and calibrate it on what its members have not seen.
+    """Train an ensemble and calibrate it on the events held out of its members' training.
 
-    `split`: seed of what is held out; the same for a model that goes on from an earlier one, which then has not seen
-    those events either.
+    `split`: seed for the held-out events. It must stay the same for a model that continues from an earlier one, so that
+    the earlier one has not seen them either.
     """
     events = events.balanced()
     order = np.random.default_rng(split).permutation(len(events.x))
@@ -110,7 +111,7 @@ def _split(order: Rows, start: int, size: int) -> tuple[Rows, Rows]:
 
 
 def calibrated(model: Model, z: Floats, held: Weighted) -> Ratio:
-    """Slope and offset that minimise the loss of held-out log ratios z (n,), by Newton's method; slope >= 0."""
+    """Return the model with slope >= 0 and offset that minimise the loss of held-out z (n,), by Newton's method."""
     slope, offset = 1.0, 0.0
     for _ in range(20):
         p = 1 / (1 + np.exp(-(slope * z + offset)))

@@ -1,6 +1,6 @@
-"""The jets of events, for the classifier `jets`: beside EVENTS lies EVENTS.particles.h5, in OmniLearned's layout.
+"""Jets of the events, for the classifier `jets`, from a file EVENTS.particles.h5 next to EVENTS (OmniLearned's layout).
 
-Columns gen_jet and reco_jet of EVENTS say which jet of that file, counted from 0, is the event's at each level.
+Columns gen_jet and reco_jet of EVENTS give the row in that file, counted from 0, of the event's jet at each level.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tools.types import Floats
 def with_jets(
     method: OmniFold, data: str, simulations: dict[str, tuple[str, Problem]]
 ) -> tuple[OmniFold, dict[str, Problem]]:
-    """Return the method on these jets, and problems with their rows as last column, by the names in `simulations`.
+    """Return the method with these jets and, by name, the problems with the jets' rows as last column.
 
-    `simulations`: by name the file and the problem that was read from it. Raises ToolError for a missing or other file
-    of jets, and for rows that it does not have.
+    `simulations`: by name the file and the problem read from it. Raises ToolError for a missing or wrong file of jets,
+    and for rows that it does not have.
     """
     assert isinstance(method.classifier, JetNetwork)
     events = {"data": data} | {name: path for name, (path, _) in simulations.items()}
@@ -52,7 +52,7 @@ def with_jets(
 
 
 def _rows(columns: dict[str, Floats], name: str, passed: Mask, count: int, field: str, path: str) -> Floats:
-    """Return a column (n,), checked where the events pass."""
+    """Return a column of jet rows (n,), checked for the events that pass."""
     if name not in columns:
         raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
     rows = columns[name]

@@ -1,4 +1,4 @@
-"""Distance of two histograms, and effective size of a weighted sample."""
+"""Distance between two histograms, and effective size of a weighted sample."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from tools.types import Floats
 
 
 def triangular(p: Floats, q: Floats) -> float:
-    """Triangular discriminator times 1000 of two histograms, each normalised: 500 sum (p - q)^2 / (p + q).
+    """Return 1000 times the triangular discriminator of two histograms, normalised first: 500 sum (p - q)^2 / (p + q).
 
-    0 for equal, 1000 for disjoint ones; the score of OmniFold (arXiv:1911.09107) and IBU in its comparisons.
+    0 for equal, 1000 for disjoint histograms; the metric of the OmniFold paper (arXiv:1911.09107).
+
     >>> triangular(np.array([1.0, 1.0]), np.array([2.0, 2.0]))
     0.0
     >>> triangular(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
@@ -22,7 +23,7 @@ def triangular(p: Floats, q: Floats) -> float:
 
 
 def effective_sample_size(weights: Floats) -> float:
-    """Kish's (sum w)^2 / sum w^2: unweighted events of the same relative error.
+    """Return Kish's (sum w)^2 / sum w^2: the number of unweighted events with the same relative error.
 
     >>> effective_sample_size(np.array([2.0, 2.0, 0.0]))
     2.0

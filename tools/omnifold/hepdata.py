@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def export(
     histograms: Mapping[str, Histogram], folder: Path, comment: str, units: Mapping[str, str] | None = None
 ) -> Path:
-    """A table and a covariance table per observable; the path of `submission.tar.gz`, which HEPData takes as it is.
+    """Write a table and a covariance table per observable; return the path of `submission.tar.gz`, ready for HEPData.
 
     Parts of the covariance become named uncertainties. The archive is validated against HEPData's schema.
     """
@@ -32,7 +32,7 @@ def export(
         submission.add_table(_spectrum(name, histogram, unit))
         submission.add_table(_covariance(name, histogram, unit))
     folder.mkdir(parents=True, exist_ok=True)
-    # The library puts the archive into the working directory.
+    # The library writes the archive to the working directory.
     with contextlib.chdir(folder), contextlib.redirect_stdout(None):
         submission.create_files("tables", validate=True, remove_old=True)
     return folder / "submission.tar.gz"

@@ -1,11 +1,11 @@
-"""Iterative Bayesian unfolding of one or two observables in bins (D'Agostini, Nucl. Instrum. Meth. A 362 (1995) 487).
+"""Iterative Bayesian unfolding of one or two binned observables (D'Agostini, Nucl. Instrum. Meth. A 362 (1995) 487).
 
 With R_ij = P(reco bin i | truth bin j), whose column sums are the efficiencies e_j, data d_i and fakes b_i,
 
     t_j  <-  t_j / e_j  sum_i R_ij d_i / (sum_k R_ik t_k + b_i),
 
 which is expectation maximisation (Richardson-Lucy) of the Poisson likelihood of d given R t + b. It starts from the
-simulation's truth. OmniFold with a binned classifier is the same iteration.
+simulation's truth. With a binned classifier, OmniFold is the same iteration.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tools.omnifold.iterate import Progress, Unfolded
 from tools.omnifold.problem import Problem
 from tools.types import Floats
 
-LOST = 0.01  # share of the data that may lie in bins where there is no simulation
+LOST = 0.01  # fraction of the data that may lie in bins without simulation
 
 
 def ibu(data: Floats, response: Floats, prior: Floats, fakes: Floats) -> Iterator[Floats]:
-    """The truth (n_gen,) after each iteration, without end. `data`, `fakes`: (n_reco,); `response`: (n_reco, n_gen).
+    """Yield the truth (n_gen,) after each iteration, indefinitely.
 
-    Truth bins without efficiency keep their prior.
+    `data`, `fakes`: (n_reco,); `response`: (n_reco, n_gen). Truth bins with zero efficiency keep their prior.
     """
     truth, efficiency = prior, response.sum(axis=0)
     seen = efficiency > 0
@@ -45,12 +45,14 @@ class Ibu(Frozen):
     """Iterative Bayesian unfolding in quantile bins of the simulation."""
 
     kind: Literal["ibu"] = "ibu"
-    bins: int | None = Field(None, ge=2, le=500, description="per observable and level; default 40, or 15 each of two")
-    iterations: int | None = Field(None, ge=1, le=200, description="default: the data decide")
+    bins: int | None = Field(
+        None, ge=2, le=500, description="bins per observable and level; default 40, or 15 for two observables"
+    )
+    iterations: int | None = Field(None, ge=1, le=200, description="default: chosen from the data")
     max_iterations: int = Field(30, ge=1, le=1000)
 
     def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
-        """Weights that are constant in a truth bin. With iterations=None the data decide, as in OmniFold."""
+        """Return weights that are constant in each truth bin. With iterations=None the data decide, as in OmniFold."""
         gen, reco = Cells.of(problem, "gen", self.bins), Cells.of(problem, "reco", self.bins)
         truth_bin, reco_bin = gen.index(problem.gen), reco.index(problem.reco)
         matched, fake = problem.matched, problem.pass_reco & ~problem.pass_gen
@@ -76,15 +78,17 @@ class Ibu(Frozen):
         return Unfolded(push, done, [each.per_bin() for each in history], previous)
 
     def fixed(self, iterations: int) -> Ibu:
-        """Return the same method with a given number of iterations."""
+        """Return the same method with this number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:
-        """Weights (n,) that give the events of `problem` the truth of `other` with `other_weight`."""
+        """Return weights (n,) that give the events of `problem` the truth of `other` with `other_weight`."""
         return carry(problem, other, other_weight, self.bins)
 
 
 def _all_explained(data: Floats, simulation: Floats) -> None:
     share = float(data[simulation == 0].sum() / data.sum())
     if share > LOST:
-        raise ToolError("bins", f"{share:.1%} of the data", "bins with simulation in each that has data: take fewer")
+        raise ToolError(
+            "bins", f"{share:.1%} of the data", "bins with simulation wherever there are data; use fewer bins"
+        )

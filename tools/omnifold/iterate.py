@@ -1,14 +1,14 @@
 """OmniFold (arXiv:1911.09107; acceptance and efficiency: arXiv:2105.09923, section 2): weights for simulated events.
 
-Two steps are iterated on weights nu ("push", at gen) and omega ("pull", at reco) that multiply the simulation's own:
+Two steps update weights nu ("push", at gen) and omega ("pull", at reco) that multiply the simulation's own:
 
     1.  reco:  r(y) = data / simulation weighted by nu;    omega_i = nu_i r(y_i)
     2.  gen:   nu(x) = simulation weighted by omega / simulation = E[omega | x]
 
-Efficiency: an event that fails reco has no y. It is left out of step 2, which then averages omega over the events of
-equal truth that pass ("average", the unbinned form of iterative Bayesian unfolding), or keeps its nu ("keep").
-Fakes (fail gen) enter step 1 with their own weight, nu = 1: they are part of what the data are compared with.
-Totals are exact: after step 1 the simulation that passes reco sums to the data, step 2 conserves the sum of omega.
+Efficiency: an event that fails reco has no y. Either step 2 leaves it out, and so averages omega over the events of
+equal truth that pass ("average", the unbinned form of iterative Bayesian unfolding), or the event keeps its nu
+("keep"). Fakes (fail gen) enter step 1 with their own weight, nu = 1, because the data contain them too. Totals are
+exact: after step 1 the simulation that passes reco sums to the data, and step 2 conserves the sum of omega.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Unfolded:
-    """Push weights (n,) of simulated events: the truth is estimated by weight * push of those that pass gen.
+    """Push weights (n,) of simulated events: those that pass gen estimate the truth with weight * push.
 
-    `discrepancy`: before the first update and after each, chi^2 over bins of data and reweighted simulation at reco,
-    and its spread if they agree. `previous`: push before the last update, where there are updates.
+    `discrepancy`: chi^2 per bin of data and reweighted simulation at reco, and its spread if they agree, before the
+    first update and after each. `previous`: push before the last update, if there are updates.
     """
 
     push: Floats
@@ -59,13 +59,12 @@ def iterate(
     progress: Progress = lambda line: None,
     hidden: int = 0,
 ) -> Unfolded:
-    """Run OmniFold for `iterations`, or for as many as the data ask for. `hidden`: so many columns at the end of all
-    arrays are no observables, and only the classifier looks at them.
+    """Run OmniFold for `iterations` or, with None, for as many as the data require.
 
-    With iterations=None these are twice as many as it takes until data and reweighted simulation differ no more in any
-    way that matters (see `agreement`): an update lowers chi^2 of no observable by a significant amount, nor does step
-    1's classifier see a difference in events held out. No truth is needed. Events are put into an order of their own
-    first, so the order given does not matter.
+    These are twice as many as it takes until data and reweighted simulation no longer differ significantly (see
+    `agreement`): an update does not significantly lower the chi^2 of any observable, and step 1's classifier sees no
+    difference in held-out events. No truth is needed. `hidden`: number of columns at the end of all arrays that are not
+    observables and that only the classifier reads. Events are sorted first, so their order does not matter.
     """
     order = canonical(problem)
     p = order.problem
@@ -80,7 +79,7 @@ def iterate(
         seeds = np.random.SeedSequence([seed, done]).generate_state(2)
         first = ratio(classifier, detector_level(p, push), int(splits[0]), int(seeds[0]), ensemble, first)
         progress(
-            f"iteration {done + 1}: chi2 of data and simulation over bins {history[-1].per_bin()[0]:.2f}, "
+            f"iteration {done + 1}: chi2 per bin of data and simulation {history[-1].per_bin()[0]:.2f}, "
             f"held-out gain of the classifier {first.gain:.1e} ± {first.gain_error:.0e}"
         )
         pull = step1(p, push, first)
@@ -91,14 +90,14 @@ def iterate(
         if total is None and first.gain < SIGNIFICANT * first.gain_error and (total := enough(history)):
             total = min(total, max_iterations)
     if total is None:
-        progress(f"data and simulation still came closer after {done} iterations, the most that were allowed")
+        progress(f"data and simulation were still converging after {done} iterations, the maximum allowed")
     restored = np.empty((2, len(p)))
     restored[:, order.rows] = push, previous
     return Unfolded(restored[0], done, [each.per_bin() for each in history], restored[1])
 
 
 def detector_level(p: Problem, push: Floats) -> Weighted:
-    """Step 1: simulation that passes reco, weighted by push, as reference; data as target."""
+    """Return the samples of step 1: simulation that passes reco, weighted by push, as reference; data as target."""
     rows = p.pass_reco
     none_data, none_sim = np.zeros(len(p.data)), np.zeros(int(rows.sum()))
     return Weighted(
@@ -109,7 +108,7 @@ def detector_level(p: Problem, push: Floats) -> Weighted:
 
 
 def step1(p: Problem, push: Floats, r: Ratio) -> Floats:
-    """omega: push times the ratio where there is a reco event, push elsewhere."""
+    """Return omega: push times the ratio for events that pass reco, push for all others."""
     rows = p.pass_reco
     before = (p.weight * push)[rows]
     factor = np.exp(r.log_ratio(p.reco[rows]))
@@ -120,13 +119,13 @@ def step1(p: Problem, push: Floats, r: Ratio) -> Floats:
 
 
 def particle_level(p: Problem, pull: Floats, misses: Misses) -> Weighted:
-    """Step 2: simulation as reference, the same weighted by pull as target."""
+    """Return the samples of step 2: simulation as reference, the same events weighted by pull as target."""
     rows = p.matched if misses == "average" else p.pass_gen
     return Weighted(p.gen[rows], p.weight[rows], (p.weight * pull)[rows])
 
 
 def step2(p: Problem, pull: Floats, r: Ratio, misses: Misses) -> Floats:
-    """nu: a function of truth alone for events that pass gen, 1 for fakes."""
+    """Return nu: a function of truth only for events that pass gen, 1 for fakes."""
     rows = p.pass_gen
     used = p.matched if misses == "average" else rows
     push = np.ones(len(p))
@@ -137,14 +136,14 @@ def step2(p: Problem, pull: Floats, r: Ratio, misses: Misses) -> Floats:
 
 @dataclass(frozen=True)
 class Canonical:
-    """A problem with its events sorted by content, and the rows of the original's simulation that they were."""
+    """A problem with its events sorted by content, and the original rows of its simulated events."""
 
     problem: Problem
     rows: NDArray[np.int64]
 
 
 def canonical(p: Problem) -> Canonical:
-    """Sort data and simulation by all that is known of an event."""
+    """Sort data and simulation by all columns, observables first."""
     data = np.lexsort((p.data_weight, *p.data.T))
     sim = np.lexsort((p.pass_gen, p.pass_reco, p.weight, *p.reco.T, *p.gen.T))
     return Canonical(
@@ -168,12 +167,14 @@ class OmniFold(Frozen):
     classifier: Annotated[
         Annotated[Mlp | Trees | JetNetwork, Field(discriminator="kind")],
         BeforeValidator(named),
-        Field(description="'mlp', 'trees' or 'jets' alone, or with its settings", json_schema_extra={"default": "mlp"}),
+        Field(description="'mlp', 'trees' or 'jets', alone or with settings", json_schema_extra={"default": "mlp"}),
     ] = Mlp()
-    iterations: int | None = Field(None, ge=1, le=100, description="default: the data decide")
+    iterations: int | None = Field(None, ge=1, le=100, description="default: chosen from the data")
     max_iterations: int = Field(20, ge=1, le=100)
     step1_ensemble: int = Field(2, ge=1, le=50, description="classifiers averaged in step 1")
-    misses: Misses = Field("average", description="events that fail reco: average of equal truth, or keep their weight")
+    misses: Misses = Field(
+        "average", description="events that fail reco get the average of equal truth, or keep their weight"
+    )
 
     def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
         """See `iterate`."""
@@ -190,11 +191,11 @@ class OmniFold(Frozen):
         )
 
     def fixed(self, iterations: int) -> OmniFold:
-        """Return the same method with a given number of iterations."""
+        """Return the same method with this number of iterations."""
         return self.model_copy(update={"iterations": iterations})
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:
-        """Weights (n,) that give the events of `problem` the truth of `other` with `other_weight`; fakes get 0."""
+        """Return weights (n,) that give the events of `problem` the truth of `other` with its weights; fakes get 0."""
         mine, its = problem.pass_gen, other.pass_gen
         events = Weighted(
             np.concatenate([problem.gen[mine], other.gen[its]]),

@@ -1,9 +1,9 @@
-"""The jet foundation model as density ratio: OmniFold on all particles of the jets (OmniLearn, arXiv:2404.16091).
+"""Density ratios from the jet foundation model: OmniFold on all particles of the jets (OmniLearn, arXiv:2404.16091).
 
-Arrays of events hold, in their last column, the row of each event's jet in `files`, counted through all of them. Only
-this classifier looks at that column, and at nothing else. Training minimises the loss of `classifier.py` as
-`tools.jet_model` trains: Lion, a cosine rate, the epoch of the lowest held-out loss. It starts from a ratio of 1, which
-stays where no epoch is better.
+The last column of the event arrays holds the row of each event's jet in `files`, counted through all of them. This
+classifier reads that column only, and no other method reads it. Training minimises the loss of `classifier.py` with the
+optimiser of `tools.jet_model`: Lion, a cosine rate, the epoch with the lowest held-out loss. It starts from a ratio of
+1, which is kept if no epoch is better.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.types import Floats
 
 KINDS = ("reference", "target")
-WARM_RATE = 0.3  # of the learning rate, for a network that goes on from an earlier iteration
+WARM_RATE = 0.3  # fraction of the learning rate for a network that continues from an earlier iteration
 
 
 class JetNetwork(Frozen):
-    """OmniLearned's network on the particles of a jet."""
+    """OmniLearned's network, on the particles of a jet."""
 
     kind: Literal["jets"] = "jets"
-    start: str | None = Field("tiny", description="pretrained weights: tiny, which ship, or a file; null: from scratch")
-    size: SkipJsonSchema[Size] = Field("tiny", description="from scratch: the network's size")
-    epochs: int = Field(
-        8, ge=1, le=1000, description="epochs of the first iteration; later ones go on with half of them"
-    )
+    start: str | None = Field("tiny", description="pretrained weights: 'tiny' (shipped) or a file; null: from scratch")
+    size: SkipJsonSchema[Size] = Field("tiny", description="size of the network, if trained from scratch")
+    epochs: int = Field(8, ge=1, le=1000, description="epochs in the first iteration; later ones continue with half")
     batch: SkipJsonSchema[int] = Field(128, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
-    patience: SkipJsonSchema[int] = Field(3, ge=1, description="epochs without a better validation before it stops")
-    max_particles: SkipJsonSchema[int] = Field(128, ge=2, description="the hardest of each jet")
-    files: SkipJsonSchema[dict[str, str]] = Field(
-        {}, description="files of jets and their SHA-256; omnifold.unfold takes EVENTS.particles.h5 of its files"
+    patience: SkipJsonSchema[int] = Field(
+        3, ge=1, description="epochs without improvement in validation before training stops"
     )
-    columns: ClassVar[int] = 1  # at the end of all arrays, which are no observables
+    max_particles: SkipJsonSchema[int] = Field(128, ge=2, description="hardest particles kept per jet")
+    files: SkipJsonSchema[dict[str, str]] = Field(
+        {}, description="files of jets and their SHA-256; omnifold.unfold uses EVENTS.particles.h5 for each input"
+    )
+    columns: ClassVar[int] = 1  # at the end of all arrays, not observables
 
     def on(self, paths: list[str]) -> JetNetwork:
-        """Return the same method on the jets of these files; ToolError where one is missing."""
+        """Return the same method with the jets in these files; ToolError if one is missing."""
         for path in paths:
             if not Path(path).is_file():
                 raise ToolError("classifier", path, "a file of the events' jets; there is no such file")
@@ -62,7 +62,7 @@ class JetNetwork(Frozen):
     def fit(
         self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None
     ) -> JetNetworks:
-        """Return a network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
+        """Return one network per split; `start`: networks to continue from. Same seed, same networks on a CPU."""
         jets = self.jets(events.x)
         before = start.models if isinstance(start, JetNetworks) else [None] * len(splits)
         seeds = np.random.SeedSequence(seed).generate_state(len(splits))
@@ -93,7 +93,7 @@ class JetNetwork(Frozen):
         return model, fit(model.net, groups, objective, source, *split, training, seed, keep_start=True)
 
     def jets(self, x: Floats) -> Jets:
-        """Return the jets that the last column of x (n, d) points to."""
+        """Return the jets in the rows given by the last column of x (n, d)."""
         if not self.files:
             raise ToolError("classifier", "no files", "files of jets, whose rows the last column holds")
         table = _table(tuple(self.files.items()), self.max_particles)
@@ -106,7 +106,7 @@ class JetNetwork(Frozen):
 
 @dataclass(frozen=True)
 class JetNetworks:
-    """Trained networks, and how the training of each went."""
+    """Trained networks, and the outcome of each training."""
 
     settings: JetNetwork
     models: list[JetModel]
@@ -138,7 +138,7 @@ def _objective(model: JetModel, events: Weighted) -> Objective:
 
 
 def _difference(logits: Any) -> Any:
-    """(n,) log ratios of target over reference."""
+    """Return the log ratios of target over reference (n,)."""
     return logits[:, 1].float() - logits[:, 0].float()
 
 
@@ -155,7 +155,7 @@ def _log_ratio(model: JetModel, jets: Jets) -> Floats:
 
 
 def _forget(model: JetModel) -> None:
-    """A ratio of 1 everywhere: the last layer gives zeros."""
+    """Set the last layer to zero: a ratio of 1 everywhere."""
     import torch
 
     with torch.no_grad():
@@ -165,7 +165,7 @@ def _forget(model: JetModel) -> None:
 
 @lru_cache(maxsize=1)
 def _table(files: tuple[tuple[str, str], ...], max_particles: int) -> Jets:
-    """Return the jets of all files; ToolError where one is not what it was when its SHA-256 was taken."""
+    """Return the jets of all files; ToolError if one has changed since its SHA-256 was taken."""
     table: Jets | None = None
     for path, digest in files:
         if sha256(Path(path)) != digest:

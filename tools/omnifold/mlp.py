@@ -1,11 +1,11 @@
-"""Small networks as density ratios, an ensemble trained at once: every layer is one batched matrix product.
+"""Density ratios from an ensemble of small networks trained together: every layer is one batched matrix product.
 
-Adam with a one-cycle rate (Smith and Topin, arXiv:1708.07120) trains one vector that holds all parameters; each member
-has its own start, events and order. Held-out events judge the running mean of the parameters (Polyak and Juditsky
-1992); the last epoch whose loss is not clearly above the best is kept. Training starts from a ratio of 1.
+Adam with a one-cycle rate (Smith and Topin, arXiv:1708.07120) trains a single vector of all parameters; each member
+has its own initialisation, events and order. The running mean of the parameters (Polyak and Juditsky 1992) is evaluated
+on held-out events; the last epoch whose loss is not clearly above the best is kept. Training starts from a ratio of 1.
 
-Adam is written out here: torch.optim.Adam gives the same ratios, but takes half as long again on a few thousand events,
-of which an unfolding with bootstraps trains hundreds of times, and two seconds when a process first uses it.
+Adam is implemented here because torch.optim.Adam, with the same ratios, takes 50% longer on a few thousand events, and
+an unfolding with bootstraps trains on as many hundreds of times; it also takes two seconds on first use in a process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tools.training import device, to_tensor
 from tools.types import Floats
 
 CHUNK = 1 << 11  # events evaluated at a time: enough for speed, little memory
-WARM_RATE = 0.3  # of the learning rate, for networks that go on from an earlier iteration
-MIN_STEPS = 64  # an epoch
+WARM_RATE = 0.3  # fraction of the learning rate for networks that continue from an earlier iteration
+MIN_STEPS = 64  # per epoch
 BETA = 0.9, 0.99  # of Adam
 
 
@@ -37,15 +37,15 @@ class Mlp(Frozen):
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(32, ge=2, le=1024)
     layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)
-    epochs: int = Field(
-        8, ge=1, le=1000, description="epochs of the first iteration; later ones go on with half of them"
+    epochs: int = Field(8, ge=1, le=1000, description="epochs in the first iteration; later ones continue with half")
+    batch: SkipJsonSchema[int] = Field(
+        1024, ge=1, description="maximum batch size; few events are split into MIN_STEPS batches per epoch"
     )
-    batch: SkipJsonSchema[int] = Field(1024, ge=1, description="at most; few events get MIN_STEPS batches an epoch")
     learning_rate: float = Field(1e-2, gt=0, lt=1)
-    patience: SkipJsonSchema[int] = Field(5, ge=1, description="clearly worse epochs in a row before it stops")
+    patience: SkipJsonSchema[int] = Field(5, ge=1, description="clearly worse epochs in a row before training stops")
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Networks:
-        """Return a network per split; `start`: networks to go on from. Same seed, same networks on a CPU."""
+        """Return one network per split; `start`: networks to continue from. Same seed, same networks on a CPU."""
         import torch
 
         generator = torch.Generator().manual_seed(seed)
@@ -85,7 +85,7 @@ class Mlp(Frozen):
         step, mean = 0, p.detach().clone()
 
         def judged() -> Any:
-            """Held-out losses of the running mean (members, n)."""
+            """Return the held-out losses of the running mean (members, n)."""
             parts = torch.split(held, CHUNK, dim=1)
             return torch.cat([_losses(networks, mean, x[part], weights[part]) for part in parts], dim=1)
 
@@ -100,11 +100,11 @@ class Mlp(Frozen):
                     second.lerp_(gradient.square_(), 1 - BETA[1])
                     scale = (second / (1 - BETA[1] ** step)).sqrt_().add_(1e-8)
                     p.addcdiv_(first, scale, value=-rate * _one_cycle(step / steps) / (1 - BETA[0] ** step))
-                    # The mean over about the last epoch, over the last tenth of the steps while there are fewer.
+                    # Mean over about the last epoch, or over the last tenth of the steps while that is shorter.
                     mean.lerp_(p, max(epochs / steps, 10 / (step + 10)))
             reached = judged()
             rise = reached - best
-            # Which epoch is best on held-out events is mostly their noise: only a clear rise is one.
+            # Which epoch is best on held-out events is mostly noise: only a clear rise counts.
             good = rise.mean(dim=1) <= rise.std(dim=1) / rise.shape[1] ** 0.5
             kept = torch.where(good[:, None], mean, kept)
             best = torch.where((rise.mean(dim=1) < 0)[:, None], reached, best)
@@ -118,7 +118,7 @@ class Mlp(Frozen):
 
 @dataclass
 class Networks:
-    """Parameters (members, n_parameters), layer by layer: weights and biases; the scaling of the events."""
+    """Parameters (members, n_parameters), weights and biases layer by layer, and the scaling of the events."""
 
     mean: Floats
     std: Floats
@@ -126,11 +126,11 @@ class Networks:
     parameters: Any
 
     def tensor(self, x: Floats) -> Any:
-        """Standardised events (n, d)."""
+        """Return standardised events (n, d)."""
         return to_tensor((x - self.mean) / self.std, self.parameters.device)
 
     def forward(self, x: Any, parameters: Any) -> Any:
-        """Log ratios (members, n) of standardised events (members, n, d)."""
+        """Return log ratios (members, n) of standardised events (members, n, d)."""
         import torch
 
         at = 0
@@ -161,7 +161,7 @@ class Networks:
 
 
 def _losses(networks: Networks, parameters: Any, x: Any, weights: Any) -> Any:
-    """Return the loss of each event (members, n): every member has its own events."""
+    """Return the loss of each event (members, n); every member has its own events."""
     import torch
 
     z = networks.forward(x, parameters)
@@ -170,7 +170,7 @@ def _losses(networks: Networks, parameters: Any, x: Any, weights: Any) -> Any:
 
 
 def _start(widths: list[int], members: int, generator: Any) -> Any:
-    """Weights of variance 1/n_in, 0 in the last layer; biases 0."""
+    """Return initial parameters: weights of variance 1/n_in, 0 in the last layer; biases 0."""
     import torch
 
     layers = []
@@ -181,13 +181,13 @@ def _start(widths: list[int], members: int, generator: Any) -> Any:
 
 
 def _one_cycle(done: float) -> float:
-    """Rate at a share of the training, over its largest: a quarter of a cosine up over 30%, then down to nothing."""
+    """Return the rate, over its maximum, at a fraction of the training: half a cosine up over 30%, then down to 0."""
     return float(0.5 - 0.5 * np.cos(np.pi * (done / 0.3 if done < 0.3 else 1 + (done - 0.3) / 0.7)))
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Several add up in another order, and networks this small gain little by them."""
+    """Use one thread: several would sum in a different order, and networks this small gain little from them."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Unfolded distributions in the field's style (mplhep; the extra `publish`): spectra above, their ratio below."""
+"""Plots of unfolded distributions in the field's style (mplhep; the extra `publish`): spectra above, ratio below."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def ratio_plot(histogram: Histogram, references: Mapping[str, Floats], label: str, path: Path) -> None:
-    """The unfolded histogram with its total error, and `references` (b,) by name, each also over the unfolded one.
+    """Plot the unfolded histogram with its total error and `references` (b,) by name, with their ratio to it below.
 
-    `label`: of the axis, with unit. The file's ending gives its kind.
+    `label`: axis label, with unit. The suffix of `path` gives the file format.
     """
     import mplhep
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""Input of an unfolding: measured events, and a simulation that knows each event at both levels."""
+"""Input of an unfolding: measured events, and simulated events known at both levels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Mask = NDArray[np.bool_]
 class Problem:
     """Data at detector level and a simulation at particle ("gen") and detector ("reco") level, with weights.
 
-    A simulated event may pass only one level: a miss passes gen and not reco, a fake reco and not gen. Its values at
-    the other level are not looked at. Raises ToolError for arrays that do not fit together, numbers that are not
-    finite, negative weights and a class without events.
+    A simulated event may pass only one level: a miss passes gen but not reco, a fake reco but not gen. Its values at
+    the other level are ignored. Raises ToolError for arrays that do not match, numbers that are not finite, negative
+    weights, and if there are no events in the data, at gen, at reco or at both.
     """
 
     data: Floats  # (n_data, d)
@@ -40,7 +40,7 @@ class Problem:
         pass_gen: Mask | None = None,
         pass_reco: Mask | None = None,
     ) -> Problem:
-        """Make a problem; one observable may come as (n,), weights are 1 and all events pass unless given."""
+        """Make a problem. One observable may be given as (n,); by default weights are 1 and all events pass."""
         data, gen, reco = (np.asarray(x, dtype=float) for x in (data, gen, reco))
         data, gen, reco = (x[:, None] if x.ndim == 1 else x for x in (data, gen, reco))
         n = len(gen)
@@ -89,7 +89,7 @@ class Problem:
 
     @property
     def matched(self) -> Mask:
-        """Simulated events that pass both levels: what the response is made of."""
+        """Simulated events that pass both levels, which make up the response."""
         return np.asarray(self.pass_gen & self.pass_reco)
 
     def reweighted(self, data_weight: Floats | None = None, weight: Floats | None = None) -> Problem:
@@ -114,11 +114,11 @@ class Problem:
         return replace(self, data=data, gen=gen, reco=reco)
 
     def scaled(self) -> Problem:
-        """The simulation scaled to as many events at reco as there are data: for weights that say no luminosity."""
+        """Return the problem with the simulation scaled to the data at reco, for weights that imply no luminosity."""
         return self.reweighted(weight=self.weight * (self.data_weight.sum() / self.weight[self.pass_reco].sum()))
 
     def check_fakes(self) -> None:
-        """Raises ToolError where the simulation has more fakes than there are data: it is not scaled to them."""
+        """Raise ToolError if the simulation has at least as many fakes as there are data: it is not scaled to them."""
         fakes = float(self.weight[self.pass_reco & ~self.pass_gen].sum())
         if fakes >= self.data_weight.sum():
             raise ToolError(
@@ -129,7 +129,7 @@ class Problem:
             )
 
     def outside(self) -> Floats:
-        """Share (d,) of the data, by weight, beyond the range of the simulated events that pass reco."""
+        """Return the weighted fraction (d,) of the data beyond the range of the simulated events that pass reco."""
         seen = self.reco[self.pass_reco & (self.weight > 0)]
         beyond = (self.data < seen.min(axis=0)) | (self.data > seen.max(axis=0))
         return np.asarray(self.data_weight @ beyond / self.data_weight.sum())

@@ -1,10 +1,10 @@
-"""An unfolded result as a file of per-event weights, which others can histogram as they like.
+"""Publication of an unfolded result as a file of per-event weights, which others can histogram as they like.
 
-As ATLAS published its Z+jets measurement (arXiv:2405.20041): a row per simulated event, its observables at particle
-level, and columns `weights_nominal`, `weights_ensemble_*`, `weights_bootstrap_*`, `weights_nuisance_*` and
-`weights_model`. To see whether it has converged: `weights_iteration_k`, `weights_ensemble_0` one iteration before its
-end. HDF5 (a data set per column) or parquet, by the file's ending. The metadata are JSON; with the columns they are
-under a SHA-256, which the reader checks. Events that fail gen have weight 0.
+As in ATLAS's Z+jets measurement (arXiv:2405.20041), there is one row per simulated event, with its observables at
+particle level and columns `weights_nominal`, `weights_ensemble_*`, `weights_bootstrap_*`, `weights_nuisance_*` and
+`weights_model`. `weights_iteration_k`, which is `weights_ensemble_0` one iteration before the last, shows whether the
+result has converged. The file is HDF5 (a data set per column) or parquet, by its suffix. The metadata are JSON; a
+SHA-256 covers them and the columns, and the reader checks it. Events that fail gen have weight 0.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ Columns = dict[str, NDArray[np.float32]]
 
 
 def nominal(weights: Mapping[str, Floats]) -> Floats:
-    """Return the mean of the ensemble (n,)."""
+    """Return the mean weights of the ensemble (n,)."""
     members = [w for name, w in weights.items() if name.startswith("ensemble_")]
     return np.asarray(np.mean(members, axis=0))
 
 
 def publish(path: Path, gen: Mapping[str, Floats], weights: Mapping[str, Floats], metadata: Mapping[str, Any]) -> str:
-    """Write observables `gen` (n,) and the replicas' weights (n,), float32; the SHA-256 of the content.
+    """Write observables `gen` (n,) and the replicas' weights (n,) as float32; return the SHA-256 of the content.
 
-    The file appears whole or not at all. Raises ToolError for another ending, lengths that differ, weights not finite.
+    The file appears whole or not at all. Raises ToolError for another suffix, unequal lengths, or weights that are not
+    finite.
     """
     columns: Columns = {f"gen_{name}": np.asarray(x, dtype=np.float32) for name, x in gen.items()}
     columns["weights_nominal"] = nominal(weights).astype(np.float32)
@@ -69,7 +70,9 @@ def publish(path: Path, gen: Mapping[str, Floats], weights: Mapping[str, Floats]
 
 
 def content_hash(columns: Mapping[str, NDArray[np.float32]], metadata: str) -> str:
-    """SHA-256 of the metadata's text, and name and little-endian float32 bytes of each column in alphabetical order."""
+    """Return the SHA-256 of the metadata text and, in alphabetical order, each column's name and little-endian float32
+    bytes.
+    """
     digest = hashlib.sha256(metadata.encode())
     for name in sorted(columns):
         digest.update(name.encode() + np.ascontiguousarray(columns[name], dtype="<f4").tobytes())

@@ -1,10 +1,10 @@
-"""Read published weights, and histogram any observable with its covariance:
+"""Reading published weights, and histogramming any observable with its covariance:
 
     unfolded = read(Path("unfolded.h5"))
     histogram = unfolded.histogram(unfolded.gen["mass"], np.linspace(0, 60, 21))
 
-The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, so over its number), `model`, and
-each nuisance, whose shift d enters as d d^T; of a pair x_up, x_down half the difference is taken.
+The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, hence divided by the number of
+members), `model`, and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bin contents (b,), bin edges (b + 1,) and the covariance (b, b) by part."""
+    """Bin edges (b + 1,), bin contents (b,) and the covariance (b, b) by part."""
 
     edges: Floats
     values: Floats
@@ -39,7 +39,7 @@ class Histogram:
         return np.asarray(np.sqrt(np.diag(self.covariance)))
 
     def density(self) -> Histogram:
-        """Divided by the bin widths."""
+        """Return the histogram divided by the bin widths."""
         width = np.diff(self.edges)
         parts = {name: part / np.outer(width, width) for name, part in self.parts.items()}
         return Histogram(self.edges, self.values / width, parts)
@@ -47,32 +47,32 @@ class Histogram:
 
 @dataclass(frozen=True)
 class UnfoldedEvents:
-    """Observables at particle level (n,), truth weights (n,) by replica and `nominal`, and the publisher's metadata."""
+    """Observables at particle level (n,), truth weights (n,) of each replica and `nominal`, and the file's metadata."""
 
     gen: dict[str, Floats]
     weights: dict[str, Floats]
     metadata: dict[str, Any]
 
     def histogram(self, values: Floats, edges: Floats, normalised: bool = False) -> Histogram:
-        """Histogram any quantity (n,) of the events; NaN marks events without one. `normalised`: contents sum to 1.
+        """Histogram any quantity (n,) of the events, NaN where undefined. `normalised`: contents sum to 1.
 
-        What falls outside the edges is in no bin, nor in the normalisation. Raises ToolError for a wrong length, edges
+        Events outside the edges are in no bin and not in the normalisation. Raises ToolError for a wrong length, edges
         that do not increase, and a normalised histogram without content.
         """
         if len(values) != len(self.weights["nominal"]):
-            raise ToolError("values", len(values), f"one for each of the {len(self.weights['nominal'])} events")
+            raise ToolError("values", len(values), f"one value for each of the {len(self.weights['nominal'])} events")
         if len(edges) < 2 or not np.all(np.diff(edges) > 0):
             raise ToolError("edges", list(edges), "two or more increasing numbers")
         counts = {name: np.histogram(values, edges, weights=w)[0] for name, w in self.weights.items()}
         if normalised:
             if empty := [name for name, c in counts.items() if c.sum() <= 0]:
-                raise ToolError("edges", list(edges), f"edges that hold events; {empty[0]} has none in them")
+                raise ToolError("edges", list(edges), f"edges with events between them; {empty[0]} has none")
             counts = {name: c / c.sum() for name, c in counts.items()}
         return Histogram(np.asarray(edges, dtype=float), counts["nominal"], covariance_parts(counts))
 
 
 def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
-    """Covariances (b, b) by part, of numbers (b,) made with the weights of each replica and of `nominal`."""
+    """Return the covariance (b, b) by part, from the counts (b,) of each replica and of `nominal`."""
     centre = counts["nominal"]
     groups: dict[str, list[str]] = {}
     for name in counts:
@@ -95,15 +95,15 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
 
 
 def read(path: Path) -> UnfoldedEvents:
-    """Read a published file. Raises ToolError where it is of another kind or does not match its SHA-256."""
+    """Read a published file. Raises ToolError if it has another format or does not match its SHA-256."""
     columns, text, digest = _parquet(path) if path.suffix == ".parquet" else _hdf5(path)
     if content_hash(columns, text) != digest:
         raise ToolError(
-            "path", str(path), f"a file as it was published; its content does not have the SHA-256 {digest}"
+            "path", str(path), f"an unchanged published file; its content does not have the SHA-256 {digest}"
         )
     metadata = json.loads(text)
     if {k: metadata.get(k) for k in FORMAT} != FORMAT:
-        raise ToolError("path", str(path), f"a file of {FORMAT}")
+        raise ToolError("path", str(path), f"a file with the metadata {FORMAT}")
     as_float = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
     return UnfoldedEvents(
         {name.removeprefix("gen_"): x for name, x in as_float.items() if name.startswith("gen_")},

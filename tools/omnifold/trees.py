@@ -1,4 +1,4 @@
-"""Histogram gradient boosting as density ratio: no network, quick, and steps where a network is smooth."""
+"""Density ratios from histogram gradient boosting: no network, fast, but with steps where a network is smooth."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from tools.types import Floats
 
 
 class Trees(Frozen):
-    """Boosted trees, early-stopped."""
+    """Boosted trees with early stopping."""
 
     kind: Literal["trees"] = "trees"
-    max_iter: int = Field(300, ge=1, le=5000, description="boosting rounds; early stopping decides below that")
+    max_iter: int = Field(
+        300, ge=1, le=5000, description="maximum number of boosting rounds; early stopping may choose fewer"
+    )
     learning_rate: float = Field(0.1, gt=0, le=1)
     max_leaf_nodes: SkipJsonSchema[int] = Field(8, ge=2, le=1024)
     min_samples_leaf: SkipJsonSchema[int] = Field(200, ge=1)
 
     def fit(self, events: Weighted, splits: list[tuple[Rows, Rows]], seed: int, start: Model | None = None) -> Forest:
-        """Return a boosted model per split; `start` is of no use."""
+        """Return one boosted model per split; `start` is ignored."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         models = []
@@ -45,7 +47,7 @@ class Trees(Frozen):
 
 @dataclass(frozen=True)
 class Forest:
-    """Boosted models."""
+    """Trained boosted models, one per member."""
 
     models: list[Any]
 
@@ -59,7 +61,7 @@ class Forest:
 
 
 def _both(events: Weighted) -> tuple[Floats, Floats, Floats]:
-    """Events with a label: once for each sample in which they have weight."""
+    """Return events, labels and weights, with each event once for every sample in which it has weight."""
     rows = [np.flatnonzero(weight > 0) for weight in (events.reference, events.target)]
     return (
         np.concatenate([events.x[r] for r in rows]),

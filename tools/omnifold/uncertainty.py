@@ -1,11 +1,11 @@
-"""Replicas of an unfolding, whose spread is its uncertainty; run side by side, each kept as soon as it is done.
+"""Replicas of an unfolding, whose spread is its uncertainty; they run in parallel, and each is saved when finished.
 
-    ensemble_i    other seeds of the classifiers; their mean is the result
+    ensemble_i    different seeds of the classifiers; their mean is the result
     bootstrap_i   every measured and simulated event counted Poisson(1) times
-    nuisance_x    the simulation with its weights of variation x
-    model         another simulation unfolds the data, and its answer is carried over to the events of the first
+    nuisance_x    the simulation with its weights under variation x
+    model         another simulation unfolds the data, and the result is transferred to the events of the first
 
-A folder holds the inputs and one file a replica: started again, a study goes on where it was.
+A folder holds the inputs and one file per replica: a study that is restarted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 @dataclass(frozen=True)
 class Plan:
-    """The replicas to make. `nuisances`: simulation weights (n,); `alternative`: the data and another simulation."""
+    """Replicas to make. `nuisances`: simulation weights (n,) by name; `alternative`: data and another simulation."""
 
     ensemble: int = 1
     bootstraps: int = 0
@@ -47,7 +47,7 @@ class Plan:
     seed: int = 1
 
     def names(self) -> list[str]:
-        """Return the names of all replicas but the first of the ensemble, which comes before."""
+        """Return the names of all replicas except the first of the ensemble, which runs before."""
         return [
             *(f"ensemble_{i}" for i in range(1, self.ensemble)),
             *(f"bootstrap_{i}" for i in range(self.bootstraps)),
@@ -58,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Study:
-    """Truth weights (n,) of each replica, 0 for fakes, and the first member of the ensemble with all it reported."""
+    """Truth weights (n,) of each replica, 0 for fakes, and the full result of the ensemble's first member."""
 
     weights: dict[str, Floats]
     nominal: Unfolded
@@ -73,10 +73,10 @@ def study(
     executor: Executor | None = None,
     progress: Progress = lambda line: None,
 ) -> Study:
-    """Run what is not in `folder` yet, in `workers` processes or in an executor that sees the folder (Dask's, say).
+    """Run the replicas not yet in `folder`, in `workers` processes or an executor that sees the folder (say, Dask's).
 
-    The first member of the ensemble decides the number of iterations for all. A replica that fails does not end the
-    others: its error is raised when all are through. Raises ToolError where the folder holds another study.
+    The first member of the ensemble fixes the number of iterations for all. A replica that fails does not stop the
+    others: its error is raised after all have run. Raises ToolError if the folder holds another study.
     """
     folder = folder.resolve()
     _prepare(folder, problem, method, plan)
@@ -104,7 +104,7 @@ def study(
     for name in ["ensemble_0", *plan.names()]:
         done = _read(folder, name)
         if done is None:
-            raise ToolError("folder", str(folder), f"a folder that keeps its files; {name} is gone")
+            raise ToolError("folder", str(folder), f"a folder that nothing else removes files from; {name} is missing")
         weights[name] = done.push
     return Study(weights, nominal)
 
@@ -131,7 +131,7 @@ def _now(folder: str, name: str, iterations: int, seed: int) -> Future[Unfolded]
 
 
 def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Progress = lambda line: None) -> Unfolded:
-    """Make one replica, from the folder's inputs into its file; `push` and `previous` hold truth weights."""
+    """Make one replica from the inputs in the folder and save it; its `push` and `previous` are truth weights."""
     at = Path(folder)
     if (done := _read(at, name)) is not None:
         return done
@@ -178,11 +178,11 @@ def _read(folder: Path, name: str) -> Unfolded | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None  # cut off: made again
+        return None  # truncated: to be made again
 
 
 def _prepare(folder: Path, problem: Problem, method: Method, plan: Plan) -> None:
-    """Inputs into the folder, or the check that they are the same."""
+    """Write the inputs to the folder, or check that it holds the same ones."""
     arrays = {f"inputs/{f.name}": getattr(problem, f.name) for f in fields(problem)}
     arrays |= {f"nuisances/{name}": weight for name, weight in plan.nuisances.items()}
     if plan.alternative:

@@ -1,4 +1,4 @@
-"""The tool: data and simulation from files, unfolded, with uncertainties, published."""
+"""The unfolding tool: reads data and simulation, unfolds them with uncertainties and writes the result."""
 
 from __future__ import annotations
 
@@ -24,37 +24,39 @@ from tools.omnifold.sinkhorn import Sinkhorn
 from tools.omnifold.uncertainty import Method, Plan, study
 from tools.types import Floats
 
-OUTSIDE = 0.005  # share of the data, in one observable, that may lie beyond the simulation
-BINS = 50  # of discriminators
+OUTSIDE = 0.005  # fraction of the data, per observable, that may lie beyond the simulation
+BINS = 50  # for the triangular discriminators
 
 
 class UnfoldRequest(Request):
-    """Events at detector level, a simulation at both levels, and what to unfold how."""
+    """Data at detector level, a simulation at both levels, the observables to unfold and the method."""
 
     data: str = Field("/inputs/data.parquet", description="parquet with a column reco_X per observable X")
     simulation: str = Field("/inputs/simulation.parquet", description="parquet with gen_X and reco_X per observable X")
-    observables: list[str] = Field(min_length=1, description="names X; omnifold takes any number, the others up to two")
+    observables: list[str] = Field(
+        min_length=1, description="names X; omnifold takes any number, the other methods at most two"
+    )
     method: Annotated[
         Annotated[OmniFold | Ibu | Sinkhorn, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="'omnifold', 'ibu' or 'sinkhorn' alone, or with its settings",
+            description="'omnifold', 'ibu' or 'sinkhorn', alone or with settings",
             json_schema_extra={"default": "omnifold"},
         ),
     ] = OmniFold()
-    ensemble: int = Field(1, ge=1, le=200, description="runs with other seeds, averaged")
-    bootstraps: int = Field(0, ge=0, le=1000, description="for the statistical error; 20 or more")
+    ensemble: int = Field(1, ge=1, le=200, description="runs with different seeds, averaged")
+    bootstraps: int = Field(0, ge=0, le=1000, description="bootstrap replicas for the statistical error: 20 or more")
     alternative: str | None = Field(None, description="another simulation file, for the model dependence")
-    nuisances: list[str] = Field([], description="columns of the simulation: its event weights under variations")
-    workers: int = Field(1, ge=1, le=256, description="processes side by side")
-    folder: str = Field("unfolding", description="keeps finished replicas; the same request goes on from there")
+    nuisances: list[str] = Field([], description="columns of the simulation with its event weights under variations")
+    workers: int = Field(1, ge=1, le=256, description="parallel processes")
+    folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
     report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
     seed: int = Field(1, ge=0)
 
 
 class UnfoldResult(Result):
-    """Per-event weights of the simulation, and what data and detector level tell about them."""
+    """Per-event weights of the simulation, and their agreement with the data at detector level."""
 
     out: str
     rows: int
@@ -62,33 +64,35 @@ class UnfoldResult(Result):
     content_sha256: str
     iterations: int
     discrepancy: list[tuple[float, float]] = Field(
-        description="chi2 over bins of data and reweighted simulation at detector level, and its spread if they "
+        description="chi2 per bin of data and reweighted simulation at detector level, and its spread if they "
         "agree: before the first iteration and after each"
     )
     reco_delta_before: dict[str, float] = Field(
         description="triangular discriminator x 1000 of data and simulation at detector level, by observable"
     )
-    reco_delta: dict[str, float] = Field(description="the same with the weights of the result")
-    n_unfolded: float = Field(description="events at particle level, the sum of the nominal weights")
+    reco_delta: dict[str, float] = Field(description="the same after unfolding, with the nominal weights")
+    n_unfolded: float = Field(description="number of events at particle level, the sum of the nominal weights")
     effective_sample_size: float = Field(description="effective sample size of the nominal weights")
-    outside: dict[str, float] = Field(description="share of the data beyond the simulation, by observable; not empty")
+    outside: dict[str, float] = Field(
+        description="fraction of the data beyond the range of the simulation, by observable, if there are any"
+    )
     replicas: list[str]
     submission: str | None = Field(description="HEPData archive, if a report was asked for")
 
 
 @tool("omnifold.unfold")
 def unfold(request: UnfoldRequest) -> UnfoldResult:
-    """Unfold detector effects: weights for simulated events that make them follow the data at particle level.
-    Columns weight, pass_gen and pass_reco (0 or 1) are used where files have them; a simulation without weights is
-    scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, of which any
-    observable's histogram with covariance can be made. The classifier 'jets' sees all particles of the jets: FILE has
-    columns gen_jet and reco_jet, rows of the jets in FILE.particles.h5.
+    """Unfold detector effects: find weights for simulated events that make them follow the data at particle level.
+    Columns weight, pass_gen and pass_reco (0 or 1) are used if files have them; a simulation without weights is
+    scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, from which any
+    observable can be histogrammed with its covariance. The classifier 'jets' sees all particles of the jets: FILE needs
+    columns gen_jet and reco_jet, the rows of the jets in FILE.particles.h5.
     """
     out = below("out", request.out)
     if out.suffix not in SUFFIXES:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
-        raise ToolError("out", request.out, "another file than those that are read")
+        raise ToolError("out", request.out, "a file other than the inputs")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
     folder = below("folder", request.folder)
@@ -147,7 +151,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
 
 
 def _data(request: UnfoldRequest) -> tuple[Floats, Floats]:
-    """Values (n, d) and weights (n,) of measured events that pass."""
+    """Return values (n, d) and weights (n,) of the measured events that pass."""
     columns = load_arrays(request.data, "data")
     values = np.column_stack([_column(columns, f"reco_{x}", "data", request.data) for x in request.observables])
     weight = columns.get("weight", np.ones(len(values)))
@@ -169,14 +173,14 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
     for sample, values in (("data", data[0]), (field, reco[problem.pass_reco]), (field, gen[problem.pass_gen])):
         for name, spread in zip(request.observables, np.ptp(values, axis=0), strict=True):
             if spread == 0:
-                raise ToolError("observables", name, f"is constant in {sample}; take it out")
+                raise ToolError("observables", name, f"is constant in {sample}; remove it")
     return problem
 
 
 def _studied(
     request: UnfoldRequest, problem: Problem, alternative: Problem | None
 ) -> tuple[Method, Problem, Problem | None]:
-    """Return the data and simulation for the method; the jet model's classifier gets the rows of the events' jets."""
+    """Return method, simulation and alternative; for the classifier 'jets' with the rows of the events' jets."""
     method = request.method
     if not (isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)):
         return method, problem, alternative
@@ -188,7 +192,7 @@ def _studied(
 
 
 def _outside(request: UnfoldRequest, problem: Problem, field: str) -> dict[str, float]:
-    """Observables with data beyond the simulation, and their share; ToolError where it is not a few stray events."""
+    """Return the fraction of data beyond the simulation, per observable that has any; ToolError above OUTSIDE."""
     shares = dict(zip(request.observables, problem.outside().tolist(), strict=True))
     out = {name: share for name, share in shares.items() if share > 0}
     for name, share in out.items():
@@ -199,13 +203,13 @@ def _outside(request: UnfoldRequest, problem: Problem, field: str) -> dict[str, 
             f"{seen.max():.6g} (the data: {problem.data[:, i].min():.6g} to {problem.data[:, i].max():.6g})"
         )
         if share > OUTSIDE:
-            raise ToolError(field, name, f"{said}; at most {OUTSIDE:.1%}: cut them, or simulate there")
+            raise ToolError(field, name, f"{said}; at most {OUTSIDE:.1%} are allowed: cut them, or simulate there")
         _report(f"note: {said}")
     return out
 
 
 def _reco_deltas(names: list[str], p: Problem, weights: Floats) -> tuple[dict[str, float], dict[str, float]]:
-    """Discriminators of data against simulation at detector level, before and after; fakes keep their weight."""
+    """Return discriminators of data against simulation at detector level, before and after; fakes keep their weight."""
     rows = p.pass_reco
     after = np.where(p.pass_gen, weights, p.weight)
     found: tuple[dict[str, float], dict[str, float]] = ({}, {})
@@ -219,13 +223,13 @@ def _reco_deltas(names: list[str], p: Problem, weights: Floats) -> tuple[dict[st
 
 
 def _edges(x: Floats, bins: int) -> Floats:
-    """Equal bins over all but the outermost 0.1% on either side."""
+    """Return edges of equal bins over all of x except the outermost 0.1% on either side."""
     low, high = np.quantile(x, (0.001, 0.999))
     return np.linspace(float(low), float(high), bins + 1)
 
 
 def _make_report(request: UnfoldRequest, problem: Problem) -> str:
-    """Plots and tables of the published file, as anyone else would make them."""
+    """Make plots and tables from the published file alone, as any reader could; return the path of the archive."""
     try:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
@@ -243,12 +247,12 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         return str(export(histograms, folder, f"Unfolded with {request.method.kind}."))
     except ImportError as error:
         raise ToolError(
-            "report", request.report, f"needs the extra `publish` ({error}); the weights are written"
+            "report", request.report, f"needs the extra `publish` ({error}); the weights have been written"
         ) from None
 
 
 def _flag(columns: dict[str, Floats], name: str, field: str, path: str) -> Mask:
-    """Return a flag for each event; all pass where the file does not have it."""
+    """Return a flag for each event; all pass if the file does not have the column."""
     values = columns.get(name, np.ones(len(next(iter(columns.values())))))
     if not np.isin(values, (0, 1)).all():
         raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")

@@ -1,4 +1,4 @@
-"""Generators of showers, a file each. Importing them loads no torch."""
+"""Generators of showers. Importing them loads no torch."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ __all__ = [
 
 
 def load(path: Path | str) -> Generator:
-    """Return the generator in a file that `save` wrote; ToolError when it holds none."""
+    """Return the generator in a file written by `save`; ToolError if it holds none."""
     stored = base.read(Path(path))
     if stored.kind not in RESTORE:
         raise ToolError("generator", stored.kind, f"a kind of generator: {', '.join(RESTORE)}")
     try:
         return RESTORE[stored.kind](stored)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ToolError("generator", str(path), f"a {stored.kind} generator that is whole: {error}"[:300]) from None
+        raise ToolError("generator", str(path), f"a complete {stored.kind} generator: {error}"[:300]) from None

@@ -1,8 +1,8 @@
-"""The interface of shower generators, and their file format.
+"""Interface and file format of shower generators.
 
-Three verbs: `settings.fit(showers, seed, progress)` gives a Generator, `generate(incident, seed)` makes showers, `save`
-and `load` keep it. A file is one safetensors file: arrays of plain numbers behind a JSON header with the kind of
-generator, its settings, its geometry and the incident energies it has seen. Reading it runs no code.
+`settings.fit(showers, seed, progress)` returns a Generator, `generate(incident, seed)` makes showers, `save` and `load`
+store it. A generator is one safetensors file: arrays of plain numbers after a JSON header with the kind of generator,
+its settings, its geometry and the incident energies seen in training. Reading it runs no code.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from tools.types import Floats
 
 Arrays = dict[str, NDArray[Any]]
 Losses = list[tuple[float, float]]  # (training, validation) per epoch, nats
-Progress = Callable[[int, float, float], None]  # epoch, its losses
+Progress = Callable[[int, float, float], None]  # epoch, training and validation loss
 
 MIN_SHOWERS = 100
-EDGE = 1.001  # beyond the last energy seen by more than this factor is beyond
+EDGE = 1.001  # energies outside the range of training by less than this factor count as inside
 _GEOMETRY = TypeAdapter(Geometry)
 
 
 class BeyondTraining(UserWarning):
-    """Showers of an incident energy outside the range that the generator has seen."""
+    """Warning: showers with an incident energy outside the range seen in training."""
 
 
 class Domain(NamedTuple):
@@ -49,7 +49,7 @@ class Generator(Protocol):
 
     @property
     def geometry(self) -> Geometry:
-        """That of its showers."""
+        """Geometry of its showers."""
 
     @property
     def seen(self) -> tuple[float, float]:
@@ -57,7 +57,7 @@ class Generator(Protocol):
 
     @property
     def losses(self) -> Losses:
-        """Training and validation losses in nats, epoch by epoch."""
+        """Training and validation losses per epoch, in nats."""
 
     def generate(self, incident: Floats, seed: int) -> Showers:
         """Return one shower for each incident energy [MeV] (N,); same seed, same showers on a CPU.
@@ -66,27 +66,27 @@ class Generator(Protocol):
         """
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write the generator to one safetensors file."""
 
 
 def check_training(showers: Showers) -> tuple[float, float]:
-    """Range of incident energies [MeV] of showers to learn from; ToolError when there are too few, or only empty."""
+    """Return the range of incident energies [MeV] of training showers; ToolError if they are too few or all empty."""
     if len(showers) < MIN_SHOWERS:
-        raise ToolError("showers", len(showers), f"{MIN_SHOWERS} showers or more to learn from")
+        raise ToolError("showers", len(showers), f"{MIN_SHOWERS} showers or more for training")
     if not showers.voxels.any():
         raise ToolError("showers", 0.0, "showers with some energy in them; all voxels are zero")
     return float(showers.incident.min()), float(showers.incident.max())
 
 
 def check_energies(incident: Floats, seen: tuple[float, float]) -> Floats:
-    """`incident` as float64 (N,); warns BeyondTraining, raises ToolError for invalid energies."""
+    """Return `incident` as float64 (N,); warns BeyondTraining, raises ToolError for invalid energies."""
     incident = np.asarray(incident, np.float64)
     check_incident(incident)
     beyond = beyond_training(incident, seen)
     if beyond.any():
         warnings.warn(
             f"{int(beyond.sum())} of {len(incident)} incident energies lie beyond those of training, "
-            f"{seen[0]:g} to {seen[1]:g} MeV: nothing says how good these showers are",
+            f"{seen[0]:g} to {seen[1]:g} MeV: the quality of these showers is unknown",
             BeyondTraining,
             stacklevel=3,
         )
@@ -99,13 +99,13 @@ def beyond_training(incident: Floats, seen: tuple[float, float]) -> NDArray[np.b
 
 
 def threshold_of(showers: Showers) -> float:
-    """Return the smallest energy of a voxel that is not empty, MeV: below the read-out threshold there is only zero."""
+    """Return the smallest nonzero voxel energy [MeV]: below the read-out threshold there are only zeros."""
     return float(showers.voxels[showers.voxels > 0].min())
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A generator as its file has it."""
+    """Contents of a generator's file."""
 
     kind: str
     settings: dict[str, Any]
@@ -116,7 +116,7 @@ class Stored:
 
 
 def save(path: Path, stored: Stored) -> None:
-    """The file appears whole or not at all."""
+    """Write a generator's file; it appears whole or not at all."""
     from safetensors.numpy import save_file
 
     header = {
@@ -135,13 +135,13 @@ def save(path: Path, stored: Stored) -> None:
 
 
 def read(path: Path) -> Stored:
-    """Raises ToolError for a file that is no generator."""
+    """Read a generator's file; ToolError for anything else."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["generator"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         low, high = header["seen"]
         losses = [(float(a), float(b)) for a, b in header["losses"]]
         geometry = _GEOMETRY.validate_python(header["geometry"])

@@ -1,7 +1,7 @@
-"""Mixture of experts by material: a feed-forward network for each, chosen by what the calorimeter is made of.
+"""Mixture of experts: one feed-forward network per calorimeter material.
 
-As in Shazeer et al., arXiv:1701.06538, but the gate is known, not learned: the material picks the expert. A new
-material gets a copy of an old expert, which is trained alone; nothing that an old material uses is touched.
+As in Shazeer et al., arXiv:1701.06538, but the gate is not learned: the material selects the expert. A new material
+gets a copy of an existing expert, and only the copy is trained; nothing that an old material uses changes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class Experts(nn.Module):
         self.experts = nn.ModuleDict({material: network})
 
     def grow(self, material: str, like: str) -> None:
-        """An expert for a new material, which begins as that of `like`."""
+        """Add an expert for a new material, as a copy of that of `like`."""
         self.experts[material] = copy.deepcopy(self.experts[like])
 
     def forward(self, x: Tensor, material: str) -> Tensor:
-        """(..., dim) -> (..., dim)."""
+        """Apply the material's expert: (..., dim) -> (..., dim)."""
         y: Tensor = self.experts[material](x)
         return y
 
 
 def add_material(model: nn.Module, material: str, like: str) -> list[nn.Parameter]:
-    """Give every mixture in `model` an expert for `material`; the parameters to train, all others frozen."""
+    """Add an expert for `material` to every mixture in `model`; return its parameters, with all others frozen."""
     model.requires_grad_(False)
     grown: list[nn.Parameter] = []
     for module in model.modules():

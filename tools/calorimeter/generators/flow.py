@@ -1,13 +1,13 @@
-"""A two-stage flow: energies of layers, then voxels within layers, both by recursive splits.
+"""Two-stage flow: layer energies, then voxels within layers, both by recursive splits.
 
 CaloFlow (Krause and Shih, arXiv:2106.05285) and CaloINN (arXiv:2312.09290) learn layer energies first and then voxels
 as fractions of their layer. Here the fractions are recursive down to single voxels (`tree.py`), each drawn from a mixed
-density with a spline (`share.py`, on zuko). So the likelihood is exact with zeros and thresholds in it, energy is
-conserved, and a shower takes about as many network calls as it has layers plus log2 of voxels in a layer.
+density with a spline (`share.py`, with zuko). The likelihood is thus exact including zeros and thresholds, energy is
+conserved, and a shower takes about as many network calls as layers plus log2 of the voxels per layer.
 
-Stage 1 knows E_inc, layers already drawn and what is left; stage 2 knows E_inc, all layer energies, and energies of the
-group, its sibling and its parent's sibling. What it cannot learn: correlations between the shares of different groups
-beyond those that these energies bring, e.g. a shower that leans to one side in two layers at once.
+Stage 1 is conditioned on E_inc, the layers already drawn and the remaining energy; stage 2 on E_inc, all layer energies
+and the energies of the group, its sibling and its parent's sibling. It cannot learn correlations between the splits of
+different groups beyond those through these energies, e.g. a shower off axis on the same side in two layers.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ from tools.calorimeter.showers import Showers
 from tools.training import Training, device, split, train
 from tools.types import Floats
 
-HELD_OUT = 2000  # showers at most, to choose the epoch
-HEADROOM = 1.2  # f: the energy at the root over the largest energy seen, both over E_inc
-NETWORKS = "networks."  # in the module, before names of tensors that a file keeps without it
-CHUNK = 800_000  # voxels at once
+HELD_OUT = 2000  # maximum number of showers to choose the epoch with
+HEADROOM = 1.2  # the root's energy f E_inc exceeds the largest deposited energy by this factor
+NETWORKS = "networks."  # prefix of tensor names in the module, left out in files
+CHUNK = 800_000  # voxels at a time
 
 
 class Flow(Training):
-    """Two-stage flow: layer energies, then voxels; exact zeros and thresholds. The default: good and quick."""
+    """Two-stage flow: layer energies, then voxels; exact zeros and thresholds. The default: good and fast."""
 
     kind: Literal["flow"] = "flow"
     epochs: int = Field(15, ge=1, le=1000)
-    layer_epochs: int = Field(30, ge=1, le=1000, description="epochs of the first stage, which is quick to train")
+    layer_epochs: int = Field(30, ge=1, le=1000, description="epochs of the first stage, which trains quickly")
     hidden: int = Field(64, ge=8, le=1024)
     bins: SkipJsonSchema[int] = Field(8, ge=2, le=64, description="bins of the splines")
-    batch: SkipJsonSchema[int] = Field(64, ge=16, description="showers; each has as many shares as groups with energy")
+    batch: SkipJsonSchema[int] = Field(
+        64, ge=16, description="showers per batch; each has as many splits as groups with energy"
+    )
     learning_rate: SkipJsonSchema[float] = Field(5e-3, gt=0, lt=1)
-    bf16: SkipJsonSchema[bool] = Field(False, description="networks in bfloat16, densities in float32: for GPUs")
+    bf16: SkipJsonSchema[bool] = Field(False, description="networks in bfloat16, densities in float32; for GPUs")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TwoStageFlow:
-        """Maximum likelihood. Same seed, same flow on a CPU. Raises ToolError when training diverges."""
+        """Train by maximum likelihood; on a CPU the same seed gives the same flow. ToolError when training diverges."""
         import torch
 
         seen = base.check_training(showers)
@@ -87,7 +89,7 @@ def build(settings: Flow, tree: Tree, threshold: float) -> Any:
 
 @dataclass
 class TwoStageFlow:
-    """A trained flow: `stages` is the module; losses in nats a share, stage after stage."""
+    """A trained flow: `stages` is the module; losses are in nats per split, stage after stage."""
 
     settings: Flow
     geometry: Geometry
@@ -100,7 +102,7 @@ class TwoStageFlow:
 
     @property
     def at_once(self) -> int:
-        """Showers that are held in memory at a time."""
+        """Number of showers in memory at a time."""
         return max(1, CHUNK // self.geometry.n_voxels)
 
     def generate(self, incident: Floats, seed: int) -> Showers:
@@ -115,7 +117,7 @@ class TwoStageFlow:
             for first in range(0, len(incident), self.at_once):
                 part = torch.from_numpy(incident[first : first + self.at_once]).to(where)
                 places = self.stages.draw(self.f * part, part.log().float(), generator)[:, :-1].float()
-                # Rounding to float32 must not carry an energy below the threshold.
+                # Rounding to float32 must not take an energy below the threshold.
                 least = float(np.float32(self.threshold))
                 places = torch.where(places > 0, places.clamp_min(least), 0.0)
                 voxels[first : first + self.at_once, self.tree.order] = places.cpu().numpy()
@@ -130,7 +132,7 @@ class TwoStageFlow:
 
 
 def restore(stored: Stored) -> TwoStageFlow:
-    """Return the generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    """Return the generator stored in a file; KeyError, ValueError or RuntimeError if the contents do not fit."""
     import torch
 
     arrays = dict(stored.arrays)

@@ -1,8 +1,8 @@
-"""A frozen-shower library: showers of the simulation, kept and used again (as ATLAS does, ATL-PHYS-PUB-2009-006).
+"""Frozen-shower library: showers of the simulation, stored and reused (as in ATLAS, ATL-PHYS-PUB-2009-006).
 
-For an incident energy E the library gives, at random, one of the `neighbours` showers nearest in log E, with all its
-voxels times E / E_library; voxels that fall below the threshold are emptied. There is nothing to train and nothing
-between the showers it has: this is the baseline that a generator has to beat, in variety, size, and between energies.
+For an incident energy E the library returns one of the `neighbours` showers nearest in log E at random, with all voxels
+multiplied by E / E_library; voxels that fall below the threshold are emptied. There is no training and no
+interpolation: this is the baseline that a generator has to beat in variety, in size, and between energies.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tools.types import Floats
 
 
 class FrozenShowers(Frozen):
-    """A library of frozen showers: instant, the baseline; repeats itself."""
+    """A library of frozen showers: instant, but repeats itself. The baseline."""
 
     kind: Literal["frozen"] = "frozen"
-    size: int = Field(2000, ge=1, le=1_000_000, description="showers kept, chosen at random")
-    neighbours: int = Field(20, ge=1, description="nearest in incident energy, of which one is taken")
+    size: int = Field(2000, ge=1, le=1_000_000, description="number of showers kept, chosen at random")
+    neighbours: int = Field(20, ge=1, description="number of showers nearest in incident energy, of which one is taken")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> FrozenLibrary:
-        """Keep `size` showers that have some energy."""
+        """Keep `size` showers that are not empty."""
         seen = base.check_training(showers)
         filled = np.flatnonzero(showers.voxels.any(axis=1))
         rows = np.random.default_rng(seed).permutation(filled)[: self.size]
@@ -40,7 +40,7 @@ class FrozenShowers(Frozen):
 
 @dataclass
 class FrozenLibrary:
-    """Showers in order of their incident energy."""
+    """A library of showers, ordered by incident energy."""
 
     settings: FrozenShowers
     library: Showers
@@ -62,7 +62,7 @@ class FrozenLibrary:
         for energy in np.unique(incident):
             rows = np.flatnonzero(incident == energy)
             distance = np.abs(logs - np.log(energy))
-            # All that are as near as the last of the neighbours: at one energy, every shower of that energy.
+            # Include all that are as near as the last neighbour: for discrete energies, every shower of that energy.
             near = np.flatnonzero(distance <= np.partition(distance, n - 1)[n - 1])
             chosen[rows] = rng.choice(near, len(rows))
         scale = incident / self.library.incident[chosen]
@@ -80,7 +80,7 @@ class FrozenLibrary:
 
 
 def restore(stored: Stored) -> FrozenLibrary:
-    """Return the generator of a file; KeyError or ValueError where it does not fit."""
+    """Return the generator stored in a file; KeyError or ValueError if the contents do not fit."""
     library = Showers(stored.arrays["incident"], stored.arrays["voxels"], stored.geometry)
     settings = FrozenShowers.model_validate(stored.settings)
     return FrozenLibrary(settings, library, float(stored.arrays["threshold"][0]), stored.seen, stored.losses)

@@ -1,8 +1,8 @@
-"""Low-rank adaptation (Hu et al., arXiv:2106.09685): a linear map that learns new particles without losing old ones.
+"""Low-rank adaptation (Hu et al., arXiv:2106.09685): linear maps that learn new particles without forgetting old ones.
 
-y = W x + b + (1/r) B_p A_p x for particle p, A (r, in), B (out, r); B = 0 before training, so that a new particle
-begins as the old one. W, b and adapters of other particles are frozen while p is learned, and those who do not ask for
-p never meet it: what was known stays as it was, bit by bit.
+y = W x + b + (1/r) B_p A_p x for particle p, with A (r, in), B (out, r); B = 0 before training, so that a new particle
+starts as the old one. W, b and the adapters of other particles are frozen while p is learned, and are used without its
+adapter: known particles stay the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class AdaptedLinear(nn.Module):
         self.adapters = nn.ModuleDict()
 
     def grow(self, particle: str, rank: int) -> None:
-        """Room for a particle."""
+        """Add an adapter for a particle."""
         down = nn.Linear(self.base.in_features, rank, bias=False)
         up = nn.Linear(rank, self.base.out_features, bias=False)
         nn.init.zeros_(up.weight)
         self.adapters[particle] = nn.Sequential(down, up).to(self.base.weight.device)
 
     def forward(self, x: Tensor, particle: str) -> Tensor:
-        """(..., in) -> (..., out); a particle without an adapter is the one that the base has learned."""
+        """Apply the map: (..., in) -> (..., out); without an adapter, the particle is that of the base."""
         y: Tensor = self.base(x)
         if particle in self.adapters:
             adapter: Any = self.adapters[particle]
@@ -37,7 +37,7 @@ class AdaptedLinear(nn.Module):
 
 
 def adapt(model: nn.Module, particle: str, rank: int) -> list[nn.Parameter]:
-    """Give every adapted map in `model` an adapter for `particle`; the parameters to train, all others frozen."""
+    """Add an adapter for `particle` to every adapted map in `model`; return its parameters, with all others frozen."""
     model.requires_grad_(False)
     grown: list[nn.Parameter] = []
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""Conditional flow matching on point clouds, in the manner of AllShowers (arXiv:2601.11716).
+"""Conditional flow matching on point clouds, after AllShowers (arXiv:2601.11716).
 
 Points are hits; a flow first draws energy and number of points of each layer (`totals.py`). The velocity of all points
 of a shower (Lipman et al., arXiv:2210.02747),
@@ -6,9 +6,10 @@ of a shower (Lipman et al., arXiv:2210.02747),
     x_t = (1 - t) x_0 + t x_1,   loss = E |v(x_t, t | layer, E_inc, E_layer, N_layer) - (x_1 - x_0)|^2,
 
 is a transformer with an embedding of the layer; x_0 is Gaussian noise, matched to the points of each layer by optimal
-transport, so that paths are short and do not cross. x = (rho cos a, rho sin a, log excess over the threshold), places
-dequantised within voxels, rho = (ring + u)/rings. Drawn points go back to voxels by optimal transport again, one a
-voxel, and share what their layer has above N thresholds: counts, zeros and layer energies are exactly those drawn.
+transport, so that paths are short and do not cross. x = (rho cos a, rho sin a, log excess over the threshold), with
+positions dequantised within voxels, rho = (ring + u)/rings. Optimal transport also assigns generated points to voxels,
+one per voxel, where they share the layer's energy above N thresholds: counts, zeros and layer energies are exactly
+those drawn.
 """
 
 from __future__ import annotations
@@ -31,29 +32,29 @@ from tools.contract import ToolError
 from tools.training import Training, device, split, train
 from tools.types import Floats
 
-HELD_OUT = 300  # showers at most, to choose the epoch
-CHUNK = 100  # showers at once
-SPREAD = 2.0  # coordinates across are multiplied by it, to be of order 1
-EXCESS = 1e-2  # of the threshold, added before logarithms of what lies above it
+HELD_OUT = 300  # maximum number of showers to choose the epoch with
+CHUNK = 100  # showers at a time
+SPREAD = 2.0  # factor that brings transverse coordinates to order 1
+EXCESS = 1e-2  # fraction of the threshold added to energies above it before taking logarithms
 
 
 class PointsFlowMatching(Training):
-    """Flow matching on point clouds. Slow to train and to draw from; needs no voxels to learn where hits are."""
+    """Flow matching on point clouds. Slow to train and to sample; learns positions of hits without voxels."""
 
     kind: Literal["points_flow_matching"] = "points_flow_matching"
     epochs: int = Field(10, ge=1, le=1000)
     totals_epochs: int = Field(
-        30, ge=1, le=1000, description="epochs of the flow of layer energies and numbers of points"
+        30, ge=1, le=1000, description="epochs of the flow for layer energies and numbers of points"
     )
     batch: SkipJsonSchema[int] = Field(64, ge=4)
     learning_rate: SkipJsonSchema[float] = Field(2e-3, gt=0, lt=1)
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)
-    steps: int = Field(16, ge=1, le=1000, description="steps of the integrator, two evaluations each")
+    steps: int = Field(16, ge=1, le=1000, description="integration steps, two evaluations each")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> PointGenerator:
-        """Same seed, same generator on a CPU. Raises ToolError when training diverges."""
+        """Train the generator; on a CPU the same seed gives the same one. ToolError when training diverges."""
         import torch
 
         if self.dim % self.heads:
@@ -84,7 +85,7 @@ class PointsFlowMatching(Training):
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points of B showers, padded: x (B, P, 3), layer (B, P), -1 for none; context (B, L, 3) of layers, float32.
+    """Padded points of B showers: x (B, P, 3), layer (B, P), -1 for none; context (B, L, 3) of layers, float32.
 
     Context: log E_inc, log(1 + E_layer/threshold), log(1 + N_layer).
     """
@@ -123,7 +124,7 @@ def context_of(incident: Floats, energies: Floats, number: Any, threshold: float
 
 
 def _matched(cloud: Cloud, rng: np.random.Generator) -> Any:
-    """Noise like cloud.x, in each layer of each shower in the order that makes the squared paths shortest."""
+    """Return noise like cloud.x, ordered in each layer of each shower so that the sum of squared paths is smallest."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -138,7 +139,7 @@ def _matched(cloud: Cloud, rng: np.random.Generator) -> Any:
 
 @dataclass
 class PointGenerator:
-    """The first stage and the velocity."""
+    """A trained generator: the first stage and the velocity."""
 
     settings: PointsFlowMatching
     geometry: Geometry
@@ -171,7 +172,7 @@ class PointGenerator:
         return Showers(incident, voxels, self.geometry)
 
     def _points(self, incident: Floats, energies: Floats, number: Any, layer: Any, rng: np.random.Generator) -> Floats:
-        """Streamlines' ends (B, P, 3), by the midpoint rule."""
+        """Return the end points of streamlines (B, P, 3), by the midpoint rule."""
         import torch
 
         where = next(self.model.parameters()).device
@@ -188,11 +189,11 @@ class PointGenerator:
         return ends
 
     def _fill(self, points: Floats, which: int, energy: float) -> Floats:
-        """Energies of a layer's voxels from its points (n, 3): each to a voxel of its own, as near as all allow."""
+        """Return a layer's voxel energies for its points (n, 3), each in its own voxel, with minimal total distance."""
         from scipy.optimize import linear_sum_assignment
 
         part, at = self.geometry.layers[which], self.geometry.slices[which]
-        # How far a point lies outside a voxel, across rings and around; nothing where it is inside.
+        # Distance of a point from a voxel, in radius and angle; 0 if it is inside.
         rho = np.hypot(points[:, 0], points[:, 1])[:, None] / SPREAD
         around = np.arctan2(points[:, 1], points[:, 0])[:, None] - self.geometry.angle[at]
         around = np.abs((around + np.pi) % (2 * np.pi) - np.pi) - np.pi / part.n_alpha
@@ -203,7 +204,7 @@ class PointGenerator:
         threshold = self.totals.threshold
         out = np.zeros(part.n_voxels)
         out[voxel] = threshold + (energy - len(points) * threshold) * weight / weight.sum()
-        # Rounding to float32 must not carry an energy below the threshold.
+        # Rounding to float32 must not take an energy below the threshold.
         return np.where(out > 0, np.maximum(out, np.float32(threshold)), 0)
 
     def save(self, path: Path) -> None:
@@ -217,7 +218,7 @@ class PointGenerator:
 
 
 def _padded_layers(number: Any) -> Any:
-    """Layer of each point (B, P) from numbers of points (B, L), -1 where there is none."""
+    """Return the layer of each point (B, P) for numbers of points (B, L); -1 for no point."""
     counts = number.sum(axis=1)
     layer = np.full((len(number), max(1, int(counts.max()))), -1)
     for row, numbers in zip(layer, number, strict=True):
@@ -226,7 +227,7 @@ def _padded_layers(number: Any) -> Any:
 
 
 def restore(stored: Stored) -> PointGenerator:
-    """Return the generator of a file; KeyError, ValueError or RuntimeError where it does not fit."""
+    """Return the generator stored in a file; KeyError, ValueError or RuntimeError if the contents do not fit."""
     import torch
 
     parts: dict[str, Any] = {"points": {}, "flow": {}}

@@ -1,9 +1,9 @@
-"""The density of how two halves share an energy; either may get nothing: three outcomes, and a spline.
+"""Density of the split of an energy between two halves, either of which may get nothing: three outcomes and a spline.
 
-p(share) = p_left, p_right, or p_both p(z) with z = log((E_left - e) / (E_right - e)): a half that is not empty holds at
-least the read-out threshold e, so no energy below it is ever made and no noise is needed to fill the gap. p(z) is a
+p(share) = p_left, p_right, or p_both p(z) with z = log((E_left - e) / (E_right - e)). A half that is not empty has at
+least the read-out threshold e, so energies below it never occur and no noise is needed to fill the gap. p(z) is a
 unit Gaussian behind an affine map and a rational-quadratic spline (Durkan et al., arXiv:1906.04032); a network gives
-their parameters from what is known when the energy is shared.
+their parameters from what is known at the split.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-LEFT, RIGHT, BOTH = 0, 1, 2  # who gets the energy
-FLOOR = 1e-3  # of the threshold: logarithms are taken of excesses at least as large
-LOG_SCALE = 7.0  # bound of |log scale|
+LEFT, RIGHT, BOTH = 0, 1, 2  # which half gets the energy
+FLOOR = 1e-3  # fraction of the threshold: lower bound on the excess in logarithms
+LOG_SCALE = 7.0  # bound on |log scale|
 
 
 def n_parameters(bins: int) -> int:
-    """Numbers that fix the density of one share."""
+    """Return the number of parameters of the density of one split."""
     return 3 + 2 + 3 * bins - 1
 
 
 class ShareDensity:
-    """Densities of M shares by parameters (M, n_parameters), in coordinates with `mean` and `std` of z, (M,) each."""
+    """Densities of M splits, from parameters (M, n_parameters) and `mean` and `std` of z, (M,) each."""
 
     def __init__(self, parameters: Any, mean: Any, std: Any) -> None:
         import torch
@@ -35,7 +35,7 @@ class ShareDensity:
         self.spline = MonotonicRQSTransform(*torch.split(spline, [bins, bins, bins - 1], dim=1))
 
     def log_prob(self, outcome: Any, z: Any) -> Any:
-        """(M,) nats: log p(outcome), plus log p(z) where the outcome is BOTH (elsewhere z is not looked at)."""
+        """Return log p(outcome), plus log p(z) if the outcome is BOTH (otherwise z is ignored), in nats (M,)."""
         import torch
 
         result = torch.log_softmax(self.logits, 1).gather(1, outcome[:, None])[:, 0]
@@ -44,7 +44,7 @@ class ShareDensity:
         return result + torch.where(outcome == BOTH, density, 0.0)
 
     def sample(self, may_share: Any, generator: Any) -> tuple[Any, Any]:
-        """(outcome, z), (M,) each; BOTH only where `may_share`."""
+        """Draw (outcome, z), (M,) each; BOTH only where `may_share`."""
         import torch
 
         logits = self.logits.clone()
@@ -56,7 +56,7 @@ class ShareDensity:
 
 
 def to_z(left: Any, right: Any, least: tuple[Any, Any], threshold: float) -> Any:
-    """z of two energies [MeV], not below `least`: the threshold, or 0 for what is not seen. Float64."""
+    """Return z, float64, of two energies [MeV] of at least `least`: the threshold, or 0 for energy that is not seen."""
     floor = FLOOR * threshold
     return ((left - least[0]).clamp_min(floor) / (right - least[1]).clamp_min(floor)).log()
 
@@ -68,10 +68,10 @@ def to_energies(energy: Any, z: Any, least: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def network(features: int, nodes: int, hidden: int, depth: int, bins: int) -> Any:
-    """A module (x (M, features), node (M,)) -> parameters (M, n_parameters): a perceptron that every node shifts.
+    """Return a module (x (M, features), node (M,)) -> parameters (M, n_parameters): a perceptron with shifts by node.
 
-    h_0 = silu(g_node * (A x) + b_node), h_k = silu(h_{k-1} + W h_{k-1} + b_k,node), out = V h + c_node; out = 0, a
-    standard Gaussian, before training.
+    h_0 = silu(g_node * (A x) + b_node), h_k = silu(h_{k-1} + W h_{k-1} + b_k,node), out = V h + c_node. Before training
+    out = 0, a standard Gaussian.
     """
     import torch
     from torch import nn

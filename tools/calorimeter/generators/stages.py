@@ -1,7 +1,7 @@
-"""The module behind the two-stage flow (`flow.py`): networks of both stages, and as buffers the tree and the trends.
+"""Module of the two-stage flow (`flow.py`): the networks of both stages, with the tree and the trends as buffers.
 
-M counts shares, B showers, V voxels. Groups are numbered as in `tree.py`; the last place is the energy left over at the
-root, behind the voxels.
+M is the number of splits, B of showers, V of voxels. Groups are numbered as in `tree.py`; the last place, after the
+voxels, is the rest of the root's energy.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tools.calorimeter.generators import share
 from tools.calorimeter.generators.tree import Tree
 from tools.calorimeter.generators.trend import DEGREE, MIN_STD, Trend
 
-FAR = 6.0  # standard deviations at which inputs are cut off
-RARE = 1e-3  # counts that are added to those of outcomes
+FAR = 6.0  # standard deviations at which inputs are clipped
+RARE = 1e-3  # count added to that of each outcome
 TREE = ("start", "stop", "left", "right", "sibling", "parent", "layers", "depth")
 
 
@@ -39,13 +39,13 @@ class TrendTables(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
 
     def fill(self, trend: Trend) -> TrendTables:
-        """Take over a trend's numbers."""
+        """Copy a trend's tables."""
         for name, table in vars(trend).items():
             getattr(self, name).copy_(torch.from_numpy(table))
         return self
 
     def standard(self, log_incident: Any) -> Any:
-        """Return log E_inc over its scale (B,)."""
+        """Return standardised log E_inc (B,)."""
         return (log_incident - self.scale[0]) / self.scale[1]
 
     def forward(self, log_incident: Any) -> tuple[Any, Any]:
@@ -61,7 +61,7 @@ def _polynomial(table: Any, x: Any) -> Any:
 
 
 class Stages(nn.Module):
-    """Densities of the shares of all groups: layers in stage 0, groups within layers in stage 1."""
+    """Densities of the splits of all groups: layers in stage 0, groups within layers in stage 1."""
 
     start: torch.Tensor
     stop: torch.Tensor
@@ -71,13 +71,13 @@ class Stages(nn.Module):
     parent: torch.Tensor
     layers: torch.Tensor
     depth: torch.Tensor
-    least: torch.Tensor  # energy [MeV] of a group that is not empty
+    least: torch.Tensor  # minimum energy [MeV] of a group that is not empty
 
     def __init__(self, tree: Tree, threshold: float, hidden: int, bins: int, bf16: bool) -> None:
         super().__init__()
         self.n, self.n_layers = len(tree), len(tree.layers)
         self.threshold, self.bf16 = threshold, bf16
-        for name in TREE:  # known from the geometry: no file keeps them
+        for name in TREE:  # follow from the geometry, so not stored in files
             self.register_buffer(name, torch.from_numpy(getattr(tree, name)), persistent=False)
         least = torch.full((2 * self.n + 1,), threshold, dtype=torch.float64)
         least[-1] = 0.0
@@ -86,11 +86,11 @@ class Stages(nn.Module):
         self.networks = nn.ModuleList(
             share.network(self.n_layers + 4, nodes, width, depth, bins) for depth, width, nodes in sizes
         )
-        self.energies = TrendTables(2 * self.n + 1)  # trends with the incident energy, of energies of groups
-        self.shares = TrendTables(self.n)  # and of z
+        self.energies = TrendTables(2 * self.n + 1)  # trends of the groups' energies with E_inc
+        self.shares = TrendTables(self.n)  # trends of z
 
     def standardise(self, places: Any, log_incident: Any) -> None:
-        """Learn the trends of energies and of z, and how often each outcome occurs, from a sample."""
+        """Fit the trends of energies and z to a sample, and initialise outcomes with their frequencies."""
         logs, energy = log_incident.double().cpu().numpy(), self._group_energies(places)[0]
         shower, group = energy.nonzero(as_tuple=True)
         values = self._log(energy[shower, group]).double().cpu().numpy()
@@ -101,7 +101,7 @@ class Stages(nn.Module):
         where, values, which = (tensor[both].cpu().numpy() for tensor in (shower, z.double(), node))
         self.shares.fill(Trend.fit(logs[where], values, which, self.n))
         for network in self.networks:
-            # What a group never did begins as rare: else many steps go by until it is unlearned.
+            # Outcomes that a group never had start as rare, or it would take many steps to unlearn them.
             table: torch.Tensor = network.get_parameter("offset.weight").data
             counts = torch.full_like(table[:, :3], RARE)
             mine = node < len(table)
@@ -109,13 +109,13 @@ class Stages(nn.Module):
             table[:, :3] = torch.log(counts / counts.sum(1, keepdim=True))
 
     def log_prob(self, stage: int, places: Any, log_incident: Any) -> Any:
-        """Return the log density in nats of every share of a batch (M,): energies of places (B, V + 1) [MeV]."""
+        """Return the log density in nats of every split (M,) of a batch, given energies of places (B, V + 1) [MeV]."""
         shower, node, outcome, z, energy = self.rows(stage, places)
         trends = self.energies(log_incident), self.shares(log_incident)
         return self._density(stage, energy, log_incident, trends, shower, node).log_prob(outcome, z)
 
     def rows(self, stage: int, places: Any) -> tuple[Any, ...]:
-        """Return shower, node, outcome and z (M,) of all groups of a stage that have energy, and energies of groups."""
+        """Return shower, node, outcome and z (M,) of all groups of a stage with energy, and the energies of groups."""
         energy, filled = self._group_energies(places)
         first, last = (0, self.n_layers) if stage == 0 else (self.n_layers, self.n)
         shower, node = filled[:, first:last].nonzero(as_tuple=True)
@@ -128,7 +128,7 @@ class Stages(nn.Module):
         return shower, node, outcome, z, energy
 
     def draw(self, root: Any, log_incident: Any, generator: Any) -> Any:
-        """Draw energies of places (B, V + 1) [MeV], float64, given those of the root (B,)."""
+        """Draw energies of places (B, V + 1) [MeV], float64, given those of the roots (B,)."""
         energy = torch.zeros((len(root), 2 * self.n + 1), dtype=torch.float64, device=root.device)
         energy[:, 0] = root
         trends = self.energies(log_incident), self.shares(log_incident)
@@ -148,7 +148,7 @@ class Stages(nn.Module):
     def _density(
         self, stage: int, energy: Any, log_incident: Any, trends: Any, shower: Any, node: Any
     ) -> share.ShareDensity:
-        """Return the density of shares of groups `node` (M,) of showers `shower` (M,), given energies (B, 2V + 1)."""
+        """Return the density of splits of groups `node` (M,) in showers `shower` (M,), given energies (B, 2V + 1)."""
         mean, std = trends[1]
         x = self._inputs(energy, log_incident, trends[0], shower, node)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
@@ -156,7 +156,7 @@ class Stages(nn.Module):
         return share.ShareDensity(parameters, mean[shower, node], std[shower, node])
 
     def _group_energies(self, places: Any) -> tuple[Any, Any]:
-        """Return energies of all groups (B, 2V + 1) [MeV], float64, and which of them have any."""
+        """Return energies of all groups (B, 2V + 1) [MeV], float64, and which groups have any."""
         sums = nn.functional.pad(places.double().cumsum(1), (1, 0))
         hits = nn.functional.pad((places > 0).cumsum(1), (1, 0))
         filled = hits[:, self.stop] > hits[:, self.start]
@@ -165,9 +165,9 @@ class Stages(nn.Module):
         return energy, filled
 
     def _inputs(self, energy: Any, log_incident: Any, trend: Any, shower: Any, node: Any) -> Any:
-        """Return the network's inputs when a group's energy is shared (M, layers + 4), as deviations from the trend."""
+        """Return the network's inputs at the split of a group (M, layers + 4), as deviations from the trend."""
         known = ((self._log(energy) - trend[0]) / trend[1]).clamp(-FAR, FAR)
-        # Group i + 1 parts layer i from those behind it, and then knows layers 0..i-1; groups in layers know them all.
+        # Group i + 1 splits layer i from those behind it and knows layers 0..i-1; groups within layers know all layers.
         before = torch.arange(self.n_layers, device=node.device) < node[:, None] - 1
         drawn = before | (node >= self.n_layers)[:, None]
         near = (node, self.sibling[node], self.sibling[self.parent[node]])

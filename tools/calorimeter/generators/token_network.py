@@ -1,4 +1,4 @@
-"""The network behind `tokens.py`: next voxel, then its level, from all hits before; and how showers are drawn."""
+"""The network of `tokens.py`: next voxel, then its level, given all previous hits; and sampling of showers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG_CENTRE, LOG_WIDTH = 10.0, 3.0  # of log E_inc in MeV: 22 GeV, and from GeV t
 
 
 class TokenNetwork(nn.Module):
-    """Voxels are places 0..V-1 in the tree's order; V is the end and, as an input, the beginning."""
+    """Network over tokens. Voxels are places 0..V-1 in the tree's order; V is the end and, as an input, the start."""
 
     def __init__(self, voxels: int, levels: int, dim: int, heads: int, blocks: int, material: str) -> None:
         super().__init__()
@@ -26,19 +26,21 @@ class TokenNetwork(nn.Module):
         self.chosen = nn.Embedding(voxels + 1, dim)
 
     def log_prob(self, levels: Tensor, log_incident: Tensor, domain: Domain) -> Tensor:
-        """Return the mean log density over tokens, nats, of showers as levels (B, V), -1 where a voxel is empty."""
+        """Return the mean log density per token, in nats, of showers as levels (B, V), -1 for empty voxels."""
         filled = levels >= 0
         n = filled.sum(1)
         most = int(n.max())
-        places = torch.argsort((~filled).byte(), dim=1, stable=True)[:, :most]  # of hits, rising, then of what is empty
-        hit = torch.arange(most + 1, device=n.device) < n[:, None]  # (B, most + 1), the end not in it
+        places = torch.argsort((~filled).byte(), dim=1, stable=True)[
+            :, :most
+        ]  # of hits, ascending, then of empty voxels
+        hit = torch.arange(most + 1, device=n.device) < n[:, None]  # (B, most + 1), excluding the end
         level = levels.gather(1, places).long().clamp_min(0)
         start = torch.full_like(n, self.voxels)[:, None]
         before = torch.cat([start, torch.where(hit[:, :-1], places, self.voxels)], 1)
         level_before = torch.cat([torch.full_like(start, self.levels), level], 1)
         h = self._hidden(before, level_before, log_incident, domain, None)
         target = torch.cat([torch.where(hit[:, :-1], places, self.voxels), start], 1)
-        # The row after the last hit asks for the end; those behind it say nothing.
+        # The row after the last hit predicts the end; later ones are padding.
         asked = torch.arange(most + 1, device=n.device) <= n[:, None]
         logits = self._voxel_logits(h[asked], self._last(before, level_before)[asked], domain)
         voxel_loss = nn.functional.cross_entropy(logits, target[asked], reduction="sum")
@@ -48,7 +50,7 @@ class TokenNetwork(nn.Module):
 
     @torch.no_grad()
     def draw(self, log_incident: Tensor, domain: Domain, generator: torch.Generator) -> Tensor:
-        """Levels (B, V) of new showers, -1 where a voxel is empty."""
+        """Draw new showers as levels (B, V), -1 for empty voxels."""
         b = len(log_incident)
         drawn = torch.full((b, self.voxels), -1, dtype=torch.int16, device=log_incident.device)
         rows = torch.arange(b, device=log_incident.device)
@@ -68,7 +70,7 @@ class TokenNetwork(nn.Module):
     def _hidden(
         self, voxel: Tensor, level: Tensor, log_incident: Tensor, domain: Domain, caches: list[Cache] | None
     ) -> Tensor:
-        """(B, T, dim) from tokens (B, T); with caches T = 1, the last token."""
+        """Return the transformer's output (B, T, dim) for tokens (B, T); with caches, T = 1 for the last token."""
         x = ((log_incident - LOG_CENTRE) / LOG_WIDTH)[:, None]
         h: Tensor = self.voxel(voxel) + self.level(level) + self.incident(torch.cat([x, x**2], 1))[:, None]
         for i, block in enumerate(self.blocks):
@@ -76,22 +78,22 @@ class TokenNetwork(nn.Module):
         return self.norm(h)  # type: ignore[no-any-return]
 
     def _last(self, voxel: Tensor, level: Tensor) -> Tensor:
-        """Return the place of the last hit, -1 at the beginning."""
+        """Return the place of the last hit, -1 at the start."""
         return torch.where(level == self.levels, -1, voxel)
 
     def _voxel_logits(self, h: Tensor, last: Tensor, domain: Domain) -> Tensor:
-        """(M, V + 1); only what lies behind `last` (M,) is possible, and the end."""
+        """Return logits (M, V + 1) of the next voxel or the end; only voxels after `last` (M,) are possible."""
         logits = self.to_voxel(h, domain.particle)
         possible = torch.arange(self.voxels + 1, device=last.device) > last[:, None]
         return torch.where(possible, logits, -torch.inf)
 
     def _level_logits(self, h: Tensor, voxel: Tensor, domain: Domain) -> Tensor:
-        """(M, levels), given the voxel (M,)."""
+        """Return logits (M, levels), given the voxel (M,)."""
         logits: Tensor = self.to_level(nn.functional.silu(h + self.chosen(voxel)), domain.particle)
         return logits
 
 
 def _sample(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Sample one index of each row by Gumbel's trick: the same random numbers are drawn whatever the logits are."""
+    """Sample one index per row with the Gumbel trick, which uses the same random numbers whatever the logits are."""
     uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(1e-20, 1 - 1e-7)
     return (logits - (-uniform.log()).log()).argmax(-1)

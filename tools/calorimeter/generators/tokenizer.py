@@ -1,9 +1,9 @@
-"""Showers as sequences of tokens: a token is a voxel and a level of its energy, learned from showers.
+"""Showers as sequences of tokens: a token is a voxel and an energy level, which is learned from showers.
 
-OmniJet-alpha_C (arXiv:2501.05534) learns its tokens with a vector-quantised autoencoder of hits. Voxels are discrete as
-they are, so only the energy is quantised here: e = log((E - threshold + d)/E_inc), standardised by the trend of its
-voxel with E_inc (`trend.py`), falls between two of the voxel's quantiles. A token gives back an energy drawn
-log-uniformly between them: never below threshold, and finer where showers are alike.
+OmniJet-alpha_C (arXiv:2501.05534) learns its tokens with a vector-quantised autoencoder of hits. Voxels are already
+discrete, so only the energy is quantised here: e = log((E - threshold + d)/E_inc), standardised by the trend of its
+voxel with E_inc (`trend.py`), falls between two of the voxel's quantiles. A token is decoded to an energy drawn
+log-uniformly between them: never below threshold, and finer where showers are similar.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tools.types import Floats
 Ints = NDArray[np.int64]
 
 TAIL = 1e-4  # quantile of the outermost edges
-EXCESS = 1e-2  # d, over the threshold: logarithms are finite
+EXCESS = 1e-2  # d, as a fraction of the threshold, to keep logarithms finite
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """The trend of e in each voxel, and `edges` (V, levels + 1) of what is left of it."""
+    """The trend of e in each voxel, and level edges (V, levels + 1) of its standardised residual."""
 
     trend: Trend
     edges: Floats
@@ -38,7 +38,7 @@ class Tokenizer:
 
     @staticmethod
     def fit(showers: Showers, levels: int, threshold: float) -> Tokenizer:
-        """Fit the levels to showers that have some energy."""
+        """Fit the levels to showers that are not all empty."""
         shower, voxel = np.nonzero(showers.voxels)
         logs, v = np.log(showers.incident)[shower], showers.geometry.n_voxels
         e = _excess(showers.voxels[shower, voxel].astype(np.float64), logs, threshold)
@@ -51,26 +51,26 @@ class Tokenizer:
         return Tokenizer(trend, np.array(edges), threshold)
 
     def level(self, voxel: Ints, energy: Floats, log_incident: Floats) -> Ints:
-        """Return the level (M,) of energies [MeV] (M,) in voxels, of showers with these incident energies."""
+        """Return the levels (M,) of energies [MeV] (M,) in voxels (M,) of showers with log E_inc (M,)."""
         mean, std = self.trend.at(log_incident, voxel)
         rest = (_excess(energy, log_incident, self.threshold) - mean) / std
         return np.asarray((rest[:, None] >= self.edges[voxel, 1:-1]).sum(axis=1), np.int64)
 
     def energy(self, voxel: Ints, level: Ints, log_incident: Floats, uniform: Floats) -> Floats:
-        """Return energies [MeV] (M,) of tokens, drawn with `uniform` numbers from 0 to 1; at least the threshold."""
+        """Return energies [MeV] (M,) of tokens, from `uniform` random numbers (M,); at least the threshold."""
         mean, std = self.trend.at(log_incident, voxel)
         low, high = self.edges[voxel, level], self.edges[voxel, level + 1]
         e = mean + std * (low + (high - low) * uniform)
         return np.asarray(self.threshold + (np.exp(e + log_incident) - EXCESS * self.threshold).clip(0))
 
     def arrays(self, prefix: str) -> Arrays:
-        """Return the arrays that a file keeps."""
+        """Return the arrays to store in a file."""
         rest = {"edges": self.edges, "threshold": np.array([self.threshold])}
         return self.trend.arrays(prefix) | {prefix + name: array for name, array in rest.items()}
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Tokenizer:
-        """Return the inverse of `arrays`."""
+        """Return the tokenizer stored in arrays: the inverse of `arrays`."""
         return Tokenizer(Trend.of(arrays, prefix), arrays[prefix + "edges"], float(arrays[prefix + "threshold"][0]))
 
 
@@ -81,7 +81,7 @@ def _excess(energy: Floats, log_incident: Floats, threshold: float) -> Floats:
 def probabilities(levels: int) -> Floats:
     """Return the cumulative probabilities of the levels' edges.
 
-    They are as dense as the cube root of a Gaussian, which is best (Panter and Dite, 1951).
+    Their density is that of the cube root of a Gaussian, which is optimal (Panter and Dite, 1951).
     """
     from scipy.special import ndtr, ndtri
 

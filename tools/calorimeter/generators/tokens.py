@@ -1,9 +1,9 @@
-"""A next-token transformer over hits, which grows by materials and particles (OmniJet-alpha_C, arXiv:2501.05534).
+"""Next-token transformer over hits that can be extended by materials and particles (OmniJet-alpha_C, arXiv:2501.05534).
 
-p(shower | E_inc) = prod_i p(voxel_i | hits before) p(level_i | hits before, voxel_i), tokens of `tokenizer.py` in order
-of layer, ring and sector: the next voxel always lies behind the last, so none is hit twice, and the end may follow any
-of them. A new material gets experts and a tokenizer of its own, a new particle low-rank adapters (as in
-arXiv:2603.28804); both are trained alone, and what was known stays as it was, bit by bit.
+p(shower | E_inc) = prod_i p(voxel_i | hits before) p(level_i | hits before, voxel_i), with the tokens of `tokenizer.py`
+ordered by layer, ring and sector: the next voxel always comes after the last, so none is hit twice, and the end may
+follow any of them. A new material gets its own experts and tokenizer, a new particle low-rank adapters (as in
+arXiv:2603.28804). Only these are trained, so everything known before stays the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tools.contract import ToolError
 from tools.training import Training, device, split, train
 from tools.types import Floats
 
-HELD_OUT = 300  # showers at most, to choose the epoch
-CHUNK = 500  # showers at once
+HELD_OUT = 300  # maximum number of showers to choose the epoch with
+CHUNK = 500  # showers at a time
 NAME = r"^[a-z][a-z0-9_]*$"
 
 
 class TokenTraining(Training):
-    """Epochs, rate and batches of showers."""
+    """Epochs, learning rate and showers per batch."""
 
     epochs: int = Field(10, ge=1, le=1000)
     batch: SkipJsonSchema[int] = Field(64, ge=4)
@@ -40,18 +40,18 @@ class TokenTraining(Training):
 
 
 class Tokens(TokenTraining):
-    """Next-token transformer over hits. Slow; can grow to other materials and particles."""
+    """Next-token transformer over hits. Slow; can be extended to other materials and particles."""
 
     kind: Literal["tokens"] = "tokens"
-    material: str = Field("base", pattern=NAME, description="name of what these showers ran in")
-    particle: str = Field("base", pattern=NAME, description="name of what began them")
-    levels: int = Field(32, ge=2, le=1024, description="levels of energy")
+    material: str = Field("base", pattern=NAME, description="name of the material of these showers")
+    particle: str = Field("base", pattern=NAME, description="name of the particle that started them")
+    levels: int = Field(32, ge=2, le=1024, description="number of energy levels")
     dim: int = Field(64, ge=8, le=2048)
     heads: int = Field(4, ge=1, le=64)
     blocks: int = Field(3, ge=1, le=64)
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TokenGenerator:
-        """Maximum likelihood. Same seed, same network on a CPU. Raises ToolError when training diverges."""
+        """Train by maximum likelihood; same seed, same network on a CPU. ToolError when training diverges."""
         import torch
 
         if self.dim % self.heads:
@@ -65,15 +65,15 @@ class Tokens(TokenTraining):
 
 
 class Expert(TokenTraining):
-    """Grow a `tokens` generator to a new material by experts of its own; what it knew does not change."""
+    """Extend a `tokens` generator to a new material with its own experts; what it knew does not change."""
 
     kind: Literal["expert"] = "expert"
     grow: str = Field(description="file of a `tokens` generator")
     material: str = Field(pattern=NAME, description="name of the new material")
-    like: str | None = Field(None, description="known material whose experts to begin from; default: the first")
+    like: str | None = Field(None, description="known material whose experts to start from; default: the first")
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TokenGenerator:
-        """Train the new experts alone."""
+        """Train only the new experts."""
         import torch
 
         from tools.calorimeter.generators.experts import add_material
@@ -92,7 +92,7 @@ class Expert(TokenTraining):
 
 
 class Adapter(TokenTraining):
-    """Grow a `tokens` generator to a new particle by low-rank adaptation; what it knew does not change."""
+    """Extend a `tokens` generator to a new particle with low-rank adapters; what it knew does not change."""
 
     kind: Literal["lora"] = "lora"
     grow: str = Field(description="file of a `tokens` generator")
@@ -101,7 +101,7 @@ class Adapter(TokenTraining):
     rank: int = Field(8, ge=1, le=256)
 
     def fit(self, showers: Showers, seed: int, progress: Progress | None = None) -> TokenGenerator:
-        """Train the new adapters alone."""
+        """Train only the new adapters."""
         import torch
 
         from tools.calorimeter.generators.lora import adapt
@@ -111,7 +111,7 @@ class Adapter(TokenTraining):
         if material not in old.tokenizers:
             raise ToolError("material", material, f"one of {', '.join(old.tokenizers)}")
         if self.particle in {known.particle for known in old.known}:
-            raise ToolError("particle", self.particle, "a new one: this one is known")
+            raise ToolError("particle", self.particle, "a new particle: this one is known")
         torch.manual_seed(seed)
         adapt(old.model, self.particle, self.rank)
         old.ranks[self.particle] = self.rank
@@ -121,7 +121,7 @@ class Adapter(TokenTraining):
 
 
 def _load(path: str, showers: Showers) -> TokenGenerator:
-    """Return the generator to grow; ToolError when it is of another kind or geometry."""
+    """Return the generator to extend; ToolError if it has another kind or geometry."""
     stored = base.read(Path(path))
     if stored.kind != "tokens" or stored.geometry != showers.geometry:
         what = f"{stored.kind}, {stored.geometry.name}"
@@ -131,7 +131,7 @@ def _load(path: str, showers: Showers) -> TokenGenerator:
 
 @dataclass
 class TokenGenerator:
-    """The network, a tokenizer for each material, energies seen in each domain; it makes showers of `domain`."""
+    """The network, a tokenizer per material and the energies seen per domain; it makes showers of `domain`."""
 
     settings: Tokens
     geometry: Geometry
@@ -152,7 +152,7 @@ class TokenGenerator:
 
     @property
     def seen(self) -> tuple[float, float]:
-        """Range of incident energies in training in this domain, MeV."""
+        """Range of incident energies in the training of this domain, MeV."""
         return self.known[self.domain]
 
     def select(self, material: str | None = None, particle: str | None = None) -> TokenGenerator:
@@ -165,7 +165,7 @@ class TokenGenerator:
     def learn(
         self, showers: Showers, settings: TokenTraining, seed: int, progress: Progress | None = None
     ) -> TokenGenerator:
-        """Train on showers of this domain whatever of the network is not frozen."""
+        """Train the parts of the network that are not frozen on showers of this domain."""
         import torch
 
         where = device()
@@ -182,7 +182,7 @@ class TokenGenerator:
         return self
 
     def tokenize(self, showers: Showers) -> tuple[Any, Any]:
-        """Levels (N, V) by place of the tree, -1 where there is no energy, and log E_inc [MeV] (N,) float32."""
+        """Return levels (N, V) in the tree's order, -1 for empty voxels, and log E_inc [MeV] (N,) as float32."""
         logs = np.log(showers.incident)
         shower, place = np.nonzero(showers.voxels[:, self.tree.order])
         voxel = self.tree.order[place]
@@ -229,7 +229,7 @@ class TokenGenerator:
 
 
 def restore(stored: Stored) -> TokenGenerator:
-    """Return the generator of a file; KeyError, ValueError, TypeError or RuntimeError where it does not fit."""
+    """Return the generator stored in a file; KeyError, ValueError, TypeError or RuntimeError if it does not fit."""
     import torch
 
     from tools.calorimeter.generators.experts import add_material

@@ -1,8 +1,8 @@
-"""A flow of the energy and the number of points of each layer, which a point cloud is conditioned on.
+"""Flow for the energy and the number of points of each layer, on which a point cloud is conditioned.
 
-A conditional neural spline flow (zuko; as AllShowers' and L2LFlows' first stages) of two numbers a layer, given E_inc:
-log(E_layer/threshold), and the logit of (number + u)/(voxels + 1) with u uniform. An empty layer is dequantised below
-threshold: its first number is uniform in (-1, 0), so it is empty again whenever that comes out negative.
+It is a conditional neural spline flow (zuko; as in the first stages of AllShowers and L2LFlows) for two numbers per
+layer, given E_inc: log(E_layer/threshold), and the logit of (number + u)/(voxels + 1) with u uniform. An empty layer is
+dequantised below threshold: its first number is uniform in (-1, 0), and a negative one means an empty layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.types import Floats
 
 @dataclass
 class Totals:
-    """A flow of the numbers of a shower, each standardised by its trend with E_inc."""
+    """A flow for a shower's layer totals, each standardised by its trend with E_inc."""
 
     flow: Any
     trend: Trend
@@ -30,7 +30,7 @@ class Totals:
 
     @staticmethod
     def build(layers: int) -> Any:
-        """Return the untrained flow of 2 L numbers."""
+        """Return an untrained flow for 2 L numbers."""
         import zuko
 
         return zuko.flows.NSF(2 * layers, context=1, transforms=2, bins=8, hidden_features=(64, 64))
@@ -44,7 +44,7 @@ class Totals:
         seed: int,
         progress: Progress | None,
     ) -> tuple[Totals, Losses]:
-        """Maximum likelihood on the showers of rows[0], the epoch chosen on those of rows[1]."""
+        """Train by maximum likelihood on the showers rows[0], choosing the epoch on rows[1]."""
         import torch
 
         voxels = np.array([layer.n_voxels for layer in showers.geometry.layers], np.float64)
@@ -67,7 +67,7 @@ class Totals:
         return made, train(made.flow, loss, training, validation, settings, seed, progress)[0]
 
     def draw(self, log_incident: Floats, seed: int) -> tuple[Floats, Any]:
-        """Energies [MeV] (N, L) and numbers of points (N, L) of layers, at most as many as there are thresholds."""
+        """Draw layer energies [MeV] (N, L) and numbers of points (N, L), at most one per threshold of energy."""
         import torch
 
         x, mean, std = self._coordinates(log_incident)
@@ -81,7 +81,7 @@ class Totals:
         return energy, np.minimum(number, np.floor(energy / self.threshold)).astype(np.int64)
 
     def _coordinates(self, log_incident: Floats) -> tuple[Floats, Floats, Floats]:
-        """x (N,), and mean and standard deviation (N, 2 L) there."""
+        """Return standardised log E_inc (N,), and the trends' mean and standard deviation (N, 2 L) there."""
         n, d = len(log_incident), 2 * len(self.voxels)
         mean, std = self.trend.at(np.repeat(log_incident, d), np.tile(np.arange(d), n))
         x = (log_incident - self.trend.scale[0]) / self.trend.scale[1]

@@ -1,6 +1,6 @@
-"""A pre-norm transformer (Vaswani et al., arXiv:1706.03762) whose parts can grow by material and by particle.
+"""Pre-norm transformer (Vaswani et al., arXiv:1706.03762) that can be extended by material and by particle.
 
-Attention is made of adapted linear maps (`lora.py`), the feed-forward network is a mixture of experts (`experts.py`).
+Attention uses adapted linear maps (`lora.py`), and the feed-forward network is a mixture of experts (`experts.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tools.calorimeter.generators.lora import AdaptedLinear
 
 
 class Cache:
-    """Keys and values of one block for what came before, so that each new token is attended from once."""
+    """Keys and values of one block for the previous tokens, so that each token is processed only once."""
 
     def __init__(self) -> None:
         self.keys: Tensor | None = None
@@ -27,7 +27,7 @@ class Cache:
         return self.keys, self.values
 
     def keep(self, rows: Tensor) -> None:
-        """Only these showers go on."""
+        """Keep only these showers."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
 
@@ -45,7 +45,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, domain: Domain, mask: Tensor | None = None, causal: bool = False, cache: Cache | None = None
     ) -> Tensor:
-        """(B, T, dim) -> (B, T, dim); `mask` (B, 1, 1, T) true where there is something to attend to."""
+        """Apply the block: (B, T, dim) -> (B, T, dim); `mask` (B, 1, 1, T) is true for tokens to attend to."""
         b, t, dim = x.shape
         parts = self.enter(self.norms[0](x), domain.particle).view(b, t, 3, self.heads, dim // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4)

@@ -1,9 +1,9 @@
-"""A shower as a tree of splits: the energy of a group of voxels, shared between two halves of the group.
+"""Showers as trees of splits: the energy of a group of voxels is split between two halves of the group.
 
-The root shares f E_inc (f above the largest response seen) between what is seen and what is not; then the layers part
-one after the other, layer i from all behind it (the u_i of CaloFlow, arXiv:2106.05285); within a layer rings are
-halved, and then sectors. V voxels take V splits. With the fractions x = E_left / E_group of all groups that have
-energy, a voxel is a product of fractions: energy is conserved to rounding, and x = 0 or 1 makes exact zeros.
+The root splits f E_inc (f above the largest response seen) into deposited energy and the rest. Then the layers are
+split off one after the other, layer i from all behind it (the u_i of CaloFlow, arXiv:2106.05285); within a layer rings
+are halved, and then sectors. V voxels take V splits. With the fractions x = E_left / E_group of all groups with energy,
+a voxel is a product of fractions: energy is conserved up to rounding, and x = 0 or 1 gives exact zeros.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Ints = NDArray[np.int64]
 class Tree:
     """Groups are ranges of places. Place p < V is the voxel `order[p]`, ring by ring; place V is the energy not seen.
 
-    Groups 0..V-1 are split into the groups `left` and `right`; group V + p is the place p alone. Group 0 is the root,
-    groups 1..layers-1 part the layers. `depth` (V,): splits of one depth are drawn together.
+    Groups 0..V-1 are split into the groups `left` and `right`; group V + p is the single place p. Group 0 is the root,
+    groups 1..layers-1 split off layers. `depth` (V,): splits of the same depth are drawn together.
     """
 
     order: Ints  # (V,)
-    start: Ints  # (2V + 1,) of each group
+    start: Ints  # (2V + 1,) first place of each group
     stop: Ints
     left: Ints  # (V,)
     right: Ints
     depth: Ints
-    sibling: Ints  # (2V + 1,) the other half of the group's parent; of the root, itself
+    sibling: Ints  # (2V + 1,) the other half of the group's parent; the root's is itself
     parent: Ints
     layers: Ints  # (layers,) the group of each layer
 
@@ -69,7 +69,7 @@ class Tree:
 
 
 def _halves(start: int, stop: int, n_alpha: int, depth: int) -> list[tuple[int, int, int, int]]:
-    """Splits of a range of one layer: between rings as long as it has several, then between sectors."""
+    """Return the splits of a range within a layer: between rings as long as it has several, then between sectors."""
     if stop - start < 2:
         return []
     unit = n_alpha if stop - start > n_alpha else 1

@@ -1,7 +1,7 @@
-"""Mean trends of quantities with the incident energy, which networks need not learn: (y - mean(E_inc)) / std(E_inc).
+"""Trends of quantities with the incident energy, removed so that networks need not learn them: (y - mean) / std.
 
-Mean and log standard deviation are polynomials of x = (log E_inc - centre)/width, of each quantity by itself; beyond
-the energies at which a quantity was seen its trend stays what it was at the last of them.
+Mean and log standard deviation are polynomials in x = (log E_inc - centre)/width, fitted to each quantity separately;
+beyond the energies at which a quantity was seen its trend stays constant.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from tools.types import Floats
 Ints = NDArray[np.int64]
 
 DEGREE = 3
-ENOUGH = 200  # values for a trend; with fewer, but MIN_VALUES, there is a mean; with less the mean of all quantities
+ENOUGH = 200  # values for a trend; with fewer a constant; below MIN_VALUES the constant of all quantities together
 MIN_VALUES = 10
 MIN_STD = 1e-4
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Trends of D quantities: `mean`, `log_std` (D, DEGREE + 1), rising powers of x; its `reach` (D, 2) and `scale`."""
+    """Trends of D quantities: coefficients `mean`, `log_std` (D, DEGREE + 1) of rising powers of x; the range of x
+    (`reach`, (D, 2)) and its `scale`.
+    """
 
     mean: Floats
     log_std: Floats
@@ -54,17 +56,17 @@ class Trend:
         return mean, np.exp(log_std).clip(MIN_STD)
 
     def arrays(self, prefix: str) -> Arrays:
-        """Return the arrays that a file keeps."""
+        """Return the arrays to store in a file."""
         return {prefix + name: array for name, array in vars(self).items()}
 
     @staticmethod
     def of(arrays: Arrays, prefix: str) -> Trend:
-        """Return the inverse of `arrays`."""
+        """Return the trends stored in arrays: the inverse of `arrays`."""
         return Trend(*(arrays[prefix + name] for name in ("mean", "log_std", "reach", "scale")))
 
 
 def _polynomials(x: Floats, y: Floats, degree: int) -> tuple[Floats, Floats, Floats]:
-    """Polynomials of mean and log standard deviation, and the reach of x. What is left has unit variance."""
+    """Return polynomials of mean and log standard deviation, and the range of x; the residual has unit variance."""
     mean, log_std = np.zeros(DEGREE + 1), np.zeros(DEGREE + 1)
     degree = min(degree, len(np.unique(x)) - 1)
     mean[: degree + 1] = np.polynomial.polynomial.polyfit(x, y, degree)

@@ -1,4 +1,4 @@
-"""The velocity of a point cloud: a transformer over points, each knowing its layer, the time and its layer's totals."""
+"""Velocity of a point cloud: a transformer over points, given their layer, the time and the layer's totals."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tools.calorimeter.generators.base import Domain
 from tools.calorimeter.generators.transformer import Block
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # rad per unit of time
-CENTRES, WIDTHS = (10.0, 7.0, 3.0), (3.0, 3.0, 1.5)  # of the context's three numbers, roughly
+CENTRES, WIDTHS = (10.0, 7.0, 3.0), (3.0, 3.0, 1.5)  # rough scales of the context's three numbers
 
 
 class Velocity(nn.Module):
-    """(x (B, P, 3), layer (B, P), -1 for none, t (B,), context (B, L, 3)) -> (B, P, 3); 0 before training."""
+    """Velocity (B, P, 3) of x (B, P, 3), layer (B, P), -1 for none, t (B,), context (B, L, 3); 0 before training."""
 
     frequencies: Tensor
     centre: Tensor
@@ -41,7 +41,7 @@ class Velocity(nn.Module):
         mine = known.gather(1, of[..., None].expand(-1, -1, known.shape[2]))
         h = self.place(x) + self.layer(of) + mine
         mask = (layer >= 0)[:, None, None, :]
-        # A shower without points attends to its padding: what comes out is not used.
+        # A shower without points attends to its padding; its output is not used.
         mask = mask | ~mask.any(-1, keepdim=True)
         for block in self.blocks:
             h = block(h, self.domain, mask)
