@@ -125,7 +125,7 @@ def test_resume_of_what_is_no_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text("no JSON\n")
     assert "line 1" in refused("resume", str(tmp_path), "--backend", "analyst")
     (tmp_path / "trace.jsonl").write_text("")
-    assert "holds no event" in refused("resume", str(tmp_path), "--backend", "analyst")
+    assert "contains no events" in refused("resume", str(tmp_path), "--backend", "analyst")
 
 
 @pytest.fixture
