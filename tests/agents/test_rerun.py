@@ -114,7 +114,7 @@ def test_chance_is_measured(tmp_path: Path, tolerance: str, verdict: str, status
     assert rows["sealed signal fraction"]["how"] in err
     assert re.fullmatch(r"0\.\d+", rows["sealed signal fraction"]["how"])
     assert verdict in err
-    assert re.search(r"worker/0/b: python a.py took [\d.]+ m?s, [\d.]+ m?s when it was recorded", err)
+    assert re.search(r"worker/0/b: python a.py took [\d.]+ m?s, [\d.]+ m?s when recorded", err)
 
 
 def test_another_kernel_is_named_as_a_cause_where_a_number_moved(
