@@ -131,7 +131,7 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     rows = estimate(study, done)
     for row in rows:
         time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
-        basis = f"{row.measured} runs done" if row.measured else "the analyst's requests" if row.tokens else ""
+        basis = f"{row.measured} runs done" if row.measured else "two reference runs" if row.tokens else ""
         table.add_row(
             row.arm,
             str(row.runs),

@@ -64,7 +64,7 @@ DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "a format that is no number": (lambda x: [edited(x[0], format=True), *x[1:]], "line 1: format True"),
     "an older format is written over": (
         lambda x: [edited(x[0], format=3), *x[1:]],
-        "line 1: format 3, .* an earlier version",
+        "line 1: format 3, .* use the version that wrote",
     ),
 }
 
@@ -99,7 +99,7 @@ def test_a_trace_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Pa
     before = path.read_bytes()
     for look in (read_trace, Store.open, Store.reading):
         with pytest.raises(
-            TraceError, match=r"format 3, this version .* plays format 4; what an earlier version wrote"
+            TraceError, match=r"format 3, but this version .* replays format 4; use the version that wrote"
         ):
             look(tmp_path)
     assert path.read_bytes() == before
