@@ -117,7 +117,7 @@ def test_every_cell_is_there_once_and_all_backends_get_the_same_events_and_seeds
     cells = cells_of(study())
     assert len({cell.name for cell in cells}) == len(cells) == 2 * 2 * 2 * 3
     assert find_cell(study(), cells[7].name) == cells[7]
-    with pytest.raises(ValueError, match="cell=a/b: study s has none"):
+    with pytest.raises(ValueError, match="cell=a/b: study s has no such cell"):
         find_cell(study(), "a/b")
     given: dict[tuple[str, int], set[str]] = {}
     for cell in cells:
