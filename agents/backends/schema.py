@@ -96,7 +96,7 @@ class _Writer:
     def write(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
         """Return the rewritten schema. `inside`: references that led here; a repeated one would never end."""
         if (name := schema.get("$ref")) in inside:
-            raise CannotSay(f"{name} is inside itself")
+            raise CannotSay(f"{name} refers to itself")
         inside = (*inside, name) if name else inside
         schema = _merged(resolve(schema, self._whole), self._whole)
         options = [dict(option) for key in ("anyOf", "oneOf") for option in schema.get(key, ())]

@@ -197,7 +197,7 @@ class ComponentRow(Frozen):
 
 
 class NeedRow(Frozen):
-    """What it takes to detect a difference between two backends with 80% power at p < 0.05."""
+    """Resources needed to detect a difference between two backends with 80% power at p < 0.05."""
 
     difference: float
     power_these: Number = Field(description="power of the present study for a statement on these events")

@@ -49,7 +49,7 @@ def canonical_key(value: Any) -> str:
 
 
 def identity(event: Event) -> tuple[str, str]:
-    """Return an event's kind and lookup key: what was asked for results, the whole content but times for notes."""
+    """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
     if isinstance(event, ModelCalled | Executed | Graded):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)

@@ -232,7 +232,7 @@ def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: Ope
 )
 def test_what_is_no_completion(service: Service, backend: OpenAIService, body: Any) -> None:
     service.answers = [Answer(body)]
-    assert "no chat completion" in lost(backend)
+    assert "not a chat completion" in lost(backend)
 
 
 def test_an_error_inside_an_answer_is_an_error(service: Service, backend: OpenAIService, slept: list[float]) -> None:
@@ -259,6 +259,6 @@ def test_addresses_that_are_refused(url: str) -> None:
 
 
 def test_a_key_that_no_header_can_carry() -> None:
-    with pytest.raises(ValueError, match="OPENAI_API_KEY has blanks") as caught:
+    with pytest.raises(ValueError, match="OPENAI_API_KEY contains spaces") as caught:
         OpenAIService("gpt-x", None, "sk-one sk-two")
     assert "sk-one" not in str(caught.value)
