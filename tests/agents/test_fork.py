@@ -141,7 +141,7 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(run_dir: Path, tmp_
     backend.is_llm = True  # type: ignore[misc]
     with pytest.raises(ValueError, match="price is unknown"):
         fork(run_dir, "planner/1", tmp_path / "child", backend, budget={"dollars": 1.0})
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         fork(run_dir, "planner/1", tmp_path, backend)
     copy = edited_trace(run_dir, tmp_path / "copy", lambda documents, store: None)
     (copy / TRACE).write_bytes((copy / TRACE).read_bytes().replace(b"because", b"becausa", 1))
