@@ -1,1 +1,1 @@
-"""Who decides what to do next: planner, workers, reporter, and the command line that starts them."""
+"""The agents (planner, workers, reporter) that decide what to do next, and the command line that starts them."""

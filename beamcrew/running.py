@@ -1,4 +1,4 @@
-"""Start a run, or prepare only the events of a task, from Python."""
+"""Functions that start a run, or only prepare the events of a task, from Python."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def run(
     runs: Path | str = "runs",
     **settings: Any,
 ) -> Run:
-    """Carry out a request as `beamcrew run` does, in a new folder below `runs`, and return the run.
+    """Carry out a request like `beamcrew run`, in a new folder below `runs`, and return the run.
 
-    `request` defaults to that of the task, and `options` are the task's, such as seed, max_iterations or n_signal.
-    `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose who answers; by default
-    the service whose key is in the environment, else the built-in analyst. `settings` are further fields of
+    `request` defaults to that of the task; `options` are options of the task, such as seed, max_iterations or n_signal.
+    `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose the model; the default is
+    the service whose key is in the environment, or else the built-in analyst. `settings` are further fields of
     `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
 
-    A run that the crew failed, or that spent its budget, is returned as well: look at `result.status`. Raises
-    ValueError (TaskError, pydantic's ValidationError) for an argument that is not allowed.
+    A failed run, or one that spent its budget, is also returned: check `result.status`. Raises ValueError (TaskError,
+    pydantic's ValidationError) for an invalid argument.
     """
     from agents.backends.price import Price
     from agents.backends.select import choose_backend
@@ -47,10 +47,10 @@ def run(
 
 
 def prepare(task: str, folder: Path | str, **options: Any) -> dict[str, Any]:
-    """Write the events of a task below `folder`; return what agents are told about them.
+    """Write the events of a task below `folder`; return the facts about them that agents are told.
 
-    `inputs/` has what a crew would see, `held_out/` the inputs of its claim where the task holds events out, `sealed/`
-    the truth. Raises TaskError for an option that is not allowed.
+    `inputs/` has what a crew would see, `held_out/` the inputs of its claim if the task holds events out, `sealed/` the
+    truth. Raises TaskError for an invalid option.
     """
     from tasks.catalogue import make_task
 

@@ -1,4 +1,4 @@
-"""Extension of griffe: the doctests of docstrings become blocks of code in the pages; Markdown takes >>> for quotes."""
+"""Griffe extension that turns doctests in docstrings into code blocks; Markdown would take >>> for quotes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOCTEST = re.compile(r"(?:^>>> .*\n?(?:^(?!>>> ).+\n?)*)+", re.MULTILINE)
 
 
 class Doctests(griffe.Extension):
-    """Fences every run of lines that begins with >>> and ends at an empty line."""
+    """Puts a fence around every block of lines that begins with >>> and ends at an empty line."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:

@@ -1,1 +1,1 @@
-"""Who answers: language models behind an OpenAI-compatible service, or the built-in analyst."""
+"""Backends: language models behind an OpenAI-compatible service or in this process, and the built-in analyst."""

@@ -1,4 +1,4 @@
-"""The one verb of a backend: `complete(Request) -> Reply`."""
+"""The interface of a backend, `complete(Request) -> Reply`, and its data types."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Role = Literal["planner", "worker", "reporter"]
 Wire = Literal["chat", "responses"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 DEFAULT_URL = "https://api.openai.com/v1"
-SHORTEST_SECRET = 8  # characters; placeholders such as "none", keys of local servers, are words of the language too
+SHORTEST_SECRET = 8  # characters; placeholder keys of local servers, such as "none", are also ordinary words
 
 
 class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error
-    """The service cannot answer (key missing, model unknown, unreachable after retries): for the operator."""
+    """The service cannot answer (missing key, unknown model, unreachable after retries): for the operator."""
 
 
 class ToolCall(Frozen):
-    """A call a model asks for. `arguments` is the text it wrote: perhaps not valid JSON."""
+    """A call requested by a model. `arguments` is the text it wrote, which may be invalid JSON."""
 
     id: str
     name: str
@@ -30,9 +30,9 @@ class ToolCall(Frozen):
 
 
 class Opaque(Frozen):
-    """What a service said beside words and calls: signatures, reasoning, items. It goes back to it untouched."""
+    """Data that a service sent besides text and calls (signatures, reasoning, items), returned to it unchanged."""
 
-    source: str = Field(description="host and model that said it: no other can read it")
+    source: str = Field(description="host and model that sent it: no other can read it")
     wire: Wire
     data: dict[str, Any]
 
@@ -54,7 +54,7 @@ class ToolSchema(Frozen):
 
 
 class Request(Frozen):
-    """Everything a model gets to see for one reply."""
+    """Everything that a model sees for one reply."""
 
     role: Role
     messages: tuple[Message, ...]
@@ -63,10 +63,10 @@ class Request(Frozen):
     temperature: float = 0.0
     max_tokens: int = 4096
     seed: int = 1
-    effort: Effort | None = Field(None, description="of reasoning; None: the service's own")
+    effort: Effort | None = Field(None, description="reasoning effort; None: the service's default")
 
     def key(self) -> str:
-        """SHA-256 of the canonical request: what a recorded reply is found by."""
+        """Return the SHA-256 of the canonical request, by which a recorded reply is found."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -75,37 +75,37 @@ class Usage(Frozen):
     """Tokens and dollars of one call, or of several."""
 
     prompt_tokens: int = 0
-    completion_tokens: int = Field(0, description="those of reasoning included")
+    completion_tokens: int = Field(0, description="including reasoning tokens")
     dollars: float = 0.0
-    cached_tokens: int = Field(0, description="of the prompt's: read from the service's cache")
-    reasoning_tokens: int = Field(0, description="of the completion's: thought, and not shown")
-    estimated: int = Field(0, description="calls of which the service gave no count: ours, at four bytes a token")
+    cached_tokens: int = Field(0, description="prompt tokens read from the service's cache")
+    reasoning_tokens: int = Field(0, description="completion tokens that are hidden reasoning")
+    estimated: int = Field(0, description="calls without a count from the service: estimated at four bytes per token")
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
 
 
 class Reply(Frozen):
-    """`finish` is `length` where the limit cut the reply, whatever the service calls it."""
+    """One reply. `finish` is `length` if the limit cut it off, whatever the service calls that."""
 
     message: Message
     model: str
     usage: Usage = Usage()
     finish: str = "stop"
-    notes: tuple[str, ...] = Field((), description="what was given up to get it, each said once")
+    notes: tuple[str, ...] = Field((), description="features given up to get it, each noted once")
 
 
 class Backend(Protocol):
-    """Whoever answers requests."""
+    """The interface of everything that answers requests."""
 
     @property
     def name(self) -> str:
-        """What reports call it, e.g. `analyst` or `openai:gpt-5-mini`."""
+        """Name in reports, e.g. `analyst` or `openai:gpt-5-mini`."""
         ...
 
     @property
     def is_llm(self) -> bool: ...
 
     def complete(self, request: Request) -> Reply:
-        """One reply. Raises BackendLost, and nothing else, when none is to be had."""
+        """Return one reply. Raises BackendLost, and nothing else, if there is none."""
         ...

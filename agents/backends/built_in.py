@@ -1,9 +1,9 @@
-"""Backends without a language model: they follow the policy that the task itself brings.
+"""Backends without a language model: they follow the policy that the task itself provides.
 
-All speak the protocol of a model and are asked exactly what a model is asked. `analyst` follows the policy. The other
-two are controls of a study, so that what a model adds is told from what the tools do: `script` carries out the
-analyst's first plan once, whatever comes of it, and hands in the same again where the rule goes on; `random` plans at
-random, as often as the rule lets it.
+All use a model's protocol and get exactly the requests that a model gets. `analyst` follows the policy. The other two
+are controls in a study, to separate what a model adds from what the tools do: `script` carries out the analyst's first
+plan once, whatever the outcome, and submits the same again as long as the convergence rule continues; `random` makes
+random plans, as many as the rule allows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AGAIN = "again"
 
 
 class Script:
-    """The analyst's first plan; asked again, it hands in the same."""
+    """The analyst's first plan; later plans submit the same again."""
 
     def __init__(self, task: type[TaskBase]) -> None:
         self._task, self.claim = task, task.policy.claim
@@ -36,7 +36,7 @@ class Script:
             return self._task.policy.plan(context | {"iteration": 0, "history": [], "observations": []}, seed)
         again = self._task.submission.model_validate(handed_in[-1]).placed(lambda path: f"{WORKSPACE}/{path}")
         step = Step(id=AGAIN, goal=again.model_dump_json(), submits=True)
-        return Plan(reasoning="The script is at its end.", steps=[step])
+        return Plan(reasoning="The script has finished.", steps=[step])
 
     def act(self, context: Context, answers: Sequence[Answer]) -> Call:
         if context["step"]["id"] != AGAIN:
@@ -45,7 +45,7 @@ class Script:
 
 
 class RandomSearch:
-    """Works and claims as the analyst does, by plans that follow nothing but seed and iteration."""
+    """Works and claims like the analyst, with random plans that depend only on seed and iteration."""
 
     def __init__(self, task: type[TaskBase]) -> None:
         self._policy, self.act, self.claim = task.policy, task.policy.act, task.policy.claim
@@ -62,7 +62,7 @@ FOLLOWS: dict[str, Callable[[type[TaskBase]], Policy | Script | RandomSearch]] =
 
 
 class BuiltIn:
-    """The backend of one of these names."""
+    """A built-in backend by name: analyst, script or random."""
 
     is_llm = False
 

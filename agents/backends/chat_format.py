@@ -1,4 +1,4 @@
-"""A request as the chat-completions protocol wants it, and its reply as ours. No network here."""
+"""Conversion of requests and replies for the chat-completions protocol. No network here."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from agents.backends.schema import CannotSay, restore, rewrite
 
 ASK_FOR_JSON = "Answer with one JSON object and nothing else. It must follow this JSON schema:\n"
 NO_WORDS = "[no words]"
-SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}  # Google's, for turns of others
+SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}  # Google's, for turns of other models
 OURS = {"role", "content", "tool_calls", "refusal", "function_call", "audio"}
 
 
 def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict[str, Any]:
-    """Arguments of `chat.completions.create`. `source`: who reads it, see Opaque."""
+    """Return the arguments of `chat.completions.create`. `source`: host and model, see Opaque."""
     messages = _messages(request, dialect, source)
     body: dict[str, Any] = {"model": model, "messages": messages}
     if request.tools and dialect.tools != "words":
@@ -68,13 +68,13 @@ def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict
 
 
 def reply_limit(request: Request, dialect: Dialect) -> int:
-    """Tokens of a reply, with room for what is thought before it."""
+    """Return the token limit of a reply, with room for reasoning."""
     limit = request.max_tokens * dialect.room
     return limit if dialect.most_tokens is None else min(limit, dialect.most_tokens)
 
 
 def json_mode(schema: dict[str, Any], dialect: Dialect) -> str:
-    """How to ask for JSON: the strict form only where the schema can be said in it."""
+    """Return the way to ask for JSON: strict only if the schema can be expressed in it."""
     mode = JSON_MODES[dialect.json_mode]
     if mode == "strict":
         try:
@@ -120,14 +120,14 @@ def _message(message: Message, dialect: Dialect, source: str) -> dict[str, Any]:
     if message.role == "assistant":
         _add_opaque(wire, message.opaque, dialect, source)
         if not wire["content"]:
-            # Left out, chat templates of real models fail; empty, other services refuse it.
+            # Without content, chat templates of real models fail; empty content is refused by other services.
             empty = {"text": "", "none": None, "words": NO_WORDS}[dialect.empty]
             wire["content"] = empty if message.tool_calls else NO_WORDS
     return wire
 
 
 def _add_opaque(wire: dict[str, Any], opaque: Opaque | None, dialect: Dialect, source: str) -> None:
-    """What this service said beside words and calls, as it said it; and what it misses in turns of others."""
+    """Add the data that this service sent besides text and calls, and those it requires in turns of other models."""
     if opaque is not None and opaque.source == source and opaque.wire == "chat":
         wire |= {name: value for name, value in opaque.data["message"].items() if name not in dialect.unsaid}
         for call, more in zip(wire.get("tool_calls", ()), opaque.data["calls"], strict=False):
@@ -140,7 +140,7 @@ def _add_opaque(wire: dict[str, Any], opaque: Opaque | None, dialect: Dialect, s
 
 
 def _an_object(arguments: str) -> str:
-    """Arguments that any service takes back: those that are no JSON object would have the whole request refused."""
+    """Return arguments that any service accepts back: anything but a JSON object would fail the whole request."""
     try:
         said = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
@@ -161,7 +161,7 @@ def say_to_system(messages: list[dict[str, Any]], text: str) -> None:
 
 
 def _as_user(messages: list[dict[str, Any]]) -> None:
-    """What the system says as the beginning of what the user says."""
+    """Move the system message to the beginning of the first user message."""
     if messages and messages[0]["role"] == "system":
         text = messages.pop(0)["content"]
         if messages and messages[0]["role"] == "user":
@@ -190,7 +190,7 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    """What we need of a completion; servers differ in the rest."""
+    """The fields of a completion that are used here; servers differ in the rest."""
 
     choices: list[_Choice] = Field(min_length=1)
     model: str | None = None
@@ -200,7 +200,7 @@ class _Completion(BaseModel):
 def from_answer(
     answer: Any, request: Request, model: str, source: str, price: Price | None, body: dict[str, Any]
 ) -> Reply:
-    """The reply in a response. Raises pydantic's ValidationError where there is none."""
+    """Return the reply in a completion. Raises pydantic's ValidationError if there is none."""
     completion = _Completion.model_validate(answer)
     choice = completion.choices[0]
     said = choice.message
@@ -222,13 +222,13 @@ def from_answer(
 
 
 def json_mode_of(body: dict[str, Any]) -> str:
-    """`strict` where a body asks for that."""
+    """Return `strict` if a body asks for that, else ''."""
     form = body.get("response_format", {}).get("json_schema", {})
     return "strict" if form.get("strict") else ""
 
 
 def restored(words: str, schema: dict[str, Any]) -> str:
-    """A strict reply as the schema has it; one that is no JSON stays, for who asked to refuse it."""
+    """Convert a strict reply to the original schema; invalid JSON is returned as it is, for the caller to refuse."""
     try:
         return json.dumps(restore(json.loads(words), schema))
     except (ValueError, RecursionError):
@@ -236,7 +236,7 @@ def restored(words: str, schema: dict[str, Any]) -> str:
 
 
 def finish_of(said: str | None, usage: Usage, limit: int | None) -> str:
-    """`length` for a reply that was cut at its limit, also where the service calls it something else."""
+    """Return the finish reason: `length` for a reply cut at its limit, even if the service calls it something else."""
     reached = limit is not None and not usage.estimated and usage.completion_tokens >= limit
     return (
         "length" if reached or said in ("length", "max_tokens", "MAX_TOKENS", "max_output_tokens") else said or "stop"
@@ -254,7 +254,7 @@ def _call(call: dict[str, Any], request: Request, number: int) -> ToolCall:
 
 
 def _opaque(said: dict[str, Any], calls: list[dict[str, Any]], source: str) -> Opaque | None:
-    """All that our own form of the message does not have."""
+    """Return all data that our own message type does not have; None if there are none."""
     message = {name: value for name, value in said.items() if name not in OURS and value not in (None, [], {})}
     if said.get("content") and words_of(said["content"]) != said["content"]:
         message["content"] = said["content"]
@@ -281,7 +281,7 @@ def _counted(usage: _Usage | None, body: dict[str, Any], said: dict[str, Any], p
 
 
 def priced(prompt: int, completion: int, cached: int, reasoning: int, price: Price | None, estimated: int = 0) -> Usage:
-    """Tokens with what they cost."""
+    """Return the usage with its cost."""
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,

@@ -1,7 +1,7 @@
-"""What a service was found to understand, and the steps from what it refused to something simpler.
+"""Features that a service was found to support, and fallbacks for those it refuses.
 
-Services that call themselves OpenAI-compatible differ in what they accept, and say so in their own words. Each step
-gives up one thing, that which the words name if they name one, and is said once in the log.
+Services that call themselves OpenAI-compatible differ in what they accept, and report it in their own words. Each
+fallback gives up one feature, the one that the error message names if it names any, and is logged once.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from agents.backends.base import Wire
 from agents.backends.failures import Failure
 
 JSON_MODES = ("strict", "schema", "grammar", "object", "words")
-"""Ways to ask for JSON, the best first: OpenAI's strict form, its plain one, llama.cpp's, any object, words alone."""
+"""Ways to ask for JSON, best first: OpenAI's strict mode, its plain one, llama.cpp's, any object, prompt text only."""
 OPTIONAL = ("temperature", "seed", "reasoning_effort", "reasoning", "include", "store", "stream_options")
-NAMES_OF = {"reasoning_effort": "effort", "reasoning": "effort"}  # one setting under the names of both wires
+NAMES_OF = {"reasoning_effort": "effort", "reasoning": "effort"}  # one setting, under the names of both wires
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a service understands. The defaults ask for everything."""
+    """The features that a service supports. The defaults assume all of them."""
 
     wire: Wire = "chat"
     json_mode: int = 0
     tools: Literal["schema", "openapi", "words"] = "schema"
     stream: bool = True
     refused: frozenset[str] = frozenset()  # parameters
-    effort: str | None = None  # in place of what was asked for
+    effort: str | None = None  # replaces the requested effort
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    most_tokens: int | None = None  # of a reply
-    room: int = 1  # times the limit of a reply: what a model thinks counts as well
-    system: bool = True  # there is a role of that name
-    empty: Literal["text", "none", "words"] = "text"  # what a message without words holds beside its calls
-    unsaid: frozenset[str] = frozenset()  # fields of its own messages that it does not take back
-    filled: frozenset[str] = frozenset()  # fields that it misses in messages which it did not write
-    ids: bool = True  # items go back under the names the service gave them
+    most_tokens: int | None = None  # maximum length of a reply
+    room: int = 1  # factor on the limit of a reply, since reasoning counts too
+    system: bool = True  # there is a system role
+    empty: Literal["text", "none", "words"] = "text"  # content of a message with calls but no text
+    unsaid: frozenset[str] = frozenset()  # fields of its own messages that it does not accept back
+    filled: frozenset[str] = frozenset()  # fields that it requires in messages of other models
+    ids: bool = True  # items are sent back with the ids that the service gave them
 
 
 Step = tuple[Dialect, str]
 
-# What words of services complain about.
+# What error messages of services complain about.
 OTHER_API = r"v1/responses|responses api"
 TOOLS_BESIDE_REASONING = r"reasoning.{0,80}(tool|function)|(tool|function).{0,80}reasoning_effort"
 MISSES_REASONING = r"reasoning_content.{0,60}(passed back|missing|required)|missing.{0,20}reasoning_content"
@@ -65,7 +65,7 @@ REPLY_FORM = r"response_?format|json_?schema|json_?object|grammar|text\.format|s
 
 
 def steps(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Iterator[Step]:
-    """Simpler dialects for a refusal, with what each gives up; the likeliest first, none where there is no use."""
+    """Yield simpler dialects after a refusal, with what each gives up, likeliest first; none if that cannot help."""
     words = failure.complaint
     if not words or (failure.status == 404 and dialect.wire == "chat"):
         return
@@ -90,36 +90,36 @@ def _other_wire(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Ite
         if failure.status in (404, 405, 501) and not _says(f"{failure.code} {words}", r"\bmodel\b|item with id"):
             chat = replace(dialect, wire="chat")
             yield chat, "the Responses API, which it does not have"
-            yield replace(chat, effort="none"), "reasoning: it wants the Responses API for it, and does not have it"
+            yield replace(chat, effort="none"), "reasoning: it requires the Responses API, which it does not have"
     elif _says(words, OTHER_API) or ("tools" in body and _says(words, TOOLS_BESIDE_REASONING)):
-        yield replace(dialect, wire="responses"), "chat completions, for the Responses API"
-        yield replace(dialect, effort="none"), "reasoning: tools beside it are refused"
+        yield replace(dialect, wire="responses"), "chat completions in favour of the Responses API"
+        yield replace(dialect, effort="none"), "reasoning, which it refuses together with tools"
 
 
 def _messages(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]:
-    """What history looks like."""
+    """Yield dialects with a simpler history."""
     if _says(words, MISSES_REASONING):
-        yield replace(dialect, filled=dialect.filled | {"reasoning_content"}), "what others thought, said as nothing"
+        yield replace(dialect, filled=dialect.filled | {"reasoning_content"}), "reasoning of other models, sent empty"
     elif _says(words, MISSES_SIGNATURE):
-        yield replace(dialect, filled=dialect.filled | {"extra_content"}), "signatures of what others thought"
+        yield replace(dialect, filled=dialect.filled | {"extra_content"}), "signatures of other models' reasoning"
     else:
         for name in sorted(_own_fields(body) - dialect.unsaid):
             if _says(words, rf"\b{re.escape(name)}\b"):
                 yield replace(dialect, unsaid=dialect.unsaid | {name}), f"{name} of earlier replies"
     if dialect.wire == "responses" and _says(words, UNKNOWN_ITEM):
         if dialect.ids:
-            yield replace(dialect, ids=False), "the names of earlier items"
-        yield replace(dialect, unsaid=dialect.unsaid | {"reasoning"}), "what was thought in earlier turns"
+            yield replace(dialect, ids=False), "the ids of earlier items"
+        yield replace(dialect, unsaid=dialect.unsaid | {"reasoning"}), "reasoning of earlier turns"
     if dialect.system and _says(words, NO_SYSTEM):
         yield replace(dialect, system=False), "the system role"
     if _says(words, EMPTY_CONTENT):
         for form in ("none", "words"):
             if dialect.empty != form and dialect.empty != "words":
-                yield replace(dialect, empty=form), "empty words beside calls"
+                yield replace(dialect, empty=form), "empty content beside calls"
 
 
 def _own_fields(body: dict[str, Any]) -> set[str]:
-    """Names in messages of the model that only its service knows."""
+    """Return the fields of the model's messages that are specific to its service."""
     known = {"role", "content", "tool_calls", "id", "type", "function", "refusal"}
     names: set[str] = set()
     for message in body.get("messages", ()):
@@ -134,9 +134,9 @@ def _tools(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]
     if "tools" not in body or dialect.tools == "words":
         return
     if _says(words, NO_TOOLS) and not _says(words, r"schema|keyword|parameters"):
-        yield replace(dialect, tools="words"), "tools, for calls in words"
+        yield replace(dialect, tools="words"), "native tool calls in favour of calls in text"
     elif dialect.tools == "schema" and _says(words, TOOL_SCHEMA):
-        yield replace(dialect, tools="openapi"), "words of the tools' schemas, said in their descriptions"
+        yield replace(dialect, tools="openapi"), "keywords of tool schemas, moved into descriptions"
 
 
 def _reply_format(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[Step]:
@@ -147,7 +147,7 @@ def _reply_format(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterato
 
 
 def _less(dialect: Dialect, mode: int) -> str:
-    return f"the reply's form as {JSON_MODES[dialect.json_mode]}, for {JSON_MODES[mode]}"
+    return f"the reply format {JSON_MODES[dialect.json_mode]} in favour of {JSON_MODES[mode]}"
 
 
 def _asks_for_json(body: dict[str, Any]) -> bool:
@@ -159,7 +159,7 @@ def _parameters(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[
         if (most := _most_tokens(words, body)) is not None:
             yield replace(dialect, most_tokens=most), f"replies of more than {most} tokens"
         if "max_tokens" in body:
-            yield replace(dialect, limit_name="max_completion_tokens"), "the name max_tokens"
+            yield replace(dialect, limit_name="max_completion_tokens"), "the parameter name max_tokens"
     if dialect.stream and _says(words, r"\bstream(ing)?\b(?!_options)"):
         yield replace(dialect, stream=False), "streaming"
     for name in OPTIONAL:
@@ -169,21 +169,21 @@ def _parameters(dialect: Dialect, words: str, body: dict[str, Any]) -> Iterator[
 
 
 def _most_tokens(words: str, body: dict[str, Any]) -> int | None:
-    """The longest reply that the words allow: one of their numbers, below the one that was asked for."""
+    """Return the longest reply that the message allows: its largest number below the requested length; or None."""
     asked = next((body[n] for n in ("max_tokens", "max_completion_tokens", "max_output_tokens") if n in body), 0)
     numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d", words)]
     return max((number for number in numbers if 16 <= number < asked), default=None)
 
 
 def _anything(dialect: Dialect, body: dict[str, Any]) -> Iterator[Step]:
-    """For a refusal whose words name nothing: one thing after the other."""
+    """Yield fallbacks for a refusal that names nothing: one feature after the other."""
     if _asks_for_json(body):
         for mode in range(dialect.json_mode + 1, len(JSON_MODES)):
             yield replace(dialect, json_mode=mode), _less(dialect, mode)
     if "tools" in body and dialect.tools == "schema":
-        yield replace(dialect, tools="openapi"), "words of the tools' schemas, said in their descriptions"
+        yield replace(dialect, tools="openapi"), "keywords of tool schemas, moved into descriptions"
     present = {NAMES_OF.get(name, name) for name in OPTIONAL if name in body}
     if present - dialect.refused:
         yield replace(dialect, refused=dialect.refused | present), ", ".join(sorted(present))
     if "tools" in body and dialect.tools != "words":
-        yield replace(dialect, tools="words"), "tools, for calls in words"
+        yield replace(dialect, tools="words"), "native tool calls in favour of calls in text"

@@ -1,7 +1,7 @@
-"""Results as a model reads them: what says something, in as many digits as mean something. The trace keeps the whole.
+"""Results shortened for models: only informative fields, with significant digits only. The trace keeps everything.
 
-A float has five digits, a long list of numbers its ends and its length, and what only programs read is left out: a
-third of the tokens say the same.
+Floats get five digits, long lists of numbers are cut to their ends and length, and fields that only programs need are
+left out: that saves two thirds of the tokens.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from math import isfinite
 from typing import Any
 
 DIGITS = 5
-LONGEST = 12  # entries of a list of numbers, or of lists of them, that is shown whole
-ENDS = 3  # entries shown of a longer one, at its beginning; one more at its end
+LONGEST = 12  # entries of a list of numbers, or of lists of them, that is shown completely
+ENDS = 3  # entries shown at the beginning of a longer one; one more at its end
 FOR_PROGRAMS = frozenset({"sha256", "artefact", "dtype", "device"})
 
 
 def digest(value: Any) -> Any:
-    """The same, shorter.
+    """Return a shortened copy of a result.
 
     >>> digest({"length": 3.507307600911458, "sha256": "5efd66", "losses": list(range(40))})
     {'length': 3.5073, 'losses': [0, 1, 2, '... 40 in all ...', 39]}
@@ -36,12 +36,12 @@ def digest(value: Any) -> Any:
 
 
 def compact(value: Any) -> str:
-    """JSON without blanks, keys in order: a run that is played asks to the byte what the first one asked."""
+    """Return JSON without spaces and with sorted keys: a replayed run must send exactly the same requests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def ends(text: str, shown: int) -> str:
-    """The beginning and the end of an output, and between them how much was left out.
+    """Return the beginning and the end of an output, with the length of the omitted part between them.
 
     >>> ends("abcdefghij", 4)
     'ab\\n[... 6 characters left out ...]\\nij'

@@ -1,4 +1,4 @@
-"""What a service says when it does not answer: sorted by what can be done about it. No network here."""
+"""Failures of a service, classified by what can be done about them. No network here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-LONGEST_WAIT = 60.0  # seconds between two tries, whatever the service asks for
+LONGEST_WAIT = 60.0  # maximum seconds between two tries, whatever the service asks for
 TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size|limit)|prompt is too long|too many (input |prompt )?tokens|input token count|"
     r"too large for model|maximum number of tokens allowed|exceed.{0,20}context|request too large|prompt too long",
@@ -32,7 +32,7 @@ Kind = Literal["status", "silent", "unreachable", "broken"]
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no reply. `status` is the one of HTTP, or the one that an error inside a 200 names."""
+    """The reason why there is no reply. `status` is that of HTTP, or the one named by an error inside a 200."""
 
     kind: Kind
     words: str
@@ -43,7 +43,7 @@ class Failure:
 
     @property
     def complaint(self) -> str:
-        """What the service says it does not understand; some say so with 500, and missing things with 404 or 405."""
+        """The service's message about an unsupported feature ('' for other failures); some use 404, 405 or 500."""
         return f"{self.param} {self.words}" if self.status in (400, 404, 405, 413, 415, 422, 500, 501) else ""
 
     @property
@@ -52,12 +52,12 @@ class Failure:
 
     @property
     def flagged(self) -> bool:
-        """The service will not answer this, whoever asks: for what it is about."""
+        """True if the service refuses the request because of its content."""
         return self.status in (400, 403, 422) and bool(FLAGGED.search(f"{self.code} {self.words}"))
 
     @property
     def spent(self) -> bool:
-        """Waiting does not help, money or another day does."""
+        """True if credit or the daily quota is used up: only money or another day helps."""
         return self.status == 402 or (self.status in (403, 429) and bool(SPENT.search(f"{self.code} {self.words}")))
 
     @property
@@ -67,14 +67,14 @@ class Failure:
         return True
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait: what the service asks for, else 1, 2, 4 ... with jitter."""
+        """Return the seconds to wait: as the service asks, else 1, 2, 4 ... with jitter."""
         if self.asked_wait is not None:
             return min(max(self.asked_wait, 0.0), LONGEST_WAIT)
         return min(2.0 ** (failures - 1), LONGEST_WAIT) * random.uniform(0.5, 1.0)
 
 
 def of_status(status: int, body: Any, text: str, headers: Mapping[str, str]) -> Failure:
-    """Of an answer with an error's status."""
+    """Return the failure for an answer with an error status."""
     error = _error(body)
     words = error.get("message")
     return Failure(
@@ -88,7 +88,7 @@ def of_status(status: int, body: Any, text: str, headers: Mapping[str, str]) -> 
 
 
 def inside_an_answer(document: Any) -> Failure | None:
-    """The error that an answer holds in place of a reply, though its status says that all is well."""
+    """Return the error that an answer with a success status contains instead of a reply; None if there is none."""
     choices = document.get("choices") if isinstance(document, dict) else None
     holders = [document, *(choices if isinstance(choices, list) else [])]
     for holder in holders:
@@ -101,7 +101,7 @@ def inside_an_answer(document: Any) -> Failure | None:
 
 
 def _status_of(error: dict[str, Any]) -> int:
-    """Of an error that has no number: by its kind."""
+    """Return the HTTP status for an error without a number, from its kind."""
     kind = f"{error.get('code')} {error.get('type')} {error.get('status')}"
     if re.search(r"rate_?limit|RESOURCE_EXHAUSTED|too_many", kind, re.IGNORECASE):
         return 429
@@ -109,7 +109,7 @@ def _status_of(error: dict[str, Any]) -> int:
 
 
 def _error(body: Any, wrapped: bool = False) -> dict[str, Any]:
-    """The error of a body: `{"error": {...}}`, the same in a list, or, unless `wrapped`, the body itself."""
+    """Return the error of a body: `{"error": {...}}`, the same in a list, or, unless `wrapped`, the body itself."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, dict):
@@ -127,7 +127,7 @@ def _name(value: Any) -> str:
 
 
 def _wait(headers: Mapping[str, str], text: str) -> float | None:
-    """Seconds that the service asks to wait: in a header, in a field, or in words."""
+    """Return the seconds that the service asks to wait, in a header, a field or its message; None if it does not."""
     milliseconds, asked = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     if re.fullmatch(r"\d+(\.\d+)?", milliseconds):
         return float(milliseconds) / 1000

@@ -1,7 +1,7 @@
-"""Any OpenAI-compatible service, by chat completions or the Responses API: one verb, whatever the service understands.
+"""Client of any OpenAI-compatible service, by chat completions or the Responses API, whatever features it supports.
 
-What it refuses is asked for more simply, what may pass is tried again, what is cut is seen to be cut; only a service
-that cannot answer at all is lost. The only file that imports openai. The key appears in no message, repr or log.
+Refused requests are simplified, temporary failures retried, truncated replies recognised; only a service that cannot
+answer at all is lost. This is the only file that imports openai. The key appears in no message, repr or log.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from agents.backends.price import Price
 from agents.backends.shorten import shortened
 from agents.backends.streams import Cut, Stalled, Watch, events_of, whole_answer, with_limit
 
-WORDS = 300  # characters kept of what a service says
-MOST_ROOM = 16  # times the limit of a reply that a model which thinks may have
-EMPTY_TRIES = 2  # replies without a word that are asked for again
-OPENAI = "api.openai.com"  # whose recent models want the Responses API for tools
+WORDS = 300  # characters kept of a service's message
+MOST_ROOM = 16  # maximum factor on the reply limit for a model that reasons
+EMPTY_TRIES = 2  # retries after empty replies
+OPENAI = "api.openai.com"  # its recent models require the Responses API for tools
 FORMATS = {"chat": chat_format, "responses": responses_format}
 
 
 class OpenAIService(Backend):
-    """A model behind a service. Without a key, only services that want none will answer.
+    """A model behind a service. Without a key, only services that need none will answer.
 
-    `timeout` bounds the silence before the first word, `stall` each one after it, `max_retries` the tries after the
-    first. `api_key_env` is only named in messages: where the operator puts the key. `watch` is told what is being
-    written, piece by piece.
+    `timeout` limits the silence before the first text, `stall` each one after it, `max_retries` the number of retries.
+    `api_key_env` is only named in messages, to tell the operator where to put the key. `watch` is called with each
+    piece of text as it arrives.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class OpenAIService(Backend):
 
     @property
     def dialect(self) -> Dialect:
-        """What the service was found to understand."""
+        """Features that the service was found to support."""
         return self._dialect
 
     def complete(self, request: Request) -> Reply:
-        """One reply; what the service was found not to understand is remembered for the next."""
+        """Return one reply; features that the service turns out to lack are remembered for the next one."""
         dialect, notes, spent, failures, empty = self._dialect, list[str](), Usage(), 0, 0
         refused: set[str] = set()
         asked = request
@@ -112,7 +112,7 @@ class OpenAIService(Backend):
                 silent = not answer.message.content and not answer.message.tool_calls
                 if silent and answer.finish == "length" and dialect.room < MOST_ROOM and dialect.most_tokens is None:
                     dialect = replace(dialect, room=4 * dialect.room)
-                    notes.append(f"replies get {dialect.room} times the room: thinking used up all there was")
+                    notes.append(f"replies get {dialect.room} times the limit: reasoning used up all of it")
                 elif silent and answer.finish != "length" and empty < EMPTY_TRIES:
                     empty += 1
                 else:
@@ -124,13 +124,13 @@ class OpenAIService(Backend):
                 if asked is not request or (shorter := shortened(request, answer.words)) is None:
                     return self._unanswered(answer, "length", notes, spent)
                 asked = shorter
-                notes.append("older results were shortened: the conversation is longer than the model's context")
+                notes.append("older results or the reply were shortened: the conversation exceeds the model's context")
                 continue
             refused.add(_fingerprint(dialect.wire, body))
             simpler = self._simpler(dialect, answer, body, asked, refused)
             if simpler is not None:
                 dialect, given_up = simpler
-                notes.append(f"gave up {given_up} ({self._words(answer.words) or 'it said nothing'})")
+                notes.append(f"gave up {given_up} ({self._words(answer.words) or 'no message'})")
             elif answer.may_pass and failures < self.max_retries:
                 failures += 1
                 self._sleep(answer.wait(failures))
@@ -138,7 +138,7 @@ class OpenAIService(Backend):
                 raise self._lost(self._explain(answer) + (f", after {failures + 1} tries" if failures else ""))
 
     def models(self) -> list[str]:
-        """Models the service says it has; none where it does not say."""
+        """Return the models that the service lists; empty if it lists none."""
         try:
             page = self._client.with_options(timeout=20.0).models.list()
             return [model.id for model in page.data]
@@ -148,7 +148,7 @@ class OpenAIService(Backend):
     def _simpler(
         self, dialect: Dialect, failure: Failure, body: dict[str, Any], request: Request, refused: set[str]
     ) -> tuple[Dialect, str] | None:
-        """The next step down whose request was not refused already."""
+        """Return the next fallback whose request has not been refused yet; None if there is none."""
         for step, given_up in steps(dialect, failure, body):
             lighter = FORMATS[step.wire].to_body(request, self.model, step, self._source)
             if _fingerprint(step.wire, lighter) not in refused:
@@ -161,20 +161,20 @@ class OpenAIService(Backend):
         return reply.model_copy(update={"usage": spent, "notes": self._new(notes)})
 
     def _unanswered(self, failure: Failure, finish: str, notes: list[str], spent: Usage) -> Reply:
-        """The model's failure and no loss of the service: another could have answered."""
+        """Return a failed reply: it is the model's failure, not a loss of the service, since another could answer."""
         text = f"The service gave no answer: {self._words(failure.words)}"
         message = Message(role="assistant", content=text)
         return Reply(message=message, model=self.model, usage=spent, finish=finish, notes=self._new(notes))
 
     def _new(self, notes: list[str]) -> tuple[str, ...]:
-        """Those that were not said before."""
+        """Return the notes that were not reported before."""
         with self._lock:
             new = [note for note in dict.fromkeys(notes) if note.split(" (")[0] not in self._said]
             self._said |= {note.split(" (")[0] for note in new}
         return tuple(new)
 
     def _answer(self, wire: Wire, body: dict[str, Any], request: Request) -> Reply | Failure:
-        """What the service says to a body. Raises BackendLost where that is no API at all."""
+        """Send a request body and parse the answer. Raises BackendLost if the answer is not from such an API."""
         sent = self._send(wire, body)
         if isinstance(sent, Failure):
             return sent
@@ -190,12 +190,12 @@ class OpenAIService(Backend):
         kind = "chat completion" if wire == "chat" else "response"
         words = self._words(sent if isinstance(sent, str) else json.dumps(sent))
         raise self._lost(
-            f"the reply is no {kind} ({place}: {first['msg']}); is this the base address of the API, "
+            f"the reply is not a {kind} ({place}: {first['msg']}); is this the base address of the API, "
             f"often ending in /v1? It said: {words}"
         )
 
     def _send(self, wire: Wire, body: dict[str, Any]) -> str | dict[str, Any] | Failure:
-        # The failure is returned: raising BackendLost in an error's handler would chain it, and it holds the key.
+        # Failures are returned: raising BackendLost in the handler would chain the error, which contains the key.
         create: Callable[..., Any] = (
             self._client.chat.completions.with_streaming_response.create
             if wire == "chat"
@@ -211,7 +211,7 @@ class OpenAIService(Backend):
             body_of = error.response.text
             return of_status(error.status_code, _document(body_of), body_of, error.response.headers)
         except (Stalled, openai.APITimeoutError):
-            return Failure("silent", f"no answer within {self._timeout:g} s, or {self._stall:g} s without a word")
+            return Failure("silent", f"no answer within {self._timeout:g} s, or {self._stall:g} s of silence")
         except openai.APIConnectionError as error:
             return Failure("unreachable", str(error.__cause__))
         except openai.OpenAIError as error:
@@ -226,30 +226,30 @@ class OpenAIService(Backend):
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
 
     def _words(self, text: str) -> str:
-        """A service's own words, scrubbed before they are cut."""
+        """Return a service's own message, scrubbed before it is cut."""
         words = " ".join(self._scrub(text).split())
         return words if len(words) <= WORDS else words[:WORDS] + " ..."
 
     def _explain(self, failure: Failure) -> str:
-        """What happened and what to do about it."""
+        """Explain what happened and what to do about it."""
         if failure.kind == "silent":
             return f"no answer in time; the service is overloaded or the address is wrong ({failure.words})"
         if failure.kind == "unreachable":
-            return f"cannot connect ({self._words(failure.words)}); is the service up, the address right?"
+            return f"cannot connect ({self._words(failure.words)}); is the service running and the address right?"
         if failure.kind == "broken":
             return self._words(failure.words)
         said = f"(HTTP {failure.status}: {self._words(failure.words)})"
         if failure.spent:
-            return f"the account has no credit left, or its quota is spent: top it up, or wait for the next day {said}"
+            return f"the account has no credit or quota left: top it up, or wait until the next day {said}"
         if failure.status in (401, 403):
-            fault = "the key was refused" if self._key else "a key is wanted and none was given"
+            fault = "the key was refused" if self._key else "a key is required but none was given"
             return f"{fault}: put a valid one in {self._key_env} {said}"
         if failure.status == 404:
             return f"no model {self.model!r}, or no API at this address: {self._models_in_words()} {said}"
         if failure.status == 429:
             return f"too many requests: wait, or raise the account's limits {said}"
         if failure.status >= 500:
-            return f"the service fails: try again later {said}"
+            return f"the service has failed: try again later {said}"
         return f"the request was refused {said}"
 
     def _models_in_words(self) -> str:
@@ -277,7 +277,7 @@ def _checked_url(url: str) -> str:
 def _checked_key(key: str | None, env: str) -> str:
     key = (key or "").strip()
     if not re.fullmatch(r"[!-~]*", key):
-        raise ValueError(f"api_key: the value of {env} has blanks or characters that are not ASCII")
+        raise ValueError(f"api_key: the value of {env} contains spaces or non-ASCII characters")
     return key
 
 

@@ -1,4 +1,4 @@
-"""How a conversation opens: the prompt, and one JSON block that both people and programs can read."""
+"""The opening of a conversation: the prompt, and one JSON block that both people and programs can read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FENCE = "```json\n"
 
 
 def opening(prompt: str, brief: str, context: dict[str, Any]) -> tuple[Message, Message]:
-    """System and first user message of a conversation.
+    """Return the system message and the first user message of a conversation.
 
-    A line a field, in the order given: what stays the same from call to call goes first, since a service's cache holds
-    what prompts begin with.
+    The JSON has one line per field, in the order given: put fields that stay the same from call to call first, since
+    services cache the beginnings of prompts.
     """
     lines = ",\n".join(f"{json.dumps(name)}: {compact(value)}" for name, value in context.items())
     block = f"{{\n{lines}\n}}"
@@ -26,7 +26,7 @@ def opening(prompt: str, brief: str, context: dict[str, Any]) -> tuple[Message, 
 
 
 def read_context(message: Message) -> dict[str, Any]:
-    """The JSON block of an opening message."""
+    """Return the JSON block of an opening message."""
     start = message.content.index(FENCE) + len(FENCE)
     context: dict[str, Any] = json.loads(message.content[start : message.content.rindex("\n```")])
     return context

@@ -15,7 +15,7 @@ class Price(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     prompt: float = Field(ge=0, allow_inf_nan=False)
     completion: float = Field(ge=0, allow_inf_nan=False)
-    cached: float | None = Field(None, ge=0, allow_inf_nan=False, description="of prompt tokens read from the cache")
+    cached: float | None = Field(None, ge=0, allow_inf_nan=False, description="price of cached prompt tokens")
 
     @classmethod
     def parse(cls, text: str) -> Price:
@@ -30,14 +30,14 @@ class Price(BaseModel):
             ) from None
 
     def dollars(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """What so many tokens cost; cached ones are among the prompt's, at their own price where there is one."""
+        """Return the cost of tokens; cached ones are part of the prompt's, at their own price if there is one."""
         cached = self.prompt if self.cached is None else self.cached
         fresh = prompt_tokens - cached_tokens
         return (self.prompt * fresh + cached * cached_tokens + self.completion * completion_tokens) / 1e6
 
 
 def _only(values: list[float]) -> float | None:
-    """The one value, or none. Raises ValueError for more."""
+    """Return the only value, or None if there is none. Raises ValueError for more."""
     if len(values) > 1:
         raise ValueError(values)
     return values[0] if values else None

@@ -1,6 +1,6 @@
-"""Ten short questions to a real service: what it can do of what the crew asks of it, and how it has to be asked.
+"""Ten short questions to a real service, to find out which features that the crew needs it supports, and how.
 
-Only a live key shows these things; everything else is tested against services on loopback that behave so.
+Only a live key can show this; everything else is tested against simulated services on loopback.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from agents.backends.openai_service import OpenAIService
 from agents.backends.price import Price
 from agents.backends.reading import bare_json
 
-# What the ten questions take of a service, rounded up: most is the long text that is asked about twice.
+# Tokens of the ten questions, rounded up: most are in the long text that is sent twice.
 PROMPT_TOKENS, COMPLETION_TOKENS = 12_000, 3_000
 LONG = " ".join(f"Bin {number}: {number * 37 % 101} events." for number in range(600))
-REPLY = 600  # tokens, with room for a thought
-LONGEST = 32_768  # tokens of a reply that a long program would take
+REPLY = 600  # tokens, with room for some reasoning
+LONGEST = 32_768  # tokens of a reply with a long program
 MASS = {
     "type": "object",
     "properties": {"mass": {"type": "number"}, "note": {"type": "string", "default": ""}},
@@ -36,7 +36,7 @@ TOOLS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One question: whether it was answered as hoped, and what was seen."""
+    """One question: whether the service passed, and what was seen."""
 
     question: str
     ok: bool
@@ -47,12 +47,12 @@ class Finding:
 
 @dataclass
 class Interview:
-    """A conversation with a service. What the first calls find out about it holds for the later ones."""
+    """A conversation with a service. Findings of the first calls apply to the later ones."""
 
     backend: OpenAIService
     usage: Usage = field(default_factory=Usage)
     notes: list[str] = field(default_factory=list)
-    called: Reply | None = None  # the reply that holds a tool call
+    called: Reply | None = None  # the reply with a tool call
 
     def ask(self, *said: str, messages: tuple[Message, ...] = (), **more: object) -> Reply:
         opening = (Message(role="system", content="Answer briefly."), Message(role="user", content=" ".join(said)))
@@ -76,7 +76,7 @@ def _json(interview: Interview) -> tuple[bool, str]:
     try:
         mass = json.loads(bare_json(reply.message.content))["mass"]
     except (ValueError, KeyError, TypeError):
-        return False, f"no such JSON: {reply.message.content[:60]!r}"
+        return False, f"not the requested JSON: {reply.message.content[:60]!r}"
     return mass == 4.2, f"mass {mass}"
 
 
@@ -94,7 +94,7 @@ def _second_turn(interview: Interview) -> tuple[bool, str]:
     results = tuple(Message(role="tool", tool_call_id=call.id, content='{"events": 137}') for call in calls)
     messages = (interview.called.message, *results)
     reply = interview.ask("How many events lie above 4 TeV? Use the tool.", messages=messages, tools=TOOLS)
-    kept = "what it said beside words goes back" if interview.called.message.opaque else "nothing to send back"
+    kept = "its extra data are sent back" if interview.called.message.opaque else "no extra data to send back"
     return "137" in reply.message.content, f"{reply.message.content[:40]!r}; {kept}"
 
 
@@ -106,19 +106,19 @@ def _several_calls(interview: Interview) -> tuple[bool, str]:
 def _settings(interview: Interview) -> tuple[bool, str]:
     interview.ask("Say yes.", temperature=0.7, seed=7)
     refused = {"temperature", "seed"} & interview.backend.dialect.refused
-    return not refused, f"not taken: {', '.join(sorted(refused))}" if refused else "temperature and seed are taken"
+    return not refused, f"refused: {', '.join(sorted(refused))}" if refused else "temperature and seed accepted"
 
 
 def _effort(interview: Interview) -> tuple[bool, str]:
     reply = interview.ask("Is 91 a prime number?", effort="low")
     taken = "effort" not in interview.backend.dialect.refused
-    return taken, f"{reply.usage.reasoning_tokens} tokens of thought" if taken else "effort is not taken"
+    return taken, f"{reply.usage.reasoning_tokens} reasoning tokens" if taken else "effort refused"
 
 
 def _long_reply(interview: Interview) -> tuple[bool, str]:
     interview.ask("Say yes.", max_tokens=LONGEST)
     most = interview.backend.dialect.most_tokens
-    return most is None, f"{most or LONGEST} tokens of a reply are {'the most' if most else 'allowed'}"
+    return most is None, f"replies of {most or LONGEST} tokens are {'the longest allowed' if most else 'allowed'}"
 
 
 def _counting(interview: Interview) -> tuple[bool, str]:
@@ -134,7 +134,7 @@ def _cache(interview: Interview) -> tuple[bool, str]:
 
 
 QUESTIONS: dict[str, Question] = {
-    "answers in words": _words,
+    "answers in text": _words,
     "JSON by a schema": _json,
     "a tool call": _tool,
     "its second turn": _second_turn,
@@ -148,14 +148,14 @@ QUESTIONS: dict[str, Question] = {
 
 
 def price_of(price: Price | None) -> str:
-    """What the questions will cost, before they are asked."""
+    """State the estimated cost of the questions."""
     tokens = f"about {PROMPT_TOKENS:,} tokens sent and {COMPLETION_TOKENS:,} received"
     cost = f"${price.dollars(PROMPT_TOKENS, COMPLETION_TOKENS):.3f}" if price else "price unknown (--price IN,OUT)"
     return f"{len(QUESTIONS)} questions, {tokens}: {cost}"
 
 
 def interview(backend: OpenAIService) -> Iterator[Finding]:
-    """The findings, one after the other; the first question that is lost ends it."""
+    """Yield the findings one after the other; stop if the service is lost."""
     talk = Interview(backend)
     for name, question in QUESTIONS.items():
         begun, before = time.monotonic(), talk.usage

@@ -1,4 +1,4 @@
-"""What a model said, whatever form its service gave it: words without thinking, bare JSON, calls in words."""
+"""Reading of replies in the various forms that services use: text without reasoning, bare JSON, calls in text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from agents.backends.base import Request, ToolCall, ToolSchema
 
 TAGS = r"think|thinking|thought|reasoning"
 THOUGHT = re.compile(rf"\A\s*<({TAGS})>.*?(</\1>\s*|\Z)", re.DOTALL)
-THOUGHT_BEFORE = re.compile(rf"\A(?:(?!<(?:{TAGS})>).)*?</({TAGS})>\s*", re.DOTALL)  # it was opened in the prompt
+THOUGHT_BEFORE = re.compile(rf"\A(?:(?!<(?:{TAGS})>).)*?</({TAGS})>\s*", re.DOTALL)  # the opening tag was in the prompt
 FENCE = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)(?:\n?\s*```)?\s*\Z", re.DOTALL)
 CALL_TAG = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
-BYTES_PER_TOKEN = 4  # of English and JSON, for services that count nothing
+BYTES_PER_TOKEN = 4  # of English and JSON, for services that give no counts
 SILENT_PARTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text", "summary_text")
 
 
 def words_of(content: Any) -> str:
-    """The words of a message's content, text or parts, without what the model thought before it spoke.
+    """Return the text of a message's content (a string or parts), without the model's reasoning.
 
     >>> words_of([{"type": "thinking", "thinking": "..."}, {"type": "text", "text": "4.2 m"}])
     '4.2 m'
@@ -43,7 +43,7 @@ def _words_of_part(part: Any) -> str:
 
 
 def bare_json(text: str) -> str:
-    """The JSON of a reply: what a Markdown fence around the whole of it holds, or the reply itself.
+    """Return the JSON of a reply: the content of a Markdown fence around all of it, or the reply itself.
 
     >>> bare_json('```json\\n{"text": "a ``` inside"}\\n```')
     '{"text": "a ``` inside"}'
@@ -53,7 +53,7 @@ def bare_json(text: str) -> str:
 
 
 def function_name(tool: str) -> str:
-    """Our tool name in the alphabet that functions are allowed.
+    """Return a tool's name in the characters allowed for functions.
 
     >>> function_name("events.describe")
     'events__describe'
@@ -62,7 +62,7 @@ def function_name(tool: str) -> str:
 
 
 def tool_name(said: str, tools: Iterable[ToolSchema]) -> str:
-    """Which of the tools a model means; what it said where it means none.
+    """Return the name of the tool that a model means; its own text if it matches none.
 
     >>> tool_name("functions.events_describe", [ToolSchema(name="events.describe", description="", parameters={})])
     'events.describe'
@@ -77,7 +77,7 @@ def _letters(name: str) -> str:
 
 
 def as_text(arguments: Any) -> str:
-    """Arguments of a call as JSON text, whether a service gave text, an object, or text inside text."""
+    """Return a call's arguments as JSON text, whether the service gave text, an object, or JSON-encoded text."""
     if not isinstance(arguments, str):
         return "" if arguments is None else json.dumps(arguments)
     try:
@@ -88,12 +88,12 @@ def as_text(arguments: Any) -> str:
 
 
 def call_id(request: Request, number: int) -> str:
-    """A name for a call that its service gave none: nine letters and digits, as Mistral wants them, no two alike."""
+    """Return a unique id for a call to which the service gave none: nine letters and digits, as Mistral requires."""
     return hashlib.sha256(f"{len(request.messages)}/{number}".encode()).hexdigest()[:9]
 
 
 def calls_in_words(text: str, request: Request) -> tuple[ToolCall, ...]:
-    """Calls that a model wrote as JSON into its words, in tags or as the whole reply; none where it wrote none."""
+    """Return calls that a model wrote as JSON in its text, in tags or as the whole reply."""
     if not request.tools:
         return ()
     found = CALL_TAG.findall(text) or [bare_json(text)]
@@ -119,6 +119,6 @@ def _call(text: str, request: Request, number: int) -> ToolCall | None:
 
 
 def estimated_tokens(value: Any) -> int:
-    """Of a text or a document, by its length."""
+    """Estimate the tokens of a text or JSON document from its length."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return len(text.encode(errors="replace")) // BYTES_PER_TOKEN

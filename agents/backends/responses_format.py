@@ -1,6 +1,6 @@
-"""A request as the Responses API wants it, and its reply as ours: without state, its reasoning carried along encrypted.
+"""Conversion of requests and replies for the Responses API: stateless, with encrypted reasoning passed along.
 
-No network here. The items of a reply are kept as they came and go back as they came.
+No network here. The items of a reply are kept and sent back unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from agents.backends.schema import rewrite
 
 
 def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict[str, Any]:
-    """Arguments of `responses.create`. `source`: who reads it, see Opaque."""
+    """Return the arguments of `responses.create`. `source`: host and model, see Opaque."""
     body: dict[str, Any] = {"model": model, "input": _input(request, dialect, source)}
     if request.tools and dialect.tools != "words":
         body["tools"] = [
@@ -37,7 +37,7 @@ def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict
                 "name": function_name(tool.name),
                 "description": tool.description,
                 "parameters": rewrite(tool.parameters, "openapi") if dialect.tools == "openapi" else tool.parameters,
-                "strict": False,  # else the service makes it so, and refuses what cannot be
+                "strict": False,  # else the service makes it strict, and refuses schemas that cannot be
             }
             for tool in request.tools
         ]
@@ -111,7 +111,7 @@ class _Incomplete(BaseModel):
 
 
 class _Response(BaseModel):
-    """What we need of a response."""
+    """The fields of a response that are used here."""
 
     output: list[dict[str, Any]] = Field(default_factory=list)
     status: str | None = None
@@ -123,7 +123,7 @@ class _Response(BaseModel):
 def from_answer(
     answer: Any, request: Request, model: str, source: str, price: Price | None, body: dict[str, Any]
 ) -> Reply:
-    """The reply in a response. Raises pydantic's ValidationError where there is none."""
+    """Return the reply in a response. Raises pydantic's ValidationError if there is none."""
     if isinstance(answer, dict) and "output" not in answer:
         answer = {"output": None}
     response = _Response.model_validate(answer)

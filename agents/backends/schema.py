@@ -1,9 +1,9 @@
-"""JSON schemas in the subsets that services accept: what cannot be said in one is said in words.
+"""Rewriting of JSON schemas in the subsets that services accept; the rest is put into descriptions.
 
-`openapi` is the subset of OpenAPI 3.0 that Gemini reads, and others refuse nothing of; `strict` is OpenAI's, whose
-objects are closed and have all keys. A schema is never made narrower: what validates against the original validates
-against the one in `openapi`, and does so in `strict` once missing keys are given as null, which `restore` takes out
-again. Arguments and replies are validated by those who asked for them.
+`openapi` is the subset of OpenAPI 3.0 that Gemini reads and all other services accept; `strict` is OpenAI's, with
+closed objects that have all keys. A schema never becomes narrower: what validates against the original also validates
+against its `openapi` form, and against its `strict` form with null for missing keys, which `restore` removes again.
+Arguments and replies are validated by the caller.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT: dict[Subset, frozenset[str]] = {
     ),
 }
 FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
-# Words for what is left out. Names, titles and references mean nothing to a model.
+# Text for keywords that are left out. Titles and references mean nothing to a model.
 WORDS = {
     "default": "default: {}",
     "const": "always {}",
@@ -45,7 +45,7 @@ WORDS = {
     "multipleOf": "a multiple of {}",
     "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
-    "uniqueItems": "no item twice",
+    "uniqueItems": "no duplicate items",
     "minProperties": "at least {} keys",
     "maxProperties": "at most {} keys",
     "propertyNames": "its keys follow {}",
@@ -60,11 +60,11 @@ WORDS = {
 
 
 class CannotSay(ValueError):  # noqa: N818 - a property of the schema, not an error
-    """The subset has no words for this schema: free keys, values of any type, or a schema inside itself."""
+    """The subset cannot express this schema: free keys, values of any type, or a recursive schema."""
 
 
 def rewrite(schema: Mapping[str, Any], subset: Subset) -> Schema:
-    """The schema in a subset. Raises CannotSay."""
+    """Return the schema rewritten in a subset. Raises CannotSay."""
     written = _Writer(schema, subset).write(schema, ())
     if subset == "strict" and "properties" not in written:
         raise CannotSay("strict: the root must be an object with named keys")
@@ -72,19 +72,19 @@ def rewrite(schema: Mapping[str, Any], subset: Subset) -> Schema:
 
 
 def restore(value: Any, schema: Mapping[str, Any]) -> Any:
-    """A reply that follows the strict form of a schema, without the keys that are null for being left out."""
+    """Return a reply in the strict form of a schema without the keys whose null means that they are missing."""
     return _restored(value, schema, schema)
 
 
 def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Schema:
-    """A schema in place of the reference to it; what stands beside the reference stays. Raises CannotSay."""
+    """Replace a reference by its schema; keywords beside the reference stay. Raises CannotSay."""
     found = dict(schema)
     while "$ref" in found:
         target: Any = whole
         for part in found.pop("$ref").removeprefix("#").strip("/").split("/"):
             target = target.get(part) if isinstance(target, Mapping) else None
         if not isinstance(target, Mapping):
-            raise CannotSay(f"{schema['$ref']} is nowhere in the schema")
+            raise CannotSay(f"{schema['$ref']} is not in the schema")
         found = dict(target) | found
     return found
 
@@ -94,9 +94,9 @@ class _Writer:
         self._whole, self._subset = whole, subset
 
     def write(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
-        """`inside`: the references that led here; one that comes again would never end."""
+        """Return the rewritten schema. `inside`: references that led here; a repeated one would never end."""
         if (name := schema.get("$ref")) in inside:
-            raise CannotSay(f"{name} is inside itself")
+            raise CannotSay(f"{name} refers to itself")
         inside = (*inside, name) if name else inside
         schema = _merged(resolve(schema, self._whole), self._whole)
         options = [dict(option) for key in ("anyOf", "oneOf") for option in schema.get(key, ())]
@@ -133,7 +133,7 @@ class _Writer:
         kept = set(KEPT[self._subset])
         if schema.get("format") not in FORMATS:
             kept.discard("format")
-        if "(?" in str(schema.get("pattern", "")):  # looking around is refused by strict modes
+        if "(?" in str(schema.get("pattern", "")):  # strict modes refuse lookaround
             kept.discard("pattern")
         if "enum" in schema:
             schema.setdefault("type", _type_of(schema["enum"]))
@@ -181,7 +181,7 @@ class _Writer:
         return {"items": written[0] if len(written) == 1 else {"anyOf": written}}
 
     def _said(self, schema: Mapping[str, Any], kept: Any) -> Schema:
-        """The description, with words for what is not kept."""
+        """Return the description, with text for keywords that are not kept."""
         words = [
             text.format(json.dumps(self._inlined(schema[name])))
             for name, text in WORDS.items()
@@ -195,14 +195,14 @@ class _Writer:
         return {"description": text} if text else {}
 
     def _inlined(self, value: Any) -> Any:
-        """A value for words: without references, and without what only programs read."""
+        """Return a value for a description: without references and titles."""
         if isinstance(value, Mapping):
             return {n: self._inlined(part) for n, part in resolve(value, self._whole).items() if n != "title"}
         return [self._inlined(part) for part in value] if isinstance(value, list) else value
 
 
 def _merged(schema: Schema, whole: Mapping[str, Any]) -> Schema:
-    """Without `allOf`: what all of them say together, where a key that two of them give is the first one's."""
+    """Merge `allOf` into the schema; if two parts give the same key, the first one wins."""
     if "allOf" not in schema:
         return schema
     out: Schema = {}
@@ -224,13 +224,13 @@ def _is_null(schema: Mapping[str, Any]) -> bool:
 
 
 def _joined(said: Schema, option: Schema) -> Schema:
-    """Both descriptions, of a union and of its only option."""
+    """Join the descriptions of a union and of its only option."""
     texts = [part["description"] for part in (said, option) if "description" in part]
     return {"description": ". ".join(text.rstrip(". ") for text in dict.fromkeys(texts))} if texts else {}
 
 
 def _by_kind(values: Sequence[Any]) -> list[list[Any]]:
-    """Values of different types, those of a type together; nothing where all are of one."""
+    """Group values by type; return an empty list if all have the same type."""
     kinds: dict[type, list[Any]] = {}
     for value in values:
         kinds.setdefault(type(value), []).append(value)
@@ -267,7 +267,7 @@ def _restored(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) -
 
 
 def _options(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[Schema]:
-    """What a schema can mean, without unions and references."""
+    """Yield the alternatives of a schema, with unions and references resolved."""
     schema = _merged(resolve(schema, whole), whole)
     options = [option for key in ("anyOf", "oneOf") for option in schema.get(key, ())]
     if not options:
@@ -277,7 +277,7 @@ def _options(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[Sc
 
 
 def _fits(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Whether a value in the strict form can be one of this schema: its type, keys and fixed values."""
+    """Return True if a value in the strict form can match this schema: type, keys and fixed values."""
     if isinstance(value, list):
         return schema.get("type") == "array"
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Which backend answers: what the operator asked for, and what the environment offers."""
+"""Choice of the backend, from the operator's options and the environment."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def choose_backend(
     price: Price | None = None,
     timeout: float = 300.0,
 ) -> Backend:
-    """The backend for `spec`; auto: a service where a key or an address is given, else the built-in analyst.
+    """Return the backend for `spec`; auto: a service if a key or an address is given, else the built-in analyst.
 
-    Read from the environment: the key in `api_key_env`, and OPENAI_BASE_URL and BEAMCREW_MODEL for what is
-    not given. Raises ValueError naming the field, its value and what is allowed.
+    Reads from the environment the key in `api_key_env`, and OPENAI_BASE_URL and BEAMCREW_MODEL for missing arguments.
+    Raises ValueError naming the field, its value and what is allowed.
     """
     spec = spec or "auto"
     if spec.startswith("local:"):
@@ -48,9 +48,9 @@ def choose_backend(
     if not model:
         raise ValueError(
             f"model: none given for {urlsplit(url).hostname}; name one with --model or BEAMCREW_MODEL, "
-            "or take the built-in analyst with --backend analyst"
+            "or use the built-in analyst with --backend analyst"
         )
-    from agents.backends.openai_service import OpenAIService  # half a second that others need not wait
+    from agents.backends.openai_service import OpenAIService  # takes half a second, which other backends need not wait
 
     backend = OpenAIService(model, url, key, price, timeout, api_key_env=api_key_env)
     if not key and not is_loopback(url):
@@ -59,7 +59,7 @@ def choose_backend(
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is on this machine."""
+    """Return True if the address is on this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -68,8 +68,8 @@ def is_loopback(url: str) -> bool:
 
 
 def secrets(*names: str) -> list[str]:
-    """What to redact from traces, longest first: values of `names` and of all environment variables named like keys,
-    and passwords in those that hold an address."""
+    """Return the strings to redact from traces, longest first: values of `names` and of all environment variables
+    named like keys, and passwords in URLs."""
     values = {value.strip() for name, value in os.environ.items() if name in names or KEY_LIKE.search(name)}
     values |= {password for value in os.environ.values() for password in IN_ADDRESS.findall(value)}
     return sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""A conversation that is longer than a model's context, cut where it hurts least: in results that lie back."""
+"""Shortening of a conversation that is longer than a model's context, where it hurts least: in older results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 from agents.backends.base import Message, Request
 
-KEPT = 2  # of the latest results that stay whole
-SHOWN = 300  # characters of a result before those
-LEAST = 256  # tokens of a reply below which none is worth asking for
+KEPT = 2  # latest results, which stay complete
+SHOWN = 300  # characters kept of each older result
+LEAST = 256  # tokens; shorter replies are not worth asking for
 CONTEXT = re.compile(r"(?:context|maximum)\D{0,30}?(\d[\d,]{2,})|(\d[\d,]{2,}) maximum", re.IGNORECASE)
 PROMPT = re.compile(
     r"(\d[\d,]*) (?:tokens )?(?:in|from|of) (?:the|your)? ?(?:messages|prompt|input)|"
@@ -18,10 +18,10 @@ LEFT_OUT = " ... [the rest was left out: the conversation is longer than your co
 
 
 def shortened(request: Request, words: str) -> Request | None:
-    """The request with its older tool results cut, or asking for a shorter reply; None: there is nothing to cut.
+    """Return the request with older tool results cut, or with a shorter reply limit; None if nothing can be cut.
 
-    `words`: what the service says about it. Some count the reply that was asked for: "maximum context length is 8192
-    tokens ... you requested 9000 tokens (5000 in the messages, 4000 in the completion)".
+    `words`: the service's message. Some services count the requested reply: "maximum context length is 8192 tokens ...
+    you requested 9000 tokens (5000 in the messages, 4000 in the completion)".
     """
     results = [number for number, message in enumerate(request.messages) if message.role == "tool"]
     old = {n for n in results[:-KEPT] if len(request.messages[n].content) > SHOWN + len(LEFT_OUT)}
@@ -37,7 +37,7 @@ def _cut(message: Message) -> Message:
 
 
 def _fitting_reply(words: str, asked: int) -> int:
-    """The reply that the context leaves room for, where the words give both: its length and that of the prompt."""
+    """Return the reply length that fits into the context, if the message gives the context's and prompt's lengths."""
     length, prompt = CONTEXT.search(words), PROMPT.search(words)
     if not length or not prompt:
         return asked

@@ -1,4 +1,4 @@
-"""Answers that come in pieces: server-sent events with a limit on silence, put together to what comes in one piece."""
+"""Streamed answers: server-sent events with a limit on silence, assembled into an unstreamed answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = (
 
 
 class Stalled(TimeoutError):  # noqa: N818 - the service fell silent
-    """Nothing new came for too long."""
+    """Nothing new arrived for too long."""
 
 
 class Cut(ValueError):  # noqa: N818 - the connection ended, nothing is wrong with this program
@@ -37,10 +37,10 @@ class Cut(ValueError):  # noqa: N818 - the connection ended, nothing is wrong wi
 
 
 def with_limit(lines: Iterable[str], first: float, between: float) -> Iterator[str]:
-    """The same lines. Raises Stalled when the first that says something takes longer than `first` seconds, or one
-    after that longer than `between`; comments, which services send to keep a connection open, say nothing.
+    """Yield the lines, without blank ones and comments, which services send to keep a connection open.
 
-    A thread reads; one that waits for a dead service is left behind and ends with its connection.
+    Raises Stalled if a line takes longer than `first` seconds, or, once one has brought content, longer than `between`.
+    A thread reads; one that waits for a dead service is abandoned and ends with its connection.
     """
     found: queue.Queue[str | Cut | None] = queue.Queue()
 
@@ -50,7 +50,7 @@ def with_limit(lines: Iterable[str], first: float, between: float) -> Iterator[s
                 if line.strip() and not line.startswith(":"):
                     found.put(line)
             found.put(None)
-        except Exception as error:  # of whatever carries the lines
+        except Exception as error:  # from any transport
             found.put(Cut(f"{type(error).__name__}: {error}"))
 
     threading.Thread(target=read, daemon=True).start()
@@ -70,12 +70,12 @@ def with_limit(lines: Iterable[str], first: float, between: float) -> Iterator[s
 
 
 def _speaks(line: str) -> bool:
-    """Whether a line brings words or arguments: before them a model may think for minutes without a word."""
+    """Return True if a line brings text or arguments: before them a model may think for minutes in silence."""
     return bool(SPEAKS.search(line))
 
 
 def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a stream's `data:` lines; an end mark comes as `{"done": True}`, and ends it."""
+    """Yield the JSON objects of a stream's `data:` lines; an end mark becomes `{"done": True}` and ends them."""
     for line in lines:
         if line.startswith("data:"):
             text = line.removeprefix("data:").strip()
@@ -88,7 +88,7 @@ def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def whole_answer(events: Iterable[dict[str, Any]], wire: Wire, watch: Watch | None = None) -> dict[str, Any]:
-    """What the service would have answered without a stream. Raises Cut."""
+    """Assemble the answer that the service would have given without streaming. Raises Cut."""
     return _chat(events, watch) if wire == "chat" else _responses(events, watch)
 
 
@@ -101,7 +101,7 @@ def _chat(events: Iterable[dict[str, Any]], watch: Watch | None) -> dict[str, An
             return event
         answer |= {name: value for name, value in event.items() if name != "choices" and value is not None}
         for choice in event.get("choices") or []:
-            if choice.get("index") or not isinstance(choice, dict):  # one choice was asked for
+            if choice.get("index") or not isinstance(choice, dict):  # only one choice was requested
                 continue
             if choice.get("error"):
                 return {"error": choice["error"]}
@@ -118,7 +118,7 @@ def _chat(events: Iterable[dict[str, Any]], watch: Watch | None) -> dict[str, An
 
 
 def _add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Put a piece to what is there: texts are joined, objects merged, lists by index where they have one."""
+    """Add a piece: texts are joined, objects merged, list items merged by index if they have one."""
     for name, value in piece.items():
         before = whole.get(name)
         if before is None:
@@ -145,7 +145,7 @@ def _add_list(whole: list[Any], pieces: list[Any]) -> None:
     for piece in pieces:
         same = None
         if isinstance(piece, dict) and "index" in piece:
-            # A service that gives each call the index 0 tells them apart by their ids.
+            # If a service gives every call the index 0, their ids distinguish them.
             same = next((entry for entry in whole if _same(entry, piece)), None)
         if same is None:
             whole.append(_fresh(piece))
@@ -171,5 +171,5 @@ def _responses(events: Iterable[dict[str, Any]], watch: Watch | None) -> dict[st
             watch(str(event.get("delta", "")))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             answer: dict[str, Any] = event["response"]
-            return answer if answer.get("output") else answer | {"output": items}  # some leave it out at the end
+            return answer if answer.get("output") else answer | {"output": items}  # some omit it at the end
     raise Cut("the stream ended before the response was complete")

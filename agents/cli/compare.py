@@ -19,11 +19,11 @@ COLOUR = {"+": "green", "-": "red", "@": "cyan"}
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="folder of a run")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="folder of another")],
-    html: Annotated[Path | None, typer.Option(help="write this file as well")] = None,
+    b: Annotated[Path, typer.Argument(metavar="B", help="folder of another run")],
+    html: Annotated[Path | None, typer.Option(help="also write an HTML file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the comparison as JSON instead")] = False,
 ) -> None:
-    """Show two runs side by side: plan, code, metrics, claims, cost. What differs is bold."""
+    """Show two runs side by side: plan, code, metrics, claims, cost. Differences are bold."""
     from agents.runs.compare import compare as compared
     from agents.runs.compare import to_html
     from agents.trace.words import visible

@@ -1,4 +1,4 @@
-"""What the commands that carry out a run share: the live view, the table at the end, and the exit status."""
+"""Shared parts of the commands that carry out a run: the live view, the final table and the exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "in
 
 @contextmanager
 def watched(backend: Any) -> Iterator[list[Any]]:
-    """What listens to a run, to show it as it goes on; a backend that streams shows what it is writing."""
+    """Open the live view and return it as a list of listeners; a streaming backend also shows text as it is written."""
     from agents.cli.live import LiveView
 
     with LiveView() as view:
@@ -29,7 +29,7 @@ def watched(backend: Any) -> Iterator[list[Any]]:
 
 
 def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
-    """Say how a run ended, and end with the exit status for that."""
+    """Print how a run ended, and exit with the matching status."""
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
     from agents.trace.words import visible
@@ -48,5 +48,5 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     err.print(Text(visible(f"{result.status}: {result.reason}")), soft_wrap=True)
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):
-        err.print(Text(f"go on with: beamcrew resume {run_dir}"), soft_wrap=True)
+        err.print(Text(f"continue with: beamcrew resume {run_dir}"), soft_wrap=True)
     raise typer.Exit(EXIT[result.status])

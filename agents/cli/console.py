@@ -1,4 +1,4 @@
-"""What the commands share: where they print, how they read NAME=VALUE, and how they say what went wrong."""
+"""Shared parts of all commands: consoles, parsing of NAME=VALUE, and error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ out, err = Console(), Console(stderr=True)
 
 
 def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
-    """What a repeatable option NAME=VALUE was given. Raises ValueError for anything else."""
+    """Parse the values of a repeatable option NAME=VALUE. Raises ValueError for anything else."""
     values = {}
     for pair in pairs or ():
         name, sign, value = pair.partition("=")
@@ -25,7 +25,7 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """What an operator can mend is one line and exit status 2, not a traceback."""
+    """Turn errors that an operator can fix into one line and exit status 2, without a traceback."""
     from pydantic import ValidationError
 
     from agents.trace.store import TraceError

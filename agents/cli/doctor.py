@@ -1,4 +1,4 @@
-"""`beamcrew doctor`: what this machine offers, building the sandbox's image, cleaning up after dead runs, self-test."""
+"""`beamcrew doctor`: check this machine, build the sandbox's image, clean up after dead runs, run the self-test."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from agents.cli.console import clear_errors, err, name_values, out
 
 
 def doctor(
-    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
+    image: Annotated[str | None, typer.Option(help="Docker image of the sandbox: tag or digest")] = None,
     build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")
     ] = None,
-    build_network: Annotated[str, typer.Option(help="for --build: host, if only the host has a network")] = "default",
+    build_network: Annotated[str, typer.Option(help="for --build: 'host' if only the host has a network")] = "default",
     certificates: Annotated[
-        Path | None, typer.Option(envvar="PIP_CERT", help="CA bundle for pip during --build, a build secret")
+        Path | None, typer.Option(envvar="PIP_CERT", help="for --build: CA bundle for pip, passed as a build secret")
     ] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="remove containers that dead runs left")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="remove containers left by dead runs")] = False,
     selftest: Annotated[
-        bool, typer.Option("--selftest", help="attack every sandbox of this machine, or --sandbox, with hostile code")
+        bool, typer.Option("--selftest", help="attack every sandbox here, or --sandbox, with hostile code")
     ] = False,
     sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
     model: Annotated[str | None, typer.Option(help="ask a service ten short questions about this model")] = None,
-    base_url: Annotated[str | None, typer.Option(help="for --model: the service (or OPENAI_BASE_URL)")] = None,
+    base_url: Annotated[str | None, typer.Option(help="for --model: service address (or OPENAI_BASE_URL)")] = None,
     price: Annotated[
         str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="for --model: dollars per million tokens")
     ] = None,
 ) -> None:
-    """What this machine offers: sandbox engines, GPU, limits, keys, packages, data."""
+    """Check this machine: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor.machine import report
     from sandbox import abandoned
     from sandbox.docker import IMAGE
@@ -56,7 +56,7 @@ def doctor(
                 say=lambda line: err.print(Text(line), soft_wrap=True),
             )
             out.print(Text(f"{image} is {digest}"), soft_wrap=True)
-            out.print(Text(f"for this image and no other: beamcrew run --image {digest}"), soft_wrap=True)
+            out.print(Text(f"to use exactly this image: beamcrew run --image {digest}"), soft_wrap=True)
         if sandbox and not selftest:
             raise ValueError("--sandbox is for --selftest")
         if selftest:
@@ -72,7 +72,7 @@ def doctor(
 
 
 def _interview(model: str, base_url: str | None, price: str | None) -> None:
-    """What a service can do, for the price that is stated first."""
+    """Test what a service can do; the price is stated first."""
     from agents.backends.openai_service import OpenAIService
     from agents.backends.price import Price
     from agents.backends.probe import interview, price_of
@@ -82,7 +82,7 @@ def _interview(model: str, base_url: str | None, price: str | None) -> None:
     backend = choose_backend("openai", model=model, base_url=base_url, price=rates)
     assert isinstance(backend, OpenAIService)
     err.print(Text(f"{backend.base_url}: {price_of(rates)}"), soft_wrap=True)
-    table, findings = Table("question", "", "what was seen", "seconds", "tokens"), []
+    table, findings = Table("question", "", "result", "seconds", "tokens"), []
     for finding in interview(backend):
         findings.append(finding)
         tokens = finding.usage.prompt_tokens + finding.usage.completion_tokens
@@ -92,5 +92,5 @@ def _interview(model: str, base_url: str | None, price: str | None) -> None:
     spoken = backend.dialect
     out.print(Text(f"asked by {spoken.wire}, tools as {spoken.tools}, {'streaming' if spoken.stream else 'whole'}"))
     dollars = sum(finding.usage.dollars for finding in findings)
-    out.print(Text(f"it cost ${dollars:.4f}" if rates else "its price is not known"))
+    out.print(Text(f"cost: ${dollars:.4f}" if rates else "the price is unknown"))
     raise typer.Exit(0 if all(finding.ok for finding in findings[:4]) else 5)

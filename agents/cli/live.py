@@ -1,4 +1,4 @@
-"""What happens in a run while it happens: a display on a terminal, a line for each event elsewhere."""
+"""Live view of a run: a display on a terminal, a line for each event elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tasks.plan import Step
 from tasks.task import Task
 from tasks.writing import label, measured
 
-WRITTEN = 100  # characters of a reply under way that are shown
+WRITTEN = 100  # characters shown of a reply in progress
 
 
 @dataclass
@@ -56,7 +56,7 @@ class StepState:
 
 @dataclass
 class Progress:
-    """How far a run is, from its events."""
+    """The progress of a run, from its events."""
 
     title: str = ""
     task: Task | None = None
@@ -72,12 +72,12 @@ class Progress:
     written: str = ""  # the end of what models are writing now
 
     def take(self, event: AnyEvent) -> None:
-        """Move on by one event."""
+        """Update the progress with one event."""
         if isinstance(event, RunStarted):
             self.title, self.task, self.backend = event.request, task_of(event), crew(event)
             self.doing = "planning"
         elif isinstance(event, RunResumed):
-            for state in self.steps.values():  # a step that was interrupted is taken up again now
+            for state in self.steps.values():  # interrupted steps start again now
                 state.started = state.started and event.time
         elif isinstance(event, Planned):
             self.iteration, self.doing = event.iteration, "working"
@@ -105,7 +105,7 @@ class Progress:
 
 
 def crew(event: RunStarted) -> str:
-    """Who works, and where."""
+    """Return the backend and the sandbox driver as text."""
     return f"{event.backend}{'' if event.is_llm else ', no LLM involved'}, in {event.sandbox.driver}"
 
 
@@ -126,12 +126,12 @@ class LiveView:
             self._console.print(Text(printable(line)), soft_wrap=True)
 
     def writing(self, text: str) -> None:
-        """A piece of a reply that is under way."""
+        """Add a piece of a reply in progress."""
         with self._lock:
             self._progress.written = (self._progress.written + text)[-WRITTEN:]
 
     def render(self) -> RenderableType:
-        """The display as it is now."""
+        """Return the current display."""
         with self._lock:
             p = self._progress
             self._spinner.text = Text(printable(p.doing), "bold")
@@ -161,14 +161,14 @@ class LiveView:
 
 
 def describe(event: AnyEvent, task: Task | None = None) -> str | None:
-    """An event in a line, or None for those that would only be noise; numbers are those that the task shows."""
+    """Describe an event in one line, with the numbers that the task shows; None for events that would be noise."""
     match event:
         case RunStarted():
             return f"run {event.run}: {event.request} ({crew(event)}; {event.sandbox.reason})"
         case RunResumed():
             return "resumed"
         case SandboxRenewed():
-            return f"sandbox: a fresh one took over after {duration(event.seconds)}"
+            return f"sandbox: replaced by a fresh one after {duration(event.seconds)}"
         case ServiceAdapted():
             return f"service: {event.text}"
         case CanaryChecked():
@@ -198,7 +198,7 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
 
 
 def score_text(event: Graded, task: Task | None = None) -> str:
-    """`expected significance = 4.20 ± 0.40` and the numbers that the task shows, or why there is none."""
+    """Return e.g. `expected significance = 4.20 ± 0.40` with the task's numbers, or why it was refused."""
     score = event.score
     if score.value is None:
         return f"refused: {score.reason}"
@@ -206,12 +206,12 @@ def score_text(event: Graded, task: Task | None = None) -> str:
 
 
 def numbers_text(event: Graded | Confirmed, task: Task | None) -> str:
-    """The numbers that the task shows, with a comma before each."""
+    """Return the numbers that the task shows, with a comma before each."""
     return "".join(f", {n.title} {n.text}" for n in numbers_of(task, event) if n.value is not None)
 
 
 def printable(text: str) -> str:
-    """On one line, and without the control sequences by which foreign text could take over a terminal."""
+    """Return text on one line, without control sequences by which untrusted text could take over a terminal."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""`beamcrew stability`: carry out a study, or say what it would take."""
+"""`beamcrew stability`: carry out a study, or estimate its cost."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
 def stability(
     study: Annotated[
-        str | None, typer.Argument(metavar="STUDY", help="a study file *.yaml, or the name of a shipped one")
+        str | None, typer.Argument(metavar="STUDY", help="study file *.yaml, or name of a shipped study")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="show the shipped studies and wordings")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the matrix and what it would cost")] = False,
-    runs: Annotated[Path, typer.Option(help="where the study gets its folder")] = Path("runs"),
-    workers: Annotated[int, typer.Option(min=1, help="runs side by side on this machine")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the run matrix and its estimated cost")] = False,
+    runs: Annotated[Path, typer.Option(help="parent folder of the study's folder")] = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="maximum number of parallel runs on this machine")] = 1,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="BACKEND=N", help="runs of one backend side by side, for the limits of its service"),
+        typer.Option(metavar="BACKEND=N", help="maximum number of parallel runs of a backend, for rate limits"),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="address or scheduler file of a Dask cluster")] = None,
-    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
+    data: Annotated[Path | None, typer.Option(help="file or folder with the task's data")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     retry_missing: Annotated[
-        bool, typer.Option("--retry-missing", help="try again what was given up for want of a service or sandbox")
+        bool, typer.Option("--retry-missing", help="retry cells given up for lack of a service or sandbox")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print results.json on standard output")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print results.json to standard output")] = False,
 ) -> None:
     """Run backends x wordings x data sets x repeats of one task, with statistics at the end.
 
-    The same command goes on with a study that was stopped; no run is made twice.
+    The same command continues a stopped study; no run is repeated.
     """
     with clear_errors():
         if listed:
             _list()
             return
         if study is None:
-            raise ValueError("STUDY: name a study file or a shipped study; --list shows these")
+            raise ValueError("STUDY: name a study file or a shipped study; --list shows the shipped ones")
         from agents.studies.board import Board, outcome_in
         from agents.studies.carry_out import Machine, forgive, locally, on_cluster, open_folder
         from agents.studies.cell import backend_of
@@ -62,7 +62,7 @@ def stability(
         machine = Machine.model_validate({"data": data and str(data.resolve()), "sandbox": sandbox})
         if scheduler is None:
             for arm in chosen.backends:
-                backend_of(arm)  # a key or a library that is missing is said before anything is paid for
+                backend_of(arm)  # report a missing key or library before anything is paid for
         most = _limits(limit, [arm.name for arm in chosen.backends])
         folder = open_folder(chosen, runs)
         if retry_missing:
@@ -84,11 +84,11 @@ def stability(
 
 
 def _limits(given: list[str] | None, backends: list[str]) -> dict[str, int]:
-    """Backend -> runs side by side. Raises ValueError for a backend that the study does not have, and for no number."""
+    """Parse --limit: backend -> parallel runs. Raises ValueError for an unknown backend or an invalid number."""
     limits = name_values("--limit", given)
     for name, number in limits.items():
         if name not in backends or not number.isdecimal() or number == "0":
-            raise ValueError(f"--limit {name}={number}: must be one of {', '.join(backends)}, and a number from 1 on")
+            raise ValueError(f"--limit {name}={number}: must be one of {', '.join(backends)}, and a number >= 1")
     return {name: int(number) for name, number in limits.items()}
 
 
@@ -131,7 +131,7 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     rows = estimate(study, done)
     for row in rows:
         time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
-        basis = f"{row.measured} runs done" if row.measured else "the analyst's requests" if row.tokens else ""
+        basis = f"{row.measured} runs done" if row.measured else "two reference runs" if row.tokens else ""
         table.add_row(
             row.arm,
             str(row.runs),
@@ -146,11 +146,9 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     unknown = len(rows) - len(known)
     out.print(table)
     left = sum(row.left for row in rows)
-    note = f"; without {unknown} backend(s) that have no price" if unknown else ""
+    note = f"; without {unknown} backend(s) of unknown price" if unknown else ""
     out.print(
-        Text(
-            f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times add up all runs"
-        )
+        Text(f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times sum over runs")
     )
 
 

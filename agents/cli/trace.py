@@ -1,4 +1,4 @@
-"""`beamcrew trace`: what can be done with the trace of a run besides reading it."""
+"""`beamcrew trace`: commands on the trace of a run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def export(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")],
     target: Annotated[Path, typer.Option("--out", help="JSON file to write")],
     form: Annotated[
-        Format, typer.Option("--format", help="OpenTelemetry spans as OTLP/JSON, or a log of Inspect AI")
+        Format, typer.Option("--format", help="OpenTelemetry spans as OTLP/JSON, or an Inspect AI log")
     ] = Format.otel,
 ) -> None:
-    """Write a trace for other tools to read. Prompts and replies go along; labels, truth and task options do not."""
+    """Export a trace for other tools: with prompts and replies, without labels, truth and task options."""
     from agents.trace.export import compact, exported
     from agents.trace.export_inspect import inspect_log
     from agents.trace.export_otel import otel

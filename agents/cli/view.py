@@ -1,4 +1,4 @@
-"""`beamcrew view`: runs in a browser."""
+"""`beamcrew view`: show runs in a browser."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from agents.cli.console import clear_errors, err
 
 
 def view(
-    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="folder of runs, or one run")] = Path("runs"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="on loopback; 0: any that is free")] = 8420,
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="folder of runs, or of one run")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0: any free one")] = 8420,
     open_browser: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
 ) -> None:
-    """Look at runs in a browser, live while they go on. Serves this machine only, and changes nothing."""
+    """Show runs in a browser, live while they are in progress. Serves only this machine and changes nothing."""
     from agents.trace.store import TRACE
     from agents.view.server import Server
 
     with clear_errors():
         one = folder.resolve().name if (folder / TRACE).is_file() else ""
         if not folder.is_dir():
-            raise ValueError(f"{folder}: there is no such folder")
+            raise ValueError(f"{folder}: no such folder")
         try:
             server = Server(folder.resolve().parent if one else folder, port)
         except OSError as error:
@@ -40,14 +40,14 @@ def view(
         with server:
             url = server.address(f"/runs/{quote(one)}" if one else "/")
             err.print(Text(f"runs at {url}"), soft_wrap=True)
-            err.print("for you alone: the address has a new token each time. Stop with Ctrl-C.", soft_wrap=True)
+            err.print("for you only: the address has a new token each time. Stop with Ctrl-C.", soft_wrap=True)
             with opened(url) if open_browser else contextlib.nullcontext():
                 server.serve_forever()
 
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[None]:
-    """Open a browser at an address that others must not see: they can read what programs are called with."""
+    """Open a browser via a private file: other users can read command lines and must not see the address."""
     with tempfile.TemporaryDirectory(prefix="beamcrew-view-") as folder:
         page = Path(folder, "view.html")
         page.write_text(

@@ -1,1 +1,1 @@
-"""The agents of a run: planner, workers and reporter, what they are told, and the graph that they work in."""
+"""The agents of a run: planner, workers and reporter, their prompts, and the graph that connects them."""

@@ -1,4 +1,4 @@
-"""What a run may spend, and the meter that is read before every model call and every command."""
+"""The budget of a run, and the meter that is checked before every model call and every command."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from agents.backends.base import Usage
 
 
 class BudgetSpent(RuntimeError):  # noqa: N818 - nothing went wrong, the money is gone
-    """A limit is reached: the run stops here, and the operator may raise the limit and resume."""
+    """A limit is reached: the run stops, and the operator may raise the limit and resume."""
 
 
 class Budget(BaseModel):
-    """Limits of a run, resumed parts included. None: no limit. How often to iterate is the convergence rule's."""
+    """Limits of a run, resumed parts included. None: no limit. The convergence rule limits the iterations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dollars: float | None = Field(None, gt=0, allow_inf_nan=False)
     tokens: int | None = Field(None, gt=0, description="prompt and completion together")
     seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="wall time")
     model_calls: int | None = Field(None, gt=0)
-    reply_tokens: int = Field(4096, ge=16, description="longest single reply asked for; a cut-off reply is asked again")
+    reply_tokens: int = Field(4096, ge=16, description="longest single reply; a cut-off reply is asked for again")
 
 
 class Meter:
-    """Adds up what a run has spent; safe to share between threads.
+    """Adds up what a run has spent. Thread-safe.
 
-    Limits are looked at before, and usage is added after: workers that call side by side may together
-    overshoot by the calls under way. `spent`, `seconds` and `model_calls` carry on from a resumed run.
-    `priced` says whether a call's dollars can be known: the backend is no LLM, or a price was given.
+    Limits are checked before each call and usage is added after it: parallel workers may overshoot a limit by the calls
+    in progress. `spent`, `seconds` and `model_calls` carry over from a resumed run. `priced`: the cost of calls is
+    known, since the backend is not an LLM or a price was given. Raises ValueError for a dollar limit without a price.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Meter:
     ) -> None:
         if budget.dollars is not None and not priced:
             raise ValueError(
-                f"dollars: a limit of {budget.dollars:g} cannot be kept, price unknown: "
+                f"dollars: a limit of {budget.dollars:g} cannot be enforced, since the price is unknown: "
                 "give --price IN,OUT or drop the dollar limit"
             )
         self.budget = budget
@@ -69,11 +69,11 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far."""
+        """Wall time so far [s]."""
         return self._clock() - self._started
 
     def seconds_left(self) -> float:
-        """Wall time until the budget is spent; infinite without a limit."""
+        """Return the wall time until the budget is spent [s]; infinite without a limit."""
         return math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
 
     def add(self, usage: Usage) -> None:
@@ -83,16 +83,16 @@ class Meter:
             self._usage += usage
 
     def check(self, where: str, *, model_call: bool = True) -> None:
-        """Raise BudgetSpent where a limit is reached. A command (`model_call=False`) spends only seconds."""
+        """Raise BudgetSpent if a limit is reached. A command (`model_call=False`) spends only seconds."""
         for name, used, limit in self._limits():
             if used >= limit and (model_call or name == "seconds"):
                 raise BudgetSpent(
                     f"budget spent before {where}: {used:.6g} of {limit:.6g} {name.replace('_', ' ')}; "
-                    "raise the limit and resume the run to go on"
+                    "to continue, raise the limit and resume the run"
                 )
 
     def _limits(self) -> list[tuple[str, float, float]]:
-        """Name, used and limit of what is limited."""
+        """Return name, amount used and limit of each limited resource."""
         with self._lock:
             used = {
                 "dollars": self._usage.dollars,

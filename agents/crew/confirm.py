@@ -1,8 +1,8 @@
-"""The confirmation of a result, and its audit: what was chosen is run once more, by the harness, elsewhere.
+"""Confirmation and audit of a result: the harness repeats the chosen analysis in a separate sandbox.
 
-No agent takes part. What a crew has converged on is a recipe, the commands that made its best scores; the unseen
-events lie in a sandbox of their own, which is opened only now, and nothing comes back from it but the verdict. A claim
-that would stand is audited where the task can: the recipe runs a third time, on inputs that hold nothing to find.
+No agent takes part. A crew converges on a recipe: the commands that made its best scores. The unseen events are in a
+sandbox of their own, opened only now, and only the verdict comes back from it. If the task has an audit, a claim that
+would stand is audited: the recipe runs a third time, on inputs without a signal.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ class Again(Protocol):
     def store(self) -> Store: ...
 
     def before(self, where: Where) -> None:
-        """Called before each command. Raises BudgetSpent."""
+        """Check the budget before each command. Raises BudgetSpent."""
         ...
 
     def claim_bench(self) -> AbstractContextManager[RecordedWorkbench]:
-        """A bench whose inputs are those that were held out."""
+        """Open a bench with the held-out inputs."""
         ...
 
     def judge(self, submission: Submission, chosen: Score, workspace: Path) -> Score:
-        """The verdict on what the commands left there."""
+        """Return the verdict on the files that the commands left in `workspace`."""
         ...
 
     def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
-        """Write inputs that hold nothing to find, unless there is nothing to audit."""
+        """Write inputs without a signal; return False if there is nothing to audit."""
         ...
 
     def audit_bench(self) -> AbstractContextManager[RecordedWorkbench]:
-        """A bench whose inputs these are."""
+        """Open a bench with the inputs written by `decoy`."""
         ...
 
     def audited(self, submission: Submission, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
-        """What is left of `confirmed`; `trouble` says why the commands did not run to their end, or nothing."""
+        """Return `confirmed` after the audit; `trouble` says why the commands failed, '' if they did not."""
         ...
 
 
 def recipe(events: Sequence[AnyEvent], iteration: int, submission: Submission) -> list[Executed]:
-    """The commands that a submission follows from, in the order in which they ran, without those that failed.
+    """Return the successful commands that led to a submission, in the order in which they ran.
 
-    Those of the step in whose folder the result lies and of the steps that it depends on; when it lies in no step's
-    folder, all commands up to then.
+    These are the commands of the step in whose folder the result is and of the steps that it depends on; if the result
+    is in no step's folder, all commands up to this iteration.
     """
     plan = next((e.plan for e in reversed(events) if isinstance(e, Planned) and e.iteration == iteration), None)
     path = next(iter(submission.files().values()), "")
@@ -74,7 +74,7 @@ def recipe(events: Sequence[AnyEvent], iteration: int, submission: Submission) -
 
 
 def _closure(plan: Plan, step: str) -> set[str]:
-    """A step and all that it depends on."""
+    """Return a step and all steps that it depends on."""
     depends_on = {s.id: s.depends_on for s in plan.steps}
     needed, waiting = set(), [step]
     while waiting:
@@ -86,10 +86,9 @@ def _closure(plan: Plan, step: str) -> set[str]:
 
 
 def carry_out(bench: RecordedWorkbench, commands: Sequence[Executed], who: str, before: Callable[[Where], None]) -> str:
-    """Run the commands again, in the name of `who`; '' when all of them ended well, else what went wrong with the
-    first that did not.
+    """Run the commands again in the role `who`; return '' on success, else how the first failing one ended.
 
-    `before` each one the budget is asked. Raises SandboxLost, and BudgetSpent.
+    `before` is called before each command, to check the budget. Raises SandboxLost and BudgetSpent.
     """
     for event in commands:
         before(event.where.by(who))
@@ -102,17 +101,17 @@ def carry_out(bench: RecordedWorkbench, commands: Sequence[Executed], who: str, 
 
 
 def confirm(again: Again, iteration: int, submission: Submission, chosen: Score) -> Score:
-    """The verdict on the submission of an iteration, whose score on what agents saw was `chosen`."""
+    """Return the verdict on an iteration's submission; `chosen` is its score on the data that agents saw."""
     with again.claim_bench() as bench:
         commands = recipe(again.store.events(), iteration, submission)
         if trouble := carry_out(bench, commands, "claim", again.before):
-            reason = f"the commands that made the result do not run again on all inputs: {trouble}"
+            reason = f"the commands that made the result fail when rerun on all inputs: {trouble}"
             return Score(metric=chosen.metric, value=None, reason=reason)
         return again.judge(submission, chosen, bench.workspace)
 
 
 def audit(again: Again, iteration: int, submission: Submission, chosen: Score, confirmed: Score) -> Score | None:
-    """What an audit leaves of a score that `confirm` gave; None where there is nothing to audit."""
+    """Return the score from `confirm` after an audit; None if there is nothing to audit."""
     if not again.decoy(submission, chosen, confirmed):
         return None
     with again.audit_bench() as bench:

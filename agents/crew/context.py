@@ -1,4 +1,4 @@
-"""What the roles of the crew are told: prompts from files, and the advice of the task."""
+"""The instructions to each role of the crew: prompts from files, and the task's advice."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FILES = ("planner.md", "worker.md", "reporter.md")
 
 
 def read_prompts(folder: Path = PROMPTS) -> dict[str, str]:
-    """Prompt file -> its text, of the crew that is installed or of a folder. Raises ValueError when one is missing."""
+    """Read the prompts in `folder`, by default the installed ones: file name -> text. Raises ValueError."""
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"prompts={folder}: must hold {', '.join(FILES)}; {', '.join(missing)} is not there")
+        raise ValueError(f"prompts={folder}: must contain {', '.join(FILES)}; missing: {', '.join(missing)}")
     return {name: (folder / name).read_text() for name in FILES}
 
 
 def advised(prompts: Mapping[str, str], task: Task) -> dict[str, str]:
-    """The prompts with what the task says to each role."""
+    """Return the prompts with the task's advice to each role appended."""
     advice = {name: task.advice(name.removesuffix(".md")) for name in prompts}
     return {name: f"{text.rstrip()}\n{advice[name]}" if advice[name] else text for name, text in prompts.items()}

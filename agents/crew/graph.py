@@ -1,4 +1,4 @@
-"""The wiring: plan -> work (side by side, wave by wave) -> grade -> plan again, or confirm -> report."""
+"""The graph of a run: plan -> work (in parallel, wave by wave) -> grade -> plan again, or confirm -> report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.submission import Submission
 
 
 class State(TypedDict, total=False):
-    """What nodes hand on. Lists only grow."""
+    """The state passed between nodes. Lists only grow."""
 
     iteration: int
     plan: Plan | None
@@ -33,14 +33,14 @@ class State(TypedDict, total=False):
     scores: Annotated[list[Score], operator.add]
     submissions: Annotated[list[Submission | None], operator.add]
     decision: Decision
-    confirmed: Score | None  # of the best submission, made again on what was held out, after the audit
+    confirmed: Score | None  # of the best submission, repeated on held-out data, after the audit
     claim: Claim | None
     checks: list[CheckedNumber]
-    step: Step  # what a worker is sent
+    step: Step  # the step sent to a worker
 
 
 def build(crew: Crew) -> Any:
-    """The compiled graph of a run."""
+    """Return the compiled graph of a run."""
     rule = crew.task.rule
 
     def planning(state: State) -> State:
@@ -52,7 +52,7 @@ def build(crew: Crew) -> Any:
             made = None
         if made is None or not made.stop:
             return {"iteration": iteration, "plan": made}
-        best, reason = state["decision"].best, f"the planner sees nothing more to gain: {made.reasoning}"
+        best, reason = state["decision"].best, f"the planner expects no further gain: {made.reasoning}"
         decision = Decision(action="converged", best=best, reason=reason)
         crew.note(Decided(iteration=iteration, decision=decision))
         return {"iteration": iteration, "plan": made, "decision": decision}
@@ -126,7 +126,7 @@ def build(crew: Crew) -> Any:
 
 
 def _earlier(state: State) -> list[dict[str, Any]]:
-    """What the iterations before this one came to, as a worker reads it: found, handed in, and how that was judged."""
+    """Summarise the previous iterations for a worker: findings, submission and verdict of each."""
     scores, submissions = state.get("scores", []), state.get("submissions", [])
     return [
         {

@@ -1,4 +1,4 @@
-"""One plan an iteration, from the request, the facts, the catalogue and the history of verdicts."""
+"""The planner: one plan per iteration, from the request, the facts, the catalogue and the history of verdicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.catalogue import find
 
 
 def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequence[Observation]) -> Plan:
-    """Raises ModelFailed when the model cannot write a plan of known tools."""
+    """Return the plan of an iteration. Raises ModelFailed when the model cannot write one with known tools."""
     rule = crew.task.rule
     context: dict[str, Any] = {
         "request": crew.request,
@@ -43,18 +43,18 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
 
 
 def _schema(offered: Sequence[str]) -> dict[str, Any]:
-    """The schema of a plan that calls offered tools only: who decodes by a schema cannot name another."""
+    """Return the schema of a plan with only the offered tools: constrained decoding cannot name others."""
     schema = Plan.model_json_schema()
     schema["$defs"]["PlannedCall"]["properties"]["tool"]["enum"] = list(offered)
     return schema
 
 
 def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
-    """What is wrong with a plan of the right form. `graded`: there is a submission that a run can end with."""
+    """Return the check of a well-formed plan. `graded`: there is a graded submission that a run can end with."""
 
     def objection(made: Plan) -> str:
         if made.stop:
-            return "" if graded else "stop=true: nothing has been handed in yet that was graded"
+            return "" if graded else "stop=true: no submission has been graded yet"
         unknown = sorted({call.tool for step in made.steps for call in step.calls} - set(offered))
         if unknown:
             return f"the plan calls {unknown}; select tools from {', '.join(offered)}"
@@ -65,7 +65,7 @@ def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
 
 
 def verdict(score: Score) -> dict[str, Any]:
-    """A score as agents read it: without its arrays."""
+    """Return a score in the form shown to agents: rounded, without its arrays."""
     shown = score.model_dump(mode="json", exclude={"details"})
     details = {name: value for name, value in score.details.items() if not _drawn(value)}
     found: dict[str, Any] = digest(shown | {"details": details})
@@ -73,18 +73,18 @@ def verdict(score: Score) -> dict[str, Any]:
 
 
 def _drawn(value: Any) -> bool:
-    """Arrays by name, such as histograms: a report draws them, and nobody reads them."""
+    """Return True for named arrays, such as histograms: reports plot them, agents do not need them."""
     return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
 
 
 def observed(observation: Observation) -> dict[str, Any]:
-    """How a step ended, as agents read it; what it asked for and handed in stays to the digit."""
+    """Return a step's outcome in the form shown to agents: results rounded, arguments and submission exact."""
     shown = observation.model_dump(mode="json", exclude={"results"})
     results = [entry | {"result": digest(entry["result"])} for entry in observation.results]
     return shown | {"results": results}
 
 
 def _tool(name: str) -> dict[str, Any]:
-    """A tool in brief, from the one schema that the worker gets whole: types, defaults and meaning of its arguments."""
+    """Return a tool's name, description and arguments in short form; the worker gets the full schema."""
     schema = find(name).schema()
     return {"name": name, "description": schema["description"], "arguments": signature(schema["parameters"])}

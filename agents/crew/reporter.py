@@ -1,4 +1,4 @@
-"""The crew's answer: a claim, which is recorded as claimed and compared with what the harness computed."""
+"""The reporter: the crew's answer is a claim, recorded as given and compared with the harness's own numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def report(
     decision: Decision | None,
     confirmed: Score | None,
 ) -> tuple[Claim, list[CheckedNumber]]:
-    """Raises ModelFailed when the model gives no valid claim. `confirmed`: the verdict on the unseen events, if any."""
+    """Return the claim and the checks of its numbers. Raises ModelFailed when the model gives no valid claim.
+
+    `confirmed`: the verdict on the unseen events, if any.
+    """
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,

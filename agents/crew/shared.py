@@ -1,4 +1,4 @@
-"""What every agent of a run shares: the backend, the bench, the trace, the meter and the task."""
+"""The objects that all agents of a run share: backend, bench, trace, meter and task."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tasks.task import Task
 
 A = TypeVar("A", bound=BaseModel)
 RETRIES = 3
-SHOWN = 2000  # characters of a faulty reply that go back: rambling would fill a small context
+SHOWN = 2000  # characters of an invalid reply that are sent back: rambling would fill a small context
 
 
 class ModelFailed(RuntimeError):  # noqa: N818 - the model failed, not the program
-    """The model gave no usable answer within the retries: its failure, and a result of the run."""
+    """The model gave no usable answer within the retries. This is the model's failure and a result of the run."""
 
 
 @dataclass(frozen=True)
 class Crew:
-    """One run's parts. `seed`, `temperature` and `effort` go into every request."""
+    """The components of one run. `seed`, `temperature` and `effort` go into every request."""
 
     task: Task
     request: str
@@ -40,8 +40,8 @@ class Crew:
     backend: RecordedBackend
     bench: RecordedWorkbench
     grader: RecordedGrader
-    again: Again  # the harness, where it makes the result once more
-    confirms: bool  # whether the task holds inputs out
+    again: Again  # the harness's part in confirmation and audit
+    confirms: bool  # True if the task holds inputs out
     store: Store
     record: Record
     meter: Meter
@@ -53,7 +53,7 @@ class Crew:
         note(self.store, self.record, event)
 
     def complete(self, request: Request, where: Where) -> Reply:
-        """One reply, within the budget."""
+        """Return one reply. Raises BudgetSpent."""
         self.meter.check(where)
         common = {"temperature": self.temperature, "effort": self.effort}
         request = request.model_copy(update=common | {"max_tokens": self.meter.budget.reply_tokens})
@@ -62,9 +62,9 @@ class Crew:
         return reply
 
     def ask(self, request: Request, answer: type[A], where: Where, objection: Callable[[A], str] = lambda _: "") -> A:
-        """A reply that validates as `answer`; what was wrong goes back to the model, RETRIES times at most.
+        """Return a reply that validates as `answer`; errors go back to the model, for RETRIES replies in all.
 
-        `objection` says what is wrong with a valid one, or nothing. Raises ModelFailed with the last error.
+        `objection` returns what is wrong with a well-formed answer, or ''. Raises ModelFailed with the last error.
         """
         messages = list(request.messages)
         problem = ""
@@ -82,13 +82,13 @@ class Crew:
             self.note(Trouble(who="model", where=where, text=problem))
             messages += [
                 reply.message.model_copy(update={"content": reply.message.content[:SHOWN], "tool_calls": ()}),
-                Message(role="user", content=f"That cannot be used: {problem}\nReply with the JSON only."),
+                Message(role="user", content=f"This reply is invalid: {problem}\nReply with the JSON only."),
             ]
         raise ModelFailed(f"{where}: no valid {answer.__name__} in {RETRIES} replies: {problem}")
 
 
 def explain(error: ValidationError) -> str:
-    """The first few problems: which field, what it was, what is allowed."""
+    """Describe the first few problems: field, value and what is allowed."""
     lines = []
     for problem in error.errors()[:3]:
         field = ".".join(map(str, problem["loc"])) or "reply"

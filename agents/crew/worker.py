@@ -1,4 +1,4 @@
-"""One step of the plan: a conversation in which the model calls tools, runs Python, submits and finishes."""
+"""The worker: carries out one step of a plan in a conversation in which the model calls tools and runs Python."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tools.catalogue import find
 from tools.contract import Frozen
 
 MAX_TURNS = 16
-STUCK = 3  # times the same call in a row: nothing changes between them, so no answer will
-MAX_DEPTH = 20  # of nested arguments: no tool needs more, and what is too deep cannot be recorded
-LONG = 10.0  # seconds of a call that are worth telling
+STUCK = 3  # identical calls in a row: nothing changes between them, so the answer will not either
+MAX_DEPTH = 20  # nesting of arguments: no tool needs more, and very deep ones cannot be recorded
+LONG = 10.0  # seconds; the duration of a call is reported to the model from here on
 
 
 class RunPython(Frozen):
@@ -51,10 +51,10 @@ OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish}
 
 
 class Worker:
-    """Carries out one step; keeps what it submitted and what tools returned."""
+    """Carries out one step; keeps its submission and the results of its tool calls."""
 
     def __init__(self, crew: Crew, iteration: int, step: Step, earlier: Sequence[dict[str, Any]] = ()) -> None:
-        """`earlier`: what came of the iterations before this one."""
+        """`earlier`: the outcomes of the previous iterations."""
         self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
         self._where = Where("worker", iteration, step.id)
         self._cwd = f"{WORKSPACE}/i{iteration}/{step.id}"
@@ -62,11 +62,14 @@ class Worker:
         self._submission: Submission | None = None
         self._end: Finish | None = None
         self._calls = 0
-        # What not every step has comes last: prompts of all steps begin alike, and a service's cache holds them.
+        # Tools that only some steps have come last: all requests begin alike, so a service can cache them.
         self._own = OWN | ({"submit": crew.task.submission} if step.submits else {})
 
     def work(self, done: Mapping[str, Observation]) -> Observation:
-        """`done`: how the steps this one depends on ended. A model that gets nowhere makes a failed observation."""
+        """Carry out the step and return its outcome; a model that gets nowhere yields a failed observation.
+
+        `done`: the outcomes of the steps that this one depends on.
+        """
         self._crew.note(StepStarted(iteration=self._iteration, step=self._step.id))
         start = time.monotonic()
         messages = list(opening(self._crew.prompts["worker.md"], self._crew.task.brief(), self._context(done)))
@@ -77,14 +80,14 @@ class Worker:
             reply = self._crew.complete(request, self._where)
             messages.append(reply.message)
             if not reply.message.tool_calls:
-                # Words without a call end the step; one that should have submitted has failed then.
+                # Text without a call ends the step; a step that should have submitted then fails.
                 if reply.message.content or empty:
                     self._end = Finish(summary=reply.message.content[:SHOWN] or "no answer", ok=True)
                 else:
                     empty = True
                     messages.append(Message(role="user", content="Your reply was empty: call a tool, or `finish`."))
             for number, call in enumerate(reply.message.tool_calls, 1):
-                # The last call of a reply that was cut may look whole, where a service closes what was open.
+                # The last call of a truncated reply may look complete, since some services close open brackets.
                 cut = reply.finish == "length" and number == len(reply.message.tool_calls)
                 result = self._cut(call) if cut else self._call(call)
                 messages.append(Message(role="tool", tool_call_id=call.id, content=compact(digest(result))))
@@ -127,18 +130,18 @@ class Worker:
         return tuple(offered)
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        """What goes back to the model: a result, or an error it can act on."""
+        """Execute a call; return a result, or an error that the model can act on."""
         names = [schema.name for schema in self._schemas()]
         if call.name not in names:
             return self._error("tool", call.name, f"not a tool of this step; select from {', '.join(names)}")
         try:
             arguments = json.loads(call.arguments or "{}")
-            json.dumps(arguments, ensure_ascii=False).encode()  # half characters fit into no file
+            json.dumps(arguments, ensure_ascii=False).encode()  # lone surrogates cannot be written to a file
         except (ValueError, RecursionError) as error:
             return self._error("arguments", call.arguments[:200], f"must be a JSON object ({error})")
         if not isinstance(arguments, dict) or _depth(arguments) > MAX_DEPTH:
             return self._error(
-                "arguments", call.arguments[:200], f"must be a JSON object, nested {MAX_DEPTH} deep at most"
+                "arguments", call.arguments[:200], f"must be a JSON object, nested at most {MAX_DEPTH} deep"
             )
         try:
             if call.name not in self._own:
@@ -148,12 +151,12 @@ class Worker:
             except ValidationError as error:
                 return self._error("arguments", call.name, explain(error))
             return self._carry_out(action)
-        except UnsafeFile as error:  # code of this step has put something in the way of a file
+        except UnsafeFile as error:  # this step's code has put an obstacle in place of a file
             return self._error("folder", self._cwd, str(error))
 
     def _cut(self, call: ToolCall) -> dict[str, Any]:
         limit = self._crew.meter.budget.reply_tokens
-        text = f"the reply was cut off at {limit} tokens: the call was not made; write less in one reply"
+        text = f"the reply was cut off at {limit} tokens, so the call was not made; write less in one reply"
         return self._error("arguments", call.name, text)
 
     def _carry_out(self, action: BaseModel) -> dict[str, Any]:
@@ -183,7 +186,7 @@ class Worker:
         return said | duration(event.seconds)
 
     def _placed(self, path: str) -> str:
-        """A path relative to the workspace, whatever way the model wrote it."""
+        """Return a path relative to the workspace, however the model wrote it. Raises ValueError outside it."""
         full = PurePosixPath(self._cwd, path)
         if ".." in full.parts or not full.is_relative_to(WORKSPACE):
             raise ValueError(f"must lie in {WORKSPACE}")
@@ -195,12 +198,12 @@ class Worker:
 
 
 def _depth(value: Any) -> int:
-    """Nesting of lists and objects; a number has none."""
+    """Return the nesting depth of lists and objects; 0 for a number."""
     if isinstance(value, dict | list):
         return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
     return 0
 
 
 def duration(seconds: float) -> dict[str, float]:
-    """What a model is told of a call that took long, to one digit: quick ones differ by chance, and requests would."""
+    """Return a long call's duration for the model, to one digit; short ones fluctuate and would change requests."""
     return {"seconds": float(f"{seconds:.0e}")} if seconds >= LONG else {}

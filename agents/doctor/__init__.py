@@ -1,1 +1,1 @@
-"""What this machine offers, and whether the walls of its sandboxes stand."""
+"""Checks of this machine: what it offers to a run, and whether its sandboxes hold."""

@@ -1,6 +1,6 @@
-"""What this machine offers to a run: a check of each thing that a run needs or can use, and what helps where it fails.
+"""Checks of everything that a run needs or can use on this machine, with advice where one fails.
 
-Nothing is changed by looking, and no secret is ever shown.
+The checks change nothing and never show a secret.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ raise SystemExit(not there)
 
 
 class Check(BaseModel):
-    """One line of the report: whether it is there, and what was found or what helps."""
+    """One line of the report: whether the check passed, and what was found or what helps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -56,7 +56,7 @@ class Check(BaseModel):
 
 
 def report(image: str = IMAGE) -> list[Check]:
-    """All checks. A run needs one of the two sandboxes; everything else widens what it can do."""
+    """Run all checks. A run needs one of the two sandboxes; everything else is optional."""
     return [
         check_docker(image),
         check_bubblewrap(),
@@ -73,13 +73,13 @@ def check_docker(image: str) -> Check:
         client = docker.from_env(timeout=5)
         version = client.version()["Version"]
     except docker.errors.DockerException as error:
-        return Check(name="docker", ok=False, detail=f"no engine answers ({error}); start one, or use bubblewrap")
+        return Check(name="docker", ok=False, detail=f"no engine responds ({error}); start one, or use bubblewrap")
     try:
         facts = client.images.get(image).attrs
     except docker.errors.ImageNotFound:
         return Check(name="docker", ok=False, detail=f"engine {version}, no image {image}: beamcrew doctor --build")
     except docker.errors.DockerException as error:
-        return Check(name="docker", ok=False, detail=f"engine {version} does not show its images: {error}")
+        return Check(name="docker", ok=False, detail=f"engine {version} does not list its images: {error}")
     finally:
         client.close()
     found = f"engine {version}, {image} is {facts['Id']}, {facts['Size'] / 1e9:.1f} GB"
@@ -87,7 +87,7 @@ def check_docker(image: str) -> Check:
         found += f", {(datetime.now(UTC) - datetime.fromisoformat(created)).days} days old"
     label = (facts["Config"].get("Labels") or {}).get(LABEL)
     if label is None or not (ROOT / "pyproject.toml").is_file():
-        return Check(name="docker", ok=True, detail=f"{found}; nothing says which packages it was built from")
+        return Check(name="docker", ok=True, detail=f"{found}; unknown which packages it was built from")
     if label != requirements_hash(ROOT):
         stale = "built from other packages than this checkout pins: beamcrew doctor --build"
         return Check(name="docker", ok=False, detail=f"{found}; {stale}")
@@ -95,7 +95,7 @@ def check_docker(image: str) -> Check:
 
 
 def check_bubblewrap() -> Check:
-    """Builds a sandbox and runs a command in it: that is all a run would do."""
+    """Check bubblewrap by running a command in a sandbox, as a run does."""
     try:
         with scratch_sandbox("bubblewrap") as sandbox:
             milliseconds = 1e3 * sandbox.exec(["/bin/true"]).seconds
@@ -106,17 +106,17 @@ def check_bubblewrap() -> Check:
 
 
 def check_gpu(image: str) -> Iterator[Check]:
-    """What the host has, whether it may go into a container, and what torch makes of it inside each sandbox."""
+    """Check the host's GPU, whether containers may use it, and whether torch sees it inside each sandbox."""
     seen = nvidia_smi()
     if not gpu_model():
         nothing = "no NVIDIA GPU; everything runs on the CPU, the larger models slowly"
-        unlisted = f"{seen}, but the driver lists none in /proc/driver/nvidia/gpus: no sandbox would get it"
+        unlisted = f"{seen}, but the driver lists none in /proc/driver/nvidia/gpus: no sandbox could use it"
         yield Check(name="gpu", ok=False, detail=unlisted if seen else nothing)
         return
     yield Check(name="gpu", ok=True, detail=seen or f"{gpu_model()}")
     version = toolkit_version()
     why = objection(version)
-    allowed = f"NVIDIA container toolkit {version}: no known way out of a container"
+    allowed = f"NVIDIA container toolkit {version}: no known container escape"
     yield Check(
         name="gpu toolkit", ok=not why, detail=f"{why}, or choose --gpu none or --gpu insist" if why else allowed
     )
@@ -135,7 +135,7 @@ def check_torch(kind: Kind, image: str) -> Check:
 
 
 def nvidia_smi() -> str:
-    """Names and memory of the GPUs, '' where there is none."""
+    """Return names and memory of the GPUs; '' if there is none."""
     command = shutil.which("nvidia-smi")
     if not command:
         return ""
@@ -149,7 +149,7 @@ def nvidia_smi() -> str:
 
 @contextmanager
 def scratch_sandbox(kind: Kind, image: str = IMAGE) -> Iterator[Sandbox]:
-    """A sandbox as a run has it, over folders that nobody needs. Raises SandboxLost."""
+    """Open a sandbox like that of a run, with temporary folders. Raises SandboxLost."""
     with tempfile.TemporaryDirectory(prefix="beamcrew-doctor-") as folder:
         inputs, workspace = Path(folder, "inputs"), Path(folder, "workspace")
         inputs.mkdir()
@@ -171,7 +171,7 @@ def check_machine() -> Check:
 
 
 def check_model_service() -> Check:
-    """Only whether a key is set, never what it is; the address is shown, since a wrong one is a common mistake."""
+    """Check that a key is set, without showing it; the address is shown, since a wrong one is a common mistake."""
     address = os.environ.get("OPENAI_BASE_URL", "the default address").rpartition("@")[2]  # no name and password
     if os.environ.get("OPENAI_API_KEY"):
         return Check(name="model service", ok=True, detail=f"OPENAI_API_KEY is set; {address}")

@@ -1,4 +1,4 @@
-"""The conformance suite of the sandbox on this machine: whether the walls stand here, driver by driver."""
+"""The sandbox conformance suite, run on this machine for each driver."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 
 def run_selftest(wanted: str | None, image: str, say: Callable[[str], None]) -> bool:
-    """Run every check against the driver that is wanted, or all that there are; whether at least one ran and all held.
+    """Run every check against the wanted driver, or all available ones; return True if some passed and none failed.
 
-    Raises ValueError for a driver that does not exist, SandboxLost for one that is wanted and not there.
+    Raises ValueError for an unknown driver, SandboxLost if the wanted one is not available here.
     """
     drivers = [kind for kind in DRIVERS if wanted in (None, kind)]
     if not drivers:
@@ -31,7 +31,7 @@ def run_selftest(wanted: str | None, image: str, say: Callable[[str], None]) -> 
         except SandboxLost as error:
             if wanted:
                 raise
-            say(f"not here: {error}")
+            say(f"not available: {error}")
     passed, failed = sum(one.passed for one in outcomes), sum(one.failed for one in outcomes)
     skipped = sum(one.skipped for one in outcomes)
     say(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))

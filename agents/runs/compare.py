@@ -1,4 +1,4 @@
-"""Two runs side by side: what was planned, run, measured, claimed and paid, and where they part."""
+"""Comparison of two runs: what was planned, run, measured, claimed and paid, and where they differ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS = ("run", "plan", "metrics", "claims", "cost")
 
 
 class Row(Frozen):
-    """One quantity of both runs, as people read it."""
+    """One quantity of both runs, formatted for people."""
 
     section: str = Field(description="run, plan, metrics, claims or cost")
     name: str
@@ -52,10 +52,10 @@ class Comparison(Frozen):
 
 
 def compare(a: Path, b: Path) -> Comparison:
-    """Both runs from their traces, finished or not. Raises TraceError."""
+    """Compare two runs, finished or not, from their traces. Raises TraceError."""
     sides = [_Side(path) for path in (a, b)]
     named = [dict(side.rows()) for side in sides]
-    # In the order of the first run; what only the second has goes behind the section's last.
+    # In the order of the first run; rows of the second run only come at the end of their section.
     names = sorted(dict.fromkeys([*named[0], *named[1]]), key=lambda name: SECTIONS.index(name[0]))
     rows = [
         Row(section=section, name=name, a=named[0].get((section, name), NONE), b=named[1].get((section, name), NONE))
@@ -65,12 +65,12 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def to_html(comparison: Comparison) -> str:
-    """One file to send by mail: no scripts, nothing from elsewhere."""
+    """Return the comparison as one self-contained HTML page without scripts, e.g. to send by e-mail."""
     return environment().get_template("compare.html.j2").render(c=comparison)
 
 
 class _Side:
-    """One run, read."""
+    """One of the two runs, read from its trace."""
 
     def __init__(self, run_dir: Path) -> None:
         events = read_trace(run_dir)
@@ -127,9 +127,9 @@ class _Side:
 
 
 def _step(step: Any) -> str:
-    """What a step was to do, called and came to."""
+    """Summarise a step: its goal, the tools it called and its outcome."""
     calls = ", ".join(call.tool for call in step.calls)
-    ended = step.observation.summary if step.observation else "not ended"
+    ended = step.observation.summary if step.observation else "not finished"
     return f"{step.step.goal} [{calls or 'no tools'}] {ended}"
 
 

@@ -1,7 +1,7 @@
-"""A new run with the past of another: played up to a step, and from there on with another model, request or budget.
+"""Fork of a run: played up to a step, and continued from there with another model, request or budget.
 
-What does not follow from the step is kept, steps beside it included, and is not paid again; it counts in the child's
-cost and budget all the same, since its results rest on it. A fork is a folder with that past, which is then resumed.
+Everything that does not follow from the step is kept, including parallel steps, and not paid for again; it still counts
+in the child's cost and budget, since its results depend on it. A fork is a folder with that past, which is resumed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from agents.trace.where import Where
 from tasks.catalogue import make_task
 from tasks.plan import Plan
 
-END = math.inf  # the iteration of what comes after all of them
+END = math.inf  # iteration number of everything after the last iteration
 PLAN, WORK, GRADE = range(3)
 CLAIM, REPORT = range(2)
-Moment = tuple[float, int, str]  # iteration, stage, and the step where several are worked on side by side
+Moment = tuple[float, int, str]  # iteration, stage, and the step where several run in parallel
 
 
 def fork(
@@ -47,20 +47,20 @@ def fork(
     workers: int = 2,
     listeners: Sequence[Callable[[Any], None]] = (),
 ) -> RunResult:
-    """Carry out a run in the new folder `child` that has the past of another, up to a step as the trace names them.
+    """Carry out a run in the new folder `child` with the past of another, up to `step` as named in the trace.
 
-    What is not given is as in the parent. Raises ValueError for a step that the parent does not have, TraceError when
-    its trace is damaged, and what `resume` raises.
+    Arguments that are not given are as in the parent. Raises ValueError for a step that the parent does not have,
+    TraceError when its trace is damaged, and what `resume` raises.
     """
     run_dir, child = run_dir.resolve(), child.resolve()
     begun, _ = beginning(run_dir)
     kept = past(verified(run_dir), step)
     limits = Budget.model_validate(begun.budget | dict(budget or {}))
-    meter_of(limits, backend)  # a budget that cannot be kept is refused before anything is written
+    meter_of(limits, backend)  # refuse a budget that cannot be enforced before anything is written
     if input_hashes(run_dir) != begun.inputs:
-        raise ValueError(f"{run_dir}: the inputs changed since the run began: nothing can be forked from it")
+        raise ValueError(f"{run_dir}: the inputs changed since the run began, so it cannot be forked")
     if child.exists():
-        raise ValueError(f"{child}: is there already; take another folder")
+        raise ValueError(f"{child}: exists already; choose another folder")
     started = begun.model_copy(
         update={
             "run": child.name,
@@ -88,7 +88,7 @@ def fork(
 def _write(
     run_dir: Path, folder: Path, started: RunStarted, kept: Sequence[AnyEvent], prompts: Mapping[str, str] | None
 ) -> None:
-    """A trace that begins with the past, beside copies of all that a run needs to go on."""
+    """Write a trace that begins with the past, and copies of everything that a run needs to continue."""
     for name in set(FOLDERS) - {"workspace", "claim", "decoy", "audit", TRACE}:
         if (run_dir / name).is_dir():
             shutil.copytree(run_dir / name, folder / name)
@@ -102,14 +102,14 @@ def _write(
         for event in kept:
             for what, sha in blob_names(event):
                 if store.put(parent.get(sha)) != sha:
-                    raise TraceError(f"{run_dir}, line {event.index + 1}, {what}: holds what is a secret by now")
+                    raise TraceError(f"{run_dir}, line {event.index + 1}, {what}: contains what is now a secret")
             store.append(event)
 
 
 def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
-    """The events that do not follow from a step, which may be planner/<iteration>, worker/<iteration>/<step>, reporter.
+    """Return the events that do not follow from a step: planner/<iteration>, worker/<iteration>/<step> or reporter.
 
-    Raises ValueError, which says what there is, for a step that was never come to.
+    Raises ValueError, which lists the possible ones, for a step that the run never reached.
     """
     steps = {str(where_of(event)): moment(event) for event in events if event.kind == "model_called"}
     if step not in steps:
@@ -127,7 +127,7 @@ def past(events: Sequence[AnyEvent], step: str) -> list[AnyEvent]:
 
 
 def moment(event: AnyEvent) -> Moment:
-    """When in the course of a run an event belongs, whatever happened side by side with it."""
+    """Return an event's place in the order of the run, independent of what ran in parallel."""
     where = where_of(event)
     iteration = END if where.iteration is None else where.iteration
     match where.role:
@@ -143,9 +143,9 @@ def moment(event: AnyEvent) -> Moment:
 
 
 def _followers(plan: Plan, step: str) -> set[str]:
-    """A step and all that depend on it."""
+    """Return a step and all steps that depend on it."""
     found = {step}
-    for other in plan.steps:  # a plan names what a step depends on before the step
+    for other in plan.steps:  # in a plan, dependencies come before the steps that need them
         if found & set(other.depends_on):
             found.add(other.id)
     return found

@@ -1,7 +1,7 @@
-"""The parts of a run, made in one place: what is live in it, and the crew around that.
+"""The parts of a run, made in one place: the harness's own work, live or replayed, and the crew.
 
-`Live` is the harness at work; a replay has the same verbs and plays them from a record. `crew_of` makes the crew of
-both, so that a replayed run is wired as the run was.
+`Live` is the harness at work; a replay has the same methods and plays them from a record. `crew_of` makes the crew for
+both, so that a replay is wired like the run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tasks.score import Score
 from tasks.submission import Submission
 from tasks.task import Task, TaskError, Verdict
 
-# What a grader may come to where numbers are odd that the crew handed in: no valid answer, and no loss of the run.
+# Errors that odd numbers in a submission may cause in a grader: the submission is invalid, but the run is not lost.
 ODD = (ValueError, OverflowError, FloatingPointError)
 
 
 class Parts(Again, Protocol):
-    """What a crew works with. `again`, live or played: see `Again`."""
+    """The harness's side of a crew, live or replayed. For confirmation and audit see `Again`."""
 
     @property
     def task(self) -> Task: ...
@@ -47,18 +47,18 @@ class Parts(Again, Protocol):
     def record(self) -> Record: ...
 
     def bench(self) -> RecordedWorkbench:
-        """Where workers work."""
+        """Return the bench of the workers."""
         ...
 
     def grader(self) -> RecordedGrader: ...
 
     def sealed(self, state: State) -> Sealed:
-        """The metrics that need truth, of the best submission: nothing that an agent does comes after them."""
+        """Return the best submission's metrics that need the truth; called after all agents have finished."""
         ...
 
 
 def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter) -> Crew:
-    """The crew of a run that began so."""
+    """Return the crew of a run that started as `begun`."""
     return Crew(
         task=parts.task,
         request=begun.request,
@@ -79,7 +79,7 @@ def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter) -> 
 
 
 class Live:
-    """The harness's own work in a run that goes on."""
+    """The harness's own work in a live run."""
 
     def __init__(
         self, begun: RunStarted, task: Task, store: Store, record: Record, bench: Workbench, meter: Meter
@@ -88,7 +88,7 @@ class Live:
         self._begun, self._bench, self._meter = begun, bench, meter
         self._claim, self._audit = sandboxes.claiming(store.run_dir), sandboxes.auditing(store.run_dir)
         self._sealed = store.run_dir / "sealed"
-        self.benches = [bench]  # all that have been opened: a stop closes them
+        self.benches = [bench]  # all benches opened: a stop closes them
         bench.keep_to(meter.seconds_left)
 
     def bench(self) -> RecordedWorkbench:
@@ -99,12 +99,12 @@ class Live:
 
     def _grade(self, iteration: int, submission: Submission | None, folder: Path) -> Score:
         if submission is None:
-            return Score(metric="none", value=None, reason="no step handed anything in")
+            return Score(metric="none", value=None, reason="no step submitted anything")
         try:
             inputs = self.store.run_dir / "inputs"
             return self._typed(self.task.grade(submission, inputs, folder, iteration + 1))
         except ODD as error:
-            text = f"the grader can make nothing of the file: {self._told(Where('grader', iteration), error)}"
+            text = f"the grader cannot process the file: {self._told(Where('grader', iteration), error)}"
             return Score(metric="none", value=None, reason=text)
 
     def before(self, where: Where) -> None:
@@ -118,7 +118,7 @@ class Live:
             made = self.task.confirm(submission, chosen, self._claim.inputs, workspace, self._sealed)
             return self._typed(made)
         except ODD as error:
-            text = f"nothing can be made of the file: {self._told(Where('claim'), error)}"
+            text = f"the file cannot be processed: {self._told(Where('claim'), error)}"
             return Score(metric=chosen.metric, value=None, reason=text)
 
     def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
@@ -140,7 +140,7 @@ class Live:
         try:
             return self._typed(self.task.audit.judge(submission, chosen, confirmed, *where, trouble))
         except ODD as error:
-            text = f"nothing can be made of what the audit left: {self._told(Where('audit'), error)}"
+            text = f"the files of the audit cannot be processed: {self._told(Where('audit'), error)}"
             return Score(metric=confirmed.metric, value=None, reason=text)
 
     def sealed(self, state: State) -> Sealed:
@@ -157,7 +157,7 @@ class Live:
         return Sealed(**verdict.model_dump(), salt=salt.kept(self._sealed))
 
     def _typed(self, score: Score) -> Score:
-        """The score, once its details are seen to be of the task's form."""
+        """Return the score after validating its details against the task's model."""
         self.task.details.model_validate(score.details)
         return score
 
@@ -171,8 +171,10 @@ class Live:
             yield RecordedWorkbench(bench, self.store, self.record)
 
     def _told(self, where: Where, error: Exception) -> str:
-        """Where numbers of the crew led is kept: it may be a defect of ours all the same. What the operator has to
-        mend is raised again."""
+        """Record the traceback of an error caused by a submission, since it may still be our defect, and describe it.
+
+        Re-raises a TaskError, which the operator has to fix.
+        """
         if isinstance(error, TaskError):
             raise error
         self.store.append(Trouble(who="programmer", where=where, text=traceback.format_exc()))

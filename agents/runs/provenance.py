@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: its inputs, the versions of what it ran with, and the memory that it took."""
+"""Provenance of a run's numbers: hashes of inputs and prompts, versions, BLAS kernels, and peak memory."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ PACKAGES = ("beamcrew", "numpy", "scikit-learn", "torch", "zuko", "iminuit", "la
 
 
 def input_hashes(run_dir: Path) -> dict[str, str]:
-    """SHA-256 of what the sandboxes get to see as inputs."""
+    """Return the SHA-256 of each input file of the sandboxes: path -> hash."""
     files = sorted(p for name in ("inputs", "held_out") for p in (run_dir / name).glob("*") if p.is_file())
     return {str(p.relative_to(run_dir)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def keep_prompts(store: Store, prompts: Mapping[str, str]) -> dict[str, str]:
-    """Put the prompts of a run beside its trace; prompt file -> blob."""
+    """Store the prompts of a run as blobs; return prompt file -> blob."""
     return {name: store.put(text.encode()) for name, text in prompts.items()}
 
 
 def kept_prompts(begun: RunStarted, store: Store) -> dict[str, str]:
-    """What the agents of a run are told, whatever is installed by now: the same questions, or nothing can be played."""
+    """Return the prompts recorded with a run, not those installed now: replay needs identical requests."""
     return {name: store.get(sha).decode() for name, sha in begun.prompts.items()}
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of the packages that numbers depend on, and of the tools: a hash of their source."""
+    """Return the versions of Python, of packages that numbers depend on, and of the tools (a hash of their source)."""
     found = {"python": platform.python_version(), "tools": tools_hash()} | kernels()
     for name in PACKAGES:
         try:
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def kernels() -> dict[str, str]:
-    """The BLAS builds with the kernel each has chosen, and the vector instructions found: each rounds in its own way.
+    """Return the BLAS builds with their kernels, and the vector instructions found: rounding depends on both.
 
     torch chooses its own kernels by the same instructions (X86_V3 is AVX2, X86_V4 AVX-512).
     """
@@ -61,7 +61,7 @@ def kernels() -> dict[str, str]:
 
 
 def tools_hash() -> str:
-    """The first 12 digits of a SHA-256 over the names and texts of the source files of `tools`."""
+    """Return the first 12 digits of a SHA-256 over names and contents of the source files of `tools`."""
     root = Path(str(tools.__file__)).parent
     whole = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -70,7 +70,7 @@ def tools_hash() -> str:
 
 
 def changed(begun: RunStarted) -> dict[str, str]:
-    """What is not here as it was when the run was made: a reason why numbers may come out different."""
+    """Return the versions that differ from those of the run: possible reasons for different numbers."""
     here = versions()
     return {
         name: f"{name} {was} then, {here.get(name)} here"
@@ -80,6 +80,6 @@ def changed(begun: RunStarted) -> dict[str, str]:
 
 
 def peak_memory(store: Store) -> float:
-    """MiB of the hungriest command of the run, or of this process if that took more (Linux counts KiB)."""
+    """Return the largest memory use of any command of the run or of this process [MiB]."""
     commands = [event.peak_mib or 0.0 for event in store.events() if isinstance(event, Executed)]
-    return max(*commands, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return max(*commands, 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # Linux reports KiB

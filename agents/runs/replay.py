@@ -1,8 +1,8 @@
-"""A run once more from its record alone: the same graph, recorded replies and results, nothing live, nothing paid.
+"""Replay of a run from its record alone: the same graph with recorded replies and results, nothing live or paid for.
 
-Played are the model's replies, what commands printed, left and answered, the grades, the verdict on unseen inputs and
-the sealed metrics. Computed anew are all else that the crew does: plans, requests, submissions, decisions, the
-claims table, the end and the report. Each of these must come out as recorded, and nothing recorded may be left over.
+Model replies, output and files of commands, tool results, grades, the verdict on unseen inputs and the sealed metrics
+are played from the record. Everything else that the crew does is recomputed: plans, requests, submissions, decisions,
+the claims table, the ending and the report. Each must come out as recorded, and nothing recorded may be left over.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from tasks.submission import Submission
 from tasks.task import Task
 
 FILES = ("report.md", "report.html", "result.json")
-WORKERS = 64  # steps side by side: where a run was cut off, one that waits must not keep others from playing
+WORKERS = 64  # parallel steps: if a run was cut off, a waiting step must not keep others from playing
 
 
 class Outcome(BaseModel):
-    """A replay that came to the end of the record; what it found to differ from the run is in `report`."""
+    """The outcome of a replay that reached the end of the record; differences are in `report` and `compared`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
-    events: int = Field(description="lines of the trace")
-    status: str = Field(description="how the run ended; anything but a regular end is played as far as it goes")
-    seconds: float = Field(description="wall time of the replay")
-    recorded_seconds: float = Field(description="wall time of the run")
-    report: dict[str, str] = Field(description="file of the report -> identical, differs, or not there to compare with")
-    compared: list[Moved] | None = Field(None, description="what a rerun made again, beside what was recorded")
+    events: int = Field(description="number of lines of the trace")
+    status: str = Field(description="how the run ended; without a regular end it is played as far as recorded")
+    seconds: float = Field(description="wall time of the replay [s]")
+    recorded_seconds: float = Field(description="wall time of the run [s]")
+    report: dict[str, str] = Field(description="report file -> identical, differs, or missing in the run")
+    compared: list[Moved] | None = Field(None, description="recomputed results compared with recorded ones; of a rerun")
 
     @property
     def whole(self) -> bool:
@@ -62,7 +62,7 @@ class Outcome(BaseModel):
 
 
 class Silent:
-    """The backend of a replay: has the name of the run's, and is never asked."""
+    """The backend of a replay: has the name of the run's backend, and is never called."""
 
     def __init__(self, begun: RunStarted) -> None:
         self.name, self.is_llm = begun.backend, begun.is_llm
@@ -72,7 +72,7 @@ class Silent:
 
 
 class Played:
-    """What a replay takes from the record in place of the harness's own work."""
+    """The parts of a replay: take the harness's own work from the record."""
 
     def __init__(self, store: Store, record: Strict, task: Task, out: Path) -> None:
         self.store, self.record, self.task, self.out = store, record, task, out
@@ -84,7 +84,7 @@ class Played:
         return RecordedGrader(_never, self.store, self.record, self.out / "workspace")
 
     def before(self, where: Where) -> None:
-        """What was recorded has been paid for."""
+        """Check nothing: recorded work has been paid for."""
 
     @contextmanager
     def claim_bench(self) -> Iterator[RecordedWorkbench]:
@@ -98,7 +98,7 @@ class Played:
         yield RecordedWorkbench(Nowhere(self.out / "audit"), self.store, self.record)
 
     def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
-        """Whether there was an audit, or the beginning of one."""
+        """Return True if an audit took place or was begun."""
         return any(
             isinstance(event, Audited) or (isinstance(event, Executed) and event.where.role == "audit")
             for event in self.record.unplayed()
@@ -112,10 +112,10 @@ class Played:
 
 
 def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, patience: float = PATIENCE) -> Outcome:
-    """Play a run, with what it leaves in the folder `out`; nothing is written into the folder of the run.
+    """Replay a run with its files in the folder `out`; nothing is written into the run's folder.
 
-    `parts` makes what the harness's own work is taken from; `patience`: see Strict. Raises TraceError when the trace
-    is damaged, and Differs for the first thing that is not as recorded.
+    `parts` makes the source of the harness's own work; `patience`: see Strict. Raises TraceError when the trace is
+    damaged, and Differs for the first difference from the record.
     """
     start = time.monotonic()
     run_dir = run_dir.resolve()
@@ -137,9 +137,9 @@ def replay(run_dir: Path, out: Path, parts: Callable[..., Played] = Played, pati
 
 
 def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None:
-    """The graph from its start to the end of the record. Raises Differs."""
+    """Run the graph from its start to the end of the record. Raises Differs."""
     record = parts.record
-    # What was bought is there to be played; only how long a reply may be is part of what is asked.
+    # Recorded calls cost nothing; of the budget, only the length of replies is part of the requests.
     meter = Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True)
     crew = crew_of(begun, parts, Silent(begun), meter)
     try:
@@ -153,8 +153,8 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
     if left := record.unplayed():
         first = left[0]
         raise Differs(
-            f"{first.kind} {where_of(first)}, line {first.index + 1}: was recorded, and the replay never came to it"
-            + (f"; nor to {len(left) - 1} more" if len(left) > 1 else "")
+            f"{first.kind} {where_of(first)}, line {first.index + 1}: was recorded, but the replay never reached it"
+            + (f"; nor {len(left) - 1} more" if len(left) > 1 else "")
         )
 
 

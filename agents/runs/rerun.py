@@ -1,7 +1,7 @@
-"""Recorded replies, live sandbox: every command is run again, every grade computed again, and both are compared.
+"""Rerun of a run with recorded replies and a live sandbox: commands and grades are repeated and compared.
 
-What is compared does not steer: the graph goes on with the recorded results, so that the same commands are asked for
-to the byte, while later commands find the files that earlier ones have left live.
+The comparison does not steer: the graph continues with the recorded results, so that exactly the same commands are
+requested, while later commands find the files that earlier live commands left.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from tasks.submission import MAX_BYTES, Submission
 from tasks.task import Task
 
 KINDS = ("docker", "bubblewrap")
-PATIENCE = 3600.0  # seconds without an event: commands are live here, and this machine may be slower than the run's
-TOLERANCE = 1e-6  # relative; the same code on the same machine gives the same bytes, other processors do not
+PATIENCE = 3600.0  # seconds without an event: commands are live here, and this machine may be slower
+TOLERANCE = 1e-6  # relative; the same code on the same machine gives the same bytes, on other processors it does not
 
 
 class Table:
-    """What was compared, from all threads; `say` is told of every command, for they may take their time."""
+    """The comparisons from all threads; `say` is called with a line for every command, since they may take long."""
 
     def __init__(self, tolerance: float, say: Callable[[str], None]) -> None:
         self.tolerance, self.say = tolerance, say
@@ -57,7 +57,7 @@ class Table:
 
 
 class RerunWorkbench(RecordedWorkbench):
-    """Runs a recorded command again where another bench would put its files back."""
+    """Runs a recorded command again instead of restoring its files."""
 
     def __init__(self, bench: Workbench, store: Store, record: Strict, table: Table, turn: threading.Semaphore) -> None:
         super().__init__(bench, store, record)
@@ -71,7 +71,7 @@ class RerunWorkbench(RecordedWorkbench):
             return
         with self._turn:
             live = self._bench.run(event.where, event.argv, cwd=event.cwd, files=given, seconds=seconds)
-        took = f"{duration(live.seconds)}, {duration(event.seconds)} when it was recorded"
+        took = f"{duration(live.seconds)}, {duration(event.seconds)} when recorded"
         self._table.say(f"{event.where}: {_short(event)} took {took}")
         self._compare_end(event, live)
         self._compare_files(event, given)
@@ -85,7 +85,7 @@ class RerunWorkbench(RecordedWorkbench):
             old, new = (json.loads(text.strip().splitlines()[-1]) for text in (said, live.stdout))
         except (ValueError, IndexError, RecursionError):
             if said != live.stdout:
-                self._table.add(Moved(where=event.where, what=f"{what}: output", verdict="flagged", how="other words"))
+                self._table.add(Moved(where=event.where, what=f"{what}: output", verdict="flagged", how="other text"))
         else:
             self._table.numbers(event.where, f"{what}: output", old, new)
 
@@ -110,7 +110,7 @@ class RerunWorkbench(RecordedWorkbench):
 
 
 class RerunGrader(RecordedGrader):
-    """Computes each grade again, and keeps the graded files: a later step may write over them."""
+    """Computes each grade again, and keeps the graded files: a later step may overwrite them."""
 
     def __init__(self, table: Table, task: Task, inputs: Path, workspace: Path, store: Store, record: Strict) -> None:
         def grade(iteration: int, submission: Submission | None, folder: Path) -> Score:
@@ -124,7 +124,7 @@ class RerunGrader(RecordedGrader):
     def grade(self, iteration: int, submission: Submission | None) -> Score:
         recorded = super().grade(iteration, submission)
         if submission is not None:
-            with contextlib.suppress(UnsafeFile):  # what the grader says about that is compared
+            with contextlib.suppress(UnsafeFile):  # the grader's verdict on that is compared
                 paths = submission.files().values()
                 self.files[iteration] = {path: read_bytes(self._workspace, path, MAX_BYTES) for path in paths}
             compare_scores(
@@ -134,14 +134,14 @@ class RerunGrader(RecordedGrader):
 
 
 def compare_scores(table: Table, where: str, recorded: Score, live: Score) -> None:
-    """A verdict of the harness beside itself; the hash of the graded file is compared as a file."""
-    words = {"reason"} if recorded.ok and live.ok else set()  # they say the same numbers
+    """Compare two verdicts of the harness, without the hash of the graded file, which is compared itself."""
+    words = {"reason"} if recorded.ok and live.ok else set()  # reasons repeat the numbers compared here
     old, new = (score.model_dump(mode="json", exclude={"artefact"} | words) for score in (recorded, live))
     table.numbers(where, recorded.metric, old, new, _became(recorded, live))
 
 
 class Rerun(Played):
-    """The parts of a replay that do all of the harness's own work again, beside what was recorded."""
+    """The parts of a replay that repeat all of the harness's own work and compare it with the record."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Rerun(Played):
         begun = store.events()[0]
         assert isinstance(begun, RunStarted)
         if input_hashes(store.run_dir) != begun.inputs:
-            raise SandboxLost(f"{store.run_dir}: the inputs changed since the run began: nothing can be run again")
+            raise SandboxLost(f"{store.run_dir}: the inputs changed since the run began, so it cannot be rerun")
         self.table, self._begun, self._kind, self._image = table, begun, sandbox, image
         self._turn = threading.Semaphore(workers)
         self._live = stack.enter_context(self._opened(store.run_dir / "inputs", "workspace"))
@@ -226,7 +226,7 @@ class Rerun(Played):
 
     @contextmanager
     def _opened(self, inputs: Path, workspace: str) -> Iterator[Workbench]:
-        """The run's own driver and very image, unless others are asked for; probed before anything runs in it."""
+        """Open a sandbox with the run's driver and exact image, unless others are chosen, and probe it first."""
         at = sandboxes.Place(inputs, self.out / workspace)
         at.workspace.mkdir(parents=True)
         with Workbench(self._sandbox(at)) as bench:
@@ -247,7 +247,7 @@ def _short(event: Executed) -> str:
 
 
 def _became(recorded: Score | Metric, live: Score | Metric | None) -> str:
-    """A number with its error, once where it is the same, and how far it moved in units of that error."""
+    """Return a number with its error, or the old and new one with the shift in units of the error."""
     old, new = _measured(recorded), _measured(live)
     if old == new:
         return old
@@ -272,7 +272,7 @@ def rerun(
     workers: int = 2,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """A replay in which everything but the model is live. Raises what `replay` does, SandboxLost, and ValueError."""
+    """Replay a run with everything but the model live. Raises what `replay` does, SandboxLost and ValueError."""
     if sandbox not in (None, *KINDS):
         raise ValueError(f"sandbox={sandbox}: select from {', '.join(KINDS)}")
     table = Table(tolerance, say)

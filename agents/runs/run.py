@@ -1,4 +1,4 @@
-"""The composition root: task + backend + sandbox + recorders -> graph, and an end that is always recorded."""
+"""The composition root: task + backend + sandbox + recorders -> graph, with an ending that is always recorded."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ from tasks.catalogue import DEFAULT, make_task
 from tasks.task import Task
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
-STOPPED = "stopped by the operator; `beamcrew resume` goes on"
+STOPPED = "stopped by the operator; `beamcrew resume` continues"
 FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit", TRACE)
-RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before
+RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before that
 
 
 class Settings(BaseModel):
-    """What an operator chooses for a new run."""
+    """The operator's choices for a new run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     request: str
     task: str = DEFAULT
-    options: dict[str, Any] = Field(default_factory=dict, description="of the task")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the task")
     sandbox: Kind = "auto"
-    image: str = Field(IMAGE, description="of the Docker sandbox")
+    image: str = Field(IMAGE, description="image of the Docker sandbox")
     gpu: Gpu = "auto"
     limits: Limits = Limits()
     budget: Budget = Budget()
-    seed: int = Field(1, description="goes into every request to a model")
-    temperature: float = Field(0.0, ge=0, le=2, description="goes into every request to a model")
-    effort: Effort | None = Field(None, description="of reasoning, as the temperature; None: the service's own")
-    workers: int = Field(2, ge=1, le=64, description="steps that run side by side")
+    seed: int = Field(1, description="seed sent with every request to a model")
+    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature of every request to a model")
+    effort: Effort | None = Field(None, description="reasoning effort of every request; None: the service's default")
+    workers: int = Field(2, ge=1, le=64, description="maximum number of steps run in parallel")
     salt: str | None = Field(
         None,
         pattern=r"^([0-9a-f]{32})?$",
-        description="of a run that is to be made again: its trace names it; '': secrets follow from the public seed, "
+        description="salt of a run to be repeated, as named in its trace; '': secrets follow from the public seed, "
         "for benchmarks whose crews are ours; default: drawn now",
     )
 
@@ -74,16 +74,16 @@ def start(
     listeners: Sequence[Callable[[Any], None]] = (),
     keys_in: Sequence[str] = (),
 ) -> RunResult:
-    """Carry out a new run in `run_dir`, which must not hold one. Raises TaskError when the task cannot be prepared.
+    """Carry out a new run in `run_dir`, which must not contain one. Raises TaskError when the task cannot be prepared.
 
-    `keys_in`: environment variables that hold a key without being named like one; all others are known.
+    `keys_in`: environment variables that hold a key although their names do not suggest it.
     """
     secret = salt.fresh() if settings.salt is None else settings.salt
     task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
-    meter_of(settings.budget, backend)  # a budget that cannot be kept is refused before anything is written
+    meter_of(settings.budget, backend)  # refuse a budget that cannot be enforced before anything is written
     if any((run_dir / name).exists() for name in FOLDERS):
-        raise ValueError(f"{run_dir}: holds a run already; resume it, or take another folder")
+        raise ValueError(f"{run_dir}: contains a run already; resume it, or choose another folder")
     facts = {"task": task.name} | task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     salt.keep(run_dir / "sealed", secret)  # only now: a task that is refused leaves nothing behind
     for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
@@ -119,7 +119,7 @@ def start(
             versions=versions(),
             prompts=keep_prompts(store, advised(read_prompts(), task)),
         )
-        begun = store.append(begun)  # as recorded, without secrets: a resumed run must ask the same questions
+        begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests
         _carry_out(begun, task, backend, bench, store, Record(), settings.budget, settings.workers)
     return _finish(run_dir)
 
@@ -132,9 +132,9 @@ def resume(
     listeners: Sequence[Callable[[Any], None]] = (),
     keys_in: Sequence[str] = (),
 ) -> RunResult:
-    """Go on with a run that was interrupted, lost its sandbox or service, or spent its budget.
+    """Continue a run that was interrupted, lost its sandbox or service, or spent its budget.
 
-    What the trace has is played, not paid again. Raises ValueError when the run has ended, or was made with another
+    Recorded results are played, not paid for again. Raises ValueError when the run has ended, or was made with another
     backend.
     """
     if workers < 1:
@@ -143,7 +143,7 @@ def resume(
     begun, ended = beginning(run_dir)
     if ended and ended.status in ENDED:
         if not (run_dir / "result.json").exists():
-            return _finish(run_dir)  # killed between its end and its report
+            return _finish(run_dir)  # killed before its report was written
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
     if begun.backend != backend.name:
         raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
@@ -157,14 +157,14 @@ def resume(
             store.listen(listener)
         store.append(RunResumed(sandbox=bench.sandbox.info))
         first = Budget.model_validate(begun.budget)
-        # What is asked must stay the same, or nothing of the record could be played.
+        # Requests must stay the same, or nothing of the record could be played.
         chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
         _carry_out(begun, task, backend, bench, store, record, chosen, workers)
     return _finish(run_dir)
 
 
 def new_run_dir(runs: Path, task: str) -> Path:
-    """A folder name that sorts by time: runs/20261121-153012-<task>-1f3a."""
+    """Return a new folder name that sorts by time: runs/20261121-153012-<task>-1f3a."""
     return runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{task}-{random.token_hex(2)}"
 
 
@@ -178,7 +178,7 @@ def _carry_out(
     budget: Budget,
     workers: int,
 ) -> None:
-    """Run the graph to its end, whatever that is, and record it."""
+    """Run the graph until it ends in any way, and record the ending."""
     meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
     parts = Live(begun, task, store, record, bench, meter)
     crew = crew_of(begun, parts, backend, meter)
@@ -200,10 +200,10 @@ def _carry_out(
     except (BackendLost, SandboxLost) as error:
         status, reason = "lost", str(error)
     except Exception as error:
-        # A defect of ours is no result of the crew: keep the evidence, and let the run be resumed once it is mended.
+        # A defect of ours is not a result of the crew: keep the evidence, so that the run can be resumed once fixed.
         store.append(Trouble(who="programmer", where=Where("run"), text=traceback.format_exc()))
         status, reason = "lost", f"defect: {error!r}"
-    if stopped:  # whatever came out first: a sandbox that the stop closed is not lost
+    if stopped:  # whichever error came first: a sandbox closed by the stop is not lost
         status, reason = "interrupted", STOPPED
     store.append(
         RunFinished(
@@ -223,10 +223,10 @@ def _same_inputs(begun: RunStarted, run_dir: Path) -> None:
 
 
 def ending(state: graph.State) -> tuple[Status, str]:
-    """How a run that came through the graph has ended, and why."""
+    """Return status and reason of a run that passed through the whole graph."""
     decision = state["decision"]
     if decision.best is None:
-        return "failed", f"nothing valid was handed in: {state['scores'][-1].reason}"
+        return "failed", f"nothing valid was submitted: {state['scores'][-1].reason}"
     if state["claim"] is None:
         return "failed", "the reporter gave no valid claim"
     return ("converged" if decision.action == "converged" else "exhausted"), decision.reason
@@ -234,15 +234,15 @@ def ending(state: graph.State) -> tuple[Status, str]:
 
 @contextmanager
 def _interruptible(benches: list[Workbench], stopped: list[int]) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM commands in the sandbox end at once, so that waiting for them cannot hang the stop."""
+    """End sandbox commands at once on Ctrl-C or SIGTERM, so that waiting for them cannot delay the stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        for number in before:  # a second Ctrl-C, while this one is carried out, would wait for it and it for that
+        for number in before:  # a second Ctrl-C during this one would deadlock
             signal.signal(number, lambda *_: None)
-        stopped.append(signum)  # no lock: the handler may have interrupted who holds one
+        stopped.append(signum)  # no lock: the handler may have interrupted its holder
         for bench in benches:
             bench.close()
         raise KeyboardInterrupt
@@ -261,15 +261,15 @@ def _bench(store: Store, sandbox: Sandbox, gpu: Gpu) -> Workbench:
 
 
 def meter_of(budget: Budget, backend: Backend, seconds: float = 0.0) -> Meter:
-    """Raises ValueError for a budget that cannot be kept with this backend."""
-    # Played calls are added again as the graph asks for them; only the wall time is carried over.
+    """Return the meter of a run. Raises ValueError for a budget that cannot be enforced with this backend."""
+    # Played calls are counted again when the graph requests them; only the wall time is carried over.
     return Meter(budget, priced=not backend.is_llm or getattr(backend, "price", None) is not None, seconds=seconds)
 
 
 def beginning(run_dir: Path) -> tuple[RunStarted, RunFinished | None]:
     events = read_trace(run_dir)
     if not events or not isinstance(events[0], RunStarted):
-        raise ValueError(f"{run_dir}: the trace does not begin with the start of a run")
+        raise ValueError(f"{run_dir}: the trace does not begin with run_started")
     last = events[-1]
     return events[0], last if isinstance(last, RunFinished) else None
 

@@ -1,4 +1,4 @@
-"""The sandboxes of a run: its first, the same again when it is resumed or one was lost, those of claim and audit."""
+"""The sandboxes of a run: the first, its replacement after a resume or a loss, and those of claim and audit."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from sandbox.select import choose
 
 
 class Place(NamedTuple):
-    """What a sandbox sees as /inputs, and where its commands work."""
+    """The host folders that a sandbox sees as /inputs and /workspace."""
 
     inputs: Path
     workspace: Path
 
 
 def searching(run_dir: Path) -> Place:
-    """Where the crew works."""
+    """Return the folders of the crew's sandbox."""
     return Place(run_dir / "inputs", run_dir / "workspace")
 
 
 def claiming(run_dir: Path) -> Place:
-    """Where the claim is made, from the events held out; a task without such has no such inputs."""
+    """Return the folders of the claim's sandbox; the inputs exist only if the task holds events out."""
     return Place(run_dir / "held_out", run_dir / "claim")
 
 
 def auditing(run_dir: Path) -> Place:
-    """Where the audit runs what made the claim once more; its inputs are written when there is a claim to audit."""
+    """Return the folders of the audit's sandbox; the inputs are written when there is a claim to audit."""
     return Place(run_dir / "decoy", run_dir / "audit")
 
 
 def first(place: Place, kind: Kind, limits: Limits, image: str, gpu: Gpu) -> Sandbox:
-    """The sandbox that a new run works in. Raises SandboxLost."""
+    """Open a sandbox for a new run. Raises SandboxLost."""
     return choose(kind, *place, Path(tools.__file__).parent, limits, image=image, gpu=gpu)
 
 
 def again(place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
-    """A sandbox like the one that a run began in: the same driver, limits and choice of GPU, the very same image.
+    """Open a sandbox like the run's first: the same driver, limits and GPU choice, and exactly the same image.
 
-    Raises SandboxLost, which names the image, for a tag may mean another one by now.
+    Raises SandboxLost; the message names the image by digest, since its tag may point to another one by now.
     """
     if info.driver != "docker":
         return first(place, "bubblewrap", info.limits, IMAGE, gpu)
@@ -53,13 +53,13 @@ def again(place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
         return first(place, "docker", info.limits, image, gpu)
     except SandboxLost as error:
         raise SandboxLost(
-            f"{error}. This run goes on in its image {image} alone: if that is gone, load it again (docker load), or "
-            "start a new run; one that is built anew is another image"
+            f"{error}. This run can continue only in its image {image}: if that is gone, load it again (docker load), "
+            "or start a new run; a rebuilt image is a different one"
         ) from error
 
 
 def probe(sandbox: Sandbox, store: Store) -> None:
-    """See whether a sandbox holds, before anything of the run goes on in it. Raises SandboxLost when it does not."""
+    """Probe a sandbox with canaries before the run uses it. Raises SandboxLost if one was reached."""
     verdict = plant_and_probe(sandbox, store.run_dir / "sealed" / "labels.parquet")
     store.append(CanaryChecked(held=verdict.held, lines=verdict.lines))
     if not verdict.held:
@@ -67,7 +67,7 @@ def probe(sandbox: Sandbox, store: Store) -> None:
 
 
 def fresh(store: Store, place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
-    """The same again, and probed: what takes over from a sandbox that was lost. Raises SandboxLost."""
+    """Open and probe a replacement for a lost sandbox. Raises SandboxLost."""
     sandbox = again(place, info, gpu)
     try:
         probe(sandbox, store)

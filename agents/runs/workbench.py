@@ -1,4 +1,4 @@
-"""Where workers work: a sandbox into which files are put before a command and from which files are read after it."""
+"""The workbench of the workers: a sandbox with files written to it before a command and read from it afterwards."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sandbox.driver import WORKSPACE, ExecResult, Sandbox, SandboxInfo, SandboxL
 from sandbox.reader import read_bytes
 from sandbox.writer import write_bytes
 
-GO_ON = "raise the limit and resume the run to go on"
-RENEWALS = 10  # in one session of a run; code that can break sandboxes must not do so for ever
+GO_ON = "to continue, raise the limit and resume the run"
+RENEWALS = 10  # per session of a run; code that can break sandboxes must not do so for ever
 
 
 class Nowhere:
-    """The `Bench` of a replay: a workspace into which recorded files are put, and no sandbox."""
+    """The `Bench` of a replay: a workspace for recorded files, without a sandbox."""
 
     def __init__(self, workspace: Path) -> None:
         workspace.mkdir(parents=True)
@@ -56,25 +56,25 @@ class Nowhere:
 class Workbench:
     """The live `Bench`: a sandbox driver with the strict reader and writer of its workspace.
 
-    When the sandbox is lost, `fresh` makes the one that takes over; without it, what is lost is lost. Workers share
-    the bench, and the sandbox is renewed once for all of them.
+    When the sandbox is lost, `fresh` makes its replacement; without `fresh` it is not replaced. Workers share the
+    bench, and the sandbox is renewed once for all of them.
     """
 
     def __init__(self, sandbox: Sandbox, fresh: Callable[[], Sandbox] | None = None) -> None:
         self._sandbox, self._fresh = sandbox, fresh
         self._lost = False
         self._renewals = 0
-        self._lock = threading.RLock()  # held while a sandbox is renewed: nobody works meanwhile
+        self._lock = threading.RLock()  # held while a sandbox is renewed, so that nobody works meanwhile
         self._closed = threading.Event()
         self._seconds_left: Callable[[], float] = lambda: math.inf
 
     def keep_to(self, seconds_left: Callable[[], float]) -> None:
-        """From now on no command runs longer than the run has time left: BudgetSpent ends it then."""
+        """Limit commands to the run's remaining time [s]: one cut off by that limit raises BudgetSpent."""
         self._seconds_left = seconds_left
 
     @property
     def sandbox(self) -> Sandbox:
-        """The one that commands run in now."""
+        """The sandbox in which commands run now."""
         return self._sandbox
 
     @property
@@ -96,7 +96,7 @@ class Workbench:
         try:
             for name, data in (files or {}).items():
                 write_bytes(self.workspace, str(PurePosixPath(folder, name)), data)
-        except OSError as error:  # hostile files make it an UnsafeFile: this is the operator's disk
+        except OSError as error:  # hostile files raise UnsafeFile; this is a fault of the operator's disk
             raise SandboxLost(f"the workspace cannot be written: {error}") from error
         wall = sandbox.info.limits.seconds if seconds is None else seconds
         left = self._seconds_left()
@@ -117,12 +117,12 @@ class Workbench:
             if not self._lost:
                 return None
             if self._fresh is None or self._closed.is_set() or self._renewals >= RENEWALS:
-                raise SandboxLost(f"the sandbox is lost, after {self._renewals} times that a fresh one took over")
-            self._sandbox.close()  # whatever still runs in it must not write into a workspace that is put right
+                raise SandboxLost(f"the sandbox is lost, after {self._renewals} renewals in this session")
+            self._sandbox.close()  # processes still in it must not write into the workspace while it is restored
             try:
                 self._sandbox = self._fresh()
             except OSError as error:
-                raise SandboxLost(f"no fresh sandbox can be made: {error}") from error
+                raise SandboxLost(f"no fresh sandbox can be started: {error}") from error
             self._lost = False
             self._renewals += 1
             if self._closed.is_set():  # while it was being made
@@ -133,12 +133,12 @@ class Workbench:
         return self._fresh is not None and not self._closed.wait(seconds)
 
     def close(self) -> None:
-        """End everything that runs, for good: its commands come back as SandboxLost and nothing is renewed.
+        """Stop everything for good: running commands raise SandboxLost and the sandbox is not renewed.
 
-        Takes no lock, as a signal handler has no time for others to let go of it.
+        Takes no lock, since a signal handler cannot wait for others to release it.
         """
         self._closed.set()
-        with contextlib.suppress(SandboxLost):  # it ends by itself when this process does
+        with contextlib.suppress(SandboxLost):  # it ends with this process anyway
             self._sandbox.close()
 
     def __enter__(self) -> Self:

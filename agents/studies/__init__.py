@@ -1,1 +1,1 @@
-"""Stability studies: backends x wordings x data sets x repeats of one task, with statistics a referee would accept."""
+"""Stability studies: backends x wordings x data sets x repeats of one task, with the statistics to compare them."""

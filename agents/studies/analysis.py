@@ -1,4 +1,4 @@
-"""From the outcomes of a study to its result: every arm, every pair of arms, and what they add up to."""
+"""Analysis of a study: from its outcomes to results for each arm, each pair of arms, and the whole study."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tools.types import Floats
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 RATES = (0.05, 0.1, 0.2, 0.3, 0.5)  # differences of success rates in the power table
-EFFECTS = (0.2, 0.5, 0.8, 1.2)  # of the metric, in standard deviations of runs (Cohen: small, medium, large)
+EFFECTS = (0.2, 0.5, 0.8, 1.2)  # differences of the metric in standard deviations (Cohen: 0.2 small to 0.8 large)
 Key = tuple[str, str, int]
 
 
@@ -56,7 +56,7 @@ def analyse(
     damaged: Sequence[str] = (),
     run_versions: Sequence[Mapping[str, str]] = (),
 ) -> StudyResult:
-    """The result of a study, finished or not. The same outcomes give the same numbers."""
+    """Return the result of a study, finished or not. The same outcomes give the same numbers."""
     outcomes = sorted(outcomes, key=lambda outcome: outcome.cell)
     fresh = frozenset(dataset.name for dataset in study.datasets if dataset.fresh)
     rules = rules_of(outcomes, study.primary.failure, fresh)
@@ -108,7 +108,7 @@ def _pairs(
     rules: Rules,
     seed: int,
 ) -> list[PairRow]:
-    """Every two arms by both quantities; p-values corrected within each quantity."""
+    """Compare all pairs of arms in both quantities; p-values are corrected within each quantity."""
     rows: list[PairRow] = []
     for quantity in QUANTITIES:
         found = []
@@ -141,7 +141,7 @@ def _pairs(
 def _differences(
     a: Sequence[Outcome], b: Sequence[Outcome], quantity: Quantity, rules: Rules, by_repeat: bool = True
 ) -> tuple[Floats, Ints]:
-    """a - b where both have a run that counts, and the draw of events of each."""
+    """Return a - b for cells in which neither run is missing, and the draw of events of each."""
     mine, other = (_cells(rows, quantity, rules, by_repeat) for rows in (a, b))
     keys = sorted(mine.keys() & other.keys())
     names = [f"{key[0]}/{key[2]}" if key[0] in rules.fresh else key[0] for key in keys]
@@ -150,7 +150,7 @@ def _differences(
 
 
 def _cells(rows: Sequence[Outcome], quantity: Quantity, rules: Rules, by_repeat: bool) -> dict[Key, float]:
-    """The mean of each cell; without `by_repeat` repeats on the same events are one."""
+    """Return the mean of each cell; without `by_repeat`, repeats on the same events are averaged."""
     values: dict[Key, list[float]] = defaultdict(list)
     for row in rows:
         if row.missing or (quantity == "metric" and row.dataset not in rules.measured):
@@ -173,7 +173,7 @@ def _components(everyone: Table, quantity: Quantity) -> list[ComponentRow]:
 
 
 def _power(everyone: Table, quantity: Quantity, arms: Sequence[str]) -> PowerTable:
-    """By the mean over all pairs of arms of the variances of their differences."""
+    """Return the power table, from the variances of differences averaged over all pairs of arms."""
     own, other, sizes = [], [], []
     for a, b in itertools.combinations(arms, 2):
         values, draw = _differences(everyone.of(a).rows, everyone.of(b).rows, quantity, everyone.rules)
@@ -215,7 +215,7 @@ def _power(everyone: Table, quantity: Quantity, arms: Sequence[str]) -> PowerTab
 
 
 def _mean(found: Sequence[Variances]) -> Variances:
-    """Over pairs of backends, of those that could be measured."""
+    """Average the variances over the pairs of backends for which they are known."""
     known = [one for one in found if not math.isnan(one.tau2)]
     if not known:
         return Variances(math.nan, math.nan)
@@ -223,7 +223,7 @@ def _mean(found: Sequence[Variances]) -> Variances:
 
 
 def _steps(table: Table) -> list[float]:
-    """Differences of the metric, rounded to two digits, from the spread of runs of one arm."""
+    """Return differences of the metric, to two digits, in units of the standard deviation within arms."""
     within = [table.of(name).metric.var() for name in {row.backend for row in table.rows}]
     sd = math.sqrt(float(np.mean(within))) if within else 0.0
     return [float(f"{effect * sd:.2g}") for effect in EFFECTS if sd > 0]
@@ -234,11 +234,11 @@ def _sha256(*texts: str) -> str:
 
 
 def _source(best: Sequence[Outcome]) -> str:
-    """The backend that the runs of a best-of-N arm are."""
+    """Return the backend whose runs a best-of-N arm uses."""
     return best[0].cell.split("/")[0]
 
 
 def _code() -> str:
-    """Of the code that made the numbers: names and texts of this package's files."""
+    """Return a hash of the code that computes the numbers: names and contents of this package's files."""
     root = Path(__file__).parent
     return _sha256(*(f"{p.relative_to(root)} {p.read_text()}" for p in sorted(root.rglob("*.py"))))[:12]

@@ -1,4 +1,4 @@
-"""All about one backend: a row of the result from its runs."""
+"""The results of one backend: a row of the study's result, from its runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from agents.studies.table import Table, answered, error_of, value_of
 def arm_row(
     name: str, outcomes: Sequence[Outcome], everyone: Table, planned: int, derived: str | None, seed: int
 ) -> ArmRow:
-    """`outcomes`: those of the backend, missing ones among them; `everyone`: all runs that count, for the ranks."""
+    """Return the row of one backend.
+
+    `outcomes`: those of the backend, including missing ones; `everyone`: all runs that are not missing, for the ranks.
+    """
     table = Table(tuple(o for o in outcomes if not o.missing), everyone.rules)
     missing = len(outcomes) - len(table.rows)
     k, n = int(table.success.sum()), len(table.rows)
@@ -69,13 +72,13 @@ def arm_row(
 
 
 def steering_and_sealed(table: Table, seed: int) -> Following:
-    """How well the steering metric of these runs follows what they are worth."""
+    """Return the rank correlation between steering and sealed metric of these runs."""
     both = _both(table)
     return following(*_pair(both), both.draw, seed)
 
 
 def _both(table: Table) -> Table:
-    """Runs that have a steering and a sealed metric."""
+    """Return the runs with both a steering and a sealed metric."""
     return table.measured.where(lambda row: row.steering is not None and row.primary is not None)
 
 
@@ -102,7 +105,7 @@ def _metric(table: Table, seed: int) -> dict[str, Any]:
 
 
 def _passes(table: Table, seed: int) -> list[dict[str, Any]]:
-    """A task is a data set in one wording; its repeats are the tries."""
+    """Return pass@k and pass^k for each k; a task is a data set with one wording, its repeats are the tries."""
     tasks: dict[tuple[str, str], list[bool]] = {}
     for row in table.rows:
         tasks.setdefault((row.dataset, row.wording), []).append(row.success)
@@ -119,7 +122,7 @@ def _passes(table: Table, seed: int) -> list[dict[str, Any]]:
 
 
 def _coverage(table: Table, quantity: str) -> Coverage:
-    """Of claims of a discovery where there is one to make."""
+    """Return the coverage of a quantity in discovery claims on data with signal."""
     true = "mass" if quantity == "mass" else "n_signal"
 
     def claimed(row: Outcome) -> Any:

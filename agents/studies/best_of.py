@@ -1,4 +1,4 @@
-"""Best of N: an arm made from another's runs. Of each N repeats the one with the best steering metric is the answer."""
+"""Best-of-N arms, made from another arm's runs: of every N repeats, the one with the best steering metric counts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agents.trace.result import Cost
 
 
 def derived(outcomes: Sequence[Outcome], study: Study) -> dict[str, list[Outcome]]:
-    """The best-of-N arms of a study by name, those that have a complete group.
+    """Return the best-of-N arms of a study that have a complete group, by name.
 
-    Data sets whose repeats have events of their own are left out: the choice would be among events, not answers.
+    Data sets whose repeats have their own events are left out: the choice would be among events, not answers.
     """
     fresh = {dataset.name for dataset in study.datasets if dataset.fresh}
     same = [outcome for outcome in outcomes if outcome.dataset not in fresh]
@@ -22,14 +22,14 @@ def derived(outcomes: Sequence[Outcome], study: Study) -> dict[str, list[Outcome
 
 
 def best_of(outcomes: Sequence[Outcome], arm: str, n: int) -> list[Outcome]:
-    """Repeats 0..n-1, n..2n-1, ... of each wording and data set of `arm`, each group as one row `<arm>, best of <n>`.
+    """Return one row `<arm>, best of <n>` for each group of repeats 0..n-1, n..2n-1, ... per wording and data set.
 
-    The choice sees no truth: the highest steering metric, the first of equals, any answer before none. Cost and time
-    of all N count. A group with a run that is missing is missing, and one that is not complete is left out. The row
-    keeps the chosen run's `cell`, so that it leads to its trace; `repeat` counts the groups.
+    The choice does not use the truth: the highest steering metric, the first of ties, any answer before none. Cost and
+    time of all N count. A group with a missing run is missing, and an incomplete one is left out. The row keeps the
+    chosen run's `cell`, which leads to its trace; `repeat` counts the groups.
     """
     if n < 2:
-        raise ValueError(f"n={n}: the best of at least two")
+        raise ValueError(f"n={n}: must be at least 2")
     groups: dict[tuple[str, str, int], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.backend == arm:
@@ -60,6 +60,6 @@ def _chosen(group: Sequence[Outcome], name: str, number: int) -> Outcome:
 
 
 def _rank(outcome: Outcome) -> tuple[bool, float]:
-    """What the harness chooses by: an answer first, then the steering metric."""
+    """Return the sort key of the choice: an answer first, then the steering metric."""
     steering = float("-inf") if outcome.steering is None else outcome.steering.value
     return outcome.answer is not None, steering

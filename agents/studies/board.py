@@ -1,4 +1,4 @@
-"""How far a study is, while it is carried out: a table and a bar on a terminal, a line for each cell elsewhere."""
+"""Progress display of a study: a table and a bar on a terminal, a line for each cell elsewhere."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from agents.studies.outcome import Outcome
 from agents.studies.study import Study
 from agents.trace.words import duration
 
-RECENT = 8  # lines about what went wrong that stay in sight
+RECENT = 8  # lines about failures that stay visible
 
 
 class Board:
-    """Takes what `carry_out` tells of cells, and reads their outcomes."""
+    """Receives the state changes of cells from `carry_out`, and reads their outcomes."""
 
     def __init__(self, study: Study, folder: Path, console: Console | None = None) -> None:
         self._study, self._folder = study, folder
@@ -51,11 +51,11 @@ class Board:
         )
 
     def left(self) -> list[str]:
-        """The cells without an outcome, in the order in which they are to be carried out."""
+        """Return the cells without an outcome, in the order in which to carry them out."""
         return [name for name in self._cells if name not in self.outcomes]
 
     def tell(self, name: str, what: str) -> None:
-        """A cell began, ended, or came to nothing this time."""
+        """Record that a cell started, finished, or failed this time."""
         if what == "running":
             self._running[name] = time.monotonic()
             return
@@ -71,12 +71,12 @@ class Board:
             self._console.print(Text(line), soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """The display as it is now."""
+        """Return the current display."""
         lines = [Text(line, "yellow") for line in self._troubles]
         return Group(self.table(), *lines, self._bar)
 
     def table(self) -> Table:
-        """One row a backend."""
+        """Return a table with one row per backend."""
         table = Table("backend", title=self._study.name, title_justify="left")
         for name in ("done", "right", "failed", "missing", "running", "median time", "cost"):
             table.add_column(name, justify="right")
@@ -100,7 +100,7 @@ class Board:
         return table
 
     def _remaining(self) -> str:
-        """By the pace so far."""
+        """Estimate the remaining time from the pace so far."""
         done, todo = len(self.outcomes) - self._before, len(self.left())
         return f"{duration((time.monotonic() - self._began) / done * todo)} left" if done and todo else ""
 
@@ -117,7 +117,7 @@ class Board:
 
 
 def outcome_in(run_dir: Path) -> Outcome | None:
-    """The outcome in the folder of a cell, if it has one that can be read."""
+    """Return the outcome in a cell's folder; None if it is missing or unreadable."""
     try:
         return Outcome.model_validate_json((run_dir / OUTCOME).read_bytes())
     except (OSError, ValidationError):
@@ -125,7 +125,7 @@ def outcome_in(run_dir: Path) -> Outcome | None:
 
 
 def describe(outcome: Outcome) -> str:
-    """An outcome in a line."""
+    """Describe an outcome in one line."""
     verdict = "missing" if outcome.missing else "right" if outcome.success else "not right"
     metric = "" if outcome.primary is None else f", metric {outcome.primary:.2f}"
     return f"{outcome.cell}: {verdict} ({outcome.status}) after {duration(outcome.seconds)}{metric}"

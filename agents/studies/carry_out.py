@@ -1,8 +1,8 @@
-"""Carries out the cells of a study, each in a process of its own: here, or on the workers of a Dask cluster.
+"""Carry out the cells of a study, each in a process of its own: here, or on the workers of a Dask cluster.
 
-A cell whose process was killed, or that lost its service or sandbox, is tried again by the rules of `ledger.py`. All
-that is known lies in the folder of the study: whoever carries it out may be killed and started again, and two may do
-so at the same time.
+A cell whose process was killed, or that lost its service or sandbox, is retried by the rules of `ledger.py`. All state
+is in the study's folder: the process that carries out the study may be killed and restarted, and two may work on the
+same study at a time.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from sandbox.driver import Kind
 from tasks import salt
 
 PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
-TICK = 0.02  # seconds between two looks at the processes
-PATIENCE = 30.0  # seconds that a process which was told to stop may take
-KILLS = 20  # a cell may be killed so often from outside before something is thought to be wrong
+TICK = 0.02  # seconds between two checks of the processes
+PATIENCE = 30.0  # seconds that a process may take to stop
+KILLS = 20  # how often a cell may be killed from outside before the study is stopped
 AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
 Told = Callable[[str, str], None]
 
 
 class Machine(BaseModel):
-    """What is the operator's choice, and no part of the study."""
+    """The operator's choices for this machine, which are not part of the study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: str | None = None
@@ -49,7 +49,7 @@ class Machine(BaseModel):
 
 
 def open_folder(study: Study, runs: Path) -> Path:
-    """The folder of the study, made when there is none. Raises ValueError where it holds another study."""
+    """Return the study's folder, creating it if needed. Raises ValueError if it contains another study or a run."""
     folder = (runs / study.name).resolve()
     path = folder / STUDY
     if path.exists():
@@ -57,15 +57,15 @@ def open_folder(study: Study, runs: Path) -> Path:
         if before.sha256() != study.sha256():
             changed = first_difference(before.canonical(), study.canonical())
             raise ValueError(
-                f"{folder}: holds the study {before.sha256()[:12]}, which is not this one ({study.sha256()[:12]}): "
-                f"{changed}. A study is not changed once it has begun; give it another name"
+                f"{folder}: contains study {before.sha256()[:12]}, which differs from {study.sha256()[:12]}, this one: "
+                f"{changed}. A study must not change once it has begun; give it another name"
             )
         return folder
     if (folder / TRACE).exists():
-        raise ValueError(f"{folder}: holds a run, no study; give the study another name")
+        raise ValueError(f"{folder}: contains a run, not a study; give the study another name")
     folder.mkdir(parents=True, exist_ok=True)
     if not salt.kept(folder):
-        salt.keep(folder, salt.fresh())  # before the study is there: all its cells have the same
+        salt.keep(folder, salt.fresh())  # before study.json exists: all cells must use the same salt
     draft = folder / f".{STUDY}"
     draft.write_text(study.model_dump_json(indent=1) + "\n")
     draft.replace(path)
@@ -73,7 +73,7 @@ def open_folder(study: Study, runs: Path) -> Path:
 
 
 def forgive(study: Study, folder: Path) -> None:
-    """Have cells that were given up for want of a service or sandbox tried again: they were no result."""
+    """Reset cells given up for lack of a service or sandbox, so that they are retried: they are not results."""
     for cell in cells_of(study):
         path = folder / cell.name / OUTCOME
         if path.exists() and Outcome.model_validate_json(path.read_bytes()).missing:
@@ -83,7 +83,7 @@ def forgive(study: Study, folder: Path) -> None:
 
 
 def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
-    """The exit status of a cell's process: what a worker of a cluster runs. Its output is added to the cell's log."""
+    """Run a cell's process, on a cluster's worker, and return its exit status. Output is appended to the cell's log."""
     process = _begin(Path(folder), name, arguments)
     try:
         return process.wait()
@@ -92,7 +92,7 @@ def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
 
 
 def ready(waiting: Sequence[str], running: Sequence[str], most: Mapping[str, int]) -> str | None:
-    """The first waiting cell whose backend has fewer at work than `most` allows it.
+    """Return the first waiting cell whose backend has fewer cells running than `most` allows; None if there is none.
 
     >>> ready(["a/w/d/1", "b/w/d/0"], ["a/w/d/0"], {"a": 1})
     'b/w/d/0'
@@ -110,9 +110,9 @@ def locally(
     tell: Told,
     most: Mapping[str, int] | None = None,
 ) -> None:
-    """All cells in processes on this machine, `workers` at a time, and of a backend at most so many as `most` says.
+    """Carry out all cells in processes on this machine, `workers` at a time and at most `most[backend]` per backend.
 
-    Raises ValueError, as `_verdict`.
+    Raises ValueError, like `_verdict`.
     """
     waiting, running = deque(names), dict[str, subprocess.Popen[bytes]]()
     kills: Counter[str] = Counter()
@@ -138,10 +138,10 @@ def locally(
 def on_cluster(
     folder: Path, names: Sequence[str], scheduler: str, machine: Machine, tell: Told, gpu: bool = False
 ) -> None:
-    """All cells on the workers of a Dask cluster, which see the same folders and have the same keys.
+    """Carry out all cells on the workers of a Dask cluster, which must see the same folders and have the same keys.
 
-    `scheduler`: its address, or the file that `dask scheduler --scheduler-file` wrote. With `gpu`, a cell takes one
-    unit of the resource GPU. Cells that are at work when this process ends come to their end. Raises as `locally`.
+    `scheduler`: its address, or the file written by `dask scheduler --scheduler-file`. With `gpu`, a cell takes one
+    unit of the resource GPU. Cells running when this process ends still finish. Raises like `locally`.
     """
     try:
         distributed: Any = importlib.import_module("distributed")
@@ -180,7 +180,7 @@ def on_cluster(
 
 
 def _verdict(folder: Path, name: str, code: int, kills: Counter[str]) -> str:
-    """What an exit status says. Raises ValueError where trying again would not help, with what the cell's log says."""
+    """Interpret an exit status. Raises ValueError, with the cell's last log line, if a retry would not help."""
     if (folder / name / OUTCOME).exists():
         return "done"
     if code == WRONG:
@@ -198,19 +198,19 @@ def _begin(folder: Path, name: str, arguments: Sequence[str]) -> subprocess.Pope
     run_dir = folder / name
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / LOG).open("ab") as log:
-        # A session of its own: Ctrl-C reaches this process alone, which ends the others by closing their input.
+        # A session of its own: Ctrl-C reaches only this process, which stops the others by closing their input.
         return subprocess.Popen(
             [*PROGRAM, str(folder), name, *arguments],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},  # of the harness; what the sandbox uses is the study's
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # for the harness; the study sets the sandbox's cores
             start_new_session=True,
         )
 
 
 def _stop(processes: Any) -> None:
-    """Have processes end as on Ctrl-C, which leaves their runs resumable, or by force."""
+    """Stop processes as on Ctrl-C, which leaves their runs resumable; kill those that take too long."""
     for process in (processes := list(processes)):
         process.stdin.close()
     deadline = time.monotonic() + PATIENCE
@@ -224,4 +224,4 @@ def _stop(processes: Any) -> None:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line for line in reversed(lines) if line.strip()), "no output")

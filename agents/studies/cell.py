@@ -1,8 +1,8 @@
-"""One cell of a study in a process of its own: `python -m agents.studies.cell FOLDER CELL`.
+"""Carry out one cell of a study in a process of its own: `python -m agents.studies.cell FOLDER CELL`.
 
-Whatever happened before, the same command goes on: what is done is left, what was begun is resumed from its trace, so
-that nothing is paid twice. A lock sees to it that no two processes work on one cell. The process ends when its
-standard input does, so that it does not outlive whoever started it.
+Whatever happened before, the same command continues: a finished cell is left alone, a started one is resumed from its
+trace, so that nothing is paid for twice. A lock prevents two processes from working on one cell. The process ends when
+its standard input closes, so that it does not outlive its parent.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from sandbox.driver import Kind, Limits
 from tasks import salt
 
 STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
-DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, as those of `beamcrew run`
-PAUSE = 3.0  # seconds before a cell that is locked, or lost its service, may be tried again
+DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, like those of `beamcrew run`
+PAUSE = 3.0  # seconds before a cell that is locked, or lost its service, may be retried
 
 
 def backend_of(arm: Arm) -> Backend:
-    """Raises ValueError where the arm cannot work here: no key, no model, no library."""
+    """Return the backend of an arm. Raises ValueError if it cannot work here: no key, no model, no library."""
     spec = f"local:{arm.model}" if arm.kind == "local" else arm.kind
     return choose_backend(
         spec,
@@ -51,9 +51,9 @@ def backend_of(arm: Arm) -> Backend:
 
 
 def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = "auto") -> int:
-    """Bring a cell to its outcome, or nearer to it; the exit status says which.
+    """Work on a cell until it has an outcome or is stopped or lost; return the exit status.
 
-    Raises Busy, and ValueError for what only the operator can mend (a file or a key that is not there).
+    Raises Busy, and ValueError for what only the operator can fix (such as a missing file or key).
     """
     study = Study.model_validate_json((folder / STUDY).read_bytes())
     cell, run_dir = find_cell(study, name), folder / name
@@ -76,14 +76,14 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
 
 
 def write_outcome(run_dir: Path, outcome: Outcome) -> None:
-    """All of it or nothing."""
+    """Write the outcome of a cell atomically."""
     draft = run_dir / f".{OUTCOME}"
     draft.write_text(outcome.model_dump_json(indent=1) + "\n")
     draft.replace(run_dir / OUTCOME)
 
 
 def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:
-    """How a start ended. A run that cannot even begin or end is lost, and no result of the crew."""
+    """Run a cell and return its status. A run that cannot even start or finish is lost, not a result of the crew."""
     try:
         return _run(study, cell, run_dir, secret, data, sandbox).status
     except ValueError:
@@ -94,7 +94,7 @@ def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | No
 
 
 def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> RunResult:
-    """Start the run, go on with it, or read what it came to."""
+    """Start or resume the run, or read its result if it has ended."""
     backend = backend_of(cell.arm)
     if not _begun(run_dir):
         settings = runs.Settings(
@@ -121,7 +121,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None,
 
 
 def _begun(run_dir: Path) -> bool:
-    """Whether there is a trace. What was left by a process that was killed before it had one is cleared away."""
+    """Return True if there is a trace; else remove the remains of a process killed before it wrote one."""
     path = run_dir / TRACE
     if path.exists() and b"\n" in path.read_bytes():
         return bool(read_trace(run_dir))
@@ -132,10 +132,10 @@ def _begun(run_dir: Path) -> bool:
 
 
 def _end_with_input() -> None:
-    """Stop, as on Ctrl-C, when whoever started this process is gone, or closes the pipe to say so."""
+    """Stop, as on Ctrl-C, when the parent process is gone or closes the pipe."""
 
     def wait() -> None:
-        while os.read(0, 1):  # not sys.stdin: its lock would not let the interpreter end
+        while os.read(0, 1):  # not sys.stdin: its lock would block the interpreter's exit
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 

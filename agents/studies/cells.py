@@ -1,4 +1,4 @@
-"""The matrix of a study: one cell a run, and seeds that are the same for all backends and wordings."""
+"""The matrix of a study: one cell per run, with seeds that are the same for all backends and wordings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """<backend>/<wording>/<data set>/<repeat>: its folder inside the study's."""
+        """<backend>/<wording>/<data set>/<repeat>: also the cell's folder inside the study's."""
         return f"{self.arm.name}/{self.wording}/{self.dataset.name}/{self.repeat}"
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """All cells, in an order that leaves a study that is stopped half way as balanced as can be: backends vary first,
-    repeats last."""
+    """Return all cells, backends varying fastest and repeats slowest, so that a stopped study is as balanced as
+    possible."""
     return [
         Cell(arm, wording, dataset, repeat, seed_of(study, dataset.name, repeat))
         for repeat in range(study.repeats)
@@ -38,15 +38,15 @@ def cells_of(study: Study) -> list[Cell]:
 
 
 def find_cell(study: Study, name: str) -> Cell:
-    """The cell of that name. Raises ValueError."""
+    """Return the cell with this name. Raises ValueError."""
     found = next((cell for cell in cells_of(study) if cell.name == name), None)
     if found is None:
-        raise ValueError(f"cell={name}: study {study.name} has none of that name")
+        raise ValueError(f"cell={name}: study {study.name} has no such cell")
     return found
 
 
 def seed_of(study: Study, dataset: str, repeat: int) -> int:
-    """31 bits of SHA-256(study seed/data set/repeat): adding arms, wordings, data sets or repeats moves no seed.
+    """Return 31 bits of SHA-256(study seed/data set/repeat): adding arms, data sets or repeats changes no other seed.
 
     >>> from agents.studies.study import read_study
     >>> 0 <= seed_of(read_study("example"), "none", 0) < 2**31
@@ -57,16 +57,16 @@ def seed_of(study: Study, dataset: str, repeat: int) -> int:
 
 
 def salt_of(study_salt: str, cell: Cell) -> str:
-    """What the secrets of a cell are drawn from: equal for all runs that are to see the same events.
+    """Return the salt of a cell's secrets, equal for all runs that must see the same events.
 
-    '' for a study that was begun without a salt.
+    '' for a study that was started without a salt.
     """
     same = f"{cell.dataset.name}/{cell.repeat if cell.dataset.fresh else 'all'}"
     return hashlib.sha256(f"{study_salt}/{same}".encode()).hexdigest()[:32] if study_salt else ""
 
 
 def options_of(study: Study, cell: Cell, data: str | None = None) -> dict[str, Any]:
-    """What the task of a cell is made with; `data`: where official files lie on this machine."""
+    """Return the task options of a cell; `data`: path of the official files on this machine."""
     fresh = {"seed": cell.seed} if cell.dataset.fresh else {}
     place = {"data": data} if data else {}
     return study.options | cell.dataset.options | fresh | place

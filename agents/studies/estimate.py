@@ -1,4 +1,4 @@
-"""What a study will cost, before it does: by runs that are done, else by what the analyst's run reads and writes."""
+"""Cost estimate of a study: from finished runs if there are any, else from the tokens of two reference runs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from agents.studies.outcome import Outcome
 from agents.studies.study import Arm, Study
 
 # Two runs of a strong model on lhco-demo: 25 and 32 calls, 1.36 and 1.59 MB of requests, 54 and 57 kB of replies, at
-# four bytes a token, measured before results went to models in brief. What a model thinks before it answers comes on
-# top, and what its service reads from a cache is cheaper; so once runs are done, theirs count.
+# four bytes per token, measured before results were shortened for models. Reasoning tokens come on top, and cached
+# tokens are cheaper; so once runs are done, their costs are used instead.
 PROMPT_TOKENS, COMPLETION_TOKENS = 370_000, 14_000
 
 
 class ArmEstimate(NamedTuple):
-    """Of the runs of one arm that are still to come. None: not known."""
+    """Cost estimate of the remaining runs of one arm. None: unknown."""
 
     arm: str
     runs: int
     left: int
     tokens: float | None
     dollars: float | None
-    at_most: float | None  # dollars, by the budget of a run
+    at_most: float | None  # dollars, from the budget of a run
     seconds: float | None
     seconds_at_most: float | None
-    measured: int  # how many finished runs it is based on
+    measured: int  # number of finished runs that it is based on
 
 
 def estimate(study: Study, outcomes: Sequence[Outcome]) -> list[ArmEstimate]:
-    """One row an arm."""
+    """Return one estimate per arm."""
     cells, done = cells_of(study), {outcome.cell for outcome in outcomes}
     rows = []
     for arm in study.backends:

@@ -1,7 +1,7 @@
-"""`cell.jsonl` in the folder of a cell: which study it belongs to, every start and end; locked while it is worked on.
+"""`cell.jsonl` in a cell's folder: its study and every start and end; locked while a process works on the cell.
 
-The lock is the kernel's (flock): it goes with the process that held it, however that ended. On a cluster the folder
-must lie on a file system whose locks hold between machines, as NFS of version 4 and Lustre with `-o flock` have it.
+The lock is the kernel's (flock): it is released with the process that holds it, however that ends. On a cluster the
+folder must be on a file system whose locks work across machines, such as NFS version 4 or Lustre with `-o flock`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LEDGER = "cell.jsonl"
 
 
 class Busy(RuntimeError):  # noqa: N818 - nothing went wrong
-    """Another process is at work on this cell."""
+    """Another process is working on this cell."""
 
 
 class Ledger:
-    """The locked record of a cell. Raises Busy where another process holds it."""
+    """The locked record of a cell. Raises Busy if another process holds it."""
 
     def __init__(self, run_dir: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -36,38 +36,38 @@ class Ledger:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._fd)
-            raise Busy(f"{run_dir}: another process is at work on this cell") from None
+            raise Busy(f"{run_dir}: another process is working on this cell") from None
 
     def lines(self) -> list[dict[str, Any]]:
-        """What is written; a last line that a crash cut short is left out."""
+        """Return the entries; an incomplete last line, cut short by a crash, is left out."""
         return [json.loads(line) for line in self._path.read_bytes().split(b"\n")[:-1] if _whole(line)]
 
     def begin(self, study: str, cell: str, seed: int) -> None:
-        """Note that work on the cell starts here and now."""
+        """Record that work on the cell starts here and now."""
         where = {"host": socket.gethostname(), "pid": os.getpid(), "headway": headway(self._run_dir)}
         self._append({"started": time.time(), "study": study, "cell": cell, "seed": seed} | where)
 
     def end(self, status: str) -> None:
-        """Note how it ended."""
+        """Record how the start ended."""
         self._append({"ended": time.time(), "status": status})
 
     def forgive(self) -> None:
-        """Let what was lost before not count any more."""
+        """Stop counting earlier losses."""
         self._append({"forgiven": time.time()})
 
     def starts(self) -> int:
-        """How often the cell was started."""
+        """Return the number of starts of the cell."""
         return sum("started" in line for line in self.lines())
 
     def losses(self) -> int:
-        """Starts that came to nothing: the service or sandbox was lost, or the process was killed without any headway.
+        """Count fruitless starts: the service or sandbox was lost, or the process was killed without any headway.
 
-        A machine that is taken away while the run gets on is no loss: else a cluster that preempts would use up the
-        attempts. Where each start is killed at the same place the cell is to blame (memory, say), and it counts.
+        Losing the machine while the run makes progress does not count, or a preempting cluster would use up the
+        attempts. If every start is killed at the same point, the cell is to blame (memory, say), and it counts.
         """
         lost, begun = 0, None
         for line in [*self.lines(), {"headway": headway(self._run_dir)}]:
-            if begun is not None and "headway" in line:  # the start after it, or now: it had no end
+            if begun is not None and "headway" in line:  # a new start, or now: the previous one has no recorded end
                 lost += line["headway"] <= begun
             begun = line["headway"] if "started" in line else None
             lost = 0 if "forgiven" in line else lost + (line.get("status") == "lost")
@@ -87,7 +87,7 @@ class Ledger:
 
 
 def headway(run_dir: Path) -> int:
-    """How far the run in a folder is: its events, formalities left out."""
+    """Return the progress of the run in a folder: its number of events, without those of sessions; 0 without one."""
     try:
         return sum(not of_session(event) for event in read_trace(run_dir))
     except TraceError:

@@ -1,4 +1,4 @@
-"""What came out of one cell of a study: the row that statistics and report are made from."""
+"""The outcome of one cell of a study: the row from which statistics and report are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FaultKind = Literal["service", "schema", "code", "resource", "tool_misuse", "sta
 
 
 class Fault(Frozen):
-    """Something that went wrong in a run, classified by rule, with where to see it."""
+    """Something that went wrong in a run, classified by rule, with the event that shows it."""
 
     kind: FaultKind
     event: int | None = Field(None, description="index of the event in the trace that shows it")
@@ -23,7 +23,7 @@ class Fault(Frozen):
 
 
 class Outcome(Frozen):
-    """One run. Statistics are by intention to treat: a run that gave no answer is a row like any other."""
+    """One run. Statistics are by intention to treat: a run without an answer is a row like any other."""
 
     cell: str = Field(description="<backend>/<wording>/<data set>/<repeat>, the run's folder inside the study's")
     backend: str = Field(description="name of the arm")
@@ -33,16 +33,16 @@ class Outcome(Frozen):
     repeat: int = Field(ge=0)
     seed: int
     status: Status = Field(description="how the run ended")
-    missing: bool = Field(description="no service, sandbox or program of ours: retried, and no result of the crew")
-    success: bool = Field(description="by the study's rule; false whenever there is no valid answer")
+    missing: bool = Field(description="lost to a service, a sandbox or a defect of ours: retried, not a result")
+    success: bool = Field(description="success by the study's rule; false if there is no valid answer")
     truth: Truth
     answer: Answer | None = Field(description="null: the run ended without a claim")
     primary: float | None = Field(description="the study's primary metric; null when the run has none")
     steering: Value | None = Field(description="best label-free metric that the crew steered by")
-    sealed: dict[str, Value] = Field(default_factory=dict, description="metrics that need truth, by name")
+    sealed: dict[str, Value] = Field(default_factory=dict, description="metrics that need the truth, by name")
     faults: list[Fault] = Field(default_factory=list)
     iterations: int = 0
     canaries_held: bool | None = None
     cost: Cost
     seconds: float
-    attempts: int = Field(1, description="how often the cell was started, after losses of infrastructure")
+    attempts: int = Field(1, description="number of starts of the cell, including those after losses")

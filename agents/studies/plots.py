@@ -1,6 +1,6 @@
-"""The plots of a study as inline SVG: text stays text, and every point of a run is a link to it.
+"""The plots of a study as inline SVG: text stays text, and every point of a run links to the run.
 
-The same numbers give the same bytes; a plot that lacks its numbers is None.
+The same numbers give the same bytes; a plot without data is None.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#94a4a2", "#a96b59", "#e
 KINDS = ("service", "schema", "code", "resource", "tool_misuse", "statistics", "fabricated", "breakout")
 WIDTH = 9.4  # inches
 Link = Callable[[Outcome], str]
-Rows = Mapping[str, Sequence[Outcome]]  # backend -> its runs that count
+Rows = Mapping[str, Sequence[Outcome]]  # backend -> its runs, without missing ones
 SVG: Any = STYLE | {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10,
     "axes.labelsize": 10.5,
-    "xtick.minor.visible": False,  # half of the time that a plot takes
+    "xtick.minor.visible": False,  # minor ticks take half of the plotting time
     "ytick.minor.visible": False,
 }
 
 
 def strips(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
-    """Success rates with both intervals; beside them the metric of each run, its mean and the interval of that."""
+    """Plot success rates with both intervals and, beside them, the metric of each run and its mean with interval."""
     arms = [arm for arm in result.arms if arm.n]
     if not arms:
         return None
@@ -101,7 +101,7 @@ def _strip(
 
 
 def passes(result: StudyResult) -> Markup | None:
-    """pass^k, the chance that all of k runs succeed, and pass@k, that one does, over k."""
+    """Plot pass^k, the probability that all of k runs succeed, and pass@k, that at least one does, against k."""
     arms = [arm for arm in result.arms if len(arm.passes) > 1 and arm.derived is None]
     if not arms:
         return None
@@ -124,7 +124,7 @@ def passes(result: StudyResult) -> Markup | None:
 
 
 def null_p_values(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
-    """The harness's p-values on signal-free data, against the uniform distribution; below, each run."""
+    """Plot the harness's p-values on signal-free data, with the uniform expectation and a mark for each run."""
     found = {
         arm.name: [r for r in runs[arm.name] if r.truth.n_signal == 0 and r.answer and r.answer.p_value is not None]
         for arm in result.arms
@@ -160,7 +160,7 @@ def null_p_values(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
 
 
 def cost(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
-    """Success rate over the mean cost of a run; and the metric of each run over its time."""
+    """Plot the success rate against the mean cost of a run, and the metric of each run against its duration."""
     arms = [arm for arm in result.arms if arm.n]
     if not arms:
         return None
@@ -200,7 +200,7 @@ def cost(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
 
 
 def faults(result: StudyResult) -> Markup | None:
-    """What cost runs their answer, as shares of the runs of each backend."""
+    """Plot the fatal faults of each backend as fractions of its runs."""
     arms = [arm for arm in result.arms if arm.n and arm.derived is None]
     kinds = [kind for kind in KINDS if any(arm.fatal.get(kind) for arm in arms)]  # type: ignore[call-overload]
     if not kinds:
@@ -220,19 +220,19 @@ def faults(result: StudyResult) -> Markup | None:
         axes.set_xlim(0, max(0.05, 1.1 * begun.max()))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.tick_params(axis="y", left=False, right=False)
-        axes.set_xlabel("runs without a valid answer, by what cost it", loc="right")
+        axes.set_xlabel("runs without a valid answer, by cause", loc="right")
         _legend(figure)
         return _svg(figure, "faults")
 
 
 def colour_of(result: StudyResult, arm: ArmRow) -> str:
-    """Of a backend, the same in all plots: by its place in the study file; best-of-N arms have that of their source."""
+    """Return a backend's colour, by its place in the study file; best-of-N arms have that of their source."""
     names = [backend["name"] for backend in result.study["backends"]]
     return COLOURS[names.index(arm.derived or arm.name) % len(COLOURS)]
 
 
 def label(kind: str) -> str:
-    """A kind of faults as people say it."""
+    """Return the readable name of a fault kind."""
     return {"tool_misuse": "tool misuse", "fabricated": "fabricated claim", "breakout": "attempt to break out"}.get(
         kind, kind
     )
@@ -243,7 +243,7 @@ def _bar(axes: Axes, y: float, span: Span, colour: str, width: float) -> None:
 
 
 def _ends(span: Span) -> tuple[float, float]:
-    """NaN, which is not drawn, where there is none."""
+    """Return the ends of an interval; NaN, which is not drawn, for missing ones."""
     return np.nan if span.low is None else span.low, np.nan if span.high is None else span.high
 
 
@@ -262,7 +262,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, name: str, titles: Mapping[str, str] | None = None) -> Markup:
-    """The element alone. `name` goes into its ids, so that those of two plots on a page differ."""
+    """Return the <svg> element. `name` goes into its ids, so that they are unique on the page."""
     out = io.StringIO()
     with style.context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

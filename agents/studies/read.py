@@ -1,4 +1,4 @@
-"""From the folder of a run to the `Outcome` of its cell."""
+"""Reading of a run's folder into the `Outcome` of its cell."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NOTHING = Cost(model_calls=0, prompt_tokens=0, completion_tokens=0, dollars=0.0)
 
 
 def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Outcome:
-    """The row of a run as its trace has it, however it ended. Without any trace: a missing one."""
+    """Return the outcome of a run from its trace, however it ended. Without a readable trace the run is missing."""
     task = make_task(study.task, options_of(study, cell))
     judge = task.study
-    assert judge  # a study of another task is refused
+    assert judge  # studies of tasks without a judge are refused
     truth = judge.truth(run_dir / "sealed", task.options())
     common = {
         "cell": cell.name,

@@ -1,7 +1,7 @@
 """`report.html`, `results.json` and `outcomes.csv` of a study, finished or not, from its folder.
 
-The same outcomes give the same bytes. What models and services wrote is shown and never interpreted: HTML is escaped by
-default, and the page forbids scripts and content from elsewhere.
+The same outcomes give the same bytes. Text from models and services is shown and never interpreted: HTML is escaped by
+default, and the page forbids scripts and external content.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from agents.trace.store import TRACE
 from tasks.writing import NONE
 
 STUDY, OUTCOME = "study.json", "outcome.json"
-VIEW = "http://127.0.0.1:8420/runs"  # where `beamcrew view` answers by default
-FAULTS_SHOWN = 200  # of one kind, on the page
+VIEW = "http://127.0.0.1:8420/runs"  # default address of `beamcrew view`
+FAULTS_SHOWN = 200  # per kind, on the page
 
 
 def write_study_report(folder: Path) -> StudyResult:
-    """Write the three files into the folder of a study. Raises ValueError where it holds none."""
+    """Write the three files into a study's folder and return the result. Raises ValueError if it contains no study."""
     try:
         study = Study.model_validate_json((folder / STUDY).read_bytes())
     except OSError as error:
-        raise ValueError(f"{folder}: holds no study: {STUDY}: {error.strerror}") from None
+        raise ValueError(f"{folder}: contains no study: {STUDY}: {error.strerror}") from None
     except ValidationError as error:
-        raise ValueError(f"{folder / STUDY}: {error.error_count()} fields are not as they must be: {error}") from None
+        raise ValueError(f"{folder / STUDY}: {error.error_count()} invalid fields: {error}") from None
     outcomes, damaged = read_outcomes(folder, study)
     result = analyse(study, outcomes, damaged, _versions(folder, outcomes))
     _write(folder / "outcomes.csv", table(outcomes, study).encode())
@@ -52,7 +52,7 @@ def write_study_report(folder: Path) -> StudyResult:
 
 
 def read_outcomes(folder: Path, study: Study) -> tuple[list[Outcome], list[str]]:
-    """The outcomes there are, and the names of cells whose outcome cannot be read or is another's."""
+    """Return the outcomes so far, and the names of cells whose outcome is unreadable or belongs to another cell."""
     outcomes, damaged = [], []
     for cell in cells_of(study):
         path = folder / cell.name / OUTCOME
@@ -70,9 +70,9 @@ def read_outcomes(folder: Path, study: Study) -> tuple[list[Outcome], list[str]]
 
 
 def table(outcomes: Sequence[Outcome], study: Study) -> str:
-    """One line a run, for spreadsheets and data frames.
+    """Return a CSV table with one line per run, for spreadsheets and data frames.
 
-    `metric` is the primary one as it counts, and empty where the data have no signal to measure it on.
+    `metric` is the primary metric as it enters the statistics; empty if the data have no signal to measure it on.
     """
     measured = measured_sets(outcomes)
     rows = [_row(outcome, study, outcome.dataset in measured) for outcome in sorted(outcomes, key=lambda o: o.cell)]
@@ -105,7 +105,7 @@ def _row(outcome: Outcome, study: Study, measured: bool) -> dict[str, Any]:
 
 
 def page(result: StudyResult, study: Study, outcomes: Sequence[Outcome]) -> str:
-    """The page, by itself: plots are in it, links to runs are relative to the folder of the study."""
+    """Return the self-contained page with its plots; links to runs are relative to the study's folder."""
     runs = {arm.name: [o for o in outcomes if o.backend == arm.name and not o.missing] for arm in result.arms}
     runs |= {name: [o for o in rows if not o.missing] for name, rows in derived(outcomes, study).items()}
     shown = {
@@ -130,7 +130,7 @@ def page(result: StudyResult, study: Study, outcomes: Sequence[Outcome]) -> str:
 
 
 def environment() -> Environment:
-    """The filters of the reports of runs, and this page's own."""
+    """Return the template environment: the filters of run reports, and those of this page."""
     loaded = trace_environment().overlay(loader=PackageLoader("agents.studies"))
     loaded.filters |= {
         "percent": verdict.percent,
@@ -151,7 +151,7 @@ def environment() -> Environment:
 
 
 def three_digits(value: float | None) -> str:
-    """`0.0123`, `−3.51`, `22,600`."""
+    """Format a number to three digits: `0.0123`, `−3.51`, `22,600`."""
     if value is None:
         return NONE
     size = abs(float(f"{value:.3g}"))
@@ -159,22 +159,22 @@ def three_digits(value: float | None) -> str:
 
 
 def pvalue(p: float | None) -> str:
-    """`0.012`, `< 0.0001`."""
+    """Format a p-value: `0.012`, `< 0.0001`."""
     return NONE if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def run_link(outcome: Outcome) -> str:
-    """The report of a run, from the folder of the study."""
+    """Return the link to a run's report, relative to the study's folder."""
     return f"{quote(outcome.cell)}/report.html"
 
 
 def fault_link(cell: str, event: int | None) -> str:
-    """An event of a run in `beamcrew view`, while that shows the folder of the study."""
+    """Return the link to an event of a run in `beamcrew view`, which must be showing the study's folder."""
     return f"{VIEW}/{quote(cell, safe='')}" + (f"#e{event}" if event is not None else "")
 
 
 def _versions(folder: Path, outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
-    """What the runs were made with, each set once: from the first lines of their traces."""
+    """Return the distinct sets of versions that the runs used, from the first lines of their traces."""
     found: dict[str, Mapping[str, str]] = {}
     for outcome in outcomes:
         try:
@@ -188,7 +188,7 @@ def _versions(folder: Path, outcomes: Sequence[Outcome]) -> list[dict[str, str]]
 
 
 def _write(path: Path, data: bytes) -> None:
-    """As a whole or not at all: a page may be open in a browser while it is written again."""
+    """Write a file atomically: a page may be open in a browser while it is rewritten."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(data)
     fresh.replace(path)

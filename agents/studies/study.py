@@ -1,7 +1,7 @@
-"""A study file: what is run, how often and how it is judged, written down before the first run.
+"""Study files: what is run, how often and how it is judged, fixed before the first run.
 
-Everything that decides about a result is in it, and its SHA-256 stands in every cell and in the result: what was
-changed afterwards shows. Where data lie and how many cells run at a time are the operator's, and are not in it.
+A study file contains everything that affects a result, and its SHA-256 is in every cell and in the result, so that any
+later change shows. The location of data and the number of parallel cells are the operator's choice and not part of it.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from tasks.study import Success
 from tools.contract import Frozen
 
 HERE = files("tasks")
-PLACE = "data"  # the task option that says where official files lie on this machine
+PLACE = "data"  # the task option with the path of official files on this machine
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]  # each is the name of a folder
 Kind = Literal["analyst", "script", "random", "openai", "local"]
 
 
 class Arm(Frozen):
-    """One backend of a study. Keys are never in a file: `api_key_env` names the variable that holds one."""
+    """One backend of a study. Keys are never in a file: `api_key_env` names the environment variable with the key."""
 
     name: Name
     kind: Kind
-    model: str | None = Field(None, description="for openai and local")
-    base_url: str = Field(DEFAULT_URL, description="of an OpenAI-compatible service")
-    api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", description="name of a variable, no key")
+    model: str | None = Field(None, description="model name, for openai and local")
+    base_url: str = Field(DEFAULT_URL, description="address of an OpenAI-compatible service")
+    api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", description="name of the key's variable")
     price: Price | None = Field(None, description="dollars per million tokens: {prompt: 0.25, completion: 2}")
     timeout: float = Field(300, ge=1, description="seconds to wait for one reply")
-    effort: Effort | None = Field(None, description="of reasoning; null: the service's own")
-    budget: Budget | None = Field(None, description="of each run of this arm, in place of the study's")
+    effort: Effort | None = Field(None, description="reasoning effort; null: the service's default")
+    budget: Budget | None = Field(None, description="budget of each run of this arm, instead of the study's")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.is_llm != (self.model is not None):
-            raise ValueError(f"model: {'must be named' if self.is_llm else 'there is none'} where kind is {self.kind}")
+            raise ValueError(f"model: {'must be named' if self.is_llm else 'must be absent'} if kind is {self.kind}")
         if urlsplit(self.base_url).password:
-            raise ValueError("base_url: must hold no password; name a variable with api_key_env")
+            raise ValueError("base_url: must not contain a password; name a variable with api_key_env")
         return self
 
     @property
@@ -59,26 +59,26 @@ class Arm(Frozen):
 
 
 class DataSet(Frozen):
-    """An injection: options of the task on top of the study's."""
+    """A data set, e.g. an injected signal: task options in addition to the study's."""
 
     name: Name
     options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = Field(
-        False, description="each repeat draws events of its own by its seed; else all repeats see the same events"
+        False, description="true: each repeat draws its own events by its seed; false: all repeats see the same events"
     )
 
 
 class Primary(Frozen):
-    """The metric that decides between backends, and what a run that has none counts as."""
+    """The metric that decides between backends, and its value for failed runs."""
 
     metric: str = Field("sic_at_0.001", description="name of a sealed metric")
     failure: float = Field(
-        1.0, description="of a failed run on data with signal; SIC 1 is what no selection at all has"
+        1.0, description="value for a failed run on data with signal; SIC 1 corresponds to no selection at all"
     )
 
 
 class BestOf(Frozen):
-    """An arm made of another's runs: of each n repeats the one with the best steering metric, all n paid for."""
+    """An arm made from another's runs: of every n repeats the one with the best steering metric, at the cost of all."""
 
     arm: Name
     n: int = Field(ge=2)
@@ -88,30 +88,30 @@ class Study(Frozen):
     """backends x wordings x data sets x repeats of one task."""
 
     name: Name
-    question: str = Field("", description="what the study is to answer, and how")
+    question: str = Field("", description="the question that the study answers, and how")
     task: str
-    options: dict[str, Any] = Field(default_factory=dict, description="of the task, for all data sets")
-    wordings: dict[Name, str] = Field(min_length=1, description="names of shipped ones, or name: text")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the task, for all data sets")
+    wordings: dict[Name, str] = Field(min_length=1, description="names of shipped wordings, or name: text")
     backends: list[Arm] = Field(min_length=1)
     datasets: list[DataSet] = Field(min_length=1)
     repeats: int = Field(ge=1, le=10_000)
     seed: int = Field(1, ge=0, description="all seeds of runs and of fresh data sets follow from it")
-    temperature: float = Field(0.7, ge=0, le=2, description="at 0 a model repeats itself, and repeats say little")
-    budget: Budget = Field(Budget(), description="of each run")
+    temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature; at 0 repeats hardly vary")
+    budget: Budget = Field(Budget(), description="budget of each run")
     primary: Primary = Primary()
     success: Success = Success()
     best_of: list[BestOf] = Field(default_factory=list)
     exclusions: list[str] = Field(
-        default_factory=list, description="what will be left out, decided beforehand; in words"
+        default_factory=list, description="what will be left out, decided beforehand, as text"
     )
-    attempts: int = Field(3, ge=1, description="starts of a cell that loses its service or sandbox, or is killed")
-    cpus: float = Field(1, gt=0, description="cores of a run's sandbox: cells that run side by side share a machine")
-    gpu: Gpu = Field("none", description="else each cell takes one GPU")
+    attempts: int = Field(3, ge=1, description="maximum number of losses of a cell's service or sandbox, or kills")
+    cpus: float = Field(1, gt=0, description="cores of a run's sandbox; parallel cells share a machine")
+    gpu: Gpu = Field("none", description="GPU mode; unless none, each cell takes one GPU")
 
     @field_validator("wordings", mode="before")
     @classmethod
     def _texts(cls, given: Any) -> Any:
-        """Names become texts, so that the hash covers what was asked."""
+        """Replace names of shipped wordings by their texts, so that the hash covers the requests."""
         if not isinstance(given, list):
             return given
         shipped = shipped_wordings()
@@ -119,11 +119,11 @@ class Study(Frozen):
         for entry in given:
             if not isinstance(entry, Mapping) and entry not in shipped:
                 raise ValueError(
-                    f"{entry!r} is no shipped wording; select from {', '.join(shipped)}, or give name: text"
+                    f"{entry!r} is not a shipped wording; select from {', '.join(shipped)}, or give name: text"
                 )
             more = entry if isinstance(entry, Mapping) else {entry: shipped[entry]}
             if twice := more.keys() & texts.keys():
-                raise ValueError(f"{', '.join(twice)} is there twice")
+                raise ValueError(f"{', '.join(twice)} is given twice")
             texts |= more
         return texts
 
@@ -132,7 +132,7 @@ class Study(Frozen):
     def _unique(cls, entries: list[Any]) -> list[Any]:
         names = [entry.name for entry in entries]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there twice; names must differ")
+            raise ValueError(f"{', '.join(twice)} is given twice; names must differ")
         return entries
 
     @model_validator(mode="after")
@@ -140,32 +140,32 @@ class Study(Frozen):
         arms = [arm.name for arm in self.backends]
         for best in self.best_of:
             if best.arm not in arms:
-                raise ValueError(f"best_of: {best.arm} is no backend of this study; it has {', '.join(arms)}")
+                raise ValueError(f"best_of: {best.arm} is not a backend of this study; it has {', '.join(arms)}")
             if best.n > self.repeats:
                 raise ValueError(f"best_of: n={best.n} of {best.arm} needs as many repeats; there are {self.repeats}")
         if self.best_of and all(dataset.fresh for dataset in self.datasets):
-            raise ValueError("best_of: all data sets are fresh, so that there are no N answers about the same events")
+            raise ValueError("best_of: all data sets are fresh, so no events have N answers")
         for arm in self.backends:
             if arm.is_llm and self.budget_of(arm).dollars is not None and arm.kind == "openai" and arm.price is None:
                 raise ValueError(f"backends: {arm.name} has a dollar limit, which needs its price")
         for dataset in self.datasets:
             given = self.options | dataset.options
             if PLACE in given:
-                raise ValueError(f"{PLACE}: where files lie is no part of a study; give it on the command line")
+                raise ValueError(f"{PLACE}: the path of files is not part of a study; give it on the command line")
             if dataset.fresh and "seed" in given:
                 raise ValueError(
                     f"datasets: {dataset.name} is fresh, so its seed follows from the study's; leave it out"
                 )
             if make_task(self.task, given).study is None:
-                raise ValueError(f"task={self.task!r}: does not say how its runs are judged in a study")
+                raise ValueError(f"task={self.task!r}: does not define how its runs are judged in a study")
         return self
 
     def budget_of(self, arm: Arm) -> Budget:
-        """What a run of this arm may spend."""
+        """Return the budget of a run of this arm."""
         return arm.budget or self.budget
 
     def canonical(self) -> dict[str, Any]:
-        """The study with everything written out, as it is hashed; what was added later, only where it is used."""
+        """Return the study with all defaults, as hashed; fields added later appear only if they are used."""
         written = self.model_dump(mode="json")
         for arm in written["backends"]:
             for place, name in ((arm, "effort"), (arm["price"] or {}, "cached")):
@@ -174,36 +174,36 @@ class Study(Frozen):
         return written
 
     def sha256(self) -> str:
-        """Of the canonical JSON: the order of keys and comments of the file do not matter."""
+        """Return the SHA-256 of the canonical JSON: key order and comments of the file do not matter."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def shipped_wordings() -> dict[str, str]:
-    """Name -> text of the paraphrases that come with the project."""
+    """Return the shipped wordings: name -> text."""
     texts: dict[str, str] = yaml.safe_load(HERE.joinpath("wordings.yaml").read_text())
     return texts
 
 
 def shipped_studies() -> dict[str, str]:
-    """Name -> YAML of the studies that come with the project."""
+    """Return the shipped studies: name -> YAML."""
     entries = sorted(HERE.joinpath("studies").iterdir(), key=lambda entry: entry.name)
     return {entry.name.removesuffix(".yaml"): entry.read_text() for entry in entries if entry.name.endswith(".yaml")}
 
 
 def read_study(place: str) -> Study:
-    """The study in a file, or the shipped one of that name. Raises ValueError, as `parse_study`."""
+    """Read a study from a file, or the shipped one with this name. Raises ValueError, like `parse_study`."""
     path = Path(place)
     if path.suffix not in (".yaml", ".yml"):
         shipped = shipped_studies()
         if place not in shipped:
-            raise ValueError(f"study={place}: no file *.yaml, and none of the shipped ones: {', '.join(shipped)}")
+            raise ValueError(f"study={place}: must be a file *.yaml or a shipped study: {', '.join(shipped)}")
         return parse_study(shipped[place], place)
     return parse_study(path.read_text(), place)
 
 
 def parse_study(text: str, place: str) -> Study:
-    """Raises ValueError naming field, value and what is allowed."""
+    """Parse a study from YAML. Raises ValueError naming field, value and what is allowed."""
     try:
         document = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -217,7 +217,7 @@ def parse_study(text: str, place: str) -> Study:
 
 
 def first_difference(one: Any, other: Any, at: str = "") -> str | None:
-    """The first field in which two canonical studies differ, with both values; None where they are the same."""
+    """Return the first field in which two canonical studies differ, with both values; None if they are the same."""
     if isinstance(one, dict) and isinstance(other, dict):
         pairs: Iterator[tuple[Any, Any, Any]] = ((k, one.get(k), other.get(k)) for k in {**one, **other})
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -231,7 +231,7 @@ def first_difference(one: Any, other: Any, at: str = "") -> str | None:
 def _problem(error: Any) -> str:
     field = ".".join(map(str, error["loc"])) or "study"
     if error["type"] == "extra_forbidden":
-        return f"{field}: there is no such field"
+        return f"{field}: no such field"
     shown = "" if isinstance(error["input"], dict | list) else f"={error['input']!r}"
     return f"{field}{shown}: {error['msg'].removeprefix('Value error, ')}"
 
@@ -242,15 +242,15 @@ def _short(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, refuses a key that is there twice, and reads numbers as YAML 1.2 and JSON do.
+    """A safe loader that refuses duplicate keys and reads numbers like YAML 1.2 and JSON.
 
-    PyYAML would take the last of two keys, 1e-3 for a text, and 3000_400_250, the name of a signal, for a number.
+    PyYAML would take the last of two keys, read 1e-3 as text, and 3000_400_250, the name of a signal, as a number.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is there twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

@@ -1,4 +1,4 @@
-"""Outcomes as columns: what the statistics are computed from, by the study's rules."""
+"""Outcomes as columns, read by the study's rules: the input of the statistics."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rules:
-    """What a study says on how its rows are read."""
+    """The rules by which a study's rows are read."""
 
     failure: float  # the primary metric of a run without a valid answer
-    fresh: frozenset[str]  # data sets of which each repeat draws events of its own
-    measured: frozenset[str]  # data sets on which the primary metric means something
+    fresh: frozenset[str]  # data sets for which each repeat draws its own events
+    measured: frozenset[str]  # data sets on which the primary metric is meaningful
     draws: tuple[str, ...]  # all draws of events, in a fixed order
 
 
 def rules_of(outcomes: Sequence[Outcome], failure: float, fresh: frozenset[str]) -> Rules:
-    """How the rows of these outcomes are read."""
+    """Return the rules for reading these outcomes."""
     draws = {_draw(o, fresh) for o in outcomes}
     return Rules(failure, fresh, measured_sets(outcomes), tuple(sorted(draws)))
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that count, none of them missing. Columns are (n,)."""
+    """The rows of runs that are not missing. Columns are (n,)."""
 
     rows: tuple[Outcome, ...]
     rules: Rules
 
     def where(self, wanted: Callable[[Outcome], bool]) -> Table:
-        """Some of the rows."""
+        """Return the table of rows for which `wanted` is true."""
         return Table(tuple(row for row in self.rows if wanted(row)), self.rules)
 
     def of(self, arm: str) -> Table:
-        """The rows of one backend."""
+        """Return the table of one backend's rows."""
         return self.where(lambda row: row.backend == arm)
 
     @cached_property
     def measured(self) -> Table:
-        """The rows that the primary metric is defined for."""
+        """The rows for which the primary metric is defined."""
         return self.where(lambda row: row.dataset in self.rules.measured)
 
     @cached_property
     def draw(self) -> Ints:
-        """Which events each run saw: runs with the same number saw the same."""
+        """Number of the draw of events that each run saw."""
         number = {name: k for k, name in enumerate(self.rules.draws)}
         return np.array([number[_draw(row, self.rules.fresh)] for row in self.rows], np.int64)
 
@@ -65,12 +65,12 @@ class Table:
 
     @cached_property
     def metric(self) -> Floats:
-        """The primary metric by intention to treat: without a valid answer it is the study's value for failures."""
+        """The primary metric by intention to treat: runs without a valid answer get the study's value for failures."""
         return np.array([metric_of(row, self.rules.failure) for row in self.rows], np.float64)
 
     @cached_property
     def claimed(self) -> Bools:
-        """Whether a discovery was claimed; who gave no answer claimed none."""
+        """True if a discovery was claimed; a run without an answer claimed none."""
         return np.array([row.answer is not None and row.answer.discovery for row in self.rows], np.bool_)
 
     @cached_property
@@ -78,28 +78,28 @@ class Table:
         return np.array([row.truth.n_signal > 0 for row in self.rows], np.bool_)
 
     def codes(self, name: str) -> Ints:
-        """A column of names as numbers."""
+        """Return a column of names as integer codes."""
         names = [str(getattr(row, name)) for row in self.rows]
         return np.asarray(np.unique(np.array(names, dtype=str), return_inverse=True)[1], np.int64)
 
     def numbers(self, of: Callable[[Outcome], float | None]) -> Floats:
-        """A column of numbers, NaN where there is none."""
+        """Return a column of numbers, NaN if missing."""
         values = [of(row) for row in self.rows]
         return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def answered(row: Outcome) -> bool:
-    """Whether a run came to a valid answer."""
+    """Return True if the run gave a valid answer."""
     return row.answer is not None and row.status in ("converged", "exhausted")
 
 
 def measured_sets(outcomes: Iterable[Outcome]) -> frozenset[str]:
-    """The metric is one of data sets with signal, and of those without where some run has one nevertheless."""
+    """Return the data sets that have the primary metric: those with signal, and any others where a run has one."""
     return frozenset(o.dataset for o in outcomes if o.truth.n_signal > 0 or o.primary is not None)
 
 
 def metric_of(row: Outcome, failure: float) -> float:
-    """The primary metric that a run counts with."""
+    """Return the primary metric with which a run counts."""
     return failure if row.primary is None or not answered(row) else row.primary
 
 

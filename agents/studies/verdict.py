@@ -1,4 +1,4 @@
-"""Which backend, how sure: the result of a study in a few sentences, by fixed rules."""
+"""The result of a study in a few sentences, by fixed rules: which backend is best, and how certain that is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Certainty = Literal["clear", "these events", "open"]
 
 
 def answer(result: StudyResult) -> Answer:
-    """Of the arms that ran themselves; best-of-N arms are in the tables."""
+    """Return the answer of a study, from arms with runs of their own; best-of-N arms appear only in the tables."""
     arms = [arm for arm in result.arms if arm.derived is None and arm.n]
     if not arms:
         return Answer(best=[], certainty="open", sentences=["No run has ended yet."], warnings=list(_warnings(result)))
@@ -40,7 +40,7 @@ def _certainty(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> C
 
 
 def pair_of(result: StudyResult, a: str, b: str) -> PairRow:
-    """The comparison of success rates, as a - b."""
+    """Return the comparison of success rates, as a - b."""
     for pair in result.pairs:
         if pair.quantity == "success" and {pair.a, pair.b} == {a, b}:
             return pair if pair.a == a else reverse(pair)
@@ -48,7 +48,7 @@ def pair_of(result: StudyResult, a: str, b: str) -> PairRow:
 
 
 def reverse(pair: PairRow) -> PairRow:
-    """b - a."""
+    """Return the comparison as b - a."""
 
     def minus(value: Number) -> Number:
         return None if value is None else -value
@@ -70,7 +70,7 @@ def _first(best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
 
 
 def _against(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
-    """The closest of the others."""
+    """Compare the best backend with the closest of the others."""
     others = [arm for arm in arms if arm not in best]
     if len(best) != 1 or not others:
         return
@@ -82,7 +82,7 @@ def _against(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Ite
     ahead = f"It is {points(pair.value)} ahead of {other.name}, the next"
     if pair.interval.low is None:
         yield f"{ahead}: p = {_p(pair.p_runs_holm)} on these events, corrected for all pairs."
-        yield "What other events would give cannot be told from a single draw."
+        yield "A single draw says nothing about other events."
         return
     yield (
         f"{ahead} (95% interval {points(pair.interval.low, False)} to {points(pair.interval.high)}): "
@@ -90,7 +90,7 @@ def _against(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Ite
         "corrected for all pairs."
     )
     if best[0].first is not None:
-        yield f"In {percent(best[0].first)} of bootstrap draws of events it comes first."
+        yield f"It comes first in {percent(best[0].first)} of bootstrap draws of events."
 
 
 def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterator[str]:
@@ -111,7 +111,7 @@ def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterat
         other = table.detectable_other
         more = "" if other is None or other >= 1 else f", of {points(other)} on other events like them"
         seen = f"of {points(table.detectable_these)} on these events{more}"
-        yield f"A study of this size sees differences between two success rates {seen} (power 80%)."
+        yield f"A study of this size detects differences between two success rates {seen} (80% power)."
 
 
 def _warnings(result: StudyResult) -> Iterator[str]:
@@ -122,8 +122,8 @@ def _warnings(result: StudyResult) -> Iterator[str]:
         yield f"Outcomes that cannot be read are left out: {', '.join(result.damaged[:5])}."
     if result.missing:
         yield (
-            f"{count(result.missing, 'run')} lost to a service, a sandbox or a defect of ours: left out, as that says "
-            "nothing about a crew. The tables have the bounds with all of them failed, and with all succeeded."
+            f"{count(result.missing, 'run')} lost to a service, a sandbox or a defect of ours: left out, since that "
+            "says nothing about a crew. The tables have the bounds if all of them had failed, or succeeded."
         )
     derived = {arm.name for arm in result.arms if arm.derived is not None}
     few = [pair for pair in result.pairs if (pair.p_events_least or 0) > ALPHA]
@@ -133,21 +133,21 @@ def _warnings(result: StudyResult) -> Iterator[str]:
         between_whom = "" if mine else " between a best-of-N arm and another"
         yield (
             f"With so few draws of events no test can show that a difference{between_whom} holds for other events: the "
-            f"smallest p-value there can be is {least:.2g}."
+            f"smallest possible p-value is {least:.2g}."
         )
     if result.arms and not any(arm.is_llm for arm in result.arms):
         yield "No LLM was involved in this study: all its backends are fixed rules."
     if leaked := sum(arm.canaries_leaked for arm in result.arms if arm.derived is None):
-        yield f"In {count(leaked, 'run')} the probes found the sandbox open: their results are not to be trusted."
+        yield f"In {count(leaked, 'run')} the probes found the sandbox open: do not trust their results."
     if broke := len({fault.cell for fault in result.faults if fault.kind == "breakout"}):
-        yield f"{count(broke, 'run')} reached for what a crew has no business with; see what went wrong."
+        yield f"{count(broke, 'run')} reached for forbidden resources; see what went wrong."
     if len(result.run_versions) > 1:
         names = {name for one in result.run_versions for name in one}
         moved = sorted(n for n in names if len({one.get(n) for one in result.run_versions}) > 1)
-        yield f"What the runs were made with changed while the study went on: {', '.join(moved)}; see results.json."
+        yield f"Versions changed during the study: {', '.join(moved)}; see results.json."
     fresh = [dataset["name"] for dataset in result.study["datasets"] if dataset["fresh"]]
     if result.study["best_of"] and fresh:
-        yield f"Best-of-N arms leave out data sets whose repeats have events of their own: {', '.join(fresh)}."
+        yield f"Best-of-N arms leave out data sets whose repeats have their own events: {', '.join(fresh)}."
 
 
 def _below(p: Number) -> bool:
@@ -163,7 +163,7 @@ def _listed(names: list[str]) -> str:
 
 
 def percent(value: Number) -> str:
-    """`85%`; a digit more near the ends, where it matters."""
+    """Format a fraction: `85%`; one digit more near 0 and 1, where it matters."""
     if value is None:
         return NONE
     digits = 1 if 0.0005 <= value < 0.01 or 0.99 < value <= 0.9995 else 0
@@ -171,17 +171,17 @@ def percent(value: Number) -> str:
 
 
 def between(span: Span) -> str:
-    """`71% to 93%`."""
+    """Format an interval of fractions: `71% to 93%`."""
     return f"{percent(span.low)} to {percent(span.high)}"
 
 
 def count(n: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
+    """Format a count: `1 run`, `2 runs`."""
     return f"{n} {what}{'s' if n != 1 else ''}"
 
 
 def points(value: Number, unit: bool = True) -> str:
-    """A difference of rates: `12 points`."""
+    """Format a difference of rates: `12 points`."""
     if value is None:
         return NONE
     whole = round(100 * value)

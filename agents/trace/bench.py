@@ -1,4 +1,4 @@
-"""Where workers work, as they and the recorders see it: files go in before a command and come out after it."""
+"""The sandbox interface of workers and recorders: files go in before a command and come out after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.driver import WORKSPACE, ExecResult, SandboxInfo
 
 
 def place(cwd: str) -> str:
-    """A folder as the sandbox names it (/workspace/i0/scan), relative to the workspace (i0/scan)."""
+    """Return a sandbox path (/workspace/i0/scan) relative to the workspace (i0/scan). Raises ValueError outside it."""
     try:
         return str(PurePosixPath(cwd).relative_to(WORKSPACE))
     except ValueError:
@@ -19,11 +19,11 @@ def place(cwd: str) -> str:
 
 
 class Bench(Protocol):
-    """What a worker sees of the sandbox. Recorders have the same verbs."""
+    """The sandbox as a worker sees it. Recorders have the same methods."""
 
     @property
     def workspace(self) -> Path:
-        """The workspace as the host sees it."""
+        """Path of the workspace on the host."""
         ...
 
     def run(
@@ -35,24 +35,25 @@ class Bench(Protocol):
         files: Mapping[str, bytes] | None = None,
         seconds: float | None = None,
     ) -> ExecResult:
-        """Write `files` (paths relative to `cwd`), run the command, wait for its end. `where` says who asks.
+        """Write `files` (paths relative to `cwd`), run the command and wait for it to finish. `where` says who asks.
 
-        Raises UnsafeFile when a file cannot be put there safely, SandboxLost when the sandbox itself failed, and
-        BudgetSpent when the run's wall time is over.
+        Raises UnsafeFile when a file cannot be written safely, SandboxLost when the sandbox itself failed, and
+        BudgetSpent when the run's wall time is used up.
         """
         ...
 
     def read(self, relative: str, max_bytes: int) -> bytes:
-        """A regular file of the workspace. Raises UnsafeFile."""
+        """Read a regular file of the workspace. Raises UnsafeFile."""
         ...
 
     def renew(self) -> SandboxInfo | None:
-        """Have a sandbox to work in: None when it is the one from before, or another worker has renewed it.
+        """Ensure that there is a sandbox. Return a fresh one's info; None if the old one works or another worker
+        has renewed it.
 
-        Raises SandboxLost when there is none to be had.
+        Raises SandboxLost when no sandbox can be started.
         """
         ...
 
     def wait(self, seconds: float) -> bool:
-        """Give the operator's machine this time to recover; False, at once, when there is no use in trying again."""
+        """Give the host this time to recover; return False at once when there is no point in trying again."""
         ...

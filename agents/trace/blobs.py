@@ -19,16 +19,16 @@ from agents.backends.base import SHORTEST_SECRET
 REDACTED = "[redacted]"
 PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/:@\"']+@")
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-AT_ONCE = 8  # files that wait for the disk together: the journal of a file system takes all of them in one go
+AT_ONCE = 8  # files synced concurrently: the file system commits them to its journal together
 
 
 class TraceError(RuntimeError):
-    """A trace that cannot be written, read or trusted: for the operator; says which file, and which line."""
+    """A trace that cannot be written, read or trusted; the message, for the operator, names the file and the line."""
 
 
 class Redactor:
-    """Replaces known secrets, also as JSON, an address, base64 or hexadecimal digits write them, and passwords in
-    addresses by `[redacted]`."""
+    """Replaces known secrets, also in JSON, URL, base64 or hexadecimal encoding, and passwords in URLs by
+    `[redacted]`."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         forms = {form for s in secrets if len(s) >= SHORTEST_SECRET for form in (s, *_escaped(s), *_encoded(s))}
@@ -40,7 +40,7 @@ class Redactor:
         return PASSWORD.sub(rf"\1{REDACTED}@", value)
 
     def data(self, value: bytes) -> bytes:
-        """Binary files too: one that holds a key is better broken than published."""
+        """Redact bytes, binary files too: one that contains a key is better broken than published."""
         for word in self._words:
             value = value.replace(word.encode(), REDACTED.encode())
         if b"://" not in value:
@@ -48,11 +48,11 @@ class Redactor:
         try:
             return self.text(value.decode()).encode()
         except UnicodeDecodeError:
-            return value  # no text: what looks like an address there is none
+            return value  # not text, so no URLs
 
     def tree(self, value: Any) -> Any:
-        """The same for every string of a JSON document, names included; half characters, which models can write and no
-        JSON reader takes, become question marks."""
+        """Redact every string of a JSON document, names included; lone surrogates, which models can write but JSON
+        readers reject, become question marks."""
         if isinstance(value, str):
             return self.text(value.encode(errors="replace").decode())
         if isinstance(value, list):
@@ -67,9 +67,9 @@ def _escaped(secret: str) -> tuple[str, str]:
 
 
 def _encoded(secret: str) -> set[str]:
-    """As it stands in an address, in hexadecimal digits, and in base64 wherever it begins in groups of three bytes.
+    """Return the secret in URL, hexadecimal and base64 encoding, the latter at each offset in groups of three bytes.
 
-    At its ends base64 mixes a secret with what stands beside it: those digits are left out.
+    At the ends base64 mixes a secret with its neighbours: those digits are left out.
     """
     data = secret.encode()
     forms = {quote(secret, safe=""), data.hex(), data.hex().upper()}
@@ -81,18 +81,18 @@ def _encoded(secret: str) -> set[str]:
 
 
 class Blobs:
-    """The blobs of one run, below `folder`. Safe to use from several threads; one process at a time writes."""
+    """The blobs of one run, below `folder`. Thread-safe; only one process at a time may write."""
 
     def __init__(self, folder: Path, redactor: Redactor | None = None) -> None:
         self._folder = folder
         self._redactor = redactor or Redactor()
         self._lock = threading.Lock()
-        self._there: set[str] = set()  # written, or found to be whole, by this process
+        self._there: set[str] = set()  # written, or found to be complete, by this process
         self._unsynced: set[Path] = set()
         self._syncing: ThreadPoolExecutor | None = None
 
     def put(self, data: bytes) -> str:
-        """Store bytes and return their SHA-256. They outlive this process; the machine, after `sync`."""
+        """Store bytes and return their SHA-256. They survive this process, and after `sync` a crash of the machine."""
         data = self._redactor.data(data)
         sha = hashlib.sha256(data).hexdigest()
         path = self._path(sha)
@@ -108,7 +108,7 @@ class Blobs:
         return sha
 
     def sync(self) -> None:
-        """Have all that was put on the disk: what names a blob is to be written after this."""
+        """Sync all stored blobs to disk; write whatever refers to them only after this."""
         with self._lock:
             paths = list(self._unsynced)
             if len(paths) > 1 and self._syncing is None:
@@ -122,7 +122,7 @@ class Blobs:
             self._unsynced.difference_update(paths)
 
     def get(self, sha: str) -> bytes:
-        """The bytes with this SHA-256, checked."""
+        """Return the bytes with this SHA-256, checked."""
         path = self._path(sha)
         try:
             data = path.read_bytes()
@@ -133,7 +133,7 @@ class Blobs:
         return data
 
     def size(self, sha: str) -> int:
-        """Bytes of the blob with this SHA-256, so that nothing has to be read to know that it is too big."""
+        """Return the size of a blob [bytes], so that one that is too big need not be read."""
         path = self._path(sha)
         try:
             return path.stat().st_size
@@ -147,7 +147,7 @@ class Blobs:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """A file that is there already may be half of one, of a process that was killed: no event names it then."""
+    """Write a blob. An existing file may be incomplete, from a killed process; no event refers to it then."""
     try:
         fd = os.open(path, NEW, 0o600)
     except FileNotFoundError:

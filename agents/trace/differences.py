@@ -1,4 +1,4 @@
-"""Where two JSON documents differ, in words short enough for a terminal."""
+"""Differences between two JSON documents, short enough for a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Difference(NamedTuple):
 
 
 def differences(recorded: Any, now: Any, path: str = "") -> Iterator[Difference]:
-    """Field by field; long texts are cut to the first line that differs.
+    """Yield the differences field by field; texts are cut to the first line that differs.
 
     >>> for path, recorded, now in differences({"a": [1, 2], "b": "x"}, {"a": [1, 3], "c": 0}):
     ...     print(path, recorded, now)
@@ -42,7 +42,7 @@ def differences(recorded: Any, now: Any, path: str = "") -> Iterator[Difference]
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut where it gets long."""
+    """Return a value as JSON, cut if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
@@ -55,16 +55,16 @@ def _item(recorded: dict[Any, Any], now: dict[Any, Any], name: Any, path: str) -
 
 
 def _same(a: Any, b: Any) -> bool:
-    """What is no number is the same as itself here."""
+    """Compare types and values; NaN equals NaN here."""
     return type(a) is type(b) and bool(a == b or (a != a and b != b))
 
 
 def _lines(recorded: str, now: str, path: str) -> Difference:
-    """The first line that differs, from a little before the first character that does."""
+    """Return the first line that differs, starting a little before the first differing character."""
     for k, (a, b) in enumerate(zip_longest(recorded.splitlines(), now.splitlines())):
         if a != b:
             where = f"{path}, line {k + 1}" if "\n" in recorded + now else path
             first = next((n for n, pair in enumerate(zip(a or "", b or "", strict=False)) if len({*pair}) > 1), 0)
             cut = max(0, first - SHOWN // 2)
             return Difference(where, *(ABSENT if line is None else shown(line[cut:]) for line in (a, b)))
-    return Difference(path, shown(recorded), shown(now))  # in how they end
+    return Difference(path, shown(recorded), shown(now))  # only line endings differ

@@ -1,7 +1,7 @@
 """The events of a trace: small tagged records under one format version.
 
-Large texts (prompts, replies, output, files) are blobs, named here by their SHA-256. Nothing in an
-event may hold a secret: requests carry no headers, commands no environment.
+Large texts (prompts, replies, output, files) are blobs, named here by their SHA-256. No event may contain a secret:
+requests carry no headers, commands no environment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.convergence import Decision
 from tasks.plan import Plan
 from tasks.score import CheckedNumber, Metric, Score
 
-FORMAT = 4  # until 3 a tool call was two events, and claims and submissions had one form for all tasks
+FORMAT = 4  # up to 3 a tool call was two events, and claims and submissions had one schema for all tasks
 
 
 class Event(BaseModel):
@@ -28,13 +28,13 @@ class Event(BaseModel):
 
 
 class Parent(BaseModel):
-    """The run that a run was forked from. Its events up to the step, copied, are the first that follow run_started."""
+    """The run from which this one was forked. Copies of its events up to the step follow run_started."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
     trace: str = Field(description="SHA-256 of its trace.jsonl")
-    step: Where = Field(description="from here on the child is its own: planner/<iteration>, worker/..., reporter")
-    past: int = Field(ge=0, description="how many events were copied")
+    step: Where = Field(description="where the child departs from it: planner/<iteration>, worker/..., reporter")
+    past: int = Field(ge=0, description="number of events copied")
 
 
 class RunStarted(Event):
@@ -43,17 +43,17 @@ class RunStarted(Event):
     run: str
     request: str
     task: str
-    options: dict[str, Any] = Field(description="all that is needed to prepare the task again")
-    facts: dict[str, Any] = Field(description="what the agents are told about the inputs")
+    options: dict[str, Any] = Field(description="everything needed to prepare the task again")
+    facts: dict[str, Any] = Field(description="facts about the inputs that the agents are told")
     inputs: dict[str, str] = Field(description="input file -> SHA-256")
     backend: str
     is_llm: bool
     sandbox: SandboxInfo
-    gpu: Gpu = Field("auto", description="the operator's choice; what came of it is in `sandbox`")
+    gpu: Gpu = Field("auto", description="the operator's choice; the outcome is in `sandbox`")
     budget: dict[str, float]
     seed: int
-    temperature: float = Field(0.0, description="of every request to a model")
-    effort: Effort | None = Field(None, description="of reasoning, in every request; null: the service's own")
+    temperature: float = Field(0.0, description="sampling temperature of every request to a model")
+    effort: Effort | None = Field(None, description="reasoning effort of every request; null: the service's default")
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
     parent: Parent | None = None
@@ -65,12 +65,12 @@ class RunResumed(Event):
 
 
 class SandboxRenewed(Event):
-    """The sandbox was lost (the troubles before say how), and a fresh one took over."""
+    """The sandbox was lost (see the preceding troubles) and replaced by a fresh one."""
 
     kind: Literal["sandbox_renewed"] = "sandbox_renewed"
     where: Where = Field(description="whose command was lost first")
     sandbox: SandboxInfo
-    seconds: float = Field(description="from the beginning of the lost command until work could go on")
+    seconds: float = Field(description="from the start of the lost command until work could continue")
 
 
 class CanaryChecked(Event):
@@ -92,15 +92,15 @@ class ModelCalled(Event):
 
 
 class ServiceAdapted(Event):
-    """What a service was found not to understand, and what was done about it: no fault, said once a session."""
+    """A feature that the service lacks, and how requests were adapted: not a fault, recorded once a session."""
 
     kind: Literal["service_adapted"] = "service_adapted"
-    where: Where = Field(description="whose request showed it")
+    where: Where = Field(description="whose request revealed it")
     text: str
 
 
 class Executed(Event):
-    """A command of a sandbox, as it ended."""
+    """A finished command in a sandbox."""
 
     kind: Literal["executed"] = "executed"
     key: str
@@ -114,9 +114,9 @@ class Executed(Event):
     stdout: str = Field(description="blob")
     stderr: str = Field(description="blob")
     dropped_bytes: int
-    peak_mib: float | None = Field(None, description="most memory its processes were seen to use")
+    peak_mib: float | None = Field(None, description="peak memory of its processes")
     files: dict[str, str] = Field(description="files new or changed afterwards: workspace path -> blob")
-    gone: list[str] = Field(default_factory=list, description="files known before that are no longer there")
+    gone: list[str] = Field(default_factory=list, description="known files that no longer exist")
     unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
 
 
@@ -154,7 +154,7 @@ class Graded(Event):
     iteration: int
     submission: Form | None
     score: Score
-    files: dict[str, str] = Field(default_factory=dict, description="what was graded: workspace path -> blob")
+    files: dict[str, str] = Field(default_factory=dict, description="graded files: workspace path -> blob")
 
 
 class Decided(Event):
@@ -164,7 +164,7 @@ class Decided(Event):
 
 
 class Confirmed(Event):
-    """The harness's verdict on the submission of an iteration, made again on events that no choice had seen."""
+    """The harness's verdict on an iteration's submission, repeated on events that no choice depended on."""
 
     kind: Literal["confirmed"] = "confirmed"
     iteration: int
@@ -173,7 +173,7 @@ class Confirmed(Event):
 
 
 class Audited(Confirmed):
-    """What is left of it after an audit: the same score, or one without value that says why."""
+    """The confirmed score after the audit: the same one, or one without a value that says why."""
 
     kind: Literal["audited"] = "audited"  # type: ignore[assignment]
 
@@ -181,17 +181,17 @@ class Audited(Confirmed):
 class Claimed(Event):
     kind: Literal["claimed"] = "claimed"
     claim: Form
-    headline: str = Field("", description="the claim in a line")
+    headline: str = Field("", description="the claim in one line")
     checks: list[CheckedNumber]
 
 
 class Sealed(Event):
     kind: Literal["sealed"] = "sealed"
     metrics: list[Metric]
-    checks: list[CheckedNumber] = Field(description="the claims table, truth included")
-    curves: dict[str, list[float]] = Field(default_factory=dict, description="what the task draws")
+    checks: list[CheckedNumber] = Field(description="the claims table, including the truth")
+    curves: dict[str, list[float]] = Field(default_factory=dict, description="curves that the task plots")
     artefact: str | None = None
-    salt: str = Field("", description="what the run's secrets were drawn from, told now that it has ended")
+    salt: str = Field("", description="salt of the run's secrets, revealed after its end")
 
 
 class Trouble(Event):

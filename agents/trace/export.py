@@ -1,7 +1,7 @@
-"""What leaves the house when a trace is exported, whatever the format.
+"""The content of an exported trace, common to all formats.
 
-Left out is whatever needs or tells the truth: sealed metrics, the options of the task (they say what was put into the
-data), the truth beside the claims. Secrets never got into the trace.
+Everything that needs or reveals the truth is left out: sealed metrics, the options of the task (they say what was
+injected into the data), the truth beside the claims. Secrets are never in a trace.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Work = ModelCalled | Executed | StepStarted | StepFinished
 
 @dataclass(frozen=True)
 class Exported:
-    """A trace without what must not leave."""
+    """A trace without the parts that must not be exported."""
 
     started: RunStarted
     events: list[AnyEvent]
@@ -48,22 +48,22 @@ class Exported:
     blobs: Blobs
 
     def request(self, event: ModelCalled) -> Request | None:
-        """What the model was sent; None when the blob is missing or broken."""
+        """Return the request sent to the model; None when the blob is missing or broken."""
         return self._read(event.request, Request)
 
     def reply(self, event: ModelCalled) -> Reply | None:
-        """What the model answered; None when the blob is missing or broken."""
+        """Return the model's reply; None when the blob is missing or broken."""
         return self._read(event.reply, Reply)
 
     def text(self, sha: str) -> str:
-        """A blob as text; what is wrong with it in brackets."""
+        """Return a blob as text, or the error in brackets."""
         try:
             return self.blobs.get(sha).decode(errors="replace")
         except TraceError as error:
             return f"[{error}]"
 
     def identity(self, *parts: object, digits: int) -> str:
-        """A hexadecimal name that only depends on the trace and on `parts`."""
+        """Return a hexadecimal identifier that depends only on the trace and on `parts`."""
         return hashlib.sha256("/".join(map(str, (self.sha, *parts))).encode()).hexdigest()[:digits]
 
     def _read(self, sha: str, model: type[M]) -> M | None:
@@ -74,24 +74,24 @@ class Exported:
 
 
 def exported(run_dir: Path) -> Exported:
-    """The trace of a run, finished or not, as it may be given away. Raises TraceError when it cannot be read."""
+    """Return the exportable trace of a run, finished or not. Raises TraceError when it cannot be read."""
     events: list[AnyEvent] = [event for event in read_trace(run_dir) if not isinstance(event, Sealed)]
     sha = hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest()
     return Exported(first_event(events), events, result_of(events, sha), sha, blobs_of(run_dir))
 
 
 def begin(event: AnyEvent) -> float:
-    """When what an event tells had begun: events are written at the end."""
+    """Return the start time of an event: work is recorded when it ends."""
     return event.time - float(getattr(event, "seconds", None) or 0.0) if isinstance(event, Work) else event.time
 
 
 def is_work(event: AnyEvent) -> bool:
-    """A model call, a tool call, or another command."""
+    """Return True for a model call, a tool call or another command."""
     return isinstance(event, ModelCalled | Executed)
 
 
 def tool_of(trace: Exported, event: Executed) -> tuple[str, dict[str, Any]]:
-    """The tool's name and its arguments; a command that is no tool's is run_python."""
+    """Return the tool's name and arguments; a command that does not call a tool counts as run_python."""
     if isinstance(event, ToolCalled):
         return event.tool, event.arguments
     given = {path: trace.text(sha) for path, sha in sorted(event.given.items())}
@@ -99,7 +99,7 @@ def tool_of(trace: Exported, event: Executed) -> tuple[str, dict[str, Any]]:
 
 
 def outcome(trace: Exported, event: Executed) -> tuple[str, str | None]:
-    """What came back, as text, and the error if it was one."""
+    """Return the result as text, and the error if there was one."""
     if isinstance(event, ToolCalled):
         error = None if event.error is None else "; ".join(f"{name}: {text}" for name, text in event.error.items())
         return compact(event.result if event.error is None else event.error), error
@@ -109,12 +109,12 @@ def outcome(trace: Exported, event: Executed) -> tuple[str, str | None]:
 
 
 def compact(value: Any) -> str:
-    """JSON that every reader takes: numbers that are not finite are null."""
+    """Return standard JSON: non-finite numbers become null."""
     return json.dumps(finite(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def finite(value: Any) -> Any:
-    """The same, as data."""
+    """Replace non-finite numbers by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -123,7 +123,7 @@ def finite(value: Any) -> Any:
 
 
 def spans(events: Sequence[AnyEvent]) -> dict[Where, list[Work]]:
-    """All work, by who did it, in the order of the trace."""
+    """Group all work by who did it, in the order of the trace."""
     told: dict[Where, list[Work]] = {}
     for event in events:
         if isinstance(event, Work):

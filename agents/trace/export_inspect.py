@@ -1,7 +1,7 @@
-"""A trace as an evaluation log of Inspect AI: format version 2, one sample, as `inspect view` and its reader take it.
+"""A trace as an evaluation log of Inspect AI: format version 2, one sample, readable by `inspect view`.
 
-The sample's target is empty: the truth does not leave the house. Long texts are attachments, as in Inspect's own logs,
-since a worker's conversation comes whole with each of its calls. The same trace gives the same bytes.
+The sample's target is empty: the truth is not exported. Long texts are attachments, as in Inspect's own logs, since
+each call repeats a worker's whole conversation. The same trace gives the same bytes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tasks.score import Score
 VERSION = 2
 STATUS = {"converged": "success", "exhausted": "success", "interrupted": "cancelled", "unfinished": "started"}
 STOP = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "content_filter"}
-LONGEST = 100  # characters of a text that stays where it is
+LONGEST = 100  # characters of a text; longer ones become attachments
 SCORER = "beamcrew"
 Json = dict[str, Any]
 
 
 def inspect_log(trace: Exported) -> Json:
-    """The document of a `.json` log."""
+    """Return the document of a `.json` log."""
     return finite(_Log(trace).document())  # type: ignore[no-any-return]
 
 
@@ -108,7 +108,7 @@ class _Log:
         }
 
     def _scores(self) -> dict[str, Score]:
-        """The best iteration's score, and the one on held-out events."""
+        """Return the best iteration's score and the one on held-out events."""
         best = self._trace.result.best_iteration
         graded = [e.score for e in self._trace.events if isinstance(e, Graded) and e.iteration == best]
         held = [e.score for e in self._trace.events if isinstance(e, Confirmed)]
@@ -120,7 +120,7 @@ class _Log:
         return {self._model: _usage(sum(calls, Usage()))} if calls else {}
 
     def _events(self) -> Iterator[Json]:
-        """Each agent is a span that opens before its first event and closes after its last."""
+        """Yield the log's events; each agent is a span from its first event to its last."""
         groups = spans(self._trace.events)
         first, last = ({events[at].index: who for who, events in groups.items()} for at in (0, -1))
         for event in self._trace.events:
@@ -180,7 +180,7 @@ class _Log:
         } | ({"error": {"type": "unknown", "message": error}, "failed": True} if error else {})
 
     def _output(self, message: Message, finish: str, usage: Usage, seconds: float) -> Json:
-        # Only what is sent to a model is put aside: the reader does not put everything else together again.
+        # Only text sent to a model becomes an attachment: Inspect's reader does not resolve attachments elsewhere.
         said = self._message(message) | {"content": message.content, "source": "generate"}
         choice = {"message": said, "stop_reason": STOP.get(finish, "unknown")}
         return {"model": self._model, "choices": [choice], "usage": _usage(usage), "time": seconds}
@@ -210,7 +210,7 @@ class _Log:
 
 
 def _arguments(text: str) -> Json:
-    """What a model wrote need not be JSON, nor an object."""
+    """Parse the model's arguments, which may be invalid JSON or not an object."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
-"""A trace as OpenTelemetry spans: one document of OTLP/JSON, as a collector takes it (POST /v1/traces, or a file).
+"""A trace as OpenTelemetry spans: one OTLP/JSON document that a collector accepts (POST /v1/traces, or a file).
 
-The run is a workflow, planner, workers and reporter are agents, below them are model calls and tools, all named by the
-semantic conventions for generative AI of one version. Scores are evaluation events of the workflow. Everything of our
-own is called beamcrew.*. The same trace gives the same bytes.
+The run is a workflow; planner, workers and reporter are agents; model calls and tool calls are below them. Names follow
+one version of the semantic conventions for generative AI. Scores are evaluation events of the workflow. Attributes of
+our own are called beamcrew.*. The same trace gives the same bytes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ INTERNAL, CLIENT = 1, 3  # kinds of spans
 ERROR = 2  # code of a status
 WRONG = ("failed", "budget", "interrupted", "lost")
 Json = dict[str, Any]
-# What the harness does alone.
-NO_AGENT = {"claim": "confirmation on what was held out", "audit": "audit of what was confirmed"}
+# Work of the harness, without an agent.
+NO_AGENT = {"claim": "confirmation on held-out data", "audit": "audit of the confirmation"}
 
 
 def otel(trace: Exported) -> Json:
-    """The document."""
+    """Return the OTLP/JSON document."""
     started = trace.started
     version = started.versions.get("beamcrew", "")
     resource = {"service.name": "beamcrew", "service.version": version, "service.instance.id": started.run}
@@ -189,7 +189,7 @@ def _message(message: Message) -> Json:
 
 
 def _event(event: AnyEvent, task: Task | None) -> Json | None:
-    """What is no work of anybody, as an event of the workflow."""
+    """Return an event that is not an agent's work as an event of the workflow; None for work."""
     if isinstance(event, Graded | Confirmed):
         score = event.score
         name = "gen_ai.evaluation.result"
@@ -239,7 +239,7 @@ def _span(
 
 
 def _nano(seconds: float) -> str:
-    return str(round(seconds * 1e6) * 1000)  # a float of today's seconds knows microseconds, no more
+    return str(round(seconds * 1e6) * 1000)  # a float of seconds since 1970 resolves microseconds only
 
 
 def _attributes(values: Mapping[str, Any]) -> list[Json]:

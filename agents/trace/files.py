@@ -1,4 +1,4 @@
-"""The files of a workspace as the trace knows them: what a command left, and how to get back to that."""
+"""The recorded files of a workspace: what each command left, and how to restore it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sandbox.writer import write_bytes
 
 FILE_MAX = 64 << 20
 COMMAND_MAX = 256 << 20
-RUN_MAX = 16 << 30  # of all commands of a session together: what code writes again and again must not fill the disk
+RUN_MAX = 16 << 30  # all commands of a session together: code that keeps writing must not fill the disk
 
 
 def sha256(data: bytes) -> str:
@@ -27,14 +27,14 @@ def sha256(data: bytes) -> str:
 
 
 class Known(NamedTuple):
-    """SHA-256 of what lay there, and of the blob: without secrets, so they may differ."""
+    """SHA-256 of the file and of its blob; they may differ, since secrets are redacted from the blob."""
 
     content: str
     blob: str
 
 
 class Change(NamedTuple):
-    """What a command did to the files of its folder."""
+    """The changes that a command made to the files of its folder."""
 
     saved: dict[str, str]  # new or changed: workspace path -> blob
     gone: list[str]
@@ -42,26 +42,26 @@ class Change(NamedTuple):
 
 
 class Files:
-    """Knows the files that recorded commands left. Workers may share it, each in a folder of its own."""
+    """Keeps track of the files that recorded commands left. Workers may share it, each with its own folder."""
 
     def __init__(self, workspace: Path, store: Store) -> None:
         self._workspace, self._store = workspace, store
         self._known: dict[str, Known] = {}  # by workspace path
-        self._settled: dict[str, float] = {}  # folder -> when its last recorded command had been recorded
+        self._settled: dict[str, float] = {}  # folder -> time at which its last command was recorded
         self._prepared: set[str] = set()
         self._room = RUN_MAX
 
     def prepare(self, folder: str) -> None:
-        """Before the first live command in a folder: a command of an earlier session may have been cut off in it."""
+        """Restore a folder before its first live command: an earlier session may have been cut off in it."""
         if folder not in self._prepared:
             self.put_back(folder)
             self._prepared.add(folder)
 
     def put_back(self, folder: str) -> None:
-        """Make a folder what it was when its last recorded command had ended.
+        """Restore a folder to its state at the end of its last recorded command.
 
-        What was too big or too odd to be saved stays if the kernel has seen no change of it since; nobody inside can
-        set that time. Raises UnsafeFile, or SandboxLost when the operator's disk or rights do not let it be done.
+        Files that were too big or too odd to be saved stay if their ctime is not later; nobody inside the sandbox can
+        set that time. Raises UnsafeFile, or SandboxLost when the host's disk or permissions prevent it.
         """
         settled = self._settled.get(folder, 0.0)
 
@@ -75,10 +75,10 @@ class Files:
                 if self._content(path) != known.content:
                     write_bytes(self._workspace, path, self._store.get(known.blob))
         except OSError as error:
-            raise SandboxLost(f"{folder}: cannot be put back to what it was before the command: {error}") from error
+            raise SandboxLost(f"{folder}: cannot be restored to its state before the command: {error}") from error
 
     def save(self, folder: str, given: Mapping[str, bytes]) -> Change:
-        """Blobs of the files under a folder that are new or have changed; `given` were put there for the command."""
+        """Store new or changed files under a folder as blobs and return the changes; `given`: the command's input."""
         for name, data in given.items():
             self._known[str(PurePosixPath(folder, name))] = Known(sha256(data), self._store.put(data))
         try:
@@ -113,11 +113,11 @@ class Files:
         return change
 
     def settle(self, event: Executed) -> None:
-        """A command has been recorded: what lies in its folder now is how it is to be."""
+        """Mark the current content of a recorded command's folder as its final state."""
         self._settled[place(event.cwd)] = event.time
 
     def restore(self, event: Executed) -> None:
-        """Do to the files what a recorded command did."""
+        """Apply the file changes of a recorded command."""
         folder = place(event.cwd)
         given = {str(PurePosixPath(folder, name)): sha for name, sha in event.given.items()}
         for path, sha in (given | event.files).items():
@@ -139,7 +139,7 @@ class Files:
         return [path for path in list(self._known) if path.startswith(inside)]
 
     def _content(self, path: str, max_bytes: int = FILE_MAX) -> str | None:
-        """SHA-256 of what lies there now."""
+        """Return the SHA-256 of the file as it is now; None if it cannot be read safely."""
         try:
             return sha256(read_bytes(self._workspace, path, max_bytes))
         except UnsafeFile:

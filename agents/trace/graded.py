@@ -1,4 +1,4 @@
-"""Files that were graded, kept whole at that moment: whatever later happens in the workspace, these are sealed."""
+"""Copies of graded files: whatever happens later in the workspace, these copies get the sealed metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.submission import MAX_BYTES, Submission
 
 
 def keep(store: Store, workspace: Path, submission: Submission | None) -> dict[str, str]:
-    """Workspace path -> blob of each file that is handed in; one that cannot be read safely is left out."""
+    """Store the submitted files; return workspace path -> blob, without files that cannot be read safely."""
     kept = {}
     for path in submission.files().values() if submission else ():
         with contextlib.suppress(UnsafeFile):  # the grader says what is wrong with it
@@ -25,7 +25,7 @@ def keep(store: Store, workspace: Path, submission: Submission | None) -> dict[s
 
 @contextlib.contextmanager
 def laid_out(store: Store, files: Mapping[str, str]) -> Iterator[Path]:
-    """A folder of the harness's own that holds these files and nothing else, as long as it is needed."""
+    """Provide a temporary folder of the harness with these files and nothing else."""
     with tempfile.TemporaryDirectory(prefix=".graded-", dir=store.run_dir) as folder:
         for path, sha in files.items():
             write_bytes(Path(folder), path, store.get(sha))
@@ -33,5 +33,5 @@ def laid_out(store: Store, files: Mapping[str, str]) -> Iterator[Path]:
 
 
 def kept(events: Sequence[AnyEvent], iteration: int) -> dict[str, str]:
-    """The files that the grade of an iteration was made from."""
+    """Return the files that an iteration's grade was computed from: workspace path -> blob."""
     return next(e.files for e in reversed(events) if isinstance(e, Graded) and e.iteration == iteration)

@@ -1,4 +1,4 @@
-"""What moved between a recorded file, or document, and the same made again, and by how much."""
+"""Comparison of a recorded file or document with its reproduction: what changed, and by how much."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from agents.trace.differences import differences
 from sandbox.reader import UnsafeFile, read_bytes, read_npz, read_parquet
 
 MAX_BYTES, MAX_VALUES, MAX_COLUMNS = 64 << 20, 1 << 27, 1000
-LEFT_OUT = ("time", "seconds", "sha256")  # never the same, and no result; hashes are of files compared themselves
+LEFT_OUT = ("time", "seconds", "sha256")  # times always differ and are no results; hashed files are compared themselves
 Verdict = Literal["identical", "within", "moved", "flagged"]
 
 
 class Moved(BaseModel):
-    """One artefact or number of a run beside itself made again.
+    """The comparison of one artefact or number of a run with its reproduction.
 
-    identical: byte by byte, or value by value. within: by less than the tolerance. moved: by more, or in kind.
-    flagged: printed words and pictures, which may hold times and are not told from results; they convict nobody.
+    identical: same bytes, or same values. within: differs by no more than the tolerance. moved: differs by more, or in
+    kind. flagged: printed text or pictures differ; they may contain times, so this is not evidence of a fault.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     where: str
     what: str
     verdict: Verdict
-    how: str = Field("", description="by how much, or in what")
+    how: str = Field("", description="how much it changed, or in what way")
 
 
 def compare_files(where: str, path: str, recorded: Path, live: Path, tolerance: float) -> Moved:
-    """The same relative path in two workspaces; what was made in a sandbox is only touched by the strict readers."""
+    """Compare the same relative path in two workspaces; files from a sandbox are read only by the strict readers."""
     try:
         old, new = (read_bytes(folder, path, MAX_BYTES) for folder in (recorded, live))
         if old == new:
@@ -44,16 +44,16 @@ def compare_files(where: str, path: str, recorded: Path, live: Path, tolerance: 
         elif suffix in (".json", ".jsonl"):
             verdict, how = compare_json(_lines(old, suffix), _lines(new, suffix), tolerance)
         elif suffix == ".png":
-            verdict, how = "flagged", f"another picture, {len(old)} and {len(new)} bytes"
+            verdict, how = "flagged", f"different picture, {len(old)} and {len(new)} bytes"
         else:
-            verdict, how = "moved", f"other bytes, {len(old)} and {len(new)}"
+            verdict, how = "moved", f"different content, {len(old)} and {len(new)} bytes"
     except (UnsafeFile, ValueError, RecursionError) as error:
         verdict, how = "moved", str(error)
     return Moved(where=where, what=path, verdict=verdict, how=how)
 
 
 def compare_json(recorded: Any, now: Any, tolerance: float) -> tuple[Verdict, str]:
-    """Numbers within a relative tolerance, all else exactly; fields that hold times or hashes are left out."""
+    """Compare numbers within a relative tolerance and all else exactly; fields with times or hashes are left out."""
     worst, place = 0.0, ""
     for path, old, new in _leaves(recorded, now):
         if not (_is_number(old) and _is_number(new)):
@@ -67,23 +67,23 @@ def compare_json(recorded: Any, now: Any, tolerance: float) -> tuple[Verdict, st
 
 
 def _arrays(old: dict[str, np.ndarray], new: dict[str, np.ndarray], tolerance: float) -> tuple[Verdict, str]:
-    """Column by column: the largest difference, also in units of the column's spread, and the correlation."""
+    """Compare column by column: the largest difference, also relative to the column's range, and the correlation."""
     if {k: v.shape for k, v in old.items()} != {k: v.shape for k, v in new.items()}:
-        return "moved", f"other columns or rows: {_shapes(old)} became {_shapes(new)}"
-    worst, said = 0.0, "the same numbers, packed otherwise"
+        return "moved", f"different columns or rows: {_shapes(old)} became {_shapes(new)}"
+    worst, said = 0.0, "the same numbers, stored differently"
     for name in old:
         a, b = old[name].astype(float), new[name].astype(float)
         if np.array_equal(a, b, equal_nan=True):
             continue
         if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return "moved", f"{name}: finite numbers became others"
+            return "moved", f"{name}: different entries are finite"
         good = np.isfinite(a)
         a, b = a[good].ravel(), b[good].ravel()
         largest, spread = float(np.abs(a - b).max(initial=0)), float(np.ptp(a))
         by = largest / spread if spread > 0 else np.inf
         r = float(np.corrcoef(a, b)[0, 1]) if spread > 0 and np.ptp(b) > 0 else float("nan")
         if by >= worst:
-            worst, said = by, f"{name}: |Δ| up to {largest:.2g}, {by:.1e} of its spread, correlation {r:.9f}"
+            worst, said = by, f"{name}: |Δ| up to {largest:.2g}, {by:.1e} of its range, correlation {r:.9f}"
     return ("within" if worst <= tolerance else "moved"), said
 
 

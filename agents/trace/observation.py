@@ -1,4 +1,4 @@
-"""What comes back from a step, for planner, reporter and the steps after it."""
+"""The outcome of a step, as given to planner, reporter and later steps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from tools.contract import Frozen
 
-# A claim or a submission as it is recorded: a document of the task's own form.
+# A claim or a submission as recorded: a document of the task's own schema.
 Form = Annotated[
     dict[str, Any], BeforeValidator(lambda it: it.model_dump(mode="json") if isinstance(it, BaseModel) else it)
 ]
 
 
 class Observation(Frozen):
-    """How a step ended, as planner and reporter see it."""
+    """The outcome of a step, as planner and reporter see it."""
 
     iteration: int
     step: str
     ok: bool
     summary: str = Field(description="the worker's own words, or the error")
     results: list[dict[str, Any]] = Field(default_factory=list, description="tool results, without arrays")
-    submission: Form | None = Field(None, description="what was handed in")
+    submission: Form | None = Field(None, description="what was submitted")

@@ -1,4 +1,4 @@
-"""The plot that every report has, as PNG bytes: the steering metric. A plot that lacks its numbers is None."""
+"""The plot in every report, as PNG bytes: the steering metric. Without iterations it is None."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.plotting import BLUE, GREY, RED, figure, labels, png, styled
 
 
 def steering(iterations: Sequence[IterationResult], best: int | None) -> bytes | None:
-    """The steering metric of each iteration with its error; refused submissions are crosses at the bottom."""
+    """Plot the steering metric of each iteration with its error; refused submissions are crosses at the bottom."""
     if not iterations:
         return None
     with styled():

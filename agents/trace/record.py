@@ -1,7 +1,7 @@
-"""What a trace remembers, to be played instead of done again: resume, replay and fork are this one mechanism.
+"""Recorded results, played back instead of being computed again: resume, replay and fork all use this mechanism.
 
 A recorded result is found by what was asked (kind, key, and who asked) and by how often that was asked before, never
-by its position in the trace: workers run side by side.
+by its position in the trace: workers run in parallel.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ E = TypeVar("E", bound=Event)
 
 
 def canonical_key(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON."""
+    """Return the SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity(event: Event) -> tuple[str, str]:
-    """Kind and what it is found by: for recorded results what was asked, for notes all they say but the time."""
+    """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
     if isinstance(event, ModelCalled | Executed | Graded):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
@@ -57,7 +57,7 @@ def identity(event: Event) -> tuple[str, str]:
 
 
 def where_of(event: Event) -> Where:
-    """Where in the run an event belongs, whether it says so in a word or by its iteration and step."""
+    """Return the place of an event in the run, from its `where` field or from its kind, iteration and step."""
     match event:
         case StepStarted():
             return Where("worker", event.iteration, event.step)
@@ -78,19 +78,19 @@ def where_of(event: Event) -> Where:
 
 
 def said(event: Event) -> dict[str, Any]:
-    """All that an event says but when, and how long it took."""
+    """Return the content of an event without time, index and duration."""
     return event.model_dump(mode="json", exclude={"time", "index", "seconds"})
 
 
 def of_session(event: AnyEvent) -> bool:
-    """What belongs to one session of the operator, or to one sandbox: it follows from nothing, and is never played."""
+    """Return True for events of one session or one sandbox: nothing in the run determines them; they are not played."""
     if isinstance(event, Trouble):
         return event.who != "model"
     return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed | ServiceAdapted)
 
 
 def _inherited(events: Sequence[AnyEvent]) -> int:
-    """Index of the last event that was copied from a parent."""
+    """Return the index of the last event copied from a parent run."""
     begun = events[0] if events else None
     return begun.parent.past if isinstance(begun, RunStarted) and begun.parent else 0
 
@@ -100,7 +100,7 @@ def _reopens(event: AnyEvent) -> bool:
 
 
 def wall_seconds(events: Sequence[AnyEvent]) -> list[float]:
-    """How long the run had been at work when each event was written; the time between two sessions does not count."""
+    """Return the working time of the run up to each event [s]; the time between two sessions does not count."""
     spent, seconds = 0.0, []
     for before, event in zip([None, *events], events, strict=False):
         spent += 0.0 if before is None or _reopens(event) else max(0.0, event.time - before.time)
@@ -109,7 +109,7 @@ def wall_seconds(events: Sequence[AnyEvent]) -> list[float]:
 
 
 class Record:
-    """The events that were there when the run was opened, each to be played once. Safe to use from several threads."""
+    """The events present when the run was opened, each to be played once. Thread-safe."""
 
     def __init__(self, events: Sequence[AnyEvent] = ()) -> None:
         self._lock = threading.Condition()
@@ -126,10 +126,10 @@ class Record:
                 self._waiting.setdefault(name, deque()).append(event)
 
     def take(self, kind: type[E], key: str, where: Where, asked: dict[str, Any]) -> E | None:
-        """The next recorded result for what is asked, or None: then it has to be done live.
+        """Return the next recorded result for what is asked, or None if it has to be computed live.
 
-        `key`: hash of what is `asked`; `where`: who asks. The past of a forked run is found by place alone: its
-        parent may have been asked in other words.
+        `key`: hash of what is `asked`; `where`: who asks. Model calls copied from the parent of a forked run are found
+        by place alone: the parent's prompts may have been worded differently.
         """
         name = kind.model_fields["kind"].default
         event = self._play((name, where)) or self._play((name, f"{key} {where}")) or self._missed(kind, where, asked)
@@ -137,11 +137,11 @@ class Record:
         return event
 
     def seen(self, event: Event) -> bool:
-        """Play a note (a plan, a finished step, a decision...) if the trace has it already."""
+        """Play a note (a plan, a finished step, a decision...); return True if the trace already has it."""
         return (self._play(identity(event)) or self._missed(type(event), where_of(event), said(event))) is not None
 
     def _missed(self, kind: type[Event], where: Where | None, asked: dict[str, Any]) -> AnyEvent | None:
-        """What is played where nothing is recorded for what is asked."""
+        """Hook for requests without a recorded result: return an event to play instead, or None."""
         return None
 
     def _play(self, name: tuple[str, str]) -> AnyEvent | None:
@@ -157,12 +157,12 @@ class Record:
             return event
 
     def unplayed(self) -> list[AnyEvent]:
-        """What was recorded and not asked for again, in the order of the trace. A faithful replay leaves nothing."""
+        """Return recorded events that were not asked for, in the order of the trace. A faithful replay leaves none."""
         with self._lock:
             return sorted((e for queue in self._waiting.values() for e in queue), key=lambda e: e.index)
 
     def wait_for_others(self, patience: float) -> None:
-        """Until all is played, or nothing has been for so many seconds: workers that run side by side end together."""
+        """Wait until everything is played, or nothing was for `patience` seconds: parallel workers finish together."""
         with self._lock:
             while any(self._waiting.values()) and self._lock.wait(patience):
                 pass
@@ -170,12 +170,12 @@ class Record:
 
     @property
     def played_seconds(self) -> float:
-        """Wall time the run had taken when the latest of the played events was written."""
+        """Working time of the run up to the latest event played [s]."""
         return self._played_seconds
 
     @property
     def played_usage(self) -> Usage:
-        """What the played model calls had cost."""
+        """Tokens and cost of the played model calls."""
         return self._played_usage
 
     @property
@@ -184,6 +184,6 @@ class Record:
 
 
 def note(store: Store, record: Record, event: Event) -> None:
-    """Append an event that follows from others, unless the trace has it from before it was resumed."""
+    """Append an event that follows from others, unless the trace had it before the run was resumed."""
     if not record.seen(event):
         store.append(event)

@@ -1,6 +1,6 @@
-"""Backend, bench and grader wrapped with their own verbs: what was recorded is played, what is new is recorded.
+"""Recording wrappers of backend, bench and grader: recorded results are played back, new ones are recorded.
 
-Live results are returned as they were recorded, so that a resumed run sees to the byte what an uninterrupted one saw.
+Live results are returned as recorded, so that a resumed run sees exactly the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tasks.score import Score
 from tasks.submission import Submission
 
 E = TypeVar("E", bound=Executed)
-REFUSED = "refused"  # how a command ended that was not run: hostile code had put something in the way of its files
-PAUSES = (2.0, 15.0)  # seconds before a lost command is tried again; an engine that restarts needs about ten
+REFUSED = "refused"  # ending of a command whose files could not be handled safely: hostile code had put traps there
+PAUSES = (2.0, 15.0)  # seconds before a lost command is retried; an engine needs about ten to restart
 
 
 class Refused(UnsafeFile):
-    """A recorded UnsafeFile, in the words of the first."""
+    """A recorded UnsafeFile, with the original message."""
 
     def __init__(self, text: str) -> None:
         ValueError.__init__(self, text)
@@ -59,7 +59,7 @@ class RecordedBackend:
         return self._backend.is_llm
 
     def complete(self, request: Request, where: Where) -> Reply:
-        """The recorded reply, or a live one. `where` says who asks: planner/0, worker/0/scan, reporter."""
+        """Return the recorded reply, or a live one. `where` says who asks: planner/0, worker/0/scan, reporter."""
         key = request.key()
         event = self._record.take(ModelCalled, key, where, request.model_dump(mode="json"))
         return self._reply(event or self._live(request, key, where))
@@ -91,9 +91,9 @@ class RecordedBackend:
 
 
 class RecordedWorkbench:
-    """A bench that records the files a command leaves, and puts them back instead of running the command again.
+    """A bench that records the files a command leaves, and restores them instead of running the command again.
 
-    A command whose sandbox was lost is run again in a fresh one, from where it began: what happens to the operator's
+    A command whose sandbox was lost is rerun in a fresh one, on the files it started from: a fault of the operator's
     machine must not look like a result.
     """
 
@@ -117,7 +117,7 @@ class RecordedWorkbench:
         files: Mapping[str, bytes] | None = None,
         seconds: float | None = None,
     ) -> ExecResult:
-        """See `Bench.run`. Two commands are the same when words, folder and given files are."""
+        """Run or replay a command, see `Bench.run`. Commands are the same if arguments, folder and input files are."""
         return self.result(self._event(Executed, where, argv, cwd, dict(files or {}), seconds, {}))
 
     def call(self, where: Where, tool: str, arguments: dict[str, Any], number: int, *, cwd: str) -> ToolCalled:
@@ -128,7 +128,7 @@ class RecordedWorkbench:
         return event
 
     def again(self, event: Executed, where: Where) -> ExecResult:
-        """Run what was run, or called, elsewhere, in the name of another."""
+        """Repeat a recorded command or tool call on behalf of `where`."""
         files = {name: self._store.get(sha) for name, sha in event.given.items()}
         what = {"tool": event.tool, "arguments": event.arguments} if isinstance(event, ToolCalled) else {}
         return self.result(self._event(type(event), where, event.argv, event.cwd, files, None, what))
@@ -143,7 +143,7 @@ class RecordedWorkbench:
         seconds: float | None,
         what: dict[str, Any],
     ) -> E:
-        """The recorded event, played, or that of a live command; `what` a tool was asked."""
+        """Return the recorded event, played, or that of a live command. `what`: the tool and its arguments, if any."""
         asked = {"argv": list(argv), "cwd": cwd, "given": {name: sha256(data) for name, data in given.items()}}
         key = canonical_key(list(asked.values()))
         event = self._record.take(kind, key, where, asked)
@@ -153,11 +153,11 @@ class RecordedWorkbench:
         return event
 
     def play(self, event: Executed, given: Mapping[str, bytes], seconds: float | None) -> None:
-        """Do to the files of the workspace what a recorded command did."""
+        """Apply to the workspace the file changes of a recorded command."""
         self._files.restore(event)
 
     def result(self, event: Executed) -> ExecResult:
-        """How a command ended. Raises UnsafeFile for one that was refused for what lay in its way."""
+        """Return a command's result. Raises UnsafeFile if it was refused because its files were not safe."""
         if event.ended == REFUSED:
             raise Refused(self._store.get(event.stderr).decode())
         return ExecResult(
@@ -188,7 +188,7 @@ class RecordedWorkbench:
                 where, folder, lambda: self._bench.run(where, argv, cwd=cwd, files=given, seconds=seconds)
             )
             change = self._files.save(folder, given)
-        except UnsafeFile as error:  # a result like others: what lay in the way need not be there in a replay
+        except UnsafeFile as error:  # recorded like other results: a replay need not meet the same obstacle
             result = ExecResult(exit_code=-1, stdout="", stderr=str(error), seconds=0.0, ended=REFUSED)
             change, given = Change({}, [], []), {}
         if what:
@@ -218,14 +218,14 @@ class RecordedWorkbench:
         return event
 
     def _result(self, where: Where, folder: str, execute: Callable[[], ExecResult]) -> ExecResult:
-        """The end of a command, in the sandbox that is there or in a fresh one."""
+        """Run a command in the current sandbox, or in a fresh one if that is lost."""
         began, lost = time.monotonic(), False
         for pause in (*PAUSES, None):
             try:
                 if fresh := self._bench.renew():
                     seconds = time.monotonic() - began
                     self._store.append(SandboxRenewed(where=where, sandbox=fresh, seconds=seconds))
-                if lost:  # only now: in the lost sandbox something may have gone on
+                if lost:  # not earlier: processes may have continued in the lost sandbox
                     self._files.put_back(folder)
                 return execute()
             except SandboxLost as error:
@@ -233,23 +233,23 @@ class RecordedWorkbench:
                 self._store.append(Trouble(who="operator", where=where, text=str(error)))
                 if pause is None or not self._bench.wait(pause):
                     raise
-        raise AssertionError("the last try ends with a result or with an error")
+        raise AssertionError("the last attempt returns or raises")
 
 
 Grade = Callable[[int, Submission | None, Path], Score]
 
 
 class RecordedGrader:
-    """A grader whose verdicts are taken from the trace where it has them.
+    """A grader that takes its verdicts from the trace where they are recorded.
 
-    It is shown a folder that holds the submitted files alone, as they were at that moment, and these are kept.
+    It sees a folder with only the submitted files, as they were at that moment; these are kept.
     """
 
     def __init__(self, grade: Grade, store: Store, record: Record, workspace: Path) -> None:
         self._grade, self._store, self._record, self._workspace = grade, store, record, workspace
 
     def grade(self, iteration: int, submission: Submission | None) -> Score:
-        """The score of an iteration's submission; None when nothing was handed in."""
+        """Return the score of an iteration's submission; `submission` is None when nothing was submitted."""
         asked: dict[str, Any] = {
             "iteration": iteration,
             "submission": submission and submission.model_dump(mode="json"),

@@ -42,7 +42,7 @@ STATUS = {
 
 
 def write_report(run_dir: Path, into: Path | None = None) -> Path:
-    """Write the three files and `figures/` into the folder of the run, or `into` another; the path of the HTML file."""
+    """Write the three files and `figures/` into the run's folder, or into `into`; return the path of the HTML file."""
     into = into or run_dir
     events = read_trace(run_dir)
     result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
@@ -53,13 +53,13 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     templates = environment()
     for name in ("report.md", "report.html"):
         _write(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
-    # Last: where it is, all is there, and a run that was killed before gets its report when it is resumed.
+    # Last: its presence means that the report is complete; a run killed before gets its report when it is resumed.
     _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     return into / "report.html"
 
 
 def environment() -> Environment:
-    """The templates with their filters."""
+    """Return the Jinja environment of the templates, with their filters."""
     loaded = Environment(
         loader=PackageLoader("agents.trace"),
         autoescape=lambda name: name is None or not name.endswith(".md.j2"),
@@ -86,19 +86,19 @@ def environment() -> Environment:
 
 
 def _seen(value: Any) -> Any:
-    """Whatever a template shows, without characters that make it look like something else."""
+    """Make characters visible that would make the shown text look like something else."""
     if isinstance(value, Markup):
         return Markup(words.visible(value))
     return words.visible(value) if isinstance(value, str) else value
 
 
 def figure_path(data: bytes) -> str:
-    """Where a picture of report.md lies, below the folder of the run."""
+    """Return the path of a figure in report.md, relative to the run's folder."""
     return f"{FIGURES}/{hashlib.sha256(data).hexdigest()[:16]}.png"
 
 
 def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[Iteration]) -> dict[str, Any]:
-    """What the templates may use."""
+    """Return the variables available to the templates."""
     started = first_event(events)
     task = task_of(started)
     page = page_of(events, task)
@@ -122,12 +122,12 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
 
 
 def _head(number: Number) -> str:
-    """What stands above a column of such numbers."""
+    """Return the column heading for a number: title and unit."""
     return f"{number.title} [{number.unit}]" if number.unit else number.title
 
 
 def _plots(result: RunResult, page: Page) -> dict[str, bytes]:
-    """All pictures by name, those that could be drawn."""
+    """Return the plots that could be drawn, by name."""
     verdict = page.confirmation.blocks if page.confirmation else ()
     blocks = [*page.answer, *verdict, *page.best, *page.sealed]
     drawn = {block.name: block.draw() for block in blocks if isinstance(block, Plot)}
@@ -136,9 +136,9 @@ def _plots(result: RunResult, page: Page) -> dict[str, bytes]:
 
 
 def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | None) -> list[str]:
-    """What a reader would look for in vain."""
+    """List what this report lacks."""
     lacks = {
-        f"what the task {result.task} shows of its runs, for it is not installed here": task is None,
+        f"the results of the task {result.task}, which is not installed here": task is None,
         "a plan": not any(i.steps for i in iterations),
         "a submission that the grader accepted": result.steering is None,
         "the crew's answer": result.claim is None,
@@ -149,7 +149,7 @@ def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | No
 
 
 def _write(path: Path, data: bytes) -> None:
-    """As a whole or not at all: a report may be open in a browser while it is written again."""
+    """Write a file atomically: a report may be open in a browser while it is rewritten."""
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(data)

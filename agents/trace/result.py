@@ -1,4 +1,4 @@
-"""`result.json`: what came out of a run, for programs. Built from the trace alone; the schema is `RunResult`."""
+"""`result.json`: the machine-readable result of a run, built from the trace alone; the schema is `RunResult`."""
 
 from __future__ import annotations
 
@@ -38,41 +38,41 @@ Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "l
 
 
 class IterationResult(Frozen):
-    """What the grader said about the submission of one iteration."""
+    """The grader's verdict on one iteration's submission."""
 
     iteration: int = Field(description="counted from 0")
     metric: str = Field(description="name of the steering metric")
     value: float | None = Field(description="the steering metric; null when the submission was refused")
     error: float | None = Field(None, description="its uncertainty")
     reason: str = Field(description="what was measured, or why the submission was refused")
-    numbers: list[Number] = Field(default_factory=list, description="what the task says of it besides")
+    numbers: list[Number] = Field(default_factory=list, description="further numbers from the task")
     method: str = Field("", description="how the crew says it made the scores")
     artefact: str | None = Field(None, description="SHA-256 of the graded file")
 
 
 class Steering(Frozen):
-    """The best steering metric; it was steered by, so it is not an unbiased estimate."""
+    """The best steering metric; the crew optimised it, so it is a biased estimate."""
 
-    iteration: int = Field(description="the iteration that reached it")
+    iteration: int = Field(description="iteration that reached it")
     metric: str = Field(description="its name")
     value: float = Field(description="its value")
     error: float | None = Field(description="its uncertainty")
 
 
 class Cost(Frozen):
-    """What the model calls of all sessions cost together."""
+    """The total cost of the model calls of all sessions."""
 
-    model_calls: int = Field(description="calls that were paid for")
+    model_calls: int = Field(description="number of model calls")
     prompt_tokens: int = Field(description="tokens sent")
     completion_tokens: int = Field(description="tokens received")
-    cached_tokens: int = Field(0, description="of the tokens sent: read from the service's cache")
-    reasoning_tokens: int = Field(0, description="of the tokens received: thought, and not shown")
-    estimated: int = Field(0, description="calls whose tokens the service did not count: estimated by length")
-    dollars: float = Field(description="price by the configured rates")
+    cached_tokens: int = Field(0, description="tokens sent that were read from the service's cache")
+    reasoning_tokens: int = Field(0, description="tokens received that are hidden reasoning")
+    estimated: int = Field(0, description="calls whose token counts are estimated from length")
+    dollars: float = Field(description="price at the configured rates")
 
     @property
     def remarks(self) -> list[str]:
-        """What a service's cache saved, what was thought, and what is only estimated."""
+        """Remarks on cached tokens, reasoning tokens and estimated counts."""
         said = []
         if self.cached_tokens:
             said.append(
@@ -80,10 +80,10 @@ class Cost(Frozen):
             )
         if self.reasoning_tokens:
             said.append(
-                f"{self.reasoning_tokens / max(self.completion_tokens, 1):.0%} of the tokens received were thought"
+                f"{self.reasoning_tokens / max(self.completion_tokens, 1):.0%} of the tokens received were reasoning"
             )
         if self.estimated:
-            said.append(f"the tokens of {self.estimated} of {self.model_calls} calls are estimates by length")
+            said.append(f"for {self.estimated} of {self.model_calls} calls the tokens are estimated from length")
         return said
 
 
@@ -106,37 +106,37 @@ class RunResult(Frozen):
     backend: str = Field(description="which model, or `analyst` for the built-in rules")
     is_llm: bool = Field(description="false: no language model was involved")
     seed: int = Field(description="seed of the run")
-    sandbox: SandboxInfo = Field(description="where generated code ran last")
-    sandbox_renewals: int = Field(description="how often it was lost and a fresh one took over")
-    renewal_seconds: float = Field(description="wall time from the loss of work until it could go on; in `seconds` too")
-    status: Status = Field(description="how the run ended; `unfinished` when the trace just stops")
+    sandbox: SandboxInfo = Field(description="sandbox in which generated code ran last")
+    sandbox_renewals: int = Field(description="number of times it was lost and replaced")
+    renewal_seconds: float = Field(description="wall time lost to renewals, from the loss until work continued [s]")
+    status: Status = Field(description="how the run ended; `unfinished` if the trace just stops")
     reason: str = Field(description="why it ended")
     iterations: list[IterationResult] = Field(description="one entry per graded iteration")
     best_iteration: int | None = Field(description="the iteration with the best steering metric")
     steering: Steering | None = Field(description="the best steering metric, null when none was reached")
     confirmed: IterationResult | None = Field(
-        description="the best submission made again by the harness, judged on what no choice had seen and then "
-        "audited; null: the task holds nothing out, which says nothing against a claim"
+        description="verdict on the best submission, made again by the harness on held-out data and then audited; "
+        "null: the task holds nothing out, which says nothing against a claim"
     )
-    sealed: list[Metric] = Field(description="metrics that need truth, computed once after the end")
+    sealed: list[Metric] = Field(description="metrics that need the truth, computed once after the end")
     claims: list[CheckedNumber] = Field(description="claimed numbers beside the harness's own and the truth")
-    claim: dict[str, Any] | None = Field(description="the crew's answer, its text included, as the task asks for it")
-    headline: str = Field("", description="the answer in a line")
-    canaries_held: bool | None = Field(description="did every probe of the sandbox find it tight? null: not probed")
-    cost: Cost = Field(description="what the model calls cost")
-    seconds: float = Field(description="wall time of all sessions together")
-    peak_memory_mib: float | None = Field(description="largest memory use that was seen, MiB")
-    troubles: list[TroubleLine] = Field(description="what went wrong on the way")
+    claim: dict[str, Any] | None = Field(description="the crew's answer in the task's schema, with its text")
+    headline: str = Field("", description="the answer in one line")
+    canaries_held: bool | None = Field(description="true if no probe got out of the sandbox; null: not probed")
+    cost: Cost = Field(description="cost of the model calls")
+    seconds: float = Field(description="wall time of all sessions together [s]")
+    peak_memory_mib: float | None = Field(description="largest memory use seen [MiB]")
+    troubles: list[TroubleLine] = Field(description="what went wrong during the run")
     trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
 
 
 def build_result(run_dir: Path) -> RunResult:
-    """The result of a run, finished or not, from its trace."""
+    """Return the result of a run, finished or not, from its trace."""
     return result_of(read_trace(run_dir), hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
 
 
 def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
-    """The result that these events add up to."""
+    """Return the result of these events."""
     started = first_event(events)
     finished, status, reason = _ending(events)
     graded = graded_of(events)
@@ -175,21 +175,21 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
 
 
 def first_event(events: Sequence[AnyEvent]) -> RunStarted:
-    """How the run was started."""
+    """Return the first event, run_started. Raises TraceError for any other."""
     started = events[0]
     if not isinstance(started, RunStarted):
-        raise TraceError("a trace begins with run_started")
+        raise TraceError("a trace must begin with run_started")
     return started
 
 
 def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str]:
-    """How the run ended; only a finish after the last resume counts."""
+    """Return the ending, status and reason of the run; only a finish after the last resume counts."""
     for event in reversed(events):
         if isinstance(event, RunFinished):
             return event, event.status, event.reason
         if isinstance(event, RunResumed):
             break
-    return None, "unfinished", "the trace stops here: the run is still going on, or its process was killed"
+    return None, "unfinished", "the trace stops here: the run is still going, or its process was killed"
 
 
 def _iteration(event: Graded | Confirmed, task: Task | None) -> IterationResult:

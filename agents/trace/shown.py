@@ -1,4 +1,4 @@
-"""What a run's own task shows of it. A task that is not installed here shows nothing, and the report says so."""
+"""The task's own view of a run. A task that is not installed here shows nothing, and the report says so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def task_of(started: RunStarted) -> Task | None:
-    """The task of a run, where it is installed and takes these options."""
+    """Return the task of a run; None if it is not installed or does not accept these options."""
     try:
         return make_task(started.task, started.options)
     except TaskError:
@@ -27,17 +27,17 @@ def task_of(started: RunStarted) -> Task | None:
 
 
 def page_of(events: Sequence[AnyEvent], task: Task | None) -> Page:
-    """The task's page of the run that these events tell."""
+    """Return the task's page for the run with these events."""
     return task.page(run_of(events, task)) if task else Page()
 
 
 def numbers_of(task: Task | None, event: Graded | Confirmed) -> list[Number]:
-    """The numbers that matter of one verdict."""
+    """Return the task's key numbers for one verdict."""
     return task.numbers(_graded(task, event)) if task and event.score.ok else []
 
 
 def run_of(events: Sequence[AnyEvent], task: Task) -> page.Run:
-    """What is known of a run, as its task takes it."""
+    """Return what the events say about a run, in the form that its task takes."""
     confirmed, claimed, sealed = last(events, Confirmed), last(events, Claimed), last(events, Sealed)
     return page.Run(
         graded=[_graded(task, event) for event in graded_of(events).values()],
@@ -62,7 +62,7 @@ def _graded(task: Task, event: Graded | Confirmed) -> page.Graded:
 
 
 def _typed(model: type[M], recorded: object) -> M | None:
-    """Of the task's form; None where another version of the task wrote it."""
+    """Parse a recorded document into the task's model; None if another version of the task wrote it."""
     try:
         return model.model_validate(recorded)
     except ValidationError:
@@ -70,18 +70,18 @@ def _typed(model: type[M], recorded: object) -> M | None:
 
 
 def last(events: Sequence[AnyEvent], kind: type[E]) -> E | None:
-    """The latest event of a kind."""
+    """Return the latest event of a kind, or None."""
     return next((event for event in reversed(events) if isinstance(event, kind)), None)
 
 
 def graded_of(events: Sequence[AnyEvent]) -> dict[int, Graded]:
-    """The verdict on each iteration."""
+    """Return the verdict on each iteration, in order."""
     graded = {event.iteration: event for event in events if isinstance(event, Graded)}
     return dict(sorted(graded.items()))
 
 
 def best_of(events: Sequence[AnyEvent]) -> int | None:
-    """The iteration that the convergence rule calls the best, or, before it was asked, the one with the best score."""
+    """Return the best iteration by the convergence rule, or by score if the rule has not been applied yet."""
     graded = graded_of(events)
     decided = last(events, Decided)
     if decided and decided.decision.best in graded:

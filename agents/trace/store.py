@@ -1,4 +1,4 @@
-"""The trace of a run: `trace.jsonl`, one event a line, beside its blobs. The only source of truth about a run."""
+"""The trace of a run: `trace.jsonl`, one event per line, next to its blobs. The only source of truth about a run."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
 TRACE = "trace.jsonl"
 E = TypeVar("E", bound=Event)
 Listener = Callable[[Any], None]
-# What was paid for, took its time, or is done once. Notes follow from these, also when a run is resumed.
+# Events that cost money or time, or happen only once. A resumed run can derive all notes from these.
 PRECIOUS = RunStarted | ModelCalled | Executed | Graded | Confirmed | Sealed | RunFinished
 
 
 class Store:
-    """Appends events, each in the file before `append` returns: a process that is killed then loses none.
+    """Appends events, each in the file before `append` returns: a killed process loses none.
 
-    What is precious, with its blobs and all before it, is on the disk as well, where it outlives the machine: the
-    blobs first, so that no line ever names what is not there. Safe to use from several threads.
+    Precious events are also synced to disk with their blobs and everything before them, so that they survive a crash
+    of the machine: blobs first, so that no line names a missing blob. Thread-safe.
     """
 
     def __init__(self, path: Path, fd: int, events: list[AnyEvent], chain: str, redactor: Redactor) -> None:
@@ -55,23 +55,23 @@ class Store:
 
     @classmethod
     def create(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
-        """A new trace in a folder that has none. `secrets` never reach the disk."""
+        """Create a trace in a folder that has none. `secrets` never reach the disk. Raises TraceError."""
         path = run_dir / TRACE
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
-            raise TraceError(f"{path}: there is a trace already; resume it, or take another folder") from None
+            raise TraceError(f"{path}: there is a trace already; resume it, or choose another folder") from None
         except OSError as error:
-            raise TraceError(f"{path}: cannot be made: {error.strerror}") from error
+            raise TraceError(f"{path}: cannot be created: {error.strerror}") from error
         _claim(fd, path)
         return cls(path, fd, [], "", Redactor(secrets))
 
     @classmethod
     def open(cls, run_dir: Path, secrets: Sequence[str] = ()) -> Store:
-        """An existing trace, to go on with. A last line that a crash cut short is taken off, and that is recorded.
+        """Open an existing trace to continue it. A last line cut short by a crash is removed, which is recorded.
 
-        Raises TraceError, which names the line, for a trace that was damaged, and for one of another format.
+        Raises TraceError, which names the line, for a damaged trace and for one of another format.
         """
         path = run_dir / TRACE
         try:
@@ -88,13 +88,13 @@ class Store:
             raise
         store = cls(path, fd, events, chain, Redactor(secrets))
         if cut:
-            text = f"line {len(events) + 1} had been cut short by a crash; its {cut} bytes were taken off"
+            text = f"line {len(events) + 1} was cut short by a crash; its {cut} bytes were removed"
             store.append(Trouble(who="operator", where=Where("trace"), text=text))
         return store
 
     @classmethod
     def reading(cls, run_dir: Path) -> Store:
-        """An existing trace, to be played: it cannot be appended to, and a run that still goes on is left in peace."""
+        """Open an existing trace read-only, without a lock, so that a run in progress is not disturbed."""
         path = run_dir / TRACE
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -112,15 +112,15 @@ class Store:
         return self._path.parent
 
     def append(self, event: E) -> E:
-        """Write one event and return it as it was written: with index and time, and without secrets."""
+        """Write one event and return it as written: with index and time, and without secrets."""
         if precious := isinstance(event, PRECIOUS):
             self._blobs.sync()
         with self._lock:
             event = event.model_copy(update={"index": len(self._events), "time": time.time()})
-            # Not model_dump_json: that turns NaN and infinity into null, which a list of floats would not read back.
+            # Not model_dump_json: it turns NaN and infinity into null, which a list of floats does not accept.
             document = self._redactor.tree(event.model_dump(mode="json"))
             body = json.dumps(document, separators=(",", ":"))
-            written = EVENT.validate_json(body)  # what cannot be read back must not get in
+            written = EVENT.validate_json(body)  # refuse to write what cannot be read back
             line, chain = chained(body, self._chain)
             self._write(line, written, chain, precious)
             for listener in self._listeners:
@@ -128,7 +128,7 @@ class Store:
         return cast(E, written)
 
     def _write(self, line: bytes, event: AnyEvent, chain: str, precious: bool) -> None:
-        """All or nothing, in the file and in memory: a full disk undoes it, and an interrupt in half a line."""
+        """Write all or nothing, in the file and in memory: undo after an OSError or an interrupt within the line."""
         end, before, rest = os.fstat(self._fd).st_size, self._chain, memoryview(line)
         try:
             while rest:
@@ -142,7 +142,7 @@ class Store:
         except BaseException:
             if rest:
                 self._undo(event, before, end)
-            else:  # a reply that is paid for is kept
+            else:  # the line is complete: keep what was paid for
                 self._events[event.index :], self._chain = [event], chain
             raise
 
@@ -153,11 +153,11 @@ class Store:
             os.ftruncate(self._fd, end)
 
     def put(self, data: bytes) -> str:
-        """Store a blob, without secrets, and return its SHA-256. See `Blobs.put`."""
+        """Store a blob, with secrets redacted, and return its SHA-256. See `Blobs.put`."""
         return self._blobs.put(data)
 
     def get(self, sha: str) -> bytes:
-        """The blob with this SHA-256, checked."""
+        """Return the blob with this SHA-256, checked."""
         return self._blobs.get(sha)
 
     def events(self) -> list[AnyEvent]:
@@ -165,7 +165,7 @@ class Store:
             return list(self._events)
 
     def listen(self, listener: Listener) -> None:
-        """Have `listener` called with each event there is and will be, in order. What it raises is only logged."""
+        """Call `listener` with every event so far and each later one, in order. What it raises is only logged."""
         with self._lock:
             for event in self._events:
                 _tell(listener, event)
@@ -182,7 +182,7 @@ class Store:
 
 
 def read_trace(run_dir: Path) -> list[AnyEvent]:
-    """The events of a run that may still be going on: a last line that is not complete yet is left out."""
+    """Return the events of a run, which may still be in progress: an incomplete last line is left out."""
     path = run_dir / TRACE
     try:
         return parse(path, path.read_bytes())[0]
@@ -191,7 +191,7 @@ def read_trace(run_dir: Path) -> list[AnyEvent]:
 
 
 def blobs_of(run_dir: Path) -> Blobs:
-    """The blobs of a run, for reading."""
+    """Return the blobs of a run, for reading."""
     return Blobs(run_dir / "blobs")
 
 
@@ -203,7 +203,7 @@ def _tell(listener: Listener, event: AnyEvent) -> None:
 
 
 def _claim(fd: int, path: Path) -> None:
-    """One process a run: two of them would mix their lines. The kernel forgets the lock when the process ends."""
+    """Lock the trace: two processes would mix their lines. The kernel releases the lock when the process ends."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""What happened, as the report tells it: iterations, their steps, and what each step called, ran and drew."""
+"""The course of a run for the report: iterations, their steps, and what each step called, ran and drew."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sandbox.reader import PNG_START
 from tasks.convergence import Decision
 from tasks.plan import Step
 
-FIGURE_MAX = 1 << 20  # bytes; a report is a file to send by mail
+FIGURE_MAX = 1 << 20  # bytes; a report must be small enough for e-mail
 FIGURES_MAX = 8 << 20
 PIXELS_MAX = 16 << 20
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it ended."""
+    """A finished command and its output."""
 
     event: Executed
     stdout: str
@@ -51,7 +51,7 @@ class StepStory:
 
 @dataclass
 class Iteration:
-    """One round of plan, work and verdict. What is missing did not happen."""
+    """One iteration of plan, work and verdict. Missing parts did not happen."""
 
     number: int
     reasoning: str = ""
@@ -61,7 +61,7 @@ class Iteration:
 
 
 class Reader:
-    """Takes texts and pictures out of blobs, believes nothing, and keeps the report small."""
+    """Reads texts and figures from blobs, checks them, and limits the size of the report."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs, self._room = blobs, FIGURES_MAX
@@ -73,7 +73,7 @@ class Reader:
             return f"[{error}]"
 
     def figure(self, sha: str) -> bytes | str:
-        """The picture, or why it is not shown."""
+        """Return the PNG data, or the reason why the figure is not shown."""
         try:
             data = self._blobs.get(sha)
         except TraceError as error:
@@ -88,7 +88,7 @@ class Reader:
 
 
 def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
-    """The iterations in order, from the trace."""
+    """Return the iterations of a trace, in order."""
     reader = Reader(blobs)
     told: dict[int, Iteration] = {}
     for event in events:
@@ -112,7 +112,7 @@ def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
 
 
 def _step_of(where: Where, steps: Mapping[tuple[int, str], StepStory]) -> StepStory | None:
-    """The step whose worker this is."""
+    """Return the step whose worker `where` is; None for other roles."""
     return steps.get((where.iteration or 0, where.step or "")) if where.role == "worker" else None
 
 
@@ -120,7 +120,7 @@ def _add_command(step: StepStory, event: Executed, reader: Reader) -> None:
     command = Command(event, reader.text(event.stdout), reader.text(event.stderr))
     if isinstance(event, ToolCalled):
         step.calls.append(event)
-    if not (command.ok and isinstance(event, ToolCalled)):  # a call that went well is told by its result
+    if not (command.ok and isinstance(event, ToolCalled)):  # a successful tool call shows its result instead
         step.commands.append(command)
     for path in _ending(event.given, ".py"):
         step.code[path] = reader.text(event.given[path])

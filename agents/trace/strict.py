@@ -1,4 +1,4 @@
-"""A record that is played, and nothing else: what it does not have stops the replay by its first difference."""
+"""A record that is only played: anything not recorded stops the replay and reports the first difference."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from agents.trace.store import Store
 from agents.trace.where import Where
 
 E = TypeVar("E", bound=Event)
-PATIENCE = 10.0  # seconds; what is only played takes milliseconds
+PATIENCE = 10.0  # seconds; playing takes milliseconds
 
 
 class Differs(RuntimeError):  # noqa: N818 - a finding, not an error of the program
-    """The replay asked for something else than what was recorded: where, the first field that differs, both values."""
+    """The replay asked for something that was not recorded: where, the first field that differs, both values."""
 
 
-class RecordEnds(RuntimeError):  # noqa: N818 - the regular end of the replay of a run that had none
+class RecordEnds(RuntimeError):  # noqa: N818 - the expected end when the run was interrupted
     """The run was cut off here: nothing more was recorded for this place."""
 
 
 class Strict(Record):
-    """`ended`: whether the run came to a regular end; if not, its record may end anywhere.
+    """A record that never goes live. `ended`: the run ended regularly; otherwise its record may stop anywhere.
 
-    Where it does, the other workers play on; that ends, too, after `patience` seconds in which nothing was played.
+    When it stops for one worker, the others play on until nothing was played for `patience` seconds.
     """
 
     def __init__(self, store: Store, ended: bool, patience: float = PATIENCE) -> None:
@@ -46,7 +46,7 @@ class Strict(Record):
         raise RecordEnds(f"{who}: the record ends here")
 
     def recorded(self, kind: type[E]) -> E:
-        """The next event of a kind that is not computed anew; it is not played yet. Raises RecordEnds, Differs."""
+        """Return, without playing it, the next event of a kind that is not recomputed. Raises RecordEnds, Differs."""
         found = next((event for event in self.unplayed() if isinstance(event, kind)), None)
         if found is None:
             self._missed(kind, None, {})
@@ -54,7 +54,7 @@ class Strict(Record):
         return found
 
     def _document(self, event: AnyEvent) -> Any:
-        """What was asked for, or said, when an event was recorded."""
+        """Return what was asked or noted when an event was recorded."""
         if isinstance(event, ModelCalled):
             return json.loads(self._store.get(event.request))
         names = ("argv", "cwd", "given") if isinstance(event, Executed) else ("iteration", "submission")

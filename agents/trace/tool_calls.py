@@ -1,4 +1,4 @@
-"""A tool call as a command of a sandbox: how it is asked for, and what its output answers."""
+"""Tool calls as sandbox commands: the command line, and the answer in its output."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Arguments = dict[str, Any]
 
 
 def command(tool: str, arguments: Arguments, number: int) -> tuple[list[str], dict[str, bytes]]:
-    """The command line of the `number`-th call in a folder, and the file that holds its arguments."""
+    """Return the command line of the `number`-th call in a folder, and the file with its arguments."""
     file = f"call_{number}.json"
     content = json.dumps(arguments, indent=1, sort_keys=True).encode()
-    # -P: a file that the model named tools.py or json.py must not stand in for ours.
+    # -P: a file that the model named tools.py or json.py must not shadow the real module.
     return ["python", "-P", "-m", "tools.call", tool, file], {file: content}
 
 
 def answer(tool: str, ran: ExecResult) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """(result, error) of a call that has ended: one of them is None."""
+    """Return (result, error) of a finished call; one of them is None."""
     said = _last_json(ran.stdout)
     if ran.ended == "exit" and said is not None and {"result", "error"} & said.keys():
         return said.get("result"), said.get("error")
@@ -30,12 +30,12 @@ def answer(tool: str, ran: ExecResult) -> tuple[dict[str, Any] | None, dict[str,
 
 
 def tails(ran: ExecResult) -> dict[str, str]:
-    """Both outputs, cut where they are long."""
+    """Return stdout and stderr, shortened if long."""
     return {"stdout": ends(ran.stdout, SHOWN), "stderr": ends(ran.stderr, SHOWN)}
 
 
 def _last_json(text: str) -> dict[str, Any] | None:
-    """The JSON object on the last line of output, if that is what it is."""
+    """Return the JSON object on the last line of the output, or None."""
     lines = text.strip().splitlines()
     try:
         value = json.loads(lines[-1]) if lines else None

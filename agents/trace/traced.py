@@ -1,7 +1,7 @@
-"""Were claimed numbers printed by anything that ran? What a tool returned, a script printed, or the harness computed.
+"""Tracing of claimed numbers to what a tool returned, a script printed or the harness computed.
 
-A number that an agent makes up, or blends of others by eye, stands nowhere in the record. A claimed number is traced
-when one that was printed becomes it by rounding to its own digits, trailing zeros aside, in any unit of its kind.
+A number that an agent makes up, or combines from others by eye, is nowhere in the record. A claimed number is traced
+when a printed one, rounded to the digits of the claim (without trailing zeros), equals it in any unit of its kind.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tasks.score import CheckedNumber
 from tasks.writing import number
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-LONGEST = 100  # entries of an array; where a longer one is, about any number is
-FEWEST = 2  # digits that count
+LONGEST = 100  # entries of an array; a longer one contains almost any number
+FEWEST = 2  # minimum number of digits compared
 
 
 def traced(checks: Sequence[CheckedNumber], events: Sequence[AnyEvent], store: Store) -> list[CheckedNumber]:
-    """The table with a word on each claimed number, its error included: whether it is in the record before it."""
+    """Return the checks with `traced` set: whether each claimed number and its error occur in `events`."""
     printed = np.unique([abs(value) for event in events for value in _numbers(event, store) if np.isfinite(value)])
     return [_said(check, printed) for check in checks]
 
@@ -39,7 +39,7 @@ def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:
 
 
 def among(claimed: float, printed: NDArray[np.float64]) -> bool:
-    """Whether one of the printed numbers (none negative) is the claimed one, rounded to as many digits; signs aside.
+    """Return True if a printed number (n,), all >= 0, rounds to |claimed| at the claim's number of digits.
 
     >>> bool(among(3.51, np.array([3.5099]))), bool(among(760.0, np.array([768.0]))), bool(among(0.0, np.array([0.0])))
     (True, False, True)

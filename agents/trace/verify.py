@@ -1,4 +1,4 @@
-"""Is a trace whole? Its lines by their chain, its blobs by their names, its end by the hash that the result names."""
+"""Verify a trace: its lines by their hash chain, its blobs by their names, its end by the hash in result.json."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from agents.trace.store import TRACE, blobs_of, read_trace
 
 
 def verified(run_dir: Path) -> list[AnyEvent]:
-    """The events of a trace of which nothing is missing or changed.
+    """Return the events of a trace after checking that nothing is missing or changed.
 
-    Raises TraceError, which names the line, for the first event that is damaged or names a blob that is, and for
-    lines that were taken off the end after result.json was made.
+    Raises TraceError, which names the line, for the first event that is damaged or names a damaged blob, and for
+    lines removed from the end after result.json was written.
     """
     events = read_trace(run_dir)
     blobs, good = blobs_of(run_dir), set[str]()
@@ -30,7 +30,7 @@ def verified(run_dir: Path) -> list[AnyEvent]:
 
 
 def blob_names(event: AnyEvent) -> Iterator[tuple[str, str]]:
-    """What an event keeps in blobs: the name of the field or file, and the SHA-256."""
+    """Yield an event's blobs: the name of the field or file, and the SHA-256."""
     if isinstance(event, ModelCalled):
         yield from (("request", event.request), ("reply", event.reply))
     elif isinstance(event, Executed):
@@ -48,19 +48,19 @@ def _check(blobs: Blobs, sha: str, where: str) -> None:
 
 
 def _check_end(run_dir: Path) -> None:
-    """The result names the hash of the trace it was made from; a run that was resumed since has grown beyond that."""
+    """Check that the trace contains the lines result.json was made from; a run resumed since then has more."""
     path = run_dir / "result.json"
     if not path.exists():
         return
     try:
         named = json.loads(path.read_text())["trace_sha256"]
     except (ValueError, TypeError, KeyError) as error:
-        raise TraceError(f"{path}: is no result of a run: {error!r}") from None
+        raise TraceError(f"{path}: is not the result of a run: {error!r}") from None
     whole = hashlib.sha256()
     for line in (run_dir / TRACE).read_bytes().splitlines(keepends=True):
         whole.update(line)
         if whole.hexdigest() == named:
             return
     raise TraceError(
-        f"{run_dir / TRACE}: ends before the line that result.json was made from, or that is the result of another run"
+        f"{run_dir / TRACE}: ends before the last line that result.json was made from, or result.json is of another run"
     )

@@ -1,4 +1,4 @@
-"""Where in a run something belongs: who works, in which iteration, on which step."""
+"""The place of an event in a run: the role, the iteration and the step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
-# `claim` and `audit` carry out the commands of a worker again; `run` is the harness itself, `trace` its record.
+# `claim` and `audit` rerun a worker's commands; `run` is the harness itself, `trace` its record.
 ROLES = ("planner", "worker", "grader", "reporter", "claim", "audit", "sealed", "run", "trace")
 FORM = re.compile(rf"({'|'.join(ROLES)})(?:/(\d+)(?:/([a-z][a-z0-9_]*))?)?")
 
 
 class Where(str):
-    """A role, its iteration and its step, as far as they are known; as text `worker/0/scan`.
+    """A role, its iteration and its step, as far as they are known, e.g. `worker/0/scan`.
 
-    It is a text, so that events and messages hold it as people read it, and nobody but this class takes it apart.
+    It is a str, so that events and messages contain it in readable form; only this class parses it.
     """
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Where(str):
         return self._part(3)
 
     def by(self, role: str) -> Where:
-        """The same iteration and step, in the hands of another role."""
+        """Return the same iteration and step for another role."""
         return Where(role, self.iteration, self.step)
 
     def _part(self, number: int) -> str | None:

@@ -1,4 +1,4 @@
-"""How the report writes times and foreign text."""
+"""Formatting of durations and of untrusted text in reports."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tasks.score import CheckedNumber
 from tasks.writing import NONE, number
 
 WIDTH = 92  # characters of a line of JSON
-# Control and format characters, half characters, and ends of lines and paragraphs that are none of ours.
+# Control and format characters, lone surrogates, and Unicode line and paragraph separators.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
-LONGEST = 6000  # characters of one foreign text in a report; the trace has the whole
+LONGEST = 6000  # characters of one untrusted text in a report; the trace has all of it
 
 
 def agreement(check: CheckedNumber) -> str:
-    """How a claimed number stands beside the harness's, and whether anything that ran had printed it."""
+    """Say whether a claimed number agrees with the harness's, and whether it was traced to any output of the run."""
     said = {None: "nothing to compare", True: "agrees", False: "differs"}[check.agrees]
     return f"{said}, not traced" if check.traced is False else said
 
 
 def duration(seconds: Any) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `4.2 s`."""
+    """Format a duration: `1 h 02 min`, `3 min 20 s`, `4.2 s`."""
     seconds = number(seconds)
     if seconds is None:
         return NONE
@@ -38,7 +38,7 @@ def duration(seconds: Any) -> str:
 
 
 def document(value: Any) -> str:
-    """JSON for people to read: what fits on a line stays on it, and it is cut where it gets long."""
+    """Format JSON for people: values that fit on a line stay on it, and the middle of a long text is cut."""
     return shortened(_laid_out(value))
 
 
@@ -57,7 +57,7 @@ def _laid_out(value: Any, indent: str = "") -> str:
 
 
 def shortened(text: str) -> str:
-    """The beginning and the end of a long text."""
+    """Cut the middle out of a long text."""
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2
@@ -65,8 +65,8 @@ def shortened(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The same with every character that moves a terminal's cursor, turns the direction of reading or is not seen
-    written as its number; ends of lines and tabs stay. What is marked as HTML stays so.
+    r"""Escape every character that moves a terminal's cursor, reverses the reading direction or is invisible;
+    newlines and tabs stay.
 
     >>> visible("a\u202eb\x1b[2J\n")
     'a\\u202eb\\x1b[2J\n'
@@ -75,12 +75,12 @@ def visible(text: str) -> str:
 
 
 def markdown(text: Any) -> str:
-    """Foreign text on one line of Markdown: shown as it is, never as mark-up, HTML or a link."""
+    """Escape untrusted text for one line of Markdown: shown literally, never as mark-up, HTML or a link."""
     return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(str(text).split()))
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Foreign text as a code block that it cannot close."""
+    """Return untrusted text as a code block that it cannot close."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,4 +1,4 @@
-"""An address in, an answer out: everything the view serves, without a socket."""
+"""The answers of the web view to addresses, without a socket."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from agents.view.overview import Cards, overview_of, plots_of
 from agents.view.pictures import is_png
 from agents.view.rows import rows_of
 
-# Nothing from elsewhere, no inline script, and no text may become mark-up even by mistake.
+# No external content, no inline scripts, and no text may become mark-up even by mistake.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-NOTHING = "default-src 'none'; frame-ancestors 'none'; sandbox"  # what models wrote is shown and can do nothing
+NOTHING = "default-src 'none'; frame-ancestors 'none'; sandbox"  # text from models is shown but cannot do anything
 STATIC = files("agents.view") / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-RAW_MAX = 64 << 20  # bytes of a blob that is handed out as a whole
+RAW_MAX = 64 << 20  # bytes of the largest blob that is sent
 FOREVER = "private, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back to the browser."""
+    """An HTTP response to the browser."""
 
     status: int
     type: str
@@ -42,8 +42,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):  # noqa: N818 - an answer too
-    """No such page, or not for you."""
+class Refused(Exception):  # noqa: N818 - becomes an answer
+    """The request is refused, with an HTTP status and a text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -58,7 +58,7 @@ class Answers:
         self._drawing = threading.Lock()  # matplotlib's settings are shared by all threads
 
     def answer(self, target: str) -> Answer:
-        """The answer to GET `target`. Whatever goes wrong with the data is an answer as well; bugs are raised."""
+        """Return the answer to GET `target`. Errors in the data become answers too; bugs are raised."""
         try:
             address = urlsplit(target)
             parts = [unquote(part, errors="strict") for part in address.path.split("/")[1:]]
@@ -99,7 +99,7 @@ class Answers:
         raise Refused(404, "no such page")
 
     def _run(self, name: str, query: dict[str, str]) -> Answer:
-        """The head and the rows from `after` on; next to nothing when the trace is the one that the page has."""
+        """Return the overview and the rows from `after` on; only the stamp if the page has the current trace."""
         trace = self._library.trace(name)
         stamp = "-".join(map(str, trace.stamp))
         if query.get("stamp") == stamp:
@@ -113,21 +113,21 @@ class Answers:
         return _json({"n": index, "kind": event.kind, "time": event.time, "blocks": blocks_of(trace, event)})
 
     def _plot(self, name: str, index: int | None, plot: str) -> Answer:
-        """A picture that the run's task draws: of one event, or of the whole run."""
+        """Return a plot of the run's task: of one event, or of the whole run."""
         trace = self._library.trace(name)
         event = None if index is None else _found(trace, index)
         found = next((one for one in plots_of(trace, event) if f"{one.name}.png" == plot), None)
         with self._drawing:
             picture = found.draw() if found else None
         if picture is None:
-            raise Refused(404, "there is no such plot")
+            raise Refused(404, "no such plot")
         return Answer(200, "image/png", picture, {"Content-Security-Policy": NOTHING})
 
     def _blob(self, name: str, sha: str) -> Answer:
         blobs = self._library.trace(name).blobs
         size = blobs.size(sha)
         if size > RAW_MAX:
-            raise Refused(413, f"{size} bytes: too big to be sent; it lies in the folder of the run")
+            raise Refused(413, f"{size} bytes: too big to send; it is in the run's folder")
         data = blobs.get(sha)
         headers = {"Content-Security-Policy": NOTHING, "Cache-Control": FOREVER}
         if is_png(data):
@@ -141,7 +141,7 @@ class Answers:
 
 
 def locked() -> Answer:
-    """What those get to see who have no token."""
+    """Return the page for requests without the token."""
     policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     page = (STATIC / "locked.html").read_bytes()
     return Answer(403, "text/html; charset=utf-8", page, {"Content-Security-Policy": policy})
@@ -168,7 +168,7 @@ def _json(value: Any, status: int = 200) -> Answer:
 
 
 def _finite(value: Any) -> Any:
-    """JSON of browsers has no NaN and no infinity."""
+    """Replace NaN and infinity by None: JSON in browsers has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""All of one event, as blocks that a browser can show without knowing what an event is.
+"""The content of one event as blocks, which a browser can show without knowing event types.
 
-A block is text, code, messages, facts, a table, files, a figure, or a note. Blobs are named by their SHA-256 and never
-by an address; nothing in a block is mark-up.
+A block is text, code, messages, facts, a table, files, a figure, a plot or a note. Blobs are named by their SHA-256 and
+never by an address; nothing in a block is mark-up.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from tasks.score import CheckedNumber
 from tasks.writing import NONE, measured
 
 Block = dict[str, Any]
-READ_MAX = 4 << 20  # bytes of a blob that are read to show the beginning and the end of it
+READ_MAX = 4 << 20  # bytes of the largest blob that is read to show its beginning and end
 
 
 def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
-    """The blocks of an event. A blob that is missing or broken makes a note that says so."""
+    """Return the blocks of an event. A missing or broken blob becomes a note."""
     match event:
         case ModelCalled():
             return [*_request(trace, event), *_reply(trace, event)]
@@ -83,23 +83,23 @@ def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
 
 
 def text(title: str, content: str, kind: str = "text", sha: str | None = None) -> Block:
-    """Words or code; where they had to be shortened, `sha` is where the whole lies."""
+    """Return a block of text or code; if it had to be shortened, `sha` names the blob with all of it."""
     block = {"type": kind, "label": title, "text": shortened(content)}
     return block | ({"sha": sha} if sha and len(content) > words.LONGEST else {})
 
 
 def document(title: str, value: Any) -> Block:
-    """JSON, laid out for people."""
+    """Return a block of JSON, formatted for people."""
     return {"type": "code", "label": title, "text": words.document(value)}
 
 
 def table(title: str, head: list[str], rows: list[list[str]], mark: int | None = None) -> Block:
-    """A table; `mark` is a row that stands out."""
+    """Return a table; `mark` is the index of a highlighted row."""
     return {"type": "table", "label": title, "head": head, "rows": rows, "mark": mark}
 
 
 def checks_table(checks: Iterable[CheckedNumber]) -> Block:
-    """The claims beside what the harness found, and the truth where it is known."""
+    """Return a table of claims beside the harness's values, and the truth if it is known."""
     rows = [
         [
             c.title,
@@ -114,7 +114,7 @@ def checks_table(checks: Iterable[CheckedNumber]) -> Block:
 
 
 def shown(blocks: Iterable[page.Block], event: int | None = None) -> list[Block]:
-    """What a task shows, as the browser takes it; its plots are those of the run, or of one `event`."""
+    """Convert a task's blocks for the browser; plots are those of the run, or of one `event`."""
     return [_shown(block, event) for block in blocks]
 
 
@@ -179,7 +179,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _pretty(content: str) -> str:
-    """JSON for people; anything else as it is."""
+    """Format JSON for people; return anything else unchanged."""
     if not content.lstrip().startswith(("{", "[")):
         return content
     try:
@@ -221,7 +221,7 @@ def _read(trace: Trace, title: str, sha: str, kind: str) -> Block:
 
 def _blob(trace: Trace, sha: str) -> bytes:
     if trace.blobs.size(sha) > READ_MAX:
-        raise TraceError(f"{trace.blobs.size(sha)} bytes: too big to be shown here")
+        raise TraceError(f"{trace.blobs.size(sha)} bytes: too big to show here")
     return trace.blobs.get(sha)
 
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: numbers, plans, and the code of each step, line against line."""
+"""Comparison of two runs: numbers, plans, and a line-by-line diff of each step's code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agents.view.library import Trace
 from agents.view.overview import card_of, result_from, steering_of
 from tasks.writing import NONE, label, measured
 
-LINES_MAX = 1500  # of a file that is compared line by line
+LINES_MAX = 1500  # lines of a file that are compared
 BYTES_MAX = 256 << 10
 FILES_MAX = 60
 EQUAL_KEPT = 3  # unchanged lines around a change
 
 
 def compare(left: Trace, right: Trace) -> dict[str, Any]:
-    """What two runs have in common and what not. Numbers of a damaged trace are left out."""
+    """Compare two runs. Numbers of a trace without a valid beginning are left out."""
     runs, results = (left, right), (result_from(left), result_from(right))
     columns = [dict(_numbers(result)) if result else {} for result in results]
     names = list(dict.fromkeys(name for column in columns for name in column))
@@ -78,7 +78,7 @@ def _plan(event: Planned | None) -> dict[str, Any] | None:
 
 
 def _code(left: Trace, right: Trace) -> list[dict[str, Any]]:
-    """Files that commands were given, by step and name; the last version of each."""
+    """Compare the input files of commands, by step and name; the last version of each."""
     sides = [
         {
             f"{event.where}/{path}": sha
@@ -105,7 +105,7 @@ def _lines(run: Trace, sha: str | None) -> list[str]:
     if sha is None:
         return []
     if run.blobs.size(sha) > BYTES_MAX:
-        raise TraceError(f"{run.blobs.size(sha)} bytes: too big to be compared here")
+        raise TraceError(f"{run.blobs.size(sha)} bytes: too big to compare here")
     return run.blobs.get(sha).decode(errors="replace").splitlines()[:LINES_MAX]
 
 

@@ -1,4 +1,4 @@
-"""The folder of runs, as the view reads it: nothing is written, nothing outside it is opened, damage is shown."""
+"""Read access to a folder of runs: nothing is written, nothing outside is opened, damage is reported."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from agents.trace.events import EVENT, AnyEvent
 from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
 
 TRACE_MAX = 256 << 20  # bytes; a trace of 10,000 events has about 12 MB
-DEPTH = 5  # folders below the one that is shown: runs/<study>/<backend>/<wording>/<data set>/<repeat>
-KEPT = 8  # traces in memory; what the list shows of the others is kept by whoever makes the list
+DEPTH = 5  # levels of folders below `runs`: runs/<study>/<backend>/<wording>/<data set>/<repeat>
+KEPT = 8  # traces in memory; `Cards` keeps what the list shows of the others
 FIELDS = {model.model_fields["kind"].default: set(model.model_fields) for model in get_args(get_args(AnyEvent)[0])}
 
 Stamp = tuple[int, int]
 
 
 class UnknownRun(LookupError):  # noqa: N818 - an answer, not a failure
-    """There is no such run in the folder."""
+    """The folder has no such run."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What could be read of a run. The index of every event is the place of its line, also in a damaged trace."""
+    """The readable part of a run's trace. An event's index is the index of its line, even in a damaged trace."""
 
     name: str
     stamp: Stamp
@@ -40,15 +40,15 @@ class Trace:
     blobs: Blobs
 
     def event(self, index: int) -> AnyEvent:
-        """The event on a line. Raises LookupError where that line could not be read, or there is none."""
-        for event in self.events[: index + 1][::-1]:  # each event stands at its index, or before it
+        """Return the event on a line. Raises LookupError if the line does not exist or could not be read."""
+        for event in self.events[: index + 1][::-1]:  # each event is at its index or before it
             if event.index == index:
                 return event
         raise LookupError(f"there is no event {index} in {self.name}")
 
 
 class Library:
-    """The runs below a folder, those of studies included; their names are paths. Safe to use from several threads."""
+    """The runs below a folder, including those of studies; their names are paths. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -56,11 +56,11 @@ class Library:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """The runs there are. A link that leads out of the folder is none of them. Raises OSError."""
+        """Return the names of all runs, without links that lead out of the folder. Raises OSError."""
         return sorted(path.relative_to(self.folder).as_posix() for path in self._below(self.folder, DEPTH))
 
     def stamp(self, name: str) -> Stamp:
-        """Changes whenever the trace does. Raises UnknownRun."""
+        """Return a stamp that changes whenever the trace does. Raises UnknownRun."""
         path = self.folder / name
         try:
             if not self._is_run(path):
@@ -71,7 +71,7 @@ class Library:
         return status.st_mtime_ns, status.st_size
 
     def trace(self, name: str) -> Trace:
-        """The run as it is now. Raises UnknownRun; a damaged trace is no error."""
+        """Return the trace of a run as it is now. Raises UnknownRun; a damaged trace is not an error."""
         stamp = self.stamp(name)
         with self._lock:
             kept = self._kept.get(name)
@@ -94,7 +94,7 @@ class Library:
         if not str(path).isprintable() or ".." in path.parts or self.folder not in path.parents:
             return False
         between = path.parents[: path.parents.index(self.folder)]
-        if any((folder / TRACE).exists() for folder in between):  # what looks like a run inside one is a model's work
+        if any((folder / TRACE).exists() for folder in between):  # a run inside a run is a model's work
             return False
         trace = path / TRACE
         return trace.resolve().is_relative_to(self.folder) and trace.is_file()
@@ -104,18 +104,18 @@ def _read(run_dir: Path, name: str, stamp: Stamp) -> Trace:
     damage: list[str] = []
     events: list[AnyEvent] = []
     if stamp[1] > TRACE_MAX:
-        damage.append(f"{TRACE} has {stamp[1]} bytes, which is more than the view reads")
+        damage.append(f"{TRACE} has {stamp[1]} bytes, more than the view reads ({TRACE_MAX})")
     else:
         try:
             events = read_trace(run_dir)
-        except (TraceError, RecursionError) as error:  # the latter: brackets in brackets, thousands deep
+        except (TraceError, RecursionError) as error:  # the latter: brackets nested thousands deep
             damage.append(str(error))
             events = _salvage(run_dir / TRACE, damage)
     return Trace(name, stamp, events, damage, blobs_of(run_dir))
 
 
 def _salvage(path: Path, damage: list[str]) -> list[AnyEvent]:
-    """Every line that can be understood by itself; what is wrong with the others goes to `damage`."""
+    """Return the events of all lines that can be parsed by themselves; report the others in `damage`."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -131,12 +131,12 @@ def _salvage(path: Path, damage: list[str]) -> list[AnyEvent]:
             bad.append(index + 1)
     if bad:
         shown = ", ".join(map(str, bad[:20])) + (", ..." if len(bad) > 20 else "")
-        damage.append(f"left out: {len(bad)} of {len(lines)} lines that hold no event ({shown})")
+        damage.append(f"left out: {len(bad)} of {len(lines)} lines without a valid event ({shown})")
     return events
 
 
 def _understood(line: bytes) -> AnyEvent | None:
-    """Fields that this version does not know are left out: another version may have written them."""
+    """Parse a line without fields unknown to this version, since another may have written it; None on failure."""
     try:
         document: Any = json.loads(line)
         known = FIELDS[document["kind"]]

@@ -1,4 +1,4 @@
-"""What a run came to: a card for the list, and the page's head with claim, held-out events, metrics and cost."""
+"""Summary of a run: a card for the list, and the page's head with claim, held-out events, metrics and cost."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DAMAGED = "damaged"
 
 
 class Cards:
-    """The list of runs; a card is made again when its trace has changed."""
+    """The cards of all runs; a card is remade when its trace has changed."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self._made: dict[str, tuple[Stamp, Card]] = {}
 
     def all(self) -> list[Card]:
-        """A card for each run in the folder. Raises OSError when the folder cannot be read."""
+        """Return a card for each run in the folder. Raises OSError when the folder cannot be read."""
         return [self._card(name) for name in self._library.names()]
 
     def _card(self, name: str) -> Card:
@@ -38,7 +38,7 @@ class Cards:
 
 
 def card_of(trace: Trace) -> Card:
-    """What the list shows, searches and sorts by."""
+    """Return a run's card: the fields by which the list shows, searches and sorts."""
     result = result_from(trace)
     if result is None:
         return {"name": trace.name, "status": DAMAGED, "status_text": DAMAGED, "request": "", "damage": trace.damage}
@@ -68,7 +68,7 @@ def card_of(trace: Trace) -> Card:
 
 
 def overview_of(trace: Trace) -> dict[str, Any]:
-    """The head of a run's page."""
+    """Return the head of a run's page."""
     result = result_from(trace)
     if result is None:
         return {"card": card_of(trace)}
@@ -93,14 +93,14 @@ def overview_of(trace: Trace) -> dict[str, Any]:
 
 
 def result_from(trace: Trace) -> RunResult | None:
-    """The result, as far as it can be told; None for a trace without a beginning."""
+    """Return the result so far; None for a trace without a valid beginning."""
     if not trace.events or not isinstance(trace.events[0], RunStarted):
         return None
     return result_of(trace.events, "")
 
 
 def steering_of(result: RunResult) -> dict[str, Any]:
-    """The points of the plot of the steering metric; a value of null is a refused submission."""
+    """Return the points of the steering plot; a null value is a refused submission."""
     points = [{"x": it.iteration, "y": it.value, "error": it.error or 0.0} for it in result.iterations]
     name = label(result.iterations[-1].metric) if result.iterations else ""
     return {"metric": name, "points": points, "best": result.best_iteration}
@@ -123,7 +123,7 @@ def _facts(result: RunResult, parent: Parent | None) -> list[tuple[str, str]]:
 
 
 def plots_of(trace: Trace, event: AnyEvent | None) -> list[Plot]:
-    """The pictures of one verdict, or those of the whole run."""
+    """Return the plots of one verdict, or those of the whole run."""
     task = task_of(first_event(trace.events))
     if task is None:
         return []
@@ -137,7 +137,7 @@ def plots_of(trace: Trace, event: AnyEvent | None) -> list[Plot]:
 
 
 def _result(result: RunResult) -> str:
-    """The first number of what was confirmed, or of the best iteration."""
+    """Return the first number of the confirmation, or of the best iteration, as text."""
     chosen = result.confirmed or next((it for it in result.iterations if it.iteration == result.best_iteration), None)
     first = next((number for number in chosen.numbers if number.value is not None), None) if chosen else None
     return f"{first.title} {first.text}" if first else NONE

@@ -1,4 +1,4 @@
-"""Is this really a PNG picture, and nothing besides? Asked before a browser gets to decode it."""
+"""Check that data are a valid PNG and nothing else, before a browser decodes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIXELS_MAX = 16 << 20
 
 
 def is_png(data: bytes) -> bool:
-    """Whole chunks with right checksums from IHDR to IEND, nothing after them, and of a size that fits into memory."""
+    """Return True for complete chunks with correct checksums from IHDR to IEND, nothing after, and a limited size."""
     if not data.startswith(PNG_START) or not 45 <= len(data) <= BYTES_MAX:
         return False
     width, height = struct.unpack(">II", data[16:24])

@@ -1,4 +1,4 @@
-"""A timeline's rows: one short line for each event, and where in the run it belongs. The rest is asked for by click."""
+"""Rows of the timeline: one short line for each event, and its place in the run. A click loads the rest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ START, END = "start", "end"
 
 
 def rows_of(events: Sequence[AnyEvent]) -> list[Row]:
-    """One row an event, in the order of the trace. `section` is start, an iteration, or end; `step` a step of it."""
+    """Return one row per event, in order. `section` is start, an iteration or end; `step` a step of the iteration."""
     return list(_rows(events))
 
 
@@ -63,7 +63,7 @@ def _rows(events: Sequence[AnyEvent]) -> Iterator[Row]:
 
 
 def _place(event: AnyEvent) -> tuple[str | None, str | None]:
-    """Section and step that an event names; None: it names none, and belongs to where the run is."""
+    """Return section and step of an event; None: it names none and belongs to the current section."""
     if isinstance(event, RunFinished):
         return END, None
     where = where_of(event)
@@ -73,7 +73,7 @@ def _place(event: AnyEvent) -> tuple[str | None, str | None]:
 
 
 def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
-    """What happened, a line more on it, and whether it went well (None: neither)."""
+    """Return title, note and success of an event (None: neither success nor failure)."""
     match event:
         case RunStarted():
             return "Run started", f"{event.backend}, in {event.sandbox.driver} {event.sandbox.version}", None
@@ -82,7 +82,7 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
         case SandboxRenewed():
             return "Fresh sandbox", f"lost at {event.where}, back after {duration(event.seconds)}", None
         case ServiceAdapted():
-            return "Service understood", event.text, None
+            return "Adapted to service", event.text, None
         case CanaryChecked():
             return ("Canaries held" if event.held else "Canaries did not hold"), "", event.held
         case ModelCalled():

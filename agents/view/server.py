@@ -1,9 +1,9 @@
-"""The web server of the view: loopback only, GET and HEAD only, by a name of this machine, with this start's token.
+"""The web server of the view: loopback only, GET and HEAD only, with a host name of this machine and a session token.
 
-Other users of the machine reach loopback as well. Who began the view is told an address with a token; the first answer
-to it hands the browser a cookie, by which links and addresses without the token work from then on. Browsers send
-cookies to all ports of this machine: somebody else's server gets to see it. So it is of use to the operator alone, as
-whose process the kernel has to know the other end of the connection.
+Other users of the machine can reach loopback too. The operator is told an address with a token; the first answer to it
+gives the browser a cookie, so that links and addresses without the token work from then on. Browsers send cookies to
+all ports of this machine, so another user's server may see it. Therefore the kernel must also identify the process at
+the other end of the connection as the operator's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agents.view.library import Library
 
 ADDRESS = "127.0.0.1"
 CONNECTIONS = Path("/proc/net/tcp")
-# Any port: a tunnel may begin at another one. A page from elsewhere whose name was made to lead here is refused.
+# Any port, since a tunnel may use another one. Other host names are refused, against DNS rebinding.
 OWN_NAMES = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(with_body=False)
 
     def _not_allowed(self) -> None:
-        self.close_connection = True  # what came with the request is not read
+        self.close_connection = True  # the request's body is not read
         self._send(Answer(405, "text/plain", b"only GET and HEAD\n", {"Allow": "GET, HEAD"}), with_body=True)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _not_allowed  # noqa: N815
@@ -61,25 +61,25 @@ class Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host") or []
         if not is_ours(self.client_address, self.server.server_address):
             self.close_connection = True
-            self._send(Answer(403, "text/plain", b"this server answers to the user who began it only\n"), with_body)
+            self._send(Answer(403, "text/plain", b"this server answers only to the user who started it\n"), with_body)
             return
         if len(hosts) != 1 or not OWN_NAMES.fullmatch(hosts[0].strip()) or not self.path.startswith("/"):
             self.close_connection = True
-            self._send(Answer(403, "text/plain", b"this server answers to names of this machine only\n"), with_body)
+            self._send(Answer(403, "text/plain", b"this server answers only to names of this machine\n"), with_body)
             return
         try:
             answer = self.server.answers(self.path) if self._may_read() else locked()
         except Exception:
             logging.getLogger(__name__).exception("%s", urlsplit(self.path).path)
-            answer = Answer(500, "text/plain", b"a bug of the view; the terminal shows it\n")
+            answer = Answer(500, "text/plain", b"a bug in the view; see the terminal\n")
         self._send(answer, with_body)
 
     def _may_read(self) -> bool:
-        """With the token, or for what is the same for all: the style of the page that says what to do without it."""
+        """Return True with the token or its cookie, or for static files, which the page without a token needs."""
         return self.path.startswith("/static/") or self._named() or self._is_token(self._cookie())
 
     def _named(self) -> bool:
-        """Whether the address has the token."""
+        """Return True if the address has the token."""
         try:
             named = parse_qs(urlsplit(self.path).query, max_num_fields=9).get("token", [""])
         except ValueError:
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in (headers | ALWAYS | BY_DEFAULT | dict(answer.headers)).items():
             self.send_header(name, value)
         if answer.status == 200 and self._named():
-            # Lax: links in a report, which is a page from elsewhere, lead here.
+            # Lax: reports, which have another origin, link here.
             cookie = f"{self.server.cookie}={self.server.token}; Path=/; HttpOnly; SameSite=Lax"
             self.send_header("Set-Cookie", cookie)
         self.end_headers()
@@ -110,13 +110,13 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a page that polls would fill the terminal."""
+        """Log nothing: a polling page would fill the terminal."""
 
 
 def is_ours(client: tuple[Any, ...], server: tuple[Any, ...]) -> bool:
-    """Whether the process at the other end of a connection on loopback is this user's, or root's, who may do anything.
+    """Return True if the process at the other end of a loopback connection belongs to this user or to root.
 
-    The kernel's table has addresses in the order of this machine's bytes, and the user who opened each end.
+    The kernel's table has addresses in native byte order, and the user of each end.
     """
     here, there = (
         f"{int.from_bytes(socket.inet_aton(a), sys.byteorder):08X}:{port:04X}" for a, port in (client, server)
@@ -140,14 +140,14 @@ class Server(ThreadingHTTPServer):
 
     @property
     def cookie(self) -> str:
-        """Cookies are shared by all ports: two views at a time need two names."""
+        """Name of the cookie, with the port: ports share cookies, and two views need two names."""
         return f"beamcrew-{self.server_port}"
 
     def address(self, path: str = "/") -> str:
-        """Of a page, with the token."""
+        """Return the address of a page, with the token."""
         return f"http://{ADDRESS}:{self.server_port}{path}?token={self.token}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away in the middle of an answer is no error."""
+        """Ignore browsers that disconnect in the middle of an answer."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)

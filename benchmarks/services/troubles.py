@@ -106,7 +106,7 @@ def half(body: Json, silence: float = 0.0, error: Json | None = None) -> Stream:
 
 
 def spent(played: Played) -> None:
-    expect("credit left, or its quota is spent" in played.lost, played.lost)
+    expect("credit or quota left" in played.lost, played.lost)
     expect(not played.slept and len(played.bodies) == 1, "a spent quota was asked again")
 
 

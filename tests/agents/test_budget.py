@@ -92,7 +92,7 @@ def test_threads_lose_no_spending() -> None:
 
 
 def test_a_dollar_limit_needs_a_price() -> None:
-    with pytest.raises(ValueError, match="price unknown: give --price IN,OUT or drop the dollar limit"):
+    with pytest.raises(ValueError, match="price is unknown: give --price IN,OUT or drop the dollar limit"):
         Meter(Budget(dollars=5), priced=False)
 
 

@@ -131,7 +131,7 @@ def test_resume_of_what_is_no_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text("no JSON\n")
     assert "line 1" in refused("resume", str(tmp_path), "--backend", "analyst")
     (tmp_path / "trace.jsonl").write_text("")
-    assert "holds no event" in refused("resume", str(tmp_path), "--backend", "analyst")
+    assert "contains no events" in refused("resume", str(tmp_path), "--backend", "analyst")
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_resume_without_means_is_refused(
     stopped = call(*TINY, "--max-seconds", "0.001")
     assert stopped.exit_code == EXIT["budget"] == 4
     (run_dir,) = (tmp_path / "runs").iterdir()
-    assert f"go on with: beamcrew resume {Path('runs') / run_dir.name}" in stopped.stderr.splitlines()
+    assert f"continue with: beamcrew resume {Path('runs') / run_dir.name}" in stopped.stderr.splitlines()
     before = (run_dir / "trace.jsonl").read_bytes()
     result = call("resume", str(run_dir), *words)
     assert result.exit_code == 2

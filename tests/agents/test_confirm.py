@@ -100,7 +100,7 @@ def test_a_recipe_that_does_not_run_again_confirms_nothing(tmp_path: Path) -> No
     }
     result, confirmed = carried_out(script, tmp_path / "r", max_iterations=1)
     assert confirmed.score.value is None
-    assert "do not run again on all inputs" in confirmed.score.reason
+    assert "fail when rerun on all inputs" in confirmed.score.reason
     assert "AssertionError: not my events" in confirmed.score.reason
     assert "Nothing is confirmed" in (tmp_path / "r" / "report.md").read_text()
     assert result.status == "exhausted"

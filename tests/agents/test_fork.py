@@ -139,9 +139,9 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(run_dir: Path, tmp_
         with pytest.raises(ValueError, match=r"select from planner/0, worker/0/., worker/0/., worker/0/c, planner/1"):
             fork(run_dir, step, tmp_path / "child", backend)
     backend.is_llm = True  # type: ignore[misc]
-    with pytest.raises(ValueError, match="price unknown"):
+    with pytest.raises(ValueError, match="price is unknown"):
         fork(run_dir, "planner/1", tmp_path / "child", backend, budget={"dollars": 1.0})
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         fork(run_dir, "planner/1", tmp_path, backend)
     copy = edited_trace(run_dir, tmp_path / "copy", lambda documents, store: None)
     (copy / TRACE).write_bytes((copy / TRACE).read_bytes().replace(b"because", b"becausa", 1))
@@ -164,5 +164,5 @@ def test_the_command_makes_a_run_beside_its_parent(
     status, _, err = beamcrew("fork", str(run_dir), "nowhere")
     assert (status, "step='nowhere': select from planner/0" in err) == (2, True)
     status, _, err = beamcrew("fork", str(run_dir), "reporter", "--prompts", str(tmp_path))
-    assert (status, "planner.md, worker.md, reporter.md is not there" in err) == (2, True)
+    assert (status, "missing: planner.md, worker.md, reporter.md" in err) == (2, True)
     assert Budget.model_validate(begun(run_dir).budget).tokens is None

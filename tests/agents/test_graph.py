@@ -162,7 +162,7 @@ def test_a_planner_that_sees_nothing_to_gain_ends_the_run_with_the_best_so_far(t
         "planner/1": [json.dumps({"reasoning": "it is what it is", "stop": True})],
     } | REPORT
     crew, state = work(tmp_path, script, max_iterations=5)
-    assert ending(state) == ("converged", "the planner sees nothing more to gain: it is what it is")
+    assert ending(state) == ("converged", "the planner expects no further gain: it is what it is")
     assert state["decision"].best == 0
     assert [e.iteration for e in of(crew, Graded)] == [0]
     assert [e.decision.action for e in of(crew, Decided)] == ["continue", "converged"]
@@ -174,7 +174,7 @@ def test_a_planner_that_sees_nothing_to_gain_ends_the_run_with_the_best_so_far(t
         ([plan(step("a", calls=[{"tool": "nonesuch"}], submits=True))] * RETRIES, "nonesuch"),
         ([plan(step("a"))] * RETRIES, "submits=true"),
         ([plan(step("a", submits=True), step("b", submits=True))] * RETRIES, "['a', 'b'] submit; exactly one must"),
-        ([json.dumps({"reasoning": "enough", "stop": True})] * RETRIES, "nothing has been handed in yet"),
+        ([json.dumps({"reasoning": "enough", "stop": True})] * RETRIES, "no submission has been graded yet"),
         ([plan(step("a", ["b"], submits=True), step("b"))] * RETRIES, "earlier steps"),
         ([plan(step("a", submits=True), step("a"))] * RETRIES, "unique"),
         ([plan(step("../a", submits=True))] * RETRIES, "steps.0.id"),

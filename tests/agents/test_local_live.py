@@ -76,4 +76,4 @@ def test_seeds_draw_different_replies_and_each_the_same_again(backend: Local) ->
 def test_what_cannot_fit_is_a_failed_reply(backend: Local) -> None:
     reply = backend.complete(ask("dijet " * 9000))
     assert reply.finish == "length"
-    assert "the context of this model holds 8192" in reply.message.content
+    assert "the context of this model has 8192" in reply.message.content

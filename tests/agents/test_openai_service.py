@@ -150,7 +150,7 @@ def test_nobody_listens(slept: list[float]) -> None:
 
 def test_no_credit_is_not_retried(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [refusal(429, "You exceeded your current quota", code="insufficient_quota")]
-    assert "no credit left" in lost(backend)
+    assert "no credit or quota left" in lost(backend)
     assert slept == []
 
 
@@ -161,7 +161,7 @@ def test_a_refused_key(service: Service, status: int) -> None:
     assert "the key was refused: put a valid one in MY_KEY" in message
     assert "Incorrect API key provided: [key]." in message
     service.answers = [refusal(status, "You must provide a key.")]
-    assert "a key is wanted and none was given" in lost(OpenAIService("gpt-x", service.url))
+    assert "a key is required but none was given" in lost(OpenAIService("gpt-x", service.url))
 
 
 def test_an_unknown_model(service: Service, backend: OpenAIService) -> None:
@@ -194,7 +194,7 @@ def test_simpler_ways_to_ask_for_json_are_found_and_remembered(service: Service,
     assert system[:2] == ["You plan."] * 2
     assert all(text.startswith("You plan.\n\n") and text.endswith(json.dumps(SCHEMA)) for text in system[2:])
     assert [note.split(" (")[0] for note in reply.notes] == [
-        f"gave up the reply's form as {one}, for {other}" for one, other in itertools.pairwise(JSON_MODES)
+        f"gave up the reply format {one} in favour of {other}" for one, other in itertools.pairwise(JSON_MODES)
     ]
     again = backend.complete(ask(response_schema=SCHEMA, messages=(Message(role="user", content="again"),)))
     assert again.notes == (), "what was given up is said once"
@@ -232,7 +232,7 @@ def test_a_refusal_that_simplifying_does_not_cure(service: Service, backend: Ope
 )
 def test_what_is_no_completion(service: Service, backend: OpenAIService, body: Any) -> None:
     service.answers = [Answer(body)]
-    assert "no chat completion" in lost(backend)
+    assert "not a chat completion" in lost(backend)
 
 
 def test_an_error_inside_an_answer_is_an_error(service: Service, backend: OpenAIService, slept: list[float]) -> None:
@@ -259,6 +259,6 @@ def test_addresses_that_are_refused(url: str) -> None:
 
 
 def test_a_key_that_no_header_can_carry() -> None:
-    with pytest.raises(ValueError, match="OPENAI_API_KEY has blanks") as caught:
+    with pytest.raises(ValueError, match="OPENAI_API_KEY contains spaces") as caught:
         OpenAIService("gpt-x", None, "sk-one sk-two")
     assert "sk-one" not in str(caught.value)

@@ -50,11 +50,11 @@ def test_an_able_service() -> None:
 def test_what_a_service_cannot_do_is_said() -> None:
     with serving(limited) as url:
         found = {f.question: f for f in interview(OpenAIService("m-1", url))}
-    assert found["answers in words"].ok
-    assert "gave up temperature" in found["answers in words"].seen
-    assert found["temperature and seed"].seen == "not taken: temperature"
-    assert found["long replies"].seen.startswith("8192 tokens of a reply are the most")
-    assert "no such JSON" in found["JSON by a schema"].seen
+    assert found["answers in text"].ok
+    assert "gave up temperature" in found["answers in text"].seen
+    assert found["temperature and seed"].seen == "refused: temperature"
+    assert found["long replies"].seen.startswith("replies of 8192 tokens are the longest allowed")
+    assert "not the requested JSON" in found["JSON by a schema"].seen
     assert found["its second turn"].seen == "there was no call to answer"
     assert found["counts tokens"].seen == "tokens are not counted"
     assert not found["cache"].ok

@@ -187,7 +187,7 @@ FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     "the end": (lambda d, s: d[-1].update(status="exhausted"), r"run_finished: was .*exhausted.* has .*converged"),
     "an event too many": (
         lambda d, s: d.insert(9, d[2] | {"where": "planner/7"}),
-        r"model_called planner/7, line 10: was recorded, and the replay never came to it$",
+        r"model_called planner/7, line 10: was recorded, but the replay never reached it$",
     ),
     "an event too few": (
         lambda d, s: d.remove(first(d, "planned")),

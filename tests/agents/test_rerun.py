@@ -109,12 +109,12 @@ def test_chance_is_measured(tmp_path: Path, tolerance: str, verdict: str, status
     rows = {f"{row['where']} {row['what']}": row for row in json.loads(out)["compared"]}
     assert code == status, err
     assert rows["worker/0/b i0/b/scores.parquet"]["verdict"] == verdict
-    assert "of its spread, correlation" in rows["worker/0/b i0/b/scores.parquet"]["how"]
+    assert "of its range, correlation" in rows["worker/0/b i0/b/scores.parquet"]["how"]
     assert re.match(r"\S+ ± 0.01 became \S+ ± 0.01, by \S+ of its error; ", rows["grade 0 correlation"]["how"])
     assert rows["sealed signal fraction"]["how"] in err
     assert re.fullmatch(r"0\.\d+", rows["sealed signal fraction"]["how"])
     assert verdict in err
-    assert re.search(r"worker/0/b: python a.py took [\d.]+ m?s, [\d.]+ m?s when it was recorded", err)
+    assert re.search(r"worker/0/b: python a.py took [\d.]+ m?s, [\d.]+ m?s when recorded", err)
 
 
 def test_another_kernel_is_named_as_a_cause_where_a_number_moved(
@@ -190,10 +190,10 @@ def files(folder: Path, name: str, old: Any, new: Any) -> tuple[str, str]:
 def test_files_are_compared_by_what_they_hold(tmp_path: Path) -> None:
     assert files(tmp_path, "a.parquet", [1, 2, 4], [1, 2, 4]) == ("identical", "")
     verdict, how = files(tmp_path, "b.parquet", [1, 2, 4], [1, 2.3, 4])
-    assert (verdict, how) == ("moved", "x: |Δ| up to 0.3, 1.0e-01 of its spread, correlation 0.993588749")
+    assert (verdict, how) == ("moved", "x: |Δ| up to 0.3, 1.0e-01 of its range, correlation 0.993588749")
     assert files(tmp_path, "c.parquet", [1, 2, 4], [1, 2, 4 + 2e-6])[0] == "within"
     assert "finite" in files(tmp_path, "d.parquet", [1, 2, 4], [1, np.nan, 4])[1]
-    assert "other columns or rows: x (3,) became x (2,)" in files(tmp_path, "e.parquet", [1, 2, 4], [1, 2])[1]
+    assert "different columns or rows: x (3,) became x (2,)" in files(tmp_path, "e.parquet", [1, 2, 4], [1, 2])[1]
     assert files(tmp_path, "f.parquet", [2, 2], [2, 3])[0] == "moved"
     assert files(tmp_path, "g.parquet", [1, 2], b"no parquet")[0] == "moved"
     assert files(tmp_path, "h.txt", b"a", b"b")[0] == "moved"

@@ -64,7 +64,7 @@ def test_every_driver_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     docker, absent, bubblewrap, *checks, total = result.stdout.splitlines()
     assert (docker, bubblewrap) == ("docker:", "bubblewrap:")
-    assert absent.startswith("not here: looking for the Docker engine")
+    assert absent.startswith("not available: looking for the Docker engine")
     assert checks[1] == "skip There is ground [nothing to try]"
     assert total == "1 passed, 0 failed, 1 skipped"
 

@@ -44,18 +44,18 @@ DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "one byte is flipped": (lambda x: [x[0].replace(b"resonance", b"resonancf"), *x[1:]], "line 1: was changed"),
     "the time is changed": (lambda x: [*x[:7], edited(x[7], time=1.0), *x[8:]], "line 8: was changed"),
     "a chain is changed": (lambda x: [*x[:3], edited(x[3], chain="0" * 64), *x[4:]], "line 4: was changed"),
-    "a chain is made to fit": (lambda x: forged(x, 4, seconds=2.0), "line 6: was changed .* behind line 5"),
+    "a chain is made to fit": (lambda x: forged(x, 4, seconds=2.0), "line 6: was changed .* after line 5"),
     "a chain is left out": (lambda x: [*x[:3], x[3][:-76] + b"}", *x[4:]], "line 4: has no chain"),
-    "a line is missing": (lambda x: x[:5] + x[6:], "line 6: holds event 6, lines are missing"),
+    "a line is missing": (lambda x: x[:5] + x[6:], "line 6: contains event 6; lines are missing"),
     "a line is missing, the others renumbered": (lambda x: renumbered(x[:5] + x[6:]), "line 6: was changed"),
-    "the first lines are missing": (lambda x: x[3:], "line 1: does not begin"),
-    "the first line is nothing but brackets": (lambda x: [b"[" * 100_000, *x[1:]], "line 1: does not begin"),
-    "two lines are exchanged": (lambda x: [*x[:5], x[6], x[5], *x[7:]], "line 6: holds event 6, .* out of order"),
+    "the first lines are missing": (lambda x: x[3:], "line 1: is not the start"),
+    "the first line is nothing but brackets": (lambda x: [b"[" * 100_000, *x[1:]], "line 1: is not the start"),
+    "two lines are exchanged": (lambda x: [*x[:5], x[6], x[5], *x[7:]], "line 6: contains event 6; .* out of order"),
     "two lines are exchanged and renumbered": (
         lambda x: renumbered([*x[:5], x[6], x[5], *x[7:]]),
         "line 6: was changed",
     ),
-    "a line is there twice": (lambda x: [*x[:5], x[4], *x[5:]], "line 6: holds event 4, which is here twice"),
+    "a line is there twice": (lambda x: [*x[:5], x[4], *x[5:]], "line 6: contains event 4, which is repeated"),
     "a line is put in": (lambda x: renumbered([*x[:5], x[4], *x[5:]]), "line 6: was changed"),
     "a line is cut in the middle": (lambda x: [*x[:5], x[5][:30], *x[6:]], "line 6: not an event"),
     "a blank is put in": (lambda x: [*x[:5], x[5].replace(b":", b": ", 1), *x[6:]], "line 6: was changed"),
@@ -64,7 +64,7 @@ DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "a format that is no number": (lambda x: [edited(x[0], format=True), *x[1:]], "line 1: format True"),
     "an older format is written over": (
         lambda x: [edited(x[0], format=3), *x[1:]],
-        "line 1: format 3, .* an earlier version",
+        "line 1: format 3, .* use the version that wrote",
     ),
 }
 
@@ -99,7 +99,7 @@ def test_a_trace_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Pa
     before = path.read_bytes()
     for look in (read_trace, Store.open, Store.reading):
         with pytest.raises(
-            TraceError, match=r"format 3, this version .* plays format 4; what an earlier version wrote"
+            TraceError, match=r"format 3, but this version .* replays format 4; use the version that wrote"
         ):
             look(tmp_path)
     assert path.read_bytes() == before
@@ -142,7 +142,7 @@ def test_lines_taken_off_the_end_are_found_by_the_result_that_was_made_from_them
         store.append(Trouble(who="operator", where="worker/0/a", text="t"))
     assert len(verified(tmp_path)) == 4
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
-    with pytest.raises(TraceError, match=r"ends before the line that result\.json was made from"):
+    with pytest.raises(TraceError, match=r"ends before the last line that result\.json was made from"):
         verified(tmp_path)
 
 

@@ -168,13 +168,13 @@ def test_a_missing_line_is_named(tmp_path: Path) -> None:
     path = written(tmp_path)
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(lines[:3] + lines[4:]))
-    with pytest.raises(TraceError, match="line 4: holds event 4"):
+    with pytest.raises(TraceError, match="line 4: contains event 4"):
         read_trace(tmp_path)
 
 
 def test_another_format_is_refused_before_its_fields_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / TRACE).write_text('{"kind": "run_started", "format": 99, "novelty": true}\n')
-    with pytest.raises(TraceError, match="format 99, this version of beamcrew reads and plays format 4"):
+    with pytest.raises(TraceError, match="format 99, but this version of beamcrew reads and replays format 4"):
         read_trace(tmp_path)
 
 

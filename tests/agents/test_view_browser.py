@@ -187,7 +187,7 @@ def test_what_models_wrote_stays_text_in_every_event(watched: Watched, tmp_path:
 def test_a_picture_that_is_none_is_a_sentence(watched: Watched, tmp_path: Path) -> None:
     hostile(tmp_path / "runs" / "one")
     page = look(watched, "/runs/one#e4", tmp_path)
-    assert "This is not a picture that can be shown." in page.text
+    assert "This picture cannot be shown." in page.text
     assert not page.find("img")
 
 
@@ -251,7 +251,7 @@ def test_a_search_that_is_in_the_address_is_made(watched: Watched, tmp_path: Pat
 def test_a_run_that_is_not_there_is_said(watched: Watched, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     assert "there is no run 'nothing'" in look(watched, "/runs/nothing", tmp_path).text
-    assert "There is no run in this folder yet." in look(watched, "/", tmp_path).text
+    assert "This folder has no runs yet." in look(watched, "/", tmp_path).text
 
 
 def test_thousands_of_events_are_one_page(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

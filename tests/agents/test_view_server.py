@@ -250,5 +250,5 @@ def test_only_processes_of_this_user_are_answered(
         assert not is_ours(client, server.server_address)
     status, headers, body = ask(server, "/")
     assert status == 403
-    assert b"the user who began it" in body
+    assert b"the user who started it" in body
     assert "set-cookie" not in headers

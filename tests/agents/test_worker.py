@@ -83,7 +83,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bubblewrap]:
         (python("1", "a.sh"), "arguments", "run_python", "name"),
         (raw_call("run_python", HALF), "arguments", HALF, "surrogates not allowed"),
         (raw_call("finish", "[" * 100_000), "arguments", "[" * 200, "JSON object (maximum recursion"),
-        (raw_call("finish", DEEP), "arguments", DEEP[:200], "deep at most"),
+        (raw_call("finish", DEEP), "arguments", DEEP[:200], "nested at most"),
     ],
 )
 def test_a_wrong_call_comes_back_with_field_value_and_what_is_allowed(

@@ -35,7 +35,7 @@ def test_report_names_each_thing_once_and_shows_no_key(tmp_path: Path, monkeypat
     ]
     assert list(checks) == names
     assert not checks["docker"].ok
-    assert "no engine answers" in checks["docker"].detail
+    assert "no engine responds" in checks["docker"].detail
     assert checks["model service"].ok
     assert "http://127.0.0.1:1/v1" in checks["model service"].detail
     assert not any("a-planted-key" in check.detail for check in checks.values())
@@ -74,7 +74,7 @@ def test_torch_is_asked_inside_the_sandbox() -> None:
 def test_an_image_that_is_not_there() -> None:
     there = doctor.check_docker(TEST_IMAGE)
     assert there.ok
-    assert all(said in there.detail for said in ("sha256:", " GB", " days old", "nothing says"))
+    assert all(said in there.detail for said in ("sha256:", " GB", " days old", "unknown which packages"))
     assert "beamcrew doctor --build" in doctor.check_docker("beamcrew-no-such-image:test").detail
 
 

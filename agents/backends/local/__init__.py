@@ -1,4 +1,4 @@
-"""A small language model in this process: real, free, and without a key; every reply has at least the right form."""
+"""A small language model in this process: real, free, without a key; a grammar ensures the form of every reply."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from agents.backends.price import Price
 
 Turns = Sequence[dict[str, str]]
 FREE = Price(prompt=0, completion=0)
-ROOM = 64  # tokens that a reply needs at least
-BLOCK = 8  # messages left out at a time, so that prompts begin alike for some turns
-THREADS = 4  # more help a model of this size little
+ROOM = 64  # minimum tokens of a reply
+BLOCK = 8  # messages left out at a time, so that prompts keep the same beginning for some turns
+THREADS = 4  # more hardly help a model of this size
 
 
 class Local(Backend):
-    """`local:NAME`: a packaged model or a GGUF file. Raises ValueError for the operator when it cannot be had.
+    """`local:NAME`: a packaged model or a GGUF file. Raises ValueError for the operator when it is not available.
 
-    At temperature 0 the likeliest reply, else drawn with the request's seed; the same on every call.
+    At temperature 0 it gives the likeliest reply, else one sampled with the request's seed: the same on every call.
     """
 
     price = FREE
@@ -47,19 +47,19 @@ class Local(Backend):
         return True
 
     def complete(self, request: Request) -> Reply:
-        """One reply. Where a conversation has outgrown the context, its earlier results are left out; a request that
-        does not fit even so gets a reply that says so: a larger model could have answered, it is this one's failure."""
+        """Return one reply. If a conversation exceeds the context, earlier results are left out; if it still does not
+        fit, the reply says so: this is the model's failure, since a larger one could have answered."""
         tokens = self._fitting(request)
         room = self._engine.context - len(tokens)
         if room < ROOM:
-            text = f"the request has {len(tokens)} tokens; the context of this model holds {self._engine.context}"
+            text = f"the request has {len(tokens)} tokens; the context of this model has {self._engine.context}"
             return self._reply(Message(role="assistant", content=text), len(tokens), 0, "length")
         limit = min(request.max_tokens, room)
         said = prompt.last_words(request)
         form = _form(request, limit)
         try:
             done = self._engine.generate(tokens, form, limit, request.temperature, request.seed, said)
-        except RuntimeError as error:  # llama.cpp's own: out of memory, most likely
+        except RuntimeError as error:  # from llama.cpp: most likely out of memory
             raise BackendLost(f"{self._name}: {error}") from None
         number = len(request.messages)
         message = prompt.read_call(done.text, number) if request.tools else Message(role="assistant", content=done.text)
@@ -70,7 +70,7 @@ class Local(Backend):
         return Reply(message=message, model=self._file, usage=usage, finish=finish)
 
     def _fitting(self, request: Request) -> list[int]:
-        """The prompt's tokens, with as much of the conversation as leaves room for a reply."""
+        """Return the prompt's tokens, with as much of the conversation as leaves room for a reply."""
         wanted = self._engine.context - min(request.max_tokens, self._engine.context // 8)
         tokens: list[int] = []
         for left_out in range(0, len(request.messages) + BLOCK, BLOCK):
@@ -81,7 +81,8 @@ class Local(Backend):
 
 
 def _chat_format(engine: Engine) -> Callable[[Turns], str]:
-    """How the model wants a conversation: by its own template, with a system message or without, or as plain text."""
+    """Return the function that formats a conversation: the model's template, with or without a system message, or
+    plain text."""
     if engine.template is None:
         return prompt.plain
     probe = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
@@ -95,14 +96,14 @@ def _chat_format(engine: Engine) -> Callable[[Turns], str]:
 
 
 def default_threads() -> int:
-    """OMP_NUM_THREADS where it is set, else the CPUs there are, up to a few."""
+    """Return OMP_NUM_THREADS if it is set, else the number of available CPUs, at most THREADS."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else min(THREADS, len(os.sched_getaffinity(0)))
 
 
 def _form(request: Request, max_tokens: int) -> str | None:
-    """The grammar of the reply. A string has as many characters as half the tokens: one of them, about an eighth of
-    what the reply may have, cannot use it up."""
+    """Return the grammar of the reply. A string has at most half as many characters as the reply has tokens: about an
+    eighth of the reply, so that one string cannot use it up."""
     longest = max(max_tokens // 2, 16)
     if request.tools:
         return grammar.call_grammar(request.tools, longest)

@@ -1,8 +1,8 @@
-"""A llama.cpp model in this process: tokens in, tokens out, the same ones for the same request.
+"""A llama.cpp model in this process: tokens in, tokens out, reproducibly for the same request.
 
-The only file that imports llama_cpp. What a model computed for the beginning of a prompt is used again where another
-prompt begins alike, but only in whole chunks that were computed as parts of a prompt: every chunk is then always
-computed from the same tokens in one piece, and rounding, hence the reply, does not depend on what was asked before.
+This is the only file that imports llama_cpp. The state for the beginning of a prompt is reused for prompts with the
+same beginning, but only in whole chunks that were computed as parts of a prompt: each chunk is always computed from the
+same tokens in one piece, so rounding, and hence the reply, does not depend on earlier requests.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 
 CHUNK = 128  # tokens
 CONTEXT = 8192  # tokens, prompt and reply; more than that takes minutes on a CPU
-KEPT = 4  # conversations besides the last one whose beginnings are kept in memory
+KEPT = 4  # conversations, besides the last one, whose beginnings are kept in memory
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
-REMEMBERED = 64  # tokens
-PENALTY = 2.0  # off the logits of those just written, or a small model goes in circles
-RESERVE = 4  # the last quarter of the tokens is for closing what is open
-HURRY = 1000.0  # added to logits of what closes
+REMEMBERED = 64  # latest tokens that are penalised
+PENALTY = 2.0  # subtracted from the logits of tokens just written, or a small model repeats itself
+RESERVE = 4  # the last quarter of the tokens is for closing open strings, lists and objects
+HURRY = 1000.0  # added to the logits of closing tokens
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-SHORT_LIST = 256  # likeliest tokens that are tried before the whole vocabulary
+SHORT_LIST = 256  # likeliest tokens, tried before the whole vocabulary
 
 
 @dataclass(frozen=True)
 class Generated:
-    """`ended`: by the model; else it was cut off."""
+    """Generated text. `ended`: the model ended it; otherwise it was cut off."""
 
     text: str
     tokens: int
@@ -43,7 +43,7 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Whole chunks of a prompt, and what llama.cpp computed for them."""
+    """Whole chunks of a prompt, and llama.cpp's state for them."""
 
     tokens: tuple[int, ...]
     state: Any
@@ -72,7 +72,7 @@ class Engine:
             raise ValueError(f"backend: local:{path} cannot be loaded: {error}") from None
         self._vocabulary = llama_cpp.llama_model_get_vocab(self._llama.model)
         self.context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
-        # llama.cpp saves of a sliding window only what the next token sees: such a state is good for no other prompt.
+        # llama.cpp saves only the part of a sliding window that the next token sees: useless for another prompt.
         self._can_keep = llama_cpp.llama_model_n_swa(self._llama.model) == 0
         self._lock = threading.Lock()
         self._filled: tuple[int, ...] = ()  # whole chunks of the last prompt
@@ -85,13 +85,13 @@ class Engine:
         return template
 
     def chat(self, messages: Sequence[dict[str, str]]) -> str:
-        """The prompt that the template makes of messages. Raises ValueError or a Jinja error where it refuses them."""
+        """Format messages by the template. Raises ValueError or a Jinja error if it refuses them."""
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         begin, end = (self._word(token) for token in (self._llama.token_bos(), self._llama.token_eos()))
         chat: Any = Jinja2ChatFormatter(self.template or "", eos_token=end, bos_token=begin)
         prompt: str = chat(messages=messages).prompt
-        return prompt.removeprefix(begin) if begin else prompt  # put there again with the tokens, where wanted
+        return prompt.removeprefix(begin) if begin else prompt  # the tokenizer adds it again if the model wants it
 
     def tokens(self, prompt: str) -> list[int]:
         tokens: list[int] = self._llama.tokenize(prompt.encode(), add_bos=True, special=True)
@@ -106,9 +106,9 @@ class Engine:
         seed: int,
         said: str = "",
     ) -> Generated:
-        """Up to `max_tokens` tokens, all within the grammar; the likeliest ones at temperature 0.
+        """Generate up to `max_tokens` tokens within the grammar; the likeliest ones at temperature 0.
 
-        `said`: the model's last words before; to repeat them is made less likely, too.
+        `said`: the model's previous message, whose repetition is also penalised.
         """
         before = self._llama.tokenize(said.encode(), add_bos=False)
         rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ class Engine:
                 self._llama.eval([token])
 
     def _fill(self, prompt: Sequence[int]) -> None:
-        """Have the model read the prompt: from the last whole chunk on that it has read before."""
+        """Have the model read the prompt, starting after the last whole chunk whose state is known."""
         known = _shared(self._filled, prompt)
         best = max(self._kept, key=lambda kept: _shared(kept.tokens, prompt), default=_Kept((), None))
         if known < len(self._filled) and self._can_keep:
@@ -136,8 +136,8 @@ class Engine:
         if _shared(best.tokens, prompt) > known:
             known = _shared(best.tokens, prompt)
             self._api.llama_state_seq_set_data(self._llama.ctx, best.state, len(best.state), 0)
-        self._filled = tuple(prompt[:known])  # should the reading be broken off
-        self._llama.n_tokens = known  # what comes after is overwritten
+        self._filled = tuple(prompt[:known])  # in case reading is interrupted
+        self._llama.n_tokens = known  # the rest is overwritten
         while known < len(prompt):
             self._llama.eval(list(prompt[known : known + CHUNK]))
             known += CHUNK
@@ -164,7 +164,7 @@ class Engine:
             self._api.llama_sampler_free(constraint)
 
     def _logits(self, before: list[int], written: list[int], hurry: bool) -> NDArray[np.float32]:
-        """Logits of the next token: lower for those just written, and in a hurry high for those that close."""
+        """Return the next token's logits: lowered for recent tokens and, in a hurry, raised for closing ones."""
         size = (self._llama.n_vocab(),)
         logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._llama.ctx, -1), shape=size).copy()
         logits[list(set([*before, *written][-REMEMBERED:]))] -= PENALTY
@@ -175,7 +175,7 @@ class Engine:
 
     @cached_property
     def _closing(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Tokens that end lists and objects, and those that end a string and perhaps more."""
+        """Tokens that end only lists and objects, and tokens that first end a string."""
         words = [self._llama.detokenize([token]) for token in range(self._llama.n_vocab())]
         closing = [bool(word) and not word.strip(b'"]}') for word in words]
         first = np.array([word[:1] == b'"' for word in words])
@@ -184,9 +184,9 @@ class Engine:
     def _sample(
         self, constraint: Any, logits: NDArray[np.float32], temperature: float, rng: np.random.Generator
     ) -> int:
-        """A token of the model's distribution, given that the grammar allows it.
+        """Sample a token from the model's distribution, restricted to those that the grammar allows.
 
-        The grammar is asked about few tokens first: to ask about a whole vocabulary takes longer than the model.
+        The grammar checks a few tokens first: checking the whole vocabulary takes longer than the model.
         """
         size = len(logits)
         choice = _choose(logits, temperature, rng)
@@ -200,7 +200,7 @@ class Engine:
         raise RuntimeError("no token of the vocabulary fits the grammar")
 
     def _allowed(self, constraint: Any, logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits of `tokens`, minus infinity where the grammar forbids one."""
+        """Return the logits of `tokens`, minus infinity for those that the grammar forbids."""
         candidates = np.zeros(len(tokens), CANDIDATE)
         candidates["id"], candidates["logit"] = tokens, logits[tokens]
         data = candidates.ctypes.data_as(self._api.llama_token_data_p)
@@ -219,7 +219,7 @@ class Engine:
 
 @lru_cache(maxsize=2)
 def load(path: Path, threads: int) -> Engine:
-    """The model in a file, loaded once a process. Raises ValueError when it cannot be."""
+    """Return the model in a file, loaded once per process. Raises ValueError if it cannot be loaded."""
     return Engine(path, threads)
 
 
@@ -231,7 +231,7 @@ def _choose(logits: NDArray[np.float32], temperature: float, rng: np.random.Gene
 
 
 def _shared(known: Sequence[int], prompt: Sequence[int]) -> int:
-    """Tokens in the whole chunks that both begin with; never all of the prompt, since its last token must be read."""
+    """Count the tokens in common leading chunks; never the whole prompt, since its last token must be read."""
     most = min(len(known), len(prompt) - 1) // CHUNK * CHUNK
     while tuple(known[:most]) != tuple(prompt[:most]):
         most -= CHUNK
@@ -240,5 +240,5 @@ def _shared(known: Sequence[int], prompt: Sequence[int]) -> int:
 
 @lru_cache(maxsize=1)
 def _silent(api: Any) -> Any:
-    """llama.cpp writes to standard error, over the live view."""
+    """Return a log callback that prints nothing: llama.cpp would write to standard error, over the live view."""
     return api.llama_log_callback(lambda level, text, data: None)

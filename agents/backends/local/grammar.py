@@ -1,8 +1,8 @@
-"""JSON schema -> a grammar (GBNF) that llama.cpp decodes by: whatever the model, its reply is JSON of this form.
+"""Conversion of a JSON schema to a grammar (GBNF) for llama.cpp, so that any model's reply is JSON of this form.
 
-What pydantic writes is understood: objects, arrays, tuples, unions, enums, references, simple patterns. Everything is
-bounded, so that a model that rambles comes to an end: strings without a length, lists without a count, free-form
-objects. Rules between fields, and most ranges of numbers, no grammar can say: validation says them afterwards.
+Supports what pydantic writes: objects, arrays, tuples, unions, enums, references, simple patterns. Everything is
+bounded (strings without a maximum length, lists without a maximum count, free-form objects), so that a model that
+rambles finishes. A grammar cannot express rules between fields and most ranges of numbers: validation checks them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from agents.backends.base import ToolSchema
 
-ITEMS = 8  # of a list or a free-form object for which the schema sets no limit
-NESTED = 12  # levels of references; a schema that refers to itself has no end
+ITEMS = 8  # maximum items of a list or a free-form object without a limit in the schema
+NESTED = 12  # maximum levels of nesting; a recursive schema has no end
 COMMA = ' ", " '
-KEY = 40  # characters of a key of a free-form object
+KEY = 40  # maximum characters of a key of a free-form object
 COMMON = {
-    "char": r'[^"\\\x00-\x1F\x7F] | "\\" ["\\nt]',  # no raw control characters: JSON has none
+    "char": r'[^"\\\x00-\x1F\x7F] | "\\" ["\\nt]',  # JSON allows no raw control characters
     "digits": "[0-9]{1,8}",
     "whole": '"0" | [1-9] [0-9]{0,8}',
     "positive": 'whole ("." digits)? ("e-" [0-9]{1,2})?',
@@ -28,18 +28,18 @@ COMMON = {
     "boolean": '"true" | "false"',
     "null": '"null"',
 }
-# One unit of a regular expression: a class or a plain character, and how often.
+# One unit of a regular expression: a class or a plain character, and its repetition.
 UNIT = re.compile(r"(\[\^?(?:\\.|[^\]\\])+\]|\\[^A-Za-z0-9]|[^\\^$.|?*+()\[\]{}])(\{\d+(?:,\d*)?\}|[*+?])?")
 
 
 def reply_grammar(schema: Mapping[str, Any], longest: int) -> str:
-    """The grammar of a reply that follows `schema`; strings have `longest` characters at most."""
+    """Return the grammar of a reply that follows `schema`; strings have at most `longest` characters."""
     grammar = _Grammar(longest)
     return grammar.text([grammar.value(schema, schema)])
 
 
 def call_grammar(tools: Sequence[ToolSchema], longest: int) -> str:
-    """The grammar of one tool call: {"tool": NAME, "arguments": {...}}, with that tool's arguments."""
+    """Return the grammar of one tool call: {"tool": NAME, "arguments": {...}}, with that tool's arguments."""
     grammar = _Grammar(longest)
     calls = []
     for tool in tools:
@@ -49,7 +49,7 @@ def call_grammar(tools: Sequence[ToolSchema], longest: int) -> str:
 
 
 class _Grammar:
-    """Rules, named by their order; equal rules are one."""
+    """The rules of a grammar, named by their order, without duplicates."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -60,9 +60,9 @@ class _Grammar:
         return "\n".join(f"{name} ::= {body}" for name, body in rules.items()) + "\n"
 
     def value(self, schema: Mapping[str, Any], whole: Mapping[str, Any], depth: int = 0) -> str:
-        """The name of the rule for `schema`, a part of `whole`. Raises ValueError when it refers to itself."""
+        """Return the name of the rule for `schema`, a part of `whole`. Raises ValueError if it is recursive."""
         if depth > NESTED:
-            raise ValueError(f"schema: nested more than {NESTED} levels deep, or without end")
+            raise ValueError(f"schema: nested more than {NESTED} levels deep, or recursive")
         if "$ref" in schema:
             return self.value(resolve(schema, whole), whole, depth + 1)
         options = schema.get("anyOf") or schema.get("oneOf")
@@ -97,12 +97,12 @@ class _Grammar:
         may = [fields[name] for name in properties if name not in required]
         if must:
             return self._name(f'"{{" {must} {_each_perhaps(may)} "}}"')
-        # Whichever comes first has no comma before it.
+        # The first field present has no comma before it.
         starts = " | ".join(f"{first} {_each_perhaps(may[number + 1 :])}" for number, first in enumerate(may))
         return self._name(f'"{{" ({starts})? "}}"')
 
     def _free(self, values: Any, whole: Mapping[str, Any], depth: int) -> str:
-        """An object of any keys; values of any kind end two levels below."""
+        """Return the rule for an object with any keys; values of any kind are nested at most two levels deep."""
         if isinstance(values, Mapping):
             value = self.value(values, whole, depth + 1)
         elif values is False:
@@ -158,7 +158,7 @@ class _Grammar:
 
 
 def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference within `whole` stands for; anything else is itself."""
+    """Resolve a reference within `whole`; return any other schema unchanged."""
     if "$ref" not in schema:
         return schema
     found: Any = whole
@@ -168,7 +168,7 @@ def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str,
 
 
 def _with_tag(option: Mapping[str, Any], tag: str | None) -> Mapping[str, Any]:
-    """A tagged option must say its tag, though it has a default: validation chooses by it."""
+    """Make the tag of a tagged option required, although it has a default: validation needs it."""
     return option if tag is None else {**option, "required": [tag, *option.get("required", ())]}
 
 
@@ -177,7 +177,7 @@ def _each_perhaps(fields: Sequence[str]) -> str:
 
 
 def _pattern(pattern: str) -> str | None:
-    """A simple regular expression, anchored at both ends, as a rule's body; None: not simple, or none."""
+    """Convert a simple regular expression, anchored at both ends, to a rule's body; None if it is not simple."""
     if not (pattern.startswith("^") and pattern.endswith("$")) or '"' in pattern:
         return None
     rest, parts = pattern[1:-1], []
@@ -193,5 +193,5 @@ def _pattern(pattern: str) -> str | None:
 
 
 def _text(text: str) -> str:
-    """A literal of the grammar."""
+    """Return a literal of the grammar."""
     return json.dumps(text)

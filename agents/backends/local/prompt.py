@@ -1,7 +1,7 @@
-"""What a small model reads: schemas in few words, and a conversation in roles that every chat template knows.
+"""Prompts for small models: schemas in short form, and conversations in roles that every chat template knows.
 
-A JSON schema of one tool takes up to 2,000 tokens, a quarter of such a model's context; the same as a signature takes
-200. The grammar holds the form anyway: the words need only say what is meant.
+The JSON schema of one tool takes up to 2,000 tokens, a quarter of such a model's context; a signature takes 200. The
+grammar enforces the form anyway, so the prompt need only explain the meaning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CALL = re.compile(r'\{"tool": ("[^"]*"), "arguments": (.*)', re.DOTALL)
 
 
 def signature(schema: Mapping[str, Any], whole: Mapping[str, Any] | None = None) -> str:
-    """A schema in a line: types, defaults and descriptions, without references.
+    """Return a schema in one line: types, defaults and descriptions, without references.
 
     >>> signature({"type": "object", "properties": {"length": {"type": "number", "description": "m"}}})
     '{"length"?: number (m)}'
@@ -32,7 +32,7 @@ def signature(schema: Mapping[str, Any], whole: Mapping[str, Any] | None = None)
     if options:
         tag = schema.get("discriminator", {}).get("propertyName")
         parts = [resolve(option, whole) for option in options]
-        if tag:  # settings of each kind have defaults: its name is enough
+        if tag:  # the settings of each kind have defaults, so its name is enough
             kinds = " | ".join(json.dumps(part["properties"][tag]["const"]) for part in parts)
             return f'{{"{tag}": {kinds}}}'
         return " | ".join(signature(part, whole) for part in parts)
@@ -58,7 +58,7 @@ def _fields(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[str
 
 
 def instructions(request: Request) -> str:
-    """How to answer: the form of the reply, or the tools and the form of a call."""
+    """Return the instructions for answering: the form of the reply, or the tools and the form of a call."""
     if request.tools:
         tools = "\n".join(f"- {tool.name}: {_line(tool)}" for tool in request.tools)
         return (
@@ -76,9 +76,9 @@ def _line(tool: ToolSchema) -> str:
 
 
 def turns(request: Request, left_out: int = 0) -> list[dict[str, str]]:
-    """Messages of the roles system, user and assistant, no two of a role in a row.
+    """Return messages of the roles system, user and assistant, never two of the same role in a row.
 
-    `left_out`: of so many messages after the opening, all but the calls is left out.
+    `left_out`: number of messages after the opening of which only the calls are kept.
     """
     answers = (number for number, message in enumerate(request.messages) if message.role == "assistant")
     opening = next(answers, len(request.messages))
@@ -94,18 +94,18 @@ def turns(request: Request, left_out: int = 0) -> list[dict[str, str]]:
 
 
 def last_words(request: Request) -> str:
-    """What the model said last."""
+    """Return the model's last message."""
     return next((_content(m, shown=True) for m in reversed(request.messages) if m.role == "assistant"), "")
 
 
 def without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The same for templates that know no system: its words open the first user message."""
+    """Move the system message into the first user message, for templates without a system role."""
     first, second, *rest = messages
     return [{"role": "user", "content": f"{first['content']}\n\n{second['content']}"}, *rest]
 
 
 def plain(messages: Sequence[dict[str, str]]) -> str:
-    """For a model without a chat template, one that was never taught to chat: headed paragraphs."""
+    """Format messages as paragraphs with headings, for a model without a chat template."""
     heads = {"system": "Instructions", "user": "Request", "assistant": "Answer"}
     return "".join(f"### {heads[m['role']]}\n{m['content']}\n\n" for m in messages) + "### Answer\n"
 
@@ -123,7 +123,7 @@ def _content(message: Message, shown: bool) -> str:
 
 
 def rounded(text: str) -> str:
-    """JSON with five digits a number: tokens of a small context are for more than the rest.
+    """Return JSON with five digits per number, to save tokens of a small context.
 
     >>> rounded('{"length": 3.507307600911458, "events": 15000}')
     '{"length": 3.5073, "events": 15000}'
@@ -140,7 +140,7 @@ def _call(call: ToolCall) -> str:
 
 
 def read_call(text: str, number: int) -> Message:
-    """The message of a reply that the grammar of calls has shaped; arguments of one that was cut off end early."""
+    """Read a reply that follows the grammar of calls; the arguments of a cut-off reply are incomplete."""
     found = CALL.match(text)
     if found is None:
         return Message(role="assistant", content=text)

@@ -1,4 +1,4 @@
-"""Two backends on the same data sets: sign-flip tests on paired differences, and Holm's correction for many pairs."""
+"""Comparison of two backends on the same data sets: sign-flip tests of paired differences, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from agents.studies.statistics.proportions import NO_INTERVAL, Interval
 from agents.studies.statistics.spread import bootstrap
 from tools.types import Floats
 
-EXACT = 1 << 14  # sign patterns that are all looked at; beyond, so many are drawn
-CHUNK = 1 << 10  # at a time, for memory
+EXACT = 1 << 14  # up to this many sign patterns are enumerated; beyond, this many are drawn
+CHUNK = 1 << 10  # patterns at a time, to limit memory
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Difference:
 
 
 def compare(differences: Floats, cluster: NDArray[np.int64], seed: int = 1) -> Difference:
-    """The differences (n,) of pairs that share data set (n,), wording and seed.
+    """Test differences (n,) of pairs that share data set `cluster` (n,), wording and seed.
 
-    On these data sets the two runs of a pair may be exchanged if the backends are equally good on each of them. That
-    a difference holds for other data sets is another claim: a backend may have luck with one of them, so that the
-    signs of all its pairs flip together. With G data sets that test can give no p-value below 2^(1-G).
+    On these data sets the two runs of a pair are exchangeable if the backends are equally good on each of them. Whether
+    a difference holds for other data sets is another question: a backend may happen to do well on one of them, so the
+    signs of all its pairs flip together. With G data sets this test cannot give a p-value below 2^(1-G).
     """
     labels, place = np.unique(cluster, return_inverse=True)
     n, g = len(differences), len(labels)
@@ -53,10 +53,10 @@ def compare(differences: Floats, cluster: NDArray[np.int64], seed: int = 1) -> D
 
 
 def sign_flip(differences: Floats, seed: int = 1) -> float:
-    """Two-sided p-value of a mean of zero: the share of sign patterns whose |sum| is at least the observed one.
+    """Return the two-sided p-value for zero mean: the fraction of sign patterns with |sum| at least the observed one.
 
-    All 2^n patterns where they are few; else drawn ones, the observed one counted in (Phipson and Smyth, Stat. Appl.
-    Genet. Mol. Biol. 9 (2010) 39). Zeros have no sign and do not count. Fisher, The Design of Experiments (1935), 21.
+    Uses all 2^n patterns if they are few, else random ones plus the observed one (Phipson and Smyth, Stat. Appl. Genet.
+    Mol. Biol. 9 (2010) 39). Zeros have no sign and do not count. Fisher, The Design of Experiments (1935), 21.
 
     >>> sign_flip(np.array([1.0, 2.0, 3.0, 0.0]))
     0.25
@@ -76,9 +76,9 @@ def sign_flip(differences: Floats, seed: int = 1) -> float:
 
 
 def holm(p: Floats) -> Floats:
-    """p-values (n,) such that rejecting below alpha keeps the chance of any false rejection below alpha.
+    """Return adjusted p-values (n,): rejecting below alpha keeps the family-wise error rate below alpha.
 
-    Step-down Bonferroni (Holm, Scand. J. Stat. 6 (1979) 65); NaN, a test that could not be made, is no test.
+    Step-down Bonferroni (Holm, Scand. J. Stat. 6 (1979) 65); NaN, a test that was not possible, does not count.
 
     >>> [round(float(x), 3) for x in holm(np.array([0.01, 0.04, 0.03, np.nan]))]
     [0.03, 0.06, 0.06, nan]

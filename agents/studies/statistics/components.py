@@ -1,4 +1,4 @@
-"""Where the variation comes from: variance components and intraclass correlation."""
+"""Sources of variation: variance components and intraclass correlation."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ REST = "repeat"
 
 @dataclass(frozen=True)
 class Icc:
-    """Correlation of two runs on one data set: 0, they differ as if on any two; 1, repeats agree, data sets differ."""
+    """Correlation of two runs on one data set. 0: they differ as much as on two data sets; 1: repeats agree."""
 
     value: float
     interval: Interval
 
 
 def icc1(values: Floats, cluster: Ints) -> Icc:
-    """ICC(1) of rows (n,) in clusters (n,): (MSB - MSW) / (MSB + (k0 - 1) MSW), with the interval of the F ratio.
+    """Return ICC(1) of rows (n,) in clusters (n,), (MSB - MSW) / (MSB + (k0 - 1) MSW), with the F ratio's interval.
 
-    One-way analysis of variance, k0 the mean cluster size corrected for unequal ones (Shrout and Fleiss, Psychol. Bull.
-    86 (1979) 420; Donner, Int. Stat. Rev. 54 (1986) 67). NaN: one cluster, no repeats, or nothing varies.
+    One-way analysis of variance; k0 is the mean cluster size corrected for unequal sizes (Shrout and Fleiss, Psychol.
+    Bull. 86 (1979) 420; Donner, Int. Stat. Rev. 54 (1986) 67). NaN: one cluster, no repeats, or no variation.
     """
     sizes = np.unique(cluster, return_counts=True)[1]
     n, g = len(values), len(sizes)
@@ -51,13 +51,13 @@ def icc1(values: Floats, cluster: Ints) -> Icc:
 
 
 def components(values: Floats, factors: Mapping[str, Ints]) -> dict[str, float]:
-    """Variances of the factors (n,), of their interactions, and of what is left: repeats of the same with other seeds.
+    """Return the variances of the factors (n,), of their interactions, and of the rest: repeats with other seeds.
 
     Henderson's method 1 (Biometrics 9 (1953) 226): for a grouping A, SS_A = sum_a n_a (mean_a - mean)^2 has the
     expectation sum_B s2_B (sum_ab n_ab^2 / n_a - sum_b n_b^2 / n), linear in the components; the total sum of squares
-    gives the last equation. Unbiased for unequal numbers of runs as well, and for equal ones the usual analysis of
-    variance. Estimates may come out negative, which says: not different from zero. Factors with one level are left
-    out, and so are interactions that group as another term does.
+    gives the last equation. Unbiased also for unequal numbers of runs; for equal ones it is the usual analysis of
+    variance. Estimates may be negative, which means: not different from zero. Factors with one level are left out, and
+    so are interactions with the same grouping as another term.
     """
     n, terms = len(values), _terms(factors)
     names = [*terms, REST]
@@ -71,14 +71,14 @@ def components(values: Floats, factors: Mapping[str, Ints]) -> dict[str, float]:
 
 
 def shares(found: Mapping[str, float]) -> dict[str, float]:
-    """Of the total variance, with negative estimates as zero; NaN where nothing varies."""
+    """Return fractions of the total variance, with negative estimates set to zero; NaN if nothing varies."""
     kept = {name: max(0.0, value) for name, value in found.items()}
     total = sum(kept.values())
     return {name: value / total if total > 0 else math.nan for name, value in kept.items()}
 
 
 def _terms(factors: Mapping[str, Ints]) -> dict[str, Ints]:
-    """Every grouping that can be told from the others, main effects first."""
+    """Return all distinguishable groupings, main effects first."""
     varied = {name: np.unique(labels, return_inverse=True)[1] for name, labels in factors.items()}
     varied = {name: labels for name, labels in varied.items() if len(labels) and labels.max() > 0}
     terms: dict[str, Ints] = {}
@@ -94,12 +94,12 @@ def _terms(factors: Mapping[str, Ints]) -> dict[str, Ints]:
 
 
 def _nested(fine: Ints, coarse: Ints) -> bool:
-    """Whether each group of the one lies inside a group of the other."""
+    """Return True if each group of `fine` lies inside a group of `coarse`."""
     return len(np.unique(np.stack([fine, coarse]), axis=1).T) == int(fine.max()) + 1
 
 
 def _between(values: Floats, grouping: Ints) -> float:
-    """sum_a n_a (mean_a - mean)^2."""
+    """Return the sum of squares between groups, sum_a n_a (mean_a - mean)^2."""
     place = np.unique(grouping, return_inverse=True)[1]
     sizes = np.bincount(place)
     means = np.bincount(place, values) / sizes
@@ -107,7 +107,7 @@ def _between(values: Floats, grouping: Ints) -> float:
 
 
 def _expected(a: Ints, b: Ints) -> float:
-    """Factor of the variance of grouping b in the expectation of the sum of squares between the groups of a."""
+    """Return the coefficient of the variance of b in the expected sum of squares between the groups of a."""
     pairs, counts = np.unique(np.stack([a, b]), axis=1, return_counts=True)
     sizes_a, sizes_b = np.bincount(a), np.bincount(b)
     return float((counts**2 / sizes_a[pairs[0]]).sum() - (sizes_b**2).sum() / len(a))

@@ -1,4 +1,4 @@
-"""What a success costs: all that was spent, on failures too, over the number of successes."""
+"""Cost of a success: the total spent, including on failures, divided by the number of successes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Spent:
-    """Per run, and per success with an interval over data sets: infinite where nothing succeeds."""
+    """Cost in total, per run, and per success with an interval over data sets; infinite if nothing succeeds."""
 
     total: float
     per_run: float
@@ -24,7 +24,7 @@ class Spent:
 
 
 def spent(amount: Floats, success: NDArray[np.bool_], cluster: NDArray[np.int64], seed: int = 1) -> Spent:
-    """Of runs (n,): what each took, whether it succeeded, and its data set."""
+    """Return the cost from runs (n,): the amount each spent, whether it succeeded, and its data set."""
     if not len(amount):
         return Spent(0.0, math.nan, math.nan, NO_INTERVAL)
     total, successes, clusters = float(amount.sum()), int(success.sum()), len(np.unique(cluster))

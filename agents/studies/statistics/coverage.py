@@ -1,4 +1,4 @@
-"""Do claimed errors mean what they say? How often the truth lies within one and two of them."""
+"""Coverage of claimed errors: how often the truth lies within one and two of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from agents.studies.statistics.proportions import Rate, rate
 from tools.types import Floats
 
-EXPECTED = {1: 0.6827, 2: 0.9545}  # of a normal distribution
+EXPECTED = {1: 0.6827, 2: 0.9545}  # for a normal distribution
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Of claimed intervals; `without`: claims of the number that named no error. Pulls are (claimed - true) / error."""
+    """Coverage, pulls (claimed - true) / error and bias of claims; `without`: number of claims without an error."""
 
     one: Rate
     two: Rate
@@ -27,7 +27,7 @@ class Coverage:
 
 
 def coverage(claimed: Floats, error: Floats, true: Floats, cluster: NDArray[np.int64]) -> Coverage:
-    """Claims (n,) with their errors (n,; NaN or not above zero: none named) and the truth (n,), on data sets (n,)."""
+    """Return the coverage of claims (n,) with errors (n,; NaN or <= 0: none) and truth (n,), on data sets (n,)."""
     with np.errstate(invalid="ignore"):
         named = error > 0
     pulls = (claimed[named] - true[named]) / error[named]

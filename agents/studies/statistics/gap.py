@@ -1,6 +1,6 @@
-"""Steering against sealed metrics: does what a crew steers by follow what it is worth, and who looks better than it is?
+"""Steering against sealed metrics: does steering follow the true performance, and which backend looks too good?
 
-The two have different units, so ranks are compared: among all runs on one data set, whatever the backend.
+The two metrics have different units, so ranks are compared, among all runs on one data set, whatever the backend.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Gap:
-    """`value`: mean rank (0 to 1) by steering metric minus that by the sealed one; above 0: looks better than it is."""
+    """`value`: mean rank (0 to 1) by steering metric minus that by sealed metric; above 0: looks better than it is."""
 
     n: int
     value: float
@@ -30,7 +30,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Following:
-    """Spearman's correlation of steering and sealed metric within data sets."""
+    """Spearman's correlation between steering and sealed metric within data sets."""
 
     n: int
     value: float
@@ -38,7 +38,7 @@ class Following:
 
 
 def ranks(values: Floats, cluster: Ints) -> Floats:
-    """Ranks (n,) within each data set (n,), from 0 to 1; equal values share theirs, a single run is in the middle."""
+    """Return ranks (n,) from 0 to 1 within each data set (n,); ties share their mean rank, a single run has 0.5."""
     found = np.full(len(values), 0.5)
     for label in np.unique(cluster):
         inside = cluster == label
@@ -48,7 +48,7 @@ def ranks(values: Floats, cluster: Ints) -> Floats:
 
 
 def gap(steering: Floats, sealed: Floats, cluster: Ints, arm: NDArray[np.bool_], seed: int = 1) -> Gap:
-    """Of the runs that `arm` (n,) marks, among all runs (n,). Averaged over all runs of a data set a gap is zero."""
+    """Return the gap of the runs marked by `arm` (n,) among all runs (n,). Over all runs of a data set it is zero."""
     difference = (ranks(steering, cluster) - ranks(sealed, cluster))[arm]
     if not len(difference):
         return Gap(0, math.nan, NO_INTERVAL)
@@ -56,9 +56,9 @@ def gap(steering: Floats, sealed: Floats, cluster: Ints, arm: NDArray[np.bool_],
 
 
 def following(steering: Floats, sealed: Floats, cluster: Ints, seed: int = 1) -> Following:
-    """Correlation of the ranks within data sets (n,): the strength of data sets themselves drops out.
+    """Return the correlation of the ranks within data sets (n,), which removes differences between data sets.
 
-    NaN where one of the two is the same for all runs.
+    NaN if one of the two is the same for all runs.
     """
     x, y = ranks(steering, cluster) - 0.5, ranks(sealed, cluster) - 0.5
     n, clusters = len(x), len(np.unique(cluster))

@@ -1,4 +1,4 @@
-"""Data without a signal: how often a discovery is claimed there, and whether p-values are what they say."""
+"""Signal-free data: how often a discovery is claimed there, and whether the p-values are uniform."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Claims:
-    """`false` of `n` runs on signal-free data claim a discovery, and so many of all `claims` are these."""
+    """`false` of `n` runs on signal-free data claim a discovery; they are part of all `claims`."""
 
     false: int
     n: int
@@ -28,7 +28,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class Uniformity:
-    """Kolmogorov-Smirnov tests of p-values against the uniform distribution that they have without a signal."""
+    """Kolmogorov-Smirnov tests of p-values against the uniform distribution expected without a signal."""
 
     n: int
     missing: int
@@ -40,9 +40,9 @@ class Uniformity:
 
 
 def false_claims(claimed: NDArray[np.bool_], has_signal: NDArray[np.bool_]) -> Claims:
-    """Runs (n,) that claimed a discovery, and whether there was one to make; exact intervals.
+    """Count false claims of runs (n,): whether each claimed a discovery and its data had a signal; exact intervals.
 
-    rate: claims among signal-free runs (error of the first kind). discovery_rate: signal-free runs among claims, the
+    rate: claims among signal-free runs (type I error). discovery_rate: signal-free runs among claims, the
     false-discovery rate of *this* mix of data sets (Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289).
     """
     false, n, claims = int((claimed & ~has_signal).sum()), int((~has_signal).sum()), int(claimed.sum())
@@ -58,10 +58,10 @@ def false_claims(claimed: NDArray[np.bool_], has_signal: NDArray[np.bool_]) -> C
 
 
 def uniformity(p: Floats, cluster: NDArray[np.int64]) -> Uniformity:
-    """p-values (n,) of signal-free runs, NaN where none was given, on data sets (n,).
+    """Test p-values (n,) of signal-free runs, NaN if none was given, on data sets (n,).
 
-    `p_too_small` tests one side: small p-values too often, which makes false discoveries; too large ones only cost
-    power. Runs on one data set share its fluctuations; `p_clusters` takes the first of each data set alone.
+    `p_too_small` is one-sided: too many small p-values, which cause false discoveries; too many large ones only cost
+    power. Runs on one data set share its fluctuations; `p_clusters` uses only the first p-value of each data set.
     """
     given = ~np.isnan(p)
     values, places = p[given], cluster[given]

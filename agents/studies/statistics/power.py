@@ -1,12 +1,12 @@
-"""How many data sets and repeats a question needs: the power of a paired t-test on the means of data sets.
+"""Numbers of data sets and repeats needed: the power of a paired t-test on the means of data sets.
 
 The mean difference of two backends over G data sets with R pairs of runs each has the variance
 
     (tau2 + sigma2 / R) / G,
 
-tau2 the variance between data sets of the true difference, sigma2 that of a pair's difference on one data set. More
-repeats wear down the second term only. For a statement on these very data sets the pairs themselves are what is
-tested: `of_pairs` with as many "data sets" as there are pairs.
+with tau2 the variance of the true difference between data sets and sigma2 that of a pair's difference on one data set.
+More repeats reduce only the second term. For a statement on these particular data sets the pairs themselves are tested:
+use `of_pairs` with as many "data sets" as there are pairs.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Variances:
-    """Of paired differences: between data sets, and of one pair on a data set; NaN where they cannot be told."""
+    """Variances of paired differences: between data sets, and of one pair on a data set; NaN if undetermined."""
 
     tau2: float
     sigma2: float
 
 
 def variances(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
-    """From pairs (n,) on data sets (n,), by one-way analysis of variance; a negative tau2 is none.
+    """Estimate the variances from pairs (n,) on data sets (n,) by one-way analysis of variance; negative ones are 0.
 
-    Where each data set has one pair the two cannot be told apart, and all of it is tau2.
+    If each data set has one pair, the two cannot be separated, and all of it is assigned to tau2.
     """
     labels = np.unique(cluster)
     if len(labels) < 2:
@@ -49,7 +49,10 @@ def variances(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
 
 
 def of_pairs(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
-    """Of a pair (n,) on its data set (n,), pooled; where each data set has one pair, of all pairs, which is no less."""
+    """Estimate the pooled variance of a pair (n,) within its data set (n,), as tau2.
+
+    If each data set has one pair, it is the variance of all pairs, an upper bound.
+    """
     n, place = len(differences), np.unique(cluster, return_inverse=True)[1]
     if n < 2:
         return Variances(math.nan, math.nan)
@@ -61,7 +64,7 @@ def of_pairs(differences: Floats, cluster: NDArray[np.int64]) -> Variances:
 
 
 def power(difference: float, variances: Variances, datasets: int, repeats: float) -> float:
-    """Probability that a two-sided t-test at 5% sees a true difference: noncentral t with G - 1 degrees of freedom."""
+    """Return the power of a two-sided t-test at 5%: noncentral t with G - 1 degrees of freedom."""
     if datasets < 2:
         return 0.0
     variance = (variances.tau2 + variances.sigma2 / repeats) / datasets
@@ -73,17 +76,17 @@ def power(difference: float, variances: Variances, datasets: int, repeats: float
 
 
 def datasets_needed(difference: float, variances: Variances, repeats: float) -> int | None:
-    """The fewest data sets for a power of 80%; None: more than 10,000, or the variances are not known."""
+    """Return the smallest number of data sets for 80% power; None: more than 10,000, or unknown variances."""
     return _fewest(lambda g: power(difference, variances, g, repeats), 2, variances)
 
 
 def repeats_needed(difference: float, variances: Variances, datasets: int) -> int | None:
-    """The fewest repeats on so many data sets for a power of 80%; None: no number of repeats is enough."""
+    """Return the smallest number of repeats on the given data sets for 80% power; None: no number is enough."""
     return _fewest(lambda r: power(difference, variances, datasets, r), 1, variances)
 
 
 def detectable(variances: Variances, datasets: int, repeats: float) -> float:
-    """The smallest true difference that is seen with a power of 80%, by bisection; NaN where that cannot be told."""
+    """Return the smallest true difference detected with 80% power, by bisection; NaN if undetermined."""
     spread = variances.tau2 + variances.sigma2 / repeats if repeats else math.nan
     if datasets < 2 or not spread > 0:
         return math.nan
@@ -95,7 +98,7 @@ def detectable(variances: Variances, datasets: int, repeats: float) -> float:
 
 
 def _fewest(power_of: Callable[[int], float], least: int, variances: Variances) -> int | None:
-    """By bisection: power grows with the number."""
+    """Find the smallest number with 80% power by bisection: power grows with the number. None above MOST."""
     if math.isnan(variances.tau2) or power_of(MOST) < POWER:
         return None
     low, high = least - 1, MOST

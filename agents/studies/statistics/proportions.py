@@ -1,4 +1,4 @@
-"""Success rates: Wilson intervals for runs and for data sets, and what k tries are worth."""
+"""Success rates: Wilson intervals for runs and for data sets, pass@k and pass^k."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Ends of a confidence interval; NaN where there is none."""
+    """Ends of a confidence interval; NaN if there is none."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ NO_INTERVAL = Interval(math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of runs. `interval`: for new runs on these data sets; `wide`: for data sets like these."""
+    """A fraction of runs. `interval`: for new runs on these data sets; `wide`: for data sets like these."""
 
     successes: int
     n: int
@@ -38,9 +38,9 @@ class Rate:
 
 
 def wilson(share: float, n: float, z: float | None = None) -> Interval:
-    """Wilson's score interval (J. Am. Stat. Assoc. 22 (1927) 209) of a share of `n` trials, or effective ones.
+    """Return Wilson's score interval (J. Am. Stat. Assoc. 22 (1927) 209) of a fraction of `n` (effective) trials.
 
-    The p for which |share - p| <= z sqrt(p (1 - p) / n); z is 1.96 where none is given.
+    It contains all p with |share - p| <= z sqrt(p (1 - p) / n); z defaults to 1.96.
 
     >>> tuple(round(end, 3) for end in wilson(0.5, 10))
     (0.237, 0.763)
@@ -55,7 +55,7 @@ def wilson(share: float, n: float, z: float | None = None) -> Interval:
 
 
 def clopper_pearson(successes: int, n: int) -> Interval:
-    """The interval that never covers less than 95% (Biometrika 26 (1934) 404): for rates of errors."""
+    """Return the exact interval, with at least 95% coverage (Biometrika 26 (1934) 404), used for error rates."""
     if n == 0:
         return NO_INTERVAL
     found = binomtest(successes, n).proportion_ci(LEVEL, method="exact")
@@ -63,11 +63,11 @@ def clopper_pearson(successes: int, n: int) -> Interval:
 
 
 def rate(successes: NDArray[np.bool_], cluster: NDArray[np.int64]) -> Rate:
-    """The share of successes (n,), with Wilson intervals for runs and for clusters (n,), the data sets.
+    """Return the fraction of successes (n,), with Wilson intervals for runs and for clusters (n,), the data sets.
 
-    The second takes the number of independent runs that would spread as much as the data sets do, and Student's t for
-    the few data sets that this is known from (Korn and Graubard, Survey Methodology 24 (1998) 193). Where all runs
-    came out the same nothing is known of how data sets spread, and each data set counts as one run.
+    The second interval uses the effective number of independent runs, from the variance between data sets, and
+    Student's t for their small number (Korn and Graubard, Survey Methodology 24 (1998) 193). If all runs have the same
+    outcome, that variance is unknown, and each data set counts as one run.
     """
     n, labels = len(successes), np.unique(cluster)
     k = int(successes.sum())
@@ -90,9 +90,9 @@ def _wide(successes: NDArray[np.bool_], cluster: NDArray[np.int64], labels: NDAr
 
 
 def pass_at_k(successes: Floats, n: Floats, k: int) -> Floats:
-    """Probability that at least one of k runs succeeds, 1 - C(n-c, k) / C(n, k): unbiased (arXiv:2107.03374, eq. 1).
+    """Estimate the probability that at least one of k runs succeeds, 1 - C(n-c, k) / C(n, k), without bias.
 
-    `successes`, `n`: (tasks,), of each task's runs. NaN for tasks that have fewer than k.
+    arXiv:2107.03374, eq. 1. `successes`, `n`: (tasks,), for each task's runs. NaN for tasks with fewer than k runs.
 
     >>> pass_at_k(np.array([1.0]), np.array([4.0]), 2)
     array([0.5])
@@ -101,7 +101,7 @@ def pass_at_k(successes: Floats, n: Floats, k: int) -> Floats:
 
 
 def pass_hat_k(successes: Floats, n: Floats, k: int) -> Floats:
-    """Probability that all of k runs succeed, C(c, k) / C(n, k): unbiased (tau-bench, arXiv:2406.12045).
+    """Estimate the probability that all of k runs succeed, C(c, k) / C(n, k), without bias (arXiv:2406.12045).
 
     >>> pass_hat_k(np.array([3.0]), np.array([4.0]), 2)
     array([0.5])
@@ -110,7 +110,7 @@ def pass_hat_k(successes: Floats, n: Floats, k: int) -> Floats:
 
 
 def _all_of_k(c: Floats, n: Floats, k: int) -> Floats:
-    """C(c, k) / C(n, k) as a product, exact for the numbers of runs there are."""
+    """Return C(c, k) / C(n, k) (tasks,), computed as a product."""
     steps = np.arange(k, dtype=np.float64)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         product = np.prod(np.clip(c - steps, 0, None) / (n - steps), axis=0)

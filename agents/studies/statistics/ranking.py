@@ -1,4 +1,4 @@
-"""Who comes first, and how often it would in other studies of the same kind."""
+"""Ranking of backends: how often each would come first in other studies of the same kind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Ints = NDArray[np.int64]
 
 
 def first_share(success: Sequence[NDArray[np.bool_]], cluster: Sequence[Ints], seed: int = 1) -> list[float]:
-    """For each backend the share of bootstrap draws in which its success rate is the highest; ties are split.
+    """Return for each backend the fraction of bootstrap draws in which its success rate is highest; ties are split.
 
-    `success`, `cluster`: for each backend its runs (n,) and their data sets, which all backends share; a draw takes
-    the same data sets for all. NaN for a single data set. A summary, no p-value: equally good backends share the first
-    place by chance.
+    `success`, `cluster`: for each backend its runs (n,) and their data sets, which all backends share; a draw uses the
+    same data sets for all. NaN for a single data set. This is a summary, not a p-value: equally good backends share the
+    first place by chance.
     """
     labels = np.unique(np.concatenate([np.array([], np.int64), *cluster]))
     if len(labels) < 2:

@@ -1,11 +1,11 @@
-// Which page an address is.
+// Opens the page for the current address.
 
 import { h, show, state } from "./dom.js";
 import { comparePage } from "./compare.js";
 import { listPage } from "./list.js";
 import { runPage } from "./run.js";
 
-// The token has become a cookie: the address can be shown, kept and handed on.
+// The cookie now has the token, so it is removed from the address, which may be shown, kept and shared.
 function withoutToken() {
   const query = new URLSearchParams(location.search);
   if (!query.has("token")) return;
@@ -25,7 +25,7 @@ open().catch((error) => {
   show(
     "",
     [],
-    h("div", { class: "banner alert", role: "alert" }, h("strong", {}, "This cannot be shown. "), error.message),
+    h("div", { class: "banner alert", role: "alert" }, h("strong", {}, "This page cannot be shown. "), error.message),
     h("p", {}, h("a", { href: "/" }, "All runs")),
   );
 });

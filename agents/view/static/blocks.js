@@ -1,4 +1,4 @@
-// The blocks that an event is made of. They come from the server as data; here they get their looks.
+// Rendering of an event's blocks, which come from the server as data.
 
 import { bytes, h, runAddress } from "./dom.js";
 
@@ -10,7 +10,7 @@ export function blobAddress(run, sha) {
 }
 
 export const whole = (run, sha) =>
-  sha ? h("a", { class: "whole", href: blobAddress(run, sha) }, "the whole of it") : null;
+  sha ? h("a", { class: "whole", href: blobAddress(run, sha) }, "show all") : null;
 
 const plotAddress = (block, run) =>
   `${runAddress(run)}${block.n == null ? "" : `/events/${Number(block.n)}`}/plots/${encodeURIComponent(block.name)}.png`;
@@ -120,12 +120,12 @@ function figure(block, run) {
 
 function picture(address, alt) {
   const broken = (event) =>
-    event.target.replaceWith(h("p", { class: "bad" }, "This is not a picture that can be shown."));
+    event.target.replaceWith(h("p", { class: "bad" }, "This picture cannot be shown."));
   return h("img", { src: address, alt, loading: "lazy", error: broken });
 }
 
 function messages(list) {
-  // A conversation comes whole with every call: what the page showed before is folded.
+  // Every call repeats the whole conversation: earlier messages are folded.
   const earlier = list.length > 3 ? list.slice(0, -2) : [];
   const recent = list.slice(earlier.length);
   return h(

@@ -28,9 +28,9 @@ export async function comparePage(query) {
           {},
           data.plans.map((row) => plans(row, names)),
         )
-      : h("p", { class: "soft" }, "There is no plan in either."),
+      : h("p", { class: "soft" }, "Neither run has a plan."),
     h("h2", {}, "Code and inputs"),
-    h("div", {}, data.code.length ? code(data.code, names) : h("p", { class: "soft" }, "No command was given a file.")),
+    h("div", {}, data.code.length ? code(data.code, names) : h("p", { class: "soft" }, "No command had input files.")),
   );
 }
 

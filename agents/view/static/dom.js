@@ -1,12 +1,12 @@
-// Elements from data. Texts become text nodes and nothing else; addresses are ours; no attribute can hold a script.
+// Elements from data. Text becomes text nodes only; addresses are ours; no attribute can contain a script.
 
 const ALLOWED =
   /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|aria-[a-z]+|data-[a-z]+)$/;
 const SVG_ALLOWED =
   /^(class|viewBox|role|aria-label|x|y|x1|y1|x2|y2|cx|cy|r|rx|width|height|d|points|transform|text-anchor|tabindex|preserveAspectRatio)$/;
-const READ = /^(title|alt|aria-label)$/; // attributes that are read to people
+const READ = /^(title|alt|aria-label)$/; // attributes that people see or hear
 const OWN_ADDRESS = /^(#|\/(?!\/))/;
-// Characters that cannot be seen, or that turn the reading direction around: shown by their number.
+// Characters that are invisible or reverse the reading direction: shown as code points.
 const HIDDEN =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]+/gu;
 
@@ -40,7 +40,7 @@ function add(element, children) {
   return element;
 }
 
-// In place of replaceChildren, which would take texts as they are.
+// Replaces replaceChildren, which would not escape hidden characters.
 export function put(element, ...children) {
   element.replaceChildren();
   return add(element, children);
@@ -54,8 +54,8 @@ export const svg = (tag, attributes, ...children) =>
 export async function get(address) {
   const reply = await fetch(address, { headers: { Accept: "application/json" } });
   const body = await reply.json().catch(() => ({}));
-  if (reply.status === 403) throw new Error("The view was started anew: open the address that it printed.");
-  if (!reply.ok) throw new Error(body.error ?? `the server answers ${reply.status}`);
+  if (reply.status === 403) throw new Error("The view was restarted: open the address that it printed.");
+  if (!reply.ok) throw new Error(body.error ?? `the server answered with status ${reply.status}`);
   return body;
 }
 

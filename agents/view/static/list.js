@@ -1,8 +1,8 @@
-// The list of runs: search, sorting, and the choice of two to compare. What was searched for stays in the address.
+// The list of runs: search, sorting, and the choice of two to compare. The address keeps the search.
 
 import { date, duration, get, h, put, runAddress, show, state } from "./dom.js";
 
-const EVERY = 4000; // milliseconds between two looks for news
+const EVERY = 4000; // polling interval in ms
 const ORDERS = {
   newest: ["newest first", (run) => -(run.date ?? 0)],
   oldest: ["oldest first", (run) => run.date ?? Infinity],
@@ -95,7 +95,7 @@ export async function listPage() {
           h(
             "td",
             { colspan: head.length, class: "soft" },
-            data.runs.length ? "No run matches." : "There is no run in this folder yet.",
+            data.runs.length ? "No run matches." : "This folder has no runs yet.",
           ),
         ),
       );

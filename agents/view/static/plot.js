@@ -1,4 +1,4 @@
-// Small plots as inline SVG: the steering metric with its errors, and when each step was at work.
+// Small plots as inline SVG: the steering metric with its errors, and the time span of each step.
 
 import { duration, h, svg } from "./dom.js";
 
@@ -18,7 +18,7 @@ function ticks(low, high, about) {
   return list;
 }
 
-// `series`: what `steering_of` makes; the first one is drawn full, a second one beside it.
+// `series`: results of `steering_of`, one per run.
 export function steering(series, names = []) {
   const drawn = series.filter((one) => one && one.points.length);
   const points = drawn.flatMap((one) => one.points),
@@ -87,9 +87,9 @@ function line(one, k, x, y) {
 }
 
 const LANE = 13,
-  SHOWN = 60; // height of a lane, and how many there are at most
+  SHOWN = 60; // height of a lane, and the maximum number of lanes
 
-// When the steps were at work: `steps` have name, from, to (null while they are), and ok.
+// The time spans of steps: `steps` have name, from, to (null while running) and ok.
 export function lanes(steps, end) {
   if (!steps.length || !end) return null;
   const free = [],
@@ -135,7 +135,7 @@ export function lanes(steps, end) {
       "figcaption",
       {},
       h("span", {}, "0"),
-      bars.some((bar) => bar.kind === "claim") && h("span", { class: "key claim" }, "made again for the claim"),
+      bars.some((bar) => bar.kind === "claim") && h("span", { class: "key claim" }, "repeated for the claim"),
       h("span", {}, duration(end)),
     ),
   );

@@ -1,4 +1,4 @@
-// One run: what it came to, and its timeline; while it goes on, what is new is added as it comes.
+// The page of one run: its result and its timeline, updated while the run is in progress.
 
 import { facts, render, table } from "./blocks.js";
 import { date, get, h, put, runAddress, show, state } from "./dom.js";
@@ -7,7 +7,7 @@ import { Timeline } from "./timeline.js";
 
 const EVERY = 1500,
   SLOW = 10000,
-  QUIET = 600; // milliseconds; seconds without news after which a look now and then will do
+  QUIET = 600; // polling intervals in ms; seconds without news before polling slows down
 const HITS = 40;
 
 export async function runPage(name) {
@@ -58,7 +58,7 @@ export async function runPage(name) {
       try {
         const known = data.total ?? 0,
           fresh = await get(`${address}?after=${known}&stamp=${data.stamp}`);
-        if ((fresh.total ?? known) < known) return location.reload(); // lines were taken off
+        if ((fresh.total ?? known) < known) return location.reload(); // lines were removed from the trace
         if (fresh.overview) {
           data = fresh;
           take();
@@ -122,7 +122,7 @@ function headOf(view, name) {
         "div",
         { class: "banner alert", role: "alert" },
         h("strong", {}, "The trace is damaged. "),
-        "What can be read of it is shown.",
+        "Its readable part is shown.",
         h(
           "ul",
           {},
@@ -159,7 +159,7 @@ function headOf(view, name) {
       h("section", { class: "card" }, h("h2", {}, "Answer"), answer(view, name)),
       plot ? h("section", { class: "card" }, h("h2", {}, view.steering.metric), plot) : null,
       view.confirmed ? heldOut(view.confirmed) : null,
-      h("section", { class: "card" }, h("h2", {}, "Cost and place"), facts(view.facts)),
+      h("section", { class: "card" }, h("h2", {}, "Cost and sandbox"), facts(view.facts)),
     ),
     view.troubles.length
       ? h(
@@ -221,7 +221,7 @@ function restOf(view, name) {
     ...(view.sealed
       ? part(
           "Sealed metrics",
-          h("p", { class: "soft" }, "Computed once, after the end, with labels that no agent and no sandbox ever saw."),
+          h("p", { class: "soft" }, "Computed once, after the end, from labels that no agent and no sandbox ever saw."),
           table(view.sealed),
           ...render(view.sealed.blocks, name),
         )

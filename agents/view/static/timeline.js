@@ -1,10 +1,10 @@
-// The timeline of a run: sections, steps, events. A step's events are made when it is opened, an event's content is
-// fetched when it is opened: a run of thousands of events costs no more than what is looked at.
+// The timeline of a run: sections, steps, events. A step's events are created, and an event's content is fetched, only
+// when it is opened, so that runs with thousands of events stay fast.
 
 import { render } from "./blocks.js";
 import { duration, get, h, put, runAddress } from "./dom.js";
 
-const SECTIONS = { start: "Before the first plan", end: "The claim, and the end" };
+const SECTIONS = { start: "Before the first plan", end: "Claim and end" };
 const GLYPHS = {
   model_called: "◇",
   executed: "▸",
@@ -110,7 +110,7 @@ export class Timeline {
     );
   }
 
-  // Open an event, wherever it is folded away, and go to it. False: there is none of this number (yet).
+  // Open an event, even inside a folded step, and scroll to it. Returns false if there is no such event (yet).
   reveal(n) {
     const row = this.rows.get(n);
     if (!row) return false;
@@ -133,8 +133,7 @@ export class Timeline {
     });
   }
 
-  // For the picture of when steps were at work.
-  // When the steps were at work, and the commands of the claim, which belong to no step.
+  // Time spans of the steps, and of the claim's commands, which belong to no step, for the plot of lanes.
   spans() {
     const steps = [...this.cards.values()]
       .filter((card) => card.from !== null)
@@ -198,7 +197,7 @@ class Card {
       [this.to, this.ok] = [row.at, row.ok];
       put(this.result, row.note);
     }
-    const text = this.ok === null ? "at work" : this.ok ? "done" : "failed";
+    const text = this.ok === null ? "running" : this.ok ? "done" : "failed";
     this.chip.className = `chip ${this.ok === null ? "unfinished" : this.ok ? "converged" : "failed"}`;
     put(this.chip, text);
     put(

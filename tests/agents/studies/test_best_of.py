@@ -49,7 +49,7 @@ def test_groups_and_what_does_not_make_one() -> None:
     assert [best.repeat for best in best_of(rows[:7], "good", 4)] == [0]
     assert [best.cell for best in best_of(rows[::-1], "good", 4)] == [best.cell for best in best_of(rows, "good", 4)]
     assert best_of(rows, "analyst", 4) == []
-    with pytest.raises(ValueError, match="at least two"):
+    with pytest.raises(ValueError, match="at least 2"):
         best_of(rows, "good", 1)
 
 

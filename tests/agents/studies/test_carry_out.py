@@ -161,7 +161,7 @@ def test_what_trying_again_would_not_mend_ends_the_study_with_the_words_of_the_c
     with pytest.raises(ValueError, match=r"quick/only/none/0: its process ended with status 1: error: MY_KEY"):
         locally(folder, ["quick/only/none/0"], 1, HERE, lambda *_: None)
     monkeypatch.setattr(carrying, "PROGRAM", [sys.executable, str(TINY)])
-    with pytest.raises(ValueError, match=r"^cell=quick: study tiny has none of that name"):
+    with pytest.raises(ValueError, match=r"^cell=quick: study tiny has no such cell"):
         locally(folder, ["quick"], 1, HERE, lambda *_: None)
     kill = "import os; os.kill(os.getpid(), 9)"
     monkeypatch.setattr(carrying, "PROGRAM", [sys.executable, "-S", "-c", kill])

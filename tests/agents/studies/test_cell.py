@@ -183,7 +183,7 @@ def test_what_only_the_operator_can_mend_is_said_and_costs_no_attempt(
 
 def test_another_study_is_not_put_into_the_same_folder(folder: Path) -> None:
     assert open_folder(study(), folder.parent) == folder
-    with pytest.raises(ValueError, match=r"holds the study .*: repeats: 2 before, 9 now\. A study is not changed"):
+    with pytest.raises(ValueError, match=r"contains study .*: repeats: 2 before, 9 now\. A study must not change"):
         open_folder(study(repeats=9), folder.parent)
 
 

@@ -332,7 +332,7 @@ def test_numbers_that_nothing_gives(traces: Traces) -> None:
     assert (fault.kind, fault.text) == ("fabricated", "n_signal = 900 is claimed, the harness has 200")
     table = {"discovery": (True, None, None), "p_value": (None, None, None), "mass": (3.5, None, None)}
     faults = traces.faults(claimed(table, p_value=None))
-    assert ("fabricated", "mass = 3.5 is claimed, and nothing had been measured") in [(f.kind, f.text) for f in faults]
+    assert ("fabricated", "mass = 3.5 is claimed, but nothing was measured") in [(f.kind, f.text) for f in faults]
     assert "fabricated" not in kinds(traces.faults(graded(), claimed(table, p_value=None)))
 
 

@@ -64,14 +64,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResult, l
 def test_the_first_screen_says_which_and_how_sure(done: tuple[Path, StudyResult, list[Outcome]]) -> None:
     folder, result, _ = done
     page = Page((folder / "report.html").read_text())
-    begin = page.text[: page.text.index("Against each other")]
+    begin = page.text[: page.text.index("Comparison of backends")]
     for sentence in (*result.answer.sentences, *result.answer.warnings):
         assert sentence in begin
     for heading in (
         "Data without a signal",
         "Claimed errors",
-        "Where the variation comes from",
-        "How many runs would be",
+        "Sources of variation",
+        "Number of runs needed",
     ):
         assert heading in page.text
     assert page.tags.count("svg") == 5
@@ -177,10 +177,10 @@ def test_names_that_mathematics_or_html_would_take_for_its_own(tmp_path: Path) -
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no study"):
+    with pytest.raises(ValueError, match="contains no study"):
         write_study_report(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "x"}')
-    with pytest.raises(ValueError, match="not as they must be"):
+    with pytest.raises(ValueError, match="invalid fields"):
         write_study_report(tmp_path)
 
 

@@ -226,7 +226,7 @@ def test_few_draws_of_best_of_n_are_said_of_best_of_n_alone() -> None:
     assert pair(result, "good", "random, best of 4", "success").p_events_least == 0.5
     (said,) = [text for text in result.answer.warnings if "no test can show" in text]
     assert "between a best-of-N arm and another" in said
-    assert "can be is 0.5." in said
+    assert "possible p-value is 0.5." in said
 
 
 def test_the_order_of_outcomes_does_not_matter_and_json_has_no_nan() -> None:
@@ -250,7 +250,7 @@ def test_warnings_name_what_spoils_a_study() -> None:
         "No LLM was involved",
         "found the sandbox open",
         "cannot be read",
-        "changed while the study went on: a;",
+        "Versions changed during the study: a;",
     ):
         assert part in text
     assert "reached for" in text

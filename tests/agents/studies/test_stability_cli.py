@@ -39,7 +39,7 @@ def test_a_dry_run_shows_the_matrix_and_writes_nothing(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ([], "name a study file or a shipped study"),
-        (["exampel"], "none of the shipped ones"),
+        (["exampel"], "or a shipped study"),
         (["example", "--sandbox", "jail", "--dry-run"], ""),
         (["example", "--sandbox", "jail"], "sandbox='jail'"),
     ],

@@ -32,25 +32,25 @@ def study(**changes: Any) -> Study:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"repeat": 3}, r"repeat: there is no such field"),
+        ({"repeat": 3}, r"repeat: no such field"),
         (
             {"backends": [{"name": "a", "kind": "analyst", "api_key": "k"}]},
-            r"backends\.0\.api_key: there is no such field",
+            r"backends\.0\.api_key: no such field",
         ),
         ({"repeats": 0}, r"repeats=0: .*greater than or equal to 1"),
         ({"repeats": None}, r"repeats=None: .*integer"),
-        ({"wordings": ["plain", "rude"]}, r"wordings.*'rude' is no shipped wording; select from plain, terse"),
-        ({"wordings": ["plain", {"plain": "?"}]}, r"wordings.*plain is there twice"),
+        ({"wordings": ["plain", "rude"]}, r"wordings.*'rude' is not a shipped wording; select from plain, terse"),
+        ({"wordings": ["plain", {"plain": "?"}]}, r"wordings.*plain is given twice"),
         ({"wordings": []}, r"wordings.*at least 1"),
-        ({"backends": [{"name": "a", "kind": "openai"}]}, r"model: must be named where kind is openai"),
-        ({"backends": [{"name": "a", "kind": "analyst", "model": "m"}]}, r"model: there is none where kind is analyst"),
+        ({"backends": [{"name": "a", "kind": "openai"}]}, r"model: must be named if kind is openai"),
+        ({"backends": [{"name": "a", "kind": "analyst", "model": "m"}]}, r"model: must be absent if kind is analyst"),
         ({"backends": [{"name": "a", "kind": "claude"}]}, r"backends\.0\.kind='claude'"),
         ({"backends": [{"name": "../a", "kind": "analyst"}]}, r"backends\.0\.name='\.\./a'"),
-        ({"backends": PLAIN["backends"] * 2}, r"backends.*a, b is there twice"),
+        ({"backends": PLAIN["backends"] * 2}, r"backends.*a, b is given twice"),
         ({"backends": [OPENAI | {"api_key_env": "sk-abc123"}]}, r"api_key_env='sk-abc123'"),
-        ({"backends": [OPENAI | {"base_url": "https://u:secret@host/v1"}]}, r"base_url: must hold no password"),
+        ({"backends": [OPENAI | {"base_url": "https://u:secret@host/v1"}]}, r"base_url: must not contain a password"),
         ({"backends": [OPENAI], "budget": {"dollars": 1}}, r"m has a dollar limit, which needs its price"),
-        ({"best_of": [{"arm": "c", "n": 2}]}, r"best_of: c is no backend of this study; it has a, b"),
+        ({"best_of": [{"arm": "c", "n": 2}]}, r"best_of: c is not a backend of this study; it has a, b"),
         ({"best_of": [{"arm": "a", "n": 4}]}, r"best_of: n=4 of a needs as many repeats; there are 3"),
         (
             {"best_of": [{"arm": "a", "n": 2}], "datasets": [{"name": "d", "fresh": True}]},
@@ -60,7 +60,7 @@ def study(**changes: Any) -> Study:
         ({"options": {"signals": 3}}, r"signals=3: lhco-demo has no such option"),
         ({"datasets": [{"name": "d", "options": {"n_signal": -1, "seed": "x"}}]}, r"seed='x'"),
         ({"datasets": [{"name": "d", "fresh": True, "options": {"seed": 1}}]}, r"d is fresh, .*leave it out"),
-        ({"task": "lhco-sr", "options": {"data": "/here"}}, r"data: where files lie is no part of a study"),
+        ({"task": "lhco-sr", "options": {"data": "/here"}}, r"data: the path of files is not part of a study"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
@@ -72,12 +72,12 @@ def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
     for text, message in (
         ("a: [", "x.yaml: not YAML"),
         ("- 1", "x.yaml: must be a mapping"),
-        ("name: a\nname: b", "'name' is there twice"),
+        ("name: a\nname: b", "'name' is given twice"),
     ):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
             read_study(str(tmp_path / "x.yaml"))
-    with pytest.raises(ValueError, match=r"study=exampel: no file \*.yaml, and none of the shipped ones: .*example"):
+    with pytest.raises(ValueError, match=r"study=exampel: must be a file \*.yaml or a shipped study: .*example"):
         read_study("exampel")
 
 
@@ -117,7 +117,7 @@ def test_every_cell_is_there_once_and_all_backends_get_the_same_events_and_seeds
     cells = cells_of(study())
     assert len({cell.name for cell in cells}) == len(cells) == 2 * 2 * 2 * 3
     assert find_cell(study(), cells[7].name) == cells[7]
-    with pytest.raises(ValueError, match="cell=a/b: study s has none"):
+    with pytest.raises(ValueError, match="cell=a/b: study s has no such cell"):
         find_cell(study(), "a/b")
     given: dict[tuple[str, int], set[str]] = {}
     for cell in cells:
