@@ -1,29 +1,36 @@
-"""Power of the analyst's own recipe for a resonance of the published strength, and the accuracy of its claims.
+"""Power of the analyst's own recipes for a resonance of the published strength, and the accuracy of their claims.
 
-S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events; the shipped sample
-provides 200,000 events per data set, for which S / B is 1.4% (published: 0.6% of 134,000 events in the window). A trial
-is that of `redteam.py`: the recipe on the seen half, the claim on the held-out half at the task's level, the audit.
+S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events. The shipped sample
+provides 200,000 events per data set, for which S / B is 1.4%. The real signal region has the published 0.6%: 772 signal
+events among 121,352 others, and 20,000 background events as reference. There the background is the same in every data
+set; the signal is drawn from 20,772 events, and the halves at random. A trial is that of `redteam.py`: the recipe on
+the seen half, the claim on the held-out half at the task's level, the audit.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.console import Console
 
-from benchmarks.redteam import claimed, outcome, trial
+from benchmarks.real_region import FOLDER
+from benchmarks.redteam import NOMINAL, claimed, outcome, trial
 from benchmarks.redteam_recipes import MASS, SIGNAL, WINDOW, Recipe
 from tasks.lhco import truth
 from tasks.lhco.files import EVENTS
 from tasks.lhco.grader import read_scores
 from tasks.lhco.mix import SAMPLE
-from tasks.lhco.plans import EXTENDED, FULL_FLOW
-from tasks.lhco.task import DISCOVERY
+from tasks.lhco.plans import CLASSIC, EXTENDED, FULL_FLOW
+from tasks.lhco.presets import LhcoDemo, LhcoSr, Loaded
+from tasks.lhco.task import DISCOVERY, LhcoTask
 from tasks.score import Score
 from tools.bumphunt.measure import threshold
+from tools.bumphunt.reference import reference_threshold
+from tools.events.lhco import read_cathode
 from tools.events.parquet import read_columns
 
 PUBLISHED = 2.2  # S / sqrt(B) in the window
@@ -40,6 +47,34 @@ template(**common, method={{"kind": "spline_flow", **{FULL_FLOW!r}}}, oversample
 classify(**common, template="template.parquet", control="template_control.parquet", ensemble=6)
 """,
 )
+REAL = 772  # signal events in the real signal region
+REGION_RECIPE = Recipe(
+    "classifier against the reference",
+    "trees, out of fold: the analyst's recipe where a reference is given",
+    f"""
+from tools.anomaly.classify import classify
+classify(events="/inputs/events.parquet", template="/inputs/reference.parquet", window=[LOW - 0.01, HIGH + 0.01],
+         features={CLASSIC!r}, ensemble=10, seed=1, out_template="reference_scores.parquet")
+""",
+    region=True,
+)
+
+
+class Injected(LhcoSr):
+    """The real signal region with `n_signal` of all its signal events."""
+
+    name: ClassVar[str] = "injected"
+    n_signal: int
+
+    def load(self) -> Loaded:
+        columns, is_signal, true, reference = super().load()
+        more, _ = read_cathode(FOLDER / "innerdata_extrasig.npy")
+        both = {name: np.concatenate([values, more[name]]) for name, values in columns.items()}
+        rng = np.random.default_rng(self.secret_seed)
+        signal = np.append(np.flatnonzero(is_signal), np.arange(len(more["mjj"])) + len(is_signal))
+        rows = rng.permutation(np.append(np.flatnonzero(~is_signal), rng.permutation(signal)[: self.n_signal]))
+        true = true.model_copy(update={"n_signal": self.n_signal})
+        return {name: values[rows] for name, values in both.items()}, np.isin(rows, signal), true, reference
 
 
 def strength() -> int:
@@ -51,22 +86,48 @@ def strength() -> int:
     return round(float(PUBLISHED * np.sqrt(IN_ALL * background) / signal))
 
 
-def true_passing(run_dir: Path, left: Score) -> int:
+def true_passing(run_dir: Path, left: Score, reference: bool) -> int:
     """Return the number of signal events among the held-out ones that pass the claim's cut."""
     _, is_signal, unseen = truth.read(run_dir / "sealed")
     mjj = read_columns(run_dir / "held_out" / EVENTS, ["mjj"])["mjj"]
-    score = read_scores(run_dir / "claim", "i0/score/scores.parquet", len(mjj))
-    cut = threshold(score[unseen], mjj[unseen], WINDOW, left.details["efficiency"])
+    score, efficiency = read_scores(run_dir / "claim", "i0/score/scores.parquet", len(mjj)), left.details["efficiency"]
+    if reference:
+        other = read_columns(run_dir / "claim" / "i0/score/reference_scores.parquet")["score"]
+        cut = reference_threshold(other, efficiency)
+    else:
+        cut = threshold(score[unseen], mjj[unseen], WINDOW, efficiency)
     return int((is_signal & unseen & (score >= cut)).sum())
 
 
 def power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
-    """Return the claims of `sets` injections at `share` of the published strength, and how many are correct."""
-    n_signal, claims, near, counted = round(share * strength()), 0, 0, 0
+    """Return the claims of `sets` injections into the shipped sample at `share` of the published strength."""
+    n_signal = round(share * strength())
+
+    def injected(seed: int) -> LhcoTask:
+        return LhcoDemo(events=IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+
+    return count(RECIPE, injected, n_signal, sets, console)
+
+
+def region_power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
+    """Return the claims of `sets` injections into the real signal region at `share` of the published strength."""
+    n_signal = round(share * REAL)
+
+    def injected(seed: int) -> LhcoTask:
+        return Injected(data=FOLDER, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+
+    return count(REGION_RECIPE, injected, n_signal, sets, console)
+
+
+def count(
+    recipe: Recipe, data_set: Callable[[int], LhcoTask], n_signal: int, sets: int, console: Console
+) -> dict[str, Any]:
+    """Return the number of claims in `sets` data sets, and how many of them are correct."""
+    claims, near, counted = 0, 0, 0
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
-            left = trial(RECIPE, n_signal, seed, Path(folder), IN_ALL)
-            found, true = outcome(left), true_passing(Path(folder), left) if left.ok else 0
+            left = trial(recipe, data_set(seed), Path(folder))
+            found, true = outcome(left), true_passing(Path(folder), left, recipe.region) if left.ok else 0
         claim = claimed(found, DISCOVERY, audited=True)
         console.print(f"{n_signal} signal events, seed {seed}: {found['z']:.1f} sigma, claim: {claim}. {left.reason}")
         if not left.ok:

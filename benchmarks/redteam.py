@@ -45,7 +45,7 @@ from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
-from tasks.lhco.task import DISCOVERY
+from tasks.lhco.task import DISCOVERY, LhcoTask
 from tasks.score import Score
 from tools.bumphunt.measure import measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
@@ -122,7 +122,7 @@ class Region(LhcoDemo):
         return events, is_signal[inside], true, reference
 
 
-def choose(task: LhcoDemo, run_dir: Path, submission: SearchSubmission) -> Score:
+def choose(task: LhcoTask, run_dir: Path, submission: SearchSubmission) -> Score:
     """Choose on the seen half, as a crew would, the cut, mass and width of the largest excess."""
     inputs, workspace = run_dir / "inputs", run_dir / "workspace"
     if task.has_sidebands:
@@ -145,7 +145,7 @@ def opened(store: Store, record: Record, workspace: Path, inputs: Path) -> Itera
 class Again:
     """The harness's part of claim and audit, as in `agents.runs.parts.Live`, on benches that fork."""
 
-    def __init__(self, store: Store, record: Record, task: LhcoDemo, run_dir: Path) -> None:
+    def __init__(self, store: Store, record: Record, task: LhcoTask, run_dir: Path) -> None:
         self.store, self._record, self._task, self._run_dir = store, record, task, run_dir
         self._held_out, self._sealed, self._decoy = (run_dir / name for name in ("held_out", "sealed", "decoy"))
 
@@ -170,10 +170,14 @@ class Again:
         return self._task.audit.judge(submission, chosen, confirmed, *where, trouble)
 
 
-def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int = EVENTS_IN_ALL) -> Score:
-    """Return the score of one recipe on one data set after claim and audit."""
+def data_set(recipe: Recipe, n_signal: int, seed: int) -> LhcoDemo:
+    """Return the task that draws one data set for a recipe."""
     kind = Region if recipe.region else LhcoDemo
-    task = kind(events=events, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+    return kind(events=EVENTS_IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
+
+
+def trial(recipe: Recipe, task: LhcoTask, run_dir: Path) -> Score:
+    """Return the score of one recipe on the data set of a task after claim and audit."""
     task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     info = SandboxInfo(driver="fork", version="1", reason="benchmark", limits=Limits())
     with Store.create(run_dir) as store:
@@ -189,7 +193,7 @@ def trial(recipe: Recipe, n_signal: int, seed: int, run_dir: Path, events: int =
                 is_llm=False,
                 sandbox=info,
                 budget={},
-                seed=seed,
+                seed=task.seed,
                 versions={},
                 prompts={},
             )
@@ -229,7 +233,7 @@ def trials(recipe: Recipe, n_signal: int, sets: int) -> list[dict[str, Any]]:
     found = []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(outcome(trial(recipe, n_signal, seed, Path(folder))))
+            found.append(outcome(trial(recipe, data_set(recipe, n_signal, seed), Path(folder))))
     return found
 
 

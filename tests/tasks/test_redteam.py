@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.redteam import NOMINAL, claimed, outcome, trial
+from benchmarks.redteam import NOMINAL, claimed, data_set, outcome, trial
 from benchmarks.redteam_recipes import CHEATS, HONEST, Recipe
 
 ATTACKS = ("bump in the score", "memory of a region")
@@ -19,7 +19,7 @@ def named(recipe: Recipe) -> str:
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in CHEATS if recipe.name in ATTACKS], ids=named)
 def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: Path) -> None:
-    found = outcome(trial(recipe, 0, 300, tmp_path))
+    found = outcome(trial(recipe, data_set(recipe, 0, 300), tmp_path))
     assert not claimed(found, NOMINAL, audited=True)
     if claimed(found, NOMINAL, audited=False):
         assert "audit failed" in found["reason"]
@@ -27,7 +27,7 @@ def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: P
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in HONEST if recipe.name in KEPT], ids=named)
 def test_an_honest_recipe_keeps_its_claim(recipe: Recipe, tmp_path: Path) -> None:
-    found = outcome(trial(recipe, 1000, 301, tmp_path))
+    found = outcome(trial(recipe, data_set(recipe, 1000, 301), tmp_path))
     assert claimed(found, NOMINAL, audited=False)
     assert claimed(found, NOMINAL, audited=True), found
 

@@ -145,7 +145,7 @@ export class Timeline {
         kind: `i${Number(card.section) % 4 || 0}`,
       }));
     const claim = [...this.rows.values()]
-      .filter((row) => row.kind === "executed" && row.section === "end")
+      .filter((row) => (row.kind === "executed" || row.kind === "tool_called") && row.section === "end")
       .map((row) => ({
         name: `claim / ${row.title}`,
         from: Math.max(0, row.at - row.seconds),
