@@ -21,6 +21,7 @@ OURS = {
     "lhco-rnd": "tasks.lhco.presets:LhcoRnd",
     "lhco-jets": "tasks.lhco.constituents:LhcoJets",
     "lhco-sr": "tasks.lhco.presets:LhcoSr",
+    "spectrum": "tasks.spectrum.task:SpectrumTask",
     "unfolding": "tasks.unfolding.task:UnfoldingTask",
     "showers": "tasks.showers.task:ShowersTask",
     "tagging": "tasks.tagging.task:TaggingTask",

@@ -21,6 +21,7 @@ from tools.jet_model.generate import generate as generate_jets
 from tools.jet_model.pretrain import pretrain
 from tools.jet_model.score import score
 from tools.omnifold import unfold
+from tools.spectrum import count_window, hunt
 
 _TOOLS: tuple[Tool[Any, Any], ...] = (
     describe,
@@ -33,6 +34,8 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     cut_and_count,
     measure_region,
     sculpting_test,
+    hunt,
+    count_window,
     unfold,
     train,
     generate,

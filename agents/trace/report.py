@@ -108,6 +108,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "date": datetime.datetime.fromtimestamp(started.time, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
+        "truthless": _truthless(result),
         "iterations": iterations,
         "page": page,
         "columns": list(dict.fromkeys(_head(number) for each in result.iterations for number in each.numbers)),
@@ -142,10 +143,15 @@ def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | No
         "a plan": not any(i.steps for i in iterations),
         "a submission that the grader accepted": result.steering is None,
         "the crew's answer": result.claim is None,
-        "sealed metrics, which are computed once after a regular end": not result.sealed,
+        "sealed metrics, which are computed once after a regular end": not result.sealed and not _truthless(result),
         "a probe of the sandbox": result.canaries_held is None,
     }
     return [what for what, lacking in lacks.items() if lacking]
+
+
+def _truthless(result: RunResult) -> bool:
+    """Return whether a run has ended with a result for which no truth is known."""
+    return result.status in ENDED and result.steering is not None and not result.sealed
 
 
 def _write(path: Path, data: bytes) -> None:

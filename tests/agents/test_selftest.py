@@ -51,7 +51,7 @@ def test_a_driver_that_holds() -> None:
     result = call("--selftest", "--sandbox", "bubblewrap")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
-        "ok   A command's exit code comes back as it is",
+        "ok   A command's exit code comes back unchanged",
         "ok   A label file of the host cannot be read by its path",
         "2 passed, 0 failed",
     ]

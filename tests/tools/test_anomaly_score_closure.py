@@ -56,7 +56,7 @@ def test_a_template_without_the_tail_of_the_data_is_warned_of_with_the_right_num
     assert first.p_value == pytest.approx(one_sided, rel=1e-6)
     assert found.p_closure < ALPHA
     assert found.warning is not None
-    assert f"{first.passing} events pass where the template has 0" in found.warning
+    assert f"{first.passing} events pass where the template predicts 0" in found.warning
     assert "sculpts" not in found.warning
 
 
@@ -110,8 +110,8 @@ def test_control_files_of_something_else_are_refused(folder: Path, monkeypatch: 
     write_events(folder / "few.parquet", {name: values[:20] for name, values in columns.items()})
     write_events(folder / "others.parquet", columns | {"row": columns["row"] + 1})
     for control, window, words in (
-        ("template_control.parquet", (3.6, 4.2), "overlaps"),
-        ("others.parquet", WINDOW, "of these events"),
+        ("template_control.parquet", (3.6, 4.2), "has events in the window"),
+        ("others.parquet", WINDOW, "made from `events`"),
         ("few.parquet", WINDOW, "at least 25"),
         ("template.parquet", WINDOW, "no such column"),
         ("none.parquet", WINDOW, "no such file"),

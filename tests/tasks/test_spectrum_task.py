@@ -1,0 +1,167 @@
+"""The task `spectrum`: tables as people have them, the analyst's answer, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from agents.backends.select import choose_backend
+from agents.runs import run as runs
+from tasks.catalogue import make_task
+from tasks.claim import Measurement
+from tasks.spectrum import grader
+from tasks.spectrum.samples import YIELDS
+from tasks.spectrum.submission import SpectrumSubmission
+from tasks.spectrum.task import SpectrumTask
+from tasks.task import TaskError
+from tools.events.frame import write_frame
+
+REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dimuons"
+DIMUONS = Path(os.environ.get("DIMUONS", REAL))
+
+
+def frame(n: int = 4000) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    mass = np.concatenate([20 + rng.exponential(25, n), rng.normal(60, 0.9, n // 10)])
+    pairs = {"charge": rng.choice(["OS", "SS"], len(mass)), "pt": rng.exponential(20, len(mass))}
+    return pd.DataFrame({"m_ll": mass, **pairs, "is_signal": (np.arange(len(mass)) >= n).astype(int)})
+
+
+def written(folder: Path, name: str) -> Path:
+    path, table = folder / name, frame()
+    if name.endswith(".csv"):
+        table.to_csv(path, index=False)
+    elif name.endswith(".parquet"):
+        table.to_parquet(path)
+    elif name.endswith(".h5"):
+        numbers = table.drop(columns="charge")
+        write_frame(path, [numbers.to_numpy(dtype=np.float32)], tuple(numbers.columns))
+    elif name.endswith(".hdf5"):
+        with h5py.File(path, "w") as file:
+            for column in table.columns.drop("charge"):
+                file[f"events/{column}"] = table[column].to_numpy()
+    elif name.endswith(".npz"):
+        np.savez(
+            path, **{column: table[column].to_numpy(dtype=None if column != "charge" else "U2") for column in table}
+        )
+    else:
+        uproot = pytest.importorskip("uproot")
+        with uproot.recreate(path) as file:
+            file["tree"] = {column: table[column].to_numpy() for column in table if column != "charge"}
+    return path
+
+
+def prepared(folder: Path, **options: Any) -> dict[str, Any]:
+    return make_task("spectrum", options).prepare(folder / "inputs", folder / "held_out", folder / "sealed")
+
+
+@pytest.mark.parametrize(
+    "name", ["events.csv", "events.parquet", "events.h5", "events.hdf5", "events.npz", "events.root"]
+)
+def test_the_same_events_come_from_every_kind_of_file(name: str, tmp_path: Path) -> None:
+    facts = prepared(tmp_path, data=str(written(tmp_path, name)), column="m_ll", cut="pt > 10")
+    expected = frame().query("pt > 10")
+    stored = pd.read_parquet(tmp_path / "inputs" / "events.parquet")
+    assert facts["rows"] == len(expected) == len(stored)
+    assert np.allclose(stored["mass"], expected["m_ll"], rtol=1e-6)
+    assert "is_signal" not in stored.columns  # truth reaches no agent
+    assert "is_signal" not in json.dumps(facts)
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "words"),
+    [
+        ({"column": "mass"}, "column", "no column 'mass'; there are m_ll"),
+        ({"column": "charge"}, "column", "numbers needed"),
+        ({"column": "log(pt - 5)"}, "column", "not finite"),
+        ({"column": "m_ll", "cut": "pt > 1e9"}, "cut", "selects none"),
+        ({"column": "m_ll", "cut": "pt + 1"}, "cut", "condition"),
+        ({"column": "m_ll", "search_range": [8000, 12000]}, "search_range", "is the unit right?"),
+        ({"column": "m_ll", "fit_range": [1e5, 2e5]}, "fit_range", "0 of"),
+        ({"column": "m_ll", "window": [70, 60]}, "window", "low < high"),
+        ({"column": "m_ll - 100"}, "fit_range", "masses above 0"),
+        ({"column": "m_ll", "unit": "eV"}, "unit", "MeV"),
+    ],
+)
+def test_what_does_not_go_is_named(options: dict[str, Any], field: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(TaskError) as error:
+        prepared(tmp_path, data=str(written(tmp_path, "events.csv")), **options)
+    assert error.value.field == field
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n", "{", None])
+def test_a_file_that_is_no_table_is_refused(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(TaskError) as error:
+        prepared(tmp_path, data=str(path), column="m_ll")
+    assert error.value.field in ("data", "column")
+
+
+def test_a_choice_that_misses_the_masses_asked_for_is_refused(tmp_path: Path) -> None:
+    task = make_task(
+        "spectrum",
+        {"data": str(written(tmp_path, "e.csv")), "column": "m_ll", "width": 0.015, "search_range": [50, 70]},
+    )
+    task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    few = SpectrumSubmission(fit_range=(55, 100))
+    assert task.grade(few, tmp_path / "inputs", tmp_path, 1).value is None
+    once, thrice = (
+        task.grade(SpectrumSubmission(fit_range=(22, 120), width=0.015), tmp_path / "inputs", tmp_path, n)
+        for n in (1, 3)
+    )
+    assert once.ok
+    (bump,) = once.details["resonances"]
+    assert bump["mass"] == pytest.approx(60, abs=4 * bump["mass_error"])
+    assert thrice.details["resonances"][0]["p_global"] == pytest.approx(3 * bump["p_global"])  # every choice is a trial
+
+
+def analysed(folder: Path, request: str | None = None, **options: Any) -> Any:
+    settings = runs.Settings(
+        request=request or SpectrumTask.request, task="spectrum", options=options, sandbox="bubblewrap"
+    )
+    return runs.start(settings, choose_backend("analyst"), folder / "run")
+
+
+def test_the_analyst_finds_what_was_made_up(tmp_path: Path) -> None:
+    result = analysed(tmp_path, width=0.015)
+    assert result.status == "converged"
+    claim = Measurement.model_validate(result.claim)
+    events = [claim.numbers[f"events_{k}"] for k in (1, 2)]
+    for found, true in zip(events, YIELDS, strict=True):
+        assert found.error is not None
+        assert abs(found.value - true) < 4 * found.error
+    assert {metric.name: metric.value for metric in result.sealed}["resonances_found"] == 2
+
+
+@pytest.mark.skipif(not DIMUONS.is_dir(), reason=f"no CMS dimuon events in {DIMUONS}")
+def test_the_analyst_finds_three_upsilons_in_a_csv_file_of_muon_pairs(tmp_path: Path) -> None:
+    every = pd.read_parquet(DIMUONS / "masses_after_cuts.parquet")
+    pairs = every[every.selection == "no_isolation_cut"]
+    pairs[["charge", "mass"]].to_csv(tmp_path / "muons.csv", index=False)
+    request = "Which resonances are there between 8 and 12 GeV, and how many events has each?"
+    chosen = {"cut": "charge == 'OS'", "search_range": [8, 12], "window": [9.0, 10.6], "width": 0.0105}
+    result = analysed(tmp_path, request, data=str(tmp_path / "muons.csv"), **chosen)
+    claim = Measurement.model_validate(result.claim)
+    masses = [claim.numbers[f"mass_{k}"].value for k in (1, 2, 3)]
+    assert np.allclose(masses, [9.4604, 10.0234, 10.3551], rtol=3e-3)
+    assert "mass_4" not in claim.numbers
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "no truth is known for these data" in report
+    assert "observed: **6542**" in report  # opposite-sign pairs in the window
+
+
+def test_the_plot_keeps_every_event() -> None:
+    edges, counts = np.linspace(1, 2, 1001), np.random.default_rng(1).poisson(3.0, 1000).astype(float)
+    shown = grader.plotted(edges, counts, counts, counts)
+    assert sum(shown["count"]) == counts.sum()
+    assert (shown["edges"][0], shown["edges"][-1]) == (1.0, 2.0)
