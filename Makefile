@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: venv
-	$(BIN)/beamcrew run --backend analyst \
+	$(BIN)/beamcrew run --backend analyst --yes \
 	  "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
 test: venv

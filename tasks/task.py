@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tasks.claim import Claim, Measurement
 from tasks.convergence import Rule
+from tasks.intake import Intake
 from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run, Text
 from tasks.policy import Policy
 from tasks.salt import secret_seed
@@ -103,6 +104,7 @@ class TaskBase(BaseModel):
     details: ClassVar[type[BaseModel]] = Details
     policy: ClassVar[Policy] = Policy()
     study: ClassVar[Judge | None] = None
+    intake: ClassVar[Intake | None] = None
     max_iterations: int = Field(3, ge=1, le=50)
     patience: int = Field(1, ge=1, le=50)
     seed: int = Field(1, ge=0)
@@ -182,6 +184,7 @@ class Task(Protocol):
     details: ClassVar[type[BaseModel]]  # a score's details
     policy: ClassVar[Policy]  # what the built-in analyst and the controls do
     study: ClassVar[Judge | None]  # judges its runs in a study; None: no study possible
+    intake: ClassVar[Intake | None]  # reads requests; None: the task is only chosen by name
 
     @property
     def rule(self) -> Rule: ...

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -21,6 +23,14 @@ def name_values(option: str, pairs: Sequence[str] | None) -> dict[str, str]:
             raise ValueError(f"{option} {pair!r}: must be NAME=VALUE")
         values[name] = value
     return values
+
+
+def typed(value: str) -> Any:
+    """Return a value that reads as JSON (number, true, list) as such, any other as text."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 @contextmanager

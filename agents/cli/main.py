@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -13,15 +13,15 @@ from rich.text import Text
 from agents.cli import compare as compare_cli
 from agents.cli import doctor as doctor_cli
 from agents.cli import fork as fork_cli
-from agents.cli import options
+from agents.cli import intake, options
 from agents.cli import replay as replay_cli
 from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
 from agents.cli import trace as trace_cli
 from agents.cli import view as view_cli
 from agents.cli.conclude import conclude, watched
-from agents.cli.console import clear_errors, name_values, out
-from tasks.catalogue import DEFAULT, OURS
+from agents.cli.console import clear_errors, name_values, out, typed
+from tasks.catalogue import OURS
 from tools import data_cli
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -32,8 +32,14 @@ app.add_typer(data_cli.app, name="data", help="Download, simulate, convert and l
 @app.command()
 def run(
     request: Annotated[str | None, typer.Argument(help="what you want to know, in plain language")] = None,
-    task: Annotated[str, typer.Option(help=f"{', '.join(OURS)}, or an installed one")] = DEFAULT,
-    data: Annotated[Path | None, typer.Option(help="file or folder with the data of the task")] = None,
+    task: Annotated[
+        str | None, typer.Option(help=f"{', '.join(OURS)}, or an installed one; default: read from the request")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="file or folder with your data")] = None,
+    card: Annotated[Path | None, typer.Option(help="YAML file that says how the request is to be understood")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="carry out the card without asking; its questions still end it")
+    ] = False,
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")
     ] = None,
@@ -70,9 +76,16 @@ def run(
     from tasks.catalogue import make_task
 
     with clear_errors():
-        given = {name: _typed(value) for name, value in name_values("--set", option).items()}
+        given = {name: typed(value) for name, value in name_values("--set", option).items()}
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
         given |= {name: value for name, value in named.items() if value is not None}
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
+        agreed = None
+        if task is None:
+            agreed = intake.agree(request, data, card, given, chosen, yes)
+            request, task, given = agreed.request, agreed.task, agreed.arguments()
+        elif card:
+            raise ValueError("--card: names the task itself; leave out --task")
         prepared = make_task(task, given)
         limits = options.limits(max_dollars, max_tokens, max_seconds)
         settings = Settings.model_validate(
@@ -90,10 +103,13 @@ def run(
             }
             | ({"image": image} if image else {})
         )
-        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
         run_dir = new_run_dir(runs, task)
-        with watched(chosen) as listeners:
-            result = start(settings, chosen, run_dir, listeners)
+        try:
+            with watched(chosen) as listeners:
+                result = start(settings, chosen, run_dir, listeners)
+        finally:
+            if agreed and run_dir.is_dir():
+                (run_dir / "card.yaml").write_text(agreed.text())
     conclude(run_dir, result, as_json)
 
 
@@ -151,14 +167,6 @@ app.command()(rerun_cli.rerun)
 app.command()(fork_cli.fork)
 app.command()(compare_cli.compare)
 app.command()(stability_cli.stability)
-
-
-def _typed(value: str) -> Any:
-    """A value that reads as JSON (number, true, list) is taken as such."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
 
 
 def main() -> None:

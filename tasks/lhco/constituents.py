@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.intake import Intake
 from tasks.lhco import truth
 from tasks.lhco.files import JETS
 from tasks.lhco.presets import LhcoRnd
@@ -31,6 +32,7 @@ class LhcoJets(LhcoRnd):
     """The R&D data set with the particles of its jets."""
 
     name: ClassVar[str] = "lhco-jets"
+    intake: ClassVar[Intake | None] = None  # its folder is that of lhco-rnd: it is chosen by name
     title: ClassVar[str] = "LHC Olympics R&D data set, searched on constituents"
     guide: ClassVar[str] = "brief_jets.md"
     tools: ClassVar[tuple[str, ...]] = (

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tasks.intake import Intake
 from tasks.lhco.mix import SIGNALS, mix
 from tasks.lhco.task import LhcoTask, require, window_around
 from tasks.lhco.truth import Truth
@@ -23,10 +24,14 @@ RND_FILE = "events_anomalydetection_v2.features.h5"
 FULL_SIGNAL_REGION = (3.3, 3.7)
 
 
+WORDS = (r"resonan|résonan", r"dijet", r"new particle|neues teilchen", r"any(thing)? new|something new", r"\bbumps?\b")
+
+
 class LhcoDemo(LhcoTask):
     """Shipped simulated events, with an injected signal that mjj alone does not show."""
 
     name: ClassVar[str] = "lhco-demo"
+    intake: ClassVar[Intake | None] = Intake(WORDS)
     title: ClassVar[str] = "LHCO-like search on the shipped simulated events"
     signal: str = Field("3500_500_100", description=f"reservoir: {', '.join(SIGNALS)}")
     n_signal: int = Field(560, description="injected signal events, 0 to 3000")
@@ -44,6 +49,7 @@ class LhcoRnd(LhcoTask):
     """The official R&D feature file: as many events as it has QCD events, `n_signal` of them replaced by signal."""
 
     name: ClassVar[str] = "lhco-rnd"
+    intake: ClassVar[Intake | None] = Intake(WORDS, (RND_FILE,), needs_data=True)
     title: ClassVar[str] = "LHC Olympics R&D data set, sidebands included"
     data: Path | None = None
     n_signal: int = Field(1000, ge=0, description="injected signal events")
@@ -79,6 +85,7 @@ class LhcoSr(LhcoTask):
     """The signal-region task of arXiv:2509.08535: 122,124 events, 772 of them signal, and a background reference."""
 
     name: ClassVar[str] = "lhco-sr"
+    intake: ClassVar[Intake | None] = Intake(WORDS, ("innerdata_train.npy",), needs_data=True)
     title: ClassVar[str] = "LHCO signal region with a background-only reference"
     tools: ClassVar[tuple[str, ...]] = ("events.describe", "anomaly.classify", "bumphunt.measure", "bumphunt.count")
     guide: ClassVar[str] = "brief_region.md"

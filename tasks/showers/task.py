@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
+from tasks.intake import Intake
 from tasks.page import Block
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Score
@@ -41,6 +42,9 @@ class ShowersTask(TaskBase):
     tools: ClassVar[tuple[str, ...]] = ("calorimeter.train", "calorimeter.generate", "calorimeter.judge")
     submission: ClassVar[type[Submission]] = ShowersSubmission
     details: ClassVar[type[BaseModel]] = page.ShowersDetails
+    intake: ClassVar[Intake | None] = Intake(
+        (r"shower|schauer", r"calorimeter|kalorimeter", r"fast simulation"), ("showers",)
+    )
     policy: ClassVar[Policy] = ShowersPolicy()
     data: Path | None = Field(None, description="CaloChallenge HDF5 file; default: GFlash showers, simulated now")
     geometry: str = Field("ds1_photons", description="built-in geometry, or a binning XML file")

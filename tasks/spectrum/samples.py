@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.task import TaskError
 from tools.contract import ToolError
-from tools.events.anytable import is_label, read_table
+from tools.events.anytable import is_label, looks_like_weight, read_table
 from tools.events.expression import evaluate, select
 
 MADE_UP = 30_000  # background events
@@ -29,10 +29,13 @@ class Sample:
     true: list[tuple[float, int]] = field(default_factory=list)
 
 
-def load(data: Path, column: str, cut: str | None) -> Sample:
+def load(data: Path, column: str, cut: str | None, unweighted: bool) -> Sample:
     """Read a table, select rows and compute the mass. Raises TaskError naming the option and what is allowed."""
     try:
         table = read_table(data)
+        if not unweighted and (weights := [name for name in table if looks_like_weight(name)]):
+            allowed = f"the events would be counted, not weighted by {', '.join(weights)}; true if that is right"
+            raise ToolError("unweighted", unweighted, allowed)
         kept = np.ones(len(next(iter(table.values()))), bool) if cut is None else select(cut, table)
         if not kept.any():
             raise ToolError("cut", cut, f"selects none of {len(kept)} rows")

@@ -10,10 +10,12 @@ import numpy as np
 from pydantic import BaseModel, Field, field_validator
 
 from tasks.claim import Measurement, check_numbers
+from tasks.intake import Intake
 from tasks.page import Block
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.spectrum import grader, page, samples
+from tasks.spectrum.intake import SpectrumIntake
 from tasks.spectrum.policy import SpectrumPolicy
 from tasks.spectrum.submission import SpectrumSubmission
 from tasks.submission import Submission
@@ -38,10 +40,21 @@ class SpectrumTask(TaskBase):
     submission: ClassVar[type[Submission]] = SpectrumSubmission
     details: ClassVar[type[BaseModel]] = page.SpectrumDetails
     policy: ClassVar[Policy] = SpectrumPolicy()
+    intake: ClassVar[Intake | None] = SpectrumIntake(
+        (
+            r"resonan|résonan",
+            r"\bpeaks?\b",
+            r"\bbumps?\b",
+            r"mass spectrum|massenspektrum",
+            r"how many events|wie viele",
+        ),
+        needs_data=True,
+    )
     data: Path | None = Field(None, description="table: CSV, parquet, HDF5, npz or ROOT; default: events are made up")
     column: str = Field("mass", description="column with the mass, or an expression of columns")
     unit: Unit = Field("GeV", description="unit of the mass")
     cut: str | None = Field(None, description="condition that selects rows, such as `charge == 'OS' and pt > 20`")
+    unweighted: bool = Field(False, description="true: events are counted although the table has weights")
     fit_range: Range | None = Field(None, description="masses to fit; default: nearly all. The crew may take less")
     search_range: Range | None = Field(None, description="masses to search; less range, fewer trials")
     window: Range | None = Field(None, description="one window, chosen beforehand, whose excess is wanted")
@@ -57,7 +70,11 @@ class SpectrumTask(TaskBase):
         return masses
 
     def sample(self) -> samples.Sample:
-        return samples.load(self.data, self.column, self.cut) if self.data else samples.make_up(self.secret_seed)
+        return (
+            samples.load(self.data, self.column, self.cut, self.unweighted)
+            if self.data
+            else samples.make_up(self.secret_seed)
+        )
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         sample = self.sample()

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field, field_validator
 
 from tasks.claim import Measurement, check_numbers
+from tasks.intake import Intake
 from tasks.page import Page, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
@@ -47,6 +48,9 @@ class TaggingTask(TaskBase):
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
     submission: ClassVar[type[Submission]] = TaggerSubmission
     details: ClassVar[type[BaseModel]] = page.TaggingDetails
+    intake: ClassVar[Intake | None] = Intake(
+        (r"\btag(ging|ger|s)?\b", r"labels", r"told? from QCD|top jets|tell .* from QCD"), ("jets.h5",)
+    )
     policy: ClassVar[Policy] = TaggingPolicy()
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
     weights: Path | None = Field(

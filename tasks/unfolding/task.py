@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
+from tasks.intake import Intake
 from tasks.page import Block, Page, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
@@ -45,6 +46,9 @@ class UnfoldingTask(TaskBase):
     tools: ClassVar[tuple[str, ...]] = ("omnifold.unfold",)
     submission: ClassVar[type[Submission]] = WeightsSubmission
     details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
+    intake: ClassVar[Intake | None] = Intake(
+        (r"unfold|entfalt", r"detector effects|correct\w* for the detector"), ("simulation",)
+    )
     policy: ClassVar[Policy] = UnfoldingPolicy()
     data: Path | None = Field(None, description="folder with simulation.parquet, alternative.parquet, nature.parquet")
     nature: Literal["vincia", "monash"] = Field("vincia", description="which shipped sample plays nature")

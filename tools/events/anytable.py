@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from tools.contract import ToolError
 from tools.events.frame import open_frame
 
 SUFFIXES = (".csv", ".csv.gz", ".txt", ".parquet", ".h5", ".hdf5", ".npz", ".root")
-LABELS = frozenset({"label", "labels", "is_signal", "issignal", "signal", "truth", "target", "is_background", "y_true"})
+WEIGHT = re.compile(r"weight|^w_|^wgt|^w$", re.IGNORECASE)
+LABEL = re.compile(
+    r"(^|_)(labels?|truth|true|target|is_?sig(nal)?|is_?bkg|is_?background|ttv)(_|$)|^signal$", re.IGNORECASE
+)
 
 
 def read_table(path: Path) -> dict[str, NDArray[Any]]:
@@ -36,9 +40,14 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
+def looks_like_weight(name: str) -> bool:
+    """Return whether a column's name says that it holds weights of events."""
+    return bool(WEIGHT.search(name))
+
+
 def is_label(name: str) -> bool:
     """Return whether a column's name says that it holds truth, which no agent may see."""
-    return name.lower() in LABELS
+    return bool(LABEL.search(name))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,235 @@
+"""From a request and a file to a card: by rules that say what they do not understand, and by a model that is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from agents.backends.base import Message, Reply, Request
+from agents.cli.main import app
+from agents.intake.card import Card
+from agents.intake.model import by_model
+from agents.intake.rules import NotUnderstood, by_rules
+from tools.events.sight import Sight, look
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files as people have them."""
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(1)
+    mass = np.concatenate([5 + rng.exponential(4, 3000), rng.normal(9.46, 0.1, 300)])
+    charge = rng.choice(["OS", "SS"], len(mass))
+    table = pd.DataFrame({"mass": mass, "charge": charge, "pt": rng.exponential(20, len(mass))})
+    table.to_csv(folder / "muons.csv", index=False)
+    table.assign(mass=1000 * mass).to_csv(folder / "mev.csv", index=False)
+    table.assign(genWeight=1.0).to_parquet(folder / "weighted.parquet")
+    table.assign(m_vis=mass, is_signal=1, detailed_labels="ztautau").to_parquet(folder / "two.parquet")
+    table[["pt", "charge"]].to_csv(folder / "nomass.csv", index=False)
+    (folder / "zjets").mkdir()
+    for name in ("simulation", "alternative", "nature"):
+        table.to_parquet(folder / "zjets" / f"{name}.parquet")
+    (folder / "region").mkdir()
+    np.save(folder / "region" / "innerdata_train.npy", np.zeros((3, 6)))
+    (folder / "jets").mkdir()
+    (folder / "jets" / "jets.h5").write_bytes(b"")
+    (folder / "rnd").mkdir()
+    (folder / "rnd" / "events_anomalydetection_v2.features.h5").write_bytes(b"")
+    return folder
+
+
+UPSILON = {"column": "mass", "unit": "GeV", "search_range": [8.0, 12.0]}
+# (data, request, task or None, options, what is asked)
+UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
+    (
+        "muons.csv",
+        "Which resonances are there between 8 and 12 GeV, and how many events has each?",
+        "spectrum",
+        UPSILON,
+        (),
+    ),
+    ("muons.csv", "Resonances from 8 to 12 GeV?", "spectrum", UPSILON, ()),
+    ("muons.csv", "peaks 8-12 gev", "spectrum", UPSILON, ()),
+    (
+        "muons.csv",
+        "Welche Resonanzen gibt es zwischen 8 und 12 GeV, und wie viele Ereignisse hat jede?",
+        "spectrum",
+        UPSILON,
+        (),
+    ),
+    ("muons.csv", "Quelles résonances y a-t-il entre 8 et 12 GeV ?", "spectrum", UPSILON, ()),
+    ("muons.csv", "¿Qué resonancias hay entre 8 y 12 GeV?", "spectrum", UPSILON, ()),
+    ("muons.csv", "Quali risonanze ci sono? resonance GeV", "spectrum", {"column": "mass", "unit": "GeV"}, ()),
+    ("muons.csv", "Any bumps in mass? It is in GeV.", "spectrum", {"column": "mass", "unit": "GeV"}, ()),
+    ("muons.csv", "Any bumps?", "spectrum", {"column": "mass"}, ("unit",)),
+    ("muons.csv", "Is there a peak in pt (GeV)?", "spectrum", {"column": "pt", "unit": "GeV"}, ()),
+    ("muons.csv", "Peaks between 8 and 12 TeV?", "spectrum", UPSILON | {"unit": "TeV"}, ()),
+    ("muons.csv", "Peaks between 8000 and 12000 MeV?", "spectrum", {"unit": "MeV"}, ("search_range",)),
+    ("mev.csv", "Resonances between 8 and 12 GeV?", "spectrum", {"unit": "GeV"}, ("search_range",)),
+    ("mev.csv", "Resonances between 8000 and 12000 MeV?", "spectrum", {"search_range": [8000.0, 12000.0]}, ()),
+    ("weighted.parquet", "Resonances (GeV)?", "spectrum", {"column": "mass"}, ("unweighted",)),
+    ("two.parquet", "Resonances (GeV)?", "spectrum", {"unit": "GeV"}, ("column",)),
+    ("two.parquet", "Resonances in m_vis (GeV)?", "spectrum", {"column": "m_vis"}, ()),
+    ("nomass.csv", "Which resonances are there, in GeV?", "spectrum", {"column": "pt"}, ()),
+    ("zjets", "Unfold pT(Z) and the leading jet's width.", "unfolding", {}, ()),
+    ("zjets", "Bitte die Jetmasse entfalten.", "unfolding", {}, ()),
+    ("zjets", "Correct the jet mass for detector effects", "unfolding", {}, ()),
+    ("region", "Is there anything new in here?", "lhco-sr", {}, ()),
+    ("region", "Is there a resonance in this signal region?", "lhco-sr", {}, ()),
+    ("rnd", "Find the new particle in these dijet events", "lhco-rnd", {}, ()),
+    ("jets", "How well can top jets be told from QCD with 500 labels?", "tagging", {}, ()),
+    ("", "Unfold the jet mass of my Z+jets events", "unfolding", {}, ()),
+    ("", "Is there a new resonance in these dijet events?", "lhco-demo", {}, ()),
+    ("", "Gibt es ein neues Teilchen?", "lhco-demo", {}, ()),
+    ("", "Tag top jets using as few labels as you can.", "tagging", {}, ()),
+    ("", "Train a fast simulation of photon showers for this calorimeter", "showers", {}, ()),
+    ("", "Wie gut ist die Simulation von Schauern im Kalorimeter?", "showers", {}, ()),
+    ("", "What is the weather in Geneva?", None, {}, ()),
+    ("", "Write me a poem", None, {}, ()),
+    ("", "", None, {}, ()),
+    ("", "Unfold the showers", None, {}, ()),  # two tasks, one word each
+    ("muons.csv", "Compare the dimuon mass in barrel and endcap; is the scale shifted?", None, {}, ()),
+    ("muons.csv", "Unfold this", None, {}, ()),  # the data do not go with it
+    ("zjets", "Find resonances", None, {}, ()),
+    ("region", "Tag top jets", None, {}, ()),
+]
+
+
+@pytest.mark.parametrize(("data", "request_", "task", "options", "asked"), UNDERSTOOD, ids=lambda v: str(v)[:40])
+def test_a_request_becomes_a_card_or_it_is_said_why_not(
+    data: str, request_: str, task: str | None, options: dict[str, Any], asked: Sequence[str], files: Path
+) -> None:
+    sight = look(files / data) if data else None
+    if task is None:
+        with pytest.raises(NotUnderstood, match="--task"):
+            by_rules(request_, sight)
+        return
+    card = by_rules(request_, sight)
+    assert card.task == task
+    assert card.options.items() >= options.items()
+    assert [question.about for question in card.questions] == list(asked)
+    assert card == Card.of(card.text())
+
+
+def test_truth_is_named_but_its_values_are_not_shown(files: Path) -> None:
+    sight = look(files / "two.parquet")
+    for name in ("is_signal", "detailed_labels"):
+        column = sight.column(name)
+        assert column is not None
+        assert column.model_dump(exclude={"name", "not_finite"}) == {
+            "kind": "label",
+            "low": None,
+            "high": None,
+            "values": [],
+        }
+    assert "ztautau" not in sight.model_dump_json()
+    assert any("detailed_labels" in remark for remark in by_rules("Resonances in m_vis (GeV)?", sight).remarks)
+
+
+class Model:
+    """A backend whose replies are given."""
+
+    name, is_llm = "model", True
+
+    def __init__(self, *replies: dict[str, Any] | str) -> None:
+        self._replies = list(replies)
+        self.requests: list[Request] = []
+
+    def complete(self, request: Request) -> Reply:
+        self.requests.append(request)
+        reply = self._replies.pop(0)
+        text = reply if isinstance(reply, str) else json.dumps(reply)
+        return Reply(message=Message(role="assistant", content=text), model="model")
+
+
+def test_a_model_fills_the_card_and_sees_no_truth(files: Path) -> None:
+    options = {"column": "m_vis", "unit": "GeV", "cut": "charge == 'OS'"}
+    model = Model({"task": "spectrum", "options": options, "questions": [], "remarks": ["opposite charges only"]})
+    card = by_model("Any narrow states of opposite charge in m_vis?", look(files / "two.parquet"), model)
+    assert (card.task, card.options, card.data) == ("spectrum", options, str(files / "two.parquet"))
+    sent = model.requests[0].model_dump_json()
+    assert "is_signal" in sent
+    assert "ztautau" not in sent
+
+
+def test_a_card_that_the_task_does_not_take_goes_back_once(files: Path) -> None:
+    wrong = {"task": "spectrum", "options": {"colour": "blue"}, "questions": [], "remarks": []}
+    right = {"task": "spectrum", "options": {"column": "mass", "unit": "GeV"}, "questions": [], "remarks": []}
+    model = Model(wrong, "```json\n" + json.dumps(right) + "\n```")
+    assert by_model("peaks", look(files / "muons.csv"), model).options == right["options"]
+    assert "colour" in model.requests[1].messages[-1].content
+    with pytest.raises(NotUnderstood, match="colour"):
+        by_model("peaks", look(files / "muons.csv"), Model(wrong, wrong))
+
+
+def test_a_model_may_find_no_task(files: Path) -> None:
+    none = {"task": "none", "options": {}, "questions": [], "remarks": ["no task compares two halves"]}
+    with pytest.raises(NotUnderstood, match="two halves"):
+        by_model("Compare barrel and endcap", look(files / "muons.csv"), Model(none))
+
+
+def call(*words: str) -> Any:
+    return CliRunner().invoke(app, ["run", "--backend", "analyst", "--sandbox", "bubblewrap", *words])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_terminal_questions_end_the_command_and_nothing_is_written(files: Path, here: Path) -> None:
+    result = call("--data", str(files / "muons.csv"), "--yes", "Any bumps?")
+    assert result.exit_code == 2
+    assert "In which unit is the mass" in result.stderr
+    assert not Path("runs").exists()
+    unaccepted = call("--data", str(files / "muons.csv"), "Any bumps in GeV?")
+    assert unaccepted.exit_code == 2
+    assert "--yes" in unaccepted.stderr
+    assert not Path("runs").exists()
+
+
+def test_an_answered_card_is_carried_out_and_kept(files: Path, here: Path) -> None:
+    words = ("--data", str(files / "muons.csv"), "--yes", "--set", "unit=GeV", "--set", "width=0.011", "Any bumps?")
+    result = call(*words)
+    assert result.exit_code == 0, result.stderr
+    (run,) = Path("runs").iterdir()
+    card = Card.read(run / "card.yaml")
+    assert (card.task, card.options["unit"], card.questions) == ("spectrum", "GeV", [])
+    assert json.loads((run / "result.json").read_text())["options"]["width"] == 0.011
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task: [", "not YAML"),
+        ("task: spectrum", "request"),
+        ("request: r\ntask: spectrum\ncolour: blue", "colour"),
+        ("request: r\ntask: nothing", "nothing"),
+        ("request: r\ntask: spectrum\noptions: {unit: eV}", "unit"),
+    ],
+)
+def test_a_card_file_that_does_not_go_is_named(text: str, said: str, here: Path) -> None:
+    Path("card.yaml").write_text(text)
+    result = call("--card", "card.yaml")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_data_without_a_request_or_without_a_file_is_one_line(here: Path) -> None:
+    assert "request" in call("--data", "nothing.csv").stderr
+    missing = call("--data", "nothing.csv", "Any bumps?")
+    assert (missing.exit_code, "no such file" in missing.stderr) == (2, True)
+
+
+def test_a_folder_is_looked_at_by_its_names(files: Path) -> None:
+    assert look(files / "zjets") == Sight(
+        path=str(files / "zjets"), kind="folder", parts=["alternative.parquet", "nature.parquet", "simulation.parquet"]
+    )

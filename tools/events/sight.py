@@ -1,0 +1,89 @@
+"""A first look at a file or folder: what it holds, by name, kind and range. Labels are named, never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tools.contract import Frozen, ToolError
+from tools.events.anytable import SUFFIXES, is_label, read_table
+
+FEW = 8  # distinct texts or numbers that are listed
+MOST = 200  # names of columns, files or data sets that are listed
+
+
+class Column(Frozen):
+    """One column of a table."""
+
+    name: str
+    kind: Literal["number", "text", "label"]
+    low: float | None = Field(None, description="smallest finite value")
+    high: float | None = Field(None, description="largest finite value")
+    not_finite: int = Field(0, description="rows without a finite value")
+    values: list[str] = Field(default_factory=list, description="all values, if they are few texts")
+
+
+class Sight(Frozen):
+    """What lies at a path: a table with columns, arrays of an HDF5 or npy file by shape, or the files of a folder."""
+
+    path: str
+    kind: Literal["table", "arrays", "folder"]
+    rows: int = 0
+    columns: list[Column] = Field(default_factory=list)
+    parts: list[str] = Field(default_factory=list, description="files, or arrays with their shapes")
+
+    def column(self, name: str) -> Column | None:
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def look(path: Path) -> Sight:
+    """Return what lies at `path`. Raises ToolError if nothing does, or nothing that can be read."""
+    if path.is_dir():
+        parts = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))[:MOST]
+        return Sight(path=str(path), kind="folder", parts=parts)
+    if path.name.lower().endswith(SUFFIXES):
+        try:
+            table = read_table(path)
+        except ToolError:
+            if path.suffix.lower() not in (".h5", ".hdf5"):
+                raise
+        else:
+            columns = [_column(name, values) for name, values in list(table.items())[:MOST]]
+            return Sight(path=str(path), kind="table", rows=len(next(iter(table.values()))), columns=columns)
+    return Sight(path=str(path), kind="arrays", parts=_arrays(path))
+
+
+def _column(name: str, values: NDArray[Any]) -> Column:
+    if is_label(name):
+        return Column(name=name, kind="label")
+    if values.dtype.kind not in "fiub":
+        distinct = np.unique(values)
+        return Column(name=name, kind="text", values=[str(v)[:40] for v in distinct] if len(distinct) <= FEW else [])
+    finite = np.isfinite(values)
+    kept = values[finite].astype(np.float64)
+    low, high = (float(kept.min()), float(kept.max())) if len(kept) else (None, None)
+    return Column(name=name, kind="number", low=low, high=high, not_finite=int((~finite).sum()))
+
+
+def _arrays(path: Path) -> list[str]:
+    """Return the arrays of an HDF5 or npy file, `name (shape)`."""
+    import h5py
+
+    if not path.is_file():
+        raise ToolError("path", str(path), "no such file or folder")
+    if path.suffix == ".npy":
+        try:
+            return [f"{path.stem} {np.load(path, mmap_mode='r', allow_pickle=False).shape}"]
+        except (OSError, ValueError, EOFError) as error:
+            raise ToolError("path", str(path), f"not a readable npy file ({error})") from None
+    found: list[str] = []
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(lambda name, data: found.append(f"{name} {data.shape}") if hasattr(data, "shape") else None)
+    except OSError as error:
+        raise ToolError("path", str(path), f"neither a table ({', '.join(SUFFIXES)}) nor HDF5 ({error})") from None
+    return found[:MOST]
