@@ -14,9 +14,7 @@ from tools.events.frame import open_frame
 
 SUFFIXES = (".csv", ".csv.gz", ".txt", ".parquet", ".h5", ".hdf5", ".npz", ".root")
 WEIGHT = re.compile(r"weight|^w_|^wgt|^w$", re.IGNORECASE)
-LABEL = re.compile(
-    r"(^|_)(labels?|truth|true|target|is_?sig(nal)?|is_?bkg|is_?background|ttv)(_|$)|^signal$", re.IGNORECASE
-)
+LABEL = re.compile(r"(^|_)(labels?|truth|true|target|is_?(sig|signal|bkg|background))(_|$)|^signal$", re.IGNORECASE)
 
 
 def read_table(path: Path) -> dict[str, NDArray[Any]]:
