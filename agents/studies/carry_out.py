@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, OUTCOME, STUDY, WRONG
 from agents.studies.cells import cells_of
 from agents.studies.ledger import Ledger
@@ -28,6 +26,7 @@ from agents.studies.study import Study, first_difference
 from agents.trace.store import TRACE
 from sandbox.driver import Kind
 from tasks import salt
+from tools.contract import Frozen
 
 PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
 TICK = 0.02  # seconds between two checks of the processes
@@ -37,10 +36,9 @@ AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
 Told = Callable[[str, str], None]
 
 
-class Machine(BaseModel):
+class Machine(Frozen):
     """The operator's choices for this machine, which are not part of the study."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     data: str | None = None
     sandbox: Kind = "auto"
 
