@@ -27,6 +27,7 @@ from agents.trace.store import TRACE
 from sandbox.driver import Kind
 from tasks import salt
 from tools.contract import Frozen
+from tools.files import write_whole
 
 PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
 TICK = 0.02  # seconds between two checks of the processes
@@ -64,9 +65,7 @@ def open_folder(study: Study, runs: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not salt.kept(folder):
         salt.keep(folder, salt.fresh())  # before study.json exists: all cells must use the same salt
-    draft = folder / f".{STUDY}"
-    draft.write_text(study.model_dump_json(indent=1) + "\n")
-    draft.replace(path)
+    write_whole(path, (study.model_dump_json(indent=1) + "\n").encode())
     return folder
 
 

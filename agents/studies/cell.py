@@ -31,6 +31,7 @@ from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, read_trace
 from sandbox.driver import Kind, Limits
 from tasks import salt
+from tools.files import write_whole
 
 STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
 DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, like those of `beamcrew run`
@@ -76,10 +77,8 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
 
 
 def write_outcome(run_dir: Path, outcome: Outcome) -> None:
-    """Write the outcome of a cell atomically."""
-    draft = run_dir / f".{OUTCOME}"
-    draft.write_text(outcome.model_dump_json(indent=1) + "\n")
-    draft.replace(run_dir / OUTCOME)
+    """Write the outcome of a cell."""
+    write_whole(run_dir / OUTCOME, (outcome.model_dump_json(indent=1) + "\n").encode())
 
 
 def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from agents.studies.table import answered, measured_sets, metric_of
 from agents.trace.report import environment as trace_environment
 from agents.trace.store import TRACE
 from tasks.writing import NONE
+from tools.files import write_whole
 
 STUDY, OUTCOME = "study.json", "outcome.json"
 VIEW = "http://127.0.0.1:8420/runs"  # default address of `beamcrew view`
@@ -45,9 +45,9 @@ def write_study_report(folder: Path) -> StudyResult:
         raise ValueError(f"{folder / STUDY}: {error.error_count()} invalid fields: {error}") from None
     outcomes, damaged = read_outcomes(folder, study)
     result = analyse(study, outcomes, damaged, _versions(folder, outcomes))
-    _write(folder / "outcomes.csv", table(outcomes, study).encode())
-    _write(folder / "report.html", page(result, study, outcomes).encode())
-    _write(folder / "results.json", (result.model_dump_json(indent=1) + "\n").encode())
+    write_whole(folder / "outcomes.csv", table(outcomes, study).encode())
+    write_whole(folder / "report.html", page(result, study, outcomes).encode())
+    write_whole(folder / "results.json", (result.model_dump_json(indent=1) + "\n").encode())
     return result
 
 
@@ -185,10 +185,3 @@ def _versions(folder: Path, outcomes: Sequence[Outcome]) -> list[dict[str, str]]
             continue
         found[json.dumps(versions, sort_keys=True)] = versions
     return [dict(found[key]) for key in sorted(found)]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: a page may be open in a browser while it is rewritten."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tasks.page import Page, Plot
 from tasks.score import Number
 from tasks.task import Task
 from tasks.writing import label, measured
+from tools.files import write_whole
 
 FIGURES = "figures"
 ENDED = ("converged", "exhausted", "failed")  # a regular end: nothing is left to resume
@@ -49,12 +49,12 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     iterations = tell(events, blobs_of(run_dir))
     facts = _facts(events, result, iterations)
     for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
-        _write(into / figure_path(data), data)
+        write_whole(into / figure_path(data), data)
     templates = environment()
     for name in ("report.md", "report.html"):
-        _write(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
+        write_whole(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
     # Last: its presence means that the report is complete; a run killed before gets its report when it is resumed.
-    _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
+    write_whole(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     return into / "report.html"
 
 
@@ -146,11 +146,3 @@ def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | No
         "a probe of the sandbox": result.canaries_held is None,
     }
     return [what for what, lacking in lacks.items() if lacking]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: a report may be open in a browser while it is rewritten."""
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)
