@@ -24,7 +24,8 @@ from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunSt
 from agents.trace.moved import Moved
 from agents.trace.record import where_of
 from agents.trace.recorders import RecordedGrader, RecordedWorkbench
-from agents.trace.report import ENDED, write_report
+from agents.trace.report import write_report
+from agents.trace.result import ENDED
 from agents.trace.store import Store
 from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
 from agents.trace.verify import verified

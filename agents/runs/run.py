@@ -27,8 +27,8 @@ from agents.runs.provenance import input_hashes, keep_prompts, peak_memory, vers
 from agents.runs.workbench import Workbench
 from agents.trace.events import RunFinished, RunResumed, RunStarted, Trouble
 from agents.trace.record import Record, wall_seconds
-from agents.trace.report import ENDED, write_report
-from agents.trace.result import RunResult, build_result
+from agents.trace.report import write_report
+from agents.trace.result import ENDED, RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from agents.trace.where import Where
 from sandbox.docker import IMAGE

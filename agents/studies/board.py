@@ -19,6 +19,7 @@ from agents.studies.cell import OUTCOME
 from agents.studies.cells import cells_of
 from agents.studies.outcome import Outcome
 from agents.studies.study import Study
+from agents.trace.result import ANSWERED
 from agents.trace.words import duration
 
 RECENT = 8  # lines about failures that stay visible
@@ -85,7 +86,7 @@ class Board:
         for arm in self._study.backends:
             rows = [o for o in self.outcomes.values() if o.backend == arm.name]
             missing = sum(o.missing for o in rows)
-            failed = sum(not o.missing and o.status not in ("converged", "exhausted") for o in rows)
+            failed = sum(not o.missing and o.status not in ANSWERED for o in rows)
             times = sorted(o.seconds for o in rows if not o.missing)
             table.add_row(
                 arm.name,

@@ -26,8 +26,8 @@ from agents.studies.ledger import LEDGER, Busy, Ledger
 from agents.studies.outcome import Outcome
 from agents.studies.read import outcome_of
 from agents.studies.study import Arm, Study
-from agents.trace.report import ENDED, write_report
-from agents.trace.result import RunResult, build_result
+from agents.trace.report import write_report
+from agents.trace.result import ENDED, RunResult, build_result
 from agents.trace.store import TRACE, read_trace
 from sandbox.driver import Kind, Limits
 from tasks import salt

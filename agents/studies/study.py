@@ -24,7 +24,7 @@ from agents.crew.budget import Budget
 from sandbox.driver import Gpu
 from tasks.catalogue import make_task
 from tasks.study import Success
-from tools.contract import Frozen
+from tools.contract import Frozen, Problem, problems
 
 HERE = files("tasks")
 PLACE = "data"  # the task option with the path of official files on this machine
@@ -213,7 +213,7 @@ def parse_study(text: str, place: str) -> Study:
     try:
         return Study.model_validate(document)
     except ValidationError as error:
-        raise ValueError(f"{place}: {'; '.join(_problem(e) for e in error.errors()[:3])}") from None
+        raise ValueError(f"{place}: {'; '.join(map(_worded, problems(error)[:3]))}") from None
 
 
 def first_difference(one: Any, other: Any, at: str = "") -> str | None:
@@ -228,12 +228,12 @@ def first_difference(one: Any, other: Any, at: str = "") -> str | None:
     return next((text for text in found if text), None)
 
 
-def _problem(error: Any) -> str:
-    field = ".".join(map(str, error["loc"])) or "study"
-    if error["type"] == "extra_forbidden":
+def _worded(wrong: Problem) -> str:
+    field = wrong.field or "study"
+    if wrong.unknown:
         return f"{field}: no such field"
-    shown = "" if isinstance(error["input"], dict | list) else f"={error['input']!r}"
-    return f"{field}{shown}: {error['msg'].removeprefix('Value error, ')}"
+    shown = "" if isinstance(wrong.value, dict | list) else f"={wrong.value!r}"
+    return f"{field}{shown}: {wrong.said.removeprefix('Value error, ')}"
 
 
 def _short(value: Any) -> str:

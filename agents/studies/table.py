@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.studies.outcome import Outcome
+from agents.trace.result import ANSWERED
 from tasks.study import Value
 from tools.types import Floats
 
@@ -90,7 +91,7 @@ class Table:
 
 def answered(row: Outcome) -> bool:
     """Return True if the run gave a valid answer."""
-    return row.answer is not None and row.status in ("converged", "exhausted")
+    return row.answer is not None and row.status in ANSWERED
 
 
 def measured_sets(outcomes: Iterable[Outcome]) -> frozenset[str]:

@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from agents.trace import plots, words
 from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, ServiceAdapted
-from agents.trace.result import RunResult, first_event, result_of
+from agents.trace.result import ENDED, RunResult, first_event, result_of
 from agents.trace.shown import page_of, run_of, task_of
-from agents.trace.store import TRACE, blobs_of, read_trace
+from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.story import Iteration, tell
 from tasks.page import Page, Plot
 from tasks.score import Number
@@ -29,7 +29,6 @@ from tasks.writing import label, measured
 from tools.files import write_whole
 
 FIGURES = "figures"
-ENDED = ("converged", "exhausted", "failed")  # a regular end: nothing is left to resume
 STATUS = {
     "converged": "converged",
     "exhausted": "all iterations used",
@@ -45,7 +44,7 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     """Write the three files and `figures/` into the run's folder, or into `into`; return the path of the HTML file."""
     into = into or run_dir
     events = read_trace(run_dir)
-    result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+    result = result_of(events, trace_sha256(run_dir))
     iterations = tell(events, blobs_of(run_dir))
     facts = _facts(events, result, iterations)
     for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
