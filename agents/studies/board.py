@@ -15,9 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from agents.studies.cell import OUTCOME
 from agents.studies.cells import cells_of
-from agents.studies.outcome import Outcome
+from agents.studies.outcome import Outcome, read_outcome
 from agents.studies.study import Study
 from agents.trace.result import ANSWERED
 from agents.trace.words import duration
@@ -118,9 +117,9 @@ class Board:
 
 
 def outcome_in(run_dir: Path) -> Outcome | None:
-    """Return the outcome in a cell's folder; None if it is missing or unreadable."""
+    """Return the outcome in a cell's folder; None if it is missing or unreadable. ValueError if of another format."""
     try:
-        return Outcome.model_validate_json((run_dir / OUTCOME).read_bytes())
+        return read_outcome(run_dir)
     except (OSError, ValidationError):
         return None
 

@@ -19,8 +19,7 @@ NOTHING = Cost(model_calls=0, prompt_tokens=0, completion_tokens=0, dollars=0.0)
 def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Outcome:
     """Return the outcome of a run from its trace, however it ended. Without a readable trace the run is missing."""
     task = make_task(study.task, options_of(study, cell))
-    judge = task.study
-    assert judge  # studies of tasks without a judge are refused
+    judge = study.judge
     truth = judge.truth(run_dir / "sealed", task.options())
     common = {
         "cell": cell.name,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from agents.studies.outcome import Fault, FaultKind
+from tasks import score
 from tasks.writing import number
 from tools.contract import Frozen
 
@@ -73,15 +74,15 @@ class PassRow(Row):
 
 
 class ClaimsRow(Row):
-    """Discoveries claimed on signal-free data."""
+    """Claims on signal-free data to have found something."""
 
-    false: int = Field(description="number of runs on signal-free data that claimed a discovery")
+    false: int = Field(description="number of runs on signal-free data that claimed a signal")
     n: int = Field(description="number of runs on signal-free data")
     rate: Number = Field(description="false / n")
     interval: Span = Field(description="Clopper-Pearson interval")
-    claims: int = Field(description="number of runs on any data that claimed a discovery")
-    discovery_rate: Number = Field(description="false / claims: the false-discovery rate of this mix of data sets")
-    discovery_interval: Span = Field(description="Clopper-Pearson interval")
+    claims: int = Field(description="number of runs on any data that claimed a signal")
+    fdr: Number = Field(description="false / claims, on this mix of data sets")
+    fdr_interval: Span = Field(description="Clopper-Pearson interval")
 
 
 class UniformityRow(Row):
@@ -156,8 +157,7 @@ class ArmRow(Row):
     passes: list[PassRow]
     claims: ClaimsRow
     uniformity: UniformityRow
-    mass: CoverageRow
-    n_signal: CoverageRow
+    coverage: dict[str, CoverageRow] = Field(description="claimed numbers, by the names of quantities")
     gap: RankRow = Field(
         description="mean rank by steering metric minus that by sealed metric; above 0: it looks better than it is"
     )
@@ -248,7 +248,7 @@ class Answer(Row):
 class StudyResult(Row):
     """The schema of `results.json`."""
 
-    format: int = Field(1, description="version of this schema")
+    format: Literal[2] = Field(2, description="version of this schema; 1 had fields of one kind of task")
     study: dict[str, Any] = Field(description="the study with all defaults")
     study_sha256: str = Field(description="SHA-256 of the study's canonical JSON, fixed before the first run")
     outcomes_sha256: str = Field(description="SHA-256 of the outcomes from which all this is computed")
@@ -269,4 +269,5 @@ class StudyResult(Row):
         description="Spearman's correlation between steering and sealed metric, of all runs, within the same events"
     )
     faults: list[FaultRow]
-    signal: dict[str, int] = Field(description="data set -> number of signal events; 0: signal-free")
+    datasets: dict[str, str] = Field(description="data set -> what it contains, in the task's words")
+    quantities: list[score.Quantity] = Field(description="the numbers that are claimed and have a true value")

@@ -1,7 +1,7 @@
 """The content of an exported trace, common to all formats.
 
 Everything that needs or reveals the truth is left out: sealed metrics, the options of the task (they say what was
-injected into the data), the truth beside the claims. Secrets are never in a trace.
+hidden in the data), the truth beside the claims. Secrets are never in a trace.
 """
 
 from __future__ import annotations
