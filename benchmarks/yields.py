@@ -19,18 +19,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from scipy.stats import qmc
 
 from benchmarks.calibration import HALF_WIDTH, SEARCHED, scores
-from benchmarks.rows import code
+from benchmarks.rows import Row, Rows, complete
 from tasks.lhco.mix import mix
 from tools.bumphunt.measure import measure, most_significant
 from tools.bumphunt.scan import EFFICIENCIES
@@ -43,28 +42,41 @@ EVENTS, STRENGTHS = 80_000, (300, 500)
 LOWEST, HIGHEST = (2.9, 0.08, 0.08), (5.0, 0.8, 0.8)  # TeV: m_A, m_B, m_C
 SIMULATED, SEED = 600, 31
 OPENING = 0.8  # of the jet radius
-CODE = code(*SEARCHED)  # as it was when the benchmark began
-console = Console(width=120)
 
 
-def resonances(n: int) -> list[tuple[float, float, float]]:
+def resonances(n: int) -> list[list[float]]:
+    """Return the masses of `n` resonances, each A, the heavier and the lighter daughter, in TeV."""
     points = qmc.scale(qmc.Sobol(3, seed=SEED).random(n), LOWEST, HIGHEST).tolist()
-    return [(round(a, 2), round(max(b, c), 2), round(min(b, c), 2)) for a, b, c in points]
+    return [[round(a, 2), round(max(b, c), 2), round(min(b, c), 2)] for a, b, c in points]
 
 
-def one(job: tuple[int, tuple[float, float, float], int, str]) -> dict[str, Any]:
+def events_of(folder: Path, masses: list[float]) -> Path:
+    """Return the file of a resonance's simulated events."""
+    return folder / ("_".join(f"{m:.2f}" for m in masses) + ".parquet")
+
+
+def simulated(folder: Path, masses: list[float], seed: int, workers: int) -> None:
+    """Simulate the events of a resonance unless they are there."""
+    events = events_of(folder, masses)
+    if events.exists():
+        return
+    print(f"simulating {masses} TeV", file=sys.stderr, flush=True)
+    a, b, c = masses
+    process = Process(masses=(a, b, c))
+    simulate(Simulation(process=process, events=SIMULATED, seed=seed, shard_events=SIMULATED // 2), events, workers)
+
+
+def one(masses: list[float], n_signal: int, seed: int, folder: Path) -> Row:
     """Return the content of the score slices of one resonance at one strength."""
-    number, masses, n_signal, events = job
-    seed = 7000 + number
-    signal = read_columns(Path(events))
+    signal = read_columns(events_of(folder, masses))
     qcd = mix(EVENTS - n_signal, "3500_500_100", 0, seed).columns
     rng = np.random.default_rng([seed, n_signal])
     drawn, order = rng.permutation(len(signal["mjj"]))[:n_signal], rng.permutation(EVENTS)
     columns = {name: np.concatenate([values, signal[name][drawn]])[order] for name, values in qcd.items()}
     window = (masses[0] * (1 - HALF_WIDTH), masses[0] * (1 + HALF_WIDTH))
     here = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
         try:
             mjj, score, _ = scores(columns, window, seed)
         finally:
@@ -73,18 +85,27 @@ def one(job: tuple[int, tuple[float, float, float], int, str]) -> dict[str, Any]
     best = cuts[most_significant(cuts)]
     found = total_yield(mjj, score, window, best.fit.mass, best.fit.width, best.spectrum)
     return {
-        "masses": masses,
-        "n_signal": n_signal,
-        "seed": seed,
         "z": best.fit.z,
         "mass": best.fit.mass,
         "slices": found.slices.tolist(),
         "slice_errors": found.slice_errors.tolist(),
-        "code": CODE,
     }
 
 
-def summarise(rows: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
+def yield_of(row: Row) -> dict[str, float]:
+    """Return the yield from the slices: computed anew, so that other priors can be tried on the same rows."""
+    total, error, _ = binormal_total(np.array(row["slices"]), np.array(row["slice_errors"]))
+    return {"total": total, "total_error": error}
+
+
+def say(row: Row) -> str:
+    found = yield_of(row)
+    note = "" if contained(row["masses"]) else ", not contained"
+    yields = f"{found['total']:.0f} +- {found['total_error']:.0f}"
+    return f"{row['masses']} x {row['n_signal']}: z = {row['z']:.1f}, {yields}{note}"
+
+
+def summarise(rows: list[Row], name: str = "") -> dict[str, Any]:
     pulls = np.array([(row["total"] - row["n_signal"]) / row["total_error"] for row in rows])
     masses = [tuple(row["masses"]) for row in rows]
     means = [np.mean([p for p, m in zip(pulls, masses, strict=True) if m == kind]) for kind in sorted(set(masses))]
@@ -98,7 +119,7 @@ def summarise(rows: list[dict[str, Any]], name: str = "") -> dict[str, Any]:
     }
 
 
-def contained(masses: tuple[float, float, float]) -> bool:
+def contained(masses: list[float]) -> bool:
     """Return whether the jet of the heavier daughter contains its decay: 2 m_B / pt below 0.8 (R = 1)."""
     return 4 * masses[1] / masses[0] < OPENING
 
@@ -109,34 +130,17 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("runs/yields"))
     given = parser.parse_args()
-    given.keep.mkdir(parents=True, exist_ok=True)
-    chosen, jobs = resonances(given.resonances), []
+    found, folder = Rows(given.keep / "rows.jsonl", *SEARCHED), given.keep.resolve()
+    chosen = resonances(given.resonances)
     for number, masses in enumerate(chosen):
-        events = given.keep.resolve() / ("_".join(f"{m:.2f}" for m in masses) + ".parquet")
-        if not events.exists():
-            console.print(f"simulating {masses} TeV")
-            simulate(
-                Simulation(
-                    process=Process(masses=masses), events=SIMULATED, seed=SEED + number, shard_events=SIMULATED // 2
-                ),
-                events,
-                workers=given.processes,
-            )
-        jobs += [(number, masses, n, str(events)) for n in STRENGTHS]
-    rows_file = given.keep / f"rows-{CODE}.jsonl"
-    rows = [json.loads(line) for line in rows_file.read_text().splitlines()] if rows_file.exists() else []
-    known = {(tuple(row["masses"]), row["n_signal"]) for row in rows}
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool, rows_file.open("a") as file:
-        for row in pool.map(one, [job for job in jobs if (job[1], job[2]) not in known]):
-            rows.append(row | {"masses": tuple(row["masses"])})
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-    for row in rows:  # computed from the slices, so that other priors can be tried on the same rows
-        total, error, _ = binormal_total(np.array(row["slices"]), np.array(row["slice_errors"]))
-        row |= {"total": total, "total_error": error}
-        note = "" if contained(row["masses"]) else ", not contained"
-        console.print(f"{row['masses']} x {row['n_signal']}: z = {row['z']:.1f}, {total:.0f} +- {error:.0f}{note}")
+        simulated(folder, masses, SEED + number, given.processes)
+    jobs = [
+        {"masses": masses, "n_signal": n, "seed": 7000 + number}
+        for number, masses in enumerate(chosen)
+        for n in STRENGTHS
+    ]
+    rows = complete(found, partial(one, folder=folder), jobs, given.processes, say, code=found.code)
+    rows = [row | yield_of(row) for row in rows]
     held = [row for row in rows if contained(row["masses"])]
     print(json.dumps(summarise(rows) | summarise(held, "contained_") | {"code": sorted({r["code"] for r in rows})}))
 

@@ -14,9 +14,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from sandbox.driver import Sandbox, SandboxLost
+from sandbox.driver import Frozen, Sandbox, SandboxLost
 
 KEY = "BEAMCREW_CANARY_KEY"
 
@@ -55,10 +55,9 @@ print(json.dumps(found))
 """
 
 
-class CanaryVerdict(BaseModel):
+class CanaryVerdict(Frozen):
     """The result: whether every canary stayed out of reach, and one line on each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     held: bool
     lines: list[str] = Field(description="'ok' or 'LEAK', and what was tried")
 

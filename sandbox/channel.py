@@ -15,18 +15,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import docker.utils.socket as multiplexed
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from sandbox.driver import TEMPORARY
+from sandbox.driver import TEMPORARY, Frozen
 
 LINE_MAX = 64 << 20
 LAST_WORDS = 2000  # bytes kept of the first process's own error output
 
 
-class Answer(BaseModel):
+class Answer(Frozen):
     """The end of a command as reported by the first process."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
     id: int
     code: int = Field(ge=0, le=255)
     ended: Literal["exit", "timeout", "memory", "processes", "workspace", "lost"]

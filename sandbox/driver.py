@@ -28,10 +28,15 @@ class SandboxLost(RuntimeError):  # noqa: N818 - it is the sandbox that is lost,
     """The sandbox itself failed (engine gone, container killed, disk full): for the operator, never a result."""
 
 
-class Limits(BaseModel):
-    """Limits of a run. Exceeding one ends the command, without harm to the host."""
+class Frozen(BaseModel):
+    """A model whose values cannot be changed; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Frozen):
+    """Limits of a run. Exceeding one ends the command, without harm to the host."""
+
     memory_mib: int = Field(6144, ge=64)
     cpus: float = Field(2.0, gt=0)
     processes: int = Field(256, ge=1)
@@ -43,10 +48,9 @@ class Limits(BaseModel):
     output_kib: int = Field(256, ge=1, description="maximum output kept, for each of stdout and stderr")
 
 
-class ExecResult(BaseModel):
+class ExecResult(Frozen):
     """The result of a command. `ended` is 'exit' unless a limit ended it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     exit_code: int
     stdout: str
     stderr: str
@@ -63,10 +67,9 @@ class ExecResult(BaseModel):
         return self.exit_code == 0 and self.ended == "exit"
 
 
-class SandboxInfo(BaseModel):
+class SandboxInfo(Frozen):
     """The driver in use and the reason for it, for the trace and the report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     driver: str
     version: str
     image: str | None = Field(None, description="image digest, Docker only")

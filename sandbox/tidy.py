@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from sandbox.reader.files import MAX_DEPTH, UnsafeFile
+from sandbox.reader.files import MAX_DEPTH, inside
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 Keep = Callable[[str, os.stat_result], bool]
@@ -25,9 +25,7 @@ def remove_unless(workspace: Path, sub: str, keep: Keep) -> None:
     Anything in place of a folder is removed as well. What lies deeper than the reader looks is removed without asking
     `keep`. Raises UnsafeFile for a path that leads out, OSError for what cannot be removed.
     """
-    path = PurePosixPath(sub)
-    if path.is_absolute() or ".." in path.parts:
-        raise UnsafeFile(sub, "not a path inside the workspace")
+    path = inside(sub)
     with contextlib.ExitStack() as opened:
         fd = os.open(workspace, FOLDER)
         opened.callback(os.close, fd)

@@ -10,9 +10,10 @@ import contextlib
 import errno
 import os
 import secrets
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sandbox.reader import UnsafeFile
+from sandbox.reader.files import inside
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,8 +26,8 @@ HOSTILE = {
 
 def write_bytes(workspace: Path, relative: str, data: bytes) -> None:
     """Write `data` to a path inside the workspace, owned by the owner of the workspace; missing folders are made."""
-    path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or "\0" in relative or not path.name:
+    path = inside(relative)
+    if not path.name:
         raise UnsafeFile(relative, "not a path of a file inside the workspace")
     with contextlib.ExitStack() as opened:
         folder = os.open(workspace, FOLDER)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.task import Task, TaskBase, TaskError
+from tools.contract import problems
 
 GROUP = "beamcrew.tasks"
 DEFAULT = "lhco-demo"  # needs nothing but what comes with the project
@@ -58,9 +59,8 @@ def make_task(name: str, options: dict[str, Any] | None = None) -> Task:
     try:
         return task.model_validate(options or {})  # type: ignore[return-value]
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        allowed = first["msg"]
-        if first["type"] == "extra_forbidden":
+        wrong = problems(error)[0]
+        allowed = wrong.said
+        if wrong.unknown:
             allowed = f"{name} has no such option; it has {', '.join(task.model_fields)}"
-        raise TaskError(field, first["input"], allowed) from None
+        raise TaskError(wrong.field, wrong.value, allowed) from None

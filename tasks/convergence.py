@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.score import Score
+from tools.contract import Frozen
 
 
-class Rule(BaseModel):
+class Rule(Frozen):
     """Stop when `patience` iterations in a row brought no significant gain, or after `max_iterations`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     patience: int = Field(1, ge=1)
     min_gain_sigma: float = Field(1.0, ge=0, description="a gain counts above this many errors of the best score")
     max_iterations: int = Field(4, ge=1)
 
 
-class Decision(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Decision(Frozen):
     action: Literal["continue", "converged", "exhausted"]
     reason: str
     best: int | None = Field(description="index of the best iteration so far")

@@ -1,30 +1,39 @@
-"""The interface between a stability study and a task: a search whose truth is known."""
+"""The interface between a stability study and a task whose truth is known: what a task says of its own runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
 from tasks.page import Run
-from tasks.score import CheckedNumber
+from tasks.score import CheckedNumber, Quantity
 from tasks.writing import number
 from tools.contract import Frozen
 
 
-class Success(Frozen):
-    """When a run counts as a success.
+class Primary(Frozen):
+    """The metric that decides between backends, and its value for failed runs. What is not given, the task gives."""
 
-    With signal: a discovery is claimed, the harness's p-value is below the task's alpha, and the claimed mass is close
-    to the true one. Without signal: no discovery is claimed. A run without a valid answer is never a success.
+    metric: str = Field("", description="name of a sealed metric")
+    failure: float = Field(1.0, description="value for a failed run on data with signal")
+
+
+class Success(Frozen):
+    """When a run counts as a success; each task adds conditions of its own.
+
+    A run without a valid answer is never a success.
     """
 
-    mass_within: float | None = Field(0.1, gt=0, description="TeV; null: the mass does not matter")
     primary_at_least: float | None = Field(
         None, description="with signal: the primary metric must also reach this value"
     )
+
+    def words(self, metric: str) -> str:
+        """Return the rule in words; `metric` is the primary one."""
+        raise NotImplementedError
 
 
 class Value(Frozen):
@@ -41,20 +50,20 @@ def value_of(value: float | None, error: float | None) -> Value | None:
 
 
 class Truth(Frozen):
-    """The signal in the data set."""
+    """What there is to be found in a data set."""
 
-    mass: float | None = Field(None, description="TeV; null without signal")
-    n_signal: int = Field(description="signal events put into the data; 0: signal-free")
+    signal: bool = Field(description="false: there is nothing to be found, and any claim is false")
+    text: str = Field(description="what the data set contains, in a few words")
+    numbers: dict[str, float] = Field(default_factory=dict, description="true values, by the names of quantities")
 
 
 class Answer(Frozen):
     """The crew's claim, and the harness's verdict on it."""
 
-    discovery: bool
+    signal: bool = Field(description="the crew claims to have found something")
     p_value: float | None = Field(None, description="the harness's, for the crew's submission; null if none was judged")
     claimed_p_value: float | None = None
-    mass: Value | None = Field(None, description="TeV, as claimed")
-    n_signal: Value | None = Field(None, description="as claimed")
+    numbers: dict[str, Value] = Field(default_factory=dict, description="claimed values, by the names of quantities")
     agrees: bool | None = Field(None, description="every claimed number agrees with the harness's; null: none compared")
 
 
@@ -66,7 +75,11 @@ class Misused(NamedTuple):
 
 
 class Judge(Protocol):
-    """A task's part in a study. `options` are those of the task."""
+    """A task's part in a study. `options` are those of the task; `rule` is always of the task's own type."""
+
+    primary: ClassVar[Primary]  # unless the study names another
+    success: ClassVar[type[Success]]  # when a run succeeds; a study sets its fields
+    quantities: ClassVar[Sequence[Quantity]]  # the numbers that are claimed and have a true value
 
     def answer(self, claim: Mapping[str, Any], checks: Sequence[CheckedNumber]) -> Answer: ...
 
@@ -75,7 +88,7 @@ class Judge(Protocol):
         ...
 
     def succeeded(
-        self, rule: Success, options: Mapping[str, Any], answer: Answer | None, truth: Truth, primary: Value | None
+        self, rule: Any, options: Mapping[str, Any], answer: Answer | None, truth: Truth, primary: Value | None
     ) -> bool: ...
 
     def misused(self, run: Run, options: Mapping[str, Any]) -> Misused:

@@ -18,6 +18,7 @@ from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.study import Judge
 from tasks.submission import Submission
+from tools.contract import Frozen
 
 
 class TaskError(ValueError):
@@ -31,10 +32,9 @@ class TaskError(ValueError):
         return TaskError, (self.field, self.value, self.allowed)  # lets other processes return it
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """Everything that needs the truth: computed once, after the run has ended."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     metrics: list[Metric]
     checks: list[CheckedNumber]
     curves: dict[str, list[float]] = Field(default_factory=dict)
@@ -93,10 +93,9 @@ class Details(BaseModel):
             return cls.model_validate({name: value for name, value in given.items() if name not in odd})
 
 
-class TaskBase(BaseModel):
+class TaskBase(Frozen):
     """Base class of tasks: the options that reproduce them, when to stop, and `guide`, a file in their folder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: ClassVar[str]
     guide: ClassVar[str] = "brief.md"
     submission: ClassVar[type[Submission]] = Submission

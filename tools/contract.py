@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,27 @@ class ToolError(ValueError):
 
     def as_dict(self) -> dict[str, str]:
         return {"field": self.field, "value": _short(self.value), "allowed": self.allowed}
+
+
+class Problem(NamedTuple):
+    """One thing wrong with an input: where, the value there, and what pydantic says about it."""
+
+    place: tuple[int | str, ...]
+    value: Any
+    said: str
+    unknown: bool  # there is no such field
+
+    @property
+    def field(self) -> str:
+        return ".".join(map(str, self.place))
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value!r}: {self.said}" if self.place else self.said
+
+
+def problems(error: ValidationError) -> list[Problem]:
+    """Return all that is wrong with an input that pydantic refused."""
+    return [Problem(e["loc"], e["input"], e["msg"], e["type"] == "extra_forbidden") for e in error.errors()]
 
 
 class Frozen(BaseModel):
@@ -75,12 +96,11 @@ class Tool(Generic[Req, Res]):
         try:
             return self.request.model_validate(arguments)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or self.name
-            allowed = first["msg"]
-            if first["type"] == "extra_forbidden":
-                allowed = f"unknown field; allowed are {', '.join(_fields(self.request, first['loc'][:-1]))}"
-            raise ToolError(field, first["input"], allowed) from None
+            wrong = problems(error)[0]
+            allowed = wrong.said
+            if wrong.unknown:
+                allowed = f"unknown field; allowed are {', '.join(_fields(self.request, wrong.place[:-1]))}"
+            raise ToolError(wrong.field or self.name, wrong.value, allowed) from None
 
     def schema(self) -> dict[str, Any]:
         """Return name, description and JSON schema of the arguments, as they appear in prompts."""

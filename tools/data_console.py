@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tools.contract import ToolError
+from tools.contract import ToolError, problems
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
@@ -32,9 +32,7 @@ def one_line_errors(after_interrupt: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        _fail(f"{where}={first['input']!r}: {first['msg']}" if where else first["msg"])
+        _fail(str(problems(error)[0]))
     except (ToolError, OSError, BrokenProcessPool) as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -36,6 +36,7 @@ from agents.backends.failures import Failure, inside_an_answer, of_status
 from agents.backends.price import Price
 from agents.backends.shorten import shortened
 from agents.backends.streams import Cut, Stalled, Watch, events_of, whole_answer, with_limit
+from tools.contract import problems
 
 WORDS = 300  # characters kept of a service's message
 MOST_ROOM = 16  # maximum factor on the reply limit for a model that reasons
@@ -185,12 +186,11 @@ class OpenAIService(Backend):
         try:
             return read(said, request, self.model, self._source, self.price, body)
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
+            wrong = problems(error)[0]
         kind = "chat completion" if wire == "chat" else "response"
         words = self._words(sent if isinstance(sent, str) else json.dumps(sent))
         raise self._lost(
-            f"the reply is not a {kind} ({place}: {first['msg']}); is this the base address of the API, "
+            f"the reply is not a {kind} ({wrong.field or 'body'}: {wrong.said}); is this the base address of the API, "
             f"often ending in /v1? It said: {words}"
         )
 

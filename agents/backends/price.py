@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tools.contract import Frozen
 
 
-class Price(BaseModel):
+class Price(Frozen):
     """Dollars per million tokens, as services quote them.
 
     >>> Price.parse("0.25,2").dollars(prompt_tokens=1_000_000, completion_tokens=500_000)
     1.25
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     prompt: float = Field(ge=0, allow_inf_nan=False)
     completion: float = Field(ge=0, allow_inf_nan=False)
     cached: float | None = Field(None, ge=0, allow_inf_nan=False, description="price of cached prompt tokens")

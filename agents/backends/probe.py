@@ -20,16 +20,16 @@ PROMPT_TOKENS, COMPLETION_TOKENS = 12_000, 3_000
 LONG = " ".join(f"Bin {number}: {number * 37 % 101} events." for number in range(600))
 REPLY = 600  # tokens, with room for some reasoning
 LONGEST = 32_768  # tokens of a reply with a long program
-MASS = {
+WEIGHT = {
     "type": "object",
-    "properties": {"mass": {"type": "number"}, "note": {"type": "string", "default": ""}},
-    "required": ["mass"],
+    "properties": {"weight": {"type": "number"}, "note": {"type": "string", "default": ""}},
+    "required": ["weight"],
 }
 TOOLS = (
     ToolSchema(
-        name="events.count",
-        description="Count events above a mass, in TeV.",
-        parameters={"type": "object", "properties": {"mass": {"type": "number"}}, "required": ["mass"]},
+        name="stones.count",
+        description="Count the stones above a weight, in kg.",
+        parameters={"type": "object", "properties": {"weight": {"type": "number"}}, "required": ["weight"]},
     ),
 )
 
@@ -72,16 +72,16 @@ def _words(interview: Interview) -> tuple[bool, str]:
 
 
 def _json(interview: Interview) -> tuple[bool, str]:
-    reply = interview.ask("A peak lies at 4.2 TeV. Give its mass in TeV.", response_schema=MASS)
+    reply = interview.ask("A stone weighs 4.2 kg. Give its weight in kg.", response_schema=WEIGHT)
     try:
-        mass = json.loads(bare_json(reply.message.content))["mass"]
+        weight = json.loads(bare_json(reply.message.content))["weight"]
     except (ValueError, KeyError, TypeError):
         return False, f"not the requested JSON: {reply.message.content[:60]!r}"
-    return mass == 4.2, f"mass {mass}"
+    return weight == 4.2, f"weight {weight}"
 
 
 def _tool(interview: Interview) -> tuple[bool, str]:
-    reply = interview.ask("How many events lie above 4 TeV? Use the tool.", tools=TOOLS)
+    reply = interview.ask("How many stones weigh more than 4 kg? Use the tool.", tools=TOOLS)
     interview.called = reply if reply.message.tool_calls else None
     calls = ", ".join(f"{call.name}({call.arguments})" for call in reply.message.tool_calls)
     return bool(calls), calls or f"no call: {reply.message.content[:60]!r}"
@@ -91,15 +91,15 @@ def _second_turn(interview: Interview) -> tuple[bool, str]:
     if interview.called is None:
         return False, "there was no call to answer"
     calls = interview.called.message.tool_calls
-    results = tuple(Message(role="tool", tool_call_id=call.id, content='{"events": 137}') for call in calls)
+    results = tuple(Message(role="tool", tool_call_id=call.id, content='{"stones": 137}') for call in calls)
     messages = (interview.called.message, *results)
-    reply = interview.ask("How many events lie above 4 TeV? Use the tool.", messages=messages, tools=TOOLS)
+    reply = interview.ask("How many stones weigh more than 4 kg? Use the tool.", messages=messages, tools=TOOLS)
     kept = "its extra data are sent back" if interview.called.message.opaque else "no extra data to send back"
     return "137" in reply.message.content, f"{reply.message.content[:40]!r}; {kept}"
 
 
 def _several_calls(interview: Interview) -> tuple[bool, str]:
-    reply = interview.ask("Count events above 3 and above 4 TeV, both calls in one reply.", tools=TOOLS)
+    reply = interview.ask("Count the stones above 3 and above 4 kg, both calls in one reply.", tools=TOOLS)
     return bool(reply.message.tool_calls), f"{len(reply.message.tool_calls)} calls in one reply"
 
 

@@ -40,12 +40,12 @@ def clear_errors() -> Iterator[None]:
 
     from agents.trace.store import TraceError
     from sandbox.driver import SandboxLost
+    from tools.contract import problems
 
     try:
         yield
     except ValidationError as error:
-        first = error.errors()[0]
-        _error(f"{'.'.join(map(str, first['loc']))}={first['input']!r}: {first['msg']}")
+        _error(str(problems(error)[0]))
     except (ValueError, OSError, SandboxLost, TraceError) as error:
         _error(str(error))
     except KeyboardInterrupt:

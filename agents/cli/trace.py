@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -37,11 +36,10 @@ def export(
     from agents.trace.export import compact, exported
     from agents.trace.export_inspect import inspect_log
     from agents.trace.export_otel import otel
+    from tools.files import write_whole
 
     with clear_errors():
         known = exported(run_dir)
         data = compact(otel(known) if form is Format.otel else inspect_log(known)).encode(errors="replace")
-        fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        fresh.write_bytes(data)
-        fresh.replace(target)
+        write_whole(target, data)
     err.print(Text(f"{target}: {len(data):,} bytes"), soft_wrap=True)

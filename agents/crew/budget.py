@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.backends.base import Usage
+from tools.contract import Frozen
 
 
 class BudgetSpent(RuntimeError):  # noqa: N818 - nothing went wrong, the money is gone
     """A limit is reached: the run stops, and the operator may raise the limit and resume."""
 
 
-class Budget(BaseModel):
+class Budget(Frozen):
     """Limits of a run, resumed parts included. None: no limit. The convergence rule limits the iterations."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     dollars: float | None = Field(None, gt=0, allow_inf_nan=False)
     tokens: int | None = Field(None, gt=0, description="prompt and completion together")
     seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="wall time")

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from agents.trace.bench import step_folder
 from agents.trace.events import AnyEvent, Executed, Planned
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
@@ -60,10 +61,9 @@ def recipe(events: Sequence[AnyEvent], iteration: int, submission: Submission) -
     """
     plan = next((e.plan for e in reversed(events) if isinstance(e, Planned) and e.iteration == iteration), None)
     path = next(iter(submission.files().values()), "")
-    parts = PurePosixPath(path).parts
-    steps = None
-    if plan and len(parts) > 2 and parts[0] == f"i{iteration}" and parts[1] in {step.id for step in plan.steps}:
-        steps = {Where("worker", iteration, step) for step in _closure(plan, parts[1])}
+    above = {str(folder) for folder in PurePosixPath(path).parents}
+    made_by = next((s.id for s in plan.steps if step_folder(iteration, s.id) in above), None) if plan else None
+    steps = {Where("worker", iteration, s) for s in _closure(plan, made_by)} if plan and made_by else None
     found = []
     for event in events:
         if isinstance(event, Executed) and event.exit_code == 0 and event.ended == "exit":

@@ -41,53 +41,79 @@ class State(TypedDict, total=False):
 
 def build(crew: Crew) -> Any:
     """Return the compiled graph of a run."""
-    rule = crew.task.rule
+    nodes, graph = Nodes(crew), StateGraph(State)
+    graph.add_node("plan", nodes.plan)
+    graph.add_node("wait", nodes.wait)
+    graph.add_node("work", nodes.work)
+    graph.add_node("grade", nodes.grade)
+    graph.add_node("confirm", nodes.confirm)
+    graph.add_node("report", nodes.report)
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "wait")
+    graph.add_conditional_edges("wait", next_wave, ["work", "grade", "confirm"])
+    graph.add_edge("work", "wait")
+    graph.add_conditional_edges("grade", after_grade, ["plan", "confirm"])
+    graph.add_edge("confirm", "report")
+    graph.add_edge("report", END)
+    return graph.compile()
 
-    def planning(state: State) -> State:
-        iteration = len(state.get("scores", []))
+
+def next_wave(state: State) -> list[Send] | str:
+    """Return all steps whose dependencies are done; the next node if there are none."""
+    if state["plan"] is None:
+        return "grade"
+    if state["plan"].stop:
+        return "confirm"
+    done = {o.step for o in _current(state, state["iteration"])}
+    ready = [s for s in state["plan"].steps if s.id not in done and set(s.depends_on) <= done]
+    return [Send("work", state | {"step": step}) for step in ready] or "grade"
+
+
+def after_grade(state: State) -> str:
+    """Return the node that follows a grade."""
+    return "plan" if state["decision"].action == "continue" else "confirm"
+
+
+class Nodes:
+    """The nodes of the graph: each returns its changes to the state."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def plan(self, state: State) -> State:
+        scores = state.get("scores", [])
+        iteration = len(scores)
         try:
-            made = plan(crew, iteration, state.get("scores", []), _current(state, iteration - 1))
+            made = plan(self._crew, iteration, scores, _current(state, iteration - 1))
         except ModelFailed as error:
-            crew.note(Trouble(who="model", where=Where("planner", iteration), text=str(error)))
+            self._crew.note(Trouble(who="model", where=Where("planner", iteration), text=str(error)))
             made = None
         if made is None or not made.stop:
             return {"iteration": iteration, "plan": made}
         best, reason = state["decision"].best, f"the planner expects no further gain: {made.reasoning}"
         decision = Decision(action="converged", best=best, reason=reason)
-        crew.note(Decided(iteration=iteration, decision=decision))
+        self._crew.note(Decided(iteration=iteration, decision=decision))
         return {"iteration": iteration, "plan": made, "decision": decision}
 
-    def waiting(state: State) -> State:
+    def wait(self, state: State) -> State:
         return {}
 
-    def next_wave(state: State) -> list[Send] | str:
-        if state["plan"] is None:
-            return "grade"
-        if state["plan"].stop:
-            return "confirm"
-        done = {o.step for o in _current(state, state["iteration"])}
-        ready = [s for s in state["plan"].steps if s.id not in done and set(s.depends_on) <= done]
-        return [Send("work", state | {"step": step}) for step in ready] or "grade"
+    def work(self, state: State) -> State:
+        step, iteration = state["step"], state["iteration"]
+        done = {o.step: o for o in _current(state, iteration) if o.step in step.depends_on}
+        return {"observations": [Worker(self._crew, iteration, step, _earlier(state)).work(done)]}
 
-    def working(state: State) -> State:
-        step = state["step"]
-        done = {o.step: o for o in _current(state, state["iteration"]) if o.step in step.depends_on}
-        return {"observations": [Worker(crew, state["iteration"], step, _earlier(state)).work(done)]}
-
-    def grading(state: State) -> State:
-        iteration = state["iteration"]
+    def grade(self, state: State) -> State:
+        iteration, task = state["iteration"], self._crew.task
         handed_in = next((o.submission for o in _current(state, iteration) if o.submission), None)
-        submission = crew.task.submission.model_validate(handed_in) if handed_in else None
-        score = crew.grader.grade(iteration, submission)
-        decision = decide([*state.get("scores", []), score], rule)
-        crew.note(Decided(iteration=iteration, decision=decision))
+        submission = task.submission.model_validate(handed_in) if handed_in else None
+        score = self._crew.grader.grade(iteration, submission)
+        decision = decide([*state.get("scores", []), score], task.rule)
+        self._crew.note(Decided(iteration=iteration, decision=decision))
         return {"scores": [score], "submissions": [submission], "decision": decision}
 
-    def verdict(state: State) -> str:
-        return "plan" if state["decision"].action == "continue" else "confirm"
-
-    def confirming(state: State) -> State:
-        best = state["decision"].best
+    def confirm(self, state: State) -> State:
+        crew, best = self._crew, state["decision"].best
         submission = None if best is None else state["submissions"][best]
         if not crew.confirms or best is None or submission is None:
             return {"confirmed": None}
@@ -100,29 +126,14 @@ def build(crew: Crew) -> Any:
             score = audited
         return {"confirmed": score}
 
-    def reporting(state: State) -> State:
+    def report(self, state: State) -> State:
+        crew, scores, observations = self._crew, state["scores"], state["observations"]
         try:
-            claim, checks = report(crew, state["scores"], state["observations"], state["decision"], state["confirmed"])
+            claim, checks = report(crew, scores, observations, state["decision"], state["confirmed"])
         except ModelFailed as error:
             crew.note(Trouble(who="model", where=Where("reporter"), text=str(error)))
             return {"claim": None, "checks": []}
         return {"claim": claim, "checks": checks}
-
-    graph = StateGraph(State)
-    graph.add_node("plan", planning)
-    graph.add_node("wait", waiting)
-    graph.add_node("work", working)
-    graph.add_node("grade", grading)
-    graph.add_node("confirm", confirming)
-    graph.add_node("report", reporting)
-    graph.add_edge(START, "plan")
-    graph.add_edge("plan", "wait")
-    graph.add_conditional_edges("wait", next_wave, ["work", "grade", "confirm"])
-    graph.add_edge("work", "wait")
-    graph.add_conditional_edges("grade", verdict, ["plan", "confirm"])
-    graph.add_edge("confirm", "report")
-    graph.add_edge("report", END)
-    return graph.compile()
 
 
 def _earlier(state: State) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWork
 from agents.trace.store import Store
 from agents.trace.where import Where
 from tasks.task import Task
+from tools.contract import problems
 
 A = TypeVar("A", bound=BaseModel)
 RETRIES = 3
@@ -89,9 +90,5 @@ class Crew:
 
 def explain(error: ValidationError) -> str:
     """Describe the first few problems: field, value and what is allowed."""
-    lines = []
-    for problem in error.errors()[:3]:
-        field = ".".join(map(str, problem["loc"])) or "reply"
-        value = json.dumps(problem["input"], default=str)
-        lines.append(f"{field}={value[:120]}: {problem['msg']}")
-    return "; ".join(lines)
+    wrong = problems(error)[:3]
+    return "; ".join(f"{p.field or 'reply'}={json.dumps(p.value, default=str)[:120]}: {p.said}" for p in wrong)

@@ -16,6 +16,7 @@ from agents.backends.digest import compact, digest
 from agents.backends.opening import opening
 from agents.crew.planner import observed
 from agents.crew.shared import Crew, explain
+from agents.trace.bench import place, step_folder
 from agents.trace.events import StepFinished, StepStarted, Trouble
 from agents.trace.observation import Observation
 from agents.trace.tool_calls import SHOWN, tails
@@ -57,7 +58,7 @@ class Worker:
         """`earlier`: the outcomes of the previous iterations."""
         self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
         self._where = Where("worker", iteration, step.id)
-        self._cwd = f"{WORKSPACE}/i{iteration}/{step.id}"
+        self._cwd = f"{WORKSPACE}/{step_folder(iteration, step.id)}"
         self._results: list[dict[str, Any]] = []
         self._submission: Submission | None = None
         self._end: Finish | None = None
@@ -120,7 +121,10 @@ class Worker:
             "earlier": self._earlier,
             "step": self._step.model_dump(mode="json"),
             "folder": self._cwd,
-            "done": {name: observed(o) | {"folder": f"{WORKSPACE}/i{o.iteration}/{name}"} for name, o in done.items()},
+            "done": {
+                name: observed(o) | {"folder": f"{WORKSPACE}/{step_folder(o.iteration, name)}"}
+                for name, o in done.items()
+            },
         }
 
     def _schemas(self) -> tuple[ToolSchema, ...]:
@@ -187,10 +191,10 @@ class Worker:
 
     def _placed(self, path: str) -> str:
         """Return a path relative to the workspace, however the model wrote it. Raises ValueError outside it."""
-        full = PurePosixPath(self._cwd, path)
-        if ".." in full.parts or not full.is_relative_to(WORKSPACE):
-            raise ValueError(f"must lie in {WORKSPACE}")
-        return str(full.relative_to(WORKSPACE))
+        try:
+            return place(str(PurePosixPath(self._cwd, path)))
+        except ValueError:
+            raise ValueError(f"must lie in {WORKSPACE}") from None
 
     def _error(self, field: str, value: str, allowed: str) -> dict[str, Any]:
         self._crew.note(Trouble(who="model", where=self._where, text=f"{field}={value}: {allowed}"))

@@ -20,7 +20,6 @@ from pathlib import Path
 import docker
 import docker.errors
 import psutil
-from pydantic import BaseModel, ConfigDict
 
 from sandbox.disk import folder_bytes
 from sandbox.docker import IMAGE
@@ -30,6 +29,7 @@ from sandbox.image import LABEL, requirements_hash
 from sandbox.select import choose
 from sandbox.watch import gpu_model
 from tasks.catalogue import DEFAULT, find_task
+from tools.contract import Frozen
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
@@ -46,10 +46,9 @@ raise SystemExit(not there)
 """
 
 
-class Check(BaseModel):
+class Check(Frozen):
     """One line of the report: whether the check passed, and what was found or what helps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     ok: bool
     detail: str

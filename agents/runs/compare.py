@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from agents.trace import words
+from agents.trace.bench import step_folder
 from agents.trace.report import environment
 from agents.trace.result import RunResult, build_result, first_event
 from agents.trace.store import blobs_of, read_trace
@@ -77,7 +78,7 @@ class _Side:
         self.started, self.result = first_event(events), build_result(run_dir)
         self.iterations: list[Iteration] = tell(events, blobs_of(run_dir))
         self.code = {
-            f"i{iteration.number}/{step.step.id}/{path}": text
+            f"{step_folder(iteration.number, step.step.id)}/{path}": text
             for iteration in self.iterations
             for step in iteration.steps
             for path, text in step.code.items()

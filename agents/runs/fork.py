@@ -6,7 +6,6 @@ in the child's cost and budget, since its results depend on it. A fork is a fold
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from agents.runs.sandboxes import claiming, searching
 from agents.trace.events import AnyEvent, Parent, Planned, RunStarted
 from agents.trace.record import of_session, where_of
 from agents.trace.result import RunResult
-from agents.trace.store import TRACE, Store, TraceError
+from agents.trace.store import TRACE, Store, TraceError, trace_sha256
 from agents.trace.verify import blob_names, verified
 from agents.trace.where import Where
 from tasks.catalogue import make_task
@@ -70,7 +69,7 @@ def fork(
             "budget": {k: float(v) for k, v in limits.model_dump(exclude_none=True).items()},
             "parent": Parent(
                 run=begun.run,
-                trace=hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest(),
+                trace=trace_sha256(run_dir),
                 step=Where(step),
                 past=len(kept),
             ),

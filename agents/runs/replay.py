@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.backends.base import Reply, Request
 from agents.crew import graph
@@ -24,7 +24,8 @@ from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunSt
 from agents.trace.moved import Moved
 from agents.trace.record import where_of
 from agents.trace.recorders import RecordedGrader, RecordedWorkbench
-from agents.trace.report import ENDED, write_report
+from agents.trace.report import write_report
+from agents.trace.result import ENDED
 from agents.trace.store import Store
 from agents.trace.strict import PATIENCE, Differs, RecordEnds, Strict
 from agents.trace.verify import verified
@@ -34,15 +35,15 @@ from tasks.catalogue import make_task
 from tasks.score import Score
 from tasks.submission import Submission
 from tasks.task import Task
+from tools.contract import Frozen
 
 FILES = ("report.md", "report.html", "result.json")
 WORKERS = 64  # parallel steps: if a run was cut off, a waiting step must not keep others from playing
 
 
-class Outcome(BaseModel):
+class Outcome(Frozen):
     """The outcome of a replay that reached the end of the record; differences are in `report` and `compared`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
     events: int = Field(description="number of lines of the trace")
     status: str = Field(description="how the run ended; without a regular end it is played as far as recorded")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.backends.base import Backend, BackendLost, Effort
 from agents.backends.select import secrets
@@ -27,8 +27,8 @@ from agents.runs.provenance import input_hashes, keep_prompts, peak_memory, vers
 from agents.runs.workbench import Workbench
 from agents.trace.events import RunFinished, RunResumed, RunStarted, Trouble
 from agents.trace.record import Record, wall_seconds
-from agents.trace.report import ENDED, write_report
-from agents.trace.result import RunResult, build_result
+from agents.trace.report import write_report
+from agents.trace.result import ENDED, RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from agents.trace.where import Where
 from sandbox.docker import IMAGE
@@ -36,6 +36,7 @@ from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from tasks import salt
 from tasks.catalogue import DEFAULT, make_task
 from tasks.task import Task
+from tools.contract import Frozen
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
 STOPPED = "stopped by the operator; `beamcrew resume` continues"
@@ -43,10 +44,9 @@ FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before that
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """The operator's choices for a new run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     request: str
     task: str = DEFAULT
     options: dict[str, Any] = Field(default_factory=dict, description="options of the task")

@@ -16,7 +16,7 @@ from agents.runs.provenance import versions
 from agents.studies import verdict
 from agents.studies.arms import arm_row, steering_and_sealed
 from agents.studies.best_of import derived
-from agents.studies.cells import cells_of
+from agents.studies.cells import backend_in, cells_of
 from agents.studies.outcome import Outcome
 from agents.studies.results import (
     ArmRow,
@@ -58,8 +58,7 @@ def analyse(
 ) -> StudyResult:
     """Return the result of a study, finished or not. The same outcomes give the same numbers."""
     outcomes = sorted(outcomes, key=lambda outcome: outcome.cell)
-    fresh = frozenset(dataset.name for dataset in study.datasets if dataset.fresh)
-    rules = rules_of(outcomes, study.primary.failure, fresh)
+    rules = rules_of(outcomes, study)
     per_arm = len(study.datasets) * len(study.wordings) * study.repeats
     arms = {arm.name: [o for o in outcomes if o.backend == arm.name] for arm in study.backends}
     everyone = Table(tuple(o for o in outcomes if not o.missing), rules)
@@ -87,7 +86,8 @@ def analyse(
         power=[_power(everyone, quantity, [arm.name for arm in study.backends]) for quantity in QUANTITIES],
         following=steering_and_sealed(everyone, study.seed),
         faults=[FaultRow(cell=o.cell, backend=o.backend, **fault.model_dump()) for o in outcomes for fault in o.faults],
-        signal={o.dataset: o.truth.n_signal for o in outcomes},
+        datasets={o.dataset: o.truth.text for o in outcomes},
+        quantities=list(study.judge.quantities),
     )
     return result.model_copy(update={"answer": verdict.answer(result)})
 
@@ -235,7 +235,7 @@ def _sha256(*texts: str) -> str:
 
 def _source(best: Sequence[Outcome]) -> str:
     """Return the backend whose runs a best-of-N arm uses."""
-    return best[0].cell.split("/")[0]
+    return backend_in(best[0].cell)
 
 
 def _code() -> str:

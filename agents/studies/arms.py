@@ -25,6 +25,7 @@ from agents.studies.statistics.proportions import (
 )
 from agents.studies.statistics.spread import bootstrap, mean, median
 from agents.studies.table import Table, answered, error_of, value_of
+from tasks.study import Value
 
 
 def arm_row(
@@ -38,7 +39,7 @@ def arm_row(
     missing = len(outcomes) - len(table.rows)
     k, n = int(table.success.sum()), len(table.rows)
     all_ = max(n + missing, 1)
-    null = table.where(lambda row: row.truth.n_signal == 0)
+    null = table.where(lambda row: not row.truth.signal)
     return ArmRow(
         name=name,
         is_llm=any(o.is_llm for o in outcomes),
@@ -56,8 +57,7 @@ def arm_row(
         passes=_passes(table, seed),
         claims=false_claims(table.claimed, table.has_signal),
         uniformity=uniformity(null.numbers(lambda row: row.answer.p_value if row.answer else None), null.draw),
-        mass=_coverage(table, "mass"),
-        n_signal=_coverage(table, "n_signal"),
+        coverage={name: _coverage(table, name) for name in table.rules.quantities},
         gap=_gap(name, everyone, seed),
         following=steering_and_sealed(table, seed),
         dollars=_spent(table, lambda row: row.cost.dollars, seed),
@@ -122,17 +122,17 @@ def _passes(table: Table, seed: int) -> list[dict[str, Any]]:
 
 
 def _coverage(table: Table, quantity: str) -> Coverage:
-    """Return the coverage of a quantity in discovery claims on data with signal."""
-    true = "mass" if quantity == "mass" else "n_signal"
+    """Return the coverage of a quantity in claims of a signal on data with one."""
 
-    def claimed(row: Outcome) -> Any:
-        return getattr(row.answer, quantity) if row.answer and row.answer.discovery and row.truth.n_signal else None
+    def claimed(row: Outcome) -> Value | None:
+        found = row.answer if row.answer and row.answer.signal and row.truth.signal else None
+        return found.numbers.get(quantity) if found else None
 
-    rows = table.where(lambda row: claimed(row) is not None and getattr(row.truth, true) is not None)
+    rows = table.where(lambda row: claimed(row) is not None and quantity in row.truth.numbers)
     return coverage(
         rows.numbers(lambda row: value_of(claimed(row))),
         rows.numbers(lambda row: error_of(claimed(row))),
-        rows.numbers(lambda row: getattr(row.truth, true)),
+        rows.numbers(lambda row: row.truth.numbers[quantity]),
         rows.draw,
     )
 

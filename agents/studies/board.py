@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from agents.studies.cell import OUTCOME
 from agents.studies.cells import cells_of
-from agents.studies.outcome import Outcome
+from agents.studies.outcome import Outcome, read_outcome
 from agents.studies.study import Study
+from agents.trace.result import ANSWERED
 from agents.trace.words import duration
 
 RECENT = 8  # lines about failures that stay visible
@@ -85,7 +85,7 @@ class Board:
         for arm in self._study.backends:
             rows = [o for o in self.outcomes.values() if o.backend == arm.name]
             missing = sum(o.missing for o in rows)
-            failed = sum(not o.missing and o.status not in ("converged", "exhausted") for o in rows)
+            failed = sum(not o.missing and o.status not in ANSWERED for o in rows)
             times = sorted(o.seconds for o in rows if not o.missing)
             table.add_row(
                 arm.name,
@@ -117,9 +117,9 @@ class Board:
 
 
 def outcome_in(run_dir: Path) -> Outcome | None:
-    """Return the outcome in a cell's folder; None if it is missing or unreadable."""
+    """Return the outcome in a cell's folder; None if it is missing or unreadable. ValueError if of another format."""
     try:
-        return Outcome.model_validate_json((run_dir / OUTCOME).read_bytes())
+        return read_outcome(run_dir)
     except (OSError, ValidationError):
         return None
 

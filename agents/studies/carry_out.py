@@ -18,16 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, OUTCOME, STUDY, WRONG
-from agents.studies.cells import cells_of
+from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, WRONG
+from agents.studies.cells import backend_in, cells_of
 from agents.studies.ledger import Ledger
-from agents.studies.outcome import Outcome
-from agents.studies.study import Study, first_difference
+from agents.studies.outcome import OUTCOME, read_outcome
+from agents.studies.study import STUDY, Study, first_difference
 from agents.trace.store import TRACE
 from sandbox.driver import Kind
 from tasks import salt
+from tools.contract import Frozen
+from tools.files import write_whole
 
 PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
 TICK = 0.02  # seconds between two checks of the processes
@@ -37,10 +37,9 @@ AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
 Told = Callable[[str, str], None]
 
 
-class Machine(BaseModel):
+class Machine(Frozen):
     """The operator's choices for this machine, which are not part of the study."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     data: str | None = None
     sandbox: Kind = "auto"
 
@@ -66,20 +65,18 @@ def open_folder(study: Study, runs: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not salt.kept(folder):
         salt.keep(folder, salt.fresh())  # before study.json exists: all cells must use the same salt
-    draft = folder / f".{STUDY}"
-    draft.write_text(study.model_dump_json(indent=1) + "\n")
-    draft.replace(path)
+    write_whole(path, (study.model_dump_json(indent=1) + "\n").encode())
     return folder
 
 
 def forgive(study: Study, folder: Path) -> None:
     """Reset cells given up for lack of a service or sandbox, so that they are retried: they are not results."""
     for cell in cells_of(study):
-        path = folder / cell.name / OUTCOME
-        if path.exists() and Outcome.model_validate_json(path.read_bytes()).missing:
-            with Ledger(path.parent) as ledger:
+        outcome = read_outcome(folder / cell.name)
+        if outcome and outcome.missing:
+            with Ledger(folder / cell.name) as ledger:
                 ledger.forgive()
-                path.unlink()
+                (folder / cell.name / OUTCOME).unlink()
 
 
 def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
@@ -97,8 +94,8 @@ def ready(waiting: Sequence[str], running: Sequence[str], most: Mapping[str, int
     >>> ready(["a/w/d/1", "b/w/d/0"], ["a/w/d/0"], {"a": 1})
     'b/w/d/0'
     """
-    at_work = Counter(name.split("/")[0] for name in running)
-    free = (name for name in waiting if (arm := name.split("/")[0]) not in most or at_work[arm] < most[arm])
+    at_work = Counter(map(backend_in, running))
+    free = (name for name in waiting if (arm := backend_in(name)) not in most or at_work[arm] < most[arm])
     return next(free, None)
 
 

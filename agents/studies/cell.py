@@ -23,16 +23,16 @@ from agents.backends.select import choose_backend
 from agents.runs import run as runs
 from agents.studies.cells import Cell, find_cell, options_of, salt_of
 from agents.studies.ledger import LEDGER, Busy, Ledger
-from agents.studies.outcome import Outcome
+from agents.studies.outcome import OUTCOME, write_outcome
 from agents.studies.read import outcome_of
-from agents.studies.study import Arm, Study
-from agents.trace.report import ENDED, write_report
-from agents.trace.result import RunResult, build_result
+from agents.studies.study import STUDY, Arm, Study
+from agents.trace.report import write_report
+from agents.trace.result import ENDED, RunResult, build_result
 from agents.trace.store import TRACE, read_trace
 from sandbox.driver import Kind, Limits
 from tasks import salt
 
-STUDY, OUTCOME, LOG = "study.json", "outcome.json", "cell.log"
+LOG = "cell.log"
 DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, like those of `beamcrew run`
 PAUSE = 3.0  # seconds before a cell that is locked, or lost its service, may be retried
 
@@ -73,13 +73,6 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
                 return LOST
         write_outcome(run_dir, outcome_of(run_dir, cell, study, ledger.starts()))
     return DONE
-
-
-def write_outcome(run_dir: Path, outcome: Outcome) -> None:
-    """Write the outcome of a cell atomically."""
-    draft = run_dir / f".{OUTCOME}"
-    draft.write_text(outcome.model_dump_json(indent=1) + "\n")
-    draft.replace(run_dir / OUTCOME)
 
 
 def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:

@@ -25,6 +25,11 @@ class Cell:
         return f"{self.arm.name}/{self.wording}/{self.dataset.name}/{self.repeat}"
 
 
+def backend_in(name: str) -> str:
+    """Return the backend in a cell's name."""
+    return name.partition("/")[0]
+
+
 def cells_of(study: Study) -> list[Cell]:
     """Return all cells, backends varying fastest and repeats slowest, so that a stopped study is as balanced as
     possible."""

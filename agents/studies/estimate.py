@@ -9,7 +9,7 @@ from agents.studies.cells import cells_of
 from agents.studies.outcome import Outcome
 from agents.studies.study import Arm, Study
 
-# Two runs of a strong model on lhco-demo: 25 and 32 calls, 1.36 and 1.59 MB of requests, 54 and 57 kB of replies, at
+# Two runs of a strong model on the demo: 25 and 32 calls, 1.36 and 1.59 MB of requests, 54 and 57 kB of replies, at
 # four bytes per token, measured before results were shortened for models. Reasoning tokens come on top, and cached
 # tokens are cheaper; so once runs are done, their costs are used instead.
 PROMPT_TOKENS, COMPLETION_TOKENS = 370_000, 14_000

@@ -26,7 +26,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.recorders import REFUSED
-from agents.trace.result import RunResult, first_event
+from agents.trace.result import ANSWERED, RunResult, first_event
 from agents.trace.shown import last, run_of, task_of
 from tasks.study import Misused
 
@@ -77,7 +77,7 @@ def classify(events: Sequence[AnyEvent], result: RunResult, blobs: Blobs | None 
 
 def _fatal(faults: Sequence[Fault], result: RunResult) -> Fault | None:
     """Return the last fault that can explain how the run ended; None if it gave an answer."""
-    if result.status in ("converged", "exhausted"):
+    if result.status in ANSWERED:
         return None
     kinds = {"lost": ("service",), "interrupted": ("service",), "budget": ("resource",)}.get(
         result.status, ("schema", "code", "resource", "tool_misuse")

@@ -1,7 +1,9 @@
-"""The outcome of one cell of a study: the row from which statistics and report are made."""
+"""The outcome of one cell of a study, in the cell's folder: the row from which statistics and report are made."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -9,6 +11,10 @@ from pydantic import Field
 from agents.trace.result import Cost, Status
 from tasks.study import Answer, Truth, Value
 from tools.contract import Frozen
+from tools.files import write_whole
+
+OUTCOME = "outcome.json"
+FORMAT = 2  # 1: truth and answer had the fields of one kind of task
 
 FaultKind = Literal["service", "schema", "code", "resource", "tool_misuse", "statistics", "fabricated", "breakout"]
 
@@ -25,6 +31,7 @@ class Fault(Frozen):
 class Outcome(Frozen):
     """One run. Statistics are by intention to treat: a run without an answer is a row like any other."""
 
+    format: int = FORMAT
     cell: str = Field(description="<backend>/<wording>/<data set>/<repeat>, the run's folder inside the study's")
     backend: str = Field(description="name of the arm")
     is_llm: bool
@@ -46,3 +53,35 @@ class Outcome(Frozen):
     cost: Cost
     seconds: float
     attempts: int = Field(1, description="number of starts of the cell, including those after losses")
+
+
+def write_outcome(run_dir: Path, outcome: Outcome) -> None:
+    """Write the outcome of a cell."""
+    write_whole(run_dir / OUTCOME, (outcome.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_outcome(run_dir: Path) -> Outcome | None:
+    """Return the outcome in a cell's folder, None without one.
+
+    Raises pydantic's ValidationError for a damaged one, and ValueError for one of another format.
+    """
+    path = run_dir / OUTCOME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if (found := _format(data)) != FORMAT:
+        raise ValueError(
+            f"{path}: format {found!r}, but this version of beamcrew reads format {FORMAT}; remove the file, and the "
+            "study's next start makes it again from the run's trace"
+        )
+    return Outcome.model_validate_json(data)
+
+
+def _format(data: bytes) -> object:
+    """Return the format that an outcome names; a damaged one names none, and passes for the present one."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return FORMAT
+    return document.get("format", 1) if isinstance(document, dict) and "cell" in document else FORMAT

@@ -126,7 +126,7 @@ def passes(result: StudyResult) -> Markup | None:
 def null_p_values(result: StudyResult, runs: Rows, link: Link) -> Markup | None:
     """Plot the harness's p-values on signal-free data, with the uniform expectation and a mark for each run."""
     found = {
-        arm.name: [r for r in runs[arm.name] if r.truth.n_signal == 0 and r.answer and r.answer.p_value is not None]
+        arm.name: [r for r in runs[arm.name] if not r.truth.signal and r.answer and r.answer.p_value is not None]
         for arm in result.arms
     }
     arms = [arm for arm in result.arms if found[arm.name]]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from agents.studies.cells import Cell, options_of
 from agents.studies.faults import classify
 from agents.studies.outcome import Outcome
 from agents.studies.study import Study
-from agents.trace.result import Cost, result_of
-from agents.trace.store import TRACE, TraceError, blobs_of, read_trace
+from agents.trace.result import ANSWERED, Cost, result_of
+from agents.trace.store import TraceError, blobs_of, read_trace, trace_sha256
 from tasks.catalogue import make_task
 from tasks.study import value_of
 
@@ -20,8 +19,7 @@ NOTHING = Cost(model_calls=0, prompt_tokens=0, completion_tokens=0, dollars=0.0)
 def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Outcome:
     """Return the outcome of a run from its trace, however it ended. Without a readable trace the run is missing."""
     task = make_task(study.task, options_of(study, cell))
-    judge = task.study
-    assert judge  # studies of tasks without a judge are refused
+    judge = study.judge
     truth = judge.truth(run_dir / "sealed", task.options())
     common = {
         "cell": cell.name,
@@ -36,14 +34,14 @@ def outcome_of(run_dir: Path, cell: Cell, study: Study, attempts: int = 1) -> Ou
     }
     try:
         events = read_trace(run_dir)
-        result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+        result = result_of(events, trace_sha256(run_dir))
     except TraceError:
         nothing = {"status": "lost", "missing": True, "success": False, "answer": None, "primary": None}
         return Outcome.model_validate(common | nothing | {"steering": None, "cost": NOTHING, "seconds": 0.0})
     sealed = {metric.name: value_of(metric.value, metric.error) for metric in result.sealed}
     known = {name: value for name, value in sealed.items() if value is not None}
     primary = known.get(study.primary.metric)
-    valid = result.status in ("converged", "exhausted")
+    valid = result.status in ANSWERED
     missing = result.status in ("lost", "unfinished", "interrupted")
     answer = None if missing or result.claim is None else judge.answer(result.claim, result.claims)
     return Outcome.model_validate(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,15 @@ from agents.studies import plots, verdict
 from agents.studies.analysis import analyse
 from agents.studies.best_of import derived
 from agents.studies.cells import cells_of
-from agents.studies.outcome import Outcome
-from agents.studies.results import StudyResult
-from agents.studies.study import Study
+from agents.studies.outcome import Outcome, read_outcome
+from agents.studies.results import CoverageRow, StudyResult
+from agents.studies.study import STUDY, Study
 from agents.studies.table import answered, measured_sets, metric_of
 from agents.trace.report import environment as trace_environment
 from agents.trace.store import TRACE
 from tasks.writing import NONE
+from tools.files import write_whole
 
-STUDY, OUTCOME = "study.json", "outcome.json"
 VIEW = "http://127.0.0.1:8420/runs"  # default address of `beamcrew view`
 FAULTS_SHOWN = 200  # per kind, on the page
 
@@ -45,23 +44,25 @@ def write_study_report(folder: Path) -> StudyResult:
         raise ValueError(f"{folder / STUDY}: {error.error_count()} invalid fields: {error}") from None
     outcomes, damaged = read_outcomes(folder, study)
     result = analyse(study, outcomes, damaged, _versions(folder, outcomes))
-    _write(folder / "outcomes.csv", table(outcomes, study).encode())
-    _write(folder / "report.html", page(result, study, outcomes).encode())
-    _write(folder / "results.json", (result.model_dump_json(indent=1) + "\n").encode())
+    write_whole(folder / "outcomes.csv", table(outcomes, study).encode())
+    write_whole(folder / "report.html", page(result, study, outcomes).encode())
+    write_whole(folder / "results.json", (result.model_dump_json(indent=1) + "\n").encode())
     return result
 
 
 def read_outcomes(folder: Path, study: Study) -> tuple[list[Outcome], list[str]]:
-    """Return the outcomes so far, and the names of cells whose outcome is unreadable or belongs to another cell."""
+    """Return the outcomes so far, and the names of cells whose outcome is unreadable or belongs to another cell.
+
+    Raises ValueError for outcomes of another format.
+    """
     outcomes, damaged = [], []
     for cell in cells_of(study):
-        path = folder / cell.name / OUTCOME
         try:
-            outcome = Outcome.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            continue
+            outcome = read_outcome(folder / cell.name)
         except (OSError, ValidationError):
             damaged.append(cell.name)
+            continue
+        if outcome is None:
             continue
         known = (cell.name, cell.arm.name, cell.wording, cell.dataset.name, cell.repeat, cell.seed)
         said = (outcome.cell, outcome.backend, outcome.wording, outcome.dataset, outcome.repeat, outcome.seed)
@@ -85,17 +86,22 @@ def table(outcomes: Sequence[Outcome], study: Study) -> str:
 
 
 def _row(outcome: Outcome, study: Study, measured: bool) -> dict[str, Any]:
-    plain = outcome.model_dump(mode="json", exclude={"truth", "answer", "steering", "sealed", "faults", "cost"})
+    plain = outcome.model_dump(
+        mode="json", exclude={"format", "truth", "answer", "steering", "sealed", "faults", "cost"}
+    )
     row = plain | {
         "metric": metric_of(outcome, study.primary.failure) if measured else None,
         "answered": answered(outcome),
     }
     for group in ("truth", "answer", "cost"):
         values = getattr(outcome, group)
-        row |= {f"{group}_{name}": value for name, value in (values.model_dump(mode="json") if values else {}).items()}
-    for name in ("mass", "n_signal"):
-        value = row.pop(f"answer_{name}", None) or {}
-        row |= {f"answer_{name}": value.get("value"), f"answer_{name}_error": value.get("error")}
+        fields = values.model_dump(mode="json", exclude={"numbers"}) if values else {}
+        row |= {f"{group}_{name}": value for name, value in fields.items()}
+    claimed = outcome.answer.numbers if outcome.answer else {}
+    for name in [quantity.name for quantity in study.judge.quantities]:
+        value = claimed.get(name)
+        row |= {f"truth_{name}": outcome.truth.numbers.get(name)}
+        row |= {f"answer_{name}": value and value.value, f"answer_{name}_error": value and value.error}
     steering = outcome.steering
     row |= {"steering": steering and steering.value, "steering_error": steering and steering.error}
     for name, metric in sorted(outcome.sealed.items()):
@@ -122,11 +128,19 @@ def page(result: StudyResult, study: Study, outcomes: Sequence[Outcome]) -> str:
             r=result,
             study=study,
             plots={name: svg for name, svg in shown.items() if svg is not None},
+            covered=_covered(result),
             kinds=[kind for kind in plots.KINDS if any(kind in arm.faults for arm in result.arms)],
             lost=[outcome for outcome in outcomes if outcome.missing],
             metric=study.primary.metric,
         )
     )
+
+
+def _covered(result: StudyResult) -> list[tuple[str, str, CoverageRow]]:
+    """Return the backends' coverage of the quantities that they claimed: backend, quantity and numbers."""
+    titles = {q.name: f"{q.title} [{q.unit}]" if q.unit else q.title for q in result.quantities}
+    rows = [(arm.name, titles[name], row) for arm in result.arms for name, row in arm.coverage.items()]
+    return [(arm, title, row) for arm, title, row in rows if row.one.n or row.without]
 
 
 def environment() -> Environment:
@@ -185,10 +199,3 @@ def _versions(folder: Path, outcomes: Sequence[Outcome]) -> list[dict[str, str]]
             continue
         found[json.dumps(versions, sort_keys=True)] = versions
     return [dict(found[key]) for key in sorted(found)]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: a page may be open in a browser while it is rewritten."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)

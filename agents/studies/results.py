@@ -9,29 +9,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from agents.studies.outcome import Fault, FaultKind
+from tasks import score
 from tasks.writing import number
+from tools.contract import Frozen
 
 Number = Annotated[float | None, BeforeValidator(number)]
 Quantity = Literal["success", "metric"]
 
 
-class Frozen(BaseModel):
+class Row(Frozen):
     """Base of the models here, built from the attributes of the statistics' records."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+    model_config = ConfigDict(from_attributes=True)
 
 
-class Span(Frozen):
+class Span(Row):
     """A 95% interval."""
 
     low: Number
     high: Number
 
 
-class RateRow(Frozen):
+class RateRow(Row):
     """A fraction of runs."""
 
     successes: int = Field(description="number of successful runs")
@@ -42,7 +44,7 @@ class RateRow(Frozen):
     wide: Span = Field(description="Wilson interval with the effective number of independent runs; other events")
 
 
-class MetricRow(Frozen):
+class MetricRow(Row):
     """The primary metric over runs; runs without a valid answer enter with the study's value for failures."""
 
     n: int = Field(description="number of runs, without those on data sets that lack the metric (signal-free ones)")
@@ -54,14 +56,14 @@ class MetricRow(Frozen):
     sd: Number = Field(description="standard deviation of runs")
 
 
-class IccRow(Frozen):
+class IccRow(Row):
     """ICC(1): correlation of two runs on the same data set, identified by name."""
 
     value: Number
     interval: Span = Field(description="interval from the F ratio")
 
 
-class PassRow(Frozen):
+class PassRow(Row):
     """pass@k and pass^k, averaged over data sets and wordings."""
 
     k: int
@@ -71,19 +73,19 @@ class PassRow(Frozen):
     hat_interval: Span = Field(description="bootstrap over data sets")
 
 
-class ClaimsRow(Frozen):
-    """Discoveries claimed on signal-free data."""
+class ClaimsRow(Row):
+    """Claims on signal-free data to have found something."""
 
-    false: int = Field(description="number of runs on signal-free data that claimed a discovery")
+    false: int = Field(description="number of runs on signal-free data that claimed a signal")
     n: int = Field(description="number of runs on signal-free data")
     rate: Number = Field(description="false / n")
     interval: Span = Field(description="Clopper-Pearson interval")
-    claims: int = Field(description="number of runs on any data that claimed a discovery")
-    discovery_rate: Number = Field(description="false / claims: the false-discovery rate of this mix of data sets")
-    discovery_interval: Span = Field(description="Clopper-Pearson interval")
+    claims: int = Field(description="number of runs on any data that claimed a signal")
+    fdr: Number = Field(description="false / claims, on this mix of data sets")
+    fdr_interval: Span = Field(description="Clopper-Pearson interval")
 
 
-class UniformityRow(Frozen):
+class UniformityRow(Row):
     """Kolmogorov-Smirnov tests of the harness's p-values on signal-free data against the uniform distribution."""
 
     n: int = Field(description="number of p-values")
@@ -95,7 +97,7 @@ class UniformityRow(Frozen):
     p_clusters: Number = Field(description="two-sided, one p-value per draw of events")
 
 
-class CoverageRow(Frozen):
+class CoverageRow(Row):
     """Claimed intervals of one quantity, on data with signal."""
 
     one: RateRow = Field(description="truth within one claimed error; 68.3% expected")
@@ -106,7 +108,7 @@ class CoverageRow(Frozen):
     bias: Number = Field(description="mean of claimed - true, in the quantity's unit")
 
 
-class RankRow(Frozen):
+class RankRow(Row):
     """Steering metric against sealed metric, by ranks among all runs on the same events."""
 
     n: int = Field(description="number of runs with both metrics")
@@ -114,7 +116,7 @@ class RankRow(Frozen):
     interval: Span = Field(description="bootstrap over draws of events")
 
 
-class SpentRow(Frozen):
+class SpentRow(Row):
     """The cost of all runs that are not missing, including failures."""
 
     total: Number
@@ -125,7 +127,7 @@ class SpentRow(Frozen):
     )
 
 
-class Group(Frozen):
+class Group(Row):
     """Successes on one data set, or with one wording."""
 
     name: str
@@ -134,7 +136,7 @@ class Group(Frozen):
     interval: Span = Field(description="Wilson interval")
 
 
-class ArmRow(Frozen):
+class ArmRow(Row):
     """All results of one backend."""
 
     name: str
@@ -155,8 +157,7 @@ class ArmRow(Frozen):
     passes: list[PassRow]
     claims: ClaimsRow
     uniformity: UniformityRow
-    mass: CoverageRow
-    n_signal: CoverageRow
+    coverage: dict[str, CoverageRow] = Field(description="claimed numbers, by the names of quantities")
     gap: RankRow = Field(
         description="mean rank by steering metric minus that by sealed metric; above 0: it looks better than it is"
     )
@@ -171,7 +172,7 @@ class ArmRow(Frozen):
     by_wording: list[Group]
 
 
-class PairRow(Frozen):
+class PairRow(Row):
     """a - b over pairs of runs with the same events, wording and seed."""
 
     a: str
@@ -188,7 +189,7 @@ class PairRow(Frozen):
     p_events_least: Number = Field(description="the smallest p_events possible with this number of draws")
 
 
-class ComponentRow(Frozen):
+class ComponentRow(Row):
     """One component of the variance."""
 
     source: str = Field(description="a factor, an interaction, or `repeat`: other seeds, and other events if fresh")
@@ -196,7 +197,7 @@ class ComponentRow(Frozen):
     share: Number = Field(description="fraction of the total, with negative estimates set to zero")
 
 
-class NeedRow(Frozen):
+class NeedRow(Row):
     """Resources needed to detect a difference between two backends with 80% power at p < 0.05."""
 
     difference: float
@@ -211,7 +212,7 @@ class NeedRow(Frozen):
     )
 
 
-class PowerTable(Frozen):
+class PowerTable(Row):
     """Power of the study, from the measured variances of paired differences, averaged over pairs of backends."""
 
     quantity: Quantity
@@ -233,7 +234,7 @@ class FaultRow(Fault):
     backend: str
 
 
-class Answer(Frozen):
+class Answer(Row):
     """The best backend and the certainty of that, in words."""
 
     best: list[str] = Field(description="the backends with the highest success rate; several if they are equal")
@@ -244,10 +245,10 @@ class Answer(Frozen):
     warnings: list[str] = Field(description="caveats that a reader must know before using the numbers")
 
 
-class StudyResult(Frozen):
+class StudyResult(Row):
     """The schema of `results.json`."""
 
-    format: int = Field(1, description="version of this schema")
+    format: Literal[2] = Field(2, description="version of this schema; 1 had fields of one kind of task")
     study: dict[str, Any] = Field(description="the study with all defaults")
     study_sha256: str = Field(description="SHA-256 of the study's canonical JSON, fixed before the first run")
     outcomes_sha256: str = Field(description="SHA-256 of the outcomes from which all this is computed")
@@ -268,4 +269,5 @@ class StudyResult(Frozen):
         description="Spearman's correlation between steering and sealed metric, of all runs, within the same events"
     )
     faults: list[FaultRow]
-    signal: dict[str, int] = Field(description="data set -> number of signal events; 0: signal-free")
+    datasets: dict[str, str] = Field(description="data set -> what it contains, in the task's words")
+    quantities: list[score.Quantity] = Field(description="the numbers that are claimed and have a true value")

@@ -16,17 +16,19 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agents.backends.base import DEFAULT_URL, Effort
 from agents.backends.price import Price
 from agents.crew.budget import Budget
 from sandbox.driver import Gpu
-from tasks.catalogue import make_task
-from tasks.study import Success
-from tools.contract import Frozen
+from tasks.catalogue import find_task, make_task
+from tasks.study import Judge, Primary, Success
+from tasks.task import TaskError
+from tools.contract import Frozen, Problem, problems
 
 HERE = files("tasks")
+STUDY = "study.json"
 PLACE = "data"  # the task option with the path of official files on this machine
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]  # each is the name of a folder
 Kind = Literal["analyst", "script", "random", "openai", "local"]
@@ -59,21 +61,12 @@ class Arm(Frozen):
 
 
 class DataSet(Frozen):
-    """A data set, e.g. an injected signal: task options in addition to the study's."""
+    """A data set, e.g. one with a signal: task options in addition to the study's."""
 
     name: Name
     options: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = Field(
         False, description="true: each repeat draws its own events by its seed; false: all repeats see the same events"
-    )
-
-
-class Primary(Frozen):
-    """The metric that decides between backends, and its value for failed runs."""
-
-    metric: str = Field("sic_at_0.001", description="name of a sealed metric")
-    failure: float = Field(
-        1.0, description="value for a failed run on data with signal; SIC 1 corresponds to no selection at all"
     )
 
 
@@ -98,8 +91,8 @@ class Study(Frozen):
     seed: int = Field(1, ge=0, description="all seeds of runs and of fresh data sets follow from it")
     temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature; at 0 repeats hardly vary")
     budget: Budget = Field(Budget(), description="budget of each run")
-    primary: Primary = Primary()
-    success: Success = Success()
+    primary: Primary = Field(Primary(), validate_default=True, description="what is not given, the task gives")
+    success: SerializeAsAny[Success] = Field(Success(), validate_default=True, description="the task has its fields")
     best_of: list[BestOf] = Field(default_factory=list)
     exclusions: list[str] = Field(
         default_factory=list, description="what will be left out, decided beforehand, as text"
@@ -126,6 +119,32 @@ class Study(Frozen):
                 raise ValueError(f"{', '.join(twice)} is given twice")
             texts |= more
         return texts
+
+    @field_validator("task")
+    @classmethod
+    def _can_be_judged(cls, name: str) -> str:
+        if _judge_of(name) is None:
+            raise ValueError("does not define how its runs are judged in a study")
+        return name
+
+    @field_validator("primary")
+    @classmethod
+    def _measured(cls, given: Primary, info: ValidationInfo) -> Primary:
+        """Return what is given, and the task's choice for the rest."""
+        judge = _judge_of(info.data.get("task"))
+        return judge.primary.model_copy(update=given.model_dump(exclude_unset=True)) if judge else given
+
+    @field_validator("success", mode="before")
+    @classmethod
+    def _judged(cls, given: Any, info: ValidationInfo) -> Any:
+        """Return the rule in the task's own type."""
+        judge = _judge_of(info.data.get("task"))
+        if judge is None:
+            return Success()  # an error about the task is on its way
+        try:
+            return judge.success.model_validate(given.model_dump() if isinstance(given, Success) else given)
+        except ValidationError as error:
+            raise ValueError(worded(error)) from None
 
     @field_validator("backends", "datasets")
     @classmethod
@@ -156,9 +175,15 @@ class Study(Frozen):
                 raise ValueError(
                     f"datasets: {dataset.name} is fresh, so its seed follows from the study's; leave it out"
                 )
-            if make_task(self.task, given).study is None:
-                raise ValueError(f"task={self.task!r}: does not define how its runs are judged in a study")
+            make_task(self.task, given)
         return self
+
+    @property
+    def judge(self) -> Judge:
+        """The task's part in this study."""
+        judge = _judge_of(self.task)
+        assert judge  # as validated
+        return judge
 
     def budget_of(self, arm: Arm) -> Budget:
         """Return the budget of a run of this arm."""
@@ -213,7 +238,15 @@ def parse_study(text: str, place: str) -> Study:
     try:
         return Study.model_validate(document)
     except ValidationError as error:
-        raise ValueError(f"{place}: {'; '.join(_problem(e) for e in error.errors()[:3])}") from None
+        raise ValueError(f"{place}: {worded(error)}") from None
+
+
+def _judge_of(task: str | None) -> Judge | None:
+    """Return how a task judges runs; None if it does not. Raises ValueError for an unknown one."""
+    try:
+        return None if task is None else find_task(task).study
+    except TaskError as error:
+        raise ValueError(error.allowed) from None
 
 
 def first_difference(one: Any, other: Any, at: str = "") -> str | None:
@@ -228,12 +261,17 @@ def first_difference(one: Any, other: Any, at: str = "") -> str | None:
     return next((text for text in found if text), None)
 
 
-def _problem(error: Any) -> str:
-    field = ".".join(map(str, error["loc"])) or "study"
-    if error["type"] == "extra_forbidden":
+def worded(error: ValidationError) -> str:
+    """Describe the first few problems: field, value and what is allowed."""
+    return "; ".join(map(_worded, problems(error)[:3]))
+
+
+def _worded(wrong: Problem) -> str:
+    field = wrong.field or "study"
+    if wrong.unknown:
         return f"{field}: no such field"
-    shown = "" if isinstance(error["input"], dict | list) else f"={error['input']!r}"
-    return f"{field}{shown}: {error['msg'].removeprefix('Value error, ')}"
+    shown = "" if isinstance(wrong.value, dict | list) else f"={wrong.value!r}"
+    return f"{field}{shown}: {wrong.said.removeprefix('Value error, ')}"
 
 
 def _short(value: Any) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.studies.outcome import Outcome
+from agents.studies.study import Study
+from agents.trace.result import ANSWERED
 from tasks.study import Value
 from tools.types import Floats
 
@@ -25,12 +27,15 @@ class Rules:
     fresh: frozenset[str]  # data sets for which each repeat draws its own events
     measured: frozenset[str]  # data sets on which the primary metric is meaningful
     draws: tuple[str, ...]  # all draws of events, in a fixed order
+    quantities: tuple[str, ...]  # names of the numbers that are claimed and have a true value
 
 
-def rules_of(outcomes: Sequence[Outcome], failure: float, fresh: frozenset[str]) -> Rules:
+def rules_of(outcomes: Sequence[Outcome], study: Study) -> Rules:
     """Return the rules for reading these outcomes."""
+    fresh = frozenset(dataset.name for dataset in study.datasets if dataset.fresh)
+    quantities = tuple(quantity.name for quantity in study.judge.quantities)
     draws = {_draw(o, fresh) for o in outcomes}
-    return Rules(failure, fresh, measured_sets(outcomes), tuple(sorted(draws)))
+    return Rules(study.primary.failure, fresh, measured_sets(outcomes), tuple(sorted(draws)), quantities)
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,12 @@ class Table:
 
     @cached_property
     def claimed(self) -> Bools:
-        """True if a discovery was claimed; a run without an answer claimed none."""
-        return np.array([row.answer is not None and row.answer.discovery for row in self.rows], np.bool_)
+        """True if a signal was claimed; a run without an answer claimed none."""
+        return np.array([row.answer is not None and row.answer.signal for row in self.rows], np.bool_)
 
     @cached_property
     def has_signal(self) -> Bools:
-        return np.array([row.truth.n_signal > 0 for row in self.rows], np.bool_)
+        return np.array([row.truth.signal for row in self.rows], np.bool_)
 
     def codes(self, name: str) -> Ints:
         """Return a column of names as integer codes."""
@@ -90,12 +95,12 @@ class Table:
 
 def answered(row: Outcome) -> bool:
     """Return True if the run gave a valid answer."""
-    return row.answer is not None and row.status in ("converged", "exhausted")
+    return row.answer is not None and row.status in ANSWERED
 
 
 def measured_sets(outcomes: Iterable[Outcome]) -> frozenset[str]:
     """Return the data sets that have the primary metric: those with signal, and any others where a run has one."""
-    return frozenset(o.dataset for o in outcomes if o.truth.n_signal > 0 or o.primary is not None)
+    return frozenset(o.dataset for o in outcomes if o.truth.signal or o.primary is not None)
 
 
 def metric_of(row: Outcome, failure: float) -> float:

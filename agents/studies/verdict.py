@@ -105,7 +105,7 @@ def _more(result: StudyResult, best: list[ArmRow], arms: list[ArmRow]) -> Iterat
     if len(best) == 1 and best[0].claims.n:
         claims = best[0].claims
         share = f"{claims.false} of {count(claims.n, 'run')} (95% interval {between(claims.interval)})"
-        yield f"Without a signal, {best[0].name} claimed a discovery in {share}."
+        yield f"Without a signal, {best[0].name} claimed one in {share}."
     table = next((table for table in result.power if table.quantity == "success"), None)
     if table and table.detectable_these is not None and len(arms) > 1:
         other = table.detectable_other

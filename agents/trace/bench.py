@@ -10,12 +10,17 @@ from agents.trace.where import Where
 from sandbox.driver import WORKSPACE, ExecResult, SandboxInfo
 
 
-def place(cwd: str) -> str:
+def place(inside: str) -> str:
     """Return a sandbox path (/workspace/i0/scan) relative to the workspace (i0/scan). Raises ValueError outside it."""
-    try:
-        return str(PurePosixPath(cwd).relative_to(WORKSPACE))
-    except ValueError:
-        raise ValueError(f"cwd must lie in {WORKSPACE}, not {cwd!r}") from None
+    path = PurePosixPath(inside)
+    if ".." in path.parts or not path.is_relative_to(WORKSPACE):
+        raise ValueError(f"{inside!r} must lie in {WORKSPACE}")
+    return str(path.relative_to(WORKSPACE))
+
+
+def step_folder(iteration: int, step: str) -> str:
+    """Return the folder of a step, relative to the workspace."""
+    return f"i{iteration}/{step}"
 
 
 class Bench(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from agents.backends.base import Effort, Usage
 from agents.trace.observation import Form, Observation
@@ -17,20 +17,19 @@ from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
 from tasks.plan import Plan
 from tasks.score import CheckedNumber, Metric, Score
+from tools.contract import Frozen
 
 FORMAT = 4  # up to 3 a tool call was two events, and claims and submissions had one schema for all tasks
 
 
-class Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Event(Frozen):
     time: float = Field(0.0, description="seconds since the epoch, set by the store")
     index: int = Field(-1, description="line number in the trace, set by the store")
 
 
-class Parent(BaseModel):
+class Parent(Frozen):
     """The run from which this one was forked. Copies of its events up to the step follow run_started."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
     trace: str = Field(description="SHA-256 of its trace.jsonl")
     step: Where = Field(description="where the child departs from it: planner/<iteration>, worker/..., reporter")

@@ -1,7 +1,7 @@
 """The content of an exported trace, common to all formats.
 
 Everything that needs or reveals the truth is left out: sealed metrics, the options of the task (they say what was
-injected into the data), the truth beside the claims. Secrets are never in a trace.
+hidden in the data), the truth beside the claims. Secrets are never in a trace.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from agents.trace.events import (
 )
 from agents.trace.record import where_of
 from agents.trace.result import RunResult, first_event, result_of
-from agents.trace.store import TRACE, blobs_of, read_trace
+from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.where import Where
 
 M = TypeVar("M", bound=BaseModel)
@@ -76,7 +76,7 @@ class Exported:
 def exported(run_dir: Path) -> Exported:
     """Return the exportable trace of a run, finished or not. Raises TraceError when it cannot be read."""
     events: list[AnyEvent] = [event for event in read_trace(run_dir) if not isinstance(event, Sealed)]
-    sha = hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest()
+    sha = trace_sha256(run_dir)
     return Exported(first_event(events), events, result_of(events, sha), sha, blobs_of(run_dir))
 
 

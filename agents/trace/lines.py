@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from agents.trace.blobs import TraceError
 from agents.trace.events import EVENT, FORMAT, AnyEvent
+from tools.contract import problems
 
 CHAIN = re.compile(rb',"chain":"([0-9a-f]{64})"\}')
 CHAIN_BYTES = len(',"chain":""}') + 64
@@ -69,9 +70,9 @@ def _event(where: str, body: bytes, index: int) -> AnyEvent:
     try:
         event = EVENT.validate_json(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        what = ".".join(map(str, first["loc"][1:]))
-        raise TraceError(f"{where}: not an event: {what} {first['msg']}") from None
+        wrong = problems(error)[0]
+        _, _, field = wrong.field.partition(".")  # after the kind of event
+        raise TraceError(f"{where}: not an event: {field} {wrong.said}") from None
     if event.index > index:
         raise TraceError(f"{where}: contains event {event.index}; lines are missing or out of order")
     if event.index < index:

@@ -8,24 +8,24 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agents.trace.differences import differences
 from sandbox.reader import UnsafeFile, read_bytes, read_npz, read_parquet
+from tools.contract import Frozen
 
 MAX_BYTES, MAX_VALUES, MAX_COLUMNS = 64 << 20, 1 << 27, 1000
 LEFT_OUT = ("time", "seconds", "sha256")  # times always differ and are no results; hashed files are compared themselves
 Verdict = Literal["identical", "within", "moved", "flagged"]
 
 
-class Moved(BaseModel):
+class Moved(Frozen):
     """The comparison of one artefact or number of a run with its reproduction.
 
     identical: same bytes, or same values. within: differs by no more than the tolerance. moved: differs by more, or in
     kind. flagged: printed text or pictures differ; they may contain times, so this is not evidence of a fault.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     where: str
     what: str
     verdict: Verdict

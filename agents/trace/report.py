@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,17 @@ from markupsafe import Markup
 
 from agents.trace import plots, words
 from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, ServiceAdapted
-from agents.trace.result import RunResult, first_event, result_of
+from agents.trace.result import ENDED, RunResult, first_event, result_of
 from agents.trace.shown import page_of, run_of, task_of
-from agents.trace.store import TRACE, blobs_of, read_trace
+from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.story import Iteration, tell
 from tasks.page import Page, Plot
 from tasks.score import Number
 from tasks.task import Task
 from tasks.writing import label, measured
+from tools.files import write_whole
 
 FIGURES = "figures"
-ENDED = ("converged", "exhausted", "failed")  # a regular end: nothing is left to resume
 STATUS = {
     "converged": "converged",
     "exhausted": "all iterations used",
@@ -45,16 +44,16 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     """Write the three files and `figures/` into the run's folder, or into `into`; return the path of the HTML file."""
     into = into or run_dir
     events = read_trace(run_dir)
-    result = result_of(events, hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+    result = result_of(events, trace_sha256(run_dir))
     iterations = tell(events, blobs_of(run_dir))
     facts = _facts(events, result, iterations)
     for data in [*facts["plots"].values(), *(f for i in iterations for s in i.steps for f in s.figures.values())]:
-        _write(into / figure_path(data), data)
+        write_whole(into / figure_path(data), data)
     templates = environment()
     for name in ("report.md", "report.html"):
-        _write(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
+        write_whole(into / name, templates.get_template(f"{name}.j2").render(facts).encode())
     # Last: its presence means that the report is complete; a run killed before gets its report when it is resumed.
-    _write(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
+    write_whole(into / "result.json", (result.model_dump_json(indent=2) + "\n").encode())
     return into / "report.html"
 
 
@@ -152,11 +151,3 @@ def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | No
 def _truthless(result: RunResult) -> bool:
     """Return whether a run has ended with a result for which no truth is known."""
     return result.status in ENDED and result.steering is not None and not result.sealed
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: a report may be open in a browser while it is rewritten."""
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    fresh.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from agents.trace.events import (
 )
 from agents.trace.record import wall_seconds
 from agents.trace.shown import best_of, graded_of, last, numbers_of, task_of
-from agents.trace.store import TRACE, TraceError, read_trace
+from agents.trace.store import TraceError, read_trace, trace_sha256
 from agents.trace.where import Where
 from sandbox.driver import SandboxInfo
 from tasks.score import CheckedNumber, Metric, Number, Score
@@ -35,6 +34,8 @@ from tasks.writing import number
 from tools.contract import Frozen
 
 Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost", "unfinished"]
+ANSWERED = ("converged", "exhausted")  # the crew has given its answer
+ENDED = (*ANSWERED, "failed")  # a regular end: nothing is left to resume
 
 
 class IterationResult(Frozen):
@@ -132,7 +133,7 @@ class RunResult(Frozen):
 
 def build_result(run_dir: Path) -> RunResult:
     """Return the result of a run, finished or not, from its trace."""
-    return result_of(read_trace(run_dir), hashlib.sha256((run_dir / TRACE).read_bytes()).hexdigest())
+    return result_of(read_trace(run_dir), trace_sha256(run_dir))
 
 
 def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:

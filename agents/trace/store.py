@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ from agents.trace.events import (
 from agents.trace.lines import chained, parse
 from agents.trace.where import Where
 
-__all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace"]
+__all__ = ["TRACE", "Blobs", "Store", "TraceError", "blobs_of", "read_trace", "trace_sha256"]
 
 TRACE = "trace.jsonl"
 E = TypeVar("E", bound=Event)
@@ -186,6 +187,15 @@ def read_trace(run_dir: Path) -> list[AnyEvent]:
     path = run_dir / TRACE
     try:
         return parse(path, path.read_bytes())[0]
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def trace_sha256(run_dir: Path) -> str:
+    """Return the SHA-256 of a run's trace as it is now. Raises TraceError."""
+    path = run_dir / TRACE
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -27,6 +27,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.record import wall_seconds, where_of
+from agents.trace.result import ANSWERED
 from agents.trace.words import duration
 from tasks.writing import label, measured
 
@@ -118,7 +119,7 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
         case Trouble():
             return f"Trouble for the {event.who}", f"{event.where}: {event.text}", False
         case RunFinished():
-            return f"Run {event.status}", event.reason, event.status in ("converged", "exhausted")
+            return f"Run {event.status}", event.reason, event.status in ANSWERED
 
 
 def _short(text: str) -> str:

@@ -84,11 +84,19 @@ def _objection(status: os.stat_result) -> str:
     return "has more than one hard link" if status.st_nlink > 1 else ""
 
 
+def inside(relative: str) -> PurePosixPath:
+    """Return the path if it cannot lead out of the workspace, links aside. Raises UnsafeFile."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or "\0" in relative:
+        raise UnsafeFile(relative, "not a path inside the workspace")
+    return path
+
+
 @contextlib.contextmanager
 def opened(workspace: Path, relative: str, flags: int) -> Iterator[int]:
     """Open the file or folder at a path, component by component, without following links."""
-    path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or "\0" in relative or not relative:
+    path = inside(relative)
+    if not relative:
         raise UnsafeFile(relative, "not a path inside the workspace")
     with contextlib.ExitStack() as opened:
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from pydantic import Field
 
 from tasks.claim import Claim, compare_numbers
-from tasks.score import CheckedNumber, Score
+from tasks.score import CheckedNumber, Quantity, Score
 from tasks.submission import File, Submission
 from tasks.writing import measured
 
 DECADE = 0.5  # p-values agree within half a decade
-# How these two are displayed; masses may have been printed in GeV.
-SHOWN: dict[str, dict[str, Any]] = {
-    "mass": {"unit": "TeV", "scales": (1.0, 1e-3)},
-    "n_signal": {"label": "signal events"},
-}
+QUANTITIES = (Quantity(name="mass", unit="TeV"), Quantity(name="n_signal", label="signal events"))
+SCALES = {"mass": (1.0, 1e-3)}  # may have been printed in GeV
 
 
 class SearchSubmission(Submission):
@@ -71,10 +67,12 @@ def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[Checke
             agrees=_same_p(claim.p_value, p_global),
         ),
     ]
-    for name in ("mass", "n_signal"):
+    for quantity in QUANTITIES:
+        name = quantity.name
         claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
         harness, harness_error = details.get(name), details.get(f"{name}_error")
-        checks.append(compare_numbers(name, claimed, error, harness, harness_error).model_copy(update=SHOWN[name]))
+        shown = quantity.model_dump() | {"scales": SCALES.get(name, (1.0,))}
+        checks.append(compare_numbers(name, claimed, error, harness, harness_error).model_copy(update=shown))
     return checks
 
 

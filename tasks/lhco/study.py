@@ -5,51 +5,80 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from tasks.lhco.claims import DECADE, SearchClaim, SearchSubmission
+from pydantic import Field
+
+from tasks.lhco.claims import DECADE, QUANTITIES, SearchClaim, SearchSubmission
 from tasks.lhco.truth import TRUTH
 from tasks.lhco.truth import Truth as Sealed
 from tasks.page import Run
-from tasks.score import CheckedNumber
-from tasks.study import Answer, Misused, Success, Truth, Value, value_of
+from tasks.score import CheckedNumber, Quantity
+from tasks.study import Answer, Misused, Primary, Success, Truth, Value, value_of
 from tasks.writing import number
+
+
+class SearchSuccess(Success):
+    """When a search succeeds.
+
+    With signal: a discovery is claimed, the harness's p-value is below the task's alpha, and the claimed mass is close
+    to the true one. Without signal: no discovery is claimed.
+    """
+
+    mass_within: float | None = Field(0.1, gt=0, description="TeV; null: the mass does not matter")
+
+    def words(self, metric: str) -> str:
+        near = "" if self.mass_within is None else f", its mass within {self.mass_within:g} TeV of the truth"
+        least = "" if self.primary_at_least is None else f", and {metric} of at least {self.primary_at_least:g}"
+        return f"with a signal, a discovery that the harness confirms{near}{least}; without one, no discovery claimed"
 
 
 class SearchJudge:
     """See `tasks.study.Judge`."""
 
+    primary: ClassVar[Primary] = Primary(metric="sic_at_0.001", failure=1.0)  # SIC 1 is that of no selection at all
+    success: ClassVar[type[Success]] = SearchSuccess
+    quantities: ClassVar[Sequence[Quantity]] = QUANTITIES
+
     def answer(self, claim: Mapping[str, Any], checks: Sequence[CheckedNumber]) -> Answer:
         compared = [check.agrees for check in checks if check.agrees is not None]
+        claimed = {q.name: value_of(claim[q.name], claim[f"{q.name}_error"]) for q in QUANTITIES}
         return Answer(
-            discovery=bool(claim["discovery"]),
+            signal=bool(claim["discovery"]),
             p_value=_harness(checks, "p_value"),
             claimed_p_value=number(claim["p_value"]),
-            mass=value_of(claim["mass"], claim["mass_error"]),
-            n_signal=value_of(claim["n_signal"], claim["n_signal_error"]),
+            numbers={name: value for name, value in claimed.items() if value is not None},
             agrees=all(compared) if compared else None,
         )
 
     def truth(self, sealed_folder: Path, options: Mapping[str, Any]) -> Truth:
         try:
             sealed = Sealed.model_validate_json((sealed_folder / TRUTH).read_bytes())
+            mass, n_signal = sealed.mass, sealed.n_signal
         except (OSError, ValueError):
-            return Truth(mass=None, n_signal=options.get("n_signal", 0))
-        return Truth(mass=sealed.mass, n_signal=sealed.n_signal)
+            mass, n_signal = None, options.get("n_signal", 0)
+        text = f"{n_signal} signal events" if n_signal else "no signal"
+        found = {} if mass is None else {"mass": mass}
+        return Truth(signal=n_signal > 0, text=text, numbers=found | {"n_signal": n_signal})
 
     def succeeded(
-        self, rule: Success, options: Mapping[str, Any], answer: Answer | None, truth: Truth, primary: Value | None
+        self,
+        rule: SearchSuccess,
+        options: Mapping[str, Any],
+        answer: Answer | None,
+        truth: Truth,
+        primary: Value | None,
     ) -> bool:
         """Is the verdict right and, with signal, confirmed, at the right mass, with a good enough metric?"""
         if answer is None:
             return False
-        if truth.n_signal == 0:
-            return not answer.discovery
-        if not answer.discovery or answer.p_value is None or answer.p_value >= options["alpha"]:
+        if not truth.signal:
+            return not answer.signal
+        if not answer.signal or answer.p_value is None or answer.p_value >= options["alpha"]:
             return False
-        if rule.mass_within is not None and (
-            answer.mass is None or truth.mass is None or abs(answer.mass.value - truth.mass) > rule.mass_within
-        ):
+        mass, true = answer.numbers.get("mass"), truth.numbers.get("mass")
+        near = rule.mass_within
+        if near is not None and (mass is None or true is None or abs(mass.value - true) > near):
             return False
         return rule.primary_at_least is None or (primary is not None and primary.value >= rule.primary_at_least)
 
@@ -91,7 +120,7 @@ def _no_errors(claim: SearchClaim) -> Iterator[str]:
     """Yield numbers and errors that a discovery needs and that are missing."""
     if not claim.discovery:
         return
-    for name in ("mass", "n_signal"):
+    for name in (quantity.name for quantity in QUANTITIES):
         value, error = getattr(claim, name), getattr(claim, f"{name}_error")
         if value is None:
             yield f"a discovery without {name}"

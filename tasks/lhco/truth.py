@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tools.contract import Frozen
 from tools.events.parquet import read_columns, write_events
 
 LABELS, TRUTH = "labels.parquet", "truth.json"
 
 
-class Truth(BaseModel):
+class Truth(Frozen):
     """The injected signal. `mass` is None without signal."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     mass: float | None = Field(description="TeV")
     n_signal: int
     window: tuple[float, float] = Field(description="TeV, where the sealed metrics are computed")

@@ -1,4 +1,4 @@
-"""From a request and a file to a card: by rules that say what they do not understand, and by a model that is checked."""
+"""From a request and a file to a card: by rules that say what they do not understand, and by a checked model."""
 
 from __future__ import annotations
 

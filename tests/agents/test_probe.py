@@ -22,9 +22,9 @@ def able(path: str, body: Json, key: str | None) -> Answer:
     if "bin 8" in asked:
         usage |= {"prompt_tokens_details": {"cached_tokens": 810}}  # type: ignore[dict-item]
     if "response_format" in body:
-        return say({"content": '{"mass": 4.2, "note": null}'}, usage=usage)
+        return say({"content": '{"weight": 4.2, "note": null}'}, usage=usage)
     if "tools" in body and not results(body):
-        return say({"content": None, "tool_calls": [call("events__count", {"mass": 4})]}, usage=usage)
+        return say({"content": None, "tool_calls": [call("stones__count", {"weight": 4})]}, usage=usage)
     return say({"content": "137"}, usage=usage)
 
 

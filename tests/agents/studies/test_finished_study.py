@@ -30,5 +30,5 @@ def test_its_tables_follow_from_its_runs() -> None:
         assert (len(mine), arm.success.successes) == (40, sum(run["success"] == "True" for run in mine))
         metric = [float(run["metric"]) for run in mine if run["metric"]]
         assert arm.metric.mean == pytest.approx(fmean(metric))
-        null = [run for run in mine if float(run["truth_n_signal"]) == 0]
-        assert (arm.claims.n, arm.claims.false) == (len(null), sum(run["answer_discovery"] == "True" for run in null))
+        null = [run for run in mine if run["truth_signal"] == "False"]
+        assert (arm.claims.n, arm.claims.false) == (len(null), sum(run["answer_signal"] == "True" for run in null))

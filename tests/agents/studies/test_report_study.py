@@ -84,7 +84,7 @@ def test_every_run_that_counts_is_a_link_to_its_report(done: tuple[Path, StudyRe
     page = Page((folder / "report.html").read_text())
     linked = {unquote(link).removesuffix("/report.html") for link in page.links if link.endswith("/report.html")}
     counted = {
-        row.cell for row in rows if not row.missing and (row.truth.n_signal or (row.answer and row.answer.p_value))
+        row.cell for row in rows if not row.missing and (row.truth.signal or (row.answer and row.answer.p_value))
     }
     assert counted <= linked <= {row.cell for row in rows}
     assert rows[3].cell not in linked
@@ -116,12 +116,23 @@ def test_files_can_be_read_again(done: tuple[Path, StudyResult, list[Outcome]]) 
     for row in rows:
         line = by_cell[row.cell]
         assert (line["success"], line["missing"]) == (str(row.success), str(row.missing))
-        if row.truth.n_signal:
+        if row.truth.signal:
             assert float(line["metric"]) == pytest.approx(row.primary if row.primary is not None else 1.0)
         else:
             assert line["metric"] == "", "no failure of the metric, which is none of this data"
-        assert line["answer_mass"] == ("" if not row.answer or not row.answer.mass else str(row.answer.mass.value))
+        mass = row.answer.numbers.get("mass") if row.answer else None
+        assert line["answer_mass"] == ("" if mass is None else str(mass.value))
         assert float(line["cost_dollars"]) == row.cost.dollars
+
+
+def test_outcomes_of_another_format_are_refused(tmp_path: Path) -> None:
+    study = study_of(repeats=1)
+    row = outcomes_of(study, RATES)[0]
+    folder = fill(tmp_path / "s", study, [row])
+    old = row.model_dump(mode="json", exclude={"format"}) | {"truth": {"mass": 3.5, "n_signal": 400}}
+    (folder / row.cell / "outcome.json").write_text(json.dumps(old))
+    with pytest.raises(ValueError, match=r"outcome\.json: format 1, but .* reads format 2; remove the file"):
+        write_study_report(folder)
 
 
 def test_the_same_outcomes_give_the_same_bytes(done: tuple[Path, StudyResult, list[Outcome]]) -> None:
@@ -160,8 +171,8 @@ def test_every_kind_of_study_has_a_report(tmp_path: Path, some: str) -> None:
         "one": rows[:1],
         "all lost": [lost(row) for row in rows],
         "one arm": [row for row in rows if row.backend == "analyst"],
-        "no null": [row for row in rows if row.truth.n_signal],
-        "only null": [row for row in rows if not row.truth.n_signal],
+        "no null": [row for row in rows if row.truth.signal],
+        "only null": [row for row in rows if not row.truth.signal],
     }[some]
     write_study_report(fill(tmp_path / "s", study, kept))
     assert (tmp_path / "s" / "report.html").read_text().rstrip().endswith("</html>")

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_rows import lost, outcomes_of, study_of
+from study_rows import lost, outcomes_of, study_of, truth_of
 
 from agents.studies.analysis import analyse
 from agents.studies.outcome import Outcome
 from agents.studies.results import ArmRow, PairRow, StudyResult
 from agents.studies.verdict import pair_of, percent, points
-from tasks.study import Truth
 
 RATES = {"good": 0.9, "analyst": 0.6, "random": 0.15}
 FIXED = [
@@ -71,7 +70,7 @@ def test_a_difference_that_three_data_sets_cannot_show_for_others() -> None:
 def test_failed_runs_stay_in_at_the_value_for_failures() -> None:
     study = study_of(primary={"failure": 1.0})
     rows = outcomes_of(study, RATES, fails=0)
-    mine = [row for row in rows if row.backend == "good" and row.truth.n_signal]
+    mine = [row for row in rows if row.backend == "good" and row.truth.signal]
     broken = {row.cell for row in mine[:10]}
     # As a run that handed in scores and then gave no valid claim: a sealed metric, and no answer.
     rows = changed(rows, lambda row: row.cell in broken, answer=None, status="failed", success=False)
@@ -102,16 +101,18 @@ def test_signal_free_data_have_no_metric_and_make_the_null_table() -> None:
     rows = outcomes_of(study, RATES)
     result = analyse(study, rows)
     for row in result.arms:
-        null = [o for o in rows if o.backend == row.name and o.truth.n_signal == 0]
+        null = [o for o in rows if o.backend == row.name and not o.truth.signal]
         assert (row.metric.n, row.claims.n) == (32, len(null))
-        assert row.claims.false == sum(bool(o.answer and o.answer.discovery) for o in null)
+        assert row.claims.false == sum(bool(o.answer and o.answer.signal) for o in null)
         assert row.uniformity.n + row.uniformity.missing == len(null)
         assert row.uniformity.clusters <= 9
-        assert row.mass.one.n == sum(
-            bool(o.answer and o.answer.mass and o.truth.n_signal) for o in rows if o.backend == row.name
+        assert row.coverage["mass"].one.n == sum(
+            bool(o.answer and o.answer.numbers and o.truth.signal) for o in rows if o.backend == row.name
         )
-        assert row.n_signal.without == row.mass.one.n  # yields are claimed without errors here
-    assert result.signal == {"strong": 400, "weak": 200, "none": 0, "none-fixed": 0}
+        assert row.coverage["n_signal"].without == row.coverage["mass"].one.n  # yields are claimed without errors here
+    assert result.datasets["strong"] == "400 signal events"
+    assert set(result.datasets) == {"strong", "weak", "none", "none-fixed"}
+    assert [quantity.title for quantity in result.quantities] == ["mass", "signal events"]
 
 
 def test_a_metric_that_signal_free_data_have_counts_there_too() -> None:
@@ -258,9 +259,7 @@ def test_warnings_name_what_spoils_a_study() -> None:
 
 def test_truth_decides_what_is_signal_free_not_the_name() -> None:
     study = study_of(datasets=FIXED, repeats=2)
-    rows = changed(
-        outcomes_of(study, RATES), lambda row: row.dataset == "b", truth=Truth(mass=None, n_signal=0), primary=None
-    )
+    rows = changed(outcomes_of(study, RATES), lambda row: row.dataset == "b", truth=truth_of(0), primary=None)
     assert arm(analyse(study, rows), "good").claims.n == 8
 
 

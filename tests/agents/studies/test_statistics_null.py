@@ -16,7 +16,7 @@ def test_the_two_rates_of_false_claims() -> None:
     claimed = np.array([True] * 2 + [False] * 18 + [True] * 6 + [False] * 4)
     signal = np.repeat([False, True], [20, 10])
     found = false_claims(claimed, signal)
-    assert (found.false, found.n, found.rate, found.claims, found.discovery_rate) == (2, 20, 0.1, 8, 0.25)
+    assert (found.false, found.n, found.rate, found.claims, found.fdr) == (2, 20, 0.1, 8, 0.25)
     exact = binomtest(2, 20).proportion_ci(0.95, "exact")
     assert found.interval == pytest.approx((exact.low, exact.high))
 
@@ -24,7 +24,7 @@ def test_the_two_rates_of_false_claims() -> None:
 def test_no_claims_and_no_signal_free_data() -> None:
     quiet = false_claims(np.zeros(4, bool), np.zeros(4, bool))
     assert (quiet.rate, quiet.interval.low) == (0.0, 0.0)
-    assert math.isnan(quiet.discovery_rate)
+    assert math.isnan(quiet.fdr)
     assert math.isnan(false_claims(np.ones(4, bool), np.ones(4, bool)).rate)
 
 

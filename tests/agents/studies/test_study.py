@@ -56,6 +56,9 @@ def study(**changes: Any) -> Study:
             {"best_of": [{"arm": "a", "n": 2}], "datasets": [{"name": "d", "fresh": True}]},
             r"best_of: all data sets are fresh",
         ),
+        ({"task": "unfolding"}, r"task='unfolding': does not define how its runs are judged"),
+        ({"success": {"mas_within": 0.1}}, r"success: mas_within: no such field"),
+        ({"success": {"mass_within": 0}}, r"success: mass_within=0: .*greater than 0"),
         ({"task": "lhc"}, r"task='lhc': select from lhco-demo"),
         ({"options": {"signals": 3}}, r"signals=3: lhco-demo has no such option"),
         ({"datasets": [{"name": "d", "options": {"n_signal": -1, "seed": "x"}}]}, r"seed='x'"),
@@ -102,6 +105,15 @@ def test_the_hash_is_that_of_what_is_said_not_of_how() -> None:
     ]
     hashes = {study(**change).sha256() for change in [{}, *changes]}
     assert len(hashes) == len(changes) + 1
+
+
+def test_what_the_study_leaves_out_the_task_gives() -> None:
+    assert study().primary.metric == "sic_at_0.001"
+    assert study(primary={"failure": 2}).primary.model_dump() == {"metric": "sic_at_0.001", "failure": 2.0}
+    given = study(success={"primary_at_least": 3})
+    assert given.canonical()["success"] == {"mass_within": 0.1, "primary_at_least": 3.0}
+    said = "its mass within 0.1 TeV of the truth, and SIC of at least 3; without one, no discovery claimed"
+    assert given.success.words("SIC").endswith(said)
 
 
 def test_the_first_field_that_differs_is_named_with_both_values() -> None:
