@@ -16,7 +16,7 @@ from tools import data_simulate
 from tools.contract import ToolError
 from tools.data_console import bar, one_line_errors, out
 from tools.data_jets import counted, holds_jets, print_jets
-from tools.data_showers import print_showers, showers_voxels
+from tools.data_showers import holds_showers, print_showers, showers_voxels
 from tools.events import download
 from tools.events.energyflow import ZJETS_FILES, read_zjets
 from tools.events.jets_read import read_any_jets
@@ -78,6 +78,8 @@ def convert(
     with one_line_errors("nothing was written"):
         if target.exists():
             raise ToolError("OUT", str(target), "exists; remove it or choose another name")
+        if source.is_file() and holds_showers(source):
+            raise ToolError("IN", str(source), "a file of events or jets; showers are used as they are, not converted")
         if target.suffix == ".h5":
             jets = read_any_jets(source, max_particles)
             target.parent.mkdir(parents=True, exist_ok=True)

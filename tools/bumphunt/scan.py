@@ -91,8 +91,11 @@ def scan(request: ScanRequest) -> ScanResult:
         raise ToolError("mjj_range", request.mjj_range, "two increasing edges from 0.1 to 100 TeV")
     if not low < request.window[0] < request.window[1] < high:
         raise ToolError(
-            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
+            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range} TeV"
         )
+    if not np.any((mjj >= low) & (mjj < high)):
+        seen = f"mjj runs from {mjj.min():.4g} to {mjj.max():.4g} TeV"
+        raise ToolError("mjj_range", request.mjj_range, f"a range in TeV with events; it has no events: {seen}")
     cuts, spectra = [], []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:

@@ -35,6 +35,7 @@ CHUNK = 5000  # events in memory at a time: 84 MB
 JET_FEATURES = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
 FEATURES = tuple(f"{quantity}j{jet}" for jet in (1, 2) for quantity in JET_FEATURES)
 CATHODE = ("mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2")
+TEV_BELOW = 0.02  # TeV: no two jets with R = 1 and pt above 1.2 TeV have so little mass
 LABEL_NAMES = ("is_signal", "label")
 
 
@@ -47,7 +48,7 @@ def read_events(
     Raises ToolError for a file of no known layout, with wrong columns, or with NaN; FileNotFoundError
     if there is no file.
     """
-    magic = _magic(path)
+    magic = magic_of(path)
     if magic.startswith(b"\x93NUMPY"):
         return read_cathode(path)
     if magic.startswith(b"PAR1"):
@@ -64,15 +65,19 @@ def read_events(
 
 def particle_rows(path: Path) -> int | None:
     """Return the number of events in a particle file, or None for a file of another layout."""
-    if _magic(path) != HDF5:
+    if magic_of(path) != HDF5:
         return None
     with open_frame(path) as frame:
         return frame.rows if frame.width in (UNLABELLED, LABELLED) else None
 
 
-def _magic(path: Path) -> bytes:
+def magic_of(path: Path) -> bytes:
+    """Return the first bytes of a file; ToolError if it is empty."""
     with path.open("rb") as file:
-        return file.read(8)
+        magic = file.read(8)
+    if not magic:
+        raise ToolError("path", str(path), "a file with data; it is empty (0 bytes)")
+    return magic
 
 
 def read_particles(
@@ -158,8 +163,9 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
     energy = np.sqrt(px**2 + py**2 + pz**2 + mass**2)
     columns = dijet_features(px, py, pz, energy, mass, np.stack(tau, axis=2))
     validate(columns)
-    if (median := float(np.median(columns["mjj"]))) < 0.1:
-        raise ToolError("mjj", median, f"the momenta in {path} look like TeV; feature files hold GeV")
+    if len(low := np.flatnonzero(columns["mjj"] < TEV_BELOW)):
+        allowed = f"row {low[0]}, {len(low)} in all: momenta of {path} look like TeV; feature files hold GeV"
+        raise ToolError("mjj", float(columns["mjj"][low[0]]), allowed)
     return columns, _truth(values["label"]) if "label" in values else None
 
 
