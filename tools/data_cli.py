@@ -18,10 +18,12 @@ from tools.data_console import bar, one_line_errors, out
 from tools.data_jets import counted, holds_jets, print_jets
 from tools.data_showers import holds_showers, print_showers, showers_voxels
 from tools.events import download
+from tools.events.copies import originals, said, same_rows
 from tools.events.energyflow import ZJETS_FILES, read_zjets
 from tools.events.jets_read import read_any_jets
 from tools.events.jets_simulate import MAX_KEPT
 from tools.events.lhco import Labels, particle_rows, read_events
+from tools.events.names import split_labels
 from tools.events.parquet import read_columns, write_events
 from tools.events.zjets import COLUMNS as ZJETS
 from tools.events.zjets import NOT_PASSED
@@ -94,6 +96,8 @@ def convert(
         write_events(target, columns)
         labels = "no labels" if is_signal is None else f"labels in {labels_path(target)}"
         out.print(f"{target}: {_rows(columns)} events, {labels}")
+        if text := said(originals(columns)):
+            out.print(f"{target}: {text}")
 
 
 @app.command()
@@ -114,7 +118,12 @@ def split(
         n_held = round(fraction * len(jets))
         if not 0 < n_held < len(jets):
             raise ToolError("fraction", fraction, f"some jets for each file; this holds out {n_held} of {len(jets)}")
-        for target, rows in ((rest, order[n_held:]), (held, order[:n_held])):
+        original = same_rows(jets.particles)
+        is_held = np.isin(np.arange(len(jets)), order[:n_held])[original]  # copies of a jet stay together
+        is_held = is_held[order]
+        if text := said(original, "jets"):
+            out.print(f"{source}: {text}; they stay together")
+        for target, rows in ((rest, order[~is_held]), (held, order[is_held])):
             write_jets(target, jets.take(rows))
             out.print(f"{target}: {counted(jets.take(rows))}")
 
@@ -149,6 +158,8 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
         if of is not None and of > INFO_EVENTS:
             out.print(f"{of} events of particles; ranges are those of the first {INFO_EVENTS}, clustered")
         out.print(f"{source}: rows {_rows(columns)}, columns {len(columns)}, labels: {labels}")
+        if text := said(originals(columns)):
+            out.print(f"{source}: {text}")
 
 
 def _read(
@@ -158,7 +169,7 @@ def _read(
     if source.suffix == ".npz":
         return read_zjets(source), None
     if source.suffix == ".parquet" and set(ZJETS) <= set(columns := read_columns(source)):
-        return columns, None
+        return split_labels(columns)
     return read_events(source, progress, limit)
 
 

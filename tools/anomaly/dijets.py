@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Sidebands, Windowed, in_window
+from tools.anomaly.data import Sidebands, Windowed, in_window, note
 from tools.contract import Request, ToolError
+from tools.events.copies import same_rows
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, LOG_PT_NOT_ZERO, MAX_PARTICLES, Jets, in_order
@@ -76,7 +77,9 @@ def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Di
     """
     dijets = read_dijet_file(request.jets, "jets", request.max_particles)
     inside = in_window(dijets.mjj, request.window, need_sidebands)
-    return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window)
+    original = same_rows(dijets.axes)
+    note(original)
+    return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window, original)
 
 
 def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:

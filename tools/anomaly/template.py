@@ -174,7 +174,7 @@ class Learned:
 def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: float = 1.0) -> Learned:
     """Fit to the sidebands, and test closure on events held out of the same fit or on a window left out of a second."""
     held, window = held_out(data, place, np.random.default_rng(seed))
-    outside = ~data.inside
+    held, outside = held & data.once, ~data.inside & data.once
     fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
     # The second fit gets the control window, so that methods that use bands take those beside it.
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted

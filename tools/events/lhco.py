@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS, cluster, dijet_features
 from tools.events.frame import open_frame, write_frame
+from tools.events.names import split_labels
 from tools.events.parquet import read_columns
 from tools.events.table import Columns, validate
 
@@ -36,7 +37,6 @@ JET_FEATURES = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
 FEATURES = tuple(f"{quantity}j{jet}" for jet in (1, 2) for quantity in JET_FEATURES)
 CATHODE = ("mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2")
 TEV_BELOW = 0.02  # TeV: no two jets with R = 1 and pt above 1.2 TeV have so little mass
-LABEL_NAMES = ("is_signal", "label")
 
 
 def read_events(
@@ -53,9 +53,9 @@ def read_events(
         return read_cathode(path)
     if magic.startswith(b"PAR1"):
         columns = read_columns(path)
-        labels = [columns.pop(name) for name in LABEL_NAMES if name in columns]
+        columns, labels = split_labels(columns)
         validate(columns)
-        return columns, _truth(labels[0]) if labels else None
+        return columns, labels
     if magic != HDF5:
         raise ToolError("path", str(path), "not an npy, parquet or HDF5 file")
     if particle_rows(path) is None:
@@ -166,7 +166,7 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
     if len(low := np.flatnonzero(columns["mjj"] < TEV_BELOW)):
         allowed = f"row {low[0]}, {len(low)} in all: momenta of {path} look like TeV; feature files hold GeV"
         raise ToolError("mjj", float(columns["mjj"][low[0]]), allowed)
-    return columns, _truth(values["label"]) if "label" in values else None
+    return columns, split_labels({name: column for name, column in values.items() if name not in FEATURES})[1]
 
 
 def read_cathode(path: Path) -> tuple[Columns, Labels]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS
+from tools.events.names import is_weight
 from tools.types import Floats
 
 __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
@@ -22,7 +23,6 @@ __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"
 Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5
-WEIGHTS = ("weight", "weights")
 # Above these a mass cannot be in TeV, while the same number in GeV is ordinary.
 GEV_ABOVE = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
 
@@ -95,9 +95,9 @@ def validate(columns: Mapping[str, Floats]) -> None:
 
 
 def unweighted(columns: Mapping[str, Floats]) -> None:
-    """Raise ToolError for a column `weight` or `weights` that is not one everywhere, for tools that count events."""
-    for name in WEIGHTS:
-        if name in columns:
+    """Raise ToolError for a column of weights that is not one everywhere, for tools that count events."""
+    for name in columns:
+        if is_weight(name):
             allowed = "events are counted here, so each must have weight 1: draw by weight, or remove the column"
             _require(name, columns[name], columns[name] == 1, allowed)
 
