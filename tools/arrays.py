@@ -53,9 +53,6 @@ def save_arrays(
 ) -> ArrayRef:
     """Write columns to a parquet file below the working directory and return its reference."""
     target = below("out", path, ".parquet")
-    try:
-        write_events(target, columns)
-    except OSError as error:
-        raise ToolError("out", path, f"a file that can be written ({error.strerror or error})") from None
+    write_events(target, columns)
     rows = len(next(iter(columns.values())))
     return ArrayRef(path=path, columns=list(columns), units=dict(units or {}), rows=rows, sha256=sha256(target))

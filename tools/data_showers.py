@@ -11,6 +11,7 @@ from rich.table import Table
 from tools.calorimeter.geometry import GEOMETRIES
 from tools.calorimeter.showers import NAMES, check_arrays, read_showers
 from tools.contract import ToolError
+from tools.data_console import shown, tell
 from tools.hdf5 import open_hdf5
 
 
@@ -54,9 +55,7 @@ def print_showers(source: Path, n_voxels: int, first: int, out: Console) -> None
     table = Table("column", "unit", "minimum", "median", "maximum")
     for name, (values, unit) in columns.items():
         if len(values):
-            table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
+            table.add_row(shown(name), unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
     out.print(table)
     levels = len(np.unique(showers.incident))
-    out.print(
-        f"{source}: showers of {n_voxels} voxels as in {geometry.name}; the first {len(showers)}, {levels} energies"
-    )
+    tell(f"{source}: showers of {n_voxels} voxels as in {geometry.name}; the first {len(showers)}, {levels} energies")

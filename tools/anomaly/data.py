@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.arrays import load_arrays
-from tools.contract import Request, ToolError
+from tools.contract import Request, Seed, ToolError
 from tools.events.copies import is_first, originals, said
 from tools.events.names import unlabelled
 from tools.events.table import derive, unweighted, validate
@@ -31,7 +31,7 @@ class WindowRequest(Request):
         min_length=1,
         description="columns or derived features, e.g. mj1, delta_mj, tau21_j1, tau21_j2, tau32_j1, tau32_j2",
     )
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 @dataclass(frozen=True)

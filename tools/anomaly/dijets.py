@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.data import Sidebands, Windowed, in_window, note
-from tools.contract import Request, ToolError
+from tools.contract import Request, Seed, ToolError
 from tools.events.copies import same_rows
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
@@ -40,7 +40,7 @@ class DijetsRequest(Request):
     jets: str = Field(description="file of LHC Olympics particles, or (faster) of jets made from it by `data convert`")
     window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
     max_particles: SkipJsonSchema[int] = Field(64, ge=8, le=MAX_PARTICLES, description="hardest particles kept per jet")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
+SAME = 1.5  # a cut that keeps so many times more than it was asked for is another cut
 TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
 
 
@@ -48,7 +49,10 @@ class CutResult(BaseModel):
     """Fit after one cut. `signal` counts passing events."""
 
     model_config = ConfigDict(frozen=True)
-    efficiency: float
+    efficiency: float = Field(description="background efficiency asked for")
+    kept: float | None = Field(
+        None, description="background efficiency of the cut: above the one asked for if many scores are equal"
+    )
     mass: float = Field(description="TeV")
     mass_error: float
     signal: float
@@ -116,12 +120,15 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
     """
     low, high = zone(window, cut.fit.mass, cut.fit.width)
     passed = score >= threshold(score, mjj, window, cut.efficiency)
+    kept = float(passed[(mjj < window[0]) | (mjj >= window[1])].mean())
+    if kept > SAME * cut.efficiency:
+        print(f"note: many scores are equal: the cut at {cut.efficiency:g} keeps {kept:.3g}", file=sys.stderr)
     beside = ((mjj < low) | (mjj >= high)) & ~(passed & tails(cut, mjj))
     try:
         smooth = sculpting(mjj[beside], passed[beside]).smooth_p
     except ValueError:  # equal scores
         smooth = None
-    return summary(cut).model_copy(update={"smooth_p": smooth})
+    return summary(cut).model_copy(update={"smooth_p": smooth, "kept": kept})
 
 
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from tools.arrays import sha256
-from tools.contract import Request, Result, ToolError, named, tool
+from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
 from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
@@ -53,7 +53,7 @@ class UnfoldRequest(Request):
     folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
     report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 class UnfoldResult(Result):
@@ -98,9 +98,9 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         raise ToolError("out", request.out, "a file other than the inputs")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = below("folder", request.folder)
+    folder = below("folder", request.folder, folder=True)
     if request.report:
-        below("report", request.report)
+        below("report", request.report, folder=True)
     data = read_sample(request.data, "data", request.observables, ("reco",))
     simulation = _simulation(request, "simulation")
     columns, notes = simulation.columns, [*data.notes, *simulation.notes]
@@ -232,7 +232,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
 
-        folder = below("report", str(request.report))
+        folder = below("report", str(request.report), folder=True)
         events = read(Path(request.out))
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):
