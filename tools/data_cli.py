@@ -183,7 +183,7 @@ def _read(
     if source.suffix == ".npz":
         return read_zjets(source), None
     if source.suffix == ".parquet" and set(ZJETS) <= set(columns := read_columns(source)):
-        return split_labels(columns)
+        return split_labels(columns, source)
     return read_events(source, progress, limit)
 
 

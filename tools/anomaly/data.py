@@ -119,6 +119,6 @@ def load_table(path: str) -> dict[str, Floats]:
     """Return a validated event table from parquet; weighted and labelled events are refused."""
     columns = load_arrays(path, "events")
     unlabelled(columns, "events", path)
-    validate(columns)
+    validate(columns, path)
     unweighted(columns)
     return columns

@@ -20,7 +20,7 @@ def load_scored(events: str, scores: str, field: str = "scores") -> tuple[Floats
     table = load_arrays(events, "events")
     if "mjj" not in table:
         raise ToolError("events", events, f"needs the column mjj, has {', '.join(table)}")
-    validate(table)
+    validate(table, events)
     unweighted(table)
     mjj, score = table["mjj"], load_arrays(scores, field, ["score"])["score"]
     if len(mjj) != len(score):

@@ -41,7 +41,7 @@ def describe(request: DescribeRequest) -> DescribeResult:
     """Summarise an event file: rows, columns, ranges, correlations with mjj, and the feature names usable with it."""
     columns = load_arrays(request.events, "events")
     unlabelled(columns, "events", request.events)
-    validate(columns)
+    validate(columns, request.events)
     mjj = columns["mjj"]
     summaries = {
         name: ColumnSummary(

@@ -53,8 +53,8 @@ def read_events(
         return read_cathode(path)
     if magic.startswith(b"PAR1"):
         columns = read_columns(path)
-        columns, labels = split_labels(columns)
-        validate(columns)
+        columns, labels = split_labels(columns, path)
+        validate(columns, path)
         return columns, labels
     if magic != HDF5:
         raise ToolError("path", str(path), "not an npy, parquet or HDF5 file")
@@ -142,7 +142,7 @@ def cluster_particles(
         if progress:
             progress(done, total)
     columns = {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in COLUMNS}
-    validate(columns)
+    validate(columns, path)
     return columns, np.concatenate(truth) if truth else None
 
 
@@ -162,11 +162,11 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
     px, py, pz, mass, *tau = (np.stack([values[f"{q}j{jet}"] for jet in (1, 2)], axis=1) for q in JET_FEATURES)
     energy = np.sqrt(px**2 + py**2 + pz**2 + mass**2)
     columns = dijet_features(px, py, pz, energy, mass, np.stack(tau, axis=2))
-    validate(columns)
+    validate(columns, path)
     if len(low := np.flatnonzero(columns["mjj"] < TEV_BELOW)):
         allowed = f"row {low[0]}, {len(low)} in all: momenta of {path} look like TeV; feature files hold GeV"
         raise ToolError("mjj", float(columns["mjj"][low[0]]), allowed)
-    return columns, split_labels({name: column for name, column in values.items() if name not in FEATURES})[1]
+    return columns, split_labels({name: column for name, column in values.items() if name not in FEATURES}, path)[1]
 
 
 def read_cathode(path: Path) -> tuple[Columns, Labels]:
@@ -178,7 +178,7 @@ def read_cathode(path: Path) -> tuple[Columns, Labels]:
     if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind not in "fiu":
         raise ToolError("path", str(path), f"shape {array.shape} of {array.dtype}; need (N, 6): {CATHODE}, is_signal")
     columns = dict(zip(CATHODE, array[:, :5].T.astype(np.float64), strict=True))
-    validate(columns)
+    validate(columns, path)
     return columns, _truth(array[:, 5])
 
 

@@ -78,7 +78,9 @@ def weight_column(names: Iterable[str], field: str, path: str, spare: Iterable[s
     raise ToolError(field, path, allowed)
 
 
-def split_labels(columns: Mapping[str, Floats]) -> tuple[dict[str, Floats], NDArray[np.bool_] | None]:
+def split_labels(
+    columns: Mapping[str, Floats], path: object = "the file"
+) -> tuple[dict[str, Floats], NDArray[np.bool_] | None]:
     """Return the columns without those that look like labels, and the labels (n,), None if there are none.
 
     Raises ToolError for labels other than 0 and 1, for several that differ, and for one that marks the background.
@@ -89,11 +91,11 @@ def split_labels(columns: Mapping[str, Floats]) -> tuple[dict[str, Floats], NDAr
         values = columns[name]
         said = "looks like a label, and labels are 0 or 1 with 1 for signal: rename or remove the column"
         if len(bad := np.flatnonzero((values != 0) & (values != 1))):
-            raise ToolError(name, float(values[bad[0]]), f"row {bad[0]}: {said}")
+            raise ToolError(name, float(values[bad[0]]), f"row {bad[0]} of {path}: {said}")
         if plain(name) in INVERTED:
-            raise ToolError("names", name, said)
+            raise ToolError("names", name, f"{path}: {said}")
         if not np.array_equal(values, columns[like[0]]):
-            raise ToolError("names", like, "columns that look like labels but differ: keep one of them")
+            raise ToolError("names", like, f"columns of {path} that look like labels but differ: keep one of them")
     return rest, np.asarray(columns[like[0]] == 1) if like else None
 
 

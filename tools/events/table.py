@@ -70,13 +70,22 @@ def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
     return features
 
 
-def validate(columns: Mapping[str, Floats]) -> None:
-    """Raise ToolError, naming column, first bad row and value, unless this is a valid event table.
+def validate(columns: Mapping[str, Floats], path: object = None) -> None:
+    """Raise ToolError, naming column, first bad row, value and the file (`path`), unless this is a valid event table.
 
     Valid means a column `mjj`, at least one event, 1-d columns of equal length, finite values, mjj > 0 and masses in
     TeV. Jet masses may be slightly negative: after rounding, FastJet gives -sqrt(-m^2) for a massless jet, and the
     published files have such events.
     """
+    try:
+        _valid(columns)
+    except ToolError as error:
+        if path is None:
+            raise
+        raise ToolError(error.field, error.value, f"{error.allowed} (in {path})") from None
+
+
+def _valid(columns: Mapping[str, Floats]) -> None:
     if "mjj" not in columns:
         raise ToolError("mjj", list(columns), "the table needs the column mjj")
     rows = len(columns["mjj"])
