@@ -19,6 +19,7 @@ from tools.events.jets_read import read_any_jets
 from tools.events.jets_toptag import FLOATS, MOMENTA, PARTICLES
 from tools.events.lhco import FEATURES, read_events, read_features
 from tools.hdf5 import open_hdf5
+from tools.jet_model.inputs import read_file
 from tools.jet_model.jets_file import write_jets
 
 GEV = np.array([300.0, 20.0, 900.0, 90.0, 0.4, 0.2, 0.1])
@@ -85,6 +86,10 @@ def test_links_that_lead_somewhere_are_followed(tmp_path: Path) -> None:
             file[name] = h5py.ExternalLink("part.h5", f"/{name}")
         file["/loop/again"] = h5py.SoftLink("/loop")
     assert read_any_jets(tmp_path / "linked.h5").count() == {"qcd": 15, "top": 15}
+
+
+def test_a_folder_is_no_file_of_jets(tmp_path: Path) -> None:
+    refused(lambda: read_file(str(tmp_path), "jets", 8), "jets", "directory")
 
 
 def test_external_storage_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_one_event_with_most_of_the_weight_is_refused() -> None:
     wild = np.where(np.arange(N) == 5, 1e8, 1.0)
     refused(lambda: unfolded(SIMULATED | {"weight": wild}), "simulation", "'weight'", "1e+08 in row 5")
     refused(lambda: unfolded(SIMULATED, MEASURED | {"weight": wild}), "data", "1e+08 in row 5")
+    refused(lambda: unfolded(SIMULATED | {"w_up": wild}, nuisances=["w_up"]), "nuisances", "'w_up'", "row 5")
 
 
 @pytest.mark.parametrize("sentinel", [-99.0, -999.0, -9999.0])

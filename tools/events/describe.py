@@ -33,7 +33,7 @@ class DescribeResult(Result):
     rows: int
     columns: dict[str, ColumnSummary]
     features: list[str] = Field(description="all feature names that tools accept for this file")
-    copies: int = Field(description="events that are copies of others; tools learn from and count each event once")
+    copies: int = Field(0, description="events that are copies of others; tools learn from and count each event once")
 
 
 @tool("events.describe")

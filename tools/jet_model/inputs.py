@@ -39,11 +39,13 @@ class JetsRequest(Request):
 
 
 def read_file(path: str, field: str, max_particles: int) -> Jets:
-    """Read jets in any format; if there is no such file, the ToolError names the request's `field`."""
+    """Read jets in any format; if it cannot be read, the ToolError names the request's `field`."""
     try:
         return read_any_jets(Path(path), max_particles)
     except FileNotFoundError:
         raise ToolError(field, path, "a file of jets; there is no such file") from None
+    except OSError as error:
+        raise ToolError(field, path, f"a readable file of jets ({error.strerror or error})") from None
 
 
 class Separation(Frozen):

@@ -48,7 +48,7 @@ def read_sample(
     name = weight_column(columns, field, path, spare)
     weight = columns[name] if name else None
     if weight is not None:
-        _spread(weight, str(name), field, path)
+        check_spread(weight, str(name), field, path)
         if name != "weight":
             notes.append(f"{field}: column {name!r} taken as weights")
     return Sample(columns, values, passed, weight, notes)
@@ -105,7 +105,7 @@ def _passed(
     return passed
 
 
-def _spread(weight: Floats, name: str, field: str, path: str) -> None:
+def check_spread(weight: Floats, name: str, field: str, path: str) -> None:
     """Raise ToolError if one event has most of the weight: nothing can be learned from one event."""
     total, row = float(np.abs(weight).sum()), int(np.argmax(np.abs(weight)))
     if len(weight) > 2 and abs(weight[row]) > LARGEST_SHARE * total:

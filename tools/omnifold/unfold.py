@@ -15,7 +15,7 @@ from tools.files import below
 from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
-from tools.omnifold.inputs import Sample, as_problem, column, read_sample
+from tools.omnifold.inputs import Sample, as_problem, check_spread, column, read_sample
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
 from tools.omnifold.problem import Mask, Problem
@@ -108,6 +108,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     outside = _outside(request, problem, "data")
     nuisances = {name: column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
     for name, weight in nuisances.items():
+        check_spread(weight, name, "nuisances", request.simulation)
         try:
             varied = problem.reweighted(weight=weight)
         except ToolError as error:
