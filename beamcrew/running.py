@@ -14,7 +14,7 @@ def run(
     *,
     task: str = "lhco-demo",
     options: Mapping[str, Any] | None = None,
-    backend: str = "auto",
+    backend: str | None = None,
     model: str | None = None,
     base_url: str | None = None,
     price: str | None = None,
@@ -25,8 +25,8 @@ def run(
 
     `request` defaults to that of the task; `options` are options of the task, such as seed, max_iterations or n_signal.
     `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose the model; the default is
-    the service whose key is in the environment, or else the built-in analyst. `settings` are further fields of
-    `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
+    the service whose key is in the environment, or else, unless a model is named, the built-in analyst. `settings` are
+    further fields of `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
 
     A failed run, or one that spent its budget, is also returned: check `result.status`. Raises ValueError (TaskError,
     pydantic's ValidationError) for an invalid argument.

@@ -27,7 +27,9 @@ class ArrayRef(Frozen):
 
 
 def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[str, NDArray[np.float64]]:
-    """Read columns of a parquet file, all finite; ToolError names the request's `field` if the file is invalid."""
+    """Read columns of a parquet file, all finite; ToolError names the request's `field` if the file is invalid or has
+    no rows.
+    """
     try:
         columns = read_columns(Path(path), names)
     except ToolError as error:
@@ -36,11 +38,8 @@ def load_arrays(path: str, field: str, names: list[str] | None = None) -> dict[s
         raise ToolError(field, path, "a readable parquet file; there is no such file") from None
     except OSError as error:
         raise ToolError(field, path, f"a readable parquet file ({error.strerror or error})") from None
-    for name, values in columns.items():
-        if not np.all(np.isfinite(values)):
-            raise ToolError(
-                field, path, f"column {name!r} must be finite; row {int(np.argmin(np.isfinite(values)))} is not"
-            )
+    if not columns or not len(next(iter(columns.values()))):
+        raise ToolError(field, path, "a file with events; it has no events")
     return columns
 
 
@@ -54,9 +53,6 @@ def save_arrays(
 ) -> ArrayRef:
     """Write columns to a parquet file below the working directory and return its reference."""
     target = below("out", path, ".parquet")
-    try:
-        write_events(target, columns)
-    except OSError as error:
-        raise ToolError("out", path, f"a file that can be written ({error.strerror or error})") from None
+    write_events(target, columns)
     rows = len(next(iter(columns.values())))
     return ArrayRef(path=path, columns=list(columns), units=dict(units or {}), rows=rows, sha256=sha256(target))

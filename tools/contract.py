@@ -6,14 +6,19 @@ A model reads the docstrings and field descriptions of requests: there is no oth
 from __future__ import annotations
 
 import inspect
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from tools.journal import append
+
+SEEDS = 2**31  # libraries take seeds below 2^32, and some are derived by adding to these
 
 
 class ToolError(ValueError):
@@ -93,14 +98,20 @@ class Tool(Generic[Req, Res]):
         return result
 
     def parse(self, arguments: dict[str, Any]) -> Req:
+        """Return the request. Raises ToolError also for text with NUL bytes and outputs that would replace an input."""
+        for name, text in _texts(arguments):
+            if "\0" in text:
+                raise ToolError(name, text, "text without NUL bytes")
         try:
-            return self.request.model_validate(arguments)
+            request = self.request.model_validate(arguments)
         except ValidationError as error:
             wrong = problems(error)[0]
             allowed = wrong.said
             if wrong.unknown:
                 allowed = f"unknown field; allowed are {', '.join(_fields(self.request, wrong.place[:-1]))}"
             raise ToolError(wrong.field or self.name, wrong.value, allowed) from None
+        _spare_inputs(request)
+        return request
 
     def schema(self) -> dict[str, Any]:
         """Return name, description and JSON schema of the arguments, as they appear in prompts."""
@@ -124,6 +135,38 @@ def tool(name: str) -> Callable[[Callable[[Req], Res]], Tool[Req, Res]]:
 def named(value: Any) -> Any:
     """Expand a bare kind to that kind with its defaults: "mlp" to {"kind": "mlp"}."""
     return {"kind": value} if isinstance(value, str) else value
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (field, text) for all text in nested arguments."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            yield from _texts(item, f"{name}.{k}")
+
+
+def _spare_inputs(request: BaseModel) -> None:
+    """Raise ToolError if a field out* is the path of an existing file that another field names."""
+    texts = dict(_texts(request.model_dump(mode="json")))
+    outputs = [name for name in texts if name.rsplit(".", 1)[-1].startswith("out")]
+    for out in outputs:
+        for name, text in texts.items():
+            if name not in outputs and Path(text).is_file() and os.path.realpath(text) == os.path.realpath(texts[out]):
+                raise ToolError(out, texts[out], f"a file other than the input `{name}`, which it would replace")
+
+
+def _seed(seed: int) -> int:
+    if seed >= SEEDS:
+        raise PydanticCustomError("seed", "a whole number from 0 to {most}", {"most": SEEDS - 1})
+    return seed
+
+
+# Checked by a function, because a bound in the schema would be in every prompt.
+Seed = Annotated[int, AfterValidator(_seed)]
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -13,16 +13,31 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 from tools.contract import ToolError, problems
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+# Names come from files and must not be taken for markup.
+out = Console(soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
+
+
+def shown(text: object) -> str:
+    """Return text for the terminal: control characters, which could move the cursor, as escapes.
+
+    >>> shown("m\\x1b[2J")
+    'm\\\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def tell(text: str) -> None:
+    """Print a line as it is, but for control characters."""
+    out.print(shown(text), highlight=False)
 
 
 @contextmanager
 def bar(title: str, count: DownloadColumn | MofNCompleteColumn) -> Iterator[Callable[[int, int], None]]:
     """A progress bar, and what moves it: a function of how much is done and of how much there is in all."""
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(shown(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
@@ -41,5 +56,5 @@ def one_line_errors(after_interrupt: str) -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    err.print(f"error: {' '.join(message.split())}", style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"error: {shown(' '.join(message.split()))}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tools.data_console import shown, tell
 from tools.events.jets_read import Layout, layout_of, read_any_jets
 from tools.jet_model.jets import LAYOUTS, Jets
 
@@ -31,6 +32,6 @@ def print_jets(source: Path, first: int, out: Console) -> None:
     units = {"log_pt": "ln GeV", "log_energy": "ln GeV", "jet pt": "GeV", "jet mass": "GeV"}
     table = Table("column", "unit", "minimum", "median", "maximum")
     for name, values in (columns | {"jet pt": pt, "jet mass": mass, "multiplicity": jets.multiplicity}).items():
-        table.add_row(name, units.get(name, ""), *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
+        table.add_row(shown(name), units.get(name, ""), *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
     out.print(table)
-    out.print(f"{source}, layout {layout_of(source)}; of the first {first} at most: {counted(jets)}")
+    tell(f"{source}, layout {layout_of(source)}; of the first {first} at most: {counted(jets)}")

@@ -9,21 +9,33 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.calorimeter.geometry import GEOMETRIES
-from tools.calorimeter.showers import NAMES, read_showers
+from tools.calorimeter.showers import NAMES, check_arrays, read_showers
 from tools.contract import ToolError
+from tools.data_console import shown, tell
+from tools.hdf5 import open_hdf5
 
 
-def showers_voxels(source: Path) -> int | None:
-    """Voxels a shower, where the file is one of showers in HDF5."""
+def holds_showers(source: Path) -> bool:
+    """Whether this is an HDF5 file with the data sets of showers; ToolError if a part of it is missing."""
     import h5py
 
     if not source.is_file() or not h5py.is_hdf5(source):
+        return False
+    with open_hdf5(source) as file:
+        return all(isinstance(file.get(n, getlink=True), h5py.HardLink) for n in NAMES) and all(
+            isinstance(file[n], h5py.Dataset) for n in NAMES
+        )
+
+
+def showers_voxels(source: Path) -> int | None:
+    """Return the voxels of a shower, or None if this is no HDF5 file of showers; ToolError for other shapes."""
+    if not holds_showers(source):
         return None
-    with h5py.File(source, "r") as file:
-        found = [file[n] for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
-        if len(found) < len(NAMES) or not all(isinstance(d, h5py.Dataset) for d in found) or found[1].ndim != 2:
-            return None
-        return int(found[1].shape[1])
+    with open_hdf5(source) as file:
+        incident, voxels = (file[n] for n in NAMES)
+        n_voxels = int(np.prod(voxels.shape[1:]))
+        check_arrays(str(source), incident, voxels, n_voxels)
+        return n_voxels
 
 
 def print_showers(source: Path, n_voxels: int, first: int, out: Console) -> None:
@@ -43,9 +55,7 @@ def print_showers(source: Path, n_voxels: int, first: int, out: Console) -> None
     table = Table("column", "unit", "minimum", "median", "maximum")
     for name, (values, unit) in columns.items():
         if len(values):
-            table.add_row(name, unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
+            table.add_row(shown(name), unit, *(f"{f(values):.4g}" for f in (np.min, np.median, np.max)))
     out.print(table)
     levels = len(np.unique(showers.incident))
-    out.print(
-        f"{source}: showers of {n_voxels} voxels as in {geometry.name}; the first {len(showers)}, {levels} energies"
-    )
+    tell(f"{source}: showers of {n_voxels} voxels as in {geometry.name}; the first {len(showers)}, {levels} energies")

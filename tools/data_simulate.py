@@ -9,15 +9,16 @@ from typing import Annotated, Any
 import typer
 from rich.progress import MofNCompleteColumn
 
-from tools.calorimeter.simulate import ShowerSimulation, simulate_showers
+from tools.calorimeter.simulate import SUFFIXES, ShowerSimulation, simulate_showers
 from tools.contract import ToolError
-from tools.data_console import bar, one_line_errors, out
+from tools.data_console import bar, one_line_errors, tell
 from tools.events.jets_kinds import ALL_KINDS, JetKind
 from tools.events.jets_simulate import JetSimulation, simulate_jets
 from tools.events.pythia import NARROW, Process
 from tools.events.shards import Sharded
 from tools.events.simulate import Simulation, simulate
 from tools.events.zjets import Tune, ZJets, ZJetsSimulation, simulate_zjets
+from tools.files import new_file
 
 app = typer.Typer(help="Simulate events, jets or showers.", no_args_is_help=True)
 GO_ON = "finished shards are kept: run the same command again to go on"
@@ -88,8 +89,6 @@ def jets(
     10-20 ms a jet and core, 60 ms with --tune vincia.
     """
     with one_line_errors(GO_ON):
-        if target.suffix != ".h5":
-            raise ToolError("OUT", str(target), "jets are written as HDF5: a name that ends in .h5")
         simulation = JetSimulation(kinds=_kinds(kinds), tune=tune, events=events, seed=seed)
         _write(simulate_jets, simulation, target, workers)
 
@@ -110,18 +109,24 @@ def showers(
         simulation = ShowerSimulation(
             geometry=geometry, particle=particle, material=material, showers=events, seed=seed
         )
+        new_file("OUT", target, SUFFIXES)
+        new_file("OUT", target.with_name(target.name + ".provenance.json"), (".json",))
         target.parent.mkdir(parents=True, exist_ok=True)
         with bar(target.name, MofNCompleteColumn()) as progress:
             facts = simulate_showers(simulation, target, progress)
-        out.print(f"{target}: {events} showers, E_dep/E_inc {facts['deposited_over_incident']:.3f}")
+        tell(f"{target}: {events} showers, E_dep/E_inc {facts['deposited_over_incident']:.3f}")
 
 
 def _write(make: Callable[..., dict[str, Any]], simulation: Sharded, target: Path, workers: int | None) -> None:
     """Make a sample in shards over many processes, and say how much of what Pythia made was accepted."""
+    new_file("OUT", target, (".h5",) if isinstance(simulation, JetSimulation) else (".parquet",))
+    if not target.with_name(target.name + ".shards").exists():  # else it goes on with what it has written
+        for beside in (".provenance.json", ".particles.h5"):
+            new_file("OUT", target.with_name(target.name + beside), (".json", ".h5"))
     target.parent.mkdir(parents=True, exist_ok=True)
     with bar(target.name, MofNCompleteColumn()) as progress:
         provenance = make(simulation, target, workers, progress)
-    out.print(f"{target}: {simulation.events} events, acceptance {provenance['acceptance']:.3f}")
+    tell(f"{target}: {simulation.events} events, acceptance {provenance['acceptance']:.3f}")
 
 
 def _masses(text: str) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen, ToolError
+from tools.events.copies import adjacent
 
 Losses = list[tuple[float, float]]  # (training, validation) per epoch
 Progress = Callable[[int, float, float], None]
@@ -100,13 +101,17 @@ def train(
     return losses, states
 
 
-def split(n: int, fraction: float, seed: int, most: int | None = None) -> tuple[Rows, Rows]:
+def split(
+    n: int, fraction: float, seed: int, most: int | None = None, original: Rows | None = None
+) -> tuple[Rows, Rows]:
     """Return (training, validation) rows in random order: of n rows, or `most` of them, a fraction is held out.
 
-    At least one row is held out. Raises ToolError for fewer than two rows.
+    At least one row is held out. Copies of a row, for which `original` (n,) has its number, stay together. Raises
+    ToolError for fewer than two rows.
     """
     if n < 2:
         raise ToolError("events", n, "at least 2, one of them for validation")
     order = np.random.default_rng(seed).permutation(n)[:most]
+    order = order if original is None else adjacent(order, original)
     n_held = min(max(1, int(fraction * len(order))), len(order) - 1)
     return order[n_held:], order[:n_held]

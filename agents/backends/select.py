@@ -27,10 +27,12 @@ def choose_backend(
 ) -> Backend:
     """Return the backend for `spec`; auto: a service if a key or an address is given, else the built-in analyst.
 
+    Without a `spec` it is chosen as for auto, but a model or a price is never replaced by the analyst.
+
     Reads from the environment the key in `api_key_env`, and OPENAI_BASE_URL and BEAMCREW_MODEL for missing arguments.
     Raises ValueError naming the field, its value and what is allowed.
     """
-    spec = spec or "auto"
+    asked, spec = spec, spec or "auto"
     if spec.startswith("local:"):
         from agents.backends.local import Local
 
@@ -43,6 +45,11 @@ def choose_backend(
     base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
     model = model or os.environ.get("BEAMCREW_MODEL") or None
     if not key and not base_url and spec == "auto":
+        if asked is None and (model or price):
+            raise ValueError(
+                f"model: {model or 'a price'} was given, but neither a key nor an address: set {api_key_env}, or give "
+                "--base-url; with --backend auto written out, the built-in analyst would do the work"
+            )
         return BuiltIn("analyst")
     url = base_url or DEFAULT_URL
     if not model:

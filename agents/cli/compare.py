@@ -21,14 +21,18 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="folder of a run")],
     b: Annotated[Path, typer.Argument(metavar="B", help="folder of another run")],
     html: Annotated[Path | None, typer.Option(help="also write an HTML file")] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file; never a part of a run")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the comparison as JSON instead")] = False,
 ) -> None:
     """Show two runs side by side: plan, code, metrics, claims, cost. Differences are bold."""
     from agents.runs.compare import compare as compared
     from agents.runs.compare import to_html
     from agents.trace.words import visible
+    from tools.files import new_file
 
     with clear_errors():
+        if html:
+            new_file("--html", html, (".html",), force=force)
         found = compared(a, b)
         if html:
             html.write_text(to_html(found))

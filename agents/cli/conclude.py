@@ -36,11 +36,13 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
 
     table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
     for check in result.claims:
-        agrees = "" if check.agrees is None else "yes" if check.agrees else "[red]no[/]"
-        agrees += " [red](not traced)[/]" if check.traced is False else ""
+        agrees = Text("" if check.agrees is None else "yes" if check.agrees else "no")
+        agrees.stylize("red" if check.agrees is False else "")
+        agrees.append(" (not traced)" if check.traced is False else "", style="red")
         claimed = check.written(check.claimed, check.claimed_error)
         harness = check.written(check.harness, check.harness_error)
-        table.add_row(check.title, claimed, harness, check.written(check.truth), agrees)
+        row = (check.title, claimed, harness, check.written(check.truth))
+        table.add_row(*(Text(visible(cell)) for cell in row), agrees)
     if result.claims:
         err.print(table)
     if not result.is_llm:

@@ -20,7 +20,7 @@ def fork(
     out: Annotated[Path | None, typer.Option(help="folder of the new run; default: a new one beside RUN")] = None,
     request: Annotated[str | None, typer.Option(help="ask this from STEP on; default: the request of RUN")] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder with planner.md, worker.md, reporter.md")] = None,
-    backend: options.Backend = "auto",
+    backend: options.Backend = None,
     model: options.Model = None,
     base_url: options.BaseUrl = None,
     price: options.Price = None,

@@ -43,7 +43,7 @@ def run(
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="task option, e.g. seed=7; repeatable")
     ] = None,
-    backend: options.Backend = "auto",
+    backend: options.Backend = None,
     model: options.Model = None,
     base_url: options.BaseUrl = None,
     price: options.Price = None,
@@ -116,7 +116,7 @@ def run(
 @app.command()
 def resume(
     run_dir: options.RunDir,
-    backend: options.Backend = "auto",
+    backend: options.Backend = None,
     model: options.Model = None,
     base_url: options.BaseUrl = None,
     price: options.Price = None,

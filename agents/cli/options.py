@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from agents.backends import base
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")]
-Backend = Annotated[str, typer.Option(help="auto, analyst, script, random, openai, local:NAME")]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, analyst, script, random, openai, local:NAME; default: the service if there is a key or an address, "
+        "else, unless a model is named, the analyst"
+    ),
+]
 Model = Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)")]
 BaseUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")]
 Price = Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")]
@@ -24,7 +30,7 @@ ResultJson = Annotated[bool, typer.Option("--json", help="print result.json on s
 
 
 def chosen_backend(
-    backend: str, model: str | None, base_url: str | None, price: str | None, timeout: float
+    backend: str | None, model: str | None, base_url: str | None, price: str | None, timeout: float
 ) -> base.Backend:
     """The backend that the options choose. Raises ValueError, which names the field, its value and what is allowed."""
     from agents.backends import price as prices

@@ -99,11 +99,11 @@ def _list() -> None:
     for name, text in shipped_studies().items():
         study = parse_study(text, name)
         runs = study.repeats * len(study.backends) * len(study.wordings) * len(study.datasets)
-        table.add_row(name, Text(study.question), str(runs))
+        table.add_row(Text(name), Text(study.question), str(runs))
     out.print(table)
     table = Table("wording", "text")
     for name, text in shipped_wordings().items():
-        table.add_row(name, Text(text))
+        table.add_row(Text(name), Text(text))
     out.print(table)
 
 
@@ -133,7 +133,7 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
         time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
         basis = f"{row.measured} runs done" if row.measured else "two reference runs" if row.tokens else ""
         table.add_row(
-            row.arm,
+            Text(row.arm),
             str(row.runs),
             str(row.left),
             "unknown" if row.tokens is None else f"{row.tokens:,.0f}",

@@ -31,14 +31,16 @@ def export(
     form: Annotated[
         Format, typer.Option("--format", help="OpenTelemetry spans as OTLP/JSON, or an Inspect AI log")
     ] = Format.otel,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file; never a part of a run")] = False,
 ) -> None:
     """Export a trace for other tools: with prompts and replies, without labels, truth and task options."""
     from agents.trace.export import compact, exported
     from agents.trace.export_inspect import inspect_log
     from agents.trace.export_otel import otel
-    from tools.files import write_whole
+    from tools.files import new_file, write_whole
 
     with clear_errors():
+        new_file("--out", target, (".json",), force=force)
         known = exported(run_dir)
         data = compact(otel(known) if form is Format.otel else inspect_log(known)).encode(errors="replace")
         write_whole(target, data)

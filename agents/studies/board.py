@@ -77,7 +77,7 @@ class Board:
 
     def table(self) -> Table:
         """Return a table with one row per backend."""
-        table = Table("backend", title=self._study.name, title_justify="left")
+        table = Table("backend", title=Text(self._study.name), title_justify="left")
         for name in ("done", "right", "failed", "missing", "running", "median time", "cost"):
             table.add_column(name, justify="right")
         total = Counter(cell.arm.name for cell in self._cells.values())
@@ -88,7 +88,7 @@ class Board:
             failed = sum(not o.missing and o.status not in ANSWERED for o in rows)
             times = sorted(o.seconds for o in rows if not o.missing)
             table.add_row(
-                arm.name,
+                Text(arm.name),
                 f"{len(rows)}/{total[arm.name]}",
                 str(sum(o.success for o in rows)),
                 str(failed),

@@ -25,14 +25,13 @@ from scipy.stats import norm
 from tasks.lhco import reference_grader
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
-from tasks.lhco.grader import TOYS, artefact, largest, read_scores, refused, score_histogram
+from tasks.lhco.grader import TOYS, artefact, largest, read_once, read_scores, refused, score_histogram
 from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust, summary
 from tools.bumphunt.yields import total_yield
-from tools.events.parquet import read_columns
 
 METRIC = "significance on held-out events"
 LEAST_P = 1e-300  # smallest p-value that is converted into a significance
@@ -104,9 +103,9 @@ def _beside_sidebands(
     window = submission.window
     if window is None:
         raise ValueError("window=None: the claim needs a signal region in mjj, two edges in TeV")
-    mjj = read_columns(folder / EVENTS, ["mjj"])["mjj"]
-    score = read_scores(workspace, submission.scores, len(mjj))[held_out]
-    mjj, fraction = mjj[held_out], float(held_out.mean())
+    mjj, once = read_once(folder / EVENTS)
+    used, fraction = held_out & once, float(held_out.mean())
+    score, mjj = read_scores(workspace, submission.scores, len(mjj))[used], mjj[used]
     efficiencies = sorted({*usable(EFFICIENCIES, mjj, window), chosen}, reverse=True)
     cuts = [measure(mjj, score, window, efficiency, width=width) for efficiency in efficiencies]
     judged = [checked(cut, mjj, score, window) for cut in cuts]
@@ -132,8 +131,7 @@ def _against_reference(
     width: float | None,
 ) -> tuple[list[Cut], dict[str, Any]]:
     """Return all cuts on the held-out events and their details, with the background from the reference."""
-    (mjj, score), reference = reference_grader.read_both(submission, folder, workspace)
-    data = mjj[held_out], score[held_out]
+    data, reference = reference_grader.read_both(submission, folder, workspace, held_out)
     efficiencies = sorted({*reference_grader.usable(reference), chosen}, reverse=True)
     cuts = [measure_with_reference(data, reference, efficiency, width=width) for efficiency in efficiencies]
     best = cuts[most_significant(cuts)]

@@ -28,6 +28,7 @@ from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, signal_shape
 from tools.bumphunt.yields import total_yield
+from tools.events.copies import is_first, originals
 from tools.events.parquet import read_columns
 from tools.types import Floats
 
@@ -60,6 +61,12 @@ def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") ->
     return score
 
 
+def read_once(path: Path) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return mjj [TeV] (n,) and which events count (n,): copies of others do not."""
+    columns = read_columns(path)
+    return columns["mjj"], is_first(originals(columns))
+
+
 def refused(reason: str, metric: str = BEST_OF) -> Score:
     return Score(metric=metric, value=None, reason=reason)
 
@@ -82,13 +89,14 @@ def grade(
 
     `width`: relative width of the resonance, if known.
     """
-    mjj = read_columns(inputs / EVENTS, ["mjj"])["mjj"]
+    mjj, once = read_once(inputs / EVENTS)
     window = submission.window
     low, high = window or (0.0, 0.0)
     if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
         return refused(f"window={window}: must lie inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
     try:
-        score = read_scores(workspace, submission.scores, len(mjj))
+        score = read_scores(workspace, submission.scores, len(mjj))[once]
+        mjj = mjj[once]
         cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
         cut = cuts[most_significant(cuts)]
         judged = [checked(c, mjj, score, window) for c in cuts]

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
-from tasks.lhco.grader import TOYS, artefact, largest, read_scores, refused, score_histogram
+from tasks.lhco.grader import TOYS, artefact, largest, read_once, read_scores, refused, score_histogram
 from tasks.score import Score
 from tools.bumphunt.measure import Cut
 from tools.bumphunt.reference import CLOSURE, Scored, measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, summary
 from tools.bumphunt.yields import reference_yield
-from tools.events.parquet import read_columns
 from tools.metrics import argos, bootstrap_error
 from tools.types import Floats
 
@@ -60,13 +60,20 @@ def grade(
     )
 
 
-def read_both(submission: SearchSubmission, folder: Path, workspace: Path) -> tuple[Scored, Scored]:
-    """Return (mjj, score) of events and reference in `folder`. ValueError says what is wrong with the scores."""
+def read_both(
+    submission: SearchSubmission, folder: Path, workspace: Path, counted: NDArray[np.bool_] | None = None
+) -> tuple[Scored, Scored]:
+    """Return (mjj, score) of events and reference in `folder`, without copies; `counted` (n,): of these events only.
+
+    ValueError says what is wrong with the scores.
+    """
     if submission.reference_scores is None:
         raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")
-    mjj, other = (read_columns(folder / name, ["mjj"])["mjj"] for name in (EVENTS, REFERENCE))
+    (mjj, once), (other, others) = (read_once(folder / name) for name in (EVENTS, REFERENCE))
     score = read_scores(workspace, submission.scores, len(mjj))
-    return (mjj, score), (other, read_scores(workspace, submission.reference_scores, len(other), "reference_scores"))
+    theirs = read_scores(workspace, submission.reference_scores, len(other), "reference_scores")
+    rows = once if counted is None else once & counted
+    return (mjj[rows], score[rows]), (other[others], theirs[others])
 
 
 def usable(reference: Scored) -> list[float]:

@@ -31,6 +31,7 @@ from tasks.study import Judge
 from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.bumphunt.spectrum import WIDTH_RANGE
+from tools.events.copies import count, originals
 from tools.events.parquet import write_events
 from tools.events.table import available
 from tools.types import Floats
@@ -91,6 +92,8 @@ class LhcoTask(TaskBase):
         unseen = np.zeros(len(is_signal), dtype=bool)
         rng = np.random.default_rng([self.secret_seed, HOLD_OUT])
         unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
+        original = originals(columns)
+        unseen = unseen[original]  # copies of an event are held out together
         inputs.mkdir(parents=True, exist_ok=True)
         held_out.mkdir(parents=True, exist_ok=True)
         write_events(held_out / EVENTS, columns)
@@ -106,6 +109,8 @@ class LhcoTask(TaskBase):
             "sidebands": self.has_sidebands,
             "held_out_rows": int(unseen.sum()),
         }
+        if copies := count(original):
+            facts["copies"] = f"{copies} of {len(original)} events are copies of others; an event counts once"
         if self.width is not None:
             facts["width"] = self.width
         if self.has_sidebands:

@@ -15,6 +15,7 @@ from tools.calorimeter.gflash import incident_energies, native_material, simulat
 from tools.calorimeter.materials import Material, find_material
 from tools.calorimeter.showers import Showers, read_showers
 from tools.contract import ToolError
+from tools.events.copies import is_first, same_rows
 
 TRAIN, REFERENCE = 0.5, 0.1  # the crew's shares; of the rest, to be generated, half steers and half is sealed
 
@@ -49,8 +50,13 @@ def _load(data: Path | None, g: Geometry, showers: int, seed: int) -> Samples:
         everything = simulate(energies, g, seed, nature(g, seed))
     else:
         everything = read_showers(data, g)
+        # A copy in another part would be known; showers without deposits are equal, but no copies.
+        once = is_first(same_rows(np.column_stack([everything.incident, everything.voxels])))
+        everything = everything[once | (everything.deposited == 0)]
         if len(everything) < showers:
-            raise ToolError("showers", showers, f"at most {len(everything)}, the number in {data.name}")
+            allowed = f"at most {len(everything)}, the number in {data.name}"
+            copies = len(once) - len(everything)
+            raise ToolError("showers", showers, allowed + (f" without {copies} copies of others" if copies else ""))
     rng = np.random.default_rng([seed, 21])
     order = rng.permutation(len(everything))[:showers]
     edges = [round(TRAIN * showers), round((TRAIN + REFERENCE) * showers)]

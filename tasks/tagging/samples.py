@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.task import TaskError
 from tools.contract import ToolError
+from tools.events.copies import is_first, same_rows
 from tools.events.jets_read import read_any_jets
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import AXIS, FEATURES, LOG_E, LOG_PT, Jets, check
@@ -51,6 +52,7 @@ class Split:
 def load(folder: Path | None, labels: int, seed: int) -> Split:
     """Load and split the shipped jets, or `folder`/jets.h5; `labels` of them are for training. Raises TaskError."""
     jets = shipped() if folder is None else _read(folder)
+    jets = jets.take(is_first(same_rows(jets.particles)))  # a copy in another part of the split would be known
     assert jets.pid is not None
     order = np.random.default_rng([seed, len(jets)]).permutation(len(jets))
     labelled, relearnt, rest = order[:labels], order[labels : 2 * labels], order[2 * labels :]

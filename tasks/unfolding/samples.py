@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from tasks.task import TaskError
 from tools.contract import ToolError
+from tools.events.copies import originals
+from tools.events.names import is_weight
 from tools.events.parquet import read_columns
-from tools.events.zjets import COLUMNS
+from tools.events.zjets import COLUMNS, NOT_PASSED
 from tools.events.zjets_jets import OBSERVABLES
 from tools.types import Floats
 
@@ -55,13 +57,40 @@ def load(folder: Path | None, nature: str, hold_out: float, seed: int, events: i
     rng = np.random.default_rng([seed, 11])
     n = len(tables[2]["pass_gen"])
     shuffled = rng.permutation(n)
-    unseen = np.arange(n) < round(hold_out * n)
-    return Samples(tables[0], tables[1], {name: v[shuffled] for name, v in tables[2].items()}, unseen)
+    nature_rows = {name: v[shuffled] for name, v in tables[2].items()}
+    # Copies of an event are on the same side.
+    unseen = (np.arange(n) < round(hold_out * n))[originals(nature_rows)]
+    return Samples(tables[0], tables[1], nature_rows, unseen)
 
 
 def _table(path: Path, folder: Path | None) -> Table:
     try:
-        return read_columns(path, list(COLUMNS))
+        columns = read_columns(path)
+        if missing := [name for name in COLUMNS if name not in columns]:
+            raise ToolError("names", missing, f"no such column in {path}; it has {list(columns)}")
+        for name, values in columns.items():
+            if is_weight(name) and np.ptp(values) > 0:
+                row = int(np.argmax(values != values[0]))
+                allowed = (
+                    f"{path}, row {row}: this task counts events, so all must have the same weight. Draw events by "
+                )
+                raise ToolError(name, float(values[row]), f"{allowed}weight, or unfold with omnifold.unfold")
+        if not len(columns["pass_gen"]):
+            raise ToolError("path", str(path), "a file with events; it has no events")
+        for level in ("gen", "reco"):
+            _check_flag(path, columns, level)
+        return {name: columns[name] for name in COLUMNS}
     except (ToolError, FileNotFoundError) as error:
         allowed = "must hold simulation, alternative and nature.parquet, made by `beamcrew data simulate zjets` or "
         raise TaskError("data", str(folder), f"{allowed}`beamcrew data convert` ({error})") from None
+
+
+def _check_flag(path: Path, columns: Table, level: str) -> None:
+    """Raise ToolError unless a level's flag is 0 or 1 and no event that passes has NOT_PASSED there."""
+    flag = columns[f"pass_{level}"]
+    if len(bad := np.flatnonzero((flag != 0) & (flag != 1))):
+        raise ToolError(f"pass_{level}", float(flag[bad[0]]), f"{path}, row {bad[0]}: 0 or 1")
+    for x in OBSERVABLES:
+        if len(bad := np.flatnonzero((columns[f"{level}_{x}"] == NOT_PASSED) & (flag > 0))):
+            allowed = f"{path}, row {bad[0]}: the event passes {level}, so it has a value there"
+            raise ToolError(f"{level}_{x}", NOT_PASSED, allowed)

@@ -75,7 +75,7 @@ def refused(tool: Tool[Any, Any], **changes: Any) -> ToolError:
         ({"events": "absent.parquet"}, "events", "no such file"),
         ({"events": "gev.parquet"}, "mjj", "TeV"),
         ({"events": "no_mjj.parquet"}, "mjj", "needs the column mjj"),
-        ({"events": "empty.parquet"}, "mjj", "at least one is needed"),
+        ({"events": "empty.parquet"}, "events", "no events"),
         ({"events": "constant.parquet", "features": ["mj1", "delta_mj"]}, "features", "constant"),
         ({"features": ["mj1", "mjj"]}, "features", "sculpt"),
         ({"features": ["mj1", "mj3"]}, "names", "allowed are mjj, mj1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import awkward as ak
@@ -17,7 +18,7 @@ from tools.events.cluster import cluster
 from tools.events.jets_jetclass import KINDS, LABELS
 from tools.events.jets_lhco import read_dijets
 from tools.events.jets_read import Layout, layout_of, read_any_jets
-from tools.events.jets_toptag import PARTICLES
+from tools.events.jets_toptag import MOMENTA, PARTICLES
 from tools.events.lhco import write_particles
 from tools.jet_model.jets import PARTICLE_KINDS, Jets
 from tools.jet_model.jets_file import read_jets, write_jets
@@ -56,9 +57,12 @@ def toptag_file(path: Path, blocks: int = 2) -> tuple[np.ndarray, np.ndarray]:
     rows["values_block_0"][:, : 4 * 20] = particles.reshape(N, -1)
     rows["values_block_0"][:, -4:] = 500  # the true top is no particle
     rows["values_block_1"][:, -1] = label
+    tops = [f"truth{component}" for component in ("E", "PX", "PY", "PZ")]
+    integers = [f"ttv_{k}" for k in range(blocks - 1)] + ["is_signal_new"]
     with h5py.File(path, "w") as file:
         file.create_group("table")["table"] = rows
-        file["table/table"].attrs["values_block_0_kind"] = np.void(b"cos\nsystem\n(S'false'\ntR.")  # a hostile pickle
+        for block, names in enumerate(([*MOMENTA, *tops], integers)):
+            file["table/table"].attrs[f"values_block_{block}_kind"] = np.void(pickle.dumps(names, 0))
     return particles, label
 
 
@@ -86,6 +90,10 @@ def test_top_tagging_refuses_what_is_wrong(tmp_path: Path) -> None:
         read_any_jets(tmp_path / "val.h5")
     with pytest.raises(ToolError, match="0 to 29"):
         read_any_jets(tmp_path / "val.h5", start=30)
+    with h5py.File(tmp_path / "val.h5", "r+") as file:
+        file["table/table"].attrs["values_block_1_kind"] = np.void(b"cos\nsystem\n(S'false'\ntR.")  # a hostile pickle
+    with pytest.raises(ToolError, match="names of the 2 columns"):
+        read_any_jets(tmp_path / "val.h5")
     toptag_file(tmp_path / "other.h5", blocks=3)
     with pytest.raises(ToolError, match="top tagging"):
         read_any_jets(tmp_path / "other.h5")

@@ -28,6 +28,7 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.trees import Trees
 from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
+from tools.events.copies import is_first
 from tools.events.table import derive
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 from tools.types import Floats
@@ -84,6 +85,7 @@ class ClassifyResult(Result):
         description="closure test of the score outside the window, if `control` is given"
     )
     warning: str | None = Field(description="why the score must not be trusted; null: no reason found")
+    copies: int = Field(0, description="events that are copies of others: they stay in one fold")
 
 
 @tool("anomaly.classify")
@@ -107,6 +109,7 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         folds=request.folds,
         ensemble=request.ensemble,
         seed=request.seed,
+        original=data.original,
     )
     held = None if rows is None else (rows, scored[~own])
     return judged(scored[own], raw_template, data, held, request.out, request.out_template, request.seed)
@@ -143,6 +146,7 @@ def judged(
         n_template=len(raw_template),
         closure=closed,
         warning=closed.warning if closed else None,
+        copies=int((~data.once).sum()),
     )
 
 
@@ -155,8 +159,12 @@ def out_of_fold(
     folds: int,
     ensemble: int,
     seed: int,
+    original: NDArray[np.int64] | None = None,
 ) -> tuple[Floats, Floats]:
     """Return the rank scores of all events (n, d) and of the template (m, d), each by the models of its fold.
+
+    `original`: for each of the first events the first row with the same event; copies lie in its fold, and no model is
+    trained on them. By default there are none.
 
     `data` marks the events to train on, `background` those that define the rank (the sidebands); events that are
     neither are scored as well. The raw score is the mean log-odds of the fold's `ensemble` models, which differ in seed
@@ -169,12 +177,17 @@ def out_of_fold(
     fold_template = rng.permutation(len(template)) % folds
     # Dealt last, so that they do not change the scores of the known events.
     fold_data[others] = rng.permutation(len(others)) % folds
-    original, copied = copies_of(template, events), copies_of(events[others], events[known])
+    first = np.arange(len(events))
+    if original is not None:
+        first[: len(original)] = original
+    fold_data = fold_data[first]
+    once = is_first(first)
+    of_template, copied = copies_of(template, events), copies_of(events[others], events[known])
     fold_data[others[copied >= 0]] = fold_data[known[copied[copied >= 0]]]
-    fold_template[original >= 0] = fold_data[original[original >= 0]]
+    fold_template[of_template >= 0] = fold_data[of_template[of_template >= 0]]
     score, score_template = np.empty(len(events)), np.empty(len(template))
     for fold in range(folds):
-        training, against = data & (fold_data != fold), fold_template != fold
+        training, against = data & once & (fold_data != fold), fold_template != fold
         x = np.concatenate([events[training], template[against]])
         y = np.arange(len(x)) < training.sum()
         here, here_template = fold_data == fold, fold_template == fold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.arrays import load_arrays
-from tools.contract import Request, ToolError
+from tools.contract import Request, Seed, ToolError
+from tools.events.copies import is_first, originals, said
+from tools.events.names import unlabelled
 from tools.events.table import derive, unweighted, validate
 from tools.types import Floats
 
@@ -28,17 +31,25 @@ class WindowRequest(Request):
         min_length=1,
         description="columns or derived features, e.g. mj1, delta_mj, tau21_j1, tau21_j2, tau32_j1, tau32_j2",
     )
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 @dataclass(frozen=True)
 class Windowed:
-    """Features (n, d) and mjj (n,) in TeV of all events, and which of them lie in the signal region."""
+    """Features (n, d) and mjj (n,) in TeV of all events, which of them lie in the signal region, and `original` (n,),
+    the first row with the same event: its own row, unless it is a copy.
+    """
 
     features: Floats
     mjj: Floats
     inside: NDArray[np.bool_]
     window: tuple[float, float]
+    original: NDArray[np.int64] | None = None
+
+    @property
+    def once(self) -> NDArray[np.bool_]:
+        """Mark the events (n,) that are no copies."""
+        return np.ones(len(self.mjj), dtype=bool) if self.original is None else is_first(self.original)
 
     def sidebands(self, rows: NDArray[np.bool_], window: tuple[float, float] | None = None) -> Sidebands:
         """Return the chosen events, as sidebands of the signal region or of another window."""
@@ -71,7 +82,15 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
         if spread == 0:
             raise ToolError("features", name, "this feature is constant; remove it")
-    return Windowed(features, columns["mjj"], inside, request.window)
+    original = originals(columns)
+    note(original)
+    return Windowed(features, columns["mjj"], inside, request.window, original)
+
+
+def note(original: NDArray[np.int64]) -> None:
+    """Say on standard error how many events are copies, if any."""
+    if text := said(original):
+        print(f"note: {text}: each is learned from once, and copies stay in one fold", file=sys.stderr)
 
 
 def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
@@ -97,8 +116,9 @@ def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def load_table(path: str) -> dict[str, Floats]:
-    """Return a validated event table from parquet; weighted events are refused."""
+    """Return a validated event table from parquet; weighted and labelled events are refused."""
     columns = load_arrays(path, "events")
-    validate(columns)
+    unlabelled(columns, "events", path)
+    validate(columns, path)
     unweighted(columns)
     return columns

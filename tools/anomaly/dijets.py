@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.data import Sidebands, Windowed, in_window
-from tools.contract import Request, ToolError
+from tools.anomaly.data import Sidebands, Windowed, in_window, note
+from tools.contract import Request, Seed, ToolError
+from tools.events.copies import same_rows
 from tools.events.jets_lhco import pair_mass
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets import DELTA_ETA, DELTA_PHI, LOG_PT, LOG_PT_NOT_ZERO, MAX_PARTICLES, Jets, in_order
@@ -39,7 +40,7 @@ class DijetsRequest(Request):
     jets: str = Field(description="file of LHC Olympics particles, or (faster) of jets made from it by `data convert`")
     window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
     max_particles: SkipJsonSchema[int] = Field(64, ge=8, le=MAX_PARTICLES, description="hardest particles kept per jet")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def load_dijets(request: DijetsRequest, need_sidebands: bool = True) -> tuple[Di
     """
     dijets = read_dijet_file(request.jets, "jets", request.max_particles)
     inside = in_window(dijets.mjj, request.window, need_sidebands)
-    return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window)
+    original = same_rows(dijets.axes)
+    note(original)
+    return dijets, Windowed(dijets.kinematics(), dijets.mjj, inside, request.window, original)
 
 
 def read_dijet_file(path: str, field: str, max_particles: int) -> Dijets:

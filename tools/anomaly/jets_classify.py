@@ -80,6 +80,7 @@ def jet_classify(request: JetClassifyRequest) -> ClassifyResult:
         folds=request.folds,
         ensemble=request.ensemble,
         seed=request.seed,
+        original=data.original,
     )
     held = None if rows is None else (rows, scored[n:])
     return judged(scored[:n], raw_template, data, held, request.out, request.out_template, request.seed)

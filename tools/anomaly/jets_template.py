@@ -137,17 +137,17 @@ def jet_template(request: JetTemplateRequest) -> JetTemplateResult:
     target_control = below("out_control", out_control, ".h5")
     dijets, data = load_dijets(request)
     edges = control_window(data)
-    held = np.zeros(len(dijets), dtype=bool) if edges is None else within(data.mjj, edges)
+    held = np.zeros(len(dijets), dtype=bool) if edges is None else within(data.mjj, edges) & data.once
     mjj = window_masses(data, request.oversample, request.seed)
     at_control = np.tile(data.mjj[held], max(1, round(request.oversample)))
     beside: Dijets | None = None
     if isinstance(request.method, Bands):
-        learned, matched, history = ~data.inside, None, list[Epoch]()
+        learned, matched, history = ~data.inside & data.once, None, list[Epoch]()
         made = bands(dijets, learned, data.window, request.method.width, len(mjj), request.seed)
         if edges:
             beside = bands(dijets, learned & ~held, edges, request.method.width, len(at_control), request.seed)
     else:
-        learned = ~data.inside & ~held
+        learned = ~data.inside & ~held & data.once
         fitted = learn(request.method, dijets, learned, data, request.seed)
         matched, history = fitted.matched, fitted.history
         made = fitted.sample(mjj, request.seed + 2)

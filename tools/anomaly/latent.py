@@ -51,9 +51,9 @@ def latent(request: LatentRequest) -> LatentResult:
     if request.out_events == request.out:
         raise ToolError("out_events", request.out_events, "a file other than `out`")
     data = load(request)
+    mjj = window_masses(data, request.oversample, request.seed)
     learned = learn(request.flow, data, request.closure, request.seed)
     z = learned.template.latent(data.features, data.mjj)
-    mjj = window_masses(data, request.oversample, request.seed)
     gauss = np.random.default_rng(request.seed + 2).standard_normal((len(mjj), z.shape[1]))
     names = [f"z{i + 1}" for i in range(z.shape[1])]
     outside = ~data.inside

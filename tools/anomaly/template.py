@@ -21,6 +21,7 @@ from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
 from tools.anomaly.morphing import Morphing
+from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
@@ -108,8 +109,8 @@ def template(request: TemplateRequest) -> TemplateResult:
         raise ToolError("out_control", out_control, "a file other than `out`")
     data = load(request)
     method = request.method if request.fits == 1 else Mixed(request.method, request.fits)
-    learned = learn(method, data, request.closure, request.seed, request.oversample)
     mjj = window_masses(data, request.oversample, request.seed)
+    learned = learn(method, data, request.closure, request.seed, request.oversample)
     drawn = learned.template.sample(mjj, request.seed + 2)
     columns = {"mjj": mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
     control = {"row": learned.rows.astype(np.float64), "mjj": data.mjj[learned.rows]}
@@ -174,7 +175,7 @@ class Learned:
 def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: float = 1.0) -> Learned:
     """Fit to the sidebands, and test closure on events held out of the same fit or on a window left out of a second."""
     held, window = held_out(data, place, np.random.default_rng(seed))
-    outside = ~data.inside
+    held, outside = held & data.once, ~data.inside & data.once
     fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
     # The second fit gets the control window, so that methods that use bands take those beside it.
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
@@ -185,9 +186,18 @@ def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: f
 
 
 def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
-    """Return the mjj [TeV] to sample at, `oversample` times as many as there are events in the window."""
+    """Return the mjj [TeV] to sample at, `oversample` times as many as there are events in the window.
+
+    Raises ToolError for fewer than a classifier needs.
+    """
     inside = data.mjj[data.inside]
-    return kde_sample(inside, *data.window, int(oversample * len(inside)), np.random.default_rng([seed, 1]))
+    n = int(oversample * len(inside))
+    if n < ARGOS_MIN_TEMPLATE:
+        least = (
+            f"at least {ARGOS_MIN_TEMPLATE / len(inside):.2g}, which makes {ARGOS_MIN_TEMPLATE} events in the window"
+        )
+        raise ToolError("oversample", oversample, f"{least}; this makes {n}")
+    return kde_sample(inside, *data.window, n, np.random.default_rng([seed, 1]))
 
 
 def kde_sample(mjj: Floats, low: float, high: float, n: int, rng: np.random.Generator) -> Floats:

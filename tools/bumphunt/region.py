@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import most_significant
-from tools.bumphunt.reference import CLOSURE, measure_with_reference
+from tools.bumphunt.reference import CLOSURE, measure_with_reference, reference_threshold
 from tools.bumphunt.scan import EFFICIENCIES, TOYS, CutResult, summary
 from tools.bumphunt.spectrum import WIDTH_RANGE
 from tools.bumphunt.yields import SLICES, reference_yield
 from tools.contract import Request, Result, ToolError, tool
+from tools.types import Floats
 
 
 class MeasureRequest(Request):
@@ -88,7 +89,7 @@ def measure_region(request: MeasureRequest) -> MeasureResult:
     amount = reference_yield(data, reference, fit.mass, fit.width, request.closure)
     signal, spread = np.cumsum(amount.slices), np.sqrt(np.cumsum(amount.slice_errors**2))
     return MeasureResult(
-        cuts=[summary(cut) for cut in cuts],
+        cuts=[summary(cut).model_copy(update={"kept": kept(reference[1], cut.efficiency)}) for cut in cuts],
         best=best,
         p_global=found.p_global,
         excess=[
@@ -100,3 +101,8 @@ def measure_region(request: MeasureRequest) -> MeasureResult:
         signal_fraction=amount.n_signal / len(data[0]),
         signal_fraction_error=amount.error / len(data[0]),
     )
+
+
+def kept(reference: Floats, efficiency: float) -> float:
+    """Return the fraction of the reference that a cut keeps: more than asked for if many scores are equal."""
+    return float((reference >= reference_threshold(reference, efficiency)).mean())

@@ -19,6 +19,7 @@ from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
+SAME = 1.5  # a cut that keeps so many times more than it was asked for is another cut
 TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
 
 
@@ -48,7 +49,10 @@ class CutResult(BaseModel):
     """Fit after one cut. `signal` counts passing events."""
 
     model_config = ConfigDict(frozen=True)
-    efficiency: float
+    efficiency: float = Field(description="background efficiency asked for")
+    kept: float | None = Field(
+        None, description="background efficiency of the cut: above the one asked for if many scores are equal"
+    )
     mass: float = Field(description="TeV")
     mass_error: float
     signal: float
@@ -91,8 +95,11 @@ def scan(request: ScanRequest) -> ScanResult:
         raise ToolError("mjj_range", request.mjj_range, "two increasing edges from 0.1 to 100 TeV")
     if not low < request.window[0] < request.window[1] < high:
         raise ToolError(
-            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range}"
+            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range} TeV"
         )
+    if not np.any((mjj >= low) & (mjj < high)):
+        seen = f"mjj runs from {mjj.min():.4g} to {mjj.max():.4g} TeV"
+        raise ToolError("mjj_range", request.mjj_range, f"a range in TeV with events; it has no events: {seen}")
     cuts, spectra = [], []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
@@ -113,12 +120,15 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
     """
     low, high = zone(window, cut.fit.mass, cut.fit.width)
     passed = score >= threshold(score, mjj, window, cut.efficiency)
+    kept = float(passed[(mjj < window[0]) | (mjj >= window[1])].mean())
+    if kept > SAME * cut.efficiency:
+        print(f"note: many scores are equal: the cut at {cut.efficiency:g} keeps {kept:.3g}", file=sys.stderr)
     beside = ((mjj < low) | (mjj >= high)) & ~(passed & tails(cut, mjj))
     try:
         smooth = sculpting(mjj[beside], passed[beside]).smooth_p
     except ValueError:  # equal scores
         smooth = None
-    return summary(cut).model_copy(update={"smooth_p": smooth})
+    return summary(cut).model_copy(update={"smooth_p": smooth, "kept": kept})
 
 
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from tools.calorimeter.generators.base import beyond_training
 from tools.calorimeter.generators.tokens import TokenGenerator
 from tools.calorimeter.geometry import Geometry
 from tools.calorimeter.showers import read_showers, write_showers
-from tools.contract import Request, Result, ToolError, tool
+from tools.contract import Request, Result, Seed, ToolError, tool
 from tools.files import below
 from tools.types import Floats
 
@@ -35,7 +35,7 @@ class GenerateRequest(Request):
     )
     each: int = Field(1, ge=1, le=1_000_000, description="showers per incident energy")
     out: str = Field("generated.h5", description="file to write, .h5 or .safetensors, below the working directory")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 class GenerateResult(Result):

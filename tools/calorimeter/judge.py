@@ -21,7 +21,7 @@ from tools.calorimeter.separation import by_class, separations
 from tools.calorimeter.showers import Showers, read_showers
 from tools.calorimeter.timing import milliseconds
 from tools.calorimeter.trust import Region, trust_map
-from tools.contract import Request, Result, ToolError, tool
+from tools.contract import Request, Result, Seed, ToolError, tool
 from tools.files import below
 
 LOOKS: tuple[Look, ...] = ("voxels", "observables")
@@ -46,7 +46,7 @@ class JudgeRequest(Request):
         20_000, ge=200, description="maximum number of showers read from each file, from its beginning"
     )
     report: str | None = Field(None, description="folder for a page of plots")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 class JudgeResult(Result):
@@ -93,7 +93,7 @@ def judge(request: JudgeRequest) -> JudgeResult:
     """
     geometry = find_geometry(request.geometry)
     if request.report:
-        below("report", request.report)
+        below("report", request.report, folder=True)
     reference, generated = (
         _read(field, path, geometry, request.max_showers)
         for field, path in (("reference", request.reference), ("generated", request.generated))
@@ -209,7 +209,7 @@ def _page(request: JudgeRequest, reference: Showers, generated: Showers, regions
     from tools.calorimeter.plots import page
 
     _say("plots")
-    return str(page(below("report", str(request.report)), reference, generated, regions))
+    return str(page(below("report", str(request.report), folder=True), reference, generated, regions))
 
 
 def _say(line: str) -> None:

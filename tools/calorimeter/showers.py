@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from tools.calorimeter.geometry import Geometry
 from tools.contract import ToolError
 from tools.files import written
+from tools.hdf5 import open_hdf5, rows_of
 
 NAMES = ("incident_energies", "showers")
 SAFE = ".safetensors"
 UNIT_RATIO = 100.0  # voxels in a different unit from the incident energy are off by 1000
 FEW = 3  # showers, below which the ratio is meaningless
+ODD = 0.2  # fraction of showers that may deposit far too much or little: of a bad generator, of hadrons that leak
+MIN_INCIDENT = 100.0  # MeV: CaloChallenge starts at 256; 1 GeV to 1 TeV written in GeV has most rows below
 MAX_INCIDENT = 1e8  # MeV: 100 TeV
 CHUNK_ROWS = 256
 
@@ -57,14 +60,17 @@ class Showers:
             )
 
     def check_units(self) -> Showers:
-        """Return self; ToolError if deposited over incident energy shows that one of them is not in MeV."""
-        deposited = self.deposited
-        seen = deposited > 0
-        if seen.sum() >= FEW:
-            ratio = float(np.median(deposited[seen] / self.incident[seen]))
-            if not 1 / UNIT_RATIO < ratio < UNIT_RATIO:
-                allowed = "median of deposited over incident energy: both in MeV? One of them looks like GeV"
-                raise ToolError("showers", ratio, allowed)
+        """Return self; ToolError if energies show that they are not in MeV: both, or one of them in some showers."""
+        if len(low := np.flatnonzero(self.incident < MIN_INCIDENT)):
+            allowed = f"row {low[0]}, {len(low)} in all: MeV, {MIN_INCIDENT:g} or more; it looks like GeV"
+            raise ToolError("incident", float(self.incident[low[0]]), allowed)
+        ratio = self.deposited / self.incident
+        seen = ratio > 0
+        for odd in (ratio >= UNIT_RATIO, seen & (ratio <= 1 / UNIT_RATIO)):
+            if seen.sum() >= FEW and odd.sum() > ODD * seen.sum():
+                row = int(np.argmax(odd))
+                allowed = f"deposited over incident energy of shower {row}, and of {int(odd.sum()) - 1} more like it: "
+                raise ToolError("showers", float(ratio[row]), allowed + "both in MeV? One of them looks like GeV")
         return self
 
     def __len__(self) -> int:
@@ -107,7 +113,7 @@ def read_showers(path: Path | str, geometry: Geometry, start: int = 0, stop: int
 def _from_hdf5(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple[Any, Any]:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         # A link out of the file, or external data, could read any file that its author chooses.
         inside = [n for n in NAMES if isinstance(file.get(n, getlink=True), h5py.HardLink)]
         data = [file[n] for n in inside if isinstance(file[n], h5py.Dataset)]
@@ -115,7 +121,7 @@ def _from_hdf5(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple
             raise ToolError("path", str(path), f"needs plain data sets {', '.join(NAMES)}; it has {sorted(file)}")
         incident, voxels = data
         check_arrays(path.name, incident, voxels, n_voxels)
-        return incident[start:stop], voxels[start:stop]
+        return rows_of(path, incident, start, stop), rows_of(path, voxels, start, stop)
 
 
 def _from_safetensors(path: Path, start: int, stop: int | None, n_voxels: int) -> tuple[Any, Any]:
@@ -135,12 +141,17 @@ def _from_safetensors(path: Path, start: int, stop: int | None, n_voxels: int) -
 
 def check_arrays(path: str, incident: Any, voxels: Any, n_voxels: int) -> None:
     """Raise ToolError unless these are (N, 1) or (N,) and (N, n_voxels) numbers."""
-    if incident.dtype.kind not in "fiu" or voxels.dtype.kind not in "fiu" or len(voxels.shape) != 2:
+    if incident.dtype.kind not in "fiu" or voxels.dtype.kind not in "fiu":
         raise ToolError("path", path, "incident_energies (N, 1) and showers (N, V) of numbers")
+    if len(voxels.shape) != 2:
+        allowed = f"showers {tuple(voxels.shape)}; one row of voxels per shower is needed, (N, {n_voxels}): reshape it"
+        raise ToolError("path", path, f"{allowed} to the order of the geometry, layer by layer, angles before radii")
     if incident.shape not in ((len(voxels),), (len(voxels), 1)):
         raise ToolError("path", path, f"{incident.shape} incident_energies for {voxels.shape} showers")
     if voxels.shape[1] != n_voxels:
         raise ToolError("path", path, f"the geometry has {n_voxels} voxels, the file {voxels.shape[1]}")
+    if not len(voxels):
+        raise ToolError("path", path, "a file with showers; it has no showers")
 
 
 def write_showers(path: Path | str, showers: Showers) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from tools.calorimeter.geometry import find_geometry
 from tools.calorimeter.gflash import THRESHOLD_MEV, incident_energies, native_material, simulate
 from tools.calorimeter.showers import SAFE, write_showers
-from tools.contract import Frozen, ToolError
+from tools.contract import Frozen, Seed, ToolError
 
 SUFFIXES = (".h5", ".hdf5", SAFE)
 
@@ -26,7 +26,7 @@ class ShowerSimulation(Frozen):
     material: str | None = Field(None, description="name of a material; default: that of the geometry")
     showers: int = Field(10_000, gt=0, le=10_000_000)
     threshold_mev: float = Field(THRESHOLD_MEV, ge=0, description="read-out threshold of a voxel [MeV]")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 def simulate_showers(

@@ -12,7 +12,7 @@ from tools.calorimeter.generators import Flow, Settings
 from tools.calorimeter.generators.base import Losses
 from tools.calorimeter.geometry import find_geometry
 from tools.calorimeter.showers import read_showers
-from tools.contract import Request, Result, ToolError, named, tool
+from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
 
 
@@ -31,7 +31,7 @@ class TrainRequest(Request):
     ] = Flow()
     rows: int | None = Field(None, ge=1, description="use only this many showers, from the beginning; default: all")
     out: str = Field("generator.safetensors", description="file to write, relative to the working directory")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 class TrainResult(Result):

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from tools.arrays import load_arrays
 from tools.contract import Frozen, Request, Result, tool
+from tools.events.copies import count, originals
+from tools.events.names import unlabelled
 from tools.events.table import available, validate
 
 
@@ -31,13 +33,15 @@ class DescribeResult(Result):
     rows: int
     columns: dict[str, ColumnSummary]
     features: list[str] = Field(description="all feature names that tools accept for this file")
+    copies: int = Field(0, description="events that are copies of others; tools learn from and count each event once")
 
 
 @tool("events.describe")
 def describe(request: DescribeRequest) -> DescribeResult:
     """Summarise an event file: rows, columns, ranges, correlations with mjj, and the feature names usable with it."""
     columns = load_arrays(request.events, "events")
-    validate(columns)
+    unlabelled(columns, "events", request.events)
+    validate(columns, request.events)
     mjj = columns["mjj"]
     summaries = {
         name: ColumnSummary(
@@ -48,4 +52,5 @@ def describe(request: DescribeRequest) -> DescribeResult:
         )
         for name, v in columns.items()
     }
-    return DescribeResult(rows=len(mjj), columns=summaries, features=available(columns))
+    copies = count(originals(columns))
+    return DescribeResult(rows=len(mjj), columns=summaries, features=available(columns), copies=copies)

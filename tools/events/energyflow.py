@@ -10,6 +10,7 @@ Every event passes both levels (`gen`, `sim`); there are no misses or fakes. Arr
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,13 +35,13 @@ def read_zjets(path: Path) -> dict[str, Floats]:
     """Return the `zjets.COLUMNS` of a published file; masses in GeV.
 
     The width is computed from the particles, sum pt dR / sum pt; tau21 = tau2 / width with the file's values of both,
-    which have the same normalisation. Raises ToolError for another layout or levels of unequal length, and
-    FileNotFoundError.
+    which have the same normalisation. Raises ToolError for another layout, levels of unequal length, no events and
+    numbers that are not finite, and FileNotFoundError.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             levels = {level: _level(path, file, level) for level in LEVELS}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, FileNotFoundError | ToolError):
             raise
         raise ToolError("path", str(path), f"an npz file of plain arrays ({error})") from None
@@ -48,6 +49,8 @@ def read_zjets(path: Path) -> dict[str, Floats]:
     if len(set(lengths.values())) > 1:
         raise ToolError("path", str(path), f"the same events at both levels; it has {lengths}")
     table = {f"{LEVELS[level]}_{name}": values for level, columns in levels.items() for name, values in columns.items()}
+    if not lengths["gen"]:
+        raise ToolError("path", str(path), "a file with events; it has no events")
     ones = np.ones(lengths["gen"])
     table |= {"pass_gen": ones, "pass_reco": ones}
     return {name: table[name] for name in COLUMNS}
@@ -66,9 +69,15 @@ def _level(path: Path, file: Mapping[str, NDArray[np.generic]], level: str) -> d
             or (ndim > 1 and arrays[key].shape[-1] != 4)
         ):
             raise ToolError("path", str(path), f"another shape of {name!r}, which has {arrays[key].shape}")
+        if len(bad := np.argwhere(~np.isfinite(arrays[key]))):
+            where = f"row {', column '.join(map(str, bad[0]))} of {path}"
+            allowed = f"{where} must be finite; {len(bad)} values are not"
+            raise ToolError(name, float(arrays[key][tuple(bad[0])]), allowed)
     pt, delta_y, delta_phi = np.moveaxis(arrays["particles"][:, :, :3], -1, 0)
     distance = np.hypot(delta_y, (delta_phi + np.pi) % (2 * np.pi) - np.pi)
     jet_pt, mass = arrays["jets"][:, 0], arrays["jets"][:, 3]
+    if len(low := np.flatnonzero(jet_pt <= 0)):
+        raise ToolError(f"{level}_jets", float(jet_pt[low[0]]), f"row {low[0]} of {path}: pt must be above 0")
     with np.errstate(divide="ignore", invalid="ignore"):
         width = np.where(pt.sum(axis=1) > 0, np.sum(pt * distance, axis=1) / pt.sum(axis=1), 0.0)
         tau21 = np.where(arrays["widths"] > 0, arrays["tau2s"] / arrays["widths"], 0.0)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.files import written
+from tools.hdf5 import nodes, open_hdf5, rows_of
 
 GROUP = "df"
 CHUNK_ROWS = 64
@@ -41,7 +42,7 @@ class Frame:
         stop = self.rows if stop is None else min(stop, self.rows)
         values = np.empty((max(stop - start, 0), self.width))
         for data, positions in self.blocks:
-            values[:, positions] = _take(self.path, data, start, stop)
+            values[:, positions] = rows_of(self.path, data, start, stop)
         return values
 
 
@@ -49,27 +50,11 @@ class Frame:
 def open_frame(path: Path) -> Iterator[Frame]:
     """Open the only frame, or else the only 2-d data set of numbers, in an HDF5 file.
 
-    Raises ToolError if the file is not HDF5 or holds no frame or several, FileNotFoundError if there is no file.
+    Raises ToolError as `open_hdf5` does and if the file holds no frame or several, FileNotFoundError if there is no
+    file.
     """
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ToolError("path", str(path), f"not a readable HDF5 file ({error})") from None
-    with file:
-        groups: list[Any] = []
-        tables: list[Any] = []
-
-        def sort_out(_: str, node: Any) -> None:
-            if isinstance(node, h5py.Group) and "axis0" in node and "block0_values" in node:
-                groups.append(node)
-            elif isinstance(node, h5py.Dataset) and node.ndim == 2 and node.dtype.kind in "fiu":
-                tables.append(node)
-
-        file.visititems(sort_out)
+    with open_hdf5(path) as file:
+        groups, tables = _candidates(path, file)
         if len(groups) == 1:
             yield _frame(path, groups[0])
         elif not groups and len(tables) == 1:
@@ -82,28 +67,52 @@ def open_frame(path: Path) -> Iterator[Frame]:
             )
 
 
+def _candidates(path: Path, file: Any) -> tuple[list[Any], list[Any]]:
+    """Return the frames and the 2-d data sets of numbers outside them; ToolError for frames of another format."""
+    import h5py
+
+    groups: list[Any] = []
+    tables: list[Any] = []
+    inside: list[str] = []  # names of groups that are pandas objects
+    for name, node in nodes(path, file):
+        if any(name.startswith(each) for each in inside):
+            continue
+        kind = node.attrs.get("pandas_type", b"")
+        kind = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
+        if isinstance(node, h5py.Group) and (kind or "axis0" in node):
+            inside.append(name + "/")
+            if "axis0" in node and "block0_values" in node:
+                groups.append(node)
+            elif kind.startswith("frame"):
+                how = "columns of several levels" if kind == "frame" else "the format 'table'"
+                allowed = f"{name} is a pandas frame with {how}; save it with plain columns and format='fixed'"
+                raise ToolError("path", str(path), allowed)
+        elif isinstance(node, h5py.Dataset) and node.ndim == 2 and node.dtype.kind in "fiu":
+            tables.append(node)
+    return groups, tables
+
+
 def _frame(path: Path, group: Any) -> Frame:
+    """Return a frame with its columns of numbers; those of text and other objects are left out."""
     names = _labels(path, group["axis0"])
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ToolError("names", twice, f"each name once; {path} has two columns of this name")
+    pairs = [
+        (group[f"block{number}_values"], _labels(path, group[f"block{number}_items"]))
+        for number in range(sum(key.endswith("_values") for key in group))
+    ]
+    pairs = [(values, items) for values, items in pairs if values.ndim == 2 and values.dtype.kind in "fiub"]
+    if not pairs:
+        raise ToolError("path", str(path), f"{group.name} has no column of numbers; it has {list(names)[:20]}")
+    numbers = {item for _, items in pairs for item in items}
+    names = tuple(name for name in names if name in numbers)
     position = {name: i for i, name in enumerate(names)}
-    blocks = []
-    for number in range(sum(key.endswith("_values") for key in group)):
-        items = _labels(path, group[f"block{number}_items"])
-        blocks.append((group[f"block{number}_values"], np.array([position[item] for item in items])))
-    return Frame(path, names, len(group["axis1"]), len(names), tuple(blocks))
+    blocks = tuple((values, np.array([position[item] for item in items])) for values, items in pairs)
+    return Frame(path, names, len(pairs[0][0]), len(names), blocks)
 
 
 def _labels(path: Path, data: Any) -> tuple[str, ...]:
-    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in _take(path, data))
-
-
-def _take(path: Path, data: Any, start: int = 0, stop: int | None = None) -> Any:
-    try:
-        return data[start:stop]
-    except OSError as error:
-        hint = (
-            "a damaged file needs a new download, one with an unknown compression filter must be saved again with zlib"
-        )
-        raise ToolError("path", str(path), f"{data.name} cannot be read ({error}); {hint}") from None
+    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in rows_of(path, data))
 
 
 def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[str, ...] | None = None) -> None:

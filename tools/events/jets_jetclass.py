@@ -7,6 +7,7 @@ tanh to d0 and dz.
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tools.contract import ToolError
 from tools.jet_model.jets import MAX_PARTICLES, PARTICLE_KINDS, Jets, from_momenta
+from tools.jet_model.jets_file import check_range
 from tools.types import Floats
 
 TREE = "tree"
@@ -54,10 +56,9 @@ def read_jetclass(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0
             tree = file[TREE]
             if missing := [name for name in wanted if name not in tree]:
                 raise ToolError("path", str(path), f"the branches {missing}; it has {sorted(tree.keys())[:20]}")
-            if not 0 <= start < tree.num_entries:
-                raise ToolError("start", start, f"0 to {tree.num_entries - 1}: the file has {tree.num_entries} jets")
+            check_range(path, start, tree.num_entries, tree.num_entries)
             arrays = tree.arrays(wanted, entry_start=start, entry_stop=stop)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, uproot.DeserializationError, zlib.error) as error:
         if isinstance(error, ToolError):
             raise
         raise ToolError("path", str(path), f"not a readable ROOT file ({str(error).splitlines()[0]})") from None

@@ -18,7 +18,8 @@ from tools.contract import ToolError
 from tools.events.jets_jetclass import read_jetclass
 from tools.events.jets_lhco import read_dijets
 from tools.events.jets_toptag import find_table, read_toptag
-from tools.events.lhco import HDF5, particle_rows
+from tools.events.lhco import HDF5, magic_of, particle_rows
+from tools.hdf5 import open_hdf5
 from tools.jet_model.jets import MAX_PARTICLES, Jets
 from tools.jet_model.jets_file import concatenate, count_jets, read_jets
 
@@ -36,19 +37,19 @@ class Layout(StrEnum):
 
 
 def layout_of(path: Path) -> Layout | None:
-    """Return the layout of a file, or None if it holds no jets. Raises FileNotFoundError if there is no file."""
-    import h5py
+    """Return the layout of a file, or None if it holds no jets.
 
-    with path.open("rb") as file:
-        magic = file.read(len(HDF5))
+    Raises ToolError for an empty file and as `open_hdf5` does, FileNotFoundError if there is no file.
+    """
+    magic = magic_of(path)
     if magic.startswith(ROOT):
         return Layout.jetclass
     if magic != HDF5:
         return None
     if count_jets(path) is not None:
         return Layout.omnilearned
-    with h5py.File(path, "r") as file:
-        if find_table(file) is not None:
+    with open_hdf5(path) as file:
+        if find_table(path, file) is not None:
             return Layout.toptag
     try:
         return Layout.lhco if particle_rows(path) is not None else None

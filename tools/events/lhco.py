@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS, cluster, dijet_features
 from tools.events.frame import open_frame, write_frame
+from tools.events.names import split_labels
 from tools.events.parquet import read_columns
 from tools.events.table import Columns, validate
 
@@ -35,7 +36,7 @@ CHUNK = 5000  # events in memory at a time: 84 MB
 JET_FEATURES = ("px", "py", "pz", "m", "tau1", "tau2", "tau3")
 FEATURES = tuple(f"{quantity}j{jet}" for jet in (1, 2) for quantity in JET_FEATURES)
 CATHODE = ("mjj", "mj1", "delta_mj", "tau21_j1", "tau21_j2")
-LABEL_NAMES = ("is_signal", "label")
+TEV_BELOW = 0.02  # TeV: no two jets with R = 1 and pt above 1.2 TeV have so little mass
 
 
 def read_events(
@@ -47,14 +48,14 @@ def read_events(
     Raises ToolError for a file of no known layout, with wrong columns, or with NaN; FileNotFoundError
     if there is no file.
     """
-    magic = _magic(path)
+    magic = magic_of(path)
     if magic.startswith(b"\x93NUMPY"):
         return read_cathode(path)
     if magic.startswith(b"PAR1"):
         columns = read_columns(path)
-        labels = [columns.pop(name) for name in LABEL_NAMES if name in columns]
-        validate(columns)
-        return columns, _truth(labels[0]) if labels else None
+        columns, labels = split_labels(columns, path)
+        validate(columns, path)
+        return columns, labels
     if magic != HDF5:
         raise ToolError("path", str(path), "not an npy, parquet or HDF5 file")
     if particle_rows(path) is None:
@@ -64,15 +65,19 @@ def read_events(
 
 def particle_rows(path: Path) -> int | None:
     """Return the number of events in a particle file, or None for a file of another layout."""
-    if _magic(path) != HDF5:
+    if magic_of(path) != HDF5:
         return None
     with open_frame(path) as frame:
         return frame.rows if frame.width in (UNLABELLED, LABELLED) else None
 
 
-def _magic(path: Path) -> bytes:
+def magic_of(path: Path) -> bytes:
+    """Return the first bytes of a file; ToolError if it is empty."""
     with path.open("rb") as file:
-        return file.read(8)
+        magic = file.read(8)
+    if not magic:
+        raise ToolError("path", str(path), "a file with data; it is empty (0 bytes)")
+    return magic
 
 
 def read_particles(
@@ -137,7 +142,7 @@ def cluster_particles(
         if progress:
             progress(done, total)
     columns = {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in COLUMNS}
-    validate(columns)
+    validate(columns, path)
     return columns, np.concatenate(truth) if truth else None
 
 
@@ -157,10 +162,11 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
     px, py, pz, mass, *tau = (np.stack([values[f"{q}j{jet}"] for jet in (1, 2)], axis=1) for q in JET_FEATURES)
     energy = np.sqrt(px**2 + py**2 + pz**2 + mass**2)
     columns = dijet_features(px, py, pz, energy, mass, np.stack(tau, axis=2))
-    validate(columns)
-    if (median := float(np.median(columns["mjj"]))) < 0.1:
-        raise ToolError("mjj", median, f"the momenta in {path} look like TeV; feature files hold GeV")
-    return columns, _truth(values["label"]) if "label" in values else None
+    validate(columns, path)
+    if len(low := np.flatnonzero(columns["mjj"] < TEV_BELOW)):
+        allowed = f"row {low[0]}, {len(low)} in all: momenta of {path} look like TeV; feature files hold GeV"
+        raise ToolError("mjj", float(columns["mjj"][low[0]]), allowed)
+    return columns, split_labels({name: column for name, column in values.items() if name not in FEATURES}, path)[1]
 
 
 def read_cathode(path: Path) -> tuple[Columns, Labels]:
@@ -172,7 +178,7 @@ def read_cathode(path: Path) -> tuple[Columns, Labels]:
     if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind not in "fiu":
         raise ToolError("path", str(path), f"shape {array.shape} of {array.dtype}; need (N, 6): {CATHODE}, is_signal")
     columns = dict(zip(CATHODE, array[:, :5].T.astype(np.float64), strict=True))
-    validate(columns)
+    validate(columns, path)
     return columns, _truth(array[:, 5])
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tools.contract import Frozen, ToolError
+from tools.contract import Frozen, Seed, ToolError
 from tools.events.parquet import read_columns, write_events
 
 PYTHIA_SEEDS = 900_000_000
@@ -33,7 +33,7 @@ class Sharded(Frozen):
     """A sample of `events` accepted events; all fields together determine the result."""
 
     events: int = Field(gt=0, le=50_000_000, description="number of accepted events")
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = Field(default=1, ge=0)
     shard_events: int = Field(default=2000, gt=0, description="accepted events per shard; affects the result")
 
     @property

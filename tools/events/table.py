@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.events.cluster import COLUMNS
+from tools.events.names import is_weight
 from tools.types import Floats
 
 __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
@@ -22,9 +23,8 @@ __all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"
 Columns = dict[str, Floats]
 
 TAU_REGULATOR = 1e-5
-WEIGHTS = ("weight", "weights")
-# Medians above which a mass cannot be in TeV, while the same number in GeV is ordinary.
-GEV_MEDIAN = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
+# Above these a mass cannot be in TeV, while the same number in GeV is ordinary.
+GEV_ABOVE = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -70,13 +70,22 @@ def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
     return features
 
 
-def validate(columns: Mapping[str, Floats]) -> None:
-    """Raise ToolError, naming column, first bad row and value, unless this is a valid event table.
+def validate(columns: Mapping[str, Floats], path: object = None) -> None:
+    """Raise ToolError, naming column, first bad row, value and the file (`path`), unless this is a valid event table.
 
     Valid means a column `mjj`, at least one event, 1-d columns of equal length, finite values, mjj > 0 and masses in
     TeV. Jet masses may be slightly negative: after rounding, FastJet gives -sqrt(-m^2) for a massless jet, and the
     published files have such events.
     """
+    try:
+        _valid(columns)
+    except ToolError as error:
+        if path is None:
+            raise
+        raise ToolError(error.field, error.value, f"{error.allowed} (in {path})") from None
+
+
+def _valid(columns: Mapping[str, Floats]) -> None:
     if "mjj" not in columns:
         raise ToolError("mjj", list(columns), "the table needs the column mjj")
     rows = len(columns["mjj"])
@@ -87,17 +96,17 @@ def validate(columns: Mapping[str, Floats]) -> None:
             raise ToolError(name, values.shape, f"every column must have the shape of mjj, ({rows},)")
         _require(name, values, np.isfinite(values), "not finite; every value must be")
     _require("mjj", columns["mjj"], columns["mjj"] > 0, "mjj must be positive")
-    for name, limit in GEV_MEDIAN.items():
-        if name in columns and (median := float(np.median(columns[name]))) > limit:
-            raise ToolError(
-                name, median, f"the median looks like GeV; masses must be in TeV (median at most {limit:g})"
+    for name, limit in GEV_ABOVE.items():
+        if name in columns:
+            _require(
+                name, columns[name], columns[name] <= limit, f"looks like GeV; masses must be in TeV, {limit:g} at most"
             )
 
 
 def unweighted(columns: Mapping[str, Floats]) -> None:
-    """Raise ToolError for a column `weight` or `weights` that is not one everywhere, for tools that count events."""
-    for name in WEIGHTS:
-        if name in columns:
+    """Raise ToolError for a column of weights that is not one everywhere, for tools that count events."""
+    for name in columns:
+        if is_weight(name):
             allowed = "events are counted here, so each must have weight 1: draw by weight, or remove the column"
             _require(name, columns[name], columns[name] == 1, allowed)
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Result, ToolError, tool
+from tools.events.copies import same_rows
 from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
@@ -85,7 +86,7 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
     if jets.pid is None:
         raise ToolError("jets", "no labels", "labelled jets")
     if checked is None:
-        used, held = split_kinds(jets.pid, request.validation_fraction, request.seed)
+        used, held = split_kinds(jets.pid, request.validation_fraction, request.seed, same_rows(jets.particles))
         jets, checked = jets.take(used), jets.take(held)
     start = read(Path(request.start)) if request.start else None
     tuned = tune(
@@ -102,15 +103,16 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
     )
 
 
-def split_kinds(pid: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+def split_kinds(pid: Rows, fraction: float, seed: int, original: Rows | None = None) -> tuple[Rows, Rows]:
     """Return (training, validation) rows of jets with kinds `pid` (n,), holding out this fraction of each kind, at
-    least one jet.
+    least one jet; copies of a jet (`original`: its first row) stay together.
     """
     order = np.random.default_rng(seed).permutation(len(pid))
     held = np.zeros(len(pid), dtype=bool)
     for kind in np.unique(pid):
         rows = order[pid[order] == kind]
         held[rows[: max(1, round(fraction * len(rows)))]] = True
+    held = held if original is None else held[original]
     return order[~held[order]], order[held[order]]
 
 

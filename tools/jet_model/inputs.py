@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.contract import Frozen, Request, ToolError
+from tools.contract import Frozen, Request, Seed, ToolError
 from tools.events.jets_read import read_any_jets
 from tools.jet_model.jets import MAX_PARTICLES, Jets
 from tools.metrics import auc
@@ -26,7 +26,7 @@ class JetsRequest(Request):
     max_particles: SkipJsonSchema[int] = Field(
         128, ge=2, le=MAX_PARTICLES, description="hardest particles kept per jet"
     )
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
     def read(self, path: str | None = None, field: str = "jets", max_jets: int | None = None) -> Jets:
         """Return the jets in `jets`, or in the file `path` that was given in the request's `field`."""
@@ -39,11 +39,13 @@ class JetsRequest(Request):
 
 
 def read_file(path: str, field: str, max_particles: int) -> Jets:
-    """Read jets in any format; if there is no such file, the ToolError names the request's `field`."""
+    """Read jets in any format; if it cannot be read, the ToolError names the request's `field`."""
     try:
         return read_any_jets(Path(path), max_particles)
     except FileNotFoundError:
         raise ToolError(field, path, "a file of jets; there is no such file") from None
+    except OSError as error:
+        raise ToolError(field, path, f"a readable file of jets ({error.strerror or error})") from None
 
 
 class Separation(Frozen):

@@ -28,6 +28,7 @@ LAYOUTS = {len(names): names for names in (FEATURES, WITH_KIND, WITH_VERTEX)}
 PARTICLE_KINDS = (-211, -13, -11, 0, 11, 13, 22, 130, 211)
 AXIS = ("pt", "eta", "phi", "mass")
 MAX_PARTICLES = 512  # memory grows as its square
+MAX_KINDS = 1000  # more than any data set has: larger numbers are not kinds
 # A particle of exactly 1 GeV would look like an empty slot.
 LOG_PT_NOT_ZERO = np.float32(1e-6)
 
@@ -136,6 +137,10 @@ def from_momenta(
     if not 1 <= max_particles <= MAX_PARTICLES:
         raise ToolError("max_particles", max_particles, f"1 to {MAX_PARTICLES}")
     pt, eta, phi, energy = (np.asarray(x, dtype=np.float64) for x in (pt, eta, phi, energy))
+    for name, values in (("pt", pt), ("eta", eta), ("phi", phi), ("energy", energy)):
+        if len(bad := np.argwhere(~np.isfinite(values) & (pt != 0))):
+            row, slot = bad[0]
+            raise ToolError(name, float(values[row, slot]), f"jet {row}, particle {slot}: must be finite")
     there = pt > 0
     axis = np.asarray(sum_momenta(pt, eta, phi, energy) if axis is None else axis, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -232,9 +237,10 @@ def _check_jets(jets: Jets) -> None:
     if jets.pid is not None:
         if jets.pid.dtype.kind not in "iu":
             raise ToolError("pid", str(jets.pid.dtype), "whole numbers")
-        top = len(jets.kinds) or np.iinfo(np.int32).max
+        top = len(jets.kinds) or MAX_KINDS
         if len(wrong := np.flatnonzero((jets.pid < 0) | (jets.pid >= top))):
-            raise ToolError("pid", int(jets.pid[wrong[0]]), f"jet {wrong[0]}: 0 to {top - 1}, the kinds {jets.kinds}")
+            allowed = f"jet {wrong[0]}: 0 to {top - 1}, the number of a kind {jets.kinds or ''}"
+            raise ToolError("pid", int(jets.pid[wrong[0]]), allowed.rstrip())
     if jets.particles.shape[2] > len(FEATURES):
         kind = jets.particles[:, :, len(FEATURES)]
         if len(bad := np.argwhere((kind != np.round(kind)) | (kind < 0) | (kind >= len(PARTICLE_KINDS)))):

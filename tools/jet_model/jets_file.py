@@ -8,12 +8,12 @@ means something different in each data set and is not read. The names of the kin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tools.contract import ToolError
 from tools.files import written
+from tools.hdf5 import open_hdf5, rows_of
 from tools.jet_model.jets import AXIS, FEATURES, MAX_PARTICLES, Jets, check, in_order
 
 GLOBAL = (*AXIS, "multiplicity/100")
@@ -27,45 +27,44 @@ def read_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0, st
     """
     import h5py
 
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ToolError("path", str(path), f"not a readable HDF5 file ({error})") from None
-    with file:
+    with open_hdf5(path) as file:
         data = file.get("data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 3 or data.dtype.kind != "f":
             raise ToolError("path", str(path), f"needs `data` (jets, particles, features); it has {sorted(file)}")
         if data.shape[2] < len(FEATURES):
             raise ToolError("path", str(path), f"`data` has {data.shape[2]} features, {len(FEATURES)} are needed")
         last = len(data) if stop is None else min(stop, len(data))
-        if not 0 <= start < last:
-            raise ToolError("start", start, f"0 to {last - 1}: the file has {len(data)} jets")
+        check_range(path, start, last, len(data))
         for name in ("pid", "global"):
-            if name in file and len(file[name]) != len(data):
-                raise ToolError(name, len(file[name]), f"one entry per jet, {len(data)}")
-        particles = _rows(path, data, start, last).astype(np.float32)
+            found = file.get(name, data)
+            if not isinstance(found, h5py.Dataset) or found.shape[:1] != data.shape[:1]:
+                raise ToolError(name, getattr(found, "shape", "a group"), f"one entry per jet, {len(data)}, in {path}")
+        particles = rows_of(path, data, start, last).astype(np.float32)
+        if len(bad := np.argwhere(~np.isfinite(particles))):
+            row, slot, feature = bad[0]
+            where = f"jet {start + row}, particle {slot}, feature {feature} of {path}: must be finite"
+            raise ToolError("particles", float(particles[row, slot, feature]), where)
         pid, kinds = None, tuple[str, ...]()
         if "pid" in file:
-            numbers = np.asarray(_rows(path, file["pid"], start, last))
+            numbers = np.asarray(rows_of(path, file["pid"], start, last))
             if numbers.size != len(numbers) or numbers.dtype.kind not in "iuf" or np.any(numbers != np.round(numbers)):
                 raise ToolError("pid", f"{numbers.dtype} {numbers.shape}", "one whole number per jet: its kind")
             pid = numbers.reshape(len(numbers)).astype(np.int64)
             kinds = tuple(k if isinstance(k, str) else k.decode() for k in file["pid"].attrs.get("kinds", ()))
         jet = None
         if "global" in file and tuple(file["global"].attrs.get("columns", ())) == GLOBAL:
-            jet = _rows(path, file["global"], start, last)[:, : len(AXIS)].astype(np.float32)
+            jet = rows_of(path, file["global"], start, last)[:, : len(AXIS)].astype(np.float32)
     jets = Jets(in_order(particles), pid, jet, kinds).hardest(max_particles)
     check(jets)
     return jets
 
 
-def _rows(path: Path, data: Any, start: int, stop: int) -> Any:
-    try:
-        return data[start:stop]
-    except OSError as error:
-        raise ToolError("path", str(path), f"{data.name} cannot be read: the file is damaged ({error})") from None
+def check_range(path: Path, start: int, stop: int, n: int) -> None:
+    """Raise ToolError unless there are jets between start and stop, of n."""
+    if not n:
+        raise ToolError("path", str(path), "a file with jets; it has no jets")
+    if not 0 <= start < stop:
+        raise ToolError("start", start, f"0 to {stop - 1}: the file has {n} jets")
 
 
 def write_jets(path: Path, jets: Jets) -> None:
@@ -107,12 +106,9 @@ def concatenate(parts: list[Jets], kinds: tuple[str, ...]) -> Jets:
 
 
 def count_jets(path: Path) -> int | None:
-    """Return the number of jets in a file of this layout, or None for another layout."""
+    """Return the number of jets in a file of this layout, or None for another layout; ToolError as `open_hdf5`."""
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            data = file.get("data")
-            return len(data) if isinstance(data, h5py.Dataset) and data.ndim == 3 else None
-    except OSError:
-        return None
+    with open_hdf5(path) as file:
+        data = file.get("data")
+        return len(data) if isinstance(data, h5py.Dataset) and data.ndim == 3 else None

@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Result, ToolError, tool
+from tools.events.copies import same_rows
 from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
@@ -62,7 +63,7 @@ def pretrain(request: PretrainRequest) -> PretrainResult:
     """
     target = below("out", request.out, ".safetensors")
     jets = request.read()
-    rows, held = split(len(jets), request.validation_fraction, request.seed)
+    rows, held = split(len(jets), request.validation_fraction, request.seed, original=same_rows(jets.particles))
     model, fitted = _train(request, jets, rows, held, target)
     measured = None
     if request.mix.classify:

@@ -19,6 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.events.copies import LEAST, adjacent, same_rows
 from tools.types import Floats
 
 FOLDS = 10  # a member holds out one of them
@@ -98,6 +99,8 @@ def ratio(
     """
     events = events.balanced()
     order = np.random.default_rng(split).permutation(len(events.x))
+    if events.x.shape[1] >= LEAST:
+        order = adjacent(order, same_rows(events.x))
     size = max(1, len(order) // FOLDS)
     splits = [_split(order, (k % FOLDS) * size, size) for k in range(members)]
     model = classifier.fit(events, splits, seed, start.model if start else None)

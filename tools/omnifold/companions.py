@@ -20,12 +20,12 @@ from tools.types import Floats
 
 
 def with_jets(
-    method: OmniFold, data: str, simulations: dict[str, tuple[str, Problem]]
+    method: OmniFold, data: str, measured: Mask, simulations: dict[str, tuple[str, Problem]]
 ) -> tuple[OmniFold, dict[str, Problem]]:
     """Return the method with these jets and, by name, the problems with the jets' rows as last column.
 
-    `simulations`: by name the file and the problem read from it. Raises ToolError for a missing or wrong file of jets,
-    and for rows that it does not have.
+    `measured` (n,) marks the events of `data` that pass; `simulations`: by name the file and the problem read from it.
+    Raises ToolError for a missing or wrong file of jets, and for rows that it does not have.
     """
     assert isinstance(method.classifier, JetNetwork)
     events = {"data": data} | {name: path for name, (path, _) in simulations.items()}
@@ -38,8 +38,7 @@ def with_jets(
         counts[name] = count
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
     columns = load_arrays(data, "data")
-    passed = columns.get("pass_reco", np.ones(len(next(iter(columns.values()))))) > 0
-    measured = _rows(columns, "reco_jet", passed, counts["data"], "data", data)[passed]
+    rows = _rows(columns, "reco_jet", measured, counts["data"], "data", data)[measured]
     found = {}
     for name, (path, problem) in simulations.items():
         columns = load_arrays(path, name)
@@ -47,7 +46,7 @@ def with_jets(
             _rows(columns, f"{level}_jet", mask, counts[name], name, path) + starts[name]
             for level, mask in (("gen", problem.pass_gen), ("reco", problem.pass_reco))
         )
-        found[name] = problem.with_last(measured, gen, reco)
+        found[name] = problem.with_last(rows, gen, reco)
     return method.model_copy(update={"classifier": classifier}), found
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
+from tools.hdf5 import open_hdf5, rows_of
 from tools.omnifold.publish import FORMAT, content_hash
 from tools.types import Floats
 
@@ -126,11 +127,9 @@ def _parquet(path: Path) -> tuple[dict[str, NDArray[np.float32]], str, str]:
 
 
 def _hdf5(path: Path) -> tuple[dict[str, NDArray[np.float32]], str, str]:
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
-            columns = {name: file[name][:] for name in file}
+        with open_hdf5(path) as file:
+            columns = {name: rows_of(path, file[name]) for name in file}
             return columns, str(file.attrs["metadata"]), str(file.attrs["sha256"])
-    except (OSError, KeyError) as error:
+    except (FileNotFoundError, KeyError) as error:
         raise ToolError("path", str(path), f"a file of unfolded events ({error})") from None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tools.arrays import load_arrays, sha256
-from tools.contract import Request, Result, ToolError, named, tool
+from tools.arrays import sha256
+from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
 from tools.omnifold.companions import with_jets
 from tools.omnifold.discriminator import effective_sample_size, triangular
 from tools.omnifold.ibu import Ibu
+from tools.omnifold.inputs import Sample, as_problem, check_spread, column, read_sample
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
 from tools.omnifold.problem import Mask, Problem
@@ -52,7 +53,7 @@ class UnfoldRequest(Request):
     folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
     report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
 
 
 class UnfoldResult(Result):
@@ -78,15 +79,17 @@ class UnfoldResult(Result):
     )
     replicas: list[str]
     submission: str | None = Field(description="HEPData archive, if a report was asked for")
+    notes: list[str] = Field([], description="what was assumed about the input")
 
 
 @tool("omnifold.unfold")
 def unfold(request: UnfoldRequest) -> UnfoldResult:
     """Unfold detector effects: find weights for simulated events that make them follow the data at particle level.
-    Columns weight, pass_gen and pass_reco (0 or 1) are used if files have them; a simulation without weights is
-    scaled to the data at detector level. Writes per-event weights, nominal and one column per replica, from which any
-    observable can be histogrammed with its covariance. The classifier 'jets' sees all particles of the jets: FILE needs
-    columns gen_jet and reco_jet, the rows of the jets in FILE.particles.h5.
+    Columns weight, pass_gen and pass_reco (0 or 1) are used if files have them (without flags, events with -999 at a
+    level do not pass it); a simulation without weights is scaled to the data at detector level. Writes per-event
+    weights, nominal and one column per replica, from which any observable can be histogrammed with its covariance. The
+    classifier 'jets' sees all particles of the jets: FILE needs columns gen_jet and reco_jet, the rows of the jets in
+    FILE.particles.h5.
     """
     out = below("out", request.out)
     if out.suffix not in SUFFIXES:
@@ -95,25 +98,31 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         raise ToolError("out", request.out, "a file other than the inputs")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = below("folder", request.folder)
+    folder = below("folder", request.folder, folder=True)
     if request.report:
-        below("report", request.report)
-    columns = load_arrays(request.simulation, "simulation")
-    data = _data(request)
-    problem = _problem(request, columns, data, "simulation")
+        below("report", request.report, folder=True)
+    data = read_sample(request.data, "data", request.observables, ("reco",))
+    simulation = _simulation(request, "simulation")
+    columns, notes = simulation.columns, [*data.notes, *simulation.notes]
+    problem = _problem(request, data, simulation, "simulation")
     outside = _outside(request, problem, "data")
-    nuisances = {name: _column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
+    nuisances = {name: column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
     for name, weight in nuisances.items():
+        check_spread(weight, name, "nuisances", request.simulation)
         try:
             varied = problem.reweighted(weight=weight)
         except ToolError as error:
             raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
-        nuisances[name] = (varied if "weight" in columns else varied.scaled()).weight
+        nuisances[name] = (varied if simulation.weight is not None else varied.scaled()).weight
     alternative = None
     if request.alternative:
-        alternative = _problem(request, load_arrays(request.alternative, "alternative"), data, "alternative")
+        other_sample = _simulation(request, "alternative")
+        notes += other_sample.notes
+        alternative = _problem(request, data, other_sample, "alternative")
         _outside(request, alternative, "alternative")
-    method, studied, other = _studied(request, problem, alternative)
+    for note in notes:
+        _report(f"note: {note}")
+    method, studied, other = _studied(request, data.passed["reco"], problem, alternative)
     plan = Plan(request.ensemble, request.bootstraps, nuisances, other, request.seed)
     done = study(studied, method, plan, folder, request.workers, progress=_report)
     gen = {x: columns[f"gen_{x}"] for x in request.observables}
@@ -147,30 +156,20 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         outside=outside,
         replicas=list(done.weights),
         submission=_make_report(request, problem) if request.report else None,
+        notes=notes,
     )
 
 
-def _data(request: UnfoldRequest) -> tuple[Floats, Floats]:
-    """Return values (n, d) and weights (n,) of the measured events that pass."""
-    columns = load_arrays(request.data, "data")
-    values = np.column_stack([_column(columns, f"reco_{x}", "data", request.data) for x in request.observables])
-    weight = columns.get("weight", np.ones(len(values)))
-    passed = _flag(columns, "pass_reco", "data", request.data)
-    return values[passed], weight[passed]
-
-
-def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Floats, Floats], field: str) -> Problem:
+def _simulation(request: UnfoldRequest, field: Literal["simulation", "alternative"]) -> Sample:
     path = request.simulation if field == "simulation" else str(request.alternative)
-    gen, reco = (
-        np.column_stack([_column(columns, f"{level}_{x}", field, path) for x in request.observables])
-        for level in ("gen", "reco")
-    )
-    pass_gen, pass_reco = (_flag(columns, name, field, path) for name in ("pass_gen", "pass_reco"))
-    problem = Problem.of(data[0], gen, reco, data[1], columns.get("weight"), pass_gen, pass_reco)
-    if "weight" not in columns:
-        problem = problem.scaled()
+    return read_sample(path, field, request.observables, ("gen", "reco"), tuple(request.nuisances))
+
+
+def _problem(request: UnfoldRequest, data: Sample, simulation: Sample, field: str) -> Problem:
+    problem = as_problem(data, simulation)
     problem.check_fakes()
-    for sample, values in (("data", data[0]), (field, reco[problem.pass_reco]), (field, gen[problem.pass_gen])):
+    reco, gen = problem.reco[problem.pass_reco], problem.gen[problem.pass_gen]
+    for sample, values in (("data", problem.data), (field, reco), (field, gen)):
         for name, spread in zip(request.observables, np.ptp(values, axis=0), strict=True):
             if spread == 0:
                 raise ToolError("observables", name, f"is constant in {sample}; remove it")
@@ -178,7 +177,7 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
 
 
 def _studied(
-    request: UnfoldRequest, problem: Problem, alternative: Problem | None
+    request: UnfoldRequest, measured: Mask, problem: Problem, alternative: Problem | None
 ) -> tuple[Method, Problem, Problem | None]:
     """Return method, simulation and alternative; for the classifier 'jets' with the rows of the events' jets."""
     method = request.method
@@ -187,7 +186,7 @@ def _studied(
     simulations = {"simulation": (request.simulation, problem)}
     if alternative is not None:
         simulations["alternative"] = (str(request.alternative), alternative)
-    method, found = with_jets(method, request.data, simulations)
+    method, found = with_jets(method, request.data, measured, simulations)
     return method, found["simulation"], found.get("alternative")
 
 
@@ -234,7 +233,7 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         from tools.omnifold.hepdata import export
         from tools.omnifold.plots import ratio_plot
 
-        folder = below("report", str(request.report))
+        folder = below("report", str(request.report), folder=True)
         events = read(Path(request.out))
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):
@@ -249,20 +248,6 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         raise ToolError(
             "report", request.report, f"needs the extra `publish` ({error}); the weights have been written"
         ) from None
-
-
-def _flag(columns: dict[str, Floats], name: str, field: str, path: str) -> Mask:
-    """Return a flag for each event; all pass if the file does not have the column."""
-    values = columns.get(name, np.ones(len(next(iter(columns.values())))))
-    if not np.isin(values, (0, 1)).all():
-        raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")
-    return np.asarray(values > 0)
-
-
-def _column(columns: dict[str, Floats], name: str, field: str, path: str) -> Floats:
-    if name not in columns:
-        raise ToolError(field, path, f"a file with the column {name!r}; it has {sorted(columns)}")
-    return columns[name]
 
 
 def _report(line: str) -> None:
