@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.intake import Intake, Offer, Question
-from tools.events.anytable import looks_like_weight
+from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
 
 UNIT = r"(MeV|GeV|TeV)"
@@ -28,7 +28,7 @@ class SpectrumIntake(Intake):
         questions: list[Question] = []
         mass = self._mass(request, sight, options, questions)
         self._unit(request, mass, options, questions)
-        if weights := [c.name for c in sight.columns if c.kind == "number" and looks_like_weight(c.name)]:
+        if weights := [c.name for c in sight.columns if c.kind == "number" and is_weight(c.name)]:
             text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)?"
             questions.append(Question(about="unweighted", text=text))
         return Offer(options=options, questions=questions, remarks=self._remarks(sight))

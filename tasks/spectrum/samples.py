@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tasks.task import TaskError
 from tools.contract import ToolError
-from tools.events.anytable import is_label, looks_like_weight, read_table
+from tools.events.anytable import read_table
 from tools.events.expression import evaluate, select
+from tools.events.names import is_label, is_weight
 
 MADE_UP = 30_000  # background events
 RANGE = (20.0, 120.0)  # GeV
@@ -33,7 +34,7 @@ def load(data: Path, column: str, cut: str | None, unweighted: bool) -> Sample:
     """Read a table, select rows and compute the mass. Raises TaskError naming the option and what is allowed."""
     try:
         table = read_table(data)
-        if not unweighted and (weights := [name for name in table if looks_like_weight(name)]):
+        if not unweighted and (weights := [name for name in table if is_weight(name)]):
             allowed = f"the events would be counted, not weighted by {', '.join(weights)}; true if that is right"
             raise ToolError("unweighted", unweighted, allowed)
         kept = np.ones(len(next(iter(table.values()))), bool) if cut is None else select(cut, table)

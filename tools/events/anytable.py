@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.events.frame import open_frame
+from tools.hdf5 import nodes, open_hdf5
 
 SUFFIXES = (".csv", ".csv.gz", ".txt", ".parquet", ".h5", ".hdf5", ".npz", ".root")
-WEIGHT = re.compile(r"weight|^w_|^wgt|^w$", re.IGNORECASE)
-LABEL = re.compile(r"(^|_)(labels?|truth|true|target|is_?(sig|signal|bkg|background))(_|$)|^signal$", re.IGNORECASE)
 
 
 def read_table(path: Path) -> dict[str, NDArray[Any]]:
@@ -36,16 +34,6 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
     if not found or not len(next(iter(found.values()))):
         raise ToolError("path", str(path), "the table has no rows" if found else "no column of plain numbers or text")
     return found
-
-
-def looks_like_weight(name: str) -> bool:
-    """Return whether a column's name says that it holds weights of events."""
-    return bool(WEIGHT.search(name))
-
-
-def is_label(name: str) -> bool:
-    """Return whether a column's name says that it holds truth, which no agent may see."""
-    return bool(LABEL.search(name))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -74,13 +62,10 @@ def _plain(column: Any) -> NDArray[Any]:
 
 def _hdf5(path: Path) -> dict[str, NDArray[Any]]:
     """Return the data sets of one dimension in the file, or the columns of its frame."""
-    import h5py
-
     found: dict[str, NDArray[Any]] = {}
-    with h5py.File(path, "r") as file:
-        if "axis0" not in file and not any(
-            "axis0" in group for group in file.values() if isinstance(group, h5py.Group)
-        ):
+    with open_hdf5(path) as file:
+        frames = [name for name, group in nodes(path, file) if hasattr(group, "keys") and "axis0" in group]
+        if "axis0" not in file and not frames:
             file.visititems(lambda name, data: found.update({name: data[:]}) if _is_column(data) else None)
             if len({len(values) for values in found.values()}) > 1:
                 raise ToolError("path", str(path), "data sets of different lengths are no table")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tools.contract import Frozen, ToolError
-from tools.events.anytable import SUFFIXES, is_label, read_table
+from tools.events.anytable import SUFFIXES, read_table
+from tools.events.names import is_label
 
 FEW = 8  # distinct texts or numbers that are listed
 MOST = 200  # names of columns, files or data sets that are listed
