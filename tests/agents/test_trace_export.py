@@ -231,6 +231,6 @@ def test_inspect_reads_its_log(tmp_path: Path, make: Any) -> None:
 
 
 def test_a_folder_without_a_trace_is_one_line(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["trace", "export", str(tmp_path), "--out", str(tmp_path / "x")])
+    done = CliRunner().invoke(app, ["trace", "export", str(tmp_path), "--out", str(tmp_path / "x.json")])
     assert (done.exit_code, "cannot be read" in done.output) == (2, True)
     assert not (tmp_path / "x").exists()

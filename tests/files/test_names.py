@@ -118,7 +118,7 @@ def test_tools_that_count_refuse_weights(name: str) -> None:
     parquet(Path("scores.parquet"), {"score": np.linspace(0, 1, N)})
     call = {"events": "events.parquet", "window": (3.3, 3.7)}
     assert refused(lambda: scan(scores="scores.parquet", **call), "row 0", "counted").field == name
-    assert refused(lambda: classify(template="scores.parquet", **call), "counted").field == name
+    assert refused(lambda: classify(template="scores.parquet", out="s.parquet", **call), "counted").field == name
 
 
 @pytest.mark.parametrize("name", ["truth", "signal", "label", "is_signal", "isSignal", "TruthLabel", "y"])

@@ -77,7 +77,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
     text.write_text("hello")
     assert_one_line(call("info", text), str(text), "npy, parquet or HDF5")
     assert_one_line(call("info", tmp_path / "none.h5"), "No such file")
-    assert_one_line(call("convert", tmp_path, tmp_path / "o"), "directory")
+    assert_one_line(call("convert", tmp_path, tmp_path / "o.parquet"), "directory")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def read_columns(path: Path, names: list[str] | None = None) -> dict[str, NDArra
     import pyarrow.parquet as pq
 
     if path.is_dir():
-        raise ToolError("path", str(path), "a parquet file; this is a folder")
+        raise ToolError("path", str(path), "a readable parquet file; this is a folder")
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
