@@ -22,6 +22,7 @@ def test_every_tool_refuses_a_seed_that_libraries_do_not_take(name: str) -> None
     }
     needed |= {"window": (3.3, 3.7)} if "window" in needed else {}
     needed |= {"observables": ["mass"]} if "observables" in needed else {}
+    needed |= {"fit_range": (5.0, 16.0), "unit": "GeV"} if "fit_range" in needed else {}
     for seed in (2**32, SEEDS, 10**30):
         refused(lambda seed=seed: tool(**needed, seed=seed), "seed", str(SEEDS - 1))
     refused(lambda: tool(**needed, seed=-1), "seed")

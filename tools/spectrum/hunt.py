@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import chi2
 
-from tools.contract import Frozen, Result, ToolError, tool
+from tools.contract import Frozen, Result, Seed, ToolError, tool
 from tools.events.parquet import write_events
 from tools.files import below
 from tools.spectrum.families import functions
@@ -34,7 +34,7 @@ class HuntRequest(SpectrumRequest):
         None, ge=0.002, le=0.1, description="relative width of all resonances if known; default: fitted"
     )
     alpha: float = Field(ALPHA, gt=0, lt=0.5, description="global p-value below which a resonance is kept")
-    seed: int = Field(1, ge=0, lt=2**32)
+    seed: Seed = Field(1, ge=0)
     out: str = Field("spectrum.parquet", description="file for the spectrum: edges, counts, fit and background per bin")
 
 
