@@ -50,13 +50,19 @@ def agree(
 
 
 def _filled(request: str, data: Path | None, backend: Backend) -> Card:
-    """Return the card that the rules or the model fill."""
+    """Return the card that the model fills, or the rules: small models cannot hold the options of all tasks."""
+    from agents.backends.base import BackendLost
     from agents.intake.model import by_model
     from agents.intake.rules import by_rules
     from tools.events.sight import look
 
     sight = look(data) if data else None
-    return by_model(request, sight, backend) if backend.is_llm else by_rules(request, sight)
+    if not backend.is_llm or backend.name.startswith("local:"):
+        return by_rules(request, sight)
+    try:
+        return by_model(request, sight, backend)
+    except BackendLost as error:
+        raise ValueError(f"the request could not be read: {error}") from None
 
 
 def _with(card: Card, request: str, data: Path | None, options: dict[str, Any]) -> Card:

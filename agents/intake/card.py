@@ -22,6 +22,8 @@ class Card(Frozen):
     questions: list[Question] = Field(default_factory=list, description="what must be known before anything is spent")
     remarks: list[str] = Field(default_factory=list, description="what was assumed or left out")
 
+    usage: dict[str, float] = Field(default_factory=dict, description="tokens and dollars of the model that filled it")
+
     def arguments(self) -> dict[str, Any]:
         """Return the options of the task, the data among them."""
         return self.options | ({"data": self.data} if self.data else {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.backends.base import Backend, Message, Request
+from agents.backends.base import Backend, Message, Request, Usage
 from agents.backends.reading import bare_json
 from agents.intake.card import Card
 from agents.intake.rules import NotUnderstood
@@ -24,11 +24,12 @@ def by_model(request: str, sight: Sight | None, backend: Backend) -> Card:
     """Return the card that the model fills. Raises NotUnderstood if it finds no task, or its card stays wrong."""
     context = {"request": request, "data": sight and sight.model_dump(exclude_defaults=True), "tasks": _tasks()}
     messages = [Message(role="system", content=PROMPT), Message(role="user", content=json.dumps(context))]
-    wrong = ""
+    wrong, usage = "", Usage()
     for _ in range(TRIES):
         reply = backend.complete(
             Request(role="planner", messages=tuple(messages), response_schema=_schema(), max_tokens=2000)
         )
+        usage += reply.usage
         try:
             card = _card(reply.message.content, request, sight)
         except ValueError as error:
@@ -37,14 +38,17 @@ def by_model(request: str, sight: Sight | None, backend: Backend) -> Card:
             continue
         if card.task == NONE:
             raise NotUnderstood("; ".join(card.remarks) or "no task answers this request")
-        return card
+        spent = {name: value for name, value in usage.model_dump().items() if value}
+        return card.model_copy(update={"usage": spent})
     raise NotUnderstood(f"the model's card is wrong: {wrong}")
 
 
 def _card(text: str, request: str, sight: Sight | None) -> Card:
     """Return the card in a reply. Raises ValueError for one that the task does not take."""
     try:
-        card = Card.model_validate(json.loads(bare_json(text)) | {"request": request, "data": sight and sight.path})
+        card = Card.model_validate(
+            json.loads(bare_json(text)) | {"request": request, "data": sight and sight.path, "usage": {}}
+        )
     except (TypeError, ValidationError, json.JSONDecodeError) as error:
         raise ValueError(f"not a card: {error}") from None
     if card.task != NONE and not card.questions:
@@ -62,7 +66,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 def _schema() -> dict[str, Any]:
     schema = Card.model_json_schema()
-    schema["properties"] = {n: p for n, p in schema["properties"].items() if n not in ("request", "data")}
+    schema["properties"] = {n: p for n, p in schema["properties"].items() if n not in ("request", "data", "usage")}
     schema["properties"]["task"]["enum"] = [*catalogue(), NONE]
     schema["required"] = list(schema["properties"])
     return schema

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from agents.backends.base import Message, Reply, Request
+from agents.backends.base import Message, Reply, Request, Usage
 from agents.cli.main import app
 from agents.intake.card import Card
 from agents.intake.model import by_model
@@ -145,7 +145,8 @@ class Model:
         self.requests.append(request)
         reply = self._replies.pop(0)
         text = reply if isinstance(reply, str) else json.dumps(reply)
-        return Reply(message=Message(role="assistant", content=text), model="model")
+        message = Message(role="assistant", content=text)
+        return Reply(message=message, model="model", usage=Usage(prompt_tokens=100, completion_tokens=20, dollars=0.5))
 
 
 def test_a_model_fills_the_card_and_sees_no_truth(files: Path) -> None:
@@ -162,7 +163,9 @@ def test_a_card_that_the_task_does_not_take_goes_back_once(files: Path) -> None:
     wrong = {"task": "spectrum", "options": {"colour": "blue"}, "questions": [], "remarks": []}
     right = {"task": "spectrum", "options": {"column": "mass", "unit": "GeV"}, "questions": [], "remarks": []}
     model = Model(wrong, "```json\n" + json.dumps(right) + "\n```")
-    assert by_model("peaks", look(files / "muons.csv"), model).options == right["options"]
+    card = by_model("peaks", look(files / "muons.csv"), model)
+    assert card.options == right["options"]
+    assert card.usage == {"prompt_tokens": 200, "completion_tokens": 40, "dollars": 1.0}  # both replies
     assert "colour" in model.requests[1].messages[-1].content
     with pytest.raises(NotUnderstood, match="colour"):
         by_model("peaks", look(files / "muons.csv"), Model(wrong, wrong))
