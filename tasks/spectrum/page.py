@@ -89,19 +89,20 @@ def draw(spectrum: Mapping[str, Any], unit: str) -> bytes | None:
     counts, fit, smooth = (numbers(spectrum.get(name), len(edges) - 1) for name in ("count", "fit", "smooth"))
     if counts is None or fit is None or smooth is None:
         return None
-    middle, half = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+    middle, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    density, error = counts / widths, np.sqrt(counts) / widths
     with styled():
         drawn = Figure(figsize=(6.4, 5.2), layout="constrained")
         upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        upper.errorbar(middle, counts, np.sqrt(counts), half, fmt="o", ms=3, lw=0.8, color="black", label="events")
-        upper.stairs(fit, edges, baseline=None, color=RED, label="fit")
-        upper.stairs(smooth, edges, baseline=None, color=BLUE, label="background")
-        if counts[counts > 0].size and counts.max() > 30 * max(np.median(counts), 1.0):
+        upper.errorbar(middle, density, error, widths / 2, fmt="o", ms=3, lw=0.8, color="black", label="events")
+        upper.stairs(fit / widths, edges, baseline=None, color=RED, label="fit")
+        upper.stairs(smooth / widths, edges, baseline=None, color=BLUE, label="background")
+        if density.max() > 30 * np.median(density[density > 0]):
             upper.set_yscale("log")
         upper.legend(loc="upper right")
-        labels(upper, "", "events / bin")
+        labels(upper, "", f"events / {unit}")
         scale = np.sqrt(np.maximum(smooth, 1.0))
-        lower.bar(middle, (counts - smooth) / scale, width=2 * half, color=PALE, zorder=2)
+        lower.bar(middle, (counts - smooth) / scale, width=widths, color=PALE, zorder=2)
         lower.stairs((fit - smooth) / scale, edges, color=RED, zorder=3)
         lower.axhline(0, color="black", lw=0.8)
         lower.set_xlim(edges[0], edges[-1])
