@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -88,27 +88,16 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     observable can be histogrammed with its covariance. The classifier 'jets' sees all particles of the jets: FILE needs
     columns gen_jet and reco_jet, the rows of the jets in FILE.particles.h5.
     """
-    out = below("out", request.out)
-    if out.suffix not in SUFFIXES:
-        raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
-    if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
-        raise ToolError("out", request.out, "a file other than the inputs")
     if len(set(request.observables)) < len(request.observables):
         raise ToolError("observables", request.observables, "each name once")
-    folder = below("folder", request.folder)
+    out, folder = _out(request), below("folder", request.folder)
     if request.report:
         below("report", request.report)
     columns = load_arrays(request.simulation, "simulation")
     data = _data(request)
     problem = _problem(request, columns, data, "simulation")
     outside = _outside(request, problem, "data")
-    nuisances = {name: _column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
-    for name, weight in nuisances.items():
-        try:
-            varied = problem.reweighted(weight=weight)
-        except ToolError as error:
-            raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
-        nuisances[name] = (varied if "weight" in columns else varied.scaled()).weight
+    nuisances = {name: _varied(request, columns, problem, name) for name in request.nuisances}
     alternative = None
     if request.alternative:
         alternative = _problem(request, load_arrays(request.alternative, "alternative"), data, "alternative")
@@ -117,15 +106,9 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     plan = Plan(request.ensemble, request.bootstraps, nuisances, other, request.seed)
     done = study(studied, method, plan, folder, request.workers, progress=_report)
     gen = {x: columns[f"gen_{x}"] for x in request.observables}
-    metadata = {
+    metadata = _metadata(request, problem) | {
         "method": method.model_dump(),
         "iterations": done.nominal.iterations,
-        "seed": request.seed,
-        "observables": request.observables,
-        "simulation_sha256": sha256(Path(request.simulation)),
-        "data_sha256": sha256(Path(request.data)),
-        "alternative_sha256": sha256(Path(request.alternative)) if request.alternative else None,
-        "events": {"data": len(problem.data), "simulation": len(problem)},
     }
     before_last = {}
     if done.nominal.previous is not None:
@@ -148,6 +131,28 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         replicas=list(done.weights),
         submission=_make_report(request, problem) if request.report else None,
     )
+
+
+def _out(request: UnfoldRequest) -> Path:
+    """Return the file to write."""
+    out = below("out", request.out)
+    if out.suffix not in SUFFIXES:
+        raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
+    if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
+        raise ToolError("out", request.out, "a file other than the inputs")
+    return out
+
+
+def _metadata(request: UnfoldRequest, problem: Problem) -> dict[str, Any]:
+    """Return the part of the published metadata that says what was unfolded."""
+    return {
+        "seed": request.seed,
+        "observables": request.observables,
+        "simulation_sha256": sha256(Path(request.simulation)),
+        "data_sha256": sha256(Path(request.data)),
+        "alternative_sha256": sha256(Path(request.alternative)) if request.alternative else None,
+        "events": {"data": len(problem.data), "simulation": len(problem)},
+    }
 
 
 def _data(request: UnfoldRequest) -> tuple[Floats, Floats]:
@@ -175,6 +180,16 @@ def _problem(request: UnfoldRequest, columns: dict[str, Floats], data: tuple[Flo
             if spread == 0:
                 raise ToolError("observables", name, f"is constant in {sample}; remove it")
     return problem
+
+
+def _varied(request: UnfoldRequest, columns: dict[str, Floats], problem: Problem, name: str) -> Floats:
+    """Return the weights of the simulation under a variation, one of its columns."""
+    weight = _column(columns, name, "nuisances", request.simulation)
+    try:
+        varied = problem.reweighted(weight=weight)
+    except ToolError as error:
+        raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
+    return (varied if "weight" in columns else varied.scaled()).weight
 
 
 def _studied(
