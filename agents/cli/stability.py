@@ -13,7 +13,9 @@ from rich.text import Text
 from agents.cli.console import clear_errors, err, name_values, out
 
 if TYPE_CHECKING:
-    from agents.studies.outcome import Outcome
+    from agents.studies.carry_out import Machine
+    from agents.studies.estimate import ArmEstimate
+    from agents.studies.results import StudyResult
     from agents.studies.study import Study
 
 
@@ -47,40 +49,54 @@ def stability(
             return
         if study is None:
             raise ValueError("STUDY: name a study file or a shipped study; --list shows the shipped ones")
-        from agents.studies.board import Board, outcome_in
-        from agents.studies.carry_out import Machine, forgive, locally, on_cluster, open_folder
-        from agents.studies.cell import backend_of
-        from agents.studies.cells import cells_of
-        from agents.studies.report import write_study_report
+        from agents.studies.carry_out import Machine
         from agents.studies.study import read_study
 
         chosen = read_study(study)
         if dry_run:
-            there = (outcome_in(runs / chosen.name / cell.name) for cell in cells_of(chosen))
-            _matrix(chosen, [outcome for outcome in there if outcome is not None])
+            _matrix(chosen, runs)
             return
         machine = Machine.model_validate({"data": data and str(data.resolve()), "sandbox": sandbox})
-        if scheduler is None:
-            for arm in chosen.backends:
-                backend_of(arm)  # report a missing key or library before anything is paid for
-        most = _limits(limit, [arm.name for arm in chosen.backends])
-        folder = open_folder(chosen, runs)
-        if retry_missing:
-            forgive(chosen, folder)
-        err.print(Text(f"study {chosen.name} {chosen.sha256()[:12]} in {folder}"), soft_wrap=True)
-        try:
-            with Board(chosen, folder) as board:
-                if scheduler is None:
-                    locally(folder, board.left(), workers, machine, board.tell, most)
-                else:
-                    on_cluster(folder, board.left(), scheduler, machine, board.tell, chosen.gpu != "none")
-        finally:
-            result = write_study_report(folder)
-            for sentence in (*result.answer.sentences, *result.answer.warnings):
-                err.print(Text(sentence), soft_wrap=True)
-            err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
+        result = _carry_out(chosen, runs, machine, workers, limit, scheduler, retry_missing)
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+
+
+def _carry_out(
+    study: Study,
+    runs: Path,
+    machine: Machine,
+    workers: int,
+    limit: list[str] | None,
+    scheduler: str | None,
+    retry_missing: bool,
+) -> StudyResult:
+    """Carry out what is left of a study; write its report and print its answer, however that ends."""
+    from agents.studies.board import Board
+    from agents.studies.carry_out import forgive, locally, on_cluster, open_folder
+    from agents.studies.cell import backend_of
+    from agents.studies.report import write_study_report
+
+    if scheduler is None:
+        for arm in study.backends:
+            backend_of(arm)  # report a missing key or library before anything is paid for
+    most = _limits(limit, [arm.name for arm in study.backends])
+    folder = open_folder(study, runs)
+    if retry_missing:
+        forgive(study, folder)
+    err.print(Text(f"study {study.name} {study.sha256()[:12]} in {folder}"), soft_wrap=True)
+    try:
+        with Board(study, folder) as board:
+            if scheduler is None:
+                locally(folder, board.left(), workers, machine, board.tell, most)
+            else:
+                on_cluster(folder, board.left(), scheduler, machine, board.tell, study.gpu != "none")
+    finally:
+        result = write_study_report(folder)
+        for sentence in (*result.answer.sentences, *result.answer.warnings):
+            err.print(Text(sentence), soft_wrap=True)
+        err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
+    return result
 
 
 def _limits(given: list[str] | None, backends: list[str]) -> dict[str, int]:
@@ -107,10 +123,14 @@ def _list() -> None:
     out.print(table)
 
 
-def _matrix(study: Study, done: list[Outcome]) -> None:
+def _matrix(study: Study, runs: Path) -> None:
+    """Print the axes of a study and the estimated cost of what is left of it."""
+    from agents.studies.board import outcome_in
+    from agents.studies.cells import cells_of
     from agents.studies.estimate import estimate
-    from agents.trace.words import duration
 
+    there = (outcome_in(runs / study.name / cell.name) for cell in cells_of(study))
+    rows = estimate(study, [outcome for outcome in there if outcome is not None])
     out.print(Text(f"study {study.name}, sha256 {study.sha256()}"), soft_wrap=True)
     out.print(Text(study.question), soft_wrap=True)
     axes = Table("axis", "n", "what")
@@ -123,12 +143,24 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
     axes.add_row("data sets", str(len(study.datasets)), Text(", ".join(datasets)))
     axes.add_row("repeats", str(study.repeats), "")
     out.print(axes)
+    out.print(_costs(rows))
+    known = [row.dollars for row in rows if row.dollars is not None]
+    unknown = len(rows) - len(known)
+    left = sum(row.left for row in rows)
+    note = f"; without {unknown} backend(s) of unknown price" if unknown else ""
+    out.print(
+        Text(f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times sum over runs")
+    )
+
+
+def _costs(rows: list[ArmEstimate]) -> Table:
+    from agents.trace.words import duration
+
     table = Table("backend")
     for name in ("runs", "left", "tokens", "dollars", "at most"):
         table.add_column(name, justify="right")
     table.add_column("time")
     table.add_column("from")
-    rows = estimate(study, done)
     for row in rows:
         time = f"< {duration(row.seconds_at_most)}" if row.seconds_at_most is not None else "unknown"
         basis = f"{row.measured} runs done" if row.measured else "two reference runs" if row.tokens else ""
@@ -142,14 +174,7 @@ def _matrix(study: Study, done: list[Outcome]) -> None:
             time if row.seconds is None else duration(row.seconds),
             basis,
         )
-    known = [row.dollars for row in rows if row.dollars is not None]
-    unknown = len(rows) - len(known)
-    out.print(table)
-    left = sum(row.left for row in rows)
-    note = f"; without {unknown} backend(s) of unknown price" if unknown else ""
-    out.print(
-        Text(f"{left} of {sum(row.runs for row in rows)} runs left, about ${sum(known):.2f}{note}; times sum over runs")
-    )
+    return table
 
 
 def _dollars(value: float | None) -> str:

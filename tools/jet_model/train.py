@@ -113,25 +113,8 @@ def fit(
         begin = time.monotonic()
         torch.manual_seed(_seed(seed, epoch, ranks.rank()))
         module.train()
-        sums: dict[str, float] = {}
         order = torch.cat([mine[torch.randperm(len(mine))] for _ in range(turns)])
-        said = begin
-        for step, rows in enumerate(torch.split(order, settings.batch)):
-            optimizer.zero_grad()
-            for part in source.parts(rows):
-                backward(objective(part), part, len(rows), sums)
-            ranks.average_gradients(module)
-            if not torch.isfinite(torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)):
-                # Lion would continue silently: the sign of NaN is 0.
-                raise ToolError("training", settings.model_dump(), "training diverged; lower learning_rate")
-            optimizer.step()
-            schedule.step()
-            if run.mean:
-                run.mean.update_parameters(module)
-            if time.monotonic() - said > SAY:
-                said = time.monotonic()
-                _say(f"epoch {epoch + 1}/{settings.epochs}, step {step + 1}/{steps}")
-        means = {name: value / len(order) for name, value in sums.items()}
+        means = run.steps(objective, source, order, f"epoch {epoch + 1}/{settings.epochs}")
         with run.averaged():
             judged = evaluate(module, objective, source, validation, seed)
         run.end(Epoch(training=means, validation=judged, seconds=time.monotonic() - begin))
@@ -175,11 +158,34 @@ class _Run:
 
     def __init__(self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any) -> None:
         self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])
-        self.module, self.optimizer, self.schedule = module, optimizer, schedule
+        self.settings, self.module, self.optimizer, self.schedule = settings, module, optimizer, schedule
         self.mean = _running_mean(module, settings.average) if settings.average else None
         self.history: list[Epoch] = []
         self.best, self.lowest = 0, np.inf
         self.best_weights: Any = None
+
+    def steps(self, objective: Objective, source: Source, order: Any, epoch: str) -> dict[str, float]:
+        """Take the steps of an epoch over the rows in this order; return the mean losses."""
+        import torch
+
+        sums: dict[str, float] = {}
+        batches, said = torch.split(order, self.settings.batch), time.monotonic()
+        for step, rows in enumerate(batches, 1):
+            self.optimizer.zero_grad()
+            for part in source.parts(rows):
+                backward(objective(part), part, len(rows), sums)
+            ranks.average_gradients(self.module)
+            if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.module.parameters(), CLIP)):
+                # Lion would continue silently: the sign of NaN is 0.
+                raise ToolError("training", self.settings.model_dump(), "training diverged; lower learning_rate")
+            self.optimizer.step()
+            self.schedule.step()
+            if self.mean:
+                self.mean.update_parameters(self.module)
+            if time.monotonic() - said > SAY:
+                said = time.monotonic()
+                _say(f"{epoch}, step {step}/{len(batches)}")
+        return {name: value / len(order) for name, value in sums.items()}
 
     def waited(self) -> int:
         return len(self.history) - self.best if self.best_weights else 0
