@@ -44,6 +44,10 @@ RESULTS: dict[str, dict[str, Any]] = {
     "anomaly.jet_classify": SCORES,
     "bumphunt.scan": {"cuts": [CUT], "best": 0},
     "bumphunt.measure": {"cuts": [CUT], "best": 0},
+    "spectrum.hunt": {
+        "resonances": [{"mass": 9.5, "mass_error": 0.1, "n_signal": 90.0, "n_signal_error": 11.0, "z": 8.0}],
+        **{"unit": "GeV", "background": "power of degree 2", "fit_p": 0.4},
+    },
     "omnifold.unfold": {
         "iterations": 4,
         "n_unfolded": 8000.0,
@@ -70,7 +74,12 @@ FOUND = {
     **{"limit_mass": 3.5, "window": [3.3, 3.7]},
 }
 NUMBER = {"value": 20.0, "error": 1.0}
+STATE = {"mass": 9.5, "mass_error": 0.1, "n_signal": 90.0, "n_signal_error": 11.0, "width": 0.01, "width_error": 0.001}
 DETAILS: dict[str, dict[str, Any]] = {
+    "spectrum": {
+        "numbers": {"mass_1": NUMBER, "events_1": NUMBER},
+        **{"resonances": [STATE | {"z": 8.0, "p_global": 1e-9}], "unit": "GeV", "fit_p": 0.4, "left": None},
+    },
     "unfolding": {"numbers": {"events": NUMBER, "mean_mass": NUMBER}, "unseen_events": 900, "bootstraps": 10},
     "tagging": {"numbers": {f"rejection_{n}": NUMBER for n in (50, 200, 800)}, "validation_jets": 500},
     "showers": {
