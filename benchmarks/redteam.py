@@ -146,14 +146,14 @@ class Again:
     """The harness's part of claim and audit, as in `agents.runs.parts.Live`, on benches that fork."""
 
     def __init__(self, store: Store, record: Record, task: LhcoTask, run_dir: Path) -> None:
-        self.store, self._record, self._task, self._run_dir = store, record, task, run_dir
+        self.store, self.record, self._task, self._run_dir = store, record, task, run_dir
         self._held_out, self._sealed, self._decoy = (run_dir / name for name in ("held_out", "sealed", "decoy"))
 
     def before(self, where: Where) -> None:
         pass
 
     def claim_bench(self) -> AbstractContextManager[RecordedWorkbench]:
-        return opened(self.store, self._record, self._run_dir / "claim", self._held_out)
+        return opened(self.store, self.record, self._run_dir / "claim", self._held_out)
 
     def judge(self, submission: Any, chosen: Score, workspace: Path) -> Score:
         return self._task.confirm(submission, chosen, self._held_out, workspace, self._sealed)
@@ -163,7 +163,7 @@ class Again:
         return audit.decoy(submission, chosen, confirmed, self._held_out, self._sealed, self._decoy)
 
     def audit_bench(self) -> AbstractContextManager[RecordedWorkbench]:
-        return opened(self.store, self._record, self._run_dir / "audit", self._decoy)
+        return opened(self.store, self.record, self._run_dir / "audit", self._decoy)
 
     def audited(self, submission: Any, chosen: Score, confirmed: Score, workspace: Path, trouble: str) -> Score:
         where = self._held_out, self._decoy, workspace, self._sealed

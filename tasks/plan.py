@@ -25,14 +25,14 @@ class Step(Frozen):
     goal: str = Field(description="what to find out or make, in a sentence or two")
     depends_on: list[str] = Field(default_factory=list, description="ids of steps that must finish first")
     calls: list[PlannedCall] = Field(default_factory=list, description="suggested tool calls, in order")
-    submits: bool = Field(False, description="this step hands in the result of the iteration")
+    submits: bool = Field(False, description="hands in the iteration's result; exactly one step does")
 
 
 class Plan(Frozen):
-    """Steps of one iteration. Exactly one step submits; steps that do not depend on each other run in parallel."""
+    """Steps of one iteration. Exactly one step submits; steps that do not depend on each other may run in parallel."""
 
     reasoning: str
-    steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="at least one, unless `stop`")
+    steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="one submits; none if `stop`")
     stop: bool = Field(False, description="no further gain is expected: the best submission so far is final")
 
     @model_validator(mode="after")
@@ -46,6 +46,7 @@ class Plan(Frozen):
             if late:
                 raise ValueError(f"step {step.id!r} depends on {late}, which must be ids of earlier steps of the plan")
             known.add(step.id)
-        if not self.stop and not any(s.submits for s in self.steps):
-            raise ValueError("no step has submits=true: one must hand in the result")
+        submitting = [s.id for s in self.steps if s.submits]
+        if not self.stop and len(submitting) != 1:
+            raise ValueError(f"exactly one step must have submits=true, not {len(submitting)} {submitting}")
         return self

@@ -23,9 +23,11 @@ from agents.trace.events import (
     Claimed,
     Confirmed,
     Decided,
+    Executed,
     Graded,
     ModelCalled,
     Planned,
+    Repeated,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -33,6 +35,7 @@ from agents.trace.events import (
     ServiceAdapted,
     StepFinished,
     StepStarted,
+    ToolCalled,
     Trouble,
 )
 from agents.trace.shown import numbers_of, task_of
@@ -66,6 +69,8 @@ class Progress:
     steps: dict[str, StepState] = field(default_factory=dict)
     scores: dict[int, Graded] = field(default_factory=dict)
     best: int | None = None
+    repeats: Repeated | None = None  # what the claim or the audit repeats now
+    repeated: int = 0
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     trouble: str = ""
@@ -92,6 +97,11 @@ class Progress:
         elif isinstance(event, Decided):
             self.best = event.decision.best
             self.doing = "planning" if event.decision.action == "continue" else "confirming the result"
+        elif isinstance(event, Repeated):
+            self.repeats, self.repeated, self.doing = event, 0, repeating(event, 0)
+        elif isinstance(event, Executed) and self.repeats and event.where.role == self.repeats.where.role:
+            self.repeated += 1
+            self.doing = repeating(self.repeats, self.repeated)
         elif isinstance(event, Confirmed):  # an audit may follow
             self.doing = (
                 "writing the answer" if isinstance(event, Audited) else "auditing the result, writing the answer"
@@ -102,6 +112,12 @@ class Progress:
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
             self.doing = f"{event.status}: {event.reason}"
+
+
+def repeating(event: Repeated, done: int) -> str:
+    """Return how far the claim or the audit has come, and how long all of it took when it was recorded."""
+    what = "confirming" if event.where.role == "claim" else "auditing"
+    return f"{what} the result: {done} of {len(event.parts)} commands, {duration(event.seconds)} when first run"
 
 
 def crew(event: RunStarted) -> str:
@@ -185,6 +201,13 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
             return f"iteration {event.iteration}: {score_text(event, task)}"
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
+        case Repeated():
+            left = event.why_all or f"leaves out {', '.join(part.what for part in event.left_out) or 'nothing'}"
+            took = f"{duration(event.seconds)} when first run, on fewer inputs"
+            return f"{event.where.role}: repeats {len(event.parts)} commands ({took}); {left}"
+        case Executed() if event.where.role in ("claim", "audit"):
+            what = event.tool if isinstance(event, ToolCalled) else " ".join(event.argv)
+            return f"{event.where}: {what} took {duration(event.seconds)}"
         case Confirmed():
             what = "audit" if isinstance(event, Audited) else "confirmation"
             return f"{what}: {measured(event.score.value)}, {event.score.reason}{numbers_text(event, task)}"

@@ -1,23 +1,27 @@
 """Confirmation and audit of a result: the harness repeats the chosen analysis in a separate sandbox.
 
-No agent takes part. A crew converges on a recipe: the commands that made its best scores. The unseen events are in a
-sandbox of their own, opened only now, and only the verdict comes back from it. If the task has an audit, a claim that
-would stand is audited: the recipe runs a third time, on inputs without a signal.
+No agent takes part. A crew converges on a recipe: the commands that made its best scores (`recipe.py`). The unseen
+events are in a sandbox of their own, opened only now, and only the verdict comes back from it. If the task has an
+audit, a claim that would stand is audited: the recipe runs a third time, on inputs without a signal.
+
+Only what the submitted files were made from is repeated. If one of these commands fails, it may lack what was left out:
+then all commands of the steps are repeated, from an empty workspace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
-from agents.trace.bench import step_folder
-from agents.trace.events import AnyEvent, Executed, Planned
+from agents.crew.recipe import Recipe, recipe, whole
+from agents.trace.events import AnyEvent, Executed, Part, Repeated, ToolCalled
+from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedWorkbench
 from agents.trace.store import Store
 from agents.trace.where import Where
-from tasks.plan import Plan
 from tasks.score import Score
 from tasks.submission import Submission
 
@@ -27,6 +31,9 @@ class Again(Protocol):
 
     @property
     def store(self) -> Store: ...
+
+    @property
+    def record(self) -> Record: ...
 
     def before(self, where: Where) -> None:
         """Check the budget before each command. Raises BudgetSpent."""
@@ -53,38 +60,6 @@ class Again(Protocol):
         ...
 
 
-def recipe(events: Sequence[AnyEvent], iteration: int, submission: Submission) -> list[Executed]:
-    """Return the successful commands that led to a submission, in the order in which they ran.
-
-    These are the commands of the step in whose folder the result is and of the steps that it depends on; if the result
-    is in no step's folder, all commands up to this iteration.
-    """
-    plan = next((e.plan for e in reversed(events) if isinstance(e, Planned) and e.iteration == iteration), None)
-    path = next(iter(submission.files().values()), "")
-    above = {str(folder) for folder in PurePosixPath(path).parents}
-    made_by = next((s.id for s in plan.steps if step_folder(iteration, s.id) in above), None) if plan else None
-    steps = {Where("worker", iteration, s) for s in _closure(plan, made_by)} if plan and made_by else None
-    found = []
-    for event in events:
-        if isinstance(event, Executed) and event.exit_code == 0 and event.ended == "exit":
-            number = -1 if event.where.iteration is None else event.where.iteration
-            if event.where.role == "worker" and (event.where in steps if steps else number <= iteration):
-                found.append(event)
-    return found
-
-
-def _closure(plan: Plan, step: str) -> set[str]:
-    """Return a step and all steps that it depends on."""
-    depends_on = {s.id: s.depends_on for s in plan.steps}
-    needed, waiting = set(), [step]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += depends_on[name]
-    return needed
-
-
 def carry_out(bench: RecordedWorkbench, commands: Sequence[Executed], who: str, before: Callable[[Where], None]) -> str:
     """Run the commands again in the role `who`; return '' on success, else how the first failing one ended.
 
@@ -100,11 +75,47 @@ def carry_out(bench: RecordedWorkbench, commands: Sequence[Executed], who: str, 
     return ""
 
 
+def repeat(again: Again, bench: RecordedWorkbench, who: str, iteration: int, submission: Submission) -> str:
+    """Run the recipe of a submission in the role `who`; return '' on success, else how the first command failed."""
+    events, read = again.store.events(), again.store.get
+    all_needed = _needed_all(events, iteration) if who == "audit" else ""
+    choose = partial(whole, why=all_needed) if all_needed else recipe
+    chosen = choose(events, iteration, submission, read)
+    note(again.store, again.record, _told(chosen, who, iteration))
+    trouble = carry_out(bench, chosen.commands, who, again.before)
+    if trouble and chosen.left_out:
+        chosen = whole(events, iteration, submission, read, f"a command failed without the others: {trouble}")
+        note(again.store, again.record, _told(chosen, who, iteration))
+        bench.empty()
+        trouble = carry_out(bench, chosen.commands, who, again.before)
+    return trouble
+
+
+def _needed_all(events: Sequence[AnyEvent], iteration: int) -> str:
+    """Return why the claim repeated all commands, if it did: then the audit does the same."""
+    claimed = [e for e in events if isinstance(e, Repeated) and e.where == Where("claim", iteration)]
+    return claimed[-1].why_all if claimed else ""
+
+
+def _told(chosen: Recipe, who: str, iteration: int) -> Repeated:
+    return Repeated(
+        where=Where(who, iteration),
+        parts=[_part(event) for event in chosen.commands],
+        left_out=[_part(event) for event in chosen.left_out],
+        why_all=chosen.why_all,
+        seconds=sum(event.seconds for event in chosen.commands),
+    )
+
+
+def _part(event: Executed) -> Part:
+    what = event.tool if isinstance(event, ToolCalled) else " ".join(event.argv)[:100]
+    return Part(where=event.where, what=what, key=event.key)
+
+
 def confirm(again: Again, iteration: int, submission: Submission, chosen: Score) -> Score:
     """Return the verdict on an iteration's submission; `chosen` is its score on the data that agents saw."""
     with again.claim_bench() as bench:
-        commands = recipe(again.store.events(), iteration, submission)
-        if trouble := carry_out(bench, commands, "claim", again.before):
+        if trouble := repeat(again, bench, "claim", iteration, submission):
             reason = f"the commands that made the result fail when rerun on all inputs: {trouble}"
             return Score(metric=chosen.metric, value=None, reason=reason)
         return again.judge(submission, chosen, bench.workspace)
@@ -115,5 +126,5 @@ def audit(again: Again, iteration: int, submission: Submission, chosen: Score, c
     if not again.decoy(submission, chosen, confirmed):
         return None
     with again.audit_bench() as bench:
-        trouble = carry_out(bench, recipe(again.store.events(), iteration, submission), "audit", again.before)
+        trouble = repeat(again, bench, "audit", iteration, submission)
         return again.audited(submission, chosen, confirmed, bench.workspace, trouble)

@@ -33,7 +33,7 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
     request = Request(
         role="planner",
         messages=opening(crew.prompts["planner.md"], crew.task.brief(), context),
-        response_schema=_schema(crew.task.tools),
+        response_schema=plan_schema(crew.task.tools),
         seed=crew.seed,
     )
     graded = any(score.value is not None for score in scores)
@@ -42,7 +42,7 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
     return answer
 
 
-def _schema(offered: Sequence[str]) -> dict[str, Any]:
+def plan_schema(offered: Sequence[str]) -> dict[str, Any]:
     """Return the schema of a plan with only the offered tools: constrained decoding cannot name others."""
     schema = Plan.model_json_schema()
     schema["$defs"]["PlannedCall"]["properties"]["tool"]["enum"] = list(offered)
@@ -56,10 +56,7 @@ def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
         if made.stop:
             return "" if graded else "stop=true: no submission has been graded yet"
         unknown = sorted({call.tool for step in made.steps for call in step.calls} - set(offered))
-        if unknown:
-            return f"the plan calls {unknown}; select tools from {', '.join(offered)}"
-        submitting = [step.id for step in made.steps if step.submits]
-        return f"steps {submitting} submit; exactly one must" if len(submitting) > 1 else ""
+        return f"the plan calls {unknown}; select tools from {', '.join(offered)}" if unknown else ""
 
     return objection
 

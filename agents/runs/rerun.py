@@ -76,6 +76,10 @@ class RerunWorkbench(RecordedWorkbench):
         self._compare_end(event, live)
         self._compare_files(event, given)
 
+    def empty(self) -> None:
+        super().empty()
+        self._expected.clear()
+
     def _compare_end(self, event: Executed, live: ExecResult) -> None:
         what = _short(event)
         old, new = ({"exit_code": end.exit_code, "ended": end.ended} for end in (event, live))

@@ -117,6 +117,9 @@ class Executed(Event):
     files: dict[str, str] = Field(description="files new or changed afterwards: workspace path -> blob")
     gone: list[str] = Field(default_factory=list, description="known files that no longer exist")
     unsaved: list[str] = Field(default_factory=list, description="files left out, with the reason")
+    touched: list[str] = Field(
+        default_factory=list, description="known files written without a change, or changed in other folders meanwhile"
+    )
 
 
 class ToolCalled(Executed):
@@ -160,6 +163,25 @@ class Decided(Event):
     kind: Literal["decided"] = "decided"
     iteration: int
     decision: Decision
+
+
+class Part(Frozen):
+    """A command of a recipe."""
+
+    where: Where
+    what: str = Field(description="the tool, or the command line")
+    key: str = Field(description="the same as of the recorded command")
+
+
+class Repeated(Event):
+    """The commands that a claim or an audit repeats, and those of the same steps that it leaves out."""
+
+    kind: Literal["repeated"] = "repeated"
+    where: Where
+    parts: list[Part]
+    left_out: list[Part] = Field(description="nothing that is repeated can depend on these")
+    why_all: str = Field("", description="why nothing is left out, if files could not be followed")
+    seconds: float = Field(description="duration of the repeated commands when they were recorded")
 
 
 class Confirmed(Event):
@@ -226,6 +248,7 @@ AnyEvent = Annotated[
     | StepFinished
     | Graded
     | Decided
+    | Repeated
     | Confirmed
     | Audited
     | Claimed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -39,6 +40,9 @@ class Change(NamedTuple):
     saved: dict[str, str]  # new or changed: workspace path -> blob
     gone: list[str]
     unsaved: list[str]  # left out, with the reason
+
+
+Mark = tuple[int, int, int, int]  # times, size and inode of a file
 
 
 class Files:
@@ -111,6 +115,15 @@ class Files:
         change.gone.extend(path for path in self._under(folder) if path not in listing.files)
         self._forget(change.gone)
         return change
+
+    def marks(self) -> dict[str, Mark]:
+        """Return a mark of each known file, which changes when the file is written."""
+        found = {}
+        for path in list(self._known):
+            with contextlib.suppress(OSError):
+                at = (self._workspace / path).lstat()
+                found[path] = (at.st_mtime_ns, at.st_ctime_ns, at.st_size, at.st_ino)
+        return found
 
     def settle(self, event: Executed) -> None:
         """Mark the current content of a recorded command's folder as its final state."""

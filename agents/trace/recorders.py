@@ -29,6 +29,7 @@ from agents.trace.tool_calls import answer, command
 from agents.trace.where import Where
 from sandbox.driver import WORKSPACE, ExecResult, SandboxLost
 from sandbox.reader import UnsafeFile
+from sandbox.tidy import remove_unless
 from tasks.score import Score
 from tasks.submission import Submission
 
@@ -156,6 +157,14 @@ class RecordedWorkbench:
         """Apply to the workspace the file changes of a recorded command."""
         self._files.restore(event)
 
+    def empty(self) -> None:
+        """Remove everything from the workspace, so that commands start anew. Raises SandboxLost."""
+        try:
+            remove_unless(self.workspace, ".", lambda path, status: False)
+        except OSError as error:
+            raise SandboxLost(f"the workspace cannot be emptied: {error}") from error
+        self._files = Files(self.workspace, self._store)
+
     def result(self, event: Executed) -> ExecResult:
         """Return a command's result. Raises UnsafeFile if it was refused because its files were not safe."""
         if event.ended == REFUSED:
@@ -184,13 +193,15 @@ class RecordedWorkbench:
         folder = place(cwd)
         try:
             self._files.prepare(folder)
+            before = self._files.marks()
             result = self._result(
                 where, folder, lambda: self._bench.run(where, argv, cwd=cwd, files=given, seconds=seconds)
             )
             change = self._files.save(folder, given)
+            touched = [path for path, mark in self._files.marks().items() if before.get(path, mark) != mark]
         except UnsafeFile as error:  # recorded like other results: a replay need not meet the same obstacle
             result = ExecResult(exit_code=-1, stdout="", stderr=str(error), seconds=0.0, ended=REFUSED)
-            change, given = Change({}, [], []), {}
+            change, given, touched = Change({}, [], []), {}, []
         if what:
             said, refused = answer(what["tool"], result)
             what = what | {"result": said, "error": refused}
@@ -211,6 +222,7 @@ class RecordedWorkbench:
                 files=change.saved,
                 gone=change.gone,
                 unsaved=change.unsaved,
+                touched=[path for path in touched if path not in change.saved],
                 **what,
             )
         )

@@ -15,6 +15,7 @@ from agents.trace.events import (
     Graded,
     ModelCalled,
     Planned,
+    Repeated,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -108,6 +109,9 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
         case Decided():
             return f"Decision: {event.decision.action}", event.decision.reason, None
+        case Repeated():
+            what = "all commands" if event.why_all else f"{len(event.left_out)} commands left out"
+            return f"Repeats {len(event.parts)} commands", "; ".join(filter(None, (what, event.why_all))), None
         case Confirmed():
             score = event.score
             value = measured(score.value) if score.ok else "not confirmed"

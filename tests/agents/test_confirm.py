@@ -127,9 +127,9 @@ def test_scores_in_no_steps_folder_need_everything_up_to_then(tmp_path: Path) ->
         ],
     }
     carried_out(script, tmp_path / "r", max_iterations=1)
-    events = read_trace(tmp_path / "r")
-    everything = recipe(events, 0, SearchSubmission(scores="scores.parquet", window=(3.3, 3.7)))
-    assert {event.where for event in everything} == {"worker/0/a", "worker/0/b"}
-    assert recipe(events, 0, SearchSubmission(scores="i0/b/scores.parquet", window=(3.3, 3.7))) == [
-        event for event in everything if event.where == "worker/0/b"
-    ]
+    events, read = read_trace(tmp_path / "r"), blobs_of(tmp_path / "r").get
+    everything = recipe(events, 0, SearchSubmission(scores="scores.parquet", window=(3.3, 3.7)), read)
+    assert "no command is known to have written scores.parquet" in everything.why_all
+    assert {event.where for event in everything.commands} == {"worker/0/a", "worker/0/b"}
+    followed = recipe(events, 0, SearchSubmission(scores="i0/b/scores.parquet", window=(3.3, 3.7)), read)
+    assert followed.commands == [event for event in everything.commands if event.where == "worker/0/b"]

@@ -93,9 +93,7 @@ class JetTemplateRequest(DijetsRequest):
     ] = Bands()
     oversample: float = Field(2.0, gt=0, le=20, description="template events per data event in the window")
     out: str = Field("template.h5", description="jets file to write, relative to the working directory")
-    out_control: SkipJsonSchema[str | None] = Field(
-        None, description="control file to write; default: name of `out` plus _control"
-    )
+    out_control: str | None = Field(None, description="control file to write; default: name of `out` plus _control")
 
 
 class DijetsRef(Frozen):

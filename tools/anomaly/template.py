@@ -13,7 +13,6 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
-from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.closure import Place, closure, held_out
 from tools.anomaly.data import Sidebands, Windowed, WindowRequest, load
@@ -73,9 +72,7 @@ class TemplateRequest(WindowRequest):
         description="test on a 'window' left out of a second fit, or on held-out 'events'",
     )
     out: str = Field("template.parquet", description="file to write, relative to the working directory")
-    out_control: SkipJsonSchema[str | None] = Field(
-        None, description="control file to write; default: name of `out` plus _control"
-    )
+    out_control: str | None = Field(None, description="control file to write; default: name of `out` plus _control")
 
 
 class TemplateResult(Result):
