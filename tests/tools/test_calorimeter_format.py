@@ -91,7 +91,8 @@ def test_files_round_trip(tmp_path: Path, name: str) -> None:
     part = read_showers(tmp_path / name, SMALL, 10, 20)
     np.testing.assert_array_equal(part.voxels, showers.voxels[10:20])
     write_showers(tmp_path / name, showers[:0])
-    assert len(read_showers(tmp_path / name, SMALL)) == 0
+    with pytest.raises(ToolError, match="no showers"):
+        read_showers(tmp_path / name, SMALL)
 
 
 def test_the_file_has_the_official_layout(tmp_path: Path) -> None:
@@ -153,6 +154,10 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s.h5", "a") as file:
         del file["showers"]
         file["showers"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "showers")
+    with pytest.raises(ToolError, match=r"other\.h5', which is missing"):
+        read_showers(tmp_path / "s.h5", SMALL)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["showers"] = some().voxels
     with pytest.raises(ToolError, match="plain data sets"):
         read_showers(tmp_path / "s.h5", SMALL)
 
