@@ -16,7 +16,7 @@ SPELLING = {unit.lower(): unit for unit in ("MeV", "GeV", "TeV")}
 
 
 class SpectrumIntake(Intake):
-    """The mass column is named in the request, or the only one that looks like a mass."""
+    """The mass column is named in the request, or the only one whose name looks like a mass."""
 
     def accepts(self, sight: Sight) -> bool:
         return sight.kind == "table" and any(column.kind == "number" for column in sight.columns)
@@ -38,7 +38,7 @@ class SpectrumIntake(Intake):
         numeric = [column for column in sight.columns if column.kind == "number"]
         words = set(re.findall(r"\w+", request))
         named = [column for column in numeric if column.name in words]
-        found = named or [column for column in numeric if MASS.search(column.name)] or numeric[: len(numeric) == 1]
+        found = named or [column for column in numeric if MASS.search(column.name)]
         if len(found) == 1:
             options["column"] = found[0].name
             return found[0]

@@ -40,7 +40,7 @@ class SpectrumPolicy(Policy):
         found = best(context)
         assert found
         details = found["details"]
-        numbers = {name: Measured(**each) for name, each in details["numbers"].items()}
+        numbers = {name: Measured(**each) for name, each in details.get("numbers", {}).items()}
         return Measurement(numbers=numbers, text=_answer(details, context["facts"]))
 
     def nothing(self, text: str) -> Claim:
@@ -82,15 +82,15 @@ def _said(result: dict[str, Any]) -> str:
 def _answer(details: dict[str, Any], facts: dict[str, Any]) -> str:
     """Return the answer in words."""
     unit, level = details["unit"], facts["discovery_below_p_global"]
-    if not details["resonances"]:
-        left = details["left"]
+    resonances, left = details.get("resonances", []), details.get("left")
+    if not resonances:
         most = f" The largest bump, at {left['mass']:.4g} {unit}, has a global p-value of {left['p_global']:.2g}."
         return "No resonance is found in this spectrum." + (most if left else "")
     said = []
-    for r in details["resonances"]:
+    for r in resonances:
         how = "" if r["p_global"] < level else f", which is no discovery (global p-value {probability(r['p_global'])})"
         mass, events = measured(r["mass"], r["mass_error"], unit), measured(r["n_signal"], r["n_signal_error"])
         said.append(f"{events} events at {mass}{how}")
-    poor = details["fit_p"] is not None and details["fit_p"] < 0.01
+    poor = details.get("fit_p") is not None and details["fit_p"] < 0.01
     warned = " No fit describes the spectrum well, so do not trust the errors." if poor else ""
     return f"{len(said)} resonance{'s' * (len(said) > 1)}: {'; '.join(said)}.{warned}"

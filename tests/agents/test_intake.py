@@ -76,7 +76,7 @@ UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     ("weighted.parquet", "Resonances (GeV)?", "spectrum", {"column": "mass"}, ("unweighted",)),
     ("two.parquet", "Resonances (GeV)?", "spectrum", {"unit": "GeV"}, ("column",)),
     ("two.parquet", "Resonances in m_vis (GeV)?", "spectrum", {"column": "m_vis"}, ()),
-    ("nomass.csv", "Which resonances are there, in GeV?", "spectrum", {"column": "pt"}, ()),
+    ("nomass.csv", "Which resonances are there, in GeV?", "spectrum", {"unit": "GeV"}, ("column",)),
     ("zjets", "Unfold pT(Z) and the leading jet's width.", "unfolding", {}, ()),
     ("zjets", "Bitte die Jetmasse entfalten.", "unfolding", {}, ()),
     ("zjets", "Correct the jet mass for detector effects", "unfolding", {}, ()),

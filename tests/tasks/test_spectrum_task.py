@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from agents.backends.select import choose_backend
+from agents.crew.planner import verdict
 from agents.runs import run as runs
 from tasks.catalogue import make_task
 from tasks.claim import Measurement
@@ -36,8 +37,10 @@ def frame(n: int = 4000) -> pd.DataFrame:
 
 def written(folder: Path, name: str) -> Path:
     path, table = folder / name, frame()
-    if name.endswith(".csv"):
+    if name.endswith((".csv", ".csv.gz")):
         table.to_csv(path, index=False)
+    elif name.endswith(".txt"):
+        table.to_csv(path, index=False, sep="\t" if "tab" in name else ";" if "semi" in name else " ")
     elif name.endswith(".parquet"):
         table.to_parquet(path)
     elif name.endswith(".h5"):
@@ -63,7 +66,19 @@ def prepared(folder: Path, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["events.csv", "events.parquet", "events.h5", "events.hdf5", "events.npz", "events.root"]
+    "name",
+    [
+        "events.csv",
+        "events.csv.gz",
+        "tab.txt",
+        "semi.txt",
+        "space.txt",
+        "events.parquet",
+        "events.h5",
+        "events.hdf5",
+        "events.npz",
+        "events.root",
+    ],
 )
 def test_the_same_events_come_from_every_kind_of_file(name: str, tmp_path: Path) -> None:
     facts = prepared(tmp_path, data=str(written(tmp_path, name)), column="m_ll", cut="pt > 10")
@@ -123,6 +138,17 @@ def test_a_choice_that_misses_the_masses_asked_for_is_refused(tmp_path: Path) ->
     (bump,) = once.details["resonances"]
     assert bump["mass"] == pytest.approx(60, abs=4 * bump["mass_error"])
     assert thrice.details["resonances"][0]["p_global"] == pytest.approx(3 * bump["p_global"])  # every choice is a trial
+
+
+def test_nothing_found_is_said_in_words(tmp_path: Path) -> None:
+    smooth = pd.DataFrame({"mass": 20 + np.random.default_rng(3).exponential(25, 3000)})
+    smooth.to_csv(tmp_path / "e.csv", index=False)
+    task = make_task("spectrum", {"data": str(tmp_path / "e.csv"), "width": 0.02})
+    facts = task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    score = task.grade(SpectrumSubmission(fit_range=(22, 120), width=0.02), tmp_path / "inputs", tmp_path, 1)
+    claim = SpectrumTask.policy.claim({"facts": facts, "history": [verdict(score)], "iteration": 1, "observations": []})
+    assert claim.model_dump()["numbers"] == {}
+    assert claim.text.startswith("No resonance is found in this spectrum. The largest bump")
 
 
 def analysed(folder: Path, request: str | None = None, **options: Any) -> Any:

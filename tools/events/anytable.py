@@ -47,8 +47,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         return _root(path)
     if suffix in (".h5", ".hdf5"):
         return _hdf5(path)
-    parquet = suffix == ".parquet"
-    frame = pd.read_parquet(path) if parquet else pd.read_csv(path, sep=None, engine="python", comment="#")
+    frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_csv(path, sep=_separator(path), comment="#")
     return {name: _plain(frame[name]) for name in frame.columns}
 
 
@@ -58,6 +57,15 @@ def _plain(column: Any) -> NDArray[Any]:
     if values.dtype == object and all(isinstance(value, str) for value in values):
         return np.asarray(values, dtype=np.str_)
     return np.asarray(values)
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the columns of a text file: the first of comma, semicolon and tab in its header, or space."""
+    import gzip
+
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        header = next((line for line in file if line.strip() and not line.startswith("#")), "")
+    return next((each for each in (",", ";", "\t") if each in header), r"\s+")
 
 
 def _hdf5(path: Path) -> dict[str, NDArray[Any]]:
