@@ -23,10 +23,14 @@ class Decision(Frozen):
     action: Literal["continue", "converged", "exhausted"]
     reason: str
     best: int | None = Field(description="index of the best iteration so far")
+    null_result: str = Field("", description="the null result with which the run ends: then no submission is final")
 
 
-def decide(history: Sequence[Score], rule: Rule) -> Decision:
-    """Decide whether to continue. `history` holds one score per iteration; a refused one (value None) is no gain."""
+def progress(history: Sequence[Score], rule: Rule) -> tuple[int | None, int]:
+    """Return the best iteration, and the number of iterations since the last significant gain.
+
+    `history` holds one score per iteration; a refused one (value None) is no gain.
+    """
     best: int | None = None
     since = 0
     for index, score in enumerate(history):
@@ -43,9 +47,19 @@ def decide(history: Sequence[Score], rule: Rule) -> Decision:
         since = 0 if significant and gain > 0 else since + 1
         if gain > 0:
             best = index
-    n = len(history)
+    return best, since
+
+
+def decide(history: Sequence[Score], rule: Rule) -> Decision:
+    """Decide whether to continue, from one score per iteration."""
+    (best, since), n = progress(history, rule), len(history)
     if best is not None and since >= rule.patience:
         return Decision(action="converged", best=best, reason=f"no significant gain in the last {since} iteration(s)")
     if n >= rule.max_iterations:
         return Decision(action="exhausted", best=best, reason=f"{n} of {rule.max_iterations} iterations used")
     return Decision(action="continue", best=best, reason=f"{n} of {rule.max_iterations} iterations used")
+
+
+def nothing(text: str) -> Decision:
+    """Return the decision to end with a null result."""
+    return Decision(action="converged", best=None, reason=f"a null result: {text}", null_result=text)

@@ -34,6 +34,10 @@ class Plan(Frozen):
     reasoning: str
     steps: list[Step] = Field(default_factory=list, max_length=MAX_STEPS, description="one submits; none if `stop`")
     stop: bool = Field(False, description="no further gain is expected: the best submission so far is final")
+    null_result: bool = Field(
+        False,
+        description="with `stop`: nothing was found, as `reasoning` says with the sensitivity; no submission is final",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Plan:
@@ -47,6 +51,8 @@ class Plan(Frozen):
                 raise ValueError(f"step {step.id!r} depends on {late}, which must be ids of earlier steps of the plan")
             known.add(step.id)
         submitting = [s.id for s in self.steps if s.submits]
+        if self.null_result and not self.stop:
+            raise ValueError("null_result=true: only with stop=true, since it ends the run")
         if not self.stop and len(submitting) != 1:
             raise ValueError(f"exactly one step must have submits=true, not {len(submitting)} {submitting}")
         return self

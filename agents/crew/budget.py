@@ -76,6 +76,12 @@ class Meter:
         """Return the wall time until the budget is spent [s]; infinite without a limit."""
         return math.inf if self.budget.seconds is None else self.budget.seconds - self.seconds
 
+    def left(self) -> dict[str, float]:
+        """Return what is left of each limited resource, e.g. `dollars_left`; of the wall time, whole minutes."""
+        left = {name: max(0.0, limit - used) for name, used, limit in self._limits()}
+        minutes = {"minutes_left": left.pop("seconds") // 60} if "seconds" in left else {}
+        return minutes | {f"{name}_left": float(f"{amount:.3g}") for name, amount in left.items()}
+
     def add(self, usage: Usage) -> None:
         """Count one model call."""
         with self._lock:

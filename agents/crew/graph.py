@@ -9,8 +9,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from agents.crew.confirm import audit, confirm
+from agents.crew.memory import memory
 from agents.crew.planner import plan
-from agents.crew.planner import verdict as verdict_of
 from agents.crew.reporter import report
 from agents.crew.shared import Crew, ModelFailed
 from agents.crew.worker import Worker
@@ -18,7 +18,7 @@ from agents.trace.events import Audited, Confirmed, Decided, Trouble
 from agents.trace.observation import Observation
 from agents.trace.where import Where
 from tasks.claim import Claim
-from tasks.convergence import Decision, decide
+from tasks.convergence import Decision, decide, nothing
 from tasks.plan import Plan, Step
 from tasks.score import CheckedNumber, Score
 from tasks.submission import Submission
@@ -81,17 +81,19 @@ class Nodes:
         self._crew = crew
 
     def plan(self, state: State) -> State:
-        scores = state.get("scores", [])
-        iteration = len(scores)
+        iteration = len(state.get("scores", []))
         try:
-            made = plan(self._crew, iteration, scores, _current(state, iteration - 1))
+            made = plan(self._crew, *_so_far(state))
         except ModelFailed as error:
             self._crew.note(Trouble(who="model", where=Where("planner", iteration), text=str(error)))
             made = None
         if made is None or not made.stop:
             return {"iteration": iteration, "plan": made}
-        best, reason = state["decision"].best, f"the planner expects no further gain: {made.reasoning}"
-        decision = Decision(action="converged", best=best, reason=reason)
+        if made.null_result:
+            decision = nothing(made.reasoning)
+        else:
+            best, reason = state["decision"].best, f"the planner expects no further gain: {made.reasoning}"
+            decision = Decision(action="converged", best=best, reason=reason)
         self._crew.note(Decided(iteration=iteration, decision=decision))
         return {"iteration": iteration, "plan": made, "decision": decision}
 
@@ -101,14 +103,19 @@ class Nodes:
     def work(self, state: State) -> State:
         step, iteration = state["step"], state["iteration"]
         done = {o.step: o for o in _current(state, iteration) if o.step in step.depends_on}
-        return {"observations": [Worker(self._crew, iteration, step, _earlier(state)).work(done)]}
+        scores, earlier = state.get("scores", []), memory(*_so_far(state))
+        return {"observations": [Worker(self._crew, iteration, step, scores, earlier).work(done)]}
 
     def grade(self, state: State) -> State:
         iteration, task = state["iteration"], self._crew.task
-        handed_in = next((o.submission for o in _current(state, iteration) if o.submission), None)
+        observations = _current(state, iteration)
+        handed_in = next((o.submission for o in observations if o.submission), None)
         submission = task.submission.model_validate(handed_in) if handed_in else None
-        score = self._crew.grader.grade(iteration, submission)
+        null = next((o.null_result for o in observations if o.null_result), "")
+        score = self._crew.grader.grade(iteration, submission, null)
         decision = decide([*state.get("scores", []), score], task.rule)
+        if null and decision.action != "continue":
+            decision = nothing(null)  # the last word of the crew, whatever it had submitted before
         self._crew.note(Decided(iteration=iteration, decision=decision))
         return {"scores": [score], "submissions": [submission], "decision": decision}
 
@@ -136,18 +143,9 @@ class Nodes:
         return {"claim": claim, "checks": checks}
 
 
-def _earlier(state: State) -> list[dict[str, Any]]:
-    """Summarise the previous iterations for a worker: findings, submission and verdict of each."""
-    scores, submissions = state.get("scores", []), state.get("submissions", [])
-    return [
-        {
-            "iteration": iteration,
-            "found": {o.step: o.summary for o in _current(state, iteration)},
-            "submission": submission and submission.model_dump(mode="json"),
-            "verdict": verdict_of(score),
-        }
-        for iteration, (score, submission) in enumerate(zip(scores, submissions, strict=True))
-    ]
+def _so_far(state: State) -> tuple[list[Score], list[Submission | None], list[Observation]]:
+    """Return the scores and submissions of all iterations that have ended, and all observations."""
+    return state.get("scores", []), state.get("submissions", []), state.get("observations", [])
 
 
 def _current(state: State, iteration: int) -> list[Observation]:

@@ -9,18 +9,29 @@ from agents.backends.base import Request
 from agents.backends.digest import digest
 from agents.backends.local.prompt import signature
 from agents.backends.opening import opening
+from agents.crew.memory import memory, verdict
 from agents.crew.shared import Crew
+from agents.crew.standing import standing
 from agents.trace.events import Planned
 from agents.trace.observation import Observation
 from agents.trace.where import Where
 from tasks.plan import Plan
 from tasks.score import Score
+from tasks.submission import Submission
 from tools.catalogue import find
 
 
-def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequence[Observation]) -> Plan:
-    """Return the plan of an iteration. Raises ModelFailed when the model cannot write one with known tools."""
-    rule = crew.task.rule
+def plan(
+    crew: Crew,
+    scores: Sequence[Score],
+    submissions: Sequence[Submission | None],
+    observations: Sequence[Observation],
+) -> Plan:
+    """Return the plan of the next iteration, from all that the iterations before brought.
+
+    Raises ModelFailed when the model cannot write one with known tools.
+    """
+    rule, iteration, where = crew.task.rule, len(scores), Where("planner", len(scores))
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,
@@ -28,7 +39,9 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         "rule": {"iterations_at_most": rule.max_iterations, "ends_after_iterations_without_gain": rule.patience},
         "iteration": iteration,
         "history": [verdict(score) for score in scores],
-        "observations": [observed(o) for o in observations],
+        "earlier": memory(scores, submissions, observations)[:-1],  # of the last iteration it sees all observations
+        "observations": [observed(o) for o in observations if o.iteration == iteration - 1],
+        "now": standing(crew, where, scores),
     }
     request = Request(
         role="planner",
@@ -37,7 +50,7 @@ def plan(crew: Crew, iteration: int, scores: Sequence[Score], observations: Sequ
         seed=crew.seed,
     )
     graded = any(score.value is not None for score in scores)
-    answer = crew.ask(request, Plan, Where("planner", iteration), _objections(crew.task.tools, graded))
+    answer = crew.ask(request, Plan, where, _objections(crew.task.tools, graded, iteration))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
 
@@ -49,34 +62,24 @@ def plan_schema(offered: Sequence[str]) -> dict[str, Any]:
     return schema
 
 
-def _objections(offered: Sequence[str], graded: bool) -> Callable[[Plan], str]:
+def _objections(offered: Sequence[str], graded: bool, iteration: int) -> Callable[[Plan], str]:
     """Return the check of a well-formed plan. `graded`: there is a graded submission that a run can end with."""
 
     def objection(made: Plan) -> str:
+        if made.null_result:
+            return "" if iteration else "null_result=true: nothing has been looked for yet"
         if made.stop:
-            return "" if graded else "stop=true: no submission has been graded yet"
+            return "" if graded else "stop=true: no submission has been graded yet; or end with null_result=true"
         unknown = sorted({call.tool for step in made.steps for call in step.calls} - set(offered))
         return f"the plan calls {unknown}; select tools from {', '.join(offered)}" if unknown else ""
 
     return objection
 
 
-def verdict(score: Score) -> dict[str, Any]:
-    """Return a score in the form shown to agents: rounded, without its arrays."""
-    shown = score.model_dump(mode="json", exclude={"details"})
-    details = {name: value for name, value in score.details.items() if not _drawn(value)}
-    found: dict[str, Any] = digest(shown | {"details": details})
-    return found
-
-
-def _drawn(value: Any) -> bool:
-    """Return True for named arrays, such as histograms: reports plot them, agents do not need them."""
-    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
-
-
 def observed(observation: Observation) -> dict[str, Any]:
     """Return a step's outcome in the form shown to agents: results rounded, arguments and submission exact."""
-    shown = observation.model_dump(mode="json", exclude={"results"})
+    empty = set() if observation.null_result else {"null_result"}
+    shown = observation.model_dump(mode="json", exclude={"results"} | empty)
     results = [entry | {"result": digest(entry["result"])} for entry in observation.results]
     return shown | {"results": results}
 

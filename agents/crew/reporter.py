@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.backends.base import Request
 from agents.backends.opening import opening
-from agents.crew.planner import verdict
+from agents.crew.memory import verdict
 from agents.crew.shared import Crew
 from agents.trace.events import Claimed
 from agents.trace.observation import Observation

@@ -47,6 +47,7 @@ class Crew:
     record: Record
     meter: Meter
     seed: int
+    workers: int = 2  # steps that run at once
     temperature: float = 0.0
     effort: Effort | None = None
 

@@ -16,6 +16,7 @@ from agents.backends.digest import compact, digest
 from agents.backends.opening import opening
 from agents.crew.planner import observed
 from agents.crew.shared import Crew, explain
+from agents.crew.standing import LONG, rounded, standing
 from agents.trace.bench import place, step_folder
 from agents.trace.events import StepFinished, StepStarted, Trouble
 from agents.trace.observation import Observation
@@ -24,6 +25,7 @@ from agents.trace.where import Where
 from sandbox.driver import WORKSPACE
 from sandbox.reader import UnsafeFile
 from tasks.plan import Step
+from tasks.score import Score
 from tasks.submission import Submission
 from tools.catalogue import find
 from tools.contract import Frozen
@@ -31,7 +33,6 @@ from tools.contract import Frozen
 MAX_TURNS = 16
 STUCK = 3  # identical calls in a row: nothing changes between them, so the answer will not either
 MAX_DEPTH = 20  # nesting of arguments: no tool needs more, and very deep ones cannot be recorded
-LONG = 10.0  # seconds; the duration of a call is reported to the model from here on
 
 
 class RunPython(Frozen):
@@ -39,6 +40,13 @@ class RunPython(Frozen):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}\.py$", description="file name, e.g. cut_study.py")
     code: str
+
+
+class NullResult(Frozen):
+    """Instead of `submit`: hand in that nothing was found, since no submission would be worth believing. Ends the step;
+    the planner decides whether the run ends with it."""
+
+    summary: str = Field(min_length=1, description="what was looked for, how sensitively, and that it was not found")
 
 
 class Finish(Frozen):
@@ -54,17 +62,26 @@ OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish}
 class Worker:
     """Carries out one step; keeps its submission and the results of its tool calls."""
 
-    def __init__(self, crew: Crew, iteration: int, step: Step, earlier: Sequence[dict[str, Any]] = ()) -> None:
-        """`earlier`: the outcomes of the previous iterations."""
-        self._crew, self._iteration, self._step, self._earlier = crew, iteration, step, list(earlier)
+    def __init__(
+        self,
+        crew: Crew,
+        iteration: int,
+        step: Step,
+        scores: Sequence[Score] = (),
+        earlier: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """`scores`, `earlier`: the verdicts on the previous iterations, and their outcomes."""
+        self._crew, self._iteration, self._step = crew, iteration, step
+        self._scores, self._earlier = scores, list(earlier)
         self._where = Where("worker", iteration, step.id)
         self._cwd = f"{WORKSPACE}/{step_folder(iteration, step.id)}"
         self._results: list[dict[str, Any]] = []
         self._submission: Submission | None = None
+        self._null = ""
         self._end: Finish | None = None
         self._calls = 0
         # Tools that only some steps have come last: all requests begin alike, so a service can cache them.
-        self._own = OWN | ({"submit": crew.task.submission} if step.submits else {})
+        self._own = OWN | ({"submit": crew.task.submission, "null_result": NullResult} if step.submits else {})
 
     def work(self, done: Mapping[str, Observation]) -> Observation:
         """Carry out the step and return its outcome; a model that gets nowhere yields a failed observation.
@@ -98,7 +115,7 @@ class Worker:
             if self._end:
                 break
         end = self._end or Finish(summary=f"gave up after {MAX_TURNS} turns", ok=False)
-        missing = self._step.submits and self._submission is None
+        missing = self._step.submits and self._submission is None and not self._null
         if missing:
             text = f"the step should have submitted and did not. {end.summary}"
             self._crew.note(Trouble(who="model", where=self._where, text=text))
@@ -110,6 +127,7 @@ class Worker:
             summary=end.summary,
             results=self._results,
             submission=self._submission and self._submission.model_dump(mode="json"),
+            null_result=self._null,
         )
         self._crew.note(StepFinished(observation=observation, seconds=time.monotonic() - start))
         return observation
@@ -125,6 +143,7 @@ class Worker:
                 name: observed(o) | {"folder": f"{WORKSPACE}/{step_folder(o.iteration, name)}"}
                 for name, o in done.items()
             },
+            "now": {"replies_at_most": MAX_TURNS} | standing(self._crew, self._where, self._scores),
         }
 
     def _schemas(self) -> tuple[ToolSchema, ...]:
@@ -175,7 +194,11 @@ class Worker:
                 self._submission = action.placed(self._placed)
             except ValueError as error:
                 return self._error("submit", ", ".join(action.files().values()), str(error))
+            self._null = ""
             return {"submitted": self._submission.model_dump(mode="json")}
+        if isinstance(action, NullResult):
+            self._submission, self._null = None, action.summary
+            action = Finish(summary=f"Null result: {action.summary}", ok=True)
         assert isinstance(action, Finish)
         self._end = action
         return {"finished": True}
@@ -210,4 +233,4 @@ def _depth(value: Any) -> int:
 
 def duration(seconds: float) -> dict[str, float]:
     """Return a long call's duration for the model, to one digit; short ones fluctuate and would change requests."""
-    return {"seconds": float(f"{seconds:.0e}")} if seconds >= LONG else {}
+    return {"seconds": rounded(seconds)} if seconds >= LONG else {}

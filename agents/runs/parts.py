@@ -57,8 +57,8 @@ class Parts(Again, Protocol):
         ...
 
 
-def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter) -> Crew:
-    """Return the crew of a run that started as `begun`."""
+def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter, workers: int) -> Crew:
+    """Return the crew of a run that started as `begun`, with so many steps at once."""
     return Crew(
         task=parts.task,
         request=begun.request,
@@ -73,6 +73,7 @@ def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter) -> 
         record=parts.record,
         meter=meter,
         seed=begun.seed,
+        workers=workers,
         temperature=begun.temperature,
         effort=begun.effort,
     )

@@ -142,7 +142,7 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
     record = parts.record
     # Recorded calls cost nothing; of the budget, only the length of replies is part of the requests.
     meter = Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True)
-    crew = crew_of(begun, parts, Silent(begun), meter)
+    crew = crew_of(begun, parts, Silent(begun), meter, WORKERS)
     try:
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
         crew.note(parts.sealed(state))

@@ -125,8 +125,8 @@ class RerunGrader(RecordedGrader):
         self._table = table
         self.files: dict[int, dict[str, bytes]] = {}
 
-    def grade(self, iteration: int, submission: Submission | None) -> Score:
-        recorded = super().grade(iteration, submission)
+    def grade(self, iteration: int, submission: Submission | None, null_result: str = "") -> Score:
+        recorded = super().grade(iteration, submission, null_result)
         if submission is not None:
             with contextlib.suppress(UnsafeFile):  # the grader's verdict on that is compared
                 paths = submission.files().values()

@@ -181,7 +181,7 @@ def _carry_out(
     """Run the graph until it ends in any way, and record the ending."""
     meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
     parts = Live(begun, task, store, record, bench, meter)
-    crew = crew_of(begun, parts, backend, meter)
+    crew = crew_of(begun, parts, backend, meter, workers)
     status: Status
     stopped: list[int] = []
     try:
@@ -225,7 +225,7 @@ def _same_inputs(begun: RunStarted, run_dir: Path) -> None:
 def ending(state: graph.State) -> tuple[Status, str]:
     """Return status and reason of a run that passed through the whole graph."""
     decision = state["decision"]
-    if decision.best is None:
+    if decision.best is None and not decision.null_result:
         return "failed", f"nothing valid was submitted: {state['scores'][-1].reason}"
     if state["claim"] is None:
         return "failed", "the reporter gave no valid claim"

@@ -132,6 +132,15 @@ class ToolCalled(Executed):
     error: dict[str, str] | None = None
 
 
+class Told(Event):
+    """What an agent was told of time and budget when it began."""
+
+    kind: Literal["told"] = "told"
+    key: str = Field("", description="empty: it is found by its place alone")
+    where: Where
+    facts: dict[str, Any]
+
+
 class Planned(Event):
     kind: Literal["planned"] = "planned"
     iteration: int
@@ -243,6 +252,7 @@ AnyEvent = Annotated[
     | ServiceAdapted
     | Executed
     | ToolCalled
+    | Told
     | Planned
     | StepStarted
     | StepFinished

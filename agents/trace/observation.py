@@ -23,3 +23,4 @@ class Observation(Frozen):
     summary: str = Field(description="the worker's own words, or the error")
     results: list[dict[str, Any]] = Field(default_factory=list, description="tool results, without arrays")
     submission: Form | None = Field(None, description="what was submitted")
+    null_result: str = Field("", description="what was handed in instead of a submission")

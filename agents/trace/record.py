@@ -34,6 +34,7 @@ from agents.trace.events import (
     ServiceAdapted,
     StepFinished,
     StepStarted,
+    Told,
     Trouble,
 )
 from agents.trace.store import Store
@@ -50,7 +51,7 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
-    if isinstance(event, ModelCalled | Executed | Graded):
+    if isinstance(event, ModelCalled | Executed | Graded | Told):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)

@@ -260,8 +260,11 @@ class RecordedGrader:
     def __init__(self, grade: Grade, store: Store, record: Record, workspace: Path) -> None:
         self._grade, self._store, self._record, self._workspace = grade, store, record, workspace
 
-    def grade(self, iteration: int, submission: Submission | None) -> Score:
-        """Return the score of an iteration's submission; `submission` is None when nothing was submitted."""
+    def grade(self, iteration: int, submission: Submission | None, null_result: str = "") -> Score:
+        """Return the score of an iteration's submission; `submission` is None when nothing was submitted.
+
+        `null_result`: what was handed in instead.
+        """
         asked: dict[str, Any] = {
             "iteration": iteration,
             "submission": submission and submission.model_dump(mode="json"),
@@ -273,6 +276,8 @@ class RecordedGrader:
             try:
                 with laid_out(self._store, files) as folder:
                     score = self._grade(iteration, submission, folder)
+                if submission is None and null_result:
+                    score = score.model_copy(update={"reason": f"a null result was handed in: {null_result}"})
             except SandboxLost as error:
                 self._store.append(Trouble(who="operator", where=Where("grader", iteration), text=str(error)))
                 raise

@@ -140,7 +140,7 @@ def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | No
     lacks = {
         f"the results of the task {result.task}, which is not installed here": task is None,
         "a plan": not any(i.steps for i in iterations),
-        "a submission that the grader accepted": result.steering is None,
+        "a submission that the grader accepted": result.steering is None and not result.null_result,
         "the crew's answer": result.claim is None,
         "sealed metrics, which are computed once after a regular end": not result.sealed and not _truthless(result),
         "a probe of the sandbox": result.canaries_held is None,

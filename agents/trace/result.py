@@ -14,6 +14,7 @@ from agents.trace.events import (
     CanaryChecked,
     Claimed,
     Confirmed,
+    Decided,
     Graded,
     ModelCalled,
     RunFinished,
@@ -115,6 +116,11 @@ class RunResult(Frozen):
     iterations: list[IterationResult] = Field(description="one entry per graded iteration")
     best_iteration: int | None = Field(description="the iteration with the best steering metric")
     steering: Steering | None = Field(description="the best steering metric, null when none was reached")
+    null_result: str | None = Field(
+        None,
+        description="what the crew handed in instead of a submission that it does not believe in, in its own words: "
+        "then none is final and none is confirmed; null: it ended otherwise",
+    )
     confirmed: IterationResult | None = Field(
         description="verdict on the best submission, made again by the harness on held-out data and then audited; "
         "null: the task holds nothing out, which says nothing against a claim"
@@ -161,6 +167,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         iterations=iterations,
         best_iteration=best,
         steering=_steering(best, graded[best].score) if best is not None else None,
+        null_result=(decided.decision.null_result or None) if (decided := last(events, Decided)) else None,
         confirmed=_iteration(confirmed, task) if (confirmed := last(events, Confirmed)) else None,
         sealed=sealed.metrics if sealed else [],
         claims=sealed.checks if sealed and sealed.checks else claimed.checks if claimed else [],

@@ -81,9 +81,14 @@ def graded_of(events: Sequence[AnyEvent]) -> dict[int, Graded]:
 
 
 def best_of(events: Sequence[AnyEvent]) -> int | None:
-    """Return the best iteration by the convergence rule, or by score if the rule has not been applied yet."""
+    """Return the best iteration by the convergence rule, or by score if the rule has not been applied yet.
+
+    None if nothing was graded, or if the run ended with a null result.
+    """
     graded = graded_of(events)
     decided = last(events, Decided)
+    if decided and decided.decision.null_result:
+        return None
     if decided and decided.decision.best in graded:
         return decided.decision.best
     values = {k: event.score.value for k, event in graded.items() if event.score.value is not None}

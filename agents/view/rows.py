@@ -24,6 +24,7 @@ from agents.trace.events import (
     ServiceAdapted,
     StepFinished,
     StepStarted,
+    Told,
     ToolCalled,
     Trouble,
 )
@@ -96,6 +97,8 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             ok = event.exit_code == 0 and event.ended == "exit"
             note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
             return " ".join(event.argv), note, ok
+        case Told():
+            return "Told of time and budget", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
         case Planned():
             return f"Plan of {len(event.plan.steps)} steps", "", None
         case StepStarted():

@@ -84,8 +84,12 @@ def _answer(details: dict[str, Any], facts: dict[str, Any]) -> str:
     unit, level = details["unit"], facts["discovery_below_p_global"]
     resonances, left = details.get("resonances", []), details.get("left")
     if not resonances:
-        most = f" The largest bump, at {left['mass']:.4g} {unit}, has a global p-value of {left['p_global']:.2g}."
-        return "No resonance is found in this spectrum." + (most if left else "")
+        nothing = "No resonance is found in this spectrum."
+        if left is None:
+            return nothing
+        return (
+            f"{nothing} The largest bump, at {left['mass']:.4g} {unit}, has a global p-value of {left['p_global']:.2g}."
+        )
     said = []
     for r in resonances:
         how = "" if r["p_global"] < level else f", which is no discovery (global p-value {probability(r['p_global'])})"

@@ -145,7 +145,7 @@ def test_what_cannot_be_forked_is_refused_and_leaves_nothing(run_dir: Path, tmp_
         fork(run_dir, "planner/1", tmp_path, backend)
     copy = edited_trace(run_dir, tmp_path / "copy", lambda documents, store: None)
     (copy / TRACE).write_bytes((copy / TRACE).read_bytes().replace(b"because", b"becausa", 1))
-    with pytest.raises(TraceError, match="line 4: was changed"):
+    with pytest.raises(TraceError, match="line 5: was changed"):
         fork(copy, "planner/1", tmp_path / "child", backend)
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
     assert not backend.asked

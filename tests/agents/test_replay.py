@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from agents.backends.base import BackendLost
 from agents.cli import main as cli
-from agents.crew import graph, planner
+from agents.crew import graph, memory
 from agents.runs import provenance, run, sandboxes
 from agents.runs.replay import replay
 from agents.runs.run import Settings, beginning, resume, start
@@ -161,11 +161,11 @@ def other_code(documents: list[dict[str, Any]], store: Store) -> None:
 FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     "the request": (
         lambda d, s: d[0].update(request="Was there anything?"),
-        r'model_called planner/0, line 3: messages\[1\]\.content, line \d+ was ".*Is there.*", .* has ".*Was there',
+        r'model_called planner/0, line 4: messages\[1\]\.content, line \d+ was ".*Is there.*", .* has ".*Was there',
     ),
     "a plan": (
         lambda d, s: first(d, "planned")["plan"].update(reasoning="as I like it"),
-        r'planned planner/0, line 4: plan\.reasoning was "as I like it", the replay has "because"',
+        r'planned planner/0, line 5: plan\.reasoning was "as I like it", the replay has "because"',
     ),
     "a score": (
         lambda d, s: first(d, "graded")["score"].update(value=0.123),
@@ -186,7 +186,7 @@ FORGED: dict[str, tuple[Callable[[list[dict[str, Any]], Store], Any], str]] = {
     "a command": (other_code, r'executed worker/0/b, line \d+: argv\[1\] was "b.py", the replay has "a.py"'),
     "the end": (lambda d, s: d[-1].update(status="exhausted"), r"run_finished: was .*exhausted.* has .*converged"),
     "an event too many": (
-        lambda d, s: d.insert(9, d[2] | {"where": "planner/7"}),
+        lambda d, s: d.insert(9, d[3] | {"where": "planner/7"}),
         r"model_called planner/7, line 10: was recorded, but the replay never reached it$",
     ),
     "an event too few": (
@@ -221,7 +221,7 @@ def test_a_changed_crew_is_found(run_dir: Path, tmp_path: Path, monkeypatch: pyt
         replay(run_dir, tmp_path / "a")
     monkeypatch.undo()
     monkeypatch.setitem(catalogue.catalogue(), "tiny", TinyTask)
-    monkeypatch.setattr(planner, "_drawn", lambda value: False)
+    monkeypatch.setattr(memory, "_drawn", lambda value: False)
     assert replay(run_dir, tmp_path / "b").agrees  # there are no such arrays in this run
     monkeypatch.setattr(graph, "decide", lambda scores, rule: pytest.fail("asked"))
     with pytest.raises(pytest.fail.Exception):
@@ -249,7 +249,7 @@ def test_a_report_that_was_changed_afterwards_is_found(run_dir: Path, tmp_path: 
 def test_a_damaged_trace_is_not_played(run_dir: Path, tmp_path: Path) -> None:
     copy = edited_trace(run_dir, tmp_path / "copy", lambda documents, store: None)
     (copy / TRACE).write_bytes((copy / TRACE).read_bytes().replace(b"because", b"becausa", 1))
-    with pytest.raises(TraceError, match="line 4: was changed"):
+    with pytest.raises(TraceError, match="line 5: was changed"):
         replay(copy, tmp_path / "out")
 
 
@@ -267,7 +267,7 @@ def test_the_command_says_what_it_found(run_dir: Path, tmp_path: Path) -> None:
     assert (status, "is there already" in err) == (2, True)
     forged = edited_trace(run_dir, tmp_path / "forged", FORGED["a plan"][0])
     status, _, err = beamcrew("replay", str(forged))
-    assert (status, "differs: planned planner/0, line 4: plan.reasoning was" in err) == (6, True)
+    assert (status, "differs: planned planner/0, line 5: plan.reasoning was" in err) == (6, True)
     status, _, err = beamcrew("replay", str(tmp_path / "none"))
     assert (status, "trace.jsonl: cannot be" in err) == (2, True)
 

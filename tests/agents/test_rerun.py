@@ -72,8 +72,6 @@ def test_a_deterministic_run_comes_out_the_same(run_dir: Path, tmp_path: Path) -
         "worker/0/b python a.py: end": "identical",
         "worker/0/b i0/b/scores.parquet": "identical",
         "grade 0 correlation": "identical",
-        "claim/0/a python a.py: end": "identical",
-        "claim/0/a i0/a/n.json": "identical",
         "claim/0/b python a.py: end": "identical",
         "claim/0/b i0/b/scores.parquet": "identical",
         "claim unseen": "identical",

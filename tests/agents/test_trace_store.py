@@ -27,7 +27,9 @@ from agents.trace.events import (
     Executed,
     Graded,
     ModelCalled,
+    Part,
     Planned,
+    Repeated,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -36,6 +38,7 @@ from agents.trace.events import (
     ServiceAdapted,
     StepFinished,
     StepStarted,
+    Told,
     ToolCalled,
     Trouble,
 )
@@ -108,6 +111,8 @@ EVERY = [
         claim=SearchClaim(discovery=True), checks=[CheckedNumber(name="mass", claimed=3.5, harness=3.4, agrees=True)]
     ),
     Sealed(metrics=[Metric(name="AUC", value=0.9)], checks=[], curves={"sic": [1.0, math.inf]}),
+    Repeated(where="claim/0", parts=[Part(where="worker/0/a", what="scan", key="k")], left_out=[], seconds=2.0),
+    Told(where="planner/0", facts={"iterations_left": 2, "seconds_per_call": {"scan": [60.0]}}),
     Trouble(who="model", where="planner/0", text="malformed"),
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),

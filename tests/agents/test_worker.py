@@ -237,7 +237,7 @@ def test_a_command_begins_only_within_the_time_of_the_budget(tmp_path: Path) -> 
         ran.append(argv)
         return pretend(argv, folder)
 
-    clock = iter([0.0, *[1.0] * 3, *[11.0] * 100])
+    clock = iter([0.0, *[1.0] * 4, *[11.0] * 100])
     more = {"budget": Budget(seconds=10), "clock": lambda: next(clock)}
     with pytest.raises(BudgetSpent, match="seconds"):
         work(tmp_path, python("1"), python("2"), END, sandbox=FakeSandbox(tmp_path / "workspace", command), **more)

@@ -60,7 +60,7 @@ def _plain(column: Any) -> NDArray[Any]:
 
 
 def _separator(path: Path) -> str:
-    """Return what separates the columns of a text file: the first of comma, semicolon and tab in its header, or space."""
+    """Return what separates the columns of a text file: the first of comma, semicolon, tab in its header; or space."""
     import gzip
 
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
