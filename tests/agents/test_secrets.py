@@ -71,7 +71,9 @@ def test_what_is_planted_in_words_output_files_names_and_errors_stays_out(tmp_pa
     status, out, err = beamcrew("replay", str(run_dir), "--json", "--out", str(tmp_path / "replay"))
     assert status == 0, err
     for form in ("otel", "inspect"):
-        assert beamcrew("trace", "export", str(run_dir), "--format", form, "--out", str(tmp_path / form))[0] == 0
+        assert (
+            beamcrew("trace", "export", str(run_dir), "--format", form, "--out", str(tmp_path / f"{form}.json"))[0] == 0
+        )
     fork(run_dir, "reporter", tmp_path / "child", Scripted(script))
     (tmp_path / "said").write_text(out + err)
     assert leaks(tmp_path) == [], "redacted from all that is kept"

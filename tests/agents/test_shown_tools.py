@@ -25,6 +25,7 @@ WRITTEN = {
     "anomaly.classify": {"out": "scores", "out_template": "template_scores"},
     "anomaly.jet_template": {"out": "template", "out_control": "control"},
     "anomaly.jet_classify": {"out": "scores", "out_template": "template_scores"},
+    "spectrum.hunt": {"out": "spectrum"},
     "omnifold.unfold": {"out": "out", "report": "submission", "folder": "replicas"},
     "calorimeter.train": {"out": "generator"},
     "calorimeter.generate": {"out": "showers"},

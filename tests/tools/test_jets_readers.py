@@ -234,7 +234,7 @@ def test_split_deals_every_jet_to_one_file_as_validation_does(tmp_path: Path) ->
         np.testing.assert_array_equal(part.jet, jets.take(rows).jet)
         assert part.kinds == jets.kinds
     again = CliRunner().invoke(data_cli.app, ["split", *names])
-    assert (again.exit_code, "a new file" in again.stderr) == (2, True)
+    assert (again.exit_code, "--force" in again.stderr) == (2, True)
     other = [names[0], str(tmp_path / "a.h5"), str(tmp_path / "b.h5"), "--fraction", "1"]
     assert "50 of 50" in CliRunner().invoke(data_cli.app, ["split", *other]).stderr
     assert not (tmp_path / "a.h5").exists()
