@@ -136,7 +136,7 @@ def test_the_rank_is_calibrated_in_every_fold(toy: Toy) -> None:
 def test_the_rank_is_the_share_of_the_background_at_or_above() -> None:
     sideband = np.array([0.0, 1.0, 1.0, 2.0])
     np.testing.assert_allclose(
-        10 ** -_background_rank(np.array([-1.0, 0.5, 1.0, 2.0, 3.0]), sideband) * 4.5, [4.5, 3.5, 3.5, 1.5, 0.5]
+        10 ** -_background_rank(np.array([-1.0, 0.5, 1.0, 2.0, 3.0]), sideband) * 4.5, [4.5, 3.5, 1.5, 0.5, 0.5]
     )
 
 
@@ -157,3 +157,15 @@ def test_without_sidebands_the_held_out_template_ranks(toy: Toy) -> None:
         assert (reference > cut).mean() == pytest.approx(10**-cut, rel=0.05)
         # The data are background too: binomial, 4 sigma.
         assert (scores() > cut).mean() == pytest.approx(10**-cut, abs=4 * np.sqrt(10**-cut / window.sum()))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_a_cut_at_the_rank_of_the_kth_reference_event_keeps_its_share_of_others(k: int) -> None:
+    """Of n + 1 events of one kind each is as likely to be among the k highest: k / (n + 1), not (k + 1) / (n + 1)."""
+    rng, n, kept = np.random.default_rng(1), 200, []
+    for _ in range(300):
+        reference, others = np.sort(rng.normal(size=n)), rng.normal(size=2000)
+        cut = np.sort(_background_rank(reference, reference))[-k]
+        kept.append((_background_rank(others, reference) >= cut).mean())
+    assert np.mean(kept) == pytest.approx(k / (n + 1), abs=5 * np.std(kept) / 300**0.5)
+    assert np.mean(kept) != pytest.approx((k + 1) / (n + 1), abs=3 * np.std(kept) / 300**0.5)

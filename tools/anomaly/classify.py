@@ -237,8 +237,12 @@ def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
 
 
 def _background_rank(score: Floats, sideband: Floats) -> Floats:
-    """Return -log10 of the fraction of (sorted) sideband scores at or above; half an event is added to stay finite."""
-    above = len(sideband) - np.searchsorted(sideband, score, "left")
+    """Return -log10 of the fraction of (sorted) sideband scores above; half an event is added to stay finite.
+
+    Strictly above: a cut at the rank of the k-th highest of n sideband events then keeps k / (n + 1) of other events of
+    the same kind. Counting the event itself would keep (k + 1) / (n + 1), a quarter too many of four.
+    """
+    above = len(sideband) - np.searchsorted(sideband, score, "right")
     return np.asarray(-np.log10((above + 0.5) / (len(sideband) + 0.5)))
 
 
