@@ -133,7 +133,7 @@ def test_the_rank_is_calibrated_in_every_fold(toy: Toy) -> None:
             assert (here > cut).sum() == pytest.approx(10**-cut * len(here), abs=0.02 * len(here) * 10**-cut + 6)
 
 
-def test_the_rank_is_the_share_of_the_background_at_or_above() -> None:
+def test_the_rank_is_the_share_of_the_background_above() -> None:
     sideband = np.array([0.0, 1.0, 1.0, 2.0])
     np.testing.assert_allclose(
         10 ** -_background_rank(np.array([-1.0, 0.5, 1.0, 2.0, 3.0]), sideband) * 4.5, [4.5, 3.5, 1.5, 0.5, 0.5]
