@@ -183,5 +183,5 @@ def test_settings_are_checked(tool: Tool[Any, Any], changes: dict[str, Any], fie
 
 def test_schemas_are_short_enough_for_small_models() -> None:
     schemas = [json.dumps(tool.schema()) for tool in ALL]
-    assert sum(map(len, schemas)) < 11_000  # about 3,000 tokens
+    assert sum(map(len, schemas)) < 11_500  # about 3,000 tokens
     assert not any('"title"' in schema or '"batch": {' in schema for schema in schemas)
