@@ -14,8 +14,7 @@ from agents.trace.where import Where
 from tasks.convergence import Rule, progress
 from tasks.score import Score
 
-LONG = 10.0  # seconds; shorter durations fluctuate, and would change requests
-SLOW = 30.0  # seconds; calls of quicker tools need no planning
+LONG = 30.0  # seconds; shorter durations fluctuate with the load, would change requests, and need no planning
 
 
 def standing(crew: Crew, where: Where, scores: Sequence[Score]) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def took(events: Sequence[AnyEvent]) -> dict[str, Any]:
     """Return the shortest and longest duration of the calls of each tool so far [s]."""
     seconds: dict[str, list[float]] = {}
     for event in events:
-        if isinstance(event, Executed) and event.where.role == "worker" and event.seconds >= SLOW:
+        if isinstance(event, Executed) and event.where.role == "worker" and event.seconds >= LONG:
             name = event.tool if isinstance(event, ToolCalled) else "run_python"
             seconds.setdefault(name, []).append(event.seconds)
     shown = {name: list(dict.fromkeys(map(rounded, (min(each), max(each))))) for name, each in seconds.items()}

@@ -121,7 +121,7 @@ def test_a_container_killed_from_outside(tmp_path: Path, whole: tuple[RunResult,
     assert [e.held for e in of(run_dir, CanaryChecked)] == [True, True]
     assert (result.sandbox_renewals, result.renewal_seconds) == (1, renewed.seconds)
     for name in ("report.md", "report.html"):
-        assert "lost once and a fresh one took over" in (run_dir / name).read_text()
+        assert "lost once and replaced" in (run_dir / name).read_text()
     assert containers(run_dir) == []
 
 
