@@ -10,7 +10,7 @@ from benchmarks.redteam import NOMINAL, claimed, data_set, outcome, trial
 from benchmarks.redteam_recipes import CHEATS, HONEST, Recipe
 
 ATTACKS = ("bump in the score", "memory of a region")
-KEPT = ("hand-made", "weak classifier")
+KEPT = ("weak classifier",)  # the benchmark runs all, often
 
 
 def named(recipe: Recipe) -> str:
