@@ -13,13 +13,13 @@ class NotUnderstood(ValueError):  # noqa: N818 - the request is not wrong
 
 def by_rules(request: str, sight: Sight | None) -> Card:
     """Return the card of the task that most speaks for. Raises NotUnderstood, which says what is possible."""
-    fits = {name: task.intake.fit(request, sight) for name, task in catalogue().items() if task.intake}
+    intakes = {name: task.intake for name, task in catalogue().items() if task.intake}
+    fits = {name: intake.fit(request, sight) for name, intake in intakes.items()}
     best = max(fits.values(), default=0)
     found = [name for name, fit in fits.items() if fit == best and fit]
     if len(found) != 1:
         raise NotUnderstood(not_understood(found, sight))
-    offer = (intake := catalogue()[found[0]].intake) and intake.offer(request, sight)
-    assert offer
+    offer = intakes[found[0]].offer(request, sight)
     return Card(request=request, task=found[0], data=sight and sight.path, **offer.model_dump())
 
 

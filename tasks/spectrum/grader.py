@@ -6,7 +6,6 @@ Every graded choice counts as a trial. What steers is whether the fit describes 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from tasks.score import Score
 from tasks.spectrum.submission import SpectrumSubmission
 from tools.contract import ToolError
-from tools.spectrum.hunt import HuntRequest, background, goodness, hunted, listed, warning
+from tools.spectrum.hunt import HuntRequest, background, described, hunted
 from tools.spectrum.window import CountRequest, count_window
 
 METRIC = "p-value of the fit, at most 0.1"
@@ -32,12 +31,11 @@ def grade(
         return Score(metric=METRIC, value=None, reason=f"fit_range={submission.fit_range} must contain {search}")
     try:
         request = HuntRequest(**common, fit_range=submission.fit_range, search=search, width=submission.width)
-        masses = request.masses()
-        found, edges, counts = hunted(masses, request)
+        found, edges, counts = hunted(request.masses(), request)
     except (ToolError, ValueError) as error:
         return Score(metric=METRIC, value=None, reason=str(error))
-    fit_p = goodness(counts, found.fits[0].fit)
-    resonances = [r.model_copy(update={"p_global": min(1.0, n_graded * r.p_global)}) for r in listed(found)]
+    result = described(found, counts, request)
+    resonances = [r.model_copy(update={"p_global": min(1.0, n_graded * r.p_global)}) for r in result.resonances]
     numbers = {
         f"{name}_{k}": {"value": value, "error": error}
         for k, r in enumerate(resonances, 1)
@@ -46,19 +44,13 @@ def grade(
     said = ", ".join(f"{r.mass:.4g} {request.unit} (z = {r.z:.1f})" for r in resonances) or "none"
     return Score(
         metric=METRIC,
-        value=ENOUGH if fit_p is None else min(fit_p, ENOUGH),
+        value=ENOUGH if result.fit_p is None else min(result.fit_p, ENOUGH),
         error=ERROR,
-        reason=f"{len(masses)} events in {low:g} to {high:g} {request.unit}; resonances: {said}",
-        details={
+        reason=f"{result.events} events in {low:g} to {high:g} {request.unit}; resonances: {said}",
+        details=result.model_dump(exclude={"events", "resonances", "spectrum"})
+        | {
             "numbers": numbers,
             "resonances": [r.model_dump() for r in resonances],
-            "fit_p": fit_p,
-            "unit": request.unit,
-            "background": str(found.fits[0].function),
-            "one_width": found.way.common,
-            "shape": found.way.shape,
-            "left": found.left and {"mass": found.left.mass, "z": found.left.z, "p_global": found.left.p_global},
-            "warning": warning(found, fit_p, submission.width is not None),
             "trials": n_graded,
             "spectrum": plotted(edges, counts, found.fits[0].fit.expected, background(found)),
         },
@@ -79,8 +71,3 @@ def plotted(edges: Any, counts: Any, fit: Any, smooth: Any) -> dict[str, list[fl
         name: np.add.reduceat(v, starts).tolist() for name, v in (("count", counts), ("fit", fit), ("smooth", smooth))
     }
     return {"edges": [*edges[starts].tolist(), float(edges[-1])], **sums}
-
-
-def events_in(inputs: Path) -> str:
-    """Return the path of the event table."""
-    return str(inputs / "events.parquet")

@@ -112,7 +112,7 @@ class SpectrumTask(TaskBase):
         return low, high
 
     def _common(self, inputs: Path) -> dict[str, Any]:
-        return {"events": grader.events_in(inputs), "unit": self.unit, "sqrt_s": self.sqrt_s}
+        return {"events": str(inputs / "events.parquet"), "unit": self.unit, "sqrt_s": self.sqrt_s}
 
     def grade(self, submission: SpectrumSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         score = grader.grade(submission, self._common(inputs), self.search_range, n_graded)

@@ -26,6 +26,18 @@ class Candidate(NamedTuple):
         return self.fit.deviance + self.function.degree + 1
 
 
+def averaged(penalised: Sequence[float], values: Floats, variances: Floats) -> tuple[Floats, Floats]:
+    """Return mean and error of `values` (c, ...) with `variances`, averaged over c fits with weights exp(-Lambda / 2).
+
+    The error contains how much the fits differ.
+    """
+    weights = np.exp(-(np.array(penalised) - min(penalised)) / 2)
+    weights /= weights.sum()
+    mean = np.tensordot(weights, values, 1)
+    variance = np.tensordot(weights, variances + (values - mean) ** 2, 1)
+    return np.asarray(mean), np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
+
 def fit_all(counts: Floats, functions: Sequence[Function], shapes: Floats | None = None) -> list[Candidate]:
     """Return the fits of all functions to `counts` (n,), the smallest Lambda first, without those that are not CLOSE.
 

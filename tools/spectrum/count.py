@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.spectrum.background import Candidate, start
+from tools.spectrum.background import Candidate, averaged, start
 from tools.spectrum.families import Function
 from tools.spectrum.likelihood import Model, maximise
 from tools.types import Floats
@@ -35,11 +35,8 @@ def count(counts: Floats, inside: NDArray[np.bool_], functions: Sequence[Functio
     observed = float(counts[inside].sum())
     blind = sorted((_fit(counts, inside, f, window=False) for f in functions), key=lambda c: c.penalised)
     seen = min((_fit(counts, inside, f, window=True) for f in functions), key=lambda c: c.penalised)
-    weights = np.exp(-np.array([c.penalised - blind[0].penalised for c in blind]) / 2)
-    weights /= weights.sum()
     predicted, variance = np.array([_predicted(c, inside) for c in blind]).T
-    background = float(weights @ predicted)
-    error = float(np.sqrt(weights @ (variance + (predicted - background) ** 2)))
+    background, error = map(float, averaged([c.penalised for c in blind], predicted, variance))
     z = float(np.sqrt(max(seen.penalised - blind[0].penalised, 0.0)))
     return Count(int(observed), background, error, float(np.copysign(z, observed - background)), blind[0].function)
 

@@ -47,16 +47,25 @@ class Function(NamedTuple):
 
 def functions(edges: Floats, events: int, sqrt_s: float | None = None) -> Iterator[Function]:
     """Yield the functions that this many events can determine, `dijet` only if `sqrt_s` is given (same unit)."""
-    centres, widths = centres_of(edges), np.diff(edges) / np.diff(edges).mean()
+    centres, widths = centres_of(edges), _widths(edges)
     for degree in DEGREES:
         if degree > 1 and events < ENOUGH * (degree + 1):
             return
-        yield Function("polynomial", degree, _chebyshev(centres, degree), widths)
+        yield polynomial(edges, degree)
         yield Function("power", degree, _chebyshev(np.log(centres), degree), widths)
         if sqrt_s is not None and degree >= 2:
             x = np.log(centres / sqrt_s)
             terms = [np.ones_like(x), np.log1p(-centres / sqrt_s), *(x**k for k in range(1, degree))]
             yield Function("dijet", degree, np.linalg.qr(np.stack(terms, axis=1))[0] * np.sqrt(len(x)), widths)
+
+
+def polynomial(edges: Floats, degree: int) -> Function:
+    """Return the exponential of a polynomial of this degree, however many events there are."""
+    return Function("polynomial", degree, _chebyshev(centres_of(edges), degree), _widths(edges))
+
+
+def _widths(edges: Floats) -> Floats:
+    return np.asarray(np.diff(edges) / np.diff(edges).mean())
 
 
 def _chebyshev(values: Floats, degree: int) -> Floats:

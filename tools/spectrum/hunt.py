@@ -82,13 +82,17 @@ def hunt(request: HuntRequest) -> HuntResult:
     path = below("out", request.out, ".parquet")
     masses = request.masses()
     found, edges, counts = hunted(masses, request)
-    fit = found.fits[0].fit
-    bins = {"low": edges[:-1], "high": edges[1:], "count": counts, "fit": fit.expected}
+    bins = {"low": edges[:-1], "high": edges[1:], "count": counts, "fit": found.fits[0].fit.expected}
     write_events(path, bins | {"background": background(found)})
-    p = goodness(counts, fit)
+    return described(found, counts, request)
+
+
+def described(found: Found, counts: Floats, request: HuntRequest) -> HuntResult:
+    """Return the result of a hunt."""
+    p = goodness(counts, found.fits[0].fit)
     return HuntResult(
         unit=request.unit,
-        events=len(masses),
+        events=int(counts.sum()),
         resonances=listed(found),
         one_width=found.way.common,
         shape=found.way.shape,

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from tools.spectrum.background import Candidate
+from tools.spectrum.background import Candidate, averaged
 from tools.spectrum.families import Function
 from tools.spectrum.likelihood import Model, maximise
 from tools.spectrum.shapes import Name, resonance
@@ -80,8 +80,6 @@ def average(fits: Sequence[Candidate], signal: Signal) -> list[Resonance]:
     n = signal.resonances
     if not n:
         return []
-    weights = np.exp(-np.array([c.penalised - fits[0].penalised for c in fits]) / 2)
-    weights /= weights.sum()
     values, variances = [], []
     for function, found in fits:
         k = function.basis.shape[1]
@@ -89,8 +87,7 @@ def average(fits: Sequence[Candidate], signal: Signal) -> list[Resonance]:
         variances.append(_by_resonance(np.diag(found.covariance)[k:], n))
     each = np.array(values)
     each[:, 2] = np.clip(each[:, 2], *np.log(signal.bounds))
-    mean = np.einsum("f,fpn->pn", weights, each)
-    spread = np.sqrt(np.maximum(np.einsum("f,fpn->pn", weights, np.array(variances) + (each - mean) ** 2), 0.0))
+    mean, spread = averaged([c.penalised for c in fits], each, np.array(variances))
     return [
         Resonance(
             m := float(np.exp(mass)), float(m * dm), w := float(np.exp(width)), float(w * dw), float(n), float(dn)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.spectrum.background import Candidate, fit, fit_all
+from tools.spectrum.background import Candidate, averaged, fit, fit_all
 from tools.spectrum.families import Function
 from tools.spectrum.field import Field, global_p_value
 from tools.spectrum.joint import Resonance, Signal, average, fit_together
@@ -101,12 +101,9 @@ def search(spectrum: Spectrum, alpha: float, seed: int = 1) -> Found:
 
 def blend(found: Sequence[Found]) -> list[Resonance]:
     """Return the resonances of several ways, averaged with weights exp(-Lambda / 2): no way is known to be true."""
-    weights = np.exp(-np.array([each.penalised(1.0) - found[0].penalised(1.0) for each in found]) / 2)
-    weights /= weights.sum()
     values = np.array([each.resonances for each in found]).reshape(len(found), -1, 3, 2)  # value and error
-    mean = np.einsum("w,wrq->rq", weights, values[..., 0])
-    variance = np.einsum("w,wrq->rq", weights, values[..., 1] ** 2 + (values[..., 0] - mean) ** 2)
-    return [Resonance(*row) for row in np.stack([mean, np.sqrt(variance)], axis=-1).reshape(len(mean), 6).tolist()]
+    both = averaged([each.penalised(1.0) for each in found], values[..., 0], values[..., 1] ** 2)
+    return [Resonance(*row) for row in np.stack(both, axis=-1).reshape(-1, 6).tolist()]
 
 
 def one_search(spectrum: Spectrum, way: Way, alpha: float, seed: int) -> Found:

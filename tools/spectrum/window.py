@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from tools.contract import Result, ToolError, tool
 from tools.spectrum.count import count
-from tools.spectrum.families import DEGREES, functions
+from tools.spectrum.families import DEGREES, functions, polynomial
 from tools.spectrum.inputs import SpectrumRequest, Unit
 from tools.spectrum.shapes import centres_of, edges_for
 
@@ -54,11 +54,10 @@ def count_window(request: CountRequest) -> CountResult:
     edges = edges_for(*request.fit_range, FINE, request.window)
     counts, centres = np.histogram(masses, edges)[0].astype(np.float64), centres_of(edges)
     inside = (centres > low) & (centres < high)
-    tried = list(functions(edges, int(counts[~inside].sum()), request.sqrt_s))
-    if request.degree is not None:
-        tried = [
-            f for f in functions(edges, len(masses) * 1000) if (f.family, f.degree) == ("polynomial", request.degree)
-        ]
+    if request.degree is None:
+        tried = list(functions(edges, int(counts[~inside].sum()), request.sqrt_s))
+    else:
+        tried = [polynomial(edges, request.degree)]
     try:
         found = count(counts, inside, tried)
     except ValueError as error:
