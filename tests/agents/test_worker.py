@@ -27,6 +27,7 @@ import tools
 from agents.backends.base import Message, Reply, Usage
 from agents.crew.budget import Budget, BudgetSpent
 from agents.crew.shared import Crew
+from agents.crew.standing import LONG
 from agents.crew.worker import MAX_TURNS, SHOWN, STUCK, Worker, duration
 from agents.trace.events import Executed, StepFinished, ToolCalled, Trouble
 from agents.trace.observation import Observation
@@ -99,8 +100,12 @@ def test_a_wrong_call_comes_back_with_field_value_and_what_is_allowed(
 
 
 def test_seconds_are_told_of_what_took_long_and_to_one_digit() -> None:
-    assert (duration(0.3), duration(9.9)) == ({}, {})  # equal requests, however quick a machine is
-    assert (duration(14.2), duration(187.0)) == ({"seconds": 10.0}, {"seconds": 200.0})
+    assert (duration(0.3), duration(LONG - 0.1)) == ({}, {})  # equal requests, however quick a machine is
+    assert (duration(LONG), duration(34.2), duration(187.0)) == (
+        {"seconds": LONG},
+        {"seconds": 30.0},
+        {"seconds": 200.0},
+    )
 
 
 def test_python_runs_in_the_sandbox_and_says_how_it_ended(tmp_path: Path, box: Bubblewrap) -> None:
