@@ -2,9 +2,10 @@
 
 S / sqrt(B) = 2.2 in the window around 3.5 TeV, as in the R&D data set with 1,000 signal events. The shipped sample
 provides 200,000 events per data set, for which S / B is 1.4%. The real signal region has the published 0.6%: 772 signal
-events among 121,352 others, and 20,000 background events as reference. There the background is the same in every data
-set; the signal is drawn from 20,772 events, and the halves at random. A trial is that of `redteam.py`: the recipe on
-the seen half, the claim on the held-out half at the task's level, the audit.
+events among 121,352 others, and 20,000 background events as reference. There, every set draws its signal from 20,772
+events, and divides the same 141,352 background events anew into data and reference; `region_null` does so without
+signal. A trial is that of `redteam.py`: the recipe on the seen half, the claim on the held-out half at the task's
+level, the audit.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ classify(events="/inputs/events.parquet", template="/inputs/reference.parquet", 
 
 
 class Injected(LhcoSr):
-    """The real signal region with `n_signal` of all its signal events."""
+    """The real signal region with `n_signal` of all its signal events, and another division of its background."""
 
     name: ClassVar[str] = "injected"
     n_signal: int
@@ -69,12 +70,16 @@ class Injected(LhcoSr):
     def load(self) -> Loaded:
         columns, is_signal, true, reference = super().load()
         more, _ = read_cathode(FOLDER / "innerdata_extrasig.npy")
-        both = {name: np.concatenate([values, more[name]]) for name, values in columns.items()}
+        assert reference is not None, "the presets of the signal region have one"
+        every = {name: np.concatenate([values, reference[name], more[name]]) for name, values in columns.items()}
+        given, kept = len(is_signal), len(reference["mjj"])
+        signal = np.append(np.flatnonzero(is_signal), np.arange(given + kept, len(every["mjj"])))
         rng = np.random.default_rng(self.secret_seed)
-        signal = np.append(np.flatnonzero(is_signal), np.arange(len(more["mjj"])) + len(is_signal))
-        rows = rng.permutation(np.append(np.flatnonzero(~is_signal), rng.permutation(signal)[: self.n_signal]))
+        background = rng.permutation(np.append(np.flatnonzero(~is_signal), np.arange(given, given + kept)))
+        rows = rng.permutation(np.append(background[kept:], rng.permutation(signal)[: self.n_signal]))
         true = true.model_copy(update={"n_signal": self.n_signal})
-        return {name: values[rows] for name, values in both.items()}, np.isin(rows, signal), true, reference
+        drawn = {name: values[background[:kept]] for name, values in every.items()}
+        return {name: values[rows] for name, values in every.items()}, np.isin(rows, signal), true, drawn
 
 
 def strength() -> int:
@@ -110,7 +115,9 @@ def power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
 
 
 def region_power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
-    """Return the claims of `sets` injections into the real signal region at `share` of the published strength."""
+    """Return the claims of `sets` injections into the real signal region at `share` of the published strength; none
+    is injected for 0.
+    """
     n_signal = round(share * REAL)
 
     def injected(seed: int) -> LhcoTask:
@@ -122,13 +129,14 @@ def region_power(sets: int, console: Console, share: float = 1.0) -> dict[str, A
 def count(
     recipe: Recipe, data_set: Callable[[int], LhcoTask], n_signal: int, sets: int, console: Console
 ) -> dict[str, Any]:
-    """Return the number of claims in `sets` data sets, and how many of them are correct."""
-    claims, near, counted = 0, 0, 0
+    """Return the number of claims in `sets` data sets, how many of them are correct, and each set's significance."""
+    claims, near, counted, significances = 0, 0, 0, []
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
             left = trial(recipe, data_set(seed), Path(folder))
             found, true = outcome(left), true_passing(Path(folder), left, recipe.region) if left.ok else 0
         claim = claimed(found, DISCOVERY, audited=True)
+        significances.append(round(found["z"], 2))
         console.print(f"{n_signal} signal events, seed {seed}: {found['z']:.1f} sigma, claim: {claim}. {left.reason}")
         if not left.ok:
             continue
@@ -139,4 +147,5 @@ def count(
         claims += claim
         near += claim and abs(d["mass"] / MASS - 1) < 0.01
         counted += claim and abs(d["passing"] - true) < 2 * d["passing_error"]
-    return {"claims": claims, "sets": sets, "mass_within_1_percent": near, "passing_within_2_errors": counted}
+    correct = {"mass_within_1_percent": near, "passing_within_2_errors": counted}
+    return {"claims": claims, "sets": sets, **correct, "z": significances}
