@@ -1,70 +1,86 @@
-"""All tools by name. Importing this loads no torch: tools import heavy packages only when they run.
+"""All tools by name. A tool is imported when it is first asked for: every call in the sandbox starts a new Python.
 
-Other distributions add their tools as entry points in the group `beamcrew.tools`, each a `Tool`.
+Other distributions add theirs as entry points in the group `beamcrew.tools`: the name of a `Tool`, and where it is.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
 from typing import Any
 
-from tools.anomaly import classify, jet_classify, jet_template, latent, template
-from tools.bumphunt import cut_and_count, measure_region, scan, sculpting_test
-from tools.calorimeter.generate import generate
-from tools.calorimeter.judge import judge
-from tools.calorimeter.train import train
 from tools.contract import Tool, ToolError
-from tools.events.describe import describe
-from tools.jet_model.embed import embed
-from tools.jet_model.finetune import finetune
-from tools.jet_model.generate import generate as generate_jets
-from tools.jet_model.pretrain import pretrain
-from tools.jet_model.score import score
-from tools.omnifold import unfold
-from tools.spectrum import count_window, hunt
 
-_TOOLS: tuple[Tool[Any, Any], ...] = (
-    describe,
-    template,
-    latent,
-    classify,
-    jet_template,
-    jet_classify,
-    scan,
-    cut_and_count,
-    measure_region,
-    sculpting_test,
-    hunt,
-    count_window,
-    unfold,
-    train,
-    generate,
-    judge,
-    pretrain,
-    finetune,
-    score,
-    embed,
-    generate_jets,
-)
 GROUP = "beamcrew.tools"
+OURS = {
+    "events.describe": "tools.events.describe:describe",
+    "anomaly.template": "tools.anomaly.template:template",
+    "anomaly.latent": "tools.anomaly.latent:latent",
+    "anomaly.classify": "tools.anomaly.classify:classify",
+    "anomaly.jet_template": "tools.anomaly.jets_template:jet_template",
+    "anomaly.jet_classify": "tools.anomaly.jets_classify:jet_classify",
+    "bumphunt.scan": "tools.bumphunt.scan:scan",
+    "bumphunt.count": "tools.bumphunt.hunt:cut_and_count",
+    "bumphunt.measure": "tools.bumphunt.region:measure_region",
+    "bumphunt.sculpting": "tools.bumphunt.sculpting:sculpting_test",
+    "spectrum.hunt": "tools.spectrum.hunt:hunt",
+    "spectrum.count": "tools.spectrum.window:count_window",
+    "omnifold.unfold": "tools.omnifold.unfold:unfold",
+    "calorimeter.train": "tools.calorimeter.train:train",
+    "calorimeter.generate": "tools.calorimeter.generate:generate",
+    "calorimeter.judge": "tools.calorimeter.judge:judge",
+    "jet_model.pretrain": "tools.jet_model.pretrain:pretrain",
+    "jet_model.finetune": "tools.jet_model.finetune:finetune",
+    "jet_model.score": "tools.jet_model.score:score",
+    "jet_model.embed": "tools.jet_model.embed:embed",
+    "jet_model.generate": "tools.jet_model.generate:generate",
+}
 
 
-def _catalogue() -> dict[str, Tool[Any, Any]]:
-    """Return our tools, then those of other distributions; ToolError for one that cannot be loaded or reuses a name."""
-    found = {tool.name: tool for tool in _TOOLS}
-    for entry in entry_points(group=GROUP):
-        try:
-            tool = entry.load()
-        except Exception as error:
-            allowed = f"{entry.value} from another distribution cannot be loaded: {error!r}"
-            raise ToolError("tool", entry.name, allowed) from error
-        if not isinstance(tool, Tool) or found.get(tool.name, tool) is not tool:
-            raise ToolError("tool", entry.name, f"{entry.value}: must be a Tool with a name that is not taken")
-        found[tool.name] = tool
-    return found
+class Catalogue(Mapping[str, Tool[Any, Any]]):
+    """Tools by name, from the places (`module:attribute`) of ours and the entry points of other distributions.
+
+    Raises ToolError for a name that is taken, and on access for a place that holds no tool of that name.
+    """
+
+    def __init__(self, ours: Mapping[str, str], others: Iterable[EntryPoint] = ()) -> None:
+        self._places = dict(ours)
+        self._tools: dict[str, Tool[Any, Any]] = {}
+        for entry in others:
+            if self._places.setdefault(entry.name, entry.value) != entry.value:
+                raise ToolError("tool", entry.name, f"{entry.value}: must have a name that is not taken")
+
+    def place(self, name: str) -> str:
+        """Return where a tool is, `module:attribute`, without importing it."""
+        return self._places[name]
+
+    def __getitem__(self, name: str) -> Tool[Any, Any]:
+        if name not in self._tools:
+            self._tools[name] = _load(name, self._places[name])
+        return self._tools[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
-CATALOGUE: dict[str, Tool[Any, Any]] = _catalogue()
+def _load(name: str, place: str) -> Tool[Any, Any]:
+    try:
+        tool = resolve_name(place)
+    except Exception as error:
+        raise ToolError("tool", name, f"{place} cannot be loaded: {error!r}") from error
+    if not isinstance(tool, Tool) or tool.name != name:
+        raise ToolError("tool", name, f"{place}: must be a Tool of this name")
+    return tool
+
+
+CATALOGUE = Catalogue(OURS, entry_points(group=GROUP))
 
 
 def find(name: str) -> Tool[Any, Any]:

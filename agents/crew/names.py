@@ -182,8 +182,8 @@ class _Script(ast.NodeVisitor):
         if top in STARTING | LISTING:
             self._unknown(f"its script imports {top}")
         self.names.modules.add(top)
-        for name, tool in CATALOGUE.items():
-            if tool.run.__module__ == module:
+        for name in CATALOGUE:
+            if CATALOGUE.place(name).split(":")[0] == module:
                 self.add([name])
 
     def add(self, parts: Sequence[str | None]) -> None:

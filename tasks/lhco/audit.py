@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
@@ -33,6 +32,7 @@ from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets_file import read_jets, write_jets
+from tools.normal import p_value, z_value
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
@@ -91,11 +91,11 @@ class LhcoAudit:
             return failed(confirmed, f"the harness warns of the cut that the claim rests on. {warning}")
         alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
-        if not norm.sf(alone) < SUPPORT:
+        if not p_value(alone) < SUPPORT:
             reason = (
                 "the features without mjj do not explain the scores. A regression of the scores on these features, "
                 f"learned from the other events, gives {alone:.1f} standard deviations, where the scores give "
-                f"{_sigmas(confirmed):.1f} and {norm.isf(SUPPORT):.1f} are needed: the scores depend on mjj, on "
+                f"{_sigmas(confirmed):.1f} and {z_value(SUPPORT):.1f} are needed: the scores depend on mjj, on "
                 "memory of these very events, or on random numbers"
             )
             return failed(examined, reason)

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from tasks.lhco import reference_grader
 from tasks.lhco.claims import SearchSubmission
@@ -32,6 +31,7 @@ from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust, summary
 from tools.bumphunt.yields import total_yield
+from tools.normal import z_value
 
 METRIC = "significance on held-out events"
 LEAST_P = 1e-300  # smallest p-value that is converted into a significance
@@ -60,7 +60,7 @@ def confirm(
     best = cuts[found["best"]]
     return Score(
         metric=METRIC,
-        value=float(norm.isf(max(found["p_global"], LEAST_P))),
+        value=z_value(max(found["p_global"], LEAST_P)),
         error=1.0,  # by construction: a standard normal variable without signal
         reason=f"{held_out.sum()} held-out events, cut {best.efficiency:g}, mass {best.fit.mass:.3f} TeV; all masses, "
         "widths and cuts counted",

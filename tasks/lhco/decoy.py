@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from tools.bumphunt.background import reach
 from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import measure
 from tools.bumphunt.spectrum import Hypotheses, hypotheses
+from tools.normal import p_value
 from tools.types import Floats
 
 Columns = dict[str, Floats]
@@ -99,7 +99,7 @@ def bump(
         masses = np.concatenate([masses, elsewhere.masses])
         z = np.concatenate([z, scan_spectrum(cut.spectrum, elsewhere)[0]])
     best = int(np.argmax(z))
-    return Excess(float(z[best]), float(masses[best]), sidak(float(norm.sf(z[best])), len(masses)))
+    return Excess(float(z[best]), float(masses[best]), sidak(p_value(z[best]), len(masses)))
 
 
 def surplus(score: Floats, reference: Floats, efficiency: float) -> Excess:

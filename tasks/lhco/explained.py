@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from tools.events.table import available, derive
 from tools.types import Floats
@@ -35,6 +34,8 @@ def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None
     Features that match KINEMATIC are left out; then, until mjj can no longer be predicted, the one most correlated
     with it.
     """
+    from scipy.stats import spearmanr  # slow to import
+
     names = [name for name in available(columns) if not KINEMATIC.fullmatch(name)]
     features = derive(columns, names) | dict(more or {})
     x = np.log(columns["mjj"])

@@ -8,20 +8,23 @@ import os
 import pickle
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import norm
 
 from sandbox.reader import UnsafeFile
 from tasks.task import TaskError
 from tools import journal
 from tools.arrays import load_arrays, save_arrays
 from tools.call import main
-from tools.catalogue import CATALOGUE, find
+from tools.catalogue import CATALOGUE, GROUP, OURS, Catalogue, find
 from tools.contract import Request, Result, ToolError, tool
 from tools.events.parquet import write_events
+from tools.normal import p_value, z_value
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,10 +189,39 @@ def test_what_a_model_can_mend_ends_with_status_2(
     assert json.loads(capsys.readouterr().out)["error"]["field"] == field
 
 
-def test_importing_the_catalogue_loads_nothing_heavy() -> None:
-    code = "import sys, tools.catalogue; print(sorted({'torch', 'zuko', 'sklearn'} & set(sys.modules)))"
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[]"
+def loaded(code: str) -> list[str]:
+    code = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_no_tool_loads_anything_heavy_before_it_runs() -> None:
+    modules = loaded("from tools.catalogue import CATALOGUE; list(CATALOGUE.values())")
+    assert "tools.bumphunt.scan" in modules
+    heavy = {"torch", "zuko", "sklearn", "pandas", "pyarrow", "matplotlib", "h5py", "scipy.stats", "scipy.optimize"}
+    assert heavy.isdisjoint(modules)
+
+
+def test_a_tool_is_found_without_loading_the_others() -> None:
+    modules = loaded("from tools.catalogue import find; find('events.describe')")
+    assert [name for name in modules if name.startswith(("tools.anomaly", "tools.bumphunt", "scipy"))] == []
+
+
+def test_names_that_are_taken_and_places_that_hold_no_tool_are_refused() -> None:
+    entry = EntryPoint("bumphunt.scan", "mine:scan", GROUP)
+    with pytest.raises(ToolError, match=r"mine:scan: must have a name that is not taken"):
+        Catalogue(OURS, [entry])
+    with pytest.raises(ToolError, match="no_such_module:scan cannot be loaded"):
+        Catalogue({}, [EntryPoint("x", "no_such_module:scan", GROUP)])["x"]
+    with pytest.raises(ToolError, match="must be a Tool of this name"):
+        Catalogue({"scan": OURS["bumphunt.scan"]})["scan"]
+
+
+def test_p_values_are_those_of_scipy_stats() -> None:
+    for z in (-3.0, 0.0, 1.64, 5.0, 30.0):
+        assert p_value(z) == pytest.approx(norm.sf(z), rel=1e-12)
+        assert z_value(p_value(z)) == pytest.approx(z, abs=1e-9)
 
 
 def test_a_reference_describes_the_file_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

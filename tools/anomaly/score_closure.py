@@ -18,13 +18,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import fisher_exact, norm
 
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.sculpting import sculpting
 from tools.contract import Frozen
 from tools.metrics import auc, auc_error
+from tools.normal import p_value
 from tools.types import Floats
 
 ALPHA = 0.01
@@ -96,7 +96,7 @@ def score_closure(
         kept = round(efficiency * len(sidebands))
         if kept >= KEPT:
             cuts.append(_behind(ordered[-kept], efficiency, data, template, sidebands, mjj))
-    p_values = [2 * float(norm.sf(abs(value - 0.5) / error)), *(cut.p_value for cut in cuts)]
+    p_values = [2 * p_value(abs(value - 0.5) / error), *(cut.p_value for cut in cuts)]
     return ScoreClosure(
         n_data=n,
         n_template=m,
@@ -111,6 +111,8 @@ def score_closure(
 def _behind(
     cut: float, efficiency: float, data: Floats, template: Floats, sidebands: Floats, mjj: Floats
 ) -> CutClosure:
+    from scipy.stats import fisher_exact  # slow to import
+
     passing, passed = _counts(data, cut), _counts(template, cut)
     return CutClosure(
         efficiency=efficiency,

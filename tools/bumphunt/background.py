@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from tools.bumphunt.counting import unexplained
 from tools.bumphunt.fit import scan_spectrum
@@ -73,7 +73,7 @@ def choose_degree(passed: Floats, failed: Floats, edges: Floats, degrees: Sequen
         now, more = (
             fit_background(passed[None], failed[None], make_basis(edges, d)).deviance[0] for d in (degree, degree + 1)
         )
-        if now - more < chi2.isf(LEVEL, 1):
+        if now - more < chdtri(1, LEVEL):
             return degree
     return most
 

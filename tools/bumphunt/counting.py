@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import xlogy
-from scipy.stats import norm
 
+from tools.normal import p_value
 from tools.types import Floats
 
 
@@ -46,7 +45,7 @@ def count(data: Floats, template: Floats, efficiency: float, delta: float) -> Co
     background = n_template / len(template) * len(data)
     error = background * np.sqrt(1 / n_template + delta**2)
     z = significance(n, background, error)
-    return Count(cut, n, background, float(error), n_template, z, float(norm.sf(z)))
+    return Count(cut, n, background, float(error), n_template, z, p_value(z))
 
 
 def closure_delta(n: Floats, background: Floats, n_template: Floats) -> float:
@@ -64,6 +63,7 @@ def unexplained(values: Floats, errors: Floats) -> float:
     Solves sum_k values_k**2 / (errors_k**2 + delta**2) = K (Paule and Mandel, J. Res. Natl. Bur. Stand. 87 (1982)
     377, with the mean known to be 0).
     """
+    from scipy.optimize import brentq  # slow to import
 
     def beyond(variance: float) -> float:
         return float((values**2 / (errors**2 + variance)).sum() - len(values))

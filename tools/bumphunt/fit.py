@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_ndtr
-from scipy.stats import norm
 
 from tools.bumphunt import profile
 from tools.bumphunt.spectrum import SCALE_ERROR, WIDTH_RANGE, Hypotheses, Spectrum, one
+from tools.normal import p_value
 from tools.types import Floats
 
 WIDTH_PRIOR = (0.02, float(np.log(2)))  # its median, and the standard deviation of its logarithm
@@ -94,7 +94,7 @@ def fit_signal(spectrum: Spectrum, mass_range: tuple[float, float], width: float
         width=wide,
         width_error=wide * log_width.error,
         z=z,
-        p_value=float(norm.sf(z)),
+        p_value=p_value(z),
         background=background[: len(spectrum.passed)],
         deviance=float(fit.deviance[0]),
         bins=len(passed),

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from tools.bumphunt import profile
 from tools.bumphunt.fit import spurious_error
@@ -57,7 +57,7 @@ def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.
         q = np.where(amounts < found, 0.0, np.maximum(observed - observed.min(), 0.0))
         q_a = np.maximum(asimov - asimov.min(), 0.0)
         cls = asymptotic_cls(q, q_a)
-        levels = np.array([norm.ppf(1 - (1 - level) * norm.cdf(n)) + n for n in BANDS])
+        levels = np.array([ndtri(1 - (1 - level) * ndtr(n)) + n for n in BANDS])
         if np.sqrt(q_a[-1]) > levels[-1] and cls[-1] < (1 - level) / 2:
             break
         top *= 2
@@ -87,7 +87,7 @@ def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
     beyond = q > q_asimov  # then S_hat is negative, and the ratio is to L(0)
     with_signal = np.where(beyond, (q + q_asimov) / (2 * root_a), root)
     without = np.where(beyond, (q - q_asimov) / (2 * root_a), root - root_a)
-    return np.asarray(np.exp(norm.logsf(with_signal) - norm.logsf(without)))
+    return np.asarray(np.exp(log_ndtr(-with_signal) - log_ndtr(-without)))
 
 
 def limit_by_toys(

@@ -28,12 +28,12 @@ from typing import Literal
 
 import numpy as np
 from scipy.ndimage import convolve1d
-from scipy.stats import norm
 
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.fit import fit_background, scan_spectrum
 from tools.bumphunt.profile import scan, scan_maximum, transfer
 from tools.bumphunt.spectrum import Hypotheses, Spectrum
+from tools.normal import p_value
 from tools.types import Floats
 
 LEVEL = 1.0  # u0: low enough for many upcrossings
@@ -84,7 +84,7 @@ def global_p(hunts: Sequence[Hunt], tries: int = 1, n_toys: int = N_TOYS, seed: 
             observed.append((float(line[best]), float(hunt.tested.masses[best]), float(hunt.tested.widths[best]), h, k))
     z, mass, width, h, k = max(observed)
     found = global_p_value(hunts, z, tries, n_toys, seed)
-    return GlobalP(**vars(found), z=z, mass=mass, width=width, hunt=h, cut=k, p_local=float(norm.sf(z)))
+    return GlobalP(**vars(found), z=z, mass=mass, width=width, hunt=h, cut=k, p_local=p_value(z))
 
 
 def global_p_value(
@@ -151,8 +151,8 @@ def _tail(
             lines, points = lines + 1 + int((~same).sum()), points + len(hunt.tested)
 
     def extrapolated(level: float) -> float:
-        continuous = lines * norm.sf(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
-        return float(min(continuous, points * norm.sf(level)))  # no more than the sum over all points tested
+        continuous = lines * p_value(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
+        return float(min(continuous, points * p_value(level)))  # no more than the sum over all points tested
 
     tail = min(CALIBRATION, len(toys))
     reached = max(float(np.sort(toys)[-tail]), LEVEL)

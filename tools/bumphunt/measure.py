@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
 
 from tools.bumphunt.background import known
 from tools.bumphunt.fit import Fit, fit_signal, scan_spectrum
 from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, histogram, hypotheses, make_edges
+from tools.normal import p_value
 from tools.types import Floats
 
 
@@ -82,4 +82,4 @@ def fitted(
     z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
     fit = fit_signal(spectrum, masses, width)
-    return Cut(efficiency, spectrum, tested, z, replace(fit, z=float(z[best]), p_value=float(norm.sf(z[best]))))
+    return Cut(efficiency, spectrum, tested, z, replace(fit, z=float(z[best]), p_value=p_value(z[best])))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import ks_2samp
 
 from tools.bumphunt.background import choose_degree
 from tools.bumphunt.inputs import load_scored
@@ -37,6 +36,8 @@ class Sculpting:
 
 def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1) -> Sculpting:
     """Test a cut on background-like events with these mjj [TeV]; ValueError if fewer than 10 pass or fail."""
+    from scipy.stats import ks_2samp  # slow to import
+
     if min(passed.sum(), (~passed).sum()) < MIN_PASSING:
         raise ValueError(
             f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must pass and {MIN_PASSING} fail"

@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from tools.bumphunt.fit import fit_amplitude
 from tools.bumphunt.reference import LEAST, Scored, reference_threshold, region_edges, with_reference
@@ -34,7 +34,7 @@ from tools.bumphunt.spectrum import Spectrum, histogram
 from tools.types import Floats
 
 SLICES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3])  # background efficiencies that bound the slices
-PROBITS = norm.ppf(SLICES)
+PROBITS = ndtri(SLICES)
 PIVOT = PROBITS[1]  # where t and b are nearly independent
 LEARNED = (-0.55, 0.60)  # mean of t at Z = 10, and its slope in log Z
 OFFSET_WIDTH = 0.20
@@ -123,7 +123,7 @@ def binormal_total(
     learned = np.clip(_strength(slices, background) / np.sqrt(fraction), *SEEN)
     offset, slope = prior or ((LEARNED[0] + LEARNED[1] * np.log(learned / 10), OFFSET_WIDTH), SLOPE_PRIOR)
     t, b = offset[0] + offset[1] * GRID, np.maximum(slope[0] + slope[1] * GRID, 0.01)
-    at = norm.cdf(t[:, None, None] + b[None, :, None] * (PROBITS - PIVOT))
+    at = ndtr(t[:, None, None] + b[None, :, None] * (PROBITS - PIVOT))
     held, width = np.diff(at, prepend=0.0, axis=-1), np.diff(SLICES, prepend=0.0)
     shared = width / (1 - SLICES[-1]) * (1 - at[..., -1:])
     most = 20 * (np.maximum(slices, 0.0).sum() + 3 * errors.sum())

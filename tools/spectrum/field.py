@@ -11,8 +11,8 @@ number of upcrossings of a low level, from toys (Gross and Vitells, arXiv:1005.1
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import norm
 
+from tools.normal import p_value
 from tools.spectrum.likelihood import Fit, information
 from tools.types import Floats
 
@@ -46,4 +46,4 @@ class Field:
 
 def global_p_value(z: float, upcrossings: float) -> float:
     """Return the probability that background gives a significance of `z` or more anywhere in the search."""
-    return float(min(1.0, norm.sf(z) + upcrossings * np.exp((LEVEL**2 - max(z, 0.0) ** 2) / 2)))
+    return float(min(1.0, p_value(z) + upcrossings * np.exp((LEVEL**2 - max(z, 0.0) ** 2) / 2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from tools.contract import Frozen, Result, Seed, ToolError, tool
 from tools.events.parquet import write_events
@@ -136,7 +136,7 @@ def goodness(counts: Floats, fit: Fit) -> float | None:
     seen, expected = (np.bincount(group, values).astype(np.float64) for values in (counts, fit.expected))
     seen, expected = seen[expected > 0], expected[expected > 0]
     freedom = len(seen) - np.linalg.matrix_rank(fit.jacobian)
-    return float(chi2.sf(deviance(seen, expected), freedom)) if freedom > 0 else None
+    return float(chdtrc(freedom, deviance(seen, expected))) if freedom > 0 else None
 
 
 def warning(found: Found, p: float | None, known_width: bool) -> str | None:

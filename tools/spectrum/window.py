@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import norm
 
 from tools.contract import Result, ToolError, tool
+from tools.normal import p_value
 from tools.spectrum.count import count
 from tools.spectrum.families import DEGREES, functions, polynomial
 from tools.spectrum.inputs import SpectrumRequest, Unit
@@ -72,6 +72,6 @@ def count_window(request: CountRequest) -> CountResult:
         excess=excess,
         excess_error=float(np.hypot(np.sqrt(found.observed), found.background_error)),
         z=found.z,
-        p_value=float(norm.sf(found.z)),
+        p_value=p_value(found.z),
         function=str(found.best),
     )
