@@ -25,7 +25,7 @@ from tools.jet_model.weights import save
 from tools.metrics import auc
 
 QUICK: dict[str, Any] = {"epochs": 6, "batch": 64, "learning_rate": 1.5e-3, "min_steps": 16}
-TUNED: dict[str, Any] = {"kind": "tuned", "training": {**QUICK, "epochs": 4, "learning_rate": 3e-4}}
+TUNED: dict[str, Any] = {"kind": "tuned", "training": {**QUICK, "epochs": 2, "learning_rate": 3e-4}}
 CLASSIFIERS = pytest.mark.parametrize(("classifier", "ensemble"), [(TUNED, 1), ("frozen", 2)], ids=["tuned", "frozen"])
 BANDS = {"kind": "sideband", "width": 0.5}
 
