@@ -10,6 +10,7 @@ import base64
 import datetime
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def write_report(run_dir: Path, into: Path | None = None) -> Path:
     return into / "report.html"
 
 
+@cache  # compiled templates are kept
 def environment() -> Environment:
     """Return the Jinja environment of the templates, with their filters."""
     loaded = Environment(
