@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.lhco.mix import SAMPLE, mix, unused_background
-from tools.anomaly.classify import Classifier, out_of_fold
+from tools.anomaly.classifier import Classifier
+from tools.anomaly.classify import out_of_fold
 from tools.anomaly.data import FEATURES, Windowed
 from tools.anomaly.template import Method, Template, window_masses
 from tools.events.parquet import read_columns

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from benchmarks.injections import SIGNAL, WINDOW, Scores
 from benchmarks.rows import Row
 from tasks.lhco.mix import SIGNALS
-from tools.anomaly.classify import Classifier, out_of_fold
+from tools.anomaly.classifier import Classifier
+from tools.anomaly.classify import out_of_fold
 from tools.anomaly.closure import closure, control_window
 from tools.anomaly.data import FEATURES, Windowed, within
 from tools.anomaly.dijets import Dijets, read_dijet_file

@@ -25,7 +25,7 @@ from tasks.lhco import truth
 from tasks.lhco.files import EVENTS
 from tasks.lhco.grader import read_scores
 from tasks.lhco.mix import SAMPLE
-from tasks.lhco.plans import CLASSIC, EXTENDED, FULL_FLOW
+from tasks.lhco.plans import CLASSIC, EXTENDED, FULL_FLOW, SMEAR
 from tasks.lhco.presets import LhcoDemo, LhcoSr, Loaded
 from tasks.lhco.task import DISCOVERY, LhcoTask
 from tasks.score import Score
@@ -51,11 +51,11 @@ classify(**common, template="template.parquet", control="template_control.parque
 REAL = 772  # signal events in the real signal region
 REGION_RECIPE = Recipe(
     "classifier against the reference",
-    "trees, out of fold: the analyst's recipe where a reference is given",
+    "trees and a smeared reference, out of fold: the analyst's recipe where a reference is given",
     f"""
 from tools.anomaly.classify import classify
 classify(events="/inputs/events.parquet", template="/inputs/reference.parquet", window=[LOW - 0.01, HIGH + 0.01],
-         features={CLASSIC!r}, ensemble=10, seed=1, out_template="reference_scores.parquet")
+         features={CLASSIC!r}, ensemble=4, smear={SMEAR}, seed=1, out_template="reference_scores.parquet")
 """,
     region=True,
 )

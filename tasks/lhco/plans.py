@@ -23,6 +23,7 @@ LARGE_BATCHES = {"batch": 2048, "learning_rate": 3e-3}  # a demo has five minute
 QUICK_FLOW = {**LARGE_BATCHES, "epochs": 5, "max_events": 80_000}
 QUICK = {"ensemble": 1, "folds": 3}
 FULL_FLOW = {**LARGE_BATCHES, "epochs": 8}
+SMEAR = 2  # copies of a reference that has a sixth of the events of the data
 # What to change, in this order, once a window is found: (features, models per fold).
 IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 
@@ -114,6 +115,7 @@ def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
             "template": facts["reference"],
             "features": features,
             "ensemble": ensemble,
+            "smear": SMEAR,
             "seed": seed + iteration,
         },
     )

@@ -11,6 +11,7 @@ import pytest
 from tools.anomaly import classify, template
 from tools.anomaly.classify import _background_rank, copies_of
 from tools.anomaly.data import FEATURES
+from tools.anomaly.smear import smeared
 from tools.anomaly.trees import Trees
 from tools.arrays import load_arrays
 from tools.events.parquet import write_events
@@ -157,6 +158,34 @@ def test_without_sidebands_the_held_out_template_ranks(toy: Toy) -> None:
         assert (reference > cut).mean() == pytest.approx(10**-cut, rel=0.05)
         # The data are background too: binomial, 4 sigma.
         assert (scores() > cut).mean() == pytest.approx(10**-cut, abs=4 * np.sqrt(10**-cut / window.sum()))
+
+
+def test_smeared_copies_keep_means_variances_correlations_and_bounds() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.exponential(size=4000), rng.normal(size=4000)
+    sample = np.column_stack([x, 0.6 * x + 0.8 * y, 2 * x])  # the last depends on the first
+    more = smeared(sample, 40_000, rng)
+    error = sample.std(axis=0) / 40_000**0.5
+    assert (np.abs(more.mean(axis=0) - sample.mean(axis=0)) < 5 * error).all()
+    np.testing.assert_allclose(more.std(axis=0), sample.std(axis=0), rtol=0.03)
+    np.testing.assert_allclose(np.corrcoef(more.T), np.corrcoef(sample.T), atol=0.03)
+    assert (more.min(axis=0) >= sample.min(axis=0)).all()
+    assert (more.max(axis=0) <= sample.max(axis=0)).all()
+    assert len(np.unique(more[:, 0])) > 30_000  # none is a copy
+
+
+def test_smearing_a_small_template_brings_up_more_signal_and_no_more_background(toy: Toy) -> None:
+    columns, is_signal = toy(n_signal=120, seed=11)
+    window = inside(columns)
+    here = {name: values[window] for name, values in columns.items()}
+    write(here, toy(1200, seed=12)[0])
+    areas, cut = [], 1.3
+    for copies in (0, 6):
+        classify(**{**REQUEST, "ensemble": 2}, seed=1, smear=copies)
+        areas.append(auc(scores()[is_signal[window]], scores()[~is_signal[window]]))
+    passing = (scores()[~is_signal[window]] > cut).mean()
+    assert 1 - areas[1] < 0.75 * (1 - areas[0])
+    assert passing == pytest.approx(10**-cut, abs=4 * np.sqrt(10**-cut * (1 / window.sum() + 1 / 1200)))
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])

@@ -15,16 +15,18 @@ fold's own (held-out) template events take their place.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
+from tools.anomaly.classifier import Classifier, Events, Mask
 from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
 from tools.anomaly.mlp import Mlp
 from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
+from tools.anomaly.smear import Smeared
 from tools.anomaly.trees import Trees
 from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
@@ -32,17 +34,6 @@ from tools.events.copies import is_first
 from tools.events.table import derive
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 from tools.types import Floats
-
-Mask = NDArray[np.bool_]
-
-
-Events = NDArray[Any]  # features (n, d), or row numbers (n, 1) of events that the classifier stores
-
-
-class Classifier(Protocol):
-    """Classifier settings: train on x (n, d), y (data or template) and score other events."""
-
-    def log_odds(self, x: Events, y: Mask, to_score: Events, seed: int) -> Floats: ...
 
 
 class ClassifyRequest(WindowRequest):
@@ -61,6 +52,13 @@ class ClassifyRequest(WindowRequest):
             json_schema_extra={"default": "trees"},
         ),
     ] = Trees()
+    smear: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="smeared copies of each template event to train on as well: for a template with fewer events "
+        "than the window; about 2",
+    )
     control: str | None = Field(
         None, description="control file of the template: tests closure and sculpting of the score itself"
     )
@@ -101,7 +99,7 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     own = np.arange(len(data.mjj) + len(control)) < len(data.mjj)
     is_inside = np.concatenate([data.inside, np.zeros(len(control), dtype=bool)])
     scored, raw_template = out_of_fold(
-        request.classifier,
+        Smeared(request.classifier, request.smear) if request.smear else request.classifier,
         np.concatenate([data.features, control]),
         template,
         is_inside,
