@@ -108,6 +108,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "truthless": _truthless(result),
+        "has_truth": any(check.truth is not None for check in result.claims),
         "iterations": iterations,
         "page": page,
         "columns": list(dict.fromkeys(_head(number) for each in result.iterations for number in each.numbers)),
