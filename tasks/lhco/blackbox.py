@@ -1,8 +1,7 @@
 """`lhco-blackbox`: a search in the operator's own events, of which nobody knows what is in them.
 
-It reads all layouts of `tools/events/lhco.py`, and tables of other kinds (CSV, npz, ROOT) with the same columns. There is
-no truth to compare with; search, hold-out, audit and claim are those of the other presets. Labels, if a file has any, are
-left out.
+It reads all layouts of `tools/events/lhco.py`, and tables of other kinds (CSV, npz, ROOT) with the same columns. There
+is no truth to compare with; search, hold-out, audit and claim are those of the other presets. Labels are left out.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
 from tasks.claim import Claim, best_score
-from tasks.lhco import claims, confirm, grader, page, reference_grader, sealed, truth
+from tasks.lhco import claims, confirm, grader, page, published, reference_grader, sealed, truth
 from tasks.lhco.audit import LhcoAudit
 from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
@@ -24,7 +24,7 @@ from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.policy import SearchPolicy
 from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
-from tasks.page import Block, Graded, Page, Run
+from tasks.page import Block, Graded, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Number, Score
 from tasks.study import Judge
@@ -175,6 +175,9 @@ class LhcoTask(TaskBase):
 
     def page(self, run: Run) -> Page:
         return page.page(run)
+
+    def publication(self, run: Run) -> Publication:
+        return published.publication(super().publication(run), run)
 
 
 def window_around(mass: float) -> tuple[float, float]:

@@ -8,6 +8,7 @@ the harness makes a closure test.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
-from tasks.page import Block, Page, Run
+from tasks.page import Block, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.submission import Submission
@@ -100,6 +101,10 @@ class UnfoldingTask(TaskBase):
 
     def page(self, run: Run) -> Page:
         return page.page(super().page(run), run)
+
+    def publication(self, run: Run) -> Publication:
+        found = super().publication(run)
+        return replace(found, tables=[*found.tables, *page.tables(run.curves)])
 
     def seal(
         self,

@@ -21,6 +21,7 @@ from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from tasks.lhco.claims import SearchClaim
 from tasks.lhco.plots import spectrum
+from tasks.plotting import png
 from tasks.score import Number, Quantity, Score
 from tasks.writing import measured, probability, significance
 
@@ -256,9 +257,14 @@ def test_a_missing_blob_is_named_in_the_report(tmp_path: Path) -> None:
 def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
-    first = spectrum(graded_details())
+    def drawn() -> bytes:
+        figure = spectrum(graded_details())
+        assert figure
+        return png(figure)
+
+    first = drawn()
     with matplotlib.rc_context({"axes.facecolor": "red", "figure.dpi": 30}):
-        assert spectrum(graded_details()) == first
+        assert drawn() == first
 
 
 @pytest.mark.parametrize(
