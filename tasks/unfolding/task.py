@@ -90,7 +90,7 @@ class UnfoldingTask(TaskBase):
         self, submission: WeightsSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """Return the closure test: the chosen commands on the inputs in `held_out`, the other simulation as data."""
-        return closure.judge(submission, workspace, self.samples())
+        return closure.judge(submission, workspace, self.samples(), self.secret_seed)
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Compare claimed numbers with those of the best submission; they agree within the larger error."""
@@ -125,7 +125,7 @@ class UnfoldingTask(TaskBase):
         simulation: Table = samples.simulation
         passed = simulation["pass_gen"] > 0
         weights = read_weights(workspace, submission.weights, passed)
-        metrics: list[Metric] = sealed.distances(simulation, passed.astype(float), weights["nominal"], truth)
+        metrics: list[Metric] = sealed.distances(simulation, passed * simulation["weight"], weights["nominal"], truth)
         covered, curves = sealed.coverage(simulation, weights, truth)
         return Verdict(metrics=metrics + covered, checks=table, curves=curves)
 
@@ -135,5 +135,5 @@ def _write_inputs(folder: Path, samples: Samples, data: Floats) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_events(folder / "data.parquet", dict(zip(RECO, data.T, strict=True)))
     for name, table in (("simulation", samples.simulation), ("alternative", samples.alternative)):
-        weight = np.full(len(table["pass_gen"]), grader.normalisation(len(data), table))
+        weight = grader.normalisation(len(data), table) * table["weight"]
         write_events(folder / f"{name}.parquet", {c: table[c] for c in COLUMNS} | {"weight": weight})
