@@ -60,9 +60,9 @@ class BlackBoxIntake(Intake):
             if left := [c.name for c in sight.columns if c.kind != "label" and c.name not in KNOWN]:
                 remarks.append(f"Columns that are not used: {', '.join(left)}.")
         if _particles(sight):
-            minutes = CLUSTERING * sight.rows / 60
+            minutes = max(1, round(CLUSTERING * sight.rows / 60))
             remarks.append(
-                f"The particles of {sight.rows} events are clustered first, in about {minutes:.0f} min; "
+                f"The particles of {sight.rows} events are clustered first, in about {minutes} min; "
                 "`beamcrew data convert` does this once and for all."
             )
         return Offer(questions=questions, remarks=remarks)
