@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from report_runs import converged, failed, graded_details
 from typer.testing import CliRunner
 
@@ -64,15 +65,18 @@ def test_hepdata_gets_the_harness_numbers_and_none_of_the_truth(files: Path) -> 
     assert (files / "hepdata" / "submission.tar.gz").is_file()
 
 
-def test_the_same_blocks_give_the_same_paper_with_all_that_fits_on_no_page() -> None:
-    drawn, axes = figure(2, 1)
-    axes.plot([1, 2])
-    assert pdf(drawn) == pdf(drawn)
-    plot = Plot("one", "A caption.", lambda: drawn)
+def test_the_same_blocks_give_the_same_paper() -> None:
+    def drawn() -> Figure:
+        made, axes = figure(2, 1)
+        axes.plot([1, 2])
+        return made
+
+    assert pdf(drawn()) == pdf(drawn())
+    plot = Plot("one", "A caption.", drawn)
     sections = [("Answer", [Text("A line. " * 900), Table("T", ("a",), [("$x",)]), plot])]
-    paper = report("What is there?", sections, {"one": png(drawn)})
-    assert paper == report("What is there?", sections, {"one": png(drawn)})
-    assert paper.count(b"/Type /Page ") == 2
+    paper = report("What is there?", sections, {"one": png(drawn())})
+    assert paper == report("What is there?", sections, {"one": png(drawn())})
+    assert paper.count(b"/Type /Page ") == 3  # the text ends on the second, and the figure does not fit below it
     assert paper.count(b"/Subtype /Image") == 1
 
 
