@@ -22,6 +22,7 @@ OURS = {
     "lhco-rnd": "tasks.lhco.presets:LhcoRnd",
     "lhco-jets": "tasks.lhco.constituents:LhcoJets",
     "lhco-sr": "tasks.lhco.presets:LhcoSr",
+    "lhco-blackbox": "tasks.lhco.blackbox:LhcoBlackBox",
     "spectrum": "tasks.spectrum.task:SpectrumTask",
     "unfolding": "tasks.unfolding.task:UnfoldingTask",
     "showers": "tasks.showers.task:ShowersTask",

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.claim import Claim
 from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.submission import Submission
+from tools.publication import Data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, drawn only when shown; `draw` returns None if its numbers are missing. `name` is unique on a page."""
+    """A figure, drawn only when shown; `draw` returns None if its numbers are missing. `name` is unique on a page.
+
+    `data`: the numbers in it, for those who want to draw it themselves.
+    """
 
     name: str
     caption: str
-    draw: Callable[[], bytes | None]
+    draw: Callable[[], Figure | None]
+    data: Data | None = None
 
 
 Block = Text | Warning | Numbers | Table | Plot
@@ -125,3 +133,16 @@ class Page:
     confirmation: Confirmation | None = None
     best: Sequence[Block] = ()  # about the best iteration
     sealed: Sequence[Block] = ()  # below the sealed metrics
+
+    def plots(self) -> list[Plot]:
+        """Return all figures, in order."""
+        verdict = self.confirmation.blocks if self.confirmation else ()
+        return [each for each in [*self.answer, *verdict, *self.best, *self.sealed] if isinstance(each, Plot)]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What others can use without this project: tables, as for HEPData, and documents, written as JSON."""
+
+    tables: Sequence[Data] = ()
+    documents: Mapping[str, Any] = field(default_factory=dict)  # by the name of the file, without suffix

@@ -68,6 +68,16 @@ def labels(axes: Axes, x: str, y: str, y_at: Literal["top", "center"] = "top") -
 
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG."""
+    return _saved(figure, "png", {"Software": None})
+
+
+def pdf(figure: Figure) -> bytes:
+    """Return the figure as PDF."""
+    return _saved(figure, "pdf", {"Creator": None, "Producer": None, "CreationDate": None})
+
+
+def _saved(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    with styled():
+        figure.savefig(out, format=form, dpi=150, metadata=metadata)
     return out.getvalue()

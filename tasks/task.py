@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -12,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from tasks.claim import Claim, Measurement
 from tasks.convergence import Rule
 from tasks.intake import Intake
-from tasks.page import Block, Confirmation, Graded, Numbers, Page, Run, Text
+from tasks.page import Block, Confirmation, Graded, Numbers, Page, Publication, Run, Text
 from tasks.policy import Policy
 from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.study import Judge
 from tasks.submission import Submission
 from tools.contract import Frozen
+from tools.publication import Column, Data
 
 
 class TaskError(ValueError):
@@ -167,6 +169,17 @@ class TaskBase(Frozen):
             best=self.shown(run.chosen.score) if run.chosen else [],
         )
 
+    def publication(self, run: Run) -> Publication:
+        """Return the harness's own numbers, and those of all figures that need no truth."""
+        known = [c for c in run.checks if c.harness is not None and not isinstance(c.harness, bool)]
+        named = [f"{c.title} [{c.unit}]" if c.unit else c.title for c in known]
+        errors = {"total": [c.harness_error or 0.0 for c in known]}
+        values = Column("value", [c.harness for c in known], errors=errors)
+        results = Data("results", "Results, as the harness computed them.", [Column("quantity", named)], [values])
+        plots = replace(self.page(run), sealed=[]).plots()
+        of_figures = [replace(plot.data, name=plot.name, caption=plot.caption) for plot in plots if plot.data]
+        return Publication(tables=[*([results] if known else []), *of_figures])
+
 
 class Task(Protocol):
     """A task: prepared inputs, a grader that needs no truth, and one that does.
@@ -253,4 +266,8 @@ class Task(Protocol):
 
     def page(self, run: Run) -> Page:
         """Return the task's part of a run's page in report and viewer."""
+        ...
+
+    def publication(self, run: Run) -> Publication:
+        """Return what others can use of the run: tables for HEPData, statistical models and the like."""
         ...

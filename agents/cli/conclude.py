@@ -34,14 +34,15 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
     from agents.trace.words import visible
 
-    table = Table("quantity", "claimed", "computed by the harness", "truth", "agrees")
+    known = any(check.truth is not None for check in result.claims)
+    table = Table("quantity", "claimed", "computed by the harness", *(["truth"] if known else []), "agrees")
     for check in result.claims:
         agrees = Text("" if check.agrees is None else "yes" if check.agrees else "no")
         agrees.stylize("red" if check.agrees is False else "")
         agrees.append(" (not traced)" if check.traced is False else "", style="red")
         claimed = check.written(check.claimed, check.claimed_error)
         harness = check.written(check.harness, check.harness_error)
-        row = (check.title, claimed, harness, check.written(check.truth))
+        row = (check.title, claimed, harness, *([check.written(check.truth)] if known else []))
         table.add_row(*(Text(visible(cell)) for cell in row), agrees)
     if result.claims:
         err.print(table)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from agents.cli import compare as compare_cli
 from agents.cli import doctor as doctor_cli
+from agents.cli import export as export_cli
 from agents.cli import fork as fork_cli
 from agents.cli import intake, options
 from agents.cli import replay as replay_cli
@@ -166,6 +167,7 @@ app.command()(replay_cli.replay)
 app.command()(rerun_cli.rerun)
 app.command()(fork_cli.fork)
 app.command()(compare_cli.compare)
+app.command()(export_cli.export)
 app.command()(stability_cli.stability)
 
 

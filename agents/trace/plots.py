@@ -1,17 +1,19 @@
-"""The plot in every report, as PNG bytes: the steering metric. Without iterations it is None."""
+"""The plot in every report: the steering metric. Without iterations it is None."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from agents.trace.result import IterationResult
-from tasks.plotting import BLUE, GREY, RED, figure, labels, png, styled
+from tasks.plotting import BLUE, GREY, RED, figure, labels, styled
+from tools.publication import Column, Data
 
 
-def steering(iterations: Sequence[IterationResult], best: int | None) -> bytes | None:
+def steering(iterations: Sequence[IterationResult], best: int | None) -> Figure | None:
     """Plot the steering metric of each iteration with its error; refused submissions are crosses at the bottom."""
     if not iterations:
         return None
@@ -34,4 +36,13 @@ def steering(iterations: Sequence[IterationResult], best: int | None) -> bytes |
         if refused or best is not None:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         labels(axes, "iteration", iterations[-1].metric.replace("_", " "))
-        return png(drawn)
+        return drawn
+
+
+def steering_data(iterations: Sequence[IterationResult]) -> Data | None:
+    """Return the numbers of the plot."""
+    good = [it for it in iterations if it.value is not None]
+    if not good:
+        return None
+    value = Column(good[-1].metric, [it.value for it in good], errors={"": [it.error or 0.0 for it in good]})
+    return Data("steering", "Steering metric.", [Column("iteration", [it.iteration for it in good])], [value])

@@ -23,7 +23,8 @@ from agents.trace.result import ENDED, RunResult, first_event, result_of
 from agents.trace.shown import page_of, run_of, task_of
 from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.story import Iteration, tell
-from tasks.page import Page, Plot
+from tasks.page import Page
+from tasks.plotting import png
 from tasks.score import Number
 from tasks.task import Task
 from tasks.writing import label, measured
@@ -110,6 +111,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "truthless": _truthless(result),
+        "has_truth": any(check.truth is not None for check in result.claims),
         "iterations": iterations,
         "page": page,
         "columns": list(dict.fromkeys(_head(number) for each in result.iterations for number in each.numbers)),
@@ -130,11 +132,9 @@ def _head(number: Number) -> str:
 
 def _plots(result: RunResult, page: Page) -> dict[str, bytes]:
     """Return the plots that could be drawn, by name."""
-    verdict = page.confirmation.blocks if page.confirmation else ()
-    blocks = [*page.answer, *verdict, *page.best, *page.sealed]
-    drawn = {block.name: block.draw() for block in blocks if isinstance(block, Plot)}
+    drawn = {plot.name: plot.draw() for plot in page.plots()}
     drawn["steering"] = plots.steering(result.iterations, result.best_iteration)
-    return {name: data for name, data in drawn.items() if data is not None}
+    return {name: png(figure) for name, figure in drawn.items() if figure is not None}
 
 
 def _missing(result: RunResult, iterations: Sequence[Iteration], task: Task | None) -> list[str]:

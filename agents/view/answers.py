@@ -114,11 +114,14 @@ class Answers:
 
     def _plot(self, name: str, index: int | None, plot: str) -> Answer:
         """Return a plot of the run's task: of one event, or of the whole run."""
+        from tasks.plotting import png  # matplotlib takes half a second to import
+
         trace = self._library.trace(name)
         event = None if index is None else _found(trace, index)
         found = next((one for one in plots_of(trace, event) if f"{one.name}.png" == plot), None)
         with self._drawing:
-            picture = found.draw() if found else None
+            drawn = found.draw() if found else None
+            picture = png(drawn) if drawn else None
         if picture is None:
             raise Refused(404, "no such plot")
         return Answer(200, "image/png", picture, {"Content-Security-Policy": NOTHING})

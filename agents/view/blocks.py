@@ -100,17 +100,21 @@ def table(title: str, head: list[str], rows: list[list[str]], mark: int | None =
 
 def checks_table(checks: Iterable[CheckedNumber]) -> Block:
     """Return a table of claims beside the harness's values, and the truth if it is known."""
+    checks = list(checks)
+    known = any(c.truth is not None for c in checks)
     rows = [
         [
             c.title,
             c.written(c.claimed, c.claimed_error),
             c.written(c.harness, c.harness_error),
             NONE if c.agrees is None and c.traced is not False else words.agreement(c),
-            c.written(c.truth),
+            *([c.written(c.truth)] if known else []),
         ]
         for c in checks
     ]
-    return table("claimed and checked", ["quantity", "claimed", "harness", "agrees", "truth"], rows)
+    return table(
+        "claimed and checked", ["quantity", "claimed", "harness", "agrees", *(["truth"] if known else [])], rows
+    )
 
 
 def shown(blocks: Iterable[page.Block], event: int | None = None) -> list[Block]:

@@ -127,12 +127,9 @@ def plots_of(trace: Trace, event: AnyEvent | None) -> list[Plot]:
     task = task_of(first_event(trace.events))
     if task is None:
         return []
-    if event is not None:
-        blocks = task.shown(event.score) if isinstance(event, Graded | Confirmed) else []
-    else:
-        page = page_of(trace.events, task)
-        confirmed = page.confirmation.blocks if page.confirmation else ()
-        blocks = [*page.answer, *confirmed, *page.best, *page.sealed]
+    if event is None:
+        return page_of(trace.events, task).plots()
+    blocks = task.shown(event.score) if isinstance(event, Graded | Confirmed) else []
     return [block for block in blocks if isinstance(block, Plot)]
 
 

@@ -25,11 +25,13 @@ from tasks.lhco import reference_grader
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, largest, read_once, read_scores, refused, score_histogram
+from tasks.lhco.published import REFERENCE_COUNTS
 from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust, summary
+from tools.bumphunt.spectrum import Spectrum
 from tools.bumphunt.yields import total_yield
 from tools.normal import z_value
 
@@ -88,7 +90,17 @@ def limit(cuts: Sequence[Cut], chosen: Mapping[str, Any]) -> dict[str, Any]:
         "upper_limit": found.observed,
         "upper_limit_expected": list(found.expected),
         "upper_limit_level": found.level,
+        "limit_spectrum": counts(behind.spectrum),
+        "limit_background": (behind.spectrum.degree, behind.spectrum.delta),
     }
+
+
+def counts(spectrum: Spectrum) -> dict[str, list[float]]:
+    """Return edges and counts of a spectrum, from which `published` makes it again."""
+    found = {"edges": spectrum.edges, "passed": spectrum.passed, "failed": spectrum.failed}
+    if spectrum.reference is not None:
+        found |= dict(zip(REFERENCE_COUNTS, spectrum.reference, strict=True))
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def _beside_sidebands(

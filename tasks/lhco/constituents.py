@@ -48,7 +48,7 @@ class LhcoJets(LhcoRnd):
         columns, is_signal = self.read()
         pairs, chosen = read_pairs(path, columns["mjj"]), self.chosen(is_signal)
         facts = super().prepare(inputs, held_out, sealed_folder)
-        _, _, unseen = truth.read(sealed_folder)
+        unseen = truth.held_out(sealed_folder)
         _write(held_out / JETS, pairs, chosen)
         _write(inputs / JETS, pairs, chosen[~unseen])
         return facts | {"jets": f"/inputs/{JETS}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -14,6 +14,10 @@ from tasks.page import Block, Confirmation, Graded, Numbers, Page, Plot, Run, Ta
 from tasks.score import Number, Score
 from tasks.task import Details
 from tasks.writing import measured, number, probability, significance
+from tools.publication import Data, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SPECTRUM = (
     "with the harness's fit of background and signal; the window is shaded. Below: deviation of the data after the cut "
@@ -49,6 +53,9 @@ class SearchDetails(Details):
     upper_limit: float | None = Field(None, description="signal events behind the chosen cut, 95% CL")
     upper_limit_expected: list[float] = Field(default_factory=list)
     audit: dict[str, Any] = Field(default_factory=dict)
+    limit_spectrum: dict[str, list[float]] | None = Field(None, description="counts behind the cut of the limit")
+    limit_background: tuple[int, float] | None = Field(None, description="degree and delta of its background")
+    limit_width: float | None = None
     spectrum: dict[str, Any] | None = None
     score_histogram: dict[str, Any] | None = None
 
@@ -82,9 +89,9 @@ def shown(score: Score) -> list[Block]:
     blocks: list[Block] = []
     if details.spectrum:
         caption = f"Dijet masses before and after the cut on the score, {SPECTRUM}"
-        blocks.append(Plot("spectrum", caption, partial(_spectrum, details)))
+        blocks.append(Plot("spectrum", caption, partial(_spectrum, details), spectrum_data(details)))
     if details.score_histogram:
-        blocks.append(Plot("scores", SCORES, partial(_scores, details)))
+        blocks.append(Plot("scores", SCORES, partial(_scores, details), _scores_data(details)))
     rows = [_cut(cut) for cut in details.cuts if isinstance(cut, Mapping)]
     if rows:
         head = ("fraction kept", "mass [TeV]", "signal events", "z", "local p", "deviance / bins", "fit")
@@ -100,7 +107,7 @@ def page(run: Run) -> Page:
         answer=_answer(run.claim, SearchDetails.of(run.confirmed), run),
         confirmation=_confirmation(run) if run.confirmed else None,
         best=shown(chosen) if chosen else [],
-        sealed=[Plot("sic", SIC, partial(_sic, run.curves))] if "sic" in run.curves else [],
+        sealed=[Plot("sic", SIC, partial(_sic, run.curves), _sic_data(run.curves))] if "sic" in run.curves else [],
     )
 
 
@@ -177,7 +184,7 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
             "with the efficiencies of simulated signals."
         ),
         *_limit(run.claim, details),
-        *([Plot("claim", caption, draw)] if details.spectrum else []),
+        *([Plot("claim", caption, draw, spectrum_data(details))] if details.spectrum else []),
     ]
 
 
@@ -221,20 +228,38 @@ def _cut(cut: Mapping[str, Any]) -> list[str]:
 
 
 # matplotlib takes half a second to import: only when something is drawn.
-def _spectrum(details: SearchDetails) -> bytes | None:
+def _spectrum(details: SearchDetails) -> Figure | None:
     from tasks.lhco.plots import spectrum
 
     window = list(details.window) if details.window else None
     return spectrum({"spectrum": details.spectrum, "window": window})
 
 
-def _scores(details: SearchDetails) -> bytes | None:
+def _scores(details: SearchDetails) -> Figure | None:
     from tasks.lhco.plots import scores
 
     return scores({"score_histogram": details.score_histogram})
 
 
-def _sic(curves: Mapping[str, Any]) -> bytes | None:
+def _sic(curves: Mapping[str, Any]) -> Figure | None:
     from tasks.lhco.plots import sic
 
     return sic(curves)
+
+
+def spectrum_data(details: SearchDetails) -> Data | None:
+    """Return the numbers of the spectrum's figure."""
+    counts = {"all events": "inclusive", "events after the cut": "passed"}
+    fitted = {"fitted background": "background", "fitted signal": "signal"}
+    caption = "Dijet masses before and after the cut on the score, and the fit after the cut."
+    return table_of("spectrum", caption, ("mjj", "TeV"), details.spectrum or {}, counts | fitted, counts)
+
+
+def _scores_data(details: SearchDetails) -> Data | None:
+    columns = {"density in the window": "window", "density in the sidebands": "sidebands"}
+    return table_of("scores", SCORES, ("score", ""), details.score_histogram or {}, columns)
+
+
+def _sic_data(curves: Mapping[str, Any]) -> Data | None:
+    columns = {"SIC": "sic", "background efficiency": "background_efficiency"}
+    return table_of("sic", SIC, ("signal efficiency", ""), curves, columns, points="signal_efficiency")

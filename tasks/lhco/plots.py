@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from tasks.plotting import BLUE, GREY, ORANGE, PALE, RED, figure, labels, numbers, png, styled
+from tasks.plotting import BLUE, GREY, ORANGE, PALE, RED, figure, labels, numbers, styled
 
 
-def spectrum(details: Mapping[str, Any]) -> bytes | None:
+def spectrum(details: Mapping[str, Any]) -> Figure | None:
     """Plot dijet masses before and after the cut on the score, with the fit and the deviations from its background."""
     data = details.get("spectrum")
     if not isinstance(data, Mapping) or (edges := numbers(data.get("edges"))) is None or len(edges) < 3:
@@ -57,10 +57,10 @@ def spectrum(details: Mapping[str, Any]) -> bytes | None:
             axes.set_xlim(edges[0], edges[-1])
             if window is not None:
                 axes.axvspan(window[0], window[1], color=ORANGE, alpha=0.15, lw=0, zorder=0)
-        return png(drawn)
+        return drawn
 
 
-def scores(details: Mapping[str, Any]) -> bytes | None:
+def scores(details: Mapping[str, Any]) -> Figure | None:
     """Plot the submitted scores in the window and in the sidebands, as normalised densities."""
     data = details.get("score_histogram")
     if not isinstance(data, Mapping) or (edges := numbers(data.get("edges"))) is None or len(edges) < 2:
@@ -77,10 +77,10 @@ def scores(details: Mapping[str, Any]) -> bytes | None:
         axes.set_xlim(edges[0], edges[-1])
         axes.legend(loc="best")
         labels(axes, "score", "density")
-        return png(drawn)
+        return drawn
 
 
-def sic(curves: Mapping[str, Sequence[float]]) -> bytes | None:
+def sic(curves: Mapping[str, Sequence[float]]) -> Figure | None:
     """Plot the significance improvement against the signal efficiency, with that of a random choice."""
     signal = numbers(curves.get("signal_efficiency"))
     gain = None if signal is None else numbers(curves.get("sic"), len(signal))
@@ -95,4 +95,4 @@ def sic(curves: Mapping[str, Sequence[float]]) -> bytes | None:
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper right")
         labels(axes, r"signal efficiency $\epsilon_S$", r"SIC = $\epsilon_S\,/\,\epsilon_B^{\,1/2}$")
-        return png(drawn)
+        return drawn

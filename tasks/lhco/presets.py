@@ -22,6 +22,7 @@ Loaded = tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | 
 RND_MASS = 3.5  # TeV, published
 RND_FILE = "events_anomalydetection_v2.features.h5"
 FULL_SIGNAL_REGION = (3.3, 3.7)
+UNLABELLED = "the file has no labels (--task lhco-blackbox needs none)"
 
 
 WORDS = (r"resonan|résonan", r"dijet", r"new particle|neues teilchen", r"any(thing)? new|something new", r"\bbumps?\b")
@@ -68,7 +69,7 @@ class LhcoRnd(LhcoTask):
         except ToolError as error:
             raise TaskError("data", str(path), str(error)) from None
         if is_signal is None:
-            raise TaskError("data", str(path), "this preset injects labelled signal, but the file has no labels")
+            raise TaskError("data", str(path), f"{UNLABELLED}, and this task injects labelled signal")
         return columns, is_signal
 
     def chosen(self, is_signal: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -100,9 +101,12 @@ class LhcoSr(LhcoTask):
         for file in ("innerdata_train.npy", "innerdata_test.npy", "innerdata_background.npy"):
             path = require(self.data, file, "the CATHODE release, Zenodo 5759087")
             try:
-                parts.append(read_cathode(path))
+                columns, is_signal = read_cathode(path)
             except ToolError as error:
                 raise TaskError("data", str(path), str(error)) from None
+            if is_signal is None:
+                raise TaskError("data", str(path), UNLABELLED)
+            parts.append((columns, is_signal))
         (train, train_label), (test, test_label), (reference, _) = parts
         labels = np.concatenate([train_label, test_label])
         order = np.random.default_rng(self.secret_seed).permutation(len(labels))

@@ -2,7 +2,7 @@
 
 `lhco-demo` mixes events of the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-jets`
 (`constituents.py`) also the particles of its jets, and `lhco-sr` the signal-region arrays of the CATHODE release.
-Labels go to the sealed folder and nowhere else.
+Labels go to the sealed folder and nowhere else. `lhco-blackbox` (`blackbox.py`) takes events without labels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
 from tasks.claim import Claim, best_score
-from tasks.lhco import claims, confirm, grader, page, reference_grader, sealed, truth
+from tasks.lhco import claims, confirm, grader, page, published, reference_grader, sealed, truth
 from tasks.lhco.audit import LhcoAudit
 from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
@@ -24,7 +24,7 @@ from tasks.lhco.grader import SEARCH, WIDTH, read_scores
 from tasks.lhco.policy import SearchPolicy
 from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
-from tasks.page import Block, Graded, Page, Run
+from tasks.page import Block, Graded, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Number, Score
 from tasks.study import Judge
@@ -83,13 +83,13 @@ class LhcoTask(TaskBase):
     def audit(self) -> LhcoAudit:
         return LhcoAudit(self.alpha, self.search, self.has_sidebands)
 
-    def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_], Truth, dict[str, Floats] | None]:
-        """Return events, labels, truth, and the background reference if there is one."""
+    def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_] | None, Truth | None, dict[str, Floats] | None]:
+        """Return events, labels and truth if they are known, and the background reference if there is one."""
         raise NotImplementedError
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
-        unseen = np.zeros(len(is_signal), dtype=bool)
+        unseen = np.zeros(len(columns["mjj"]), dtype=bool)
         rng = np.random.default_rng([self.secret_seed, HOLD_OUT])
         unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
         original = originals(columns)
@@ -116,6 +116,7 @@ class LhcoTask(TaskBase):
         if self.has_sidebands:
             facts |= {"search_range_tev": self.search, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
         else:
+            assert true
             facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
         if reference is not None:
             for folder in (inputs, held_out):
@@ -131,7 +132,7 @@ class LhcoTask(TaskBase):
     def confirm(
         self, submission: SearchSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
-        _, _, unseen = truth.read(sealed_folder)
+        unseen = truth.held_out(sealed_folder)
         score = confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
         return self.audit.examine(submission, score, held_out, workspace, unseen)
 
@@ -147,7 +148,11 @@ class LhcoTask(TaskBase):
         confirmed: Path | None,
     ) -> Verdict:
         """Compute the separation inside the true window, with the scores of all events if the claim has made them,
-        otherwise with those of the best submission; without one there is no separation."""
+        otherwise with those of the best submission; without one there is no separation.
+
+        Without a truth there are no metrics."""
+        if not truth.known(sealed_folder):
+            return Verdict(metrics=[], checks=list(checks))
         true, is_signal, unseen = truth.read(sealed_folder)
         table = sealed.with_truth(checks, true)
         metrics = sealed.biases(checks, true)
@@ -170,6 +175,9 @@ class LhcoTask(TaskBase):
 
     def page(self, run: Run) -> Page:
         return page.page(run)
+
+    def publication(self, run: Run) -> Publication:
+        return published.publication(super().publication(run), run)
 
 
 def window_around(mass: float) -> tuple[float, float]:

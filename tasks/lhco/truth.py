@@ -22,11 +22,24 @@ class Truth(Frozen):
     window: tuple[float, float] = Field(description="TeV, where the sealed metrics are computed")
 
 
-def write(folder: Path, truth: Truth, is_signal: NDArray[np.bool_], held_out: NDArray[np.bool_]) -> None:
-    """Write the truth, the labels of all events, and which of them the crew does not see before it has chosen."""
+def write(folder: Path, truth: Truth | None, is_signal: NDArray[np.bool_] | None, held_out: NDArray[np.bool_]) -> None:
+    """Write the truth and the labels of all events, if they are known, and which of them the crew does not see before
+    it has chosen."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TRUTH).write_text(truth.model_dump_json(indent=1))
-    write_events(folder / LABELS, {"is_signal": is_signal.astype(np.float64), "held_out": held_out.astype(np.float64)})
+    if truth is not None:
+        (folder / TRUTH).write_text(truth.model_dump_json(indent=1))
+    labels = {} if is_signal is None else {"is_signal": is_signal.astype(np.float64)}
+    write_events(folder / LABELS, labels | {"held_out": held_out.astype(np.float64)})
+
+
+def known(folder: Path) -> bool:
+    """Return whether there is a truth."""
+    return (folder / TRUTH).is_file()
+
+
+def held_out(folder: Path) -> NDArray[np.bool_]:
+    """Return for each event whether it is held out; this is known without truth."""
+    return read_columns(folder / LABELS, ["held_out"])["held_out"] > 0.5
 
 
 def read(folder: Path) -> tuple[Truth, NDArray[np.bool_], NDArray[np.bool_]]:

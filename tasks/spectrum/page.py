@@ -10,10 +10,13 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from tasks.page import Block, Numbers, Plot, Table, Text
-from tasks.plotting import BLUE, PALE, RED, labels, numbers, png, styled
+from tasks.plotting import BLUE, PALE, RED, labels, numbers, styled
 from tasks.score import Number, Score
 from tasks.task import Details
 from tasks.writing import measured, probability, significance
+from tools.publication import Data, table_of
+
+FITTED = "Mass spectrum with the harness's fit."
 
 
 class SpectrumDetails(Details):
@@ -50,7 +53,7 @@ def shown(score: Score) -> list[Block]:
     blocks.append(Text(f"{said} p-value of the fit: {probability(found.fit_p)}. Trials: {found.trials}."))
     return [
         *blocks,
-        Plot("spectrum", "Mass spectrum with the harness's fit.", lambda: draw(found.spectrum, found.unit)),
+        Plot("spectrum", FITTED, lambda: draw(found.spectrum, found.unit), _data(found)),
     ]
 
 
@@ -81,7 +84,12 @@ def _window(window: Mapping[str, Any], unit: str) -> Numbers:
     return Numbers(each, f"Window {low:g} to {high:g} {unit}, chosen beforehand")
 
 
-def draw(spectrum: Mapping[str, Any], unit: str) -> bytes | None:
+def _data(found: SpectrumDetails) -> Data | None:
+    columns = {"events": "count", "fit": "fit", "background": "smooth"}
+    return table_of("spectrum", FITTED, ("mass", found.unit), found.spectrum, columns, ["events"])
+
+
+def draw(spectrum: Mapping[str, Any], unit: str) -> Figure | None:
     """Plot counts and fit above, deviations from the background below."""
     edges = numbers(spectrum.get("edges"))
     if edges is None or len(edges) < 3:
@@ -107,4 +115,4 @@ def draw(spectrum: Mapping[str, Any], unit: str) -> bytes | None:
         lower.axhline(0, color="black", lw=0.8)
         lower.set_xlim(edges[0], edges[-1])
         labels(lower, f"mass [{unit}]", r"$(n-b)/b^{1/2}$", y_at="center")
-        return png(drawn)
+        return drawn

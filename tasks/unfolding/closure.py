@@ -32,15 +32,18 @@ SHUFFLE = 12  # with the seed of the task, decides the order of the events
 
 def pseudo_data(samples: Samples, seed: int) -> Floats:
     """Return detector-level observables (n, 6) of the other simulation, in random order."""
-    table = samples.alternative
+    table = samples.as_nature(seed)
     rows = np.flatnonzero(table["pass_reco"] > 0)
     rows = np.random.default_rng([seed, SHUFFLE]).permutation(rows)
     return np.column_stack([table[name][rows] for name in RECO])
 
 
-def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, seed: int = 1) -> Score:
-    """Return 1 - X(weights) / X(simulation as it is) at particle level, with X as in the steering score."""
-    simulation, other = samples.simulation, samples.alternative
+def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, drawn: int, seed: int = 1) -> Score:
+    """Return 1 - X(weights) / X(simulation as it is) at particle level, with X as in the steering score.
+
+    `drawn`: the seed that `pseudo_data` was given.
+    """
+    simulation, other = samples.simulation, samples.as_nature(drawn)
     passed = simulation["pass_gen"] > 0
     try:
         weights = read_weights(workspace, submission.weights, passed)
@@ -48,11 +51,12 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         return Score(metric=METRIC, value=None, reason=str(reason))
     truth = np.column_stack([other[name][other["pass_gen"] > 0] for name in GEN])
     compare = Comparison(simulation, truth, level="gen")
-    before, after = compare.folded(np.ones(len(passed)), 1.0), compare.folded(weights["nominal"], 1.0)
+    start = simulation["weight"]
+    before, after = compare.folded(start, start), compare.folded(weights["nominal"], start)
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth)[0]}
-    by_itself = compare.share(before, compare.folded(weights["model"], 1.0)) if "model" in weights else None
+    by_itself = compare.share(before, compare.folded(weights["model"], start)) if "model" in weights else None
     change = last_change(simulation, weights)
     said = (
         f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "

@@ -57,13 +57,15 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
     nominal = weights["nominal"]
+    start = simulation["weight"]
     gen = np.column_stack([simulation[name] for name in GEN])
+    used = passed & (start > 0)
     projected = np.zeros(len(nominal))
-    projected[passed] = function_of(gen[passed], nominal[passed], seed)
+    projected[used] = start[used] * function_of(gen[used], nominal[used] / start[used], seed, start[used])
     compare = Comparison(simulation, samples.data(unseen=True))
     # The simulation is normalised to the crew's data; fakes are part of the measured events and keep this weight.
-    weight = normalisation(len(samples.data(unseen=False)), simulation)
-    before, raw, smooth = (compare.folded(w, weight) for w in (np.full(len(passed), weight), nominal, projected))
+    weight = normalisation(len(samples.data(unseen=False)), simulation) * start
+    before, raw, smooth = (compare.folded(w, weight) for w in (weight, nominal, projected))
     shares = {"as_they_are": compare.share(before, raw), "as_function_of_gen": compare.share(before, smooth)}
     after = raw if shares["as_they_are"] < shares["as_function_of_gen"] else smooth
     rng = np.random.default_rng(seed)
@@ -93,20 +95,24 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
 
 
 def normalisation(n_data: int, simulation: dict[str, Floats]) -> float:
-    """Return the weight per simulated event that makes those passing reco add up to the number of data events."""
-    return n_data / float(simulation["pass_reco"].sum())
+    """Return the factor that makes the weights of simulated events passing reco add up to the number of data events."""
+    return n_data / float(simulation["pass_reco"] @ simulation["weight"])
 
 
-def function_of(x: Floats, weight: Floats, seed: int) -> Floats:
-    """Return E[weight | x] (n,) for x (n, d), predicted for each event by boosted trees not trained on it."""
+def function_of(x: Floats, weight: Floats, seed: int, start: Floats) -> Floats:
+    """Return E[weight | x] (n,) over events weighted by `start` (n,), for x (n, d).
+
+    It is predicted for each event by boosted trees not trained on it.
+    """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
-    scale = weight.mean()
+    scale = np.average(weight, weights=start)
+    each = start if np.ptp(start) > 0 else None
     out = np.empty(len(x))
     for k in range(FOLDS):
         model = HistGradientBoostingRegressor(loss="poisson", max_iter=100, min_samples_leaf=40, random_state=seed)
-        model.fit(x[fold != k], weight[fold != k] / scale)
+        model.fit(x[fold != k], weight[fold != k] / scale, None if each is None else each[fold != k])
         out[fold == k] = model.predict(x[fold == k]) * scale
     return out
 
@@ -132,8 +138,8 @@ class Comparison:
             both = [coarse[a][i] * PAIR_BINS + coarse[b][i] for i in (0, 1)]
             self._bins.append((both[0], both[1], PAIR_BINS**2))
 
-    def folded(self, weights: Floats, fakes: float) -> Floats:
-        """Return the weights (m,) of simulated events that pass the level; `fakes`: weight of those that fail gen."""
+    def folded(self, weights: Floats, fakes: Floats) -> Floats:
+        """Return the weights (m,) of simulated events that pass the level; `fakes` (n,): of those that fail gen."""
         return np.where(self._fake, fakes, weights)[self._rows]
 
     def deltas(self, folded: Floats) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,6 +13,10 @@ from tasks.page import Block, Page, Plot, Run, Table
 from tasks.score import Score
 from tasks.task import Details
 from tasks.writing import measured
+from tools.publication import Column, Data, bins
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CLOSURE = (
     "The harness ran the commands that had made the best weights once more, without any agent, with the other "
@@ -56,7 +61,18 @@ def page(base: Page, run: Run) -> Page:
     return replace(base, confirmation=closure, sealed=sealed)
 
 
-def _unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
+def _unfolded(curves: Mapping[str, Sequence[float]]) -> Figure | None:
     from tasks.unfolding.plots import unfolded  # matplotlib takes half a second to import
 
     return unfolded(curves)
+
+
+def tables(curves: Mapping[str, Sequence[float]]) -> list[Data]:
+    """Return the unfolded distributions with their total errors; the whole covariance is in the weights."""
+    found = []
+    for name in (each.removesuffix("_unfolded") for each in curves if each.endswith("_unfolded")):
+        errors = {"total": list(curves[f"{name}_error"])}
+        content = Column("events", list(curves[f"{name}_unfolded"]), errors=errors)
+        caption = f"Unfolded distribution of {name}, with the total error."
+        found.append(Data(f"unfolded {name}", caption, [bins(name, curves[f"{name}_edges"])], [content]))
+    return found

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.plotting import BLUE, GREY, labels, numbers, png, styled
+from tasks.plotting import BLUE, GREY, labels, numbers, styled
 
 
-def unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
+def unfolded(curves: Mapping[str, Sequence[float]]) -> Figure | None:
     """Plot, per observable, unfolded bins with errors, the truth and the simulation, and ratios to the truth."""
     names = [name.removesuffix("_unfolded") for name in curves if name.endswith("_unfolded")]
     found = []
@@ -40,4 +40,4 @@ def unfolded(curves: Mapping[str, Sequence[float]]) -> bytes | None:
             labels(upper, "", "density" if k == 0 else "")
             labels(lower, name, "/ truth" if k == 0 else "", y_at="center")
         grid[0][-1].legend(loc="upper right")
-        return png(drawn)
+        return drawn

@@ -71,7 +71,9 @@ def coverage(
         expected = counts / counts.sum()
         pulls.append((found.values - expected) / np.maximum(found.errors, 1e-12))
         relative.append(found.errors / np.maximum(found.values, 1e-12))
-        before = np.histogram(simulation[f"gen_{name}"][simulation["pass_gen"] > 0], edges)[0]
+        before = np.histogram(simulation[f"gen_{name}"], edges, weights=simulation["weight"] * simulation["pass_gen"])[
+            0
+        ]
         curves |= {
             f"{name}_edges": edges.tolist(),
             f"{name}_truth": expected.tolist(),

@@ -8,6 +8,7 @@ the harness makes a closure test.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
-from tasks.page import Block, Page, Run
+from tasks.page import Block, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.submission import Submission
@@ -89,7 +90,7 @@ class UnfoldingTask(TaskBase):
         self, submission: WeightsSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         """Return the closure test: the chosen commands on the inputs in `held_out`, the other simulation as data."""
-        return closure.judge(submission, workspace, self.samples())
+        return closure.judge(submission, workspace, self.samples(), self.secret_seed)
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         """Compare claimed numbers with those of the best submission; they agree within the larger error."""
@@ -100,6 +101,10 @@ class UnfoldingTask(TaskBase):
 
     def page(self, run: Run) -> Page:
         return page.page(super().page(run), run)
+
+    def publication(self, run: Run) -> Publication:
+        found = super().publication(run)
+        return replace(found, tables=[*found.tables, *page.tables(run.curves)])
 
     def seal(
         self,
@@ -120,7 +125,7 @@ class UnfoldingTask(TaskBase):
         simulation: Table = samples.simulation
         passed = simulation["pass_gen"] > 0
         weights = read_weights(workspace, submission.weights, passed)
-        metrics: list[Metric] = sealed.distances(simulation, passed.astype(float), weights["nominal"], truth)
+        metrics: list[Metric] = sealed.distances(simulation, passed * simulation["weight"], weights["nominal"], truth)
         covered, curves = sealed.coverage(simulation, weights, truth)
         return Verdict(metrics=metrics + covered, checks=table, curves=curves)
 
@@ -130,5 +135,5 @@ def _write_inputs(folder: Path, samples: Samples, data: Floats) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_events(folder / "data.parquet", dict(zip(RECO, data.T, strict=True)))
     for name, table in (("simulation", samples.simulation), ("alternative", samples.alternative)):
-        weight = np.full(len(table["pass_gen"]), grader.normalisation(len(data), table))
+        weight = grader.normalisation(len(data), table) * table["weight"]
         write_events(folder / f"{name}.parquet", {c: table[c] for c in COLUMNS} | {"weight": weight})

@@ -32,6 +32,7 @@ WITH_SIDEBANDS = SEARCH | {"sidebands": True, "search_range_tev": [2.7, 5.5]}
 # Of tasks whose data do not come with the project: what their `prepare` would say.
 FACTS: dict[str, dict[str, Any]] = {
     "lhco-rnd": WITH_SIDEBANDS,
+    "lhco-blackbox": WITH_SIDEBANDS,
     "lhco-jets": WITH_SIDEBANDS | {"jets": "/inputs/jets.h5"},
     "lhco-sr": SEARCH | {"sidebands": False, "window_tev": [3.3, 3.7], "reference": "/inputs/reference.parquet"},
 }

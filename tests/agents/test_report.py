@@ -15,12 +15,13 @@ from report_runs import CODE, SCRIPT, converged, failed, graded_details
 from test_trace_store import STARTED
 
 from agents.trace import store, words
-from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, ToolCalled
+from agents.trace.events import Claimed, Confirmed, Graded, RunResumed, Sealed, ToolCalled
 from agents.trace.report import write_report
 from agents.trace.result import RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
 from tasks.lhco.claims import SearchClaim
 from tasks.lhco.plots import spectrum
+from tasks.plotting import png
 from tasks.score import Number, Quantity, Score
 from tasks.writing import measured, probability, significance
 
@@ -170,6 +171,24 @@ def test_the_closure_test_of_the_best_iteration_is_told_with_its_numbers(tmp_pat
     assert SCRIPT not in html + markdown
 
 
+def test_where_no_truth_is_known_there_is_no_column_for_it(tmp_path: Path) -> None:
+    events = read_trace(converged(tmp_path / "known"))
+    with Store.create(tmp_path / "unknown") as trace:
+        for event in events:
+            if isinstance(event, Sealed):
+                checks = [check.model_copy(update={"truth": None}) for check in event.checks]
+                event = event.model_copy(update={"metrics": [], "checks": checks, "curves": {}})
+            trace.append(event)
+    for run, known in (("known", True), ("unknown", False)):
+        text = write_report(tmp_path / run).with_name("report.md").read_text()
+        assert ("no truth is known for these data" in text) is not known
+        heads = re.findall(r"^\| quantity \|.*$", text, re.MULTILINE)
+        assert heads == ["| quantity | claimed | computed by the harness | agrees |" + " truth |" * known]
+        rows = [row for row in text.splitlines() if row.startswith(("| quantity |", "| mass |"))]
+        assert {row.count("|") for row in rows} == {5 + known}, "header and rows have the same columns"
+        assert ("<th>truth</th>" in (tmp_path / run / "report.html").read_text()) is known
+
+
 def test_where_nothing_is_claimed_the_limit_stands_beside_what_was_to_be_expected(tmp_path: Path) -> None:
     limits = {"limit_mass": 3.749, "upper_limit": 207.3, "upper_limit_expected": [140.5, 196.7, 293.8, 459.1, 720.1]}
     events = read_trace(converged(tmp_path / "found"))
@@ -256,9 +275,14 @@ def test_a_missing_blob_is_named_in_the_report(tmp_path: Path) -> None:
 def test_the_users_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
-    first = spectrum(graded_details())
+    def drawn() -> bytes:
+        figure = spectrum(graded_details())
+        assert figure
+        return png(figure)
+
+    first = drawn()
     with matplotlib.rc_context({"axes.facecolor": "red", "figure.dpi": 30}):
-        assert spectrum(graded_details()) == first
+        assert drawn() == first
 
 
 @pytest.mark.parametrize(

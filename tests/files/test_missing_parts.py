@@ -18,6 +18,7 @@ from tools.events.frame import open_frame, write_frame
 from tools.events.jets_read import read_any_jets
 from tools.events.jets_toptag import FLOATS, MOMENTA, PARTICLES
 from tools.events.lhco import FEATURES, read_events, read_features
+from tools.events.sight import look
 from tools.hdf5 import open_hdf5
 from tools.jet_model.inputs import read_file
 from tools.jet_model.jets_file import write_jets
@@ -59,6 +60,7 @@ def test_virtual_data_sets_are_read_whole_or_refused(tmp_path: Path) -> None:
     ):
         half = virtual(tmp_path / "half.h5", sources, 10)
         refused(lambda half=half: open_hdf5(half).__enter__(), "half.h5", "not whole", *words)
+        refused(lambda half=half: look(half), "half.h5", "not whole", *words)
         assert_refused(data("info", half), *words)
         assert_refused(data("convert", half, tmp_path / "out.h5"), *words)
 
@@ -75,6 +77,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path, link: Any, words: lis
         file["data"] = link
         file["showers"] = link
     refused(lambda: read_any_jets(tmp_path / "linked.h5"), *words)
+    refused(lambda: look(tmp_path / "linked.h5"), *words)
     refused(lambda: read_showers(tmp_path / "linked.h5", TINY), *words)
     assert_refused(data("info", tmp_path / "linked.h5"), *words)
 

@@ -21,7 +21,7 @@ from tasks.unfolding.samples import GEN, NATURES, RECO, SAMPLE, SIMULATION
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.task import UnfoldingTask
 from tools.arrays import sha256
-from tools.events.parquet import read_columns
+from tools.events.parquet import read_columns, write_events
 from tools.events.zjets import COLUMNS
 
 SUBMISSION = WeightsSubmission(weights="unfolded.parquet")
@@ -321,3 +321,42 @@ def test_the_shipped_sample_is_what_its_provenance_says() -> None:
         assert made["simulation"]["process"]["tune"] == name
         np.testing.assert_array_equal(columns["gen_mult"], np.round(columns["gen_mult"]))
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 6 * 2**20
+
+
+def test_weights_of_simulated_events_are_used_and_measured_ones_have_none(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tables = {name: read_columns(folder / f"{name}.parquet") for name in ("simulation", "alternative", "nature")}
+    start = {
+        name: np.where(t["pass_gen"] > 0, np.exp(log_ratio(t, 0.5 * SHIFT)), 1.0)
+        for name, t in list(tables.items())[:2]
+    }
+    for name, columns in tables.items():
+        write_events(tmp_path / f"{name}.parquet", columns | ({"genWeight": 3 * start[name]} if name in start else {}))
+    task = UnfoldingTask(data=tmp_path)
+    facts = task.prepare(run / "inputs", run / "held_out", run / "sealed")
+    (run / "workspace").mkdir()
+    given = read_columns(run / "inputs" / "simulation.parquet")
+    np.testing.assert_allclose(
+        given["weight"] / given["weight"].mean(), start["simulation"] / start["simulation"].mean(), rtol=1e-5
+    )
+    assert given["weight"] @ given["pass_reco"] == pytest.approx(facts["measured_events"], rel=1e-5)
+    # The weights as they came unfold nothing; without them the simulation is farther from the data.
+    passed = tables["simulation"]["pass_gen"] > 0
+    scores = [
+        grade(task, run, with_replicas(weight)).value or 0.0
+        for weight in (np.where(passed, given["weight"], 0.0), 1.0 * passed)
+    ]
+    assert scores[0] == pytest.approx(0.0, abs=0.01)
+    assert scores[1] < -0.5
+    # As nature, the other simulation has no weights, and yet the same distribution.
+    drawn, other = task.samples().as_nature(1), tables["alternative"]
+    weight = start["alternative"] * other["pass_gen"]
+    mean = np.average(other["gen_mass"], weights=weight)
+    masses = drawn["gen_mass"][drawn["pass_gen"] > 0]
+    assert abs(masses.mean() - mean) < 4 * masses.std() / np.sqrt(len(masses))
+    assert abs(mean - other["gen_mass"][other["pass_gen"] > 0].mean()) > 4 * masses.std() / np.sqrt(len(masses))
+    write_events(
+        tmp_path / "nature.parquet", tables["nature"] | {"weight": np.linspace(0, 1, len(tables["nature"]["pass_gen"]))}
+    )
+    with pytest.raises(TaskError, match="measured events count once each"):
+        UnfoldingTask(data=tmp_path).samples()

@@ -26,6 +26,9 @@ LHCO_FILES = {
     "events_anomalydetection_Z_XY_qqq.h5": 6466204,
     "events_LHCO2020_BlackBox1.h5": 4536624,
     "events_LHCO2020_BlackBox1.masterkey": 4536624,  # its truth labels
+    "events_LHCO2020_BlackBox2.h5": 4536624,
+    "events_LHCO2020_BlackBox3.h5": 4536624,
+    "events_LHCO2020_BlackBox3.masterkey": 4536624,  # 0, or 1 and 2 for the two decays of its signal
 }
 ATTEMPTS = 5  # maximum attempts in a row without a new byte
 TIMEOUT = httpx.Timeout(30.0)

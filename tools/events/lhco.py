@@ -2,7 +2,7 @@
 
 - particles: HDF5, 700 x (pt [GeV], eta, phi) padded with zeros, then the label; black boxes have no label
 - features:  HDF5, 3-momenta [GeV], masses [GeV] and tau_1,2,3 of the two leading jets, with or without `label`
-- CATHODE:   npy (N, 6), mjj, mj1, delta_mj [TeV], tau21_j1, tau21_j2, is_signal (arXiv:2109.00546)
+- CATHODE:   npy (N, 6), mjj, mj1, delta_mj [TeV], tau21_j1, tau21_j2, is_signal (arXiv:2109.00546); (N, 5) without
 - parquet:   our own table
 
 Data: Kasieczka, Nachman, Shih, doi:10.5281/zenodo.4536377 (arXiv:2101.08320).
@@ -67,8 +67,11 @@ def particle_rows(path: Path) -> int | None:
     """Return the number of events in a particle file, or None for a file of another layout."""
     if magic_of(path) != HDF5:
         return None
-    with open_frame(path) as frame:
-        return frame.rows if frame.width in (UNLABELLED, LABELLED) else None
+    try:
+        with open_frame(path) as frame:
+            return frame.rows if frame.width in (UNLABELLED, LABELLED) else None
+    except ToolError:  # whatever reads the other layouts says what is wrong
+        return None
 
 
 def magic_of(path: Path) -> bytes:
@@ -169,17 +172,21 @@ def read_features(path: Path) -> tuple[Columns, Labels | None]:
     return columns, split_labels({name: column for name, column in values.items() if name not in FEATURES}, path)[1]
 
 
-def read_cathode(path: Path) -> tuple[Columns, Labels]:
-    """Return the columns `CATHODE` and the labels of an (N, 6) npy file; raises ToolError for another shape."""
+def read_cathode(path: Path) -> tuple[Columns, Labels | None]:
+    """Return the columns `CATHODE` of an (N, 6) npy file and the labels, or of an (N, 5) one without labels.
+
+    Raises ToolError for another shape.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ToolError("path", str(path), f"not a readable npy file of numbers ({error})") from None
-    if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind not in "fiu":
-        raise ToolError("path", str(path), f"shape {array.shape} of {array.dtype}; need (N, 6): {CATHODE}, is_signal")
+    if array.ndim != 2 or array.shape[1] not in (5, 6) or array.dtype.kind not in "fiu":
+        allowed = f"need (N, 6): {CATHODE}, is_signal; or (N, 5) without labels"
+        raise ToolError("path", str(path), f"shape {array.shape} of {array.dtype}; {allowed}")
     columns = dict(zip(CATHODE, array[:, :5].T.astype(np.float64), strict=True))
     validate(columns, path)
-    return columns, _truth(array[:, 5])
+    return columns, _truth(array[:, 5]) if array.shape[1] == 6 else None
 
 
 def _truth(values: NDArray[Any], first: int = 0) -> Labels:

@@ -11,10 +11,13 @@ from pydantic import Field
 
 from tools.contract import Frozen, ToolError
 from tools.events.anytable import SUFFIXES, read_table
+from tools.events.lhco import HDF5, UNLABELLED, magic_of, particle_rows
 from tools.events.names import is_label
+from tools.hdf5 import open_hdf5
 
 FEW = 8  # distinct texts or numbers that are listed
 MOST = 200  # names of columns, files or data sets that are listed
+PARTICLES = "particles"  # the part of a file of events with all their particles
 
 
 class Column(Frozen):
@@ -46,6 +49,9 @@ def look(path: Path) -> Sight:
     if path.is_dir():
         parts = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))[:MOST]
         return Sight(path=str(path), kind="folder", parts=parts)
+    if path.is_file() and (rows := particle_rows(path)) is not None:
+        # Read as a table, a black box would take 17 GB.
+        return Sight(path=str(path), kind="arrays", rows=rows, parts=[f"{PARTICLES} ({rows}, {UNLABELLED // 3}, 3)"])
     if path.name.lower().endswith(SUFFIXES):
         try:
             table = read_table(path)
@@ -72,8 +78,6 @@ def _column(name: str, values: NDArray[Any]) -> Column:
 
 def _arrays(path: Path) -> list[str]:
     """Return the arrays of an HDF5 or npy file, `name (shape)`."""
-    import h5py
-
     if not path.is_file():
         raise ToolError("path", str(path), "no such file or folder")
     if path.suffix == ".npy":
@@ -81,10 +85,9 @@ def _arrays(path: Path) -> list[str]:
             return [f"{path.stem} {np.load(path, mmap_mode='r', allow_pickle=False).shape}"]
         except (OSError, ValueError, EOFError) as error:
             raise ToolError("path", str(path), f"not a readable npy file ({error})") from None
+    if magic_of(path) != HDF5:
+        raise ToolError("path", str(path), f"neither a table ({', '.join(SUFFIXES)}) nor HDF5")
     found: list[str] = []
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(lambda name, data: found.append(f"{name} {data.shape}") if hasattr(data, "shape") else None)
-    except OSError as error:
-        raise ToolError("path", str(path), f"neither a table ({', '.join(SUFFIXES)}) nor HDF5 ({error})") from None
+    with open_hdf5(path) as file:
+        file.visititems(lambda name, data: found.append(f"{name} {data.shape}") if hasattr(data, "shape") else None)
     return found[:MOST]
