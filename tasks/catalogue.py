@@ -23,6 +23,7 @@ OURS = {
     "lhco-jets": "tasks.lhco.constituents:LhcoJets",
     "lhco-sr": "tasks.lhco.presets:LhcoSr",
     "spectrum": "tasks.spectrum.task:SpectrumTask",
+    "open": "tasks.open.task:OpenTask",
     "unfolding": "tasks.unfolding.task:UnfoldingTask",
     "showers": "tasks.showers.task:ShowersTask",
     "tagging": "tasks.tagging.task:TaggingTask",

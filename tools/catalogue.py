@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
+from tools.analysis import repeat
 from tools.anomaly import classify, jet_classify, jet_template, latent, template
 from tools.bumphunt import cut_and_count, measure_region, scan, sculpting_test
 from tools.calorimeter.generate import generate
@@ -36,6 +37,7 @@ _TOOLS: tuple[Tool[Any, Any], ...] = (
     sculpting_test,
     hunt,
     count_window,
+    repeat,
     unfold,
     train,
     generate,
