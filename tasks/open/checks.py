@@ -42,7 +42,8 @@ def stability(answer: Answer) -> Stability:
     for name, number in answer.results.named().items():
         halves, values = varied(name, answer)
         z = pull(*halves) if len(halves) == 2 else None
-        ratio = spread_over_error(values, number.error) if _right(number.error) and len(values) > 1 else None
+        error = number.error if _right(number.error) and len(values) > 1 else None
+        ratio = None if error is None else spread_over_error(values, error)
         found[name] = [each if each is None or math.isfinite(each) else None for each in (z, ratio)]
     return found
 

@@ -100,8 +100,8 @@ def _results(found: OpenDetails) -> list[Block]:
     if results.files:
         blocks.append(Table("Files", ("file", "what it is"), [(each.file, each.what) for each in results.files]))
     if results.settings:
-        rows = [(name, f"{value:g}" if isinstance(value, float) else value) for name, value in results.settings.items()]
-        blocks.append(Table("Chosen, not measured", ("setting", "value"), rows))
+        each = [(name, f"{value:g}" if isinstance(value, float) else value) for name, value in results.settings.items()]
+        blocks.append(Table("Chosen, not measured", ("setting", "value"), each))
     return blocks
 
 

@@ -15,12 +15,9 @@ import json
 import re
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 
 from tools.events.expression import evaluate, select
 
@@ -61,7 +58,8 @@ def histogram(tag, label, unit, parts, edges):
     y_unit = f"1 / ({unit})" if shape and unit != "1" else "1" if shape else "events"
     y_label = "density" if shape else "events" if WEIGHTS is None else "sum of weights"
     series = []
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2))
+    axes = figure.subplots()
     for name, x, w in parts:
         y, error = np.histogram(x, edges, weights=w)[0], np.sqrt(np.histogram(x, edges, weights=w**2)[0])
         if shape:
@@ -77,15 +75,14 @@ def histogram(tag, label, unit, parts, edges):
     axes.set_xlabel(label if unit == "1" else f"{label} [{unit}]")
     axes.set_ylabel(f"{y_label} [{y_unit}]" if shape else y_label)
     name = f"{tag}.png"
-    figure.savefig(Path(OUT) / name, dpi=120)
-    plt.close(figure)
+    figure.savefig(Path(OUT) / name)
     axis = {"label": label, "unit": unit}
     figures.append({"file": name, "title": f"{label}: distribution", "x": axis, "y": {"label": y_label, "unit": y_unit},
                     "log_y": LOG, "series": series})
 
 
-frame = pd.read_parquet(DATA)
-table = {name: frame[name].to_numpy() for name in frame.columns}
+read = pq.read_table(DATA)
+table = {name: read[name].to_numpy() for name in read.column_names}
 table = {n: v.astype(str) if v.dtype == object else v for n, v in table.items()}
 for label, expression in COLUMNS.items():
     values = evaluate(expression, table).astype(float)
@@ -106,17 +103,15 @@ for label, expression in COLUMNS.items():
             settings[f"group {name}"] = condition
     for group, mean, error in means[1:]:
         first, mean_1, error_1 = means[0]
-        names, pair = (group, first), f"{short(group)}_{short(first)}"
-        number(f"difference_{pair}", mean - mean_1, np.hypot(error, error_1), unit, f"mean {label}: {names[0]} minus {names[1]}")
+        pair, of = f"{short(group)}_{short(first)}", f"mean {label}: {group}"
+        number(f"difference_{pair}", mean - mean_1, np.hypot(error, error_1), unit, f"{of} minus {first}")
         if mean_1 and mean:
             ratio = mean / mean_1
             relative = np.hypot(error / mean, error_1 / mean_1)
-            number(f"ratio_{pair}", ratio, abs(ratio) * relative, "1", f"mean {label}: {names[0]} over {names[1]}")
+            number(f"ratio_{pair}", ratio, abs(ratio) * relative, "1", f"{of} over {first}")
     low, high = np.quantile(values[finite], [0.001, 0.999])
     if low < high:
         histogram(tag, label, unit, parts, np.linspace(low, high, BINS + 1))
-Path(OUT, "results.json").write_text(
-    json.dumps({"numbers": numbers, "figures": figures, "settings": settings})
-)
+Path(OUT, "results.json").write_text(json.dumps({"numbers": numbers, "figures": figures, "settings": settings}))
 print("\\n".join(f"{n['name']} = {n['value']:.6g} +- {n['error']:.2g} {n['unit']}" for n in numbers))
 '''

@@ -64,7 +64,7 @@ class OpenTask(TaskBase):
             samples.check_column(table, self.column, self.groups)
         weights = samples.weights_of(table, self.data, self.weights)
         samples.write(inputs, table, self.seed, self.bootstraps)
-        samples.write(held_out, table, self.secret_seed, self.bootstraps)
+        samples.write(held_out, table, self.secret_seed + 1, self.bootstraps)  # never the halves of the inputs
         seen = look(inputs / samples.EVENTS)
         facts = {
             "events": f"/inputs/{samples.EVENTS}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ def spread_over_error(values: Sequence[float] | Floats, error: float) -> float:
     return float(np.std(values, ddof=1)) / error
 
 
+@cache
 def largest_pull(alpha: float) -> float:
     """Return the |z| that right errors exceed with probability alpha."""
     from scipy.stats import norm
@@ -50,6 +52,7 @@ def largest_pull(alpha: float) -> float:
     return float(norm.isf(alpha / 2))
 
 
+@cache
 def spread_range(resamples: int, alpha: float) -> tuple[float, float]:
     """Return the s / e outside of which right errors fall with probability alpha."""
     from scipy.stats import chi2
