@@ -51,11 +51,12 @@ class Stability(Frozen):
 
 
 class RepeatResult(Result):
+    answer: str = Field(description="file with the results of all runs")
+    folder: str = Field(description="folder with results.json and the figures on all data")
     rows: int
     runs: int
     numbers: dict[str, Stability]
     failed: list[str] = Field(description="parts of the data on which the script failed, and how")
-    warning: str | None = None
 
 
 @tool("analysis.repeat")
@@ -94,7 +95,14 @@ def repeat(request: RepeatRequest) -> RepeatResult:
     write_whole(out, answer.model_dump_json().encode())
     failed = [f"{each.kind} with {each.rows} rows: {each.trouble}" for each in resampled if each.trouble]
     numbers = {number.name: _stability(number.name, answer) for number in first.numbers}
-    return RepeatResult(rows=table.num_rows, runs=2 + len(resampled), numbers=numbers, failed=failed[:3])
+    return RepeatResult(
+        answer=request.out,
+        folder=request.folder,
+        rows=table.num_rows,
+        runs=2 + len(resampled),
+        numbers=numbers,
+        failed=failed[:3],
+    )
 
 
 class _Runner:
