@@ -43,8 +43,16 @@ class OpenDetails(Details):
     rows: int = 0
 
     def known(self) -> dict[str, Any]:
-        """Return everything that a text may quote."""
-        return self.model_dump(include={"results", "checks", "rows"}) | {"held": sum(c.holds for c in self.checks)}
+        """Return all numbers that a text may quote: what was computed or chosen, and what the checks say."""
+        found = self.results or Results()
+        return {
+            "numbers": [each.model_dump(include={"value", "error", "systematic"}) for each in found.numbers],
+            "tables": [[v for v in c.values if isinstance(v, float)] for table in found.tables for c in table.columns],
+            "figures": [[s.x, s.y, s.error] for figure in found.figures for s in figure.series],
+            "settings": found.settings,
+            "checks": [len(self.checks), sum(c.holds for c in self.checks), *(c.said for c in self.checks)],
+            "rows": self.rows,
+        }
 
 
 def fabricated(quoted: str) -> CheckedNumber:
@@ -58,10 +66,10 @@ def page(run: Run) -> Page:
     found = OpenDetails.of(run.chosen.score) if run.chosen else OpenDetails()
     confirmed = OpenDetails.of(run.confirmed)
     last = confirmed if confirmed.checks else found
-    made_up = [check.name.removeprefix(IN_TEXT) for check in run.checks if check.name.startswith(IN_TEXT)]
+    made_up = [check.name.removeprefix(IN_TEXT) for check in run.checks if check.agrees is False]
     answer: list[Block] = []
     if made_up:
-        answer.append(Warning("The harness", f"The text quotes what stands in no result: {', '.join(made_up)}."))
+        answer.append(Warning("The harness", f"The answer has numbers that stand in no result: {', '.join(made_up)}."))
     answer += [Warning("The harness", f"{check.of}: {check.said}.") for check in _failed(last)]
     return Page(
         answer=[*answer, *_results(found)],

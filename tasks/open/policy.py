@@ -51,7 +51,9 @@ class OpenPolicy(Policy):
             values: dict[str, Any] = {"COLUMNS": columns(facts), "LOG": bool(facts.get("log"))}
             values |= {name.upper(): facts.get(name) for name in ("groups", "unit", "weights")}
             return run_python(SCRIPT, CODE, values)
-        return super().act(context, answers[1:]) if answers[0].get("exit_code") == 0 else printed(answers[0])
+        if answers[0].get("exit_code", 0) != 0:
+            return printed(answers[0])
+        return super().act(context, [each for each in answers if "exit_code" not in each])
 
     def submission(self, context: Context, results: Sequence[Answer]) -> dict[str, Any]:
         return {"answer": OUT, "method": "means, widths and histograms by fixed rules"}

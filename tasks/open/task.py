@@ -12,21 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from tasks.claim import Measurement, best_score, check_numbers
+from tasks.claim import Claim, Measurement, best_score, check_numbers
 from tasks.intake import Intake
 from tasks.open import grader, page, samples
 from tasks.open.checks import ALPHA
 from tasks.open.intake import OpenIntake
 from tasks.open.policy import OpenPolicy
-from tasks.open.submission import OpenSubmission
+from tasks.open.submission import OpenAnswer, OpenSubmission
 from tasks.page import Block, Page, Run
 from tasks.policy import Policy
-from tasks.quoted import leaves, sizes, strangers
+from tasks.quoted import among, leaves, sizes, strangers
 from tasks.score import CheckedNumber, Score
 from tasks.submission import Submission
 from tasks.task import TaskBase, Verdict
+from tools.analysis.results import Number
 from tools.events.sight import look
 
 
@@ -38,6 +40,7 @@ class OpenTask(TaskBase):
     request: ClassVar[str] = "Describe these data: the mean and the distribution of each column."
     tools: ClassVar[tuple[str, ...]] = ("analysis.repeat",)
     submission: ClassVar[type[Submission]] = OpenSubmission
+    claim: ClassVar[type[Claim]] = OpenAnswer
     details: ClassVar[type[BaseModel]] = page.OpenDetails
     policy: ClassVar[Policy] = OpenPolicy()
     intake: ClassVar[Intake | None] = OpenIntake()
@@ -91,10 +94,7 @@ class OpenTask(TaskBase):
         """Compare claimed numbers with the results, and name those of the text that stand in none."""
         best = page.OpenDetails.of(best_score(scores))
         numbers = {number.name: number for number in best.results.numbers} if best.results else {}
-        checks = [
-            each.model_copy(update={"unit": page.shown_unit(numbers[each.name].unit)}) if each.name in numbers else each
-            for each in check_numbers(claim, scores)
-        ]
+        checks = [_stands(each, numbers.get(each.name)) for each in check_numbers(claim, scores)]
         known = [best.known(), page.OpenDetails.of(confirmed).known(), self.options()]
         quoted = strangers(claim.text, sizes(leaves(known)))
         return checks + [page.fabricated(each) for each in quoted]
@@ -115,3 +115,17 @@ class OpenTask(TaskBase):
     ) -> Verdict:
         """Return the checks as they are: no truth is known."""
         return Verdict(metrics=[], checks=list(checks))
+
+
+def _stands(check: CheckedNumber, number: Number | None) -> CheckedNumber:
+    """Return the check of a claimed number, which has to be that of the results, rounded."""
+    if check.claimed is None:
+        return check
+    pairs = [(check.claimed, check.harness), (check.claimed_error, check.harness_error)]
+    agrees = all(
+        ours is not None and said * ours >= 0 and among(said, np.array([abs(ours)]))
+        for said, ours in pairs
+        if said is not None
+    )
+    unit = page.shown_unit(number.unit) if number else ""
+    return check.model_copy(update={"agrees": agrees, "unit": unit})

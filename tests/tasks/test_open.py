@@ -174,8 +174,9 @@ def test_numbers_of_the_text_stand_in_the_results(
     page = task.page(Run(graded=[Graded(0, OpenSubmission(), score)], best=0, claim=lying, checks=checks))
     (warning,) = [block for block in page.answer if isinstance(block, Warning)]
     assert "0.37%, 4.2" in warning.text
-    other = claim.model_copy(update={"numbers": {"mean": Measured(value=9.9, error=0.01)}})
-    assert task.check(other, [score], None)[0].agrees is False
+    for name, value in (("mean", -mean.value), ("mean", mean.value + mean.error), ("shift", mean.value)):
+        other = claim.model_copy(update={"numbers": {name: Measured(value=value)}})
+        assert [each.agrees for each in task.check(other, [score], None) if each.claimed is not None] == [False]
 
 
 @pytest.mark.parametrize(
