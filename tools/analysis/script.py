@@ -46,6 +46,7 @@ def _child(script: Path, data: Path, out: Path, log: Path) -> None:
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    sys.stdout = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)  # whatever they were in this process
     random.seed()  # a fork would inherit the state, and a script without a seed look as if it had one
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
