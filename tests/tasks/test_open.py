@@ -163,6 +163,7 @@ def test_numbers_of_the_text_stand_in_the_results(
     answer = repeated(tmp_path, "", prepared, monkeypatch)
     score, task = graded(tmp_path), make_task("open", {"data": "m.csv", "column": "mass", "cut": "eta < 2.4"})
     mean = answer.results.numbers[0]
+    assert mean.error is not None
     honest = f"The mean is {mean.value:.4f} ± {mean.error:.2g} GeV for |eta| < 2.4 in 400 pairs, 5 bins."
     claim = Measurement(numbers={"mean": Measured(value=mean.value, error=mean.error)}, text=honest)
     (check,) = task.check(claim, [score], None)
