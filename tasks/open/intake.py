@@ -30,6 +30,7 @@ COMPARES = re.compile(
 LOG = re.compile(WORDS[-1], re.IGNORECASE)
 UNIT = re.compile(r"\b(eV|keV|MeV|GeV|TeV|mm|cm|ns|ps)\b")
 SPELLED = {"os": r"opposite.?sign", "ss": r"same.?sign"}  # values that people write out
+EXAMPLE = '{"barrel": "abs(eta) < 1.2", "endcap": "abs(eta) > 1.2"}'
 LIMITS = "Without a language model: counts, means, widths and histograms, nothing else."
 
 
@@ -68,9 +69,7 @@ class OpenIntake(Intake):
         if groups:
             options["groups"] = groups
         elif COMPARES.search(request):
-            text = (
-                "Which rows are compared? Conditions by name, such as {barrel: abs(eta) < 1.2, endcap: abs(eta) > 1.2}."
-            )
+            text = f"Which rows are compared? Conditions by name, such as {EXAMPLE}."
             questions.append(Question(about="groups", text=text))
         return Offer(options=options, questions=questions, remarks=[LIMITS, *_remarks(sight)])
 
