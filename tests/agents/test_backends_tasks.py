@@ -94,7 +94,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     },
     "open": {
         **{"numbers": {"mean_mass": NUMBER}, "rows": 10},
-        "results": {"numbers": [NUMBER | {"name": "mean_mass", "unit": "GeV", "what": "mean mass"}]},
+        "results": {"settings": {}, "numbers": [NUMBER | {"name": "mean_mass", "unit": "GeV", "what": "mean mass"}]},
     },
     "unfolding": {"numbers": {"events": NUMBER, "mean_mass": NUMBER}, "unseen_events": 900, "bootstraps": 10},
     "tagging": {"numbers": {f"rejection_{n}": NUMBER for n in (50, 200, 800)}, "validation_jets": 500},
