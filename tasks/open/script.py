@@ -55,7 +55,7 @@ def describe(tag, what, unit, x, w):
 def histogram(tag, label, unit, parts, edges):
     """Draw the parts in common bins: counts of one, densities of several."""
     shape = len(parts) > 1
-    y_unit = f"1 / ({unit})" if shape and unit != "1" else "1" if shape else "events"
+    y_unit = f"1 / {unit}" if shape and unit != "1" else "1" if shape else "events"
     y_label = "density" if shape else "events" if WEIGHTS is None else "sum of weights"
     series = []
     figure = Figure(figsize=(6.4, 4.2))
