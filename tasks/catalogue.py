@@ -24,6 +24,7 @@ OURS = {
     "lhco-sr": "tasks.lhco.presets:LhcoSr",
     "lhco-blackbox": "tasks.lhco.blackbox:LhcoBlackBox",
     "spectrum": "tasks.spectrum.task:SpectrumTask",
+    "open": "tasks.open.task:OpenTask",
     "unfolding": "tasks.unfolding.task:UnfoldingTask",
     "showers": "tasks.showers.task:ShowersTask",
     "tagging": "tasks.tagging.task:TaggingTask",

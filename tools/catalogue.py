@@ -26,6 +26,7 @@ OURS = {
     "bumphunt.sculpting": "tools.bumphunt.sculpting:sculpting_test",
     "spectrum.hunt": "tools.spectrum.hunt:hunt",
     "spectrum.count": "tools.spectrum.window:count_window",
+    "analysis.repeat": "tools.analysis.repeat:repeat",
     "omnifold.unfold": "tools.omnifold.unfold:unfold",
     "calorimeter.train": "tools.calorimeter.train:train",
     "calorimeter.generate": "tools.calorimeter.generate:generate",

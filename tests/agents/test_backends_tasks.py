@@ -22,7 +22,11 @@ from tasks.score import Metric, Score
 from tasks.task import TaskBase, Verdict
 from tools.catalogue import CATALOGUE
 
-OPTIONS: dict[str, dict[str, Any]] = {"lhco-demo": {"events": 20_000}, "showers": {"showers": 2000}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "lhco-demo": {"events": 20_000},
+    "showers": {"showers": 2000},
+    "open": {"data": "a.csv"},
+}
 SEARCH = {
     "events": "/inputs/events.parquet",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1"],
@@ -35,6 +39,10 @@ FACTS: dict[str, dict[str, Any]] = {
     "lhco-blackbox": WITH_SIDEBANDS,
     "lhco-jets": WITH_SIDEBANDS | {"jets": "/inputs/jets.h5"},
     "lhco-sr": SEARCH | {"sidebands": False, "window_tev": [3.3, 3.7], "reference": "/inputs/reference.parquet"},
+    "open": {
+        **{"events": "/inputs/events.parquet", "resamples": "/inputs/resamples.json"},
+        "columns": [{"name": "mass", "kind": "number"}, {"name": "charge", "kind": "text"}],
+    },
 }
 CUT = {"efficiency": 0.01, "z": 2.1, "mass": 3.5, "mass_error": 0.02, "signal": 90.0, "signal_error": 11.0}
 TEMPLATE, SCORES = {"closure_auc": 0.5, "closure_auc_error": 0.01}, {"argos": 0.2, "argos_error": 0.1}
@@ -48,6 +56,10 @@ RESULTS: dict[str, dict[str, Any]] = {
     "spectrum.hunt": {
         "resonances": [{"mass": 9.5, "mass_error": 0.1, "n_signal": 90.0, "n_signal_error": 11.0, "z": 8.0}],
         **{"unit": "GeV", "background": "power of degree 2", "fit_p": 0.4},
+    },
+    "analysis.repeat": {
+        **{"answer": "answer.json", "folder": "answer", "rows": 10, "runs": 24, "failed": []},
+        "numbers": {"mean_mass": {"value": 9.5, "error": 0.1}},
     },
     "omnifold.unfold": {
         "iterations": 4,
@@ -80,6 +92,10 @@ DETAILS: dict[str, dict[str, Any]] = {
     "spectrum": {
         "numbers": {"mass_1": NUMBER, "events_1": NUMBER},
         **{"resonances": [STATE | {"z": 8.0, "p_global": 1e-9}], "unit": "GeV", "fit_p": 0.4, "left": None},
+    },
+    "open": {
+        **{"numbers": {"mean_mass": NUMBER}, "rows": 10},
+        "results": {"settings": {}, "numbers": [NUMBER | {"name": "mean_mass", "unit": "GeV", "what": "mean mass"}]},
     },
     "unfolding": {"numbers": {"events": NUMBER, "mean_mass": NUMBER}, "unseen_events": 900, "bootstraps": 10},
     "tagging": {"numbers": {f"rejection_{n}": NUMBER for n in (50, 200, 800)}, "validation_jets": 500},

@@ -26,6 +26,7 @@ WRITTEN = {
     "anomaly.jet_template": {"out": "template", "out_control": "control"},
     "anomaly.jet_classify": {"out": "scores", "out_template": "template_scores"},
     "spectrum.hunt": {"out": "spectrum"},
+    "analysis.repeat": {"out": "answer", "folder": "folder"},
     "omnifold.unfold": {"out": "out", "report": "submission", "folder": "replicas"},
     "calorimeter.train": {"out": "generator"},
     "calorimeter.generate": {"out": "showers"},

@@ -11,8 +11,9 @@ from tool_events import called
 
 from agents.trace.events import Executed, Graded, Sealed
 from agents.trace.store import Store
-from agents.trace.traced import among, traced
+from agents.trace.traced import traced
 from agents.trace.words import agreement
+from tasks.quoted import among
 from tasks.score import CheckedNumber, Metric, Score
 
 

@@ -1,0 +1,61 @@
+"""Do the stated errors of a number describe how it varies with the data?
+
+    halves:    z = (x1 - x2) / sqrt(e1^2 + e2^2) on two disjoint halves, e as stated on each; normal if e is right
+    bootstrap: s / e, s the standard deviation over B resamples; (B - 1) s^2 / e^2 follows chi^2 with B - 1 degrees
+
+Rows are drawn independently (each in either half with probability 1/2, each Poisson(1) times into a resample), so that
+counts vary as counts do. Both need independent rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.types import Floats
+
+
+def half_rows(rows: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row numbers of two disjoint random halves."""
+    first = rng.random(rows) < 0.5
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def bootstrap_rows(rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the row numbers of a resample, each Poisson(1) times."""
+    return np.repeat(np.arange(rows), rng.poisson(1.0, rows))
+
+
+def pull(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Return the difference of two independent (value, error) in units of its error.
+
+    >>> pull((3.0, 0.3), (2.0, 0.4))
+    2.0
+    """
+    return (one[0] - other[0]) / math.hypot(one[1], other[1])
+
+
+def spread_over_error(values: Sequence[float] | Floats, error: float) -> float:
+    """Return the standard deviation of a number over bootstrap resamples (B,), in units of its stated error."""
+    return float(np.std(values, ddof=1)) / error
+
+
+@cache
+def largest_pull(alpha: float) -> float:
+    """Return the |z| that right errors exceed with probability alpha."""
+    from scipy.stats import norm
+
+    return float(norm.isf(alpha / 2))
+
+
+@cache
+def spread_range(resamples: int, alpha: float) -> tuple[float, float]:
+    """Return the s / e outside of which right errors fall with probability alpha."""
+    from scipy.stats import chi2
+
+    n = resamples - 1
+    return math.sqrt(chi2.ppf(alpha / 2, n) / n), math.sqrt(chi2.isf(alpha / 2, n) / n)
