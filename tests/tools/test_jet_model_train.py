@@ -23,7 +23,7 @@ from tools.jet_model.embed import embed
 from tools.jet_model.finetune import finetune, split_kinds, tune
 from tools.jet_model.generate import generate
 from tools.jet_model.inputs import separation
-from tools.jet_model.jets import Jets
+from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.jets_file import read_jets, write_jets
 from tools.jet_model.objectives import Mix, class_weights, cross_entropy, mixed
 from tools.jet_model.pretrain import pretrain
@@ -184,6 +184,9 @@ def test_from_pretraining_to_generated_jets(folder: Path, tmp_path: Path, monkey
     tuned = finetune(jets=jets, start=first.weights.path, kinds=["two", "one"], training=QUICK)
     assert tuned.matched.fresh == []
     assert tuned.labels_used == 80
+    twice = concatenated(given := read_jets(folder / "jets.h5"), given)
+    write_jets(tmp_path / "twice.h5", twice)
+    assert finetune(jets="twice.h5", start=first.weights.path, kinds=["two", "one"], training=QUICK).labels_used == 80
     scored = score(jets=jets, checkpoint=tuned.weights.path)
     columns = load_arrays(scored.scores.path, "scores")
     given = read_jets(folder / "jets.h5")
