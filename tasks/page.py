@@ -80,11 +80,26 @@ class Graded:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one tool call in the steps of an iteration."""
+    """The result of one tool call in a step of an iteration."""
 
     iteration: int
     tool: str
     result: Mapping[str, Any]
+    step: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def who(self) -> str:
+        """The tool, its step, and the window it was called for, if any."""
+        window = self.arguments.get("window")
+        of = f", window {window[0]} to {window[1]}" if isinstance(window, list | tuple) and len(window) == 2 else ""
+        return f"{self.tool} in step {self.step}{of}"
+
+    def wrote(self, sha256: str | None) -> bool:
+        """Return whether the result names a file with this hash."""
+        return any(
+            isinstance(part, Mapping) and sha256 and part.get("sha256") == sha256 for part in self.result.values()
+        )
 
 
 @dataclass(frozen=True)
@@ -107,11 +122,15 @@ class Run:
         return next((one for one in self.graded if one.iteration == self.best), None)
 
     def warnings(self) -> list[Warning]:
-        """Return the warnings of the harness's scores and of the tool results of the best iteration."""
+        """Return the warnings of the harness's scores, and those of the tool that wrote the submitted file.
+
+        If no tool did (a script combined files, say), those of all tools of the best iteration.
+        """
         scores = [self.chosen.score if self.chosen else None, self.confirmed]
         found = [("The harness", score.details.get("warning")) for score in scores if score]
         mine = [each for each in self.results if each.iteration == self.best]
-        found += [(f"{each.tool} in its step", each.result.get("warning")) for each in mine]
+        wrote = [each for each in mine if self.chosen and each.wrote(self.chosen.score.artefact)]
+        found += [(each.who, each.result.get("warning")) for each in wrote or mine]
         return list(dict.fromkeys(Warning(who, text) for who, text in found if isinstance(text, str) and text))
 
 

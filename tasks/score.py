@@ -19,6 +19,11 @@ class Score(Frozen):
     reason: str = Field(description="what was measured, or why the submission was refused")
     artefact: str | None = Field(None, description="SHA-256 of the graded file")
     details: dict[str, Any] = Field(default_factory=dict, description="further results, in the task's own form")
+    resampled: list[float] = Field(
+        default_factory=list,
+        description="the value on resampled inputs, the same for each submission: what two scores have in common "
+        "cancels in their difference",
+    )
 
     @property
     def ok(self) -> bool:

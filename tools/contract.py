@@ -118,7 +118,7 @@ class Tool(Generic[Req, Res]):
         return {
             "name": self.name,
             "description": self.description,
-            "parameters": _untitled(self.request.model_json_schema()),
+            "parameters": _allowed(_untitled(schema := self.request.model_json_schema()), schema.get("$defs", {})),
         }
 
 
@@ -187,6 +187,19 @@ def _untitled(schema: Any) -> Any:
     if isinstance(schema, dict):
         return {k: _untitled(v) for k, v in schema.items() if not (k == "title" and isinstance(v, str))}
     return [_untitled(v) for v in schema] if isinstance(schema, list) else schema
+
+
+def _allowed(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Return a JSON schema whose default objects have only fields that the schema shows: it would forbid the others."""
+    if isinstance(schema, list):
+        return [_allowed(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _allowed(part, definitions) for name, part in schema.items()}
+    shown = definitions.get(str(schema.get("$ref", "")).removeprefix("#/$defs/"), {}).get("properties")
+    if shown is not None and isinstance(schema.get("default"), dict):
+        found["default"] = {name: value for name, value in schema["default"].items() if name in shown}
+    return found
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -89,11 +89,18 @@ def argos(data: Floats, template: Floats, min_template: int = 1) -> float:
     return float(np.max(eff_data[allowed] / root - root))
 
 
+def bootstraps(metric: Callable[[Floats, Floats], float], a: Floats, b: Floats, seed: int, n: int = 50) -> list[float]:
+    """Return `metric(a, b)` for `n` resamplings of both samples with replacement.
+
+    For samples of the same lengths, the same seed draws the same rows.
+    """
+    rng = np.random.default_rng(seed)
+    return [metric(a[rng.integers(0, len(a), len(a))], b[rng.integers(0, len(b), len(b))]) for _ in range(n)]
+
+
 def bootstrap_error(metric: Callable[[Floats, Floats], float], a: Floats, b: Floats, seed: int, n: int = 50) -> float:
     """Return the standard deviation of `metric(a, b)` over `n` resamplings of both samples with replacement."""
-    rng = np.random.default_rng(seed)
-    values = [metric(a[rng.integers(0, len(a), len(a))], b[rng.integers(0, len(b), len(b))]) for _ in range(n)]
-    return float(np.std(values, ddof=1))
+    return float(np.std(bootstraps(metric, a, b, seed, n), ddof=1))
 
 
 def _need(signal: Floats, background: Floats) -> None:

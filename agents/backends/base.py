@@ -37,12 +37,23 @@ class Opaque(Frozen):
     data: dict[str, Any]
 
 
+class Figure(Frozen):
+    """A picture that a command made, drawn again from its pixels."""
+
+    name: str
+    width: int
+    height: int
+    sha256: str = Field(description="of the PNG data")
+    png: str = Field("", description="the data in base64; empty in records, which hold them once, by their hash")
+
+
 class Message(Frozen):
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     opaque: Opaque | None = None
+    figures: tuple[Figure, ...] = Field((), exclude_if=lambda figures: not figures, description="of a tool's result")
 
 
 class ToolSchema(Frozen):

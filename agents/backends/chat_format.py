@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from agents.backends.base import Message, Opaque, Reply, Request, ToolCall, Usage
+from agents.backends.base import Figure, Message, Opaque, Reply, Request, ToolCall, Usage
 from agents.backends.dialect import JSON_MODES, Dialect
 from agents.backends.local import prompt
 from agents.backends.price import Price
@@ -101,7 +102,33 @@ def _response_format(schema: dict[str, Any], mode: str) -> dict[str, Any] | None
 def _messages(request: Request, dialect: Dialect, source: str) -> list[dict[str, Any]]:
     if request.tools and dialect.tools == "words":
         return [dict(turn) for turn in prompt.turns(request)]
-    return [_message(message, dialect, source) for message in request.messages]
+    sent = []
+    for message, figures in shown(request.messages, dialect):
+        sent.append(_message(message, dialect, source))
+        if figures:  # a tool's turn may only have text
+            parts = [{"type": "image_url", "image_url": {"url": address(figure)}} for figure in figures]
+            sent.append({"role": "user", "content": [{"type": "text", "text": caption(figures)}, *parts]})
+    return sent
+
+
+def shown(messages: Sequence[Message], dialect: Dialect) -> Iterator[tuple[Message, list[Figure]]]:
+    """Yield each message with the figures to show after it: all of a series of results follow the last of them."""
+    waiting: list[Figure] = []
+    for message, after in zip(messages, [*messages[1:], None], strict=True):
+        waiting += message.figures if dialect.pictures else ()
+        if after is not None and after.role == message.role == "tool":
+            yield message, []
+        else:
+            yield message, waiting
+            waiting = []
+
+
+def caption(figures: Sequence[Figure]) -> str:
+    return "Your figures: " + ", ".join(figure.name for figure in figures)
+
+
+def address(figure: Figure) -> str:
+    return f"data:image/png;base64,{figure.png}"
 
 
 def _message(message: Message, dialect: Dialect, source: str) -> dict[str, Any]:

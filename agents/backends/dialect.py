@@ -37,6 +37,7 @@ class Dialect:
     empty: Literal["text", "none", "words"] = "text"  # content of a message with calls but no text
     unsaid: frozenset[str] = frozenset()  # fields of its own messages that it does not accept back
     filled: frozenset[str] = frozenset()  # fields that it requires in messages of other models
+    pictures: bool = True  # figures are shown; else only named
     ids: bool = True  # items are sent back with the ids that the service gave them
 
 
@@ -48,6 +49,10 @@ TOOLS_BESIDE_REASONING = r"reasoning.{0,80}(tool|function)|(tool|function).{0,80
 MISSES_REASONING = r"reasoning_content.{0,60}(passed back|missing|required)|missing.{0,20}reasoning_content"
 MISSES_SIGNATURE = r"missing a thought_signature|thought_signature.{0,30}(missing|required)"
 UNKNOWN_ITEM = r"item with id|items are not persisted|input\[\d+\]\.id"
+NO_PICTURES = (
+    r"image|vision|visual|picture|multi-?modal|content.{0,40}(string|\bstr\b|list|array|type)|"
+    r"role.{0,20}user.{0,20}after.{0,20}tool|modalit"
+)
 NO_SYSTEM = r"system.{0,20}role|role.{0,30}system|roles must alternate|developer instruction"
 EMPTY_CONTENT = (
     r"(content|text).{0,60}(empty|null|blank|required|at least 1|string|none)|empty.{0,20}(content|text)|"
@@ -67,6 +72,8 @@ REPLY_FORM = r"response_?format|json_?schema|json_?object|grammar|text\.format|s
 def steps(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Iterator[Step]:
     """Yield simpler dialects after a refusal, with what each gives up, likeliest first; none if that cannot help."""
     words = failure.complaint
+    if words and dialect.pictures and shows_pictures(body) and _says(words, NO_PICTURES):
+        yield _blind(dialect)
     if not words or (failure.status == 404 and dialect.wire == "chat"):
         return
     yield from _other_wire(dialect, failure, body)
@@ -78,6 +85,16 @@ def steps(dialect: Dialect, failure: Failure, body: dict[str, Any]) -> Iterator[
     yield from _parameters(dialect, words, body)
     if failure.status in (400, 415, 422, 501):
         yield from _anything(dialect, body)
+
+
+def shows_pictures(body: dict[str, Any]) -> bool:
+    """Return whether a body has pictures: only our messages with them have content in parts."""
+    turns = body.get("messages", body.get("input", ()))
+    return any(turn.get("role") == "user" and isinstance(turn.get("content"), list) for turn in turns)
+
+
+def _blind(dialect: Dialect) -> Step:
+    return replace(dialect, pictures=False), "pictures, of which only names and sizes are told"
 
 
 def _says(words: str, pattern: str) -> bool:
@@ -177,6 +194,8 @@ def _most_tokens(words: str, body: dict[str, Any]) -> int | None:
 
 def _anything(dialect: Dialect, body: dict[str, Any]) -> Iterator[Step]:
     """Yield fallbacks for a refusal that names nothing: one feature after the other."""
+    if dialect.pictures and shows_pictures(body):
+        yield _blind(dialect)
     if _asks_for_json(body):
         for mode in range(dialect.json_mode + 1, len(JSON_MODES)):
             yield replace(dialect, json_mode=mode), _less(dialect, mode)

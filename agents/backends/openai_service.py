@@ -50,7 +50,7 @@ class OpenAIService(Backend):
 
     `timeout` limits the silence before the first text, `stall` each one after it, `max_retries` the number of retries.
     `api_key_env` is only named in messages, to tell the operator where to put the key. `watch` is called with each
-    piece of text as it arrives.
+    piece of text as it arrives. `pictures`: figures are shown until the service refuses one.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class OpenAIService(Backend):
         *,
         stall: float = 30.0,
         api_key_env: str = "OPENAI_API_KEY",
+        pictures: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.model = model
@@ -77,7 +78,7 @@ class OpenAIService(Backend):
         self._timeout, self._stall = timeout, min(stall, timeout)
         host = urlsplit(self.base_url).hostname
         self._source = f"{host}/{model}"
-        self._dialect = Dialect(wire="responses" if host == OPENAI else "chat")
+        self._dialect = Dialect(wire="responses" if host == OPENAI else "chat", pictures=pictures)
         self._said: set[str] = set()
         self._lock = threading.Lock()
         self._client = openai.OpenAI(

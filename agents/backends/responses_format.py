@@ -11,7 +11,18 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from agents.backends.base import Message, Opaque, Reply, Request, ToolCall, Usage
-from agents.backends.chat_format import ASK_FOR_JSON, NO_WORDS, finish_of, json_mode, priced, reply_limit, restored
+from agents.backends.chat_format import (
+    ASK_FOR_JSON,
+    NO_WORDS,
+    address,
+    caption,
+    finish_of,
+    json_mode,
+    priced,
+    reply_limit,
+    restored,
+    shown,
+)
 from agents.backends.dialect import Dialect
 from agents.backends.local import prompt
 from agents.backends.price import Price
@@ -71,7 +82,13 @@ def to_body(request: Request, model: str, dialect: Dialect, source: str) -> dict
 def _input(request: Request, dialect: Dialect, source: str) -> list[dict[str, Any]]:
     if request.tools and dialect.tools == "words":
         return [dict(turn) for turn in prompt.turns(request)]
-    return [item for message in request.messages for item in _items(message, dialect, source)]
+    sent = []
+    for message, figures in shown(request.messages, dialect):
+        sent += _items(message, dialect, source)
+        if figures:
+            parts = [{"type": "input_image", "image_url": address(figure)} for figure in figures]
+            sent.append({"role": "user", "content": [{"type": "input_text", "text": caption(figures)}, *parts]})
+    return sent
 
 
 def _items(message: Message, dialect: Dialect, source: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ def choose_backend(
     api_key_env: str = "OPENAI_API_KEY",
     price: Price | None = None,
     timeout: float = 300.0,
+    pictures: bool = True,
 ) -> Backend:
     """Return the backend for `spec`; auto: a service if a key or an address is given, else the built-in analyst.
 
@@ -59,7 +60,7 @@ def choose_backend(
         )
     from agents.backends.openai_service import OpenAIService  # takes half a second, which other backends need not wait
 
-    backend = OpenAIService(model, url, key, price, timeout, api_key_env=api_key_env)
+    backend = OpenAIService(model, url, key, price, timeout, api_key_env=api_key_env, pictures=pictures)
     if not key and not is_loopback(url):
         raise ValueError(f"{api_key_env}: not set, and {backend.base_url} is not on this machine; put the key there")
     return backend

@@ -24,7 +24,11 @@ def shortened(request: Request, words: str) -> Request | None:
     you requested 9000 tokens (5000 in the messages, 4000 in the completion)".
     """
     results = [number for number, message in enumerate(request.messages) if message.role == "tool"]
-    old = {n for n in results[:-KEPT] if len(request.messages[n].content) > SHOWN + len(LEFT_OUT)}
+    old = {
+        n
+        for n in results[:-KEPT]
+        if len(request.messages[n].content) > SHOWN + len(LEFT_OUT) or request.messages[n].figures
+    }
     messages = tuple(_cut(m) if number in old else m for number, m in enumerate(request.messages))
     limit = _fitting_reply(words, request.max_tokens)
     if not old and limit == request.max_tokens:
@@ -33,7 +37,9 @@ def shortened(request: Request, words: str) -> Request | None:
 
 
 def _cut(message: Message) -> Message:
-    return message.model_copy(update={"content": message.content[:SHOWN] + LEFT_OUT})
+    content = message.content
+    short = content if len(content) <= SHOWN + len(LEFT_OUT) else content[:SHOWN] + LEFT_OUT
+    return message.model_copy(update={"content": short, "figures": ()})
 
 
 def _fitting_reply(words: str, asked: int) -> int:

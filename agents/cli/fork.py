@@ -25,6 +25,7 @@ def fork(
     base_url: options.BaseUrl = None,
     price: options.Price = None,
     timeout: options.Timeout = 300,
+    pictures: options.Pictures = True,
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
     max_seconds: options.MaxSeconds = None,
@@ -42,7 +43,7 @@ def fork(
 
     with clear_errors():
         told = read_prompts(prompts) if prompts else None
-        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
         child = out or new_run_dir(run_dir.resolve().parent, beginning(run_dir)[0].task)
         with watched(chosen) as listeners:
             result = forks.fork(

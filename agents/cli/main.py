@@ -49,6 +49,7 @@ def run(
     base_url: options.BaseUrl = None,
     price: options.Price = None,
     timeout: options.Timeout = 300,
+    pictures: options.Pictures = True,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
     image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
     gpu: Annotated[
@@ -80,7 +81,7 @@ def run(
         given = {name: typed(value) for name, value in name_values("--set", option).items()}
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
         given |= {name: value for name, value in named.items() if value is not None}
-        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
         agreed = None
         if task is None:
             agreed = intake.agree(request, data, card, given, chosen, yes)
@@ -122,6 +123,7 @@ def resume(
     base_url: options.BaseUrl = None,
     price: options.Price = None,
     timeout: options.Timeout = 300,
+    pictures: options.Pictures = True,
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
     max_seconds: options.MaxSeconds = None,
@@ -136,7 +138,7 @@ def resume(
     from agents.runs import run as runs
 
     with clear_errors():
-        chosen = options.chosen_backend(backend, model, base_url, price, timeout)
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
         limits = options.limits(max_dollars, max_tokens, max_seconds)
         budget = Budget.model_validate(limits) if limits else None
         with watched(chosen) as listeners:

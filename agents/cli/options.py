@@ -22,6 +22,9 @@ Model = Annotated[str | None, typer.Option(help="model name (or BEAMCREW_MODEL)"
 BaseUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible service (or OPENAI_BASE_URL)")]
 Price = Annotated[str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="dollars per million tokens")]
 Timeout = Annotated[float, typer.Option(min=1, help="seconds to wait for one reply of a model")]
+Pictures = Annotated[
+    bool, typer.Option(help="show figures to the model until its service refuses one; --no-pictures: only name them")
+]
 MaxDollars = Annotated[float | None, typer.Option(help="stop when the run has cost this much")]
 MaxTokens = Annotated[int | None, typer.Option(help="stop when prompts and replies have this many tokens together")]
 MaxSeconds = Annotated[float | None, typer.Option(help="stop after this much wall time")]
@@ -30,14 +33,21 @@ ResultJson = Annotated[bool, typer.Option("--json", help="print result.json on s
 
 
 def chosen_backend(
-    backend: str | None, model: str | None, base_url: str | None, price: str | None, timeout: float
+    backend: str | None,
+    model: str | None,
+    base_url: str | None,
+    price: str | None,
+    timeout: float,
+    pictures: bool,
 ) -> base.Backend:
     """The backend that the options choose. Raises ValueError, which names the field, its value and what is allowed."""
     from agents.backends import price as prices
     from agents.backends import select
 
     rates = prices.Price.parse(price) if price else None
-    return select.choose_backend(backend, model=model, base_url=base_url, price=rates, timeout=timeout)
+    return select.choose_backend(
+        backend, model=model, base_url=base_url, price=rates, timeout=timeout, pictures=pictures
+    )
 
 
 def limits(max_dollars: float | None, max_tokens: int | None, max_seconds: float | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.backends.digest import digest, ends
 from agents.trace.observation import Observation
+from tasks.convergence import changes
 from tasks.score import Score
 from tasks.submission import Submission
 
@@ -21,11 +22,11 @@ def memory(
     """Return one entry per iteration: the latest and the best with findings and all of the verdict, others in short."""
     values = {at: score.value for at, score in enumerate(scores) if score.value is not None}
     best = max(values, key=values.__getitem__, default=None)
-    told = []
+    told, shown = [], verdicts(scores)
     for at, (score, submission) in enumerate(zip(scores, submissions, strict=True)):
         entry: dict[str, Any] = {"iteration": at, "submission": submission and submission.model_dump(mode="json")}
         if at == best or at >= len(scores) - RECENT:
-            told.append(entry | {"found": findings(observations, at), "verdict": verdict(score)})
+            told.append(entry | {"found": findings(observations, at), "verdict": shown[at]})
         else:
             told.append(
                 entry | {"verdict": digest(score.model_dump(mode="json", include={"metric", "value", "error"}))}
@@ -40,9 +41,15 @@ def findings(observations: Sequence[Observation], iteration: int) -> dict[str, s
     return {o.step: ends(o.summary, room) for o in of}
 
 
+def verdicts(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Return the verdicts with their changes from the best one before: what an iteration gained, and how surely."""
+    of = zip(scores, changes(scores), strict=True)
+    return [verdict(score) | ({"change": digest(made.model_dump())} if made else {}) for score, made in of]
+
+
 def verdict(score: Score) -> dict[str, Any]:
     """Return a score in the form shown to agents: rounded, without its arrays."""
-    shown = score.model_dump(mode="json", exclude={"details"})
+    shown = score.model_dump(mode="json", exclude={"details", "resampled"})
     details = {name: value for name, value in score.details.items() if not _drawn(value)}
     found: dict[str, Any] = digest(shown | {"details": details})
     return found

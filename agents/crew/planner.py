@@ -9,7 +9,8 @@ from agents.backends.base import Request
 from agents.backends.digest import digest
 from agents.backends.local.prompt import signature
 from agents.backends.opening import opening
-from agents.crew.memory import memory, verdict
+from agents.crew.glossary import glossary
+from agents.crew.memory import memory, verdicts
 from agents.crew.shared import Crew
 from agents.crew.standing import standing
 from agents.trace.events import Planned
@@ -38,7 +39,8 @@ def plan(
         "tools": [_tool(name) for name in crew.task.tools],
         "rule": {"iterations_at_most": rule.max_iterations, "ends_after_iterations_without_gain": rule.patience},
         "iteration": iteration,
-        "history": [verdict(score) for score in scores],
+        "history": verdicts(scores),
+        **({"verdict_fields": glossary(crew.task.details, scores[-1].details)} if scores else {}),
         "earlier": memory(scores, submissions, observations)[:-1],  # of the last iteration it sees all observations
         "observations": [observed(o) for o in observations if o.iteration == iteration - 1],
         "now": standing(crew, where, scores),

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.backends.base import Request
 from agents.backends.opening import opening
-from agents.crew.memory import verdict
+from agents.crew.memory import verdict, verdicts
 from agents.crew.shared import Crew
 from agents.trace.events import Claimed
 from agents.trace.observation import Observation
@@ -32,7 +32,7 @@ def report(
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,
-        "history": [verdict(score) for score in scores],
+        "history": verdicts(scores),
         "decision": decision.model_dump(mode="json") if decision else None,
         **({"confirmed": verdict(confirmed)} if confirmed else {}),
         "observations": [{"step": o.step, "ok": o.ok, "summary": o.summary} for o in observations],

@@ -11,14 +11,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agents.backends.base import Message, Request, ToolCall, ToolSchema
+from agents.backends.base import Figure, Message, Request, ToolCall, ToolSchema
 from agents.backends.digest import compact, digest
 from agents.backends.opening import opening
+from agents.crew.eyes import look, told
+from agents.crew.glossary import glossary
 from agents.crew.planner import observed
 from agents.crew.shared import Crew, explain
 from agents.crew.standing import LONG, rounded, standing
 from agents.trace.bench import place, step_folder
-from agents.trace.events import StepFinished, StepStarted, Trouble
+from agents.trace.events import Executed, StepFinished, StepStarted, Trouble
 from agents.trace.observation import Observation
 from agents.trace.tool_calls import SHOWN, tails
 from agents.trace.where import Where
@@ -80,6 +82,8 @@ class Worker:
         self._null = ""
         self._end: Finish | None = None
         self._calls = 0
+        self._figures: list[Figure] = []  # that the call in progress made
+        self._explained: set[str] = set()  # tools whose results have been explained
         # Tools that only some steps have come last: all requests begin alike, so a service can cache them.
         self._own = OWN | ({"submit": crew.task.submission, "null_result": NullResult} if step.submits else {})
 
@@ -108,7 +112,9 @@ class Worker:
                 # The last call of a truncated reply may look complete, since some services close open brackets.
                 cut = reply.finish == "length" and number == len(reply.message.tool_calls)
                 result = self._cut(call) if cut else self._call(call)
-                messages.append(Message(role="tool", tool_call_id=call.id, content=compact(digest(result))))
+                content, figures = compact(digest(result)), tuple(self._figures)
+                messages.append(Message(role="tool", tool_call_id=call.id, content=content, figures=figures))
+                self._figures.clear()
                 made.append((call.name, call.arguments))
             if len(made) == STUCK and len(set(made)) == 1:
                 self._end = self._end or Finish(summary=f"made the same call {STUCK} times in a row", ok=False)
@@ -186,9 +192,10 @@ class Worker:
         if isinstance(action, RunPython):
             self._crew.meter.check(self._where, model_call=False)
             files = {action.name: action.code.encode()}
-            result = self._crew.bench.run(self._where, ["python", action.name], cwd=self._cwd, files=files)
+            event = self._crew.bench.script(self._where, ["python", action.name], files, cwd=self._cwd)
+            result = self._crew.bench.result(event)
             ended = {"exit_code": result.exit_code, "ended": result.ended, **duration(result.seconds)}
-            return ended | tails(result)
+            return ended | tails(result) | self._look(event)
         if isinstance(action, Submission):
             try:
                 self._submission = action.placed(self._placed)
@@ -209,8 +216,17 @@ class Worker:
         event = self._crew.bench.call(self._where, name, arguments, self._calls, cwd=self._cwd)
         if event.result is not None:
             self._results.append({"tool": name, "arguments": arguments, "result": event.result})
-        said = {"result": event.result} if event.error is None else {"error": event.error}
-        return said | duration(event.seconds)
+        said: dict[str, Any] = {"result": event.result} if event.error is None else {"error": event.error}
+        if event.error is None and name not in self._explained:
+            self._explained.add(name)
+            said["fields"] = glossary(find(name).result, event.result)
+        return said | duration(event.seconds) | self._look(event)
+
+    def _look(self, event: Executed) -> dict[str, Any]:
+        """Keep a command's figures, to be shown with its result, and return them in words."""
+        seen = look(self._crew, event)
+        self._figures += seen.figures if seen else []
+        return told(seen) if seen else {}
 
     def _placed(self, path: str) -> str:
         """Return a path relative to the workspace, however the model wrote it. Raises ValueError outside it."""

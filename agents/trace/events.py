@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agents.backends.base import Effort, Usage
+from agents.backends.base import Effort, Figure, Usage
 from agents.trace.observation import Form, Observation
 from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
@@ -141,6 +141,16 @@ class Told(Event):
     facts: dict[str, Any]
 
 
+class Seen(Event):
+    """The figures that a command made, as they are shown to models that can see."""
+
+    kind: Literal["seen"] = "seen"
+    key: str = Field(description="hash of the files' paths and hashes")
+    where: Where
+    figures: list[Figure]
+    refused: dict[str, str] = Field(default_factory=dict, description="file -> why it is not shown")
+
+
 class Planned(Event):
     kind: Literal["planned"] = "planned"
     iteration: int
@@ -253,6 +263,7 @@ AnyEvent = Annotated[
     | Executed
     | ToolCalled
     | Told
+    | Seen
     | Planned
     | StepStarted
     | StepFinished

@@ -31,6 +31,7 @@ from agents.trace.events import (
     RunStarted,
     SandboxRenewed,
     Sealed,
+    Seen,
     ServiceAdapted,
     StepFinished,
     StepStarted,
@@ -51,7 +52,7 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
-    if isinstance(event, ModelCalled | Executed | Graded | Told):
+    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)

@@ -5,12 +5,13 @@ Live results are returned as recorded, so that a resumed run sees exactly the sa
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.backends.base import Backend, BackendLost, Reply, Request
+from agents.backends.base import Backend, BackendLost, Figure, Reply, Request
 from agents.trace.bench import Bench, place
 from agents.trace.events import (
     Executed,
@@ -68,7 +69,7 @@ class RecordedBackend:
     def _live(self, request: Request, key: str, where: Where) -> ModelCalled:
         start = time.monotonic()
         try:
-            reply = self._backend.complete(request)
+            reply = self._backend.complete(self._drawn(request))
         except BackendLost as error:
             self._store.append(Trouble(who="operator", where=where, text=str(error)))
             raise
@@ -86,6 +87,18 @@ class RecordedBackend:
                 seconds=time.monotonic() - start,
             )
         )
+
+    def _drawn(self, request: Request) -> Request:
+        """Return the request with the data of its figures, which the record holds once and not in each request."""
+
+        def filled(figure: Figure) -> Figure:
+            return figure.model_copy(update={"png": base64.b64encode(self._store.get(figure.sha256)).decode()})
+
+        messages = [
+            message.model_copy(update={"figures": tuple(map(filled, message.figures))}) if message.figures else message
+            for message in request.messages
+        ]
+        return request.model_copy(update={"messages": tuple(messages)})
 
     def _reply(self, event: ModelCalled) -> Reply:
         return Reply.model_validate_json(self._store.get(event.reply))
@@ -120,6 +133,12 @@ class RecordedWorkbench:
     ) -> ExecResult:
         """Run or replay a command, see `Bench.run`. Commands are the same if arguments, folder and input files are."""
         return self.result(self._event(Executed, where, argv, cwd, dict(files or {}), seconds, {}))
+
+    def script(self, where: Where, argv: Sequence[str], files: Mapping[str, bytes], *, cwd: str) -> Executed:
+        """Run or replay a command of a worker and return its event. Raises what `run` raises."""
+        event = self._event(Executed, where, argv, cwd, files, None, {})
+        self.result(event)
+        return event
 
     def call(self, where: Where, tool: str, arguments: dict[str, Any], number: int, *, cwd: str) -> ToolCalled:
         """Call a tool, the `number`-th time in its folder. Raises what `run` raises."""

@@ -49,7 +49,7 @@ def run_of(events: Sequence[AnyEvent], task: Task) -> page.Run:
         metrics=sealed.metrics if sealed else [],
         curves=sealed.curves if sealed else {},
         results=[
-            page.Result(event.where.iteration or 0, event.tool, event.result)
+            page.Result(event.where.iteration or 0, event.tool, event.result, event.where.step or "", event.arguments)
             for event in events
             if isinstance(event, ToolCalled) and event.where.role == "worker" and event.result is not None
         ],

@@ -21,6 +21,7 @@ from agents.trace.events import (
     RunStarted,
     SandboxRenewed,
     Sealed,
+    Seen,
     ServiceAdapted,
     StepFinished,
     StepStarted,
@@ -99,6 +100,9 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             return " ".join(event.argv), note, ok
         case Told():
             return "Told of time and budget", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
+        case Seen():
+            shown = ", ".join(figure.name for figure in event.figures)
+            return f"{len(event.figures)} figures for the model", shown, None
         case Planned():
             return f"Plan of {len(event.plan.steps)} steps", "", None
         case StepStarted():

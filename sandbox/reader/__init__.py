@@ -5,7 +5,7 @@ read is the file checked. Only formats that hold plain numbers or pixels are rea
 executed, and files of arrays are parsed in a separate process.
 """
 
-from sandbox.reader.arrays import read_npz, read_parquet, read_safetensors
+from sandbox.reader.arrays import pixels, read_npz, read_parquet, read_safetensors
 from sandbox.reader.documents import PNG_START, read_json, read_png
 from sandbox.reader.files import Listing, UnsafeFile, list_files, read_bytes
 
@@ -14,6 +14,7 @@ __all__ = [
     "Listing",
     "UnsafeFile",
     "list_files",
+    "pixels",
     "read_bytes",
     "read_json",
     "read_npz",

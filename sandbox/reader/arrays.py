@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sandbox.reader.files import read_bytes
+from sandbox.reader.files import UnsafeFile, read_bytes
 from sandbox.reader.parsing import parsed
 
 
@@ -25,6 +25,17 @@ def read_safetensors(workspace: Path, relative: str, max_bytes: int, max_values:
     """Read the same from a .safetensors file, whose arrays must be contiguous and fill it, as the format demands."""
     data = read_bytes(workspace, relative, max_bytes)
     return parsed("safetensors", relative, data, {"max_values": max_values}, max_values)
+
+
+def pixels(relative: str, data: bytes, side: int) -> np.ndarray:
+    """Return the pixels (height, width, 3) of a PNG file with this content, at most `side` on each side.
+
+    Raises UnsafeFile. Nothing of the file but its colours comes out.
+    """
+    found = parsed("png", relative, data, {"side": side}, 3 * side * side).get("pixels")
+    if found is None or found.ndim != 3 or found.shape[2] != 3 or found.dtype != np.uint8:
+        raise UnsafeFile(relative, "is not read as a picture")
+    return found
 
 
 def read_parquet(

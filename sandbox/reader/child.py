@@ -24,20 +24,23 @@ from typing import Any
 import numpy as np
 
 from sandbox import seccomp
-from sandbox.reader import npz, parquet, safetensors
+from sandbox.reader import npz, parquet, png, safetensors
 from sandbox.reader.files import UnsafeFile
 
 MESSAGE_MAX = 1 << 16
-READERS: dict[str, Any] = {"npz": npz, "parquet": parquet, "safetensors": safetensors}
+READERS: dict[str, Any] = {"npz": npz, "parquet": parquet, "png": png, "safetensors": safetensors}
+OPTIONS: dict[str, dict[str, Any]] = {  # of the samples
+    "parquet": {"max_rows": 9, "max_columns": 9, "columns": None},
+    "png": {"side": 2},
+}
 STATUS = Path("/proc/self/status")
 
 
 def serve(line: socket.socket) -> None:
     """Serve requests until the process that started this one has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forks are not waited for
-    for reader in READERS.values():  # libraries load parts of themselves on first use
-        values = {"max_rows": 9, "max_columns": 9, "columns": None} if reader is parquet else {"max_values": 9}
-        reader.arrays("sample", memoryview(reader.sample()), **values)
+    for kind, reader in READERS.items():  # libraries load parts of themselves on first use
+        reader.arrays("sample", memoryview(reader.sample()), **OPTIONS.get(kind, {"max_values": 9}))
     silence = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     while True:
         message, fds, _, _ = socket.recv_fds(line, MESSAGE_MAX, 3)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
+from sandbox.reader import png
 from sandbox.reader.files import UnsafeFile, read_bytes
 
-PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+PNG_START = png.START
 
 
 def read_json(workspace: Path, relative: str, max_bytes: int = 1 << 20) -> Any:
@@ -38,9 +38,5 @@ def read_json(workspace: Path, relative: str, max_bytes: int = 1 << 20) -> Any:
 def read_png(workspace: Path, relative: str, max_bytes: int = 4 << 20, max_pixels: int = 16 << 20) -> bytes:
     """Return a picture unchanged, if it begins like a PNG and declares no more than `max_pixels`."""
     data = read_bytes(workspace, relative, max_bytes)
-    if not data.startswith(PNG_START) or len(data) < 24:
-        raise UnsafeFile(relative, "not a PNG picture")
-    width, height = struct.unpack(">II", data[16:24])
-    if not 0 < width * height <= max_pixels:
-        raise UnsafeFile(relative, f"{width} x {height} pixels, {max_pixels} are allowed")
+    png.size(relative, data, max_pixels)
     return data

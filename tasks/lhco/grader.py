@@ -100,7 +100,7 @@ def grade(
         cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
         cut = cuts[most_significant(cuts)]
         judged = [checked(c, mjj, score, window) for c in cuts]
-        error = _bootstrap(mjj, score, window, cut, seed)
+        toys = _bootstrap(mjj, score, window, cut, seed)
     except ValueError as reason:
         return refused(str(reason))
     found = largest(cuts, hypotheses(*search, width), OVERLAP * n_graded, TOYS, seed)
@@ -108,7 +108,7 @@ def grade(
     details: dict[str, Any] = found | {
         "window": list(window),
         "cuts": [c.model_dump() for c in judged],
-        "warning": distrust(judged[found["best"]]),
+        "warning": distrust(judged[found["best"]], window),
         "n_signal": amount.n_signal,
         "n_signal_error": amount.error,
         "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
@@ -116,7 +116,8 @@ def grade(
     return Score(
         metric=BEST_OF,
         value=cut.fit.z,
-        error=error,
+        error=float(np.std(toys, ddof=1)),
+        resampled=toys,
         reason=f"local significance at background efficiency {cut.efficiency:g}, mass {cut.fit.mass:.3f} TeV",
         artefact=artefact(submission, workspace),
         details=details,
@@ -140,14 +141,14 @@ def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, se
     }
 
 
-def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> float:
-    """Return the standard deviation of the significance over bootstrap samples of the events."""
+def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> list[float]:
+    """Return the significance in bootstrap samples of the events, the same samples for each submission."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(BOOTSTRAPS):
         drawn = rng.integers(0, len(mjj), len(mjj))
         values.append(measure(mjj[drawn], score[drawn], window, cut.efficiency, tested=cut.tested).fit.z)
-    return float(np.std(values, ddof=1))
+    return values
 
 
 def resonance(cut: Cut) -> dict[str, float]:

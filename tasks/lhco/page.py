@@ -31,7 +31,7 @@ CLOSURE = ("auc", "auc_error", "p_closure", "p_sculpting")
 class SearchDetails(Details):
     """The harness's results behind the best cut of a submission; None if not computed."""
 
-    window: tuple[float | None, float | None] | None = Field(None, description="signal region in mjj, TeV")
+    window: tuple[float | None, float | None] | None = Field(None, description="submitted signal region in mjj, TeV")
     cuts: list[Any] = Field(default_factory=list, description="the fit after each cut")
     best: int | None = Field(None, description="index into `cuts`")
     warning: str | None = Field(None, description="why the best cut must not be trusted")
@@ -43,11 +43,13 @@ class SearchDetails(Details):
     passing_error: float | None = None
     delta: float | None = Field(None, description="relative error of the background under a bump")
     efficiency: float | None = Field(None, description="background efficiency of the cut")
-    n_signal: float | None = Field(None, description="signal events in the data")
+    n_signal: float | None = Field(
+        None, description="signal events in all rows of the event file, extrapolated from `passing`"
+    )
     n_signal_error: float | None = None
-    p_local: float | None = None
+    p_local: float | None = Field(None, description="of the best cut at this mass and width alone")
     p_global: float | None = Field(None, description="corrected for everything that was tried")
-    trials: int | None = None
+    trials: int | None = Field(None, description="masses, widths, cuts and submissions that p_global accounts for")
     fraction: float | None = Field(None, description="fraction of the events that played no part in any choice")
     limit_mass: float | None = Field(None, description="mass of the resonance that the limit is on, TeV")
     upper_limit: float | None = Field(None, description="signal events behind the chosen cut, 95% CL")

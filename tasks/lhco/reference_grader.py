@@ -22,7 +22,7 @@ from tools.bumphunt.measure import Cut
 from tools.bumphunt.reference import CLOSURE, Scored, measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, summary
 from tools.bumphunt.yields import reference_yield
-from tools.metrics import argos, bootstrap_error
+from tools.metrics import argos, bootstraps
 from tools.types import Floats
 
 METRIC = "argos"
@@ -47,11 +47,13 @@ def grade(
     def merit(events: Floats, template: Floats) -> float:
         return argos(events, template, MIN_REFERENCE)
 
+    toys = bootstraps(merit, data[1], reference[1], seed)
     found = largest(cuts, cuts[0].tested, n_graded, TOYS, seed)
     return Score(
         metric=METRIC,
         value=merit(data[1], reference[1]),
-        error=bootstrap_error(merit, data[1], reference[1], seed),
+        error=float(np.std(toys, ddof=1)),
+        resampled=toys,
         reason=f"data against reference, at least {MIN_REFERENCE} reference events kept",
         artefact=artefact(submission, workspace),
         details=amounts(cuts[found["best"]], data, reference)

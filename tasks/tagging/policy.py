@@ -13,6 +13,7 @@ from typing import Any
 from tasks.claim import Measured, Measurement
 from tasks.plan import Plan, PlannedCall, Step
 from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, run_python, submit
+from tasks.tagging.zero_shot import against
 
 STEPS = OBSERVABLES, ODDS, TAG = "observables", "odds", "tag"
 OUT = "scores.parquet"
@@ -22,7 +23,6 @@ FROM_KNOWN = [(10, 3e-5), (20, 1e-5)]
 BATCH = 32  # few jets should still give enough steps
 # Random search: probability of observables alone, range of epochs, range of powers of ten of the learning rate.
 BLIND_OBSERVABLES, BLIND_EPOCHS, BLIND_POWERS = 0.25, (5, 40), (-5.0, -3.0)
-QCD = ("qcd", "quark", "gluon")  # names that pretrained weights may have for the background
 
 
 class TaggingPolicy(Policy):
@@ -125,15 +125,15 @@ def _step(step: str, goal: str, calls: list[PlannedCall]) -> Step:
 
 def _without_labels(facts: dict[str, Any]) -> PlannedCall | None:
     """Return the call that scores with pretrained weights; None if these do not know tops and background."""
-    known, signal = facts.get("pretrained_kinds", []), facts["kinds"][-1]
-    against = [kind for kind in QCD if kind in known]
-    if signal not in known or not against:
+    signal = facts["kinds"][-1]
+    others = against(facts.get("pretrained_kinds", []), signal)
+    if not others:
         return None
     score = {
         "jets": facts["jets"],
         "checkpoint": facts["pretrained"],
         "signal": signal,
-        "against": against,
+        "against": others,
         "out": "scores_0.parquet",
     }
     return PlannedCall(tool="jet_model.score", arguments=score)

@@ -25,14 +25,16 @@ from tasks.submission import Submission
 from tasks.tagging import audit, grader, page
 from tasks.tagging.policy import TaggingPolicy
 from tasks.tagging.samples import Split, load
-from tasks.tagging.separation import geometric_mean, numbers, read_scores, rejection
+from tasks.tagging.separation import numbers, read_scores, rejection
 from tasks.tagging.submission import TaggerSubmission
+from tasks.tagging.zero_shot import zero_shot
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import Jets
 from tools.jet_model.jets_file import write_jets
 from tools.jet_model.weights import PRETRAINED, described, located
+from tools.types import Floats
 
 TRUTH = "truth.parquet"
 WEIGHTS = "pretrained.safetensors"
@@ -111,7 +113,11 @@ class TaggingTask(TaskBase):
             shutil.copyfile(located(self.weights), folder / WEIGHTS)
 
     def grade(self, submission: TaggerSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
-        return grader.grade(submission, workspace, self.split(), self.labels, n_graded)
+        return grader.grade(submission, workspace, self.split(), self.labels, n_graded, self._free())
+
+    def _free(self) -> Floats | None:
+        """Return the scores of the graded jets by the pretrained weights as they are, if there are any."""
+        return zero_shot(self.weights, self.data, self.labels[-1], self.secret_seed) if self.weights else None
 
     def confirm(
         self, submission: TaggerSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
@@ -124,7 +130,7 @@ class TaggingTask(TaskBase):
         return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
 
     def page(self, run: Run) -> Page:
-        return page.page(super().page(run))
+        return page.page(super().page(run), run)
 
     def seal(
         self,
@@ -151,9 +157,22 @@ class TaggingTask(TaskBase):
         for n, s in sealed.items():
             value = rejection(s[is_top[test]], s[~is_top[test]], 0.3)
             metrics.append(Metric(name=f"rejection_{n}_at_30", value=value, note=f"at 30% of the tops, {note}"))
-        mean = geometric_mean(sealed, is_top[test])
-        seen = geometric_mean({n: s[~test] for n, s in scores.items()}, is_top[~test])
+        mine = grader.mean_rejection(sealed, is_top[test])
+        seen = grader.mean_rejection({n: s[~test] for n, s in scores.items()}, is_top[~test])
         metrics.append(
-            Metric(name="mean_rejection", value=mean, note=f"over the numbers of labels; validation {seen:.1f}")
+            Metric(
+                name="mean_rejection",
+                value=mine.value,
+                error=mine.error,
+                note=f"over the numbers of labels; validation {seen.value:.1f}",
+            )
         )
+        if (free := self._free()) is not None:
+            other = grader.mean_rejection(dict.fromkeys(self.labels, free[test]), is_top[test])
+            found_free = grader.compared(mine, other)
+            note = "the pretrained weights as they are, without any label"
+            metrics.append(Metric(name="zero_shot_rejection", value=other.value, error=other.error, note=note))
+            note = "mean_rejection over that of the weights as they are; error of the difference on the same jets"
+            gain, error = found_free["gain"], found_free["gain_error"]
+            metrics.append(Metric(name="gain_over_zero_shot", value=gain, error=error, note=note))
         return Verdict(metrics=metrics, checks=table)

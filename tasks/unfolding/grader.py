@@ -88,6 +88,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         metric=METRIC,
         value=min(shares.values()),
         error=float(np.std(toys, ddof=1)),
+        resampled=toys,
         reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}",
         artefact=sha256(read_bytes(workspace, submission.weights, MAX_BYTES)).hexdigest(),
         details=details,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tool_events import called
 
-from agents.backends.base import Usage
+from agents.backends.base import Figure, Usage
 from agents.trace.events import (
     EVENT,
     AnyEvent,
@@ -35,6 +35,7 @@ from agents.trace.events import (
     RunStarted,
     SandboxRenewed,
     Sealed,
+    Seen,
     ServiceAdapted,
     StepFinished,
     StepStarted,
@@ -113,6 +114,12 @@ EVERY = [
     Sealed(metrics=[Metric(name="AUC", value=0.9)], checks=[], curves={"sic": [1.0, math.inf]}),
     Repeated(where="claim/0", parts=[Part(where="worker/0/a", what="scan", key="k")], left_out=[], seconds=2.0),
     Told(where="planner/0", facts={"iterations_left": 2, "seconds_per_call": {"scan": [60.0]}}),
+    Seen(
+        key="k",
+        where="worker/0/a",
+        figures=[Figure(name="a.png", width=3, height=2, sha256="0" * 64)],
+        refused={"b.png": "not a PNG picture"},
+    ),
     Trouble(who="model", where="planner/0", text="malformed"),
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import struct
@@ -11,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from sandbox.reader import UnsafeFile, list_files, read_bytes, read_json, read_parquet, read_png
+from sandbox.reader import UnsafeFile, list_files, pixels, read_bytes, read_json, read_parquet, read_png
 
 LIMITS = {"max_bytes": 1 << 20, "max_rows": 1000, "max_columns": 4}
 
@@ -189,3 +191,28 @@ def test_png(workspace: Path) -> None:
         (workspace / "b.png").write_bytes(data)
         with pytest.raises(UnsafeFile, match=reason):
             read_png(workspace, "b.png")
+
+
+def test_pictures_come_out_as_pixels_on_white_and_not_too_large() -> None:
+    colours = np.zeros((40, 90, 4), np.uint8)
+    colours[:, :, 0], colours[:20, :, 3] = 255, 255
+    held = io.BytesIO()
+    Image.fromarray(colours).save(held, "PNG")
+    found = pixels("a.png", held.getvalue(), 45)
+    assert found.shape == (20, 45, 3)
+    assert (found[0, 0].tolist(), found[-1, 0].tolist()) == ([255, 0, 0], [255, 255, 255])
+
+
+@pytest.mark.parametrize("damage", ["short", "bomb", "another format", "chunks"])
+def test_hostile_pictures(damage: str) -> None:
+    held = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(held, "GIF" if damage == "another format" else "PNG")
+    data = held.getvalue()
+    if damage == "bomb":
+        data = data[:16] + struct.pack(">II", 1 << 16, 1 << 16) + data[24:]
+    elif damage == "short":
+        data = data[:45]
+    elif damage == "chunks":
+        data = data[:33] + b"\xff" * 40 + data[33:]
+    with pytest.raises(UnsafeFile):
+        pixels("a.png", data, 45)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from tasks.convergence import Rule, decide
+from tasks.convergence import Rule, change, changes, decide
 from tasks.score import Score
 
 
@@ -53,3 +54,32 @@ def test_the_reason_counts() -> None:
     rule = Rule(patience=2, max_iterations=4)
     assert "last 2 iteration" in decide(history(3.0, 1.0, 1.0), rule).reason
     assert decide(history(1.0, 2.0), rule).reason == "2 of 4 iterations used"
+
+
+def paired(value: float, common: np.ndarray, own: float, seed: int) -> Score:
+    """A score whose resampled values fluctuate mostly in common with all others."""
+    rng = np.random.default_rng(seed)
+    resampled = value + common + own * rng.normal(size=len(common))
+    error = float(np.std(resampled, ddof=1))
+    return Score(metric="rejection", value=value, error=error, resampled=resampled.tolist(), reason="test")
+
+
+def test_what_two_scores_have_in_common_cancels_in_their_difference() -> None:
+    common = 30 * np.random.default_rng(1).normal(size=400)
+    first, better, same = paired(80, common, 1, 2), paired(92, common, 1, 3), paired(81, common, 1, 4)
+    made = change(better, first, 0)
+    assert (made.value, made.paired) == (12, True)
+    assert made.error == pytest.approx(np.sqrt(2), rel=0.15)  # of both own fluctuations
+    rule = Rule(patience=1, max_iterations=9, min_gain_sigma=3)
+    assert decide([first, better], rule).action == "continue"  # by its own error of 30 it would be no gain
+    ended = decide([first, same], rule)
+    assert (ended.action, ended.best) == ("converged", 1)
+    assert "changed by 1 +- 1" in ended.reason
+    alone = better.model_copy(update={"resampled": []})
+    assert decide([first, alone], rule).action == "converged"
+    assert change(alone, first, 0).error == first.error
+
+
+def test_changes_are_from_the_best_score_before() -> None:
+    found = changes(history(3.0, None, 2.0, 5.0, 4.0))
+    assert [made and (made.against_iteration, made.value) for made in found] == [None, None, (0, -1), (0, 2), (3, -1)]

@@ -16,12 +16,14 @@ from jets_toys import toy_jets
 from scipy.stats import norm
 
 from tasks.claim import Measured, Measurement
+from tasks.page import Graded, Run, Text
 from tasks.score import Score
 from tasks.tagging import audit
 from tasks.tagging.samples import MAX_PARTICLES, SAMPLE, as_tops, load, pack, shipped, unpack
 from tasks.tagging.separation import geometric_mean, numbers, rejection
 from tasks.tagging.submission import TaggerSubmission
 from tasks.tagging.task import TaggingTask
+from tasks.tagging.zero_shot import against, zero_shot
 from tasks.task import TaskError
 from tools.arrays import sha256
 from tools.events.parquet import read_columns
@@ -40,7 +42,7 @@ Prepared = tuple[Path, dict[str, Any]]
 def task(tmp_path_factory: pytest.TempPathFactory) -> TaggingTask:
     folder = tmp_path_factory.mktemp("jets")
     write_jets(folder / "jets.h5", toy_jets())
-    return TaggingTask(data=folder, labels=LABELS)
+    return TaggingTask(data=folder, labels=LABELS, weights=None)
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +105,15 @@ def test_what_the_crew_gets(task: TaggingTask, prepared: Prepared) -> None:
 
 
 def test_the_crew_gets_the_shipped_weights_or_none(task: TaggingTask, prepared: Prepared, tmp_path: Path) -> None:
-    run, facts = prepared
+    run, found = prepared
+    assert not {"pretrained", "pretrained_kinds"} & set(found)
+    assert not list(run.rglob("*.safetensors"))
+    shipped = TaggingTask.model_validate(task.options() | {"weights": "tiny"})
+    facts = shipped.prepare(tmp_path / "in", tmp_path / "out", tmp_path / "sealed")
     assert facts["pretrained"] == "/inputs/pretrained.safetensors"
     assert {"top", "quark", "gluon"} < set(facts["pretrained_kinds"])
-    for where in ("inputs", "held_out"):
-        assert sha256(run / where / "pretrained.safetensors") == PRETRAINED["tiny"]
-    without = TaggingTask.model_validate(task.options() | {"weights": None})
-    found = without.prepare(tmp_path / "in", tmp_path / "out", tmp_path / "sealed")
-    assert not {"pretrained", "pretrained_kinds"} & set(found)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    for where in ("in", "out"):
+        assert sha256(tmp_path / where / "pretrained.safetensors") == PRETRAINED["tiny"]
 
 
 def test_rejection_is_that_of_gaussian_scores() -> None:
@@ -154,6 +156,42 @@ def test_few_labels_weigh_as_much_as_many(task: TaggingTask, prepared: Prepared)
         assert worse.value == pytest.approx(honest.value * np.cbrt(2 / by_hand[LABELS.index(n)]), rel=0.15)
     wrong = {name: -s for name, s in good.items()}
     assert (grade(task, run, wrong).value or 9) < 1.2
+
+
+def test_scores_are_compared_with_what_needs_no_label(
+    task: TaggingTask, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = prepared
+    free = least_squares(run / "inputs")["score_400"]
+    monkeypatch.setattr(TaggingTask, "_free", lambda self: free)
+    same = {f"score_{n}": free for n in LABELS}
+    equal = grade(task, run, same)
+    found = equal.details["zero_shot"]
+    assert found["value"] == equal.value
+    assert (found["gain"], found["gain_error"]) == (0, 0)  # the same jets pass, whatever is resampled
+    verdict = task.seal([], SUBMISSION, hand_in(run / "workspace", same), run / "sealed", None)
+    metrics = {metric.name: metric for metric in verdict.metrics}
+    assert metrics["zero_shot_rejection"].value == metrics["mean_rejection"].value
+    assert metrics["gain_over_zero_shot"].value == 0
+    noise = np.random.default_rng(1).normal(0, 0.03 * np.std(free), len(free))
+    nearly = grade(task, run, {name: s + noise for name, s in same.items()})
+    found = nearly.details["zero_shot"]
+    assert nearly.value is not None
+    assert nearly.error is not None
+    assert found["gain"] == pytest.approx(nearly.value - found["value"])
+    assert 0 < found["gain_error"] < 0.7 * np.hypot(nearly.error, found["error"])
+    said = task.page(Run(graded=[Graded(0, SUBMISSION, nearly)], best=0)).best
+    assert any(isinstance(block, Text) and "without any label" in block.text for block in said)
+
+
+def test_pretrained_weights_need_no_label(tmp_path: Path) -> None:
+    write_jets(tmp_path / "jets.h5", toy_jets(120))
+    free = zero_shot(Path("tiny"), tmp_path, 30, 1)
+    jets, _ = load(tmp_path, 30, 1).graded()
+    assert free is not None
+    assert len(free) == len(jets)
+    assert against(["quark", "gluon", "w"], "top") == []
+    assert against(["quark", "gluon", "top"], "top") == ["quark", "gluon"]
 
 
 @pytest.mark.parametrize("odd", [[1.7e308, -1.7e308], [5e-324, 0.0], [0.0, 0.0], [2**62, -(2**62)]])

@@ -13,7 +13,7 @@ from tools.anomaly import classify, latent, template
 from tools.anomaly.closure import closure, control_window
 from tools.anomaly.data import FEATURES, Sidebands, Windowed
 from tools.anomaly.flow import SplineFlow
-from tools.anomaly.template import Mixed
+from tools.anomaly.template import Mixed, advice
 from tools.arrays import load_arrays
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import derive
@@ -175,3 +175,10 @@ def test_a_mixture_draws_from_each_fit_in_turn() -> None:
         np.testing.assert_array_equal(drawn[i::3], alone.sample(mjj[:100][i::3], 7 + 1000 * i))
     assert mixture.losses == [loss for part in mixture.parts for loss in part.losses]
     assert len(mixture.losses) == 3
+
+
+def test_advice_is_given_where_closure_fails_by_more_than_two_errors() -> None:
+    assert advice(0.518, 0.01) is None
+    assert advice(0.482, 0.01) is None
+    assert "2.5 errors" in (advice(0.525, 0.01) or "")
+    assert "2.5 errors" in (advice(0.475, 0.01) or "")

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from tools.bumphunt import cut_and_count, scan, sculpting_test
 from tools.bumphunt.measure import measure, threshold
-from tools.bumphunt.scan import checked
+from tools.bumphunt.scan import CutResult, checked, distrust
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import signal_shape
 from tools.contract import ToolError
@@ -151,3 +151,19 @@ def test_the_tails_of_a_strong_signal_are_neither_sculpting_nor_doubt(signal: in
     assert cut.fit.signal == pytest.approx(true, abs=3 * cut.fit.signal_error)
     assert cut.spectrum.delta < 0.2
     assert (checked(cut, mjj, score, WINDOW).smooth_p or 0) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("mass", "said"),
+    [(3.5, None), (3.62, "leaks over the edge of the window at 3.7 TeV"), (3.31, "at 3.3 TeV"), (3.1, "at 3.3 TeV")],
+)
+def test_a_warning_says_when_the_peak_leaks_over_the_window(mass: float, said: str | None) -> None:
+    fit = dict.fromkeys(("mass_error", "signal", "signal_error", "width_error", "delta", "deviance", "z"), 1.0)
+    fit |= {"mass": mass, "width": 0.02, "p_value": 0.1, "efficiency": 0.01}
+    cut = CutResult(**fit, degree=1, bins=9, valid=True, smooth_p=0.001)
+    warning = distrust(cut, WINDOW)
+    assert warning is not None
+    assert "The cut itself may have produced the bump" in warning
+    assert ("leaks" in warning) == (said is not None)
+    assert (said or "") in warning
+    assert distrust(cut.model_copy(update={"smooth_p": 0.02}), WINDOW) is None

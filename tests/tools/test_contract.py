@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,7 @@ from tools.call import main
 from tools.catalogue import CATALOGUE, GROUP, OURS, Catalogue, find
 from tools.contract import Request, Result, ToolError, tool
 from tools.events.parquet import write_events
+from tools.jet_model.finetune import FinetuneRequest
 from tools.normal import p_value, z_value
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,3 +265,14 @@ def test_a_file_that_cannot_be_read_is_blamed_on_the_field_that_named_it(tmp_pat
 def test_errors_come_back_from_other_processes(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_no_default_has_fields_that_its_schema_forbids() -> None:
+    for tool_ in CATALOGUE.values():
+        schema = tool_.schema()["parameters"]
+        for field in schema["properties"].values():
+            if isinstance(field.get("default"), dict):
+                jsonschema.validate(field["default"], field | {"$defs": schema.get("$defs", {})})
+    training = find("jet_model.finetune").schema()["parameters"]["properties"]["training"]["default"]
+    assert training == {"epochs": 20, "batch": 64, "learning_rate": 5e-4}
+    assert FinetuneRequest(jets="jets.h5", training={"learning_rate": 1e-4}).training.epochs == 20  # type: ignore[arg-type]

@@ -184,9 +184,14 @@ def test_from_pretraining_to_generated_jets(folder: Path, tmp_path: Path, monkey
     tuned = finetune(jets=jets, start=first.weights.path, kinds=["two", "one"], training=QUICK)
     assert tuned.matched.fresh == []
     assert tuned.labels_used == 80
+    given = read_jets(folder / "jets.h5")
+    write_jets(tmp_path / "twice.h5", given.take(np.tile(np.arange(len(given)), 2)))
+    twice = finetune(
+        jets="twice.h5", start=first.weights.path, kinds=["two", "one"], training=QUICK, out="b.safetensors"
+    )
+    assert twice.labels_used == 80  # copies need no label of their own
     scored = score(jets=jets, checkpoint=tuned.weights.path)
     columns = load_arrays(scored.scores.path, "scores")
-    given = read_jets(folder / "jets.h5")
     p = probabilities(load(Path(tuned.weights.path)), given)
     assert scored.kinds == ["two", "one"]
     assert columns["p_one"] == pytest.approx(p[:, 1], abs=1e-6)

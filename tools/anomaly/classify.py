@@ -72,7 +72,8 @@ class ClassifyResult(Result):
     scores: ArrayRef
     template_scores: ArrayRef
     argos: float = Field(
-        description="selection metric on held-out scores (arXiv:2511.14832); about 0.01 without signal"
+        description="the higher the better: largest eff_data / sqrt(eff_template) - sqrt(eff_template) over cuts on "
+        "held-out scores (arXiv:2511.14832); about 0.01 without signal"
     )
     argos_error: float
     auc: float = Field(description="data against template in the window, held out; slightly above 0.5 is normal")

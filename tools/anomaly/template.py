@@ -27,6 +27,7 @@ from tools.contract import Result, ToolError, named, tool
 from tools.training import Losses, Progress
 from tools.types import Floats
 
+SURE = 2.0  # errors from 0.5 beyond which closure counts as failed
 KDE_WIDTH = 0.01  # of the kernel in logit(mjj scaled to the window), as published
 
 
@@ -86,6 +87,7 @@ class TemplateResult(Result):
         description="AUC of a classifier of template against held-out sideband data; 0.5 is perfect"
     )
     closure_auc_error: float
+    advice: str | None = Field(None, description="what to do about a closure that fails; null: it does not")
     closure_window: tuple[float, float] | None = Field(
         description="held-out window, TeV; null: events were held out at all masses"
     )
@@ -117,11 +119,23 @@ def template(request: TemplateRequest) -> TemplateResult:
         control=save_arrays(out_control, control, {"mjj": "TeV"}),
         closure_auc=learned.auc,
         closure_auc_error=learned.auc_error,
+        advice=advice(learned.auc, learned.auc_error),
         closure_window=learned.window,
         n_window=int(data.inside.sum()),
         n_sidebands=learned.n_sidebands,
         losses=learned.template.losses,
         device=learned.template.device,
+    )
+
+
+def advice(auc: float, error: float) -> str | None:
+    """Return what to do about a closure AUC that is more than SURE errors from 0.5; None if it is not."""
+    if abs(auc - 0.5) <= SURE * error:
+        return None
+    return (
+        f"Closure fails by {abs(auc - 0.5) / error:.1f} errors: template and sideband data can be told apart. Mix "
+        "three fits, try the other method or fewer features, and let the classifier test its own score with `control`: "
+        "what counts is whether that score closes."
     )
 
 

@@ -18,6 +18,7 @@ from tools.contract import Request, Result, ToolError, tool
 from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
+CORE = 2.0  # widths on each side of its mass that a peak takes up
 NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
 SAME = 1.5  # a cut that keeps so many times more than it was asked for is another cut
 TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
@@ -55,7 +56,7 @@ class CutResult(BaseModel):
     )
     mass: float = Field(description="TeV")
     mass_error: float
-    signal: float
+    signal: float = Field(description="events behind this cut")
     signal_error: float
     width: float = Field(description="relative standard deviation of the core")
     width_error: float = Field(description="0 if the width was given")
@@ -142,13 +143,26 @@ def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
     return np.asarray(np.random.default_rng(seed).uniform(size=len(mjj)) < share[bins])
 
 
-def distrust(cut: CutResult) -> str | None:
+def distrust(cut: CutResult, window: tuple[float, float]) -> str | None:
     """Return why a bump after this cut must not be trusted, or None if there is no reason."""
     if cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
         return None
     return (
         f"The score sculpts mjj (p = {cut.smooth_p:.1g}): after the cut at background efficiency {cut.efficiency:g} "
         "the passing fraction of the sidebands is not smooth. The cut itself may have produced the bump."
+        + leak(cut, window)
+    )
+
+
+def leak(cut: CutResult, window: tuple[float, float]) -> str:
+    """Return that the fitted peak reaches over an edge of the window, and which; '' if it does not."""
+    low, high = (cut.mass * (1 + side * CORE * cut.width) for side in (-1, 1))
+    over = [f"{edge:g}" for edge, beyond in zip(window, (low < window[0], high > window[1]), strict=True) if beyond]
+    if not over:
+        return ""
+    return (
+        f" But the peak, {low:.2f} to {high:.2f} TeV, leaks over the edge of the window at {' and '.join(over)} TeV: "
+        "its own flank beside the window may be what is not smooth. Move or widen the window, and test again."
     )
 
 

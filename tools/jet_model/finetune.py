@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Result, ToolError, tool
-from tools.events.copies import same_rows
+from tools.events.copies import is_first, same_rows
 from tools.files import below
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, kinds_of, labels_for
@@ -28,6 +28,13 @@ from tools.jet_model.train import Epoch, JetTraining, Outcome, fit
 from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save
 
 Rows = NDArray[np.int64]
+
+
+class FewLabels(JetTraining):
+    """Epochs, batch and learning rate."""
+
+    epochs: int = Field(20, ge=1, le=1000)
+    batch: int = Field(64, ge=1)
 
 
 class FinetuneRequest(JetsRequest):
@@ -45,8 +52,8 @@ class FinetuneRequest(JetsRequest):
         None, description="file of jets to choose the epoch with; default: a fraction of `jets`"
     )
     validation_fraction: SkipJsonSchema[float] = Field(0.2, gt=0, lt=1)
-    training: JetTraining = Field(
-        JetTraining(epochs=20, batch=64),
+    training: FewLabels = Field(
+        FewLabels(),
         description="epochs, batch, learning rate; use small rates (3e-5) if the output starts from known kinds",
     )
     new_layers: SkipJsonSchema[float] = Field(
@@ -71,7 +78,7 @@ class FinetuneResult(Result):
     separation: Separation = Field(
         description="separation on the held-out jets that also chose the epoch: slightly optimistic"
     )
-    labels_used: int = Field(description="labelled jets used for training and validation")
+    labels_used: int = Field(description="labelled jets used for training and validation; copies of a jet count once")
 
 
 @tool("jet_model.finetune")
@@ -99,7 +106,7 @@ def finetune(request: FinetuneRequest) -> FinetuneResult:
         history=tuned.fitted.history,
         best_epoch=tuned.fitted.best,
         separation=tuned.separation,
-        labels_used=len(jets) + len(checked),
+        labels_used=int(is_first(same_rows(concatenated(jets, checked).particles)).sum()),
     )
 
 
