@@ -39,12 +39,21 @@ def repeated(code: str, **more: float) -> Answer:
     return Answer.model_validate_json(Path("answer.json").read_bytes())
 
 
+def test_copies_of_a_row_stay_with_it() -> None:
+    rng, original = np.random.default_rng(3), np.tile(np.arange(500), 2)  # a file joined to itself
+    one, other = half_rows(original, rng)
+    assert set(one % 500).isdisjoint(other % 500)
+    assert len(one) + len(other) == 1000
+    sums = [len(bootstrap_rows(original, rng)) for _ in range(400)]
+    assert np.std(sums) == pytest.approx(2 * 500**0.5, rel=0.15)  # 1000 independent rows would give sqrt(1000)
+
+
 def test_halves_make_the_whole_and_counts_vary_as_counts_do() -> None:
     rng = np.random.default_rng(1)
-    one, other = half_rows(ROWS, rng)
+    one, other = half_rows(np.arange(ROWS), rng)
     assert sorted([*one, *other]) == list(range(ROWS))
-    differences = [np.subtract(*map(len, half_rows(ROWS, rng))) for _ in range(400)]
-    counts = [len(bootstrap_rows(ROWS, rng)) for _ in range(400)]
+    differences = [np.subtract(*map(len, half_rows(np.arange(ROWS), rng))) for _ in range(400)]
+    counts = [len(bootstrap_rows(np.arange(ROWS), rng)) for _ in range(400)]
     for varied in (differences, counts):  # variances of N1 - N2 and of a Poisson number are N
         assert np.std(varied) == pytest.approx(np.sqrt(ROWS), rel=5 / np.sqrt(800))
 

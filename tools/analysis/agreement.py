@@ -4,7 +4,7 @@
     bootstrap: s / e, s the standard deviation over B resamples; (B - 1) s^2 / e^2 follows chi^2 with B - 1 degrees
 
 Rows are drawn independently (each in either half with probability 1/2, each Poisson(1) times into a resample), so that
-counts vary as counts do. Both need independent rows.
+counts vary as counts do. Both need independent rows; copies of a row (`tools/events/copies.py`) stay with it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 
 from tools.types import Floats
 
+Rows = NDArray[np.int64]
 
-def half_rows(rows: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row numbers of two disjoint random halves."""
-    first = rng.random(rows) < 0.5
+
+def half_rows(original: Rows, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Return the row numbers of two disjoint random halves; `original` (n,): the first row that each is a copy of."""
+    first = (rng.random(len(original)) < 0.5)[original]
     return np.flatnonzero(first), np.flatnonzero(~first)
 
 
-def bootstrap_rows(rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the row numbers of a resample, each Poisson(1) times."""
-    return np.repeat(np.arange(rows), rng.poisson(1.0, rows))
+def bootstrap_rows(original: Rows, rng: np.random.Generator) -> Rows:
+    """Return the row numbers of a resample, each Poisson(1) times, as often as the row that it is a copy of."""
+    return np.repeat(np.arange(len(original)), rng.poisson(1.0, len(original))[original])
 
 
 def pull(one: tuple[float, float], other: tuple[float, float]) -> float:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from tools.analysis.agreement import bootstrap_rows, half_rows, pull, spread_over_error
 from tools.analysis.results import Answer, Resampled, Results, read_results
 from tools.analysis.script import load_libraries, run_script
 from tools.contract import Frozen, Request, Result, ToolError, problems, tool
+from tools.events.copies import count, originals
 from tools.files import below, write_whole
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -54,6 +56,7 @@ class RepeatResult(Result):
     answer: str = Field(description="file with the results of all runs")
     folder: str = Field(description="folder with results.json and the figures on all data")
     rows: int
+    copies: int = Field(description="rows with the same numbers as another: they stay together in every part")
     runs: int
     numbers: dict[str, Stability]
     failed: list[str] = Field(description="parts of the data on which the script failed, and how")
@@ -80,9 +83,10 @@ def repeat(request: RepeatRequest) -> RepeatResult:
         first = runner.results(Path(request.data), folder)
         again = runner.results(Path(request.data), place / "again")
         rng = np.random.default_rng(plan.seed)
-        resampled = [runner.resampled("half", table, rows) for rows in half_rows(table.num_rows, rng)]
+        original = _originals(table)
+        resampled = [runner.resampled("half", table, rows) for rows in half_rows(original, rng)]
         resampled += [
-            runner.resampled("bootstrap", table, bootstrap_rows(table.num_rows, rng)) for _ in range(plan.bootstraps)
+            runner.resampled("bootstrap", table, bootstrap_rows(original, rng)) for _ in range(plan.bootstraps)
         ]
         answer = Answer(
             rows=table.num_rows,
@@ -99,6 +103,7 @@ def repeat(request: RepeatRequest) -> RepeatResult:
         answer=request.out,
         folder=request.folder,
         rows=table.num_rows,
+        copies=count(original),
         runs=2 + len(resampled),
         numbers=numbers,
         failed=failed[:3],
@@ -142,6 +147,14 @@ def _table(path: str) -> Any:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ToolError("data", path, f"a parquet table ({error})") from None
+
+
+def _originals(table: Any) -> NDArray[np.int64]:
+    """Return for each row the first with the same numbers (n,), as far as there are enough of them to tell."""
+    numbers = table.to_pandas().select_dtypes(["number", "bool"])
+    if numbers.shape[1] == 0:
+        return np.arange(table.num_rows)
+    return originals({str(name): numbers[name].to_numpy(np.float64) for name in numbers})
 
 
 def _plan(path: str) -> Plan:
