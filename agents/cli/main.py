@@ -99,6 +99,7 @@ def run(
                 "sandbox": sandbox,
                 "gpu": gpu,
                 "budget": Budget.model_validate(limits | {"reply_tokens": reply_tokens}),
+                "card": agreed and agreed.document(),
                 "workers": workers,
                 "temperature": temperature,
                 "effort": effort,

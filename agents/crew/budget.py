@@ -82,10 +82,10 @@ class Meter:
         minutes = {"minutes_left": left.pop("seconds") // 60} if "seconds" in left else {}
         return minutes | {f"{name}_left": float(f"{amount:.3g}") for name, amount in left.items()}
 
-    def add(self, usage: Usage) -> None:
-        """Count one model call."""
+    def add(self, usage: Usage, calls: int = 1) -> None:
+        """Count model calls, and what they have used together."""
         with self._lock:
-            self._model_calls += 1
+            self._model_calls += calls
             self._usage += usage
 
     def check(self, where: str, *, model_call: bool = True) -> None:

@@ -21,17 +21,20 @@ class Card(Frozen):
     options: dict[str, Any] = Field(default_factory=dict, description="options of the task")
     questions: list[Question] = Field(default_factory=list, description="what must be known before anything is spent")
     remarks: list[str] = Field(default_factory=list, description="what was assumed or left out")
-
-    usage: dict[str, float] = Field(default_factory=dict, description="tokens and dollars of the model that filled it")
+    model_calls: int = Field(0, ge=0, description="calls of the model that filled it")
+    usage: dict[str, float] = Field(default_factory=dict, description="its tokens and dollars")
 
     def arguments(self) -> dict[str, Any]:
         """Return the options of the task, the data among them."""
         return self.options | ({"data": self.data} if self.data else {})
 
+    def document(self) -> dict[str, Any]:
+        """Return the card as a JSON document, without what is empty."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, [], {}, 0)}
+
     def text(self) -> str:
         """Return the card as YAML, without what is empty."""
-        kept = {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, [], {})}
-        return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100))
+        return str(yaml.safe_dump(self.document(), sort_keys=False, allow_unicode=True, width=100))
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -18,6 +18,7 @@ from tools.events.sight import Sight
 PROMPT = Path(__file__).with_name("intake.md").read_text()
 NONE = "none"
 TRIES = 2
+OURS = ("request", "data", "model_calls", "usage")  # fields that the model does not fill
 
 
 def by_model(request: str, sight: Sight | None, backend: Backend) -> Card:
@@ -25,7 +26,7 @@ def by_model(request: str, sight: Sight | None, backend: Backend) -> Card:
     context = {"request": request, "data": sight and sight.model_dump(exclude_defaults=True), "tasks": _tasks()}
     messages = [Message(role="system", content=PROMPT), Message(role="user", content=json.dumps(context))]
     wrong, usage = "", Usage()
-    for _ in range(TRIES):
+    for calls in range(1, TRIES + 1):
         reply = backend.complete(
             Request(role="planner", messages=tuple(messages), response_schema=_schema(), max_tokens=2000)
         )
@@ -39,17 +40,16 @@ def by_model(request: str, sight: Sight | None, backend: Backend) -> Card:
         if card.task == NONE:
             raise NotUnderstood("; ".join(card.remarks) or "no task answers this request")
         spent = {name: value for name, value in usage.model_dump().items() if value}
-        return card.model_copy(update={"usage": spent})
+        return card.model_copy(update={"usage": spent, "model_calls": calls})
     raise NotUnderstood(f"the model's card is wrong: {wrong}")
 
 
 def _card(text: str, request: str, sight: Sight | None) -> Card:
     """Return the card in a reply. Raises ValueError for one that the task does not take."""
     try:
-        card = Card.model_validate(
-            json.loads(bare_json(text)) | {"request": request, "data": sight and sight.path, "usage": {}}
-        )
-    except (TypeError, ValidationError, json.JSONDecodeError) as error:
+        given = {name: value for name, value in json.loads(bare_json(text)).items() if name not in OURS}
+        card = Card.model_validate(given | {"request": request, "data": sight and sight.path})
+    except (AttributeError, TypeError, ValidationError, json.JSONDecodeError) as error:
         raise ValueError(f"not a card: {error}") from None
     if card.task != NONE and not card.questions:
         make_task(card.task, card.arguments())
@@ -66,7 +66,7 @@ def _tasks() -> list[dict[str, Any]]:
 
 def _schema() -> dict[str, Any]:
     schema = Card.model_json_schema()
-    schema["properties"] = {n: p for n, p in schema["properties"].items() if n not in ("request", "data", "usage")}
+    schema["properties"] = {n: p for n, p in schema["properties"].items() if n not in OURS}
     schema["properties"]["task"]["enum"] = [*catalogue(), NONE]
     schema["required"] = list(schema["properties"])
     return schema

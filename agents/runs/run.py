@@ -58,6 +58,7 @@ class Settings(Frozen):
     seed: int = Field(1, description="seed sent with every request to a model")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature of every request to a model")
     effort: Effort | None = Field(None, description="reasoning effort of every request; None: the service's default")
+    card: dict[str, Any] | None = Field(None, description="how the request was understood, where it was to be read")
     workers: int = Field(2, ge=1, le=64, description="maximum number of steps run in parallel")
     salt: str | None = Field(
         None,
@@ -118,6 +119,7 @@ def start(
             effort=settings.effort,
             versions=versions(),
             prompts=keep_prompts(store, advised(read_prompts(), task)),
+            card=settings.card,
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests
         _carry_out(begun, task, backend, bench, store, Record(), settings.budget, settings.workers)
@@ -180,6 +182,8 @@ def _carry_out(
 ) -> None:
     """Run the graph until it ends in any way, and record the ending."""
     meter = meter_of(budget, backend, wall_seconds(store.events())[-1])
+    calls, usage = begun.spent_on_card()
+    meter.add(usage, calls)
     parts = Live(begun, task, store, record, bench, meter)
     crew = crew_of(begun, parts, backend, meter, workers)
     status: Status

@@ -56,6 +56,14 @@ class RunStarted(Event):
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
     parent: Parent | None = None
+    card: dict[str, Any] | None = Field(
+        None, description="how the request was understood, as accepted; null: the operator named the task"
+    )
+
+    def spent_on_card(self) -> tuple[int, Usage]:
+        """Return the calls of the model that filled the card, and what they cost."""
+        card = self.card or {}
+        return int(card.get("model_calls", 0)), Usage.model_validate(card.get("usage", {}))
 
 
 class RunResumed(Event):

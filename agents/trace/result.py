@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agents.backends.base import Usage
 from agents.trace.events import (
     AnyEvent,
     CanaryChecked,
@@ -153,7 +152,8 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
     sealed = last(events, Sealed)
     claimed = last(events, Claimed)
     calls = [event for event in events if isinstance(event, ModelCalled)]
-    usage = sum((call.usage for call in calls), Usage())
+    before, spent = started.spent_on_card()
+    usage = sum((call.usage for call in calls), spent)
     canaries = [event.held for event in events if isinstance(event, CanaryChecked)]
     sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed | SandboxRenewed)]
     renewals = [event for event in events if isinstance(event, SandboxRenewed)]
@@ -174,7 +174,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         claim=claimed.claim if claimed else None,
         headline=claimed.headline if claimed else "",
         canaries_held=all(canaries) if canaries else None,
-        cost=Cost(model_calls=len(calls), **usage.model_dump()),
+        cost=Cost(model_calls=before + len(calls), **usage.model_dump()),
         seconds=finished.seconds if finished else wall_seconds(events)[-1],
         peak_memory_mib=finished.peak_memory_mib if finished else None,
         troubles=[TroubleLine(who=e.who, where=e.where, text=e.text) for e in events if isinstance(e, Trouble)],

@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scripted import Scripted
 from typer.testing import CliRunner
 
 from agents.backends.base import Message, Reply, Request, Usage
 from agents.cli.main import app
+from agents.crew.budget import Budget
 from agents.intake.card import Card
 from agents.intake.model import by_model
 from agents.intake.rules import NotUnderstood, by_rules
+from agents.runs.run import Settings, start
+from agents.trace.events import RunStarted
+from agents.trace.store import read_trace
+from agents.trace.words import markdown
 from tools.events.sight import Sight, look
 
 
@@ -190,6 +196,7 @@ def test_a_card_that_the_task_does_not_take_goes_back_once(files: Path) -> None:
     card = by_model("peaks", look(files / "muons.csv"), model)
     assert card.options == right["options"]
     assert card.usage == {"prompt_tokens": 200, "completion_tokens": 40, "dollars": 1.0}  # both replies
+    assert card.model_calls == 2
     assert "colour" in model.requests[1].messages[-1].content
     with pytest.raises(NotUnderstood, match="colour"):
         by_model("peaks", look(files / "muons.csv"), Model(wrong, wrong))
@@ -229,7 +236,23 @@ def test_an_answered_card_is_carried_out_and_kept(files: Path, here: Path) -> No
     (run,) = Path("runs").iterdir()
     card = Card.read(run / "card.yaml")
     assert (card.task, card.options["unit"], card.questions) == ("spectrum", "GeV", [])
+    started = read_trace(run)[0]
+    assert isinstance(started, RunStarted)
+    assert started.card == card.document()
+    report = (run / "report.md").read_text()
+    assert card.remarks
+    assert all(markdown(remark) in report for remark in card.remarks)
     assert json.loads((run / "result.json").read_text())["options"]["width"] == 0.011
+
+
+def test_what_the_card_cost_belongs_to_the_run(files: Path, tmp_path: Path) -> None:
+    card = {"task": "spectrum", "model_calls": 2, "usage": {"prompt_tokens": 200, "dollars": 1.0}}
+    options = {"data": str(files / "muons.csv"), "unit": "GeV"}
+    settings = Settings(request="peaks", task="spectrum", options=options, card=card, budget=Budget(dollars=0.5))
+    result = start(settings, Scripted({}), tmp_path / "run")
+    assert result.status == "budget"
+    assert (result.cost.model_calls, result.cost.prompt_tokens, result.cost.dollars) == (2, 200, 1.0)
+    assert result.iterations == []
 
 
 @pytest.mark.parametrize(
