@@ -37,6 +37,8 @@ class Parent(Frozen):
 
 
 class RunStarted(Event):
+    """Everything that a run begins with."""
+
     kind: Literal["run_started"] = "run_started"
     format: int = FORMAT
     run: str
