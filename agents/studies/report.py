@@ -146,7 +146,7 @@ def _covered(result: StudyResult) -> list[tuple[str, str, CoverageRow]]:
 def environment() -> Environment:
     """Return the template environment: the filters of run reports, and those of this page."""
     loaded = trace_environment().overlay(loader=PackageLoader("agents.studies"))
-    loaded.filters |= {
+    loaded.filters = loaded.filters | {  # an overlay shares the dictionaries of the environment below
         "percent": verdict.percent,
         "points": verdict.points,
         "kind": plots.label,
@@ -154,13 +154,13 @@ def environment() -> Environment:
         "two": lambda value: NONE if value is None else f"{value:.2f}".replace("-", "−"),
         "pvalue": pvalue,
     }
-    loaded.globals |= {
+    loaded.globals = loaded.globals | {
         "between": verdict.between,
         "count": verdict.count,
         "colour_of": plots.colour_of,
         "fault_link": fault_link,
+        "FAULTS_SHOWN": FAULTS_SHOWN,
     }
-    loaded.globals["FAULTS_SHOWN"] = FAULTS_SHOWN
     return loaded
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from agents.backends.select import choose_backend
-from agents.crew.planner import verdict
+from agents.crew.memory import verdict
 from agents.runs import run as runs
 from tasks.catalogue import make_task
 from tasks.claim import Measurement

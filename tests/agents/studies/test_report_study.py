@@ -12,9 +12,11 @@ import pytest
 from study_rows import SCRIPT, lost, outcomes_of, study_of
 
 from agents.studies.outcome import Outcome
-from agents.studies.report import fault_link, pvalue, three_digits, write_study_report
+from agents.studies.report import environment, fault_link, pvalue, three_digits, write_study_report
 from agents.studies.results import StudyResult
 from agents.studies.study import Study
+from agents.trace.report import environment as trace_environment
+from tasks.page import Text
 
 RATES = {"good": 0.9, "analyst": 0.6, "random": 0.15}
 
@@ -206,3 +208,10 @@ def test_numbers_and_links() -> None:
     ]
     assert [pvalue(p) for p in (None, 1e-9, 0.0123)] == ["–", "< 0.0001", "0.012"]
     assert fault_link("a/b/c/0", 7) == "http://127.0.0.1:8420/runs/a%2Fb%2Fc%2F0#e7"
+
+
+def test_the_filters_of_study_pages_are_not_those_of_run_reports() -> None:
+    of_studies, of_runs = environment(), trace_environment()
+    assert of_studies.filters["kind"] != of_runs.filters["kind"]
+    assert of_runs.filters["kind"](Text("said")) == "text"
+    assert "between" not in of_runs.globals
