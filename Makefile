@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EXTRAS := tools,simulate,publish,jets,cluster,dev
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: venv demo test check docs notebooks lock clean
+.PHONY: venv demo test test-slow check docs notebooks lock clean
 
 venv: $(STAMP)
 
@@ -21,8 +21,14 @@ demo: venv
 	$(BIN)/beamcrew run --backend analyst --yes \
 	  "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
+# Files in their own order: those that run crews, which take longest, first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
+
+test-slow: venv
+	$(PYTEST) -m slow
 
 check: venv
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -68,6 +68,7 @@ def test_the_claim_is_about_all_events_and_looks_at_the_unseen_ones_alone(toy: T
     assert judged(tmp_path, columns["mjj"], other, held_out).details == details
 
 
+@pytest.mark.slow
 def test_without_signal_p_values_are_valid_whatever_was_chosen_on_the_other_half(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

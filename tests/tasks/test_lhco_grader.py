@@ -143,6 +143,7 @@ def test_p_global_grows_with_the_number_of_graded_submissions(folders: tuple[Pat
     assert ten["p_global"] == pytest.approx(1 - (1 - one["p_global"]) ** 10)
 
 
+@pytest.mark.slow
 def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
     folders: tuple[Path, Path], toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
     assert (p_local < 0.1).mean() > 0.8  # what would be claimed without any of this
 
 
+@pytest.mark.slow
 def test_random_scores_find_nothing(folders: tuple[Path, Path]) -> None:
     for seed in range(4):
         graded = grade(folders, np.random.default_rng(seed).normal(size=ROWS + SIGNAL))

@@ -66,6 +66,7 @@ def test_jets_go_with_their_events_and_tell_no_labels(tmp_path: Path) -> None:
     assert width[is_signal].mean() > 1.3 * width[~is_signal].mean()
 
 
+@pytest.mark.slow
 def test_a_search_on_constituents_is_graded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("omnilearned")
     task, _ = prepared(write_folder(tmp_path / "data"), tmp_path)

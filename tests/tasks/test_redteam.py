@@ -26,6 +26,7 @@ def test_a_recipe_that_cheats_or_errs_claims_nothing(recipe: Recipe, tmp_path: P
 
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in HONEST if recipe.name in KEPT], ids=named)
+@pytest.mark.slow
 def test_an_honest_recipe_keeps_its_claim(recipe: Recipe, tmp_path: Path) -> None:
     found = outcome(trial(recipe, data_set(recipe, 1000, 301), tmp_path))
     assert claimed(found, NOMINAL, audited=False)

@@ -86,6 +86,7 @@ def test_without_signal_a_cut_keeps_as_much_of_the_window_as_of_the_sidebands(to
     assert excess > 8 * error  # so the test above has the power to see it
 
 
+@pytest.mark.slow
 def test_a_sideband_template_does_not_lower_the_sidebands_it_was_taken_from(toy: Toy) -> None:
     passing = Passing(1)
     for seed in SEEDS:

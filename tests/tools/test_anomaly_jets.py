@@ -26,7 +26,10 @@ from tools.metrics import auc
 
 QUICK: dict[str, Any] = {"epochs": 6, "batch": 64, "learning_rate": 1.5e-3, "min_steps": 16}
 TUNED: dict[str, Any] = {"kind": "tuned", "training": {**QUICK, "epochs": 2, "learning_rate": 3e-4}}
-CLASSIFIERS = pytest.mark.parametrize(("classifier", "ensemble"), [(TUNED, 1), ("frozen", 2)], ids=["tuned", "frozen"])
+CLASSIFIERS = pytest.mark.parametrize(
+    ("classifier", "ensemble"),
+    [pytest.param(TUNED, 1, id="tuned", marks=pytest.mark.slow), pytest.param("frozen", 2, id="frozen")],
+)
 BANDS = {"kind": "sideband", "width": 0.5}
 
 
@@ -140,6 +143,7 @@ def test_frozen_weights_see_the_same_of_an_event_wherever_it_stands() -> None:
         np.testing.assert_allclose(twice.table[rows], table, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_generated_events_lie_in_the_window_and_look_like_their_kind(folder: Path) -> None:
     request = {
         "jets": "signal.h5", "window": WINDOW, "oversample": 0.5, "max_particles": 24,

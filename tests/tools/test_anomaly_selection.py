@@ -32,6 +32,7 @@ def test_merits_by_their_definitions() -> None:
     assert merit("auc", log_odds, is_data) == auc(log_odds[is_data], log_odds[~is_data])
 
 
+@pytest.mark.slow
 def test_argos_ranks_models_as_the_true_sic_does_and_the_loss_does_not() -> None:
     for seed in (1, 3):
         injection = inject(3.0, seed, EXTENDED)

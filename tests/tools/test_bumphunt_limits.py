@@ -78,6 +78,7 @@ def test_an_impossible_level_is_refused() -> None:
         upper_limit(toy(np.random.default_rng(6), 100), 3.5, WIDTH, level=1.0)
 
 
+@pytest.mark.slow
 def test_where_hardly_an_event_is_expected_the_limit_by_toys_covers() -> None:
     """Three events under a bump: asymptotic limits are too low, those by toys leave out 5% of the truths or fewer."""
     rng = np.random.default_rng(7)

@@ -58,6 +58,7 @@ def test_the_quick_search_for_the_largest_bump_finds_it(passing: float) -> None:
     assert np.mean(full - quick > 1e-3) < (0.25 if passing < 50 else 0.1)
 
 
+@pytest.mark.slow
 def test_on_background_it_is_uniform_and_the_sidak_bound_is_not() -> None:
     found = [global_p([Hunt(nested(100 + seed), MASSES)], n_toys=80, seed=seed) for seed in range(40)]
     p = np.array([f.p_global for f in found])
@@ -68,6 +69,7 @@ def test_on_background_it_is_uniform_and_the_sidak_bound_is_not() -> None:
     assert p.mean() == pytest.approx(0.5, abs=4 / np.sqrt(12 * len(p)))
 
 
+@pytest.mark.slow
 def test_beyond_the_toys_the_upcrossings_go_on() -> None:
     """A bump of about three standard deviations, by many toys and by extrapolation from few."""
     hunts = [Hunt(nested(20, signal=6), MASSES)]

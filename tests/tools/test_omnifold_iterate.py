@@ -182,6 +182,7 @@ def test_the_data_decide_how_often() -> None:
     assert len(many.discrepancy) == many.iterations + 1
 
 
+@pytest.mark.slow
 def test_training_adds_little_to_the_statistical_error() -> None:
     n = 5000
     problem, _ = gaussian(n, seed=12)

@@ -111,6 +111,7 @@ def test_background_alone_gives_resonances_as_rarely_as_stated() -> None:
     assert found <= 7  # of 2 expected: 1 in 1,000 by chance
 
 
+@pytest.mark.slow
 def test_masses_widths_and_yields_come_back_with_honest_errors() -> None:
     edges = edges_for(LOW, HIGH, 0.01)
     rng, pulls = np.random.default_rng(5), []

@@ -41,6 +41,7 @@ def scheduler(tmp_path: Path) -> Iterator[Path]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_cell_and_no_cell_is_run_twice(
     tmp_path: Path, scheduler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
