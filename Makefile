@@ -21,8 +21,7 @@ demo: venv
 	$(BIN)/beamcrew run --backend analyst --yes \
 	  "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
-# Files in their own order: those that run crews, which take longest, first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: venv
 	$(PYTEST)
