@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -73,6 +74,11 @@ class CheckedNumber(Quantity):
     truth: float | bool | None = None
     traced: bool | None = Field(None, description="false: no output of this run contains the claimed number")
     scales: tuple[float, ...] = Field((1.0,), description="factors of the units in which tools and scripts print it")
+
+
+def truth_known(checks: Iterable[CheckedNumber]) -> bool:
+    """Return whether there is a truth for any of the claimed numbers: tables have a column for it only then."""
+    return any(check.truth is not None for check in checks)
 
 
 class Metric(Number):

@@ -33,8 +33,9 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
     from agents.trace.words import visible
+    from tasks.score import truth_known
 
-    known = any(check.truth is not None for check in result.claims)
+    known = truth_known(result.claims)
     table = Table("quantity", "claimed", "computed by the harness", *(["truth"] if known else []), "agrees")
     for check in result.claims:
         agrees = Text("" if check.agrees is None else "yes" if check.agrees else "no")

@@ -20,6 +20,7 @@ from agents.trace.store import read_trace, trace_sha256
 from tasks.page import Block, Numbers, Page, Plot, Publication, Table, Text
 from tasks.plotting import pdf as as_pdf
 from tasks.plotting import png
+from tasks.score import truth_known
 from tools.files import write_whole
 from tools.publication import csv_text, hepdata
 
@@ -113,7 +114,7 @@ def _claims(result: RunResult) -> list[Block]:
         (c.title, c.written(c.claimed, c.claimed_error), c.written(c.harness, c.harness_error), c.written(c.truth))
         for c in result.claims
     ]
-    known = any(c.truth is not None for c in result.claims)
+    known = truth_known(result.claims)
     head = ("quantity", "claimed", "computed by the harness", "truth")
     n = len(head) if known else len(head) - 1
     return [Table("", head[:n], [row[:n] for row in rows])] if rows else []

@@ -25,7 +25,7 @@ from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.story import Iteration, tell
 from tasks.page import Page
 from tasks.plotting import png
-from tasks.score import Number
+from tasks.score import Number, truth_known
 from tasks.task import Task
 from tasks.writing import label, measured
 from tools.files import write_whole
@@ -111,7 +111,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "truthless": _truthless(result),
-        "has_truth": any(check.truth is not None for check in result.claims),
+        "has_truth": truth_known(result.claims),
         "iterations": iterations,
         "page": page,
         "columns": list(dict.fromkeys(_head(number) for each in result.iterations for number in each.numbers)),

@@ -34,7 +34,7 @@ from agents.trace.shown import task_of
 from agents.trace.words import shortened
 from agents.view.library import Trace
 from tasks import page
-from tasks.score import CheckedNumber
+from tasks.score import CheckedNumber, truth_known
 from tasks.writing import NONE, measured
 
 Block = dict[str, Any]
@@ -101,7 +101,7 @@ def table(title: str, head: list[str], rows: list[list[str]], mark: int | None =
 def checks_table(checks: Iterable[CheckedNumber]) -> Block:
     """Return a table of claims beside the harness's values, and the truth if it is known."""
     checks = list(checks)
-    known = any(c.truth is not None for c in checks)
+    known = truth_known(checks)
     rows = [
         [
             c.title,

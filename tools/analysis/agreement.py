@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
+from tools.normal import z_value
 from tools.types import Floats
 
 Rows = NDArray[np.int64]
@@ -46,18 +47,13 @@ def spread_over_error(values: Sequence[float] | Floats, error: float) -> float:
     return float(np.std(values, ddof=1)) / error
 
 
-@cache
 def largest_pull(alpha: float) -> float:
     """Return the |z| that right errors exceed with probability alpha."""
-    from scipy.stats import norm
-
-    return float(norm.isf(alpha / 2))
+    return z_value(alpha / 2)
 
 
-@cache
 def spread_range(resamples: int, alpha: float) -> tuple[float, float]:
     """Return the s / e outside of which right errors fall with probability alpha."""
-    from scipy.stats import chi2
-
     n = resamples - 1
-    return math.sqrt(chi2.ppf(alpha / 2, n) / n), math.sqrt(chi2.isf(alpha / 2, n) / n)
+    low, high = chdtri(n, [1 - alpha / 2, alpha / 2])
+    return math.sqrt(low / n), math.sqrt(high / n)

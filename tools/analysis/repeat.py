@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError
 from tools.analysis.agreement import bootstrap_rows, half_rows, pull, spread_over_error
 from tools.analysis.results import Answer, Resampled, Results, read_results
 from tools.analysis.script import load_libraries, run_script
+from tools.arrays import sha256
 from tools.contract import Frozen, Request, Result, ToolError, problems, tool
 from tools.events.copies import count, originals
 from tools.files import below, write_whole
@@ -169,7 +169,7 @@ def _plan(path: str) -> Plan:
 def _hash(folder: Path, name: str) -> str:
     """Return the SHA-256 of a file below the folder, '' if there is none."""
     path = _inside(folder, name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+    return sha256(path) if path else ""
 
 
 def _wrong(folder: Path, name: str) -> str:
