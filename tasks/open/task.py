@@ -48,7 +48,7 @@ class OpenTask(TaskBase):
     column: str | None = Field(None, description="column asked about, or an expression of columns; default: any")
     unit: str | None = Field(None, description="unit of the column; '1' if it has none")
     groups: dict[str, str] = Field(
-        default_factory=dict, description="rows to compare: name -> condition, such as {barrel: abs(eta) < 1.2}"
+        default_factory=dict, description='rows to compare: name -> condition, such as {"barrel": "abs(eta) < 1.2"}'
     )
     cut: str | None = Field(None, description="condition that selects rows, such as `charge == 'OS' and pt > 20`")
     weights: str | None = Field(None, description="column with weights; default: the one that looks like it, if any")
