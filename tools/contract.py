@@ -36,7 +36,7 @@ class ToolError(ValueError):
 
 
 class Problem(NamedTuple):
-    """One thing wrong with an input: where, the value there, and what pydantic says about it."""
+    """One thing wrong with an input: where, the value there, and what the model or pydantic says about it."""
 
     place: tuple[int | str, ...]
     value: Any
@@ -53,7 +53,10 @@ class Problem(NamedTuple):
 
 def problems(error: ValidationError) -> list[Problem]:
     """Return all that is wrong with an input that pydantic refused."""
-    return [Problem(e["loc"], e["input"], e["msg"], e["type"] == "extra_forbidden") for e in error.errors()]
+    return [
+        Problem(e["loc"], e["input"], e["msg"].removeprefix("Value error, "), e["type"] == "extra_forbidden")
+        for e in error.errors()
+    ]
 
 
 class Frozen(BaseModel):

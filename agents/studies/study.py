@@ -271,7 +271,7 @@ def _worded(wrong: Problem) -> str:
     if wrong.unknown:
         return f"{field}: no such field"
     shown = "" if isinstance(wrong.value, dict | list) else f"={wrong.value!r}"
-    return f"{field}{shown}: {wrong.said.removeprefix('Value error, ')}"
+    return f"{field}{shown}: {wrong.said}"
 
 
 def _short(value: Any) -> str:
