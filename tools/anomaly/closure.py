@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.anomaly.bins import binned
 from tools.anomaly.data import MIN_EVENTS, Windowed, within
 from tools.metrics import auc, auc_error
 from tools.types import Floats
@@ -32,13 +33,13 @@ def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
 
-    x = np.concatenate([data, template])
-    y = np.concatenate([np.ones(len(data)), np.zeros(len(template))])
+    y = np.arange(len(data) + len(template)) < len(data)
+    (x,) = binned(np.concatenate([data, template]), y)
     values, n_data, n_template = [], [], []
     for train, test in StratifiedKFold(2, shuffle=True, random_state=seed).split(x, y):
         model = HistGradientBoostingClassifier(max_iter=60, class_weight="balanced", random_state=seed)
         score = model.fit(x[train], y[train]).decision_function(x[test])
-        is_data = y[test] == 1
+        is_data = y[test]
         values.append(auc(score[is_data], score[~is_data]))
         n_data.append(int(is_data.sum()))
         n_template.append(int((~is_data).sum()))

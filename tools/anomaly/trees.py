@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from tools.anomaly.bins import binned
 from tools.anomaly.selection import Criterion, merit
 from tools.contract import Frozen
 from tools.training import split
@@ -39,6 +40,7 @@ class Trees(Frozen):
         """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
+        x, to_score = binned(x, y, to_score)
         model = HistGradientBoostingClassifier(
             max_iter=self.max_iter,
             max_leaf_nodes=self.max_leaf_nodes,
