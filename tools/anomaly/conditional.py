@@ -8,6 +8,7 @@ from typing import Any
 
 from tools.anomaly.data import Sidebands
 from tools.anomaly.scaling import Coordinates
+from tools.parallel import one_thread
 from tools.training import Losses, Progress, Training, device, split, train
 
 HELD_OUT = 0.1  # fraction of the events, to choose the epoch
@@ -44,5 +45,6 @@ def fit_conditional(
     data = coordinates.tensors(sidebands.features, sidebands.mjj, where)
     used, held = split(len(sidebands.mjj), HELD_OUT, seed, settings.max_events)
     training, validation = (tuple(t[rows] for t in data) for rows in (used, held))
-    losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
+    with one_thread():
+        losses, _ = train(model, lambda x, c: loss(model, x, c), training, validation, settings, seed, progress)
     return Fitted(model, coordinates, losses, where)

@@ -6,8 +6,10 @@ sample at are drawn from a kernel density estimate of the window's own spectrum 
 
 from __future__ import annotations
 
+import pickle
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -24,7 +26,8 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
-from tools.training import Losses, Progress
+from tools.parallel import cores, pool
+from tools.training import Losses, Progress, device
 from tools.types import Floats
 
 SURE = 2.0  # errors from 0.5 beyond which closure counts as failed
@@ -147,8 +150,18 @@ class Mixed:
     fits: int
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Mixture:
-        """Fit with the seeds seed, seed + 1000, ..."""
-        return Mixture([self.method.fit(sidebands, seed + 1000 * i, progress) for i in range(self.fits)])
+        """Fit with the seeds seed, seed + 1000, ..., side by side; on a GPU one after the other."""
+        seeds = [seed + 1000 * i for i in range(self.fits)]
+        if device() == "cuda":
+            return Mixture([self.method.fit(sidebands, each, progress) for each in seeds])
+        fit = partial(_pickled_fit, self.method, sidebands, progress=progress)
+        with pool(min(cores(), self.fits), __name__) as processes:
+            return Mixture([pickle.loads(made) for made in processes.map(fit, seeds)])
+
+
+def _pickled_fit(method: Method, sidebands: Sidebands, seed: int, progress: Progress | None) -> bytes:
+    """Return a fit as bytes: between processes, torch would pass tensors as open files."""
+    return pickle.dumps(method.fit(sidebands, seed, progress))
 
 
 class Mixture:
