@@ -18,6 +18,8 @@ timing see `paper_recipe.py`. The last line is one JSON object:
     speedup_vs_paper_recipe, peak_gib, exponent    of the whole chain on 200,000 events; of cost against events
     sic25_over_paper, sic1e3_over_paper       the default flow over the paper's
     argos_rank_correlation, loss_rank_correlation  with the true SIC, over models
+    survey_s, survey_over_single, three_fits_s     seconds of a survey in one call, over single calls; of a template of
+                                              three fits; with closure and SIC of both, `survey.py`
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import paper_recipe
+from benchmarks import paper_recipe, survey
 from benchmarks.injections import EQUAL, draw, inject, judge, quietly, template_of
 from benchmarks.power import power, region_power
 from benchmarks.real_region import FOLDER, real_region
@@ -55,7 +57,7 @@ FLOW = SplineFlow()
 FITS = 3
 SHIFT = 0.1
 REGION = {"region_power": 1.0, "region_half": 0.5, "region_null": 0.0}  # share of the published strength
-SECTIONS = ("speed", "ratio", "shift", "paper", "methods", "selection", "real", "power", *REGION)
+SECTIONS = ("speed", "ratio", "shift", "paper", "methods", "selection", "real", "power", "survey", *REGION)
 METHODS: dict[str, Method] = {
     "spline flow (CATHODE)": FLOW,
     f"spline flow, {FITS} fits": Mixed(FLOW, FITS),
@@ -197,6 +199,10 @@ def claims(choices: argparse.Namespace) -> dict[str, Any]:
     return {"claims_of_10": round(10 * found["claims"] / found["sets"], 1), "power": found}
 
 
+def surveyed(choices: argparse.Namespace) -> dict[str, Any]:
+    return survey.survey(console)
+
+
 def region(name: str, choices: argparse.Namespace) -> dict[str, Any]:
     return {name: region_power(choices.injections, console, REGION[name])}
 
@@ -231,7 +237,9 @@ def main() -> None:
     choices = parser.parse_args()
     if choices.quick:
         choices.injections, choices.ensemble = 2, 2
-        choices.sections = [name for name in choices.sections if name not in ("paper", "methods", "power", *REGION)]
+        choices.sections = [
+            name for name in choices.sections if name not in ("paper", "methods", "power", "survey", *REGION)
+        ]
     regions = [partial(region, name) for name in REGION]
     # Speed first: the peak memory is that of the process so far.
     steps: list[Callable[[argparse.Namespace], dict[str, Any]]] = [
@@ -243,6 +251,7 @@ def main() -> None:
         selection,
         real,
         claims,
+        surveyed,
         *regions,
     ]
     result: dict[str, Any] = {"injections": choices.injections, "ensemble": choices.ensemble}

@@ -15,6 +15,7 @@ from tools.contract import Tool, ToolError
 GROUP = "beamcrew.tools"
 OURS = {
     "events.describe": "tools.events.describe:describe",
+    "anomaly.survey": "tools.anomaly.survey:survey",
     "anomaly.template": "tools.anomaly.template:template",
     "anomaly.latent": "tools.anomaly.latent:latent",
     "anomaly.classify": "tools.anomaly.classify:classify",

@@ -1,22 +1,20 @@
 """The analyst's plans: survey the mass range, then refine the search where the survey points.
 
-With sidebands, a survey (iteration 0) runs a quick CATHODE in windows over the whole range; the next iteration centres
-one window on the best mass, with the full recipe and a cut study; further iterations change one thing at a time, first
-the features, then the ensemble, and the run goes on only as long as that helps. With a background reference, only the
-classifier is left to choose. If there are jets, their particles replace the features, and the jets in the sidebands
-replace the template.
+With sidebands, a survey (iteration 0) runs a quick CATHODE in windows over the whole range, in one call; the next
+iteration centres one window on the best mass, with the full recipe and a cut study; further iterations change one thing
+at a time, first the features, then the ensemble, and the run goes on only as long as that helps. With a background
+reference, only the classifier is left to choose. If there are jets, their particles replace the features, the jets in
+the sidebands replace the template, and each window of the survey is a step of its own.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tasks.plan import MAX_STEPS, Plan, PlannedCall, Step
 from tasks.policy import best
+from tools.bumphunt.windows import centres, window_at
 
-HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
-SURVEY_STEP = 0.085  # relative distance of neighbouring windows: they overlap by a quarter
 CLASSIC = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]
 EXTENDED = [*CLASSIC, "tau32_j1", "tau32_j2"]
 LARGE_BATCHES = {"batch": 2048, "learning_rate": 3e-3}  # a demo must not take long
@@ -40,31 +38,44 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
 
 
 def survey(facts: dict[str, Any], seed: int) -> Plan:
-    """Return the plan of a quick search in overlapping windows over the whole range."""
-    steps = []
-    for centre in survey_centres(facts):
-        window = window_at(centre, facts)
-        steps.append(
-            Step(
-                id=f"window_{round(1000 * centre)}",
-                goal=f"Quick search in the window {window} TeV: template, scores, bump hunt.",
-                calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
-            )
-        )
-    return Plan(
-        reasoning="The mass is unknown: a quick search in overlapping windows over the whole range comes first, "
-        "so that the careful one is run where it matters.",
-        steps=[*steps, choose(steps)],
+    """Return the plan of a quick search in overlapping windows over the whole range; by particles, one step each."""
+    reasoning = (
+        "The mass is unknown: a quick search in overlapping windows over the whole range comes first, so that the "
+        "careful one is run where it matters."
     )
+    if "jets" in facts:
+        steps = []
+        for centre in survey_centres(facts):
+            window = around(centre, facts)
+            steps.append(
+                Step(
+                    id=f"window_{round(1000 * centre)}",
+                    goal=f"Quick search in the window {window} TeV: template, scores, bump hunt.",
+                    calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
+                )
+            )
+        return Plan(reasoning=reasoning, steps=[*steps, choose(steps)])
+    arguments = {"events": facts["events"], "search": facts["search_range_tev"], "seed": seed}
+    arguments["features"] = [name for name in CLASSIC if name in facts["features"]]
+    if "width" in facts:
+        arguments["width"] = facts["width"]
+    step = Step(
+        id="survey",
+        goal="Search all windows quickly, compare them, and hand in the scores of the most significant one.",
+        calls=[PlannedCall(tool="anomaly.survey", arguments=arguments)],
+        submits=True,
+    )
+    return Plan(reasoning=reasoning, steps=[step])
 
 
 def survey_centres(facts: dict[str, Any]) -> list[float]:
-    """Return the centres of the windows [TeV]; the outermost edges are those of the range."""
-    low, high = facts["search_range_tev"]
-    centres, last = [low / (1 - HALF_WIDTH)], high / (1 + HALF_WIDTH)
-    while centres[-1] < last and len(centres) < MAX_STEPS - 1:
-        centres.append(min(centres[-1] * (1 + SURVEY_STEP), last))
-    return centres
+    """Return the centres of the windows [TeV], as many as a plan can have steps for."""
+    return centres(facts["search_range_tev"])[: MAX_STEPS - 1]
+
+
+def around(centre: float, facts: dict[str, Any]) -> list[float]:
+    """Return the window around a mass [TeV], inside the search range."""
+    return list(window_at(centre, facts["search_range_tev"]))
 
 
 def choose(steps: list[Step]) -> Step:
@@ -78,7 +89,7 @@ def choose(steps: list[Step]) -> Step:
 
 
 def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, seed: int) -> Plan:
-    window = window_at(mass, facts)
+    window = around(mass, facts)
     features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
     features = [name for name in features if name in facts["features"]]
     seen = "the particles of both jets" if "jets" in facts else f"features {', '.join(features)}"
@@ -133,14 +144,6 @@ def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
     return Plan(
         reasoning=f"A reference is given, so only the classifier is open: {ensemble} models a fold.", steps=[step]
     )
-
-
-def window_at(centre: float, facts: dict[str, Any]) -> list[float]:
-    """Return the window of HALF_WIDTH around the centre, shifted if it would leave the search range."""
-    low, high = facts["search_range_tev"]
-    half = HALF_WIDTH * centre
-    centre = min(max(centre, low + half), high - half)
-    return [math.ceil(1000 * (centre - half)) / 1000, math.floor(1000 * (centre + half)) / 1000]
 
 
 def chain(

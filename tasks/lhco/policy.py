@@ -12,6 +12,8 @@ from tasks.lhco.cut_study import CUT_STUDY
 from tasks.plan import Plan
 from tasks.policy import Answer, Call, Context, Policy, finish, printed, run_python, submit
 
+METHOD = "quick search, most significant of the surveyed windows"
+
 
 class SearchPolicy(Policy):
     """Survey, refine and study the cut; or classify against a reference."""
@@ -33,6 +35,9 @@ class SearchPolicy(Policy):
         calls = context["step"]["calls"]
         made: dict[str, Any] = {"scores": "scores.parquet", "method": ", ".join(call["tool"] for call in calls)}
         last = calls[-1]
+        if last["tool"] == "anomaly.survey":
+            chosen = _best(results[-1]["result"])
+            return {"scores": chosen["scores"], "window": chosen["window"], "method": METHOD}
         if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference with scores
             return made | {"reference_scores": last["arguments"]["reference_scores"]}
         return made | {"window": last["arguments"]["window"]}
@@ -59,8 +64,7 @@ def _choose(context: Context, later: Sequence[Answer]) -> Call:
         return finish("no window has a result of bumphunt.scan", ok=False)
     z, name, folder, window, mass = max(found)
     if not later:
-        method = "quick search, most significant of the surveyed windows"
-        return submit(scores=f"{folder}/scores.parquet", window=window, method=method)
+        return submit(scores=f"{folder}/scores.parquet", window=window, method=METHOD)
     others = ", ".join(f"{w} TeV: {other:.1f}" for other, _, _, w, _ in sorted(found, reverse=True))
     return finish(f"{name} is the most significant: z = {z:.1f} at {mass:.3f} TeV. Local z per window: {others}.")
 
@@ -78,11 +82,29 @@ def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
     return run_python("cut_study.py", CUT_STUDY, values)
 
 
+def _best(survey: dict[str, Any]) -> dict[str, Any]:
+    """Return the most significant window of a survey."""
+    chosen: dict[str, Any] = survey["windows"][survey["best"]]
+    return chosen
+
+
 def _said(result: dict[str, Any]) -> list[str]:
     """Summarise the key numbers of one call."""
     parts = []
     if "closure_auc" in result:
         parts.append(f"template closure AUC {result['closure_auc']:.3f} +- {result['closure_auc_error']:.3f}")
+    if "windows" in result:
+        best = _best(result)
+        others = ", ".join(
+            f"{found['window']} TeV: {found['z']:.1f}"
+            for found in sorted(result["windows"], key=lambda found: -found["z"])
+        )
+        parts.append(
+            f"the window {best['window']} TeV is the most significant: z = {best['z']:.1f} at {best['mass']:.3f} +- "
+            f"{best['mass_error']:.3f} TeV, p = {result['p_global']:.2g} for all windows. Local z per window: {others}"
+        )
+        parts += [f"warning: {best['warning']}"] if best["warning"] else []
+        parts += [f"not searched: {failed}" for failed in result["failed"]]
     if "argos" in result:
         parts.append(f"ARGOS {result['argos']:.3f} +- {result['argos_error']:.3f}")
     if result.get("warning"):

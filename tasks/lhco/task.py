@@ -49,6 +49,7 @@ class LhcoTask(TaskBase):
     request: ClassVar[str] = REQUEST
     tools: ClassVar[tuple[str, ...]] = (
         "events.describe",
+        "anomaly.survey",
         "anomaly.template",
         "anomaly.latent",
         "anomaly.classify",

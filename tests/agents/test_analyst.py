@@ -12,9 +12,11 @@ from asked import ask
 from tasks.lhco.claims import SearchClaim
 from tasks.lhco.constituents import LhcoJets
 from tasks.lhco.grader import SEARCH, WIDTH
-from tasks.lhco.plans import HALF_WIDTH, IDEAS
+from tasks.lhco.plans import IDEAS
 from tasks.plan import MAX_STEPS, Plan
+from tools.anomaly.survey import covering
 from tools.bumphunt.spectrum import RANGE
+from tools.bumphunt.windows import HALF_WIDTH
 from tools.catalogue import CATALOGUE
 
 ALPHA = 2.87e-7
@@ -63,10 +65,13 @@ def plan(history: list[dict[str, Any]], facts: dict[str, Any] = FACTS) -> Plan:
 
 
 def windows(made: Plan) -> list[list[float]]:
-    """Window of each step that calls tools, the same in all its calls."""
+    """Window of each step that calls tools, the same in all its calls; those that a survey covers."""
     found = []
     for step in made.steps:
-        if step.calls:
+        if step.calls and step.calls[0].tool == "anomaly.survey":
+            survey = CATALOGUE["anomaly.survey"].parse(step.calls[0].arguments)
+            found += [list(window) for window in covering(survey)]
+        elif step.calls:
             first, *others = [call.arguments["window"] for call in step.calls]
             assert all(other == first for other in others)
             found.append(first)
@@ -76,6 +81,7 @@ def windows(made: Plan) -> list[list[float]]:
 PLANS = {
     "survey": lambda: plan([]),
     "survey again": lambda: plan([entry(None)]),
+    "few features in a survey": lambda: plan([], FACTS | {"features": ["mj1", "delta_mj"], "width": 0.03}),
     "narrow survey": lambda: plan([], FACTS | {"search_range_tev": [3.0, 3.5]}),
     **{f"sharpen {n}": lambda n=n: plan([entry(4.0 - k / 10) for k in range(n)]) for n in (1, 2, 3, 4, 5, 9)},
     "few features": lambda: plan([entry(4.0)] * 4, FACTS | {"features": ["mj1", "delta_mj"]}),
@@ -92,7 +98,7 @@ def test_every_planned_call_is_one_that_the_tool_takes(name: str) -> None:
     for step in made.steps:
         for call in step.calls:
             parsed = CATALOGUE[call.tool].parse(call.arguments)
-            for feature in getattr(parsed, "features", []) if name == "few features" else []:
+            for feature in getattr(parsed, "features", []) if name.startswith("few") else []:
                 assert feature in ("mj1", "delta_mj")
 
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from test_analyst import FACTS, REFERENCE, ask, entry, plan
+from test_analyst import FACTS, JETS, REFERENCE, ask, entry, plan
 
 from agents.backends.base import Message
 from agents.crew.worker import RunPython
@@ -93,7 +93,7 @@ def surveyed(**found: tuple[float, float]) -> dict[str, Any]:
 
 
 def test_choose_hands_in_the_most_significant_window_and_lists_the_others() -> None:
-    choose = plan([]).steps[-1]
+    choose = plan([], JETS).steps[-1]
     done = surveyed(a=(2.0, 3.0), b=(4.1, 3.5), c=(-0.5, 4.0)) | {"d": {"ok": False, "folder": "x", "results": []}}
     talk = Conversation(choose, done)
     end = talk.run({"submitted": {}})
@@ -104,9 +104,33 @@ def test_choose_hands_in_the_most_significant_window_and_lists_the_others() -> N
     assert "-0.5" in end["summary"]
 
 
+def test_a_survey_is_one_call_that_hands_in_its_most_significant_window() -> None:
+    (step,) = plan([]).steps
+    rows = [
+        {
+            "window": [low, round(low + 0.4, 1)],
+            "scores": f"survey/{low}.parquet",
+            "z": z,
+            "mass": low + 0.1,
+            "mass_error": 0.02,
+        }
+        for low, z in ((2.9, 2.0), (3.3, 4.1), (3.8, -0.5))
+    ]
+    rows = [row | {"warning": "sculpts" if row["z"] == 4.1 else None} for row in rows]
+    found = {"windows": rows, "best": 1, "p_global": 0.0021, "failed": ["window=(4.9, 5.3): too few"]}
+    talk = Conversation(step)
+    end = talk.run({"result": found}, {"submitted": {}})
+    assert [name for name, _ in talk.calls] == ["anomaly.survey", "submit", "finish"]
+    submitted = SearchSubmission.model_validate(talk.calls[1][1])
+    assert (submitted.scores, submitted.window) == ("survey/3.3.parquet", (3.3, 3.7))
+    for said in ("[3.3, 3.7] TeV is the most significant: z = 4.1 at 3.400", "0.0021", "-0.5", "warning: sculpts"):
+        assert said in end["summary"]
+    assert "not searched: window=(4.9, 5.3)" in end["summary"]
+
+
 @pytest.mark.parametrize("name", ["choose", "cut_study"])
 def test_without_anything_to_look_at_a_step_fails(name: str) -> None:
-    steps = {step.id: step for made in (plan([]), plan([entry(4.0)])) for step in made.steps}
+    steps = {step.id: step for made in (plan([], JETS), plan([entry(4.0)])) for step in made.steps}
     done = {"search": {"ok": False, "folder": "/workspace/i1/search", "results": []}}
     assert Conversation(steps[name], done).run()["ok"] is False
 

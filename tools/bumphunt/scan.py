@@ -13,7 +13,7 @@ from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
-from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, hypotheses, one
+from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, Spectrum, hypotheses, one
 from tools.contract import Request, Result, ToolError, tool
 from tools.types import Floats
 
@@ -90,6 +90,13 @@ def scan(request: ScanRequest) -> ScanResult:
     background in mjj with a profile likelihood. Returns mass, width, passing signal and local p-value for every cut.
     p_global does not account for how many windows and trainings were tried before.
     """
+    cuts, spectra = bumps(request)
+    found = global_p([Hunt(spectra, hypotheses(*request.window, request.width))], n_toys=TOYS)
+    return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])), p_global=found.p_global)
+
+
+def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
+    """Return the results of all cuts, and the spectra behind them. Raises ToolError."""
     mjj, score = load_scored(request.events, request.scores)
     low, high = request.mjj_range
     if not 0.1 <= low < high <= 100:
@@ -101,7 +108,8 @@ def scan(request: ScanRequest) -> ScanResult:
     if not np.any((mjj >= low) & (mjj < high)):
         seen = f"mjj runs from {mjj.min():.4g} to {mjj.max():.4g} TeV"
         raise ToolError("mjj_range", request.mjj_range, f"a range in TeV with events; it has no events: {seen}")
-    cuts, spectra = [], []
+    cuts: list[CutResult] = []
+    spectra: list[Spectrum] = []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
             cut = measure(mjj, score, request.window, efficiency, request.mjj_range, width=request.width)
@@ -110,8 +118,7 @@ def scan(request: ScanRequest) -> ScanResult:
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
-    found = global_p([Hunt(spectra, hypotheses(*request.window, request.width))], n_toys=TOYS)
-    return ScanResult(cuts=cuts, best=int(np.argmax([cut.z for cut in cuts])), p_global=found.p_global)
+    return cuts, spectra
 
 
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:

@@ -1,0 +1,204 @@
+"""A quick search in many windows: template, classifier and bump hunt in each, all in one call.
+
+Every window gets what anomaly.template, anomaly.classify and bumphunt.scan with the same seed would give it, one after
+the other. Windows share no training: a flow that had begun with a neighbour's would have seen this window's events.
+They are searched side by side, one in each process.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import as_completed
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from tools.anomaly.classify import ClassifyRequest, classify
+from tools.anomaly.data import FEATURES, load_table, note, within
+from tools.anomaly.flow import SplineFlow
+from tools.anomaly.mlp import Mlp
+from tools.anomaly.template import Methods, TemplateRequest, template
+from tools.anomaly.trees import Trees
+from tools.bumphunt.lookelsewhere import Hunt, global_p_value
+from tools.bumphunt.scan import TOYS, ScanRequest, bumps, distrust
+from tools.bumphunt.spectrum import WIDTH_RANGE, Spectrum, hypotheses
+from tools.bumphunt.windows import HALF_WIDTH, STEP, Window, centres, window_at
+from tools.contract import Frozen, Request, Result, Seed, ToolError, named, tool
+from tools.events.copies import originals
+from tools.parallel import cores, pool
+
+SEARCH = (2.7, 5.5)  # TeV
+MOST = 24
+QUICK = SplineFlow(epochs=5, batch=2048, learning_rate=3e-3, max_events=80_000)
+
+
+class SurveyRequest(Request):
+    """Events, and the windows to search; the rest are settings of a quick search."""
+
+    events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
+    windows: list[Window] | None = Field(
+        None, min_length=1, max_length=MOST, description="signal regions in mjj, TeV; default: overlapping ones"
+    )
+    search: Window = Field(SEARCH, description="range of mjj, TeV, that overlapping windows cover")
+    half_width: float = Field(HALF_WIDTH, ge=0.01, le=0.3, description="of a window, over its centre")
+    step: float = Field(STEP, ge=0.01, le=0.6, description="from a window's centre to the next, over the centre")
+    features: list[str] = Field(default=FEATURES, min_length=1, description="as in anomaly.template")
+    method: Annotated[
+        Annotated[Methods, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="as in anomaly.template", json_schema_extra={"default": "a quick spline flow"}),
+    ] = QUICK
+    oversample: float = Field(2.0, gt=0, le=20, description="template events per data event in a window")
+    classifier: Annotated[
+        Annotated[Trees | Mlp, Field(discriminator="kind")],
+        BeforeValidator(named),
+        Field(description="as in anomaly.classify", json_schema_extra={"default": "trees"}),
+    ] = Trees()
+    folds: int = Field(3, ge=2, le=20)
+    ensemble: int = Field(1, ge=1, le=100, description="models per fold")
+    width: float | None = Field(
+        None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance, if known"
+    )
+    seed: Seed = Field(1, ge=0)
+    out: str = Field("survey", description="folder to write to, relative to the working directory")
+
+
+class Searched(Frozen):
+    """Outcome of one window: its most significant cut, and what speaks for and against it."""
+
+    window: Window
+    scores: str = Field(description="file of scores of all events, to submit or to give to bumphunt.scan")
+    template_scores: str = Field(description="file for bumphunt.count")
+    z: float = Field(description="local significance of the best cut, in standard deviations")
+    efficiency: float = Field(description="background efficiency of this cut")
+    mass: float = Field(description="TeV")
+    mass_error: float
+    signal: float = Field(description="events behind this cut")
+    signal_error: float
+    argos: float
+    argos_error: float
+    closure_auc: float = Field(description="of the template; 0.5 is perfect")
+    closure_auc_error: float
+    warning: str | None = Field(description="why bump or score must not be trusted; null: no reason found")
+
+
+class SurveyResult(Result):
+    """Outcomes of all windows, in order of mass."""
+
+    windows: list[Searched]
+    best: int = Field(description="index into `windows` of the most significant one")
+    p_global: float = Field(description="p-value of the best one, over the masses, widths, cuts and windows tested")
+    failed: list[str] = Field(description="windows that could not be searched, and why")
+    seconds: float
+
+
+class _Done(NamedTuple):
+    row: Searched
+    spectra: list[Spectrum]
+
+
+@tool("anomaly.survey")
+def survey(request: SurveyRequest) -> SurveyResult:
+    """Survey the mass range in one call: a quick template, classifier and bump hunt in every window, side by side.
+    Writes a file of scores per window, any of which can be submitted.
+    """
+    start = time.monotonic()
+    columns = load_table(request.events)
+    note(originals(columns))
+    chosen = sorted(set(request.windows or covering(request)))
+    done: dict[Window, _Done] = {}
+    errors: dict[Window, ToolError] = {}
+    # The most events first, so that no core is left with a long one at the end.
+    order = sorted(chosen, key=lambda window: -within(columns["mjj"], window).sum())
+    with pool(min(cores(), len(order)), __name__) as processes:
+        futures = {processes.submit(_search, request, window): window for window in order}
+        for n, future in enumerate(as_completed(futures), 1):
+            window = futures[future]
+            try:
+                done[window] = future.result()
+                said = f"z = {done[window].row.z:.2f} at {done[window].row.mass:.3f} TeV"
+            except ToolError as error:
+                errors[window], said = error, str(error)
+            spent = time.monotonic() - start
+            expected = spent * len(order) / n
+            print(f"{window} TeV: {said} ({n}/{len(order)}, {spent:.0f} of {expected:.0f} s)", file=sys.stderr)
+    if not done:
+        raise errors[chosen[0]]
+    found = [done[window] for window in chosen if window in done]
+    best = int(np.argmax([each.row.z for each in found]))
+    return SurveyResult(
+        windows=[each.row for each in found],
+        best=best,
+        p_global=_p_global(found[best], len(found), request.width),
+        failed=[str(errors[window]) for window in chosen if window in errors],
+        seconds=time.monotonic() - start,
+    )
+
+
+def covering(request: SurveyRequest) -> list[Window]:
+    """Return overlapping windows over the range of the request; ToolError if none or too many fit into it."""
+    low, high = request.search
+    if not 0 < low < high or high * (1 - request.half_width) < low * (1 + request.half_width):
+        raise ToolError("search", request.search, "two edges in TeV, 0 < lower < upper, at least a window apart")
+    middles = centres(request.search, request.half_width, request.step)
+    if len(middles) > MOST:
+        raise ToolError("step", request.step, f"large enough for at most {MOST} windows, not {len(middles)}")
+    return [window_at(centre, request.search, request.half_width) for centre in middles]
+
+
+def _search(request: SurveyRequest, window: Window) -> _Done:
+    """Search one window with the three tools."""
+    with redirect_stderr(StringIO()):
+        at = f"{request.out}/{window[0]:g}_{window[1]:g}"
+        common: dict[str, Any] = {"events": request.events, "window": window}
+        learned = common | {"features": request.features, "seed": request.seed}
+        made = template.run(
+            TemplateRequest(
+                **learned,
+                method=request.method,
+                oversample=request.oversample,
+                closure="events",
+                out=f"{at}_template.parquet",
+            )
+        )
+        scored = classify.run(
+            ClassifyRequest(
+                **learned,
+                template=made.template.path,
+                control=made.control.path,
+                classifier=request.classifier,
+                folds=request.folds,
+                ensemble=request.ensemble,
+                out=f"{at}_scores.parquet",
+                out_template=f"{at}_template_scores.parquet",
+            )
+        )
+        cuts, spectra = bumps(ScanRequest(**common, scores=scored.scores.path, width=request.width))
+    cut = max(cuts, key=lambda each: each.z)
+    row = Searched(
+        window=window,
+        scores=scored.scores.path,
+        template_scores=scored.template_scores.path,
+        z=cut.z,
+        efficiency=cut.efficiency,
+        mass=cut.mass,
+        mass_error=cut.mass_error,
+        signal=cut.signal,
+        signal_error=cut.signal_error,
+        argos=scored.argos,
+        argos_error=scored.argos_error,
+        closure_auc=made.closure_auc,
+        closure_auc_error=made.closure_auc_error,
+        warning=" ".join(text for text in (scored.warning, distrust(cut, window)) if text) or None,
+    )
+    return _Done(row, spectra)
+
+
+def _p_global(best: _Done, windows: int, width: float | None) -> float:
+    """Return how often background gives so large a bump in any of so many windows, each with cuts of its own."""
+    hunt = Hunt(best.spectra, hypotheses(*best.row.window, width))
+    return global_p_value([hunt], best.row.z, windows, TOYS).p_global

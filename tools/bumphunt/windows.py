@@ -1,0 +1,27 @@
+"""Windows in mjj that cover a range of masses: all of the same relative width, each overlapping its neighbours."""
+
+from __future__ import annotations
+
+import math
+
+Window = tuple[float, float]
+
+HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
+STEP = 0.085  # relative distance of neighbouring windows: they overlap by a quarter
+
+
+def centres(search: Window, half_width: float = HALF_WIDTH, step: float = STEP) -> list[float]:
+    """Return the centres [TeV] of the windows over a range; the outermost edges are those of the range."""
+    low, high = search
+    found, last = [low / (1 - half_width)], high / (1 + half_width)
+    while found[-1] < last:
+        found.append(min(found[-1] * (1 + step), last))
+    return found
+
+
+def window_at(centre: float, search: Window, half_width: float = HALF_WIDTH) -> Window:
+    """Return the window around a centre [TeV], to a GeV, shifted if it would leave the range."""
+    low, high = search
+    half = half_width * centre
+    centre = min(max(centre, low + half), high - half)
+    return math.ceil(1000 * (centre - half)) / 1000, math.floor(1000 * (centre + half)) / 1000
