@@ -119,7 +119,8 @@ def tails_of_toys(
 ) -> tuple[int, int]:
     """Return how many of n_toys pseudo-experiments have a q as large as the data: (with `signal` events, without).
 
-    They are drawn from each hypothesis as fitted to the data, every one with a new spurious signal.
+    They are drawn from each hypothesis as fitted to the data, every one with a new spurious signal and
+    transfer factor.
     """
     shape, basis, pair = spectrum.shapes(one(mass, width)), spectrum.basis, spectrum.pair
     rng, tau = np.random.default_rng(seed), spurious_error(spectrum, mass, width)
@@ -128,11 +129,11 @@ def tails_of_toys(
     for amount in (signal, 0.0):
         fixed = Tether(np.array([amount]), np.array([tau]))
         fitted = profile.fit_signal_at(*pair, basis, shape, fixed)
-        r = profile.transfer(fitted.coefficients, basis)
+        r = profile.drawn(fitted, basis, rng.standard_normal((n_toys, basis.shape[1] - 1)))
         b = profile.profiled_background(*pair, r, fitted.signal[:, None] * shape)
         moved = amount + tau * rng.standard_normal((n_toys, 1))
         passed = rng.poisson(np.maximum(r * b + moved * shape, 0.0)).astype(np.float64)
-        failed = rng.poisson(b, (n_toys, b.shape[1])).astype(np.float64)
+        failed = rng.poisson(b).astype(np.float64)
         q = _statistic(passed, failed, basis, shape, tau, signal)
         tails.append(int((q >= seen - 1e-9).sum()))
     return tails[0], tails[1]
