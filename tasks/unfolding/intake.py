@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from tasks.intake import Intake, Offer, Question
-from tasks.unfolding.naming import PLACE, Observable, Rule, rules, unclear
+from tasks.unfolding.naming import PLACE, Observable, Rule, plain, rules, unclear
 from tasks.unfolding.nuisances import DIRECTION, moved_columns
 from tools.contract import ToolError
 from tools.events.names import is_weight, weight_column
@@ -31,7 +31,9 @@ FILLER = re.compile(
     "everything|no|without|ohne|keine|kein|"
     "bitte|die|der|das|den|und|mit|entfalten?|daten|fehler|diese|dieser|von|im|aller|alle"
 )
-EVERYTHING = re.compile(r"\beverything\b|\b(all|every|each|alle)\b.*\b(observable|variable|column|observablen)s?\b", re.IGNORECASE)
+EVERYTHING = re.compile(
+    r"\beverything\b|\b(all|every|each|alle)\b.*\b(observable|variable|column|observablen)s?\b", re.IGNORECASE
+)
 
 
 class UnfoldingIntake(Intake):
@@ -58,6 +60,7 @@ class _Reading:
         self.request, self.alternative = request, alternative
         self.simulation = {column.name: column for column in simulation}
         self.data = [column.name for column in data]
+        self.rule = Rule("", "")  # until one is found
         self.options: dict[str, object] = {}
         self.questions: list[Question] = []
         self.remarks: list[str] = []
@@ -69,9 +72,10 @@ class _Reading:
         if len(found) == 1:
             rule = next(iter(found))
             self.options |= {"reco": rule.reco, "gen": rule.gen}
+            self.rule = rule
             chosen = self._observables(head, names)
-            self._nuisances(nuisances, rule, chosen or names)
-            self._truth(rule, chosen or names)
+            self._nuisances(nuisances, chosen or names)
+            self._truth(chosen or names)
         else:
             said = unclear(found, list(self.simulation), self.data)
             self._ask("gen" if found else "observables", f"{said[0].upper()}{said[1:]}")
@@ -101,18 +105,22 @@ class _Reading:
         if not chosen:
             self.remarks.append(f"All observables are unfolded: {', '.join(names)}.")
             chosen = list(names)
-        self.options["observables"] = chosen
+        odd = any(plain(name) != name for name in chosen)
+        self.options["observables"] = {plain(n): list(self._pair(n)) for n in chosen} if odd else chosen
         if units:
-            self.options["units"] = units
+            self.options["units"] = {plain(name): unit for name, unit in units.items()}
         if left := [name for name in names if name not in chosen]:
             self.remarks.append(f"Not unfolded: {', '.join(left)}; `also` takes what tells more of the events.")
         if unknown := [name for name in chosen if name not in units]:
             self.remarks.append(f"In the units of the columns, which `units` can state: {', '.join(unknown)}.")
         return chosen
 
-    def _nuisances(self, said: str, rule: Rule, names: Sequence[str]) -> None:
+    def _pair(self, name: str) -> tuple[str, str]:
+        return self.rule.reco.replace(PLACE, name), self.rule.gen.replace(PLACE, name)
+
+    def _nuisances(self, said: str, names: Sequence[str]) -> None:
         """Find variations that the request names; ask about columns that look like them if it names none."""
-        pairs = [Observable(n, rule.reco.replace(PLACE, n), rule.gen.replace(PLACE, n)) for n in names]
+        pairs = [Observable(n, *self._pair(n)) for n in names]
         moves = moved_columns(list(self.simulation), pairs)
         levels = {column for x in pairs for column in (x.reco, x.gen)}
         of_moves = {column for each in moves.values() for column in each.values()}
@@ -156,8 +164,8 @@ class _Reading:
             text = f"Are {', '.join(varied)} all of the weight of an event (total) or factors to {nominal} (factor)?"
             self._ask("nuisance_weights", text)
 
-    def _truth(self, rule: Rule, names: Sequence[str]) -> None:
-        if not all(rule.gen.replace(PLACE, name) in self.data for name in names):
+    def _truth(self, names: Sequence[str]) -> None:
+        if not all(self._pair(name)[1] in self.data for name in names):
             self.remarks.append("The data have no particle level: nothing is compared with a truth.")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tasks.task import TaskError
@@ -96,9 +96,21 @@ def find(
     pairs = {name: Observable(name, rule.reco.replace(PLACE, name), rule.gen.replace(PLACE, name)) for name in names}
     if isinstance(wanted, Mapping):
         first = [Observable(name, *pair) for name, pair in wanted.items()]
+    elif wanted is None:
+        first = [replace(x, name=plain(name)) for name, x in pairs.items()]
     else:
-        first = [_known("observables", name, pairs) for name in (names if wanted is None else wanted)]
+        first = [_known("observables", name, pairs) for name in wanted]
     return first, [_known("also", name, pairs) for name in also]
+
+
+def plain(name: str) -> str:
+    """Return a name that results can have, of letters, digits and _.
+
+    >>> plain("pt(Z) [GeV]"), plain("2d")
+    ('pt_Z_GeV', 'x_2d')
+    """
+    made = re.sub(r"\W+", "_", name).strip("_")[:38]
+    return made if made[:1].isalpha() else f"x_{made}"
 
 
 def _known(option: str, name: str, pairs: Mapping[str, Observable]) -> Observable:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from tasks.task import TaskError
 from tasks.unfolding import nuisances as varying
 from tasks.unfolding.naming import Observable, find
-from tasks.unfolding.tables import Raw, Table, file_of, level, read, unweighted, weight_of, weights
+from tasks.unfolding.tables import Raw, Table, file_of, level, unweighted, weight_of, weights
 from tools.contract import ToolError
+from tools.events.anytable import read_table
 from tools.events.copies import originals
 from tools.events.zjets_jets import OBSERVABLES
 from tools.types import Floats
@@ -131,7 +132,7 @@ def _files(folder: Path | None, nature: str) -> list[Path | None]:
 
 
 def _load(files: Sequence[Path | None], hold_out: float, seed: int, events: int | None, wanted: Wanted) -> Samples:
-    raw = [{} if path is None else {n: v[:events] for n, v in read(path).items()} for path in files]
+    raw = [{} if path is None else {n: v[:events] for n, v in read_table(path).items()} for path in files]
     first, also = find(wanted.observables, wanted.also or (), (wanted.reco, wanted.gen), raw[0], raw[2])
     asked, also = ([_described(x, wanted) for x in each] for each in (first, also))
     every = [*asked, *also]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.unfolding.naming import GEN_WORDS, RECO_WORDS, Observable
 from tools.contract import ToolError
-from tools.events.anytable import SUFFIXES, read_table
+from tools.events.anytable import SUFFIXES
 from tools.events.names import is_weight, weight_column
 from tools.omnifold.inputs import check_spread, passes
 from tools.types import Floats
@@ -31,11 +31,6 @@ def file_of(folder: Path, *stems: str) -> Path | None:
     if len(found) > 1:
         raise ToolError("path", [path.name for path in found], f"one file in {folder}: remove or rename the others")
     return found[0] if found else None
-
-
-def read(path: Path) -> Raw:
-    """Return all columns of a table as they are."""
-    return read_table(path)
 
 
 def numbers(path: Path, raw: Raw, name: str, finite: bool = True) -> Floats:

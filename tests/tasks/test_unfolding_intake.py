@@ -62,6 +62,13 @@ def test_questions_say_what_can_be_answered() -> None:
     assert "ptgen" in lone.questions[0].text
 
 
+def test_columns_of_any_name_get_one_that_results_can_have() -> None:
+    odd = folder(["pt(Z) [GeV]_reco", "pt(Z) [GeV]_gen"], ["pt(Z) [GeV]_reco"])
+    options = UnfoldingIntake().offer(f"Unfold pT(Z), {NO}", odd).options
+    assert options["observables"] == {"pt_Z_GeV": ["pt(Z) [GeV]_reco", "pt(Z) [GeV]_gen"]}
+    make_task("unfolding", options)
+
+
 def test_what_is_missing_is_said() -> None:
     nothing = UnfoldingIntake().offer("Unfold pt", folder(PAIRED, ["reco_pt", "reco_eta"], alternative=False)).remarks
     assert any("no closure test" in remark for remark in nothing)
