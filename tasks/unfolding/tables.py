@@ -58,7 +58,9 @@ def level(
     flag = flag_of(path, raw, which)
     values = np.column_stack([numbers(path, raw, name, finite=False) for name in own])
     flags = None if flag is None else numbers(path, raw, flag)
-    passed = passes(values, own, flags, flag or f"pass_{which}", "path", str(path), notes)
+    said: list[str] = []
+    passed = passes(values, own, flags, flag or f"pass_{which}", "path", str(path), said)
+    notes += [f"{path.name}{note.removeprefix('path')}" for note in said]
     kept = np.where(passed[:, None], values, NOT_PASSED)
     table = {f"{which}_{x.name}": kept[:, k] for k, x in enumerate(observables)}
     return table | {f"pass_{which}": passed.astype(np.float64)}, flag

@@ -115,6 +115,16 @@ def test_with_a_truth_it_is_sealed_and_a_part_of_it_is_none(tmp_path: Path) -> N
     assert any("no truth is known, as w/d_true" in note for note in facts["notes"])
 
 
+def test_misses_without_a_flag_are_noted_with_their_file(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    frame = pd.read_parquet(folder / "simulation.parquet").drop(columns="pass_det")
+    frame.to_parquet(folder / "simulation.parquet")
+    facts, _ = prepared(folder, tmp_path)
+    missed = int((frame["pt_det"] == -999).sum())
+    note = f"simulation.parquet: no column 'pass_reco'; {missed} events with -999 at reco taken as not passing"
+    assert note in facts["notes"]
+
+
 def test_without_another_simulation_there_is_no_closure_test(tmp_path: Path) -> None:
     facts, _ = prepared(write(tmp_path, names="simulation nature"), tmp_path)
     assert facts["alternative"] is None

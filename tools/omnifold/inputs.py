@@ -101,8 +101,8 @@ def passes(
         passed = np.asarray(~nothing.all(axis=1))
         if missed := int((~passed).sum()):
             written = ", ".join(f"{x:g}" for x in np.unique(values[nothing]))
-            level = flag_name.removeprefix("pass_")
-            notes.append(f"{field}: no column {flag_name!r}; {missed} events with {written} at {level} are not passing")
+            said = f"{missed} events with {written} at {flag_name.removeprefix('pass_')} taken as not passing"
+            notes.append(f"{field}: no column {flag_name!r}; {said}")
     elif len(odd := np.flatnonzero(~np.isin(flag, (0, 1)))):
         said = f"column {flag_name!r} must hold 0 and 1 only; it is {flag[odd[0]]:g} in row {odd[0]}"
         raise ToolError(field, path, said)
