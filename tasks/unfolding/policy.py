@@ -125,6 +125,8 @@ def drawn(context: Context) -> dict[str, Any]:
         "UNFOLDED": f"{context['done']['unfold']['folder']}/{OUT}",
         "SIMULATIONS": [context["facts"][s] for s in ("simulation", "alternative") if context["facts"].get(s)],
         "OBSERVABLES": context["facts"]["asked_for"],
+        "UNITS": {x["name"]: x["unit"] for x in context["facts"].get("about", []) if "unit" in x},
+        "BINS": {x["name"]: x["bins"] for x in context["facts"].get("about", []) if "bins" in x},
     }
 
 
@@ -174,7 +176,7 @@ figure, rows = plt.subplots(2, len(OBSERVABLES), figsize=(4.2 * len(OBSERVABLES)
                             sharex="col", layout="constrained", squeeze=False)
 for name, upper, lower in zip(OBSERVABLES, *rows):
     x = simulations[0][f"gen_{name}"]
-    edges = np.unique(np.quantile(x[passed], np.linspace(0.002, 0.998, 21)))
+    edges = np.array(BINS.get(name, np.unique(np.quantile(x[passed], np.linspace(0.002, 0.998, 21)))))
     found = unfolded.histogram(np.where(passed, x, np.nan), edges, normalised=True).density()
     centres = (edges[1:] + edges[:-1]) / 2
     for table, label in zip(simulations, ("simulation", "other simulation"), strict=False):
@@ -184,7 +186,7 @@ for name, upper, lower in zip(OBSERVABLES, *rows):
         lower.stairs(density / found.values, edges)
     upper.errorbar(centres, found.values, found.errors, np.diff(edges) / 2, fmt="k.", label="unfolded")
     lower.errorbar(centres, np.ones(len(centres)), found.errors / found.values, fmt="k.")
-    lower.set(xlabel=name, ylim=(0.5, 1.5))
+    lower.set(xlabel=f"{name} [{UNITS[name]}]" if name in UNITS else name, ylim=(0.5, 1.5))
     relative = np.median(found.errors / found.values)
     print(f"{name}: median error of a bin {100 * relative:.1f}%, by part "
           + ", ".join(f"{part} {100 * np.median(np.sqrt(np.diag(c)) / found.values):.1f}%"

@@ -29,7 +29,7 @@ FACTS: dict[str, Any] = {
     "simulation": "/inputs/simulation.parquet",
     "alternative": "/inputs/alternative.parquet",
     "nuisances": ["w_scale"],
-    "about": [{"name": "mass", "unit": "GeV"}],
+    "about": [{"name": "mass", "unit": "GeV", "bins": [0.0, 10.0, 20.0, 60.0]}],
     "observables": OBSERVABLES,
     "asked_for": OBSERVABLES[:3],
     "bootstraps_needed": BOOTSTRAPS_MIN,
