@@ -85,6 +85,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         "effective_fraction": ess / int(passed.sum()),
         "replicas": sorted({name.partition("_")[0] for name in weights}),
         "bootstraps": sum(name.startswith("bootstrap_") for name in weights),
+        "measured_events": len(samples.data(unseen=False)),
         "unseen_events": compare.n_data,
         "units": {x.name: x.unit for x in samples.asked if x.unit},
         "assumed": samples.notes,

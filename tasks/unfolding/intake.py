@@ -112,7 +112,7 @@ class _Reading:
         if left := [name for name in names if name not in chosen]:
             self.remarks.append(f"Not unfolded: {', '.join(left)}; `also` takes what tells more of the events.")
         if unknown := [name for name in chosen if name not in units]:
-            self.remarks.append(f"In the units of the columns, which `units` can state: {', '.join(unknown)}.")
+            self.remarks.append(f"Units are those of the columns, unless `units` states them: {', '.join(unknown)}.")
         return chosen
 
     def _pair(self, name: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from tasks.page import Block, Numbers, Page, Plot, Run, Table, Text
 from tasks.score import Score
 from tasks.task import Details
 from tasks.unfolding import spectra
-from tasks.writing import label, measured
+from tasks.writing import NONE, label, measured
 from tools.publication import Data
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NO_CLOSURE = (
     "There is no other simulation: no closure test was made, and the errors do not contain how the result depends on "
     "the simulation. Errors: "
 )
-UNFOLDED = "Unfolded {x} with its errors, statistical ones inside, and the simulation before; below, their ratio."
+UNFOLDED = "Unfolded {x} with total and, inside, statistical errors, and the simulation before; below, their ratio."
 SEALED = (
     "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
     "ratio to the truth."
@@ -47,6 +47,8 @@ class UnfoldingDetails(Details):
     gen_delta: dict[str, float] = Field(default_factory=dict)
     gen_delta_floor: dict[str, float] = Field(default_factory=dict)
     last_iteration_change: float | None = Field(None, description="of a bin by the last iteration, in its errors")
+    measured_events: int | None = Field(None, description="that were unfolded: the others are held out for the grade")
+    unseen_events: int | None = Field(None, description="that were held out")
     units: dict[str, str] = Field(default_factory=dict, description="by observable")
     assumed: list[str] = Field(default_factory=list, description="what was assumed about the files")
     spectra: dict[str, list[float]] = Field(default_factory=dict)
@@ -64,10 +66,13 @@ def shown(score: Score) -> list[Block]:
         if rows:
             title = f"Triangular discriminator x 1000 at {level} level"
             blocks.append(Table(title, ("observable", "before", "after", "two equal samples"), rows, note=EQUAL))
+    held = f"{details.unseen_events} held out for the grade"
+    of = f"{details.measured_events} of the measured events were unfolded, {held}"
     for x in spectra.names(details.spectra):
         unit = details.units.get(x, "")
         draw = partial(_spectrum, details.spectra, x, unit)
-        blocks.append(Plot(f"unfolded_{x}", UNFOLDED.format(x=x), draw, spectra.table(details.spectra, x, unit)))
+        data = spectra.table(details.spectra, x, unit, of)
+        blocks.append(Plot(f"unfolded_{x}", f"{UNFOLDED.format(x=x)} {data.caption}", draw, data))
     if details.last_iteration_change is not None and details.spectra:
         said = f"The last iteration changed no bin by more than {details.last_iteration_change:.2f} of its error."
         blocks.append(Text(said))
@@ -78,9 +83,14 @@ def _sources(details: UnfoldingDetails) -> Table:
     """Return the table of errors by source, a row each, with the total."""
     names = list(details.errors)
     sources = list(dict.fromkeys(source for each in details.errors.values() for source in each))
-    rows = [[spectra.named(s), *(measured(details.errors[n].get(s)) for n in names)] for s in sources]
-    rows.append(["total", *(measured(details.numbers.get(n, {}).get("error")) for n in names)])
+    rows = [[spectra.named(s), *(_short(details.errors[n].get(s)) for n in names)] for s in sources]
+    rows.append(["total", *(_short(details.numbers.get(n, {}).get("error")) for n in names)])
     return Table("Errors by source", ("source", *(label(n) for n in names)), rows)
+
+
+def _short(error: float | None) -> str:
+    """Return an error with two digits."""
+    return NONE if error is None else f"{error:.0f}" if error >= 10 else f"{error:.2g}"
 
 
 def page(base: Page, run: Run) -> Page:

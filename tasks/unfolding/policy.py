@@ -140,9 +140,11 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None, facts: dict[str
     )
     share = f"{100 * best['value']:.0f} ± {100 * best['error']:.0f}%"
     text = (
-        f"Unfolded to the particle level, number of events and means: {means}. The weights remove "
+        f"Unfolded to the particle level, number of events and means: {means}. They are those of the "
+        f"{facts['measured_events']} measured events that the crew has. The weights remove "
         f"{share} of the discrepancy between data and simulation at detector level, on "
-        f"{details['unseen_events']} events that were not used. Errors: {details['bootstraps']} {_sources(facts)}. "
+        f"the {details['unseen_events']} events held out (hold_out). "
+        f"Errors: {details['bootstraps']} {_sources(facts)}. "
         "What the detector hides stays as in the simulation."
     )
     if closure:

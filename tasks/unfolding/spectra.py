@@ -51,12 +51,12 @@ def named(source: str) -> str:
     return source.removeprefix("nuisance_")
 
 
-def table(of: Spectra, x: str, unit: str) -> Data:
-    """Return the unfolded distribution with its errors by source."""
+def table(of: Spectra, x: str, unit: str, events: str) -> Data:
+    """Return the unfolded distribution with its errors by source. `events`: a sentence on which were unfolded."""
     front = f"{x}.error."
     errors = {named(name.removeprefix(front)): list(each) for name, each in of.items() if name.startswith(front)}
     outside = f"{100 * of[f'{x}.outside'][0]:.2g}% of the events are outside"
-    caption = f"Unfolded events in bins of {x} at particle level, with errors by source; {outside}."
+    caption = f"Unfolded events in bins of {x} at particle level, with errors by source; {outside}. {events}."
     columns = [Column("events", of[f"{x}.unfolded"], errors=errors), Column("simulation", of[f"{x}.simulation"])]
     return Data(f"unfolded {x}", caption, [bins(x, of[f"{x}.edges"], unit)], columns)
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
-from tasks.page import Block, Page, Publication, Run
+from tasks.page import Block, Graded, Page, Publication, Run
 from tasks.policy import Policy
-from tasks.score import CheckedNumber, Metric, Score
+from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tasks.unfolding import closure, grader, page, sealed
@@ -43,6 +43,17 @@ def _listed(value: Any) -> Any:
     return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
 
+def _paired(value: Any) -> Any:
+    """Return names as a list; ValueError for what is neither names nor pairs of columns."""
+    value = _listed(value)
+    pairs = value.values() if isinstance(value, dict) else []
+    if not (value is None or isinstance(value, list | dict)) or any(
+        not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs
+    ):
+        raise ValueError("names, or {name: [column at detector level, column at particle level]}")
+    return value
+
+
 Listed = Annotated[list[str], BeforeValidator(_listed)]
 
 
@@ -64,7 +75,7 @@ class UnfoldingTask(TaskBase):
         description="folder with tables (CSV, parquet, HDF5, npz, ROOT) `simulation`, `nature` (the data) and, if "
         "there is a second simulation, `alternative`; default: shipped Z+jets",
     )
-    observables: Annotated[list[str] | dict[str, tuple[str, str]] | None, BeforeValidator(_listed)] = Field(
+    observables: Annotated[list[str] | dict[str, tuple[str, str]] | None, BeforeValidator(_paired)] = Field(
         None,
         description="what to unfold: names X under the naming rule, or {X: [column at detector level, column at "
         "particle level]}; default: all pairs of columns",
@@ -171,6 +182,11 @@ class UnfoldingTask(TaskBase):
             check.model_copy(update={"unit": units.get(check.name.removeprefix("mean_"), "")})
             for check in check_numbers(claim, scores)
         ]
+
+    def numbers(self, graded: Graded) -> list[Number]:
+        units = page.UnfoldingDetails.of(graded.score).units
+        found = super().numbers(graded)
+        return [n.model_copy(update={"unit": units.get(n.name.removeprefix("mean_"), "")}) for n in found]
 
     def shown(self, score: Score) -> list[Block]:
         return page.shown(score)

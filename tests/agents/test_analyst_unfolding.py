@@ -28,6 +28,7 @@ FACTS: dict[str, Any] = {
     "data": "/inputs/data.parquet",
     "simulation": "/inputs/simulation.parquet",
     "alternative": "/inputs/alternative.parquet",
+    "measured_events": 9000,
     "nuisances": ["w_scale"],
     "about": [{"name": "mass", "unit": "GeV", "bins": [0.0, 10.0, 20.0, 60.0]}],
     "observables": OBSERVABLES,
@@ -113,6 +114,7 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
     assert isinstance(claim, Measurement)
     assert {name: m.model_dump() for name, m in claim.numbers.items()} == NUMBERS
     assert "91 ± 3%" in claim.text
+    assert "9000 measured events" in claim.text
     closed = {"value": 0.8, "reason": "70% of the bins within one stated error"}
     told_so = Measurement.model_validate_json(ask("reporter", context | {"confirmed": closed}).content)
     assert told_so.numbers == claim.numbers

@@ -46,7 +46,8 @@ def run_of(found: dict[str, list[float]], confirmed: Score | None = None) -> Run
     details = {
         "numbers": {"mean_pt": {"value": 1.0, "error": 0.05}}, "errors": {"mean_pt": errors}, "units": {"pt": "GeV"},
         "reco_delta_before": {"pt": 9.0}, "reco_delta": {"pt": 2.0}, "reco_delta_floor": {"pt": 1.5},
-        "last_iteration_change": 0.2, "assumed": ["simulation.csv: not used: run"], "spectra": found,
+        "last_iteration_change": 0.2, "measured_events": 1400, "unseen_events": 600,
+        "assumed": ["simulation.csv: not used: run"], "spectra": found,
     }  # fmt: skip
     score = Score(metric="share", value=0.9, reason="", details=details)
     claim = Measurement(text="t", numbers={"mean_pt": Measured(value=1.0, error=0.05)})
@@ -72,6 +73,8 @@ def test_the_page_has_what_can_be_had_without_truth(made: tuple[UnfoldingTask, d
     plots = [block for block in page.best if isinstance(block, Plot)]
     assert [plot.name for plot in plots] == ["unfolded_pt", "unfolded_width"]
     assert all(plot.draw() for plot in plots)
+    assert "1400 of the measured events were unfolded, 600 held out" in plots[0].caption
+    assert task.numbers(run_of(found).graded[0])[0].text == "1.000 ± 0.050 GeV"
     assert page.sealed == []
     closed = task.page(run_of(found, Score(metric="closure", value=0.9, reason="")))
     assert closed.confirmation is not None
