@@ -65,7 +65,11 @@ class SpectrumIntake(Intake):
         elif weights:
             text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
             questions.append(Question(about="unweighted", text=f"{text}column in `weights`."))
-        return Offer(options=options, questions=questions, remarks=self._remarks(sight))
+        remarks = self._remarks(sight)
+        if "blind" in options:
+            said = f"Nobody sees the events in {options['blind']}; `--set unblind=true` opens them after all choices."
+            remarks.append(said)
+        return Offer(options=options, questions=questions, remarks=remarks)
 
     def _mass(self, request: str, sight: Sight, options: dict[str, object], questions: list[Question]) -> Column | None:
         """Find the column with the mass."""

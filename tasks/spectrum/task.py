@@ -78,9 +78,9 @@ class SpectrumTask(SpectrumOptions):
             if self.blind
             else "mass_k and events_k of the resonances k = 1, 2, ... by rising mass",
         }
-        optional = {name: getattr(self, name) for name in OPTIONAL} | {"tested_width": self.tested_width()}
-        wanted = [name for name in ("limits", "injections", "unblind") if getattr(self, name)]
-        facts |= {"the_harness_adds": wanted} if wanted else {}
+        optional = {name: getattr(self, name) for name in OPTIONAL}
+        if wanted := [name for name in ("limits", "injections", "unblind") if getattr(self, name)]:
+            optional |= {"the_harness_adds": wanted, "tested_width": self.tested_width()}
         return facts | {name: value for name, value in optional.items() if value is not None}
 
     def _common(self, inputs: Path, blind: Range | None) -> dict[str, Any]:
@@ -136,7 +136,8 @@ class SpectrumTask(SpectrumOptions):
             found["signal"] = signal._asdict() | ({"luminosity": self.luminosity} if self.luminosity else {})
         if self.injections and not common["blind"]:
             masses, yields = reach.points(found["limits"], (found["limits"]["mass"][0], found["limits"]["mass"][-1]))
-            chosen = {"width": self.width, "injected_width": self.tested_width(), "toys": self.injections}
+            chosen: dict[str, Any] = {"search": self.search_range or self.blind}
+            chosen |= {"width": self.width, "injected_width": self.tested_width(), "toys": self.injections}
             request = InjectRequest(**common, **chosen, masses=masses, yields=yields, seed=TOYS_SEED)
             found["injected"] = reach.injections(request)
         return found
