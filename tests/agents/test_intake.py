@@ -59,6 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 UPSILON = {"column": "mass", "unit": "GeV", "search_range": [8.0, 12.0]}
 SIGNS = {"OS": "charge == 'OS'", "SS": "charge == 'SS'"}
 MEAN_PT = {"column": "pt", "unit": "GeV", "groups": SIGNS}
+PT_20 = {"pt > 20": "pt > 20", "not pt > 20": "not (pt > 20)"}
 LOG_MASS = {"column": "mass", "unit": "GeV", "log": True}
 RULE, THREE, VARIED = {"reco": "{name}_det", "gen": "{name}_true"}, ["jet_mass", "jet_width", "pt_z"], ("nuisances",)
 # (data, request, task or None, options, what is asked)
@@ -124,6 +125,39 @@ UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     ("", "Tag top jets using as few labels as you can.", "tagging", {}, ()),
     ("", "Train a fast simulation of photon showers for this calorimeter", "showers", {}, ()),
     ("", "Wie gut ist die Simulation von Schauern im Kalorimeter?", "showers", {}, ()),
+    ("muons.csv", "Search between 8 and 12 GeV, blinded", "spectrum", {"blind": [8.0, 12.0], "unit": "GeV"}, ()),
+    (
+        "muons.csv",
+        "Are there resonances between 7 and 15 GeV? Do not look at 9-10.",
+        "spectrum",
+        {"blind": [9.0, 10.0], "search_range": [7.0, 15.0]},
+        (),
+    ),
+    ("muons.csv", "Find resonances, blinded (GeV)", "spectrum", {"column": "mass"}, ("blind",)),
+    ("muons.csv", "Resonances in GeV, blind from 900 to 950 GeV?", "spectrum", {"unit": "GeV"}, ("blind",)),
+    ("muons.csv", "Upper limits on a resonance in GeV", "spectrum", {"limits": True}, ("width",)),
+    (
+        "muons.csv",
+        "Resonances 1.1% wide in GeV: what would you have seen?",
+        "spectrum",
+        {"limits": True, "injections": 20, "width": 0.011},
+        (),
+    ),
+    ("muons.csv", "How sensitive is a search from 8 to 12 GeV?", "spectrum", {"injections": 20}, ("width",)),
+    ("weighted.parquet", "Resonances (GeV), with the weights?", "spectrum", {"weights": "genWeight"}, ()),
+    ("muons.csv", "How many events have pt > 20 (GeV)?", "open", {"column": "pt", "groups": PT_20}, ()),
+    ("muons.csv", "How many events have pt > 20?", "open", {"column": "pt", "groups": PT_20}, ("unit",)),
+    ("muons.csv", "How many pairs have pt above 20 GeV?", "open", {"groups": PT_20, "unit": "GeV"}, ()),
+    ("muons.csv", "Wie viele Ereignisse haben pt über 20 GeV?", "open", {"groups": PT_20}, ()),
+    ("muons.csv", "How many events have mass between 8 and 12 GeV?", "open", {"column": "mass"}, ()),
+    ("muons.csv", "Count the events with pt < 5 GeV", "open", {"column": "pt"}, ()),
+    ("muons.csv", "What fraction of the events has pt of at least 20 GeV?", "open", {"column": "pt"}, ()),
+    ("muons.csv", "How many OS and SS pairs are there in mass (GeV)?", "open", {"groups": SIGNS}, ()),
+    ("muons.csv", "How many OS and SS pairs have pt > 20 GeV?", "open", {"groups": SIGNS, "cut": "pt > 20"}, ()),
+    ("muons.csv", "Number of events by charge, OS against SS, in pt (GeV)", "open", {"groups": SIGNS}, ()),
+    ("muons.csv", "What is the mean mass for pt > 20, in GeV?", "open", {"groups": PT_20}, ()),
+    ("muons.csv", "How many events has the peak between 9 and 10 GeV?", "spectrum", {"unit": "GeV"}, ()),
+    ("muons.csv", "How many events are above the threshold?", None, {}, ()),  # which threshold?
     ("", "What is the weather in Geneva?", None, {}, ()),
     ("", "Write me a poem", None, {}, ()),
     ("", "", None, {}, ()),

@@ -35,13 +35,12 @@ from tools.bumphunt.fit import fit_background, scan_spectrum
 from tools.bumphunt.profile import drawn, scan, scan_maximum
 from tools.bumphunt.spectrum import Hypotheses, Spectrum
 from tools.normal import p_value
+from tools.trials import CALIBRATION, ENOUGH, tail
 from tools.types import Floats
 
 LEVEL = 1.0  # u0: low enough for many upcrossings
 CROSSING_TOYS = 20  # toys in which upcrossings are counted
 N_TOYS = 1000
-ENOUGH = 10  # toys above the observation from which on their fraction is the p-value
-CALIBRATION = 20  # toys in the tail that the extrapolation must describe
 
 
 @dataclass(frozen=True)
@@ -155,11 +154,8 @@ def _tail(
         continuous = lines * p_value(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
         return float(min(continuous, points * p_value(level)))  # no more than the sum over all points tested
 
-    tail = min(CALIBRATION, len(toys))
-    reached = max(float(np.sort(toys)[-tail]), LEVEL)
-    longer = max(1.0, float((toys >= reached).mean()) / extrapolated(reached))
-    p = min(longer * extrapolated(z), (1 + ENOUGH) / (1 + len(toys)))
-    return p, p / float(np.sqrt(max(min(crossings, tail), 1)))
+    p = tail(toys, z, extrapolated, LEVEL)
+    return p, p / float(np.sqrt(max(min(crossings, CALIBRATION, len(toys)), 1)))
 
 
 def pseudo_experiments(
