@@ -15,6 +15,7 @@ from agents.cli import doctor as doctor_cli
 from agents.cli import export as export_cli
 from agents.cli import fork as fork_cli
 from agents.cli import intake, options
+from agents.cli import mcp as mcp_cli
 from agents.cli import replay as replay_cli
 from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
@@ -166,6 +167,7 @@ def tools(
 
 app.command()(doctor_cli.doctor)
 app.command()(view_cli.view)
+app.command()(mcp_cli.mcp)
 app.command()(replay_cli.replay)
 app.command()(rerun_cli.rerun)
 app.command()(fork_cli.fork)

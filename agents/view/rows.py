@@ -99,7 +99,8 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
             return " ".join(event.argv), note, ok
         case Told():
-            return "Told of time and budget", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
+            what = "a file" if "file" in event.facts else "time and budget"
+            return f"Told of {what}", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
         case Seen():
             shown = ", ".join(figure.name for figure in event.figures)
             return f"{len(event.figures)} figures for the model", shown, None
