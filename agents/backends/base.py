@@ -21,6 +21,20 @@ class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model 
     """The service cannot answer (missing key, unknown model, unreachable after retries): for the operator."""
 
 
+class Quota(Frozen):
+    """A quota or credit that is spent."""
+
+    refills: float | None = Field(None, description="when, if the service says so [seconds since the epoch]")
+
+
+class QuotaSpent(BackendLost):
+    """The service answers again once its quota is refilled or its account topped up."""
+
+    def __init__(self, text: str, quota: Quota) -> None:
+        super().__init__(text)
+        self.quota = quota
+
+
 class ToolCall(Frozen):
     """A call requested by a model. `arguments` is the text it wrote, which may be invalid JSON."""
 

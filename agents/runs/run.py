@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agents.backends.base import Backend, BackendLost, Effort
+from agents.backends.base import Backend, BackendLost, Effort, Quota, QuotaSpent
 from agents.backends.select import secrets
 from agents.crew import graph
 from agents.crew.budget import Budget, BudgetSpent, Meter
@@ -187,6 +187,7 @@ def _carry_out(
     parts = Live(begun, task, store, record, bench, meter)
     crew = crew_of(begun, parts, backend, meter, workers)
     status: Status
+    quota: Quota | None = None
     stopped: list[int] = []
     try:
         _same_inputs(begun, store.run_dir)
@@ -203,12 +204,13 @@ def _carry_out(
         status, reason = "budget", str(error)
     except (BackendLost, SandboxLost) as error:
         status, reason = "lost", str(error)
+        quota = error.quota if isinstance(error, QuotaSpent) else None
     except Exception as error:
         # A defect of ours is not a result of the crew: keep the evidence, so that the run can be resumed once fixed.
         store.append(Trouble(who="programmer", where=Where("run"), text=traceback.format_exc()))
         status, reason = "lost", f"defect: {error!r}"
     if stopped:  # whichever error came first: a sandbox closed by the stop is not lost
-        status, reason = "interrupted", STOPPED
+        status, reason, quota = "interrupted", STOPPED, None
     store.append(
         RunFinished(
             status=status,
@@ -216,6 +218,7 @@ def _carry_out(
             seconds=meter.seconds,
             usage=meter.spent,
             model_calls=meter.model_calls,
+            quota=quota,
             peak_memory_mib=peak_memory(store),
         )
     )

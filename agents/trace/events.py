@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agents.backends.base import Effort, Figure, Usage
+from agents.backends.base import Effort, Figure, Quota, Usage
 from agents.trace.observation import Form, Observation
 from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
@@ -260,6 +260,7 @@ class RunFinished(Event):
     seconds: float
     usage: Usage
     model_calls: int
+    quota: Quota | None = Field(None, description="what the service ran out of; null: the run ended for another reason")
     peak_memory_mib: float | None = None
 
 
