@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tools.contract import Frozen
 
-Role = Literal["planner", "worker", "reporter"]
+Role = Literal["planner", "worker", "reviewer", "reporter"]
 Wire = Literal["chat", "responses"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 DEFAULT_URL = "https://api.openai.com/v1"

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agents.backends.base import Backend, BackendLost, Effort, Quota, QuotaSpent
+from agents.backends.built_in import CONTROLS
 from agents.backends.select import secrets
 from agents.crew import graph
 from agents.crew.budget import Budget, BudgetSpent, Meter
@@ -58,6 +59,7 @@ class Settings(Frozen):
     seed: int = Field(1, description="seed sent with every request to a model")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature of every request to a model")
     effort: Effort | None = Field(None, description="reasoning effort of every request; None: the service's default")
+    reviewer: bool = Field(False, description="a reviewer reads plans and results, and may send each back once")
     card: dict[str, Any] | None = Field(None, description="how the request was understood, where it was to be read")
     workers: int = Field(2, ge=1, le=64, description="maximum number of steps run in parallel")
     salt: str | None = Field(
@@ -83,6 +85,8 @@ def start(
     task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
     meter_of(settings.budget, backend)  # refuse a budget that cannot be enforced before anything is written
+    if settings.reviewer and backend.name in CONTROLS:
+        raise ValueError(f"reviewer=true: not for the control {backend.name}, whose plans follow from no verdict")
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: contains a run already; resume it, or choose another folder")
     facts = {"task": task.name} | task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
@@ -117,8 +121,9 @@ def start(
             seed=settings.seed,
             temperature=settings.temperature,
             effort=settings.effort,
+            reviewer=settings.reviewer,
             versions=versions(),
-            prompts=keep_prompts(store, advised(read_prompts(), task)),
+            prompts=keep_prompts(store, advised(read_prompts(reviewer=settings.reviewer), task)),
             card=settings.card,
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests

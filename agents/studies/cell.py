@@ -48,6 +48,7 @@ def backend_of(arm: Arm) -> Backend:
         api_key_env=arm.api_key_env,
         price=arm.price,
         timeout=arm.timeout,
+        pictures=arm.pictures,
     )
 
 
@@ -115,6 +116,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None,
             seed=cell.seed,
             temperature=study.temperature,
             effort=cell.arm.effort,
+            reviewer=cell.arm.reviewer,
             workers=1,
             salt=secret,
         )
