@@ -140,9 +140,13 @@ class Nodes:
             reason = f"the reviewer sent the result back: {' '.join(reasons)}"
             decision, reopened = Decision(action="continue", best=best, reason=reason), True
         self._crew.note(Decided(iteration=iteration, decision=decision))
-        review = {"reasons_result": reasons} if reasons else {}
-        graded: State = {"scores": [score], "submissions": [submission], "decision": decision}
-        return graded | {"review": review, "reopened": reopened}
+        return {
+            "scores": [score],
+            "submissions": [submission],
+            "decision": decision,
+            "review": {"reasons_result": reasons} if reasons else {},
+            "reopened": reopened,
+        }
 
     def confirm(self, state: State) -> State:
         crew, best = self._crew, state["decision"].best

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agents.backends.base import Request
 from agents.backends.opening import opening
 from agents.crew.memory import verdicts
@@ -101,7 +104,7 @@ def _objection(review: Review) -> str:
     return "send_back=true: needs `reasons`" if review.send_back and not review.reasons else ""
 
 
-def _known(crew: Crew, iteration: int, given: Any) -> Any:
+def _known(crew: Crew, iteration: int, given: Any) -> NDArray[np.float64]:
     """Return the sizes (n,) of all numbers of the run up to an iteration, and of what it was given."""
     told = [crew.request, crew.facts, crew.task.brief(), crew.task.options(), given]
     return printed_until(iteration, crew.store.events(), crew.store, leaves(told))
