@@ -64,6 +64,9 @@ def run(
     effort: Annotated[
         str | None, typer.Option(help="reasoning effort: none, minimal, low, medium, high, xhigh, max")
     ] = None,
+    reviewer: Annotated[
+        bool, typer.Option("--reviewer", help="a reviewer reads plans and results, and may send each back once")
+    ] = False,
     max_iterations: Annotated[int | None, typer.Option(help="most rounds of plan, work and grade")] = None,
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
@@ -104,6 +107,7 @@ def run(
                 "workers": workers,
                 "temperature": temperature,
                 "effort": effort,
+                "reviewer": reviewer,
             }
             | ({"image": image} if image else {})
         )

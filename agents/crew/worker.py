@@ -70,10 +70,12 @@ class Worker:
         step: Step,
         scores: Sequence[Score] = (),
         earlier: Sequence[dict[str, Any]] = (),
+        review: Mapping[str, Any] | None = None,
     ) -> None:
-        """`scores`, `earlier`: the verdicts on the previous iterations, and their outcomes."""
+        """`scores`, `earlier`: the verdicts on the previous iterations, and their outcomes; `review`: what the
+        reviewer sent back, with its reasons."""
         self._crew, self._iteration, self._step = crew, iteration, step
-        self._scores, self._earlier = scores, list(earlier)
+        self._scores, self._earlier, self._review = scores, list(earlier), dict(review or {})
         self._where = Where("worker", iteration, step.id)
         self._cwd = f"{WORKSPACE}/{step_folder(iteration, step.id)}"
         self._results: list[dict[str, Any]] = []
@@ -148,6 +150,7 @@ class Worker:
                 name: observed(o) | {"folder": f"{WORKSPACE}/{step_folder(o.iteration, name)}"}
                 for name, o in done.items()
             },
+            **({"review": self._review} if self._review else {}),
             "now": {"replies_at_most": MAX_TURNS} | standing(self._crew, self._where, self._scores),
         }
 
