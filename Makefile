@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-EXTRAS := tools,simulate,publish,jets,cluster,dev
+EXTRAS := tools,simulate,publish,jets,cluster,mcp,dev
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: venv demo test test-slow check docs notebooks lock clean

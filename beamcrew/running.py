@@ -18,6 +18,7 @@ def run(
     model: str | None = None,
     base_url: str | None = None,
     price: str | None = None,
+    pictures: bool = True,
     runs: Path | str = "runs",
     **settings: Any,
 ) -> Run:
@@ -25,8 +26,9 @@ def run(
 
     `request` defaults to that of the task; `options` are options of the task, such as seed, max_iterations or n_signal.
     `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose the model; the default is
-    the service whose key is in the environment, or else, unless a model is named, the built-in analyst. `settings` are
-    further fields of `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers, temperature, effort.
+    the service whose key is in the environment, or else, unless a model is named, the built-in analyst. `pictures`: its
+    service is shown figures until it refuses one. `settings` are further fields of `agents.runs.run.Settings`: sandbox,
+    gpu, limits, budget, workers, temperature, effort, reviewer.
 
     A failed run, or one that spent its budget, is also returned: check `result.status`. Raises ValueError (TaskError,
     pydantic's ValidationError) for an invalid argument.
@@ -40,7 +42,8 @@ def run(
     chosen = Settings.model_validate(
         {"request": request or prepared.request, "task": task, "options": prepared.options(), **settings}
     )
-    answers = choose_backend(backend, model=model, base_url=base_url, price=Price.parse(price) if price else None)
+    rates = Price.parse(price) if price else None
+    answers = choose_backend(backend, model=model, base_url=base_url, price=rates, pictures=pictures)
     folder = new_run_dir(Path(runs), task)
     start(chosen, answers, folder)
     return load(folder)

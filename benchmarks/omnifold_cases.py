@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from tasks.unfolding.samples import GEN, NATURES, RECO, SAMPLE, SIMULATION
+from tasks.unfolding.samples import NATURES, SAMPLE, SIMULATION
 from tools.events.parquet import read_columns
 from tools.events.zjets_jets import OBSERVABLES
 from tools.omnifold.discriminator import triangular
@@ -70,7 +70,7 @@ def zjets(n: int | None = None) -> Case:
     def both(name: str) -> tuple[Floats, Floats]:
         table = read_columns(SAMPLE / f"{name}.parquet")
         rows = np.flatnonzero((table["pass_gen"] > 0) & (table["pass_reco"] > 0))[:n]
-        gen, reco = (np.column_stack([table[column][rows] for column in level]) for level in (GEN, RECO))
+        gen, reco = (np.column_stack([table[f"{level}_{x}"][rows] for x in OBSERVABLES]) for level in ("gen", "reco"))
         return gen, reco
 
     (gen, reco), (truth, data) = both(SIMULATION), both(next(iter(NATURES)))

@@ -6,6 +6,7 @@ and 120. Without signal it counts how often a resonance is found; with signal, 3
 mixture of two, 1 to 4% wide, it compares masses and yields. Rows are kept a line each in `--keep`. Where there are CMS
 muon pairs (environment variable DIMUONS), the window of the Upsilon is counted as well. The last line is a JSON object:
 
+    null_ks                                   p-value that the global p-values of signal-free sets are uniform (KS)
     n_null, false_1e1, false_1e2, false_1e3   signal-free sets; share with a global p-value below 0.1, 0.01, 0.001
     n_signal_sets, found, extra               sets with signal; share found at 1e-3; further resonances per set
     mass_pull_mean, _width, _coverage         claimed minus true over claimed error; share within one and two errors
@@ -26,12 +27,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import erf
+from scipy.stats import kstest
 
 from benchmarks.rows import Row, Rows, complete
 from tools import spectrum
 from tools.events.parquet import write_events
 from tools.spectrum import count_window
 from tools.spectrum.hunt import WIDTHS, HuntRequest, hunted, listed
+from tools.spectrum.inputs import Sample
 from tools.types import Floats
 
 LOW, HIGH, EVENTS = 20.0, 120.0, 20_000
@@ -60,7 +63,7 @@ def one(n_signal: int, seed: int) -> Row:
     rng = np.random.default_rng([seed, n_signal])
     true, more = signal(rng, n_signal)
     request = HuntRequest(unit="GeV", fit_range=(LOW, HIGH), alpha=ALPHA if n_signal else LOOSE, seed=seed)
-    found, _, _ = hunted(np.concatenate([background(rng), more]), request)
+    found, _ = hunted(Sample(np.concatenate([background(rng), more])), request)
     p = min([bump.p_global for bump in (*found.bumps, found.left) if bump], default=1.0)
     resonances = [r.model_dump() for r in listed(found)]
     return {"true": true, "p": p, "resonances": resonances, "way": [len(found.way.widths), found.way.shape]}
@@ -85,6 +88,7 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
             pulls.append((mass, (r["n_signal"] - row["n_signal"]) / r["n_signal_error"]))
     out: dict[str, Any] = {"n_null": len(null)}
     out |= {f"false_1e{k}": round(float((p < 10.0**-k).mean()), 4) for k in (1, 2, 3)}
+    out["null_ks"] = round(float(kstest(p, "uniform").pvalue), 4) if len(p) else None
     out |= {"n_signal_sets": len(injected), "found": round(len(pulls) / max(len(injected), 1), 3)}
     out["extra"] = round(extra / max(len(injected), 1), 3)
     for name, pull in zip(("mass", "yield"), np.array(pulls).reshape(-1, 2).T, strict=True):

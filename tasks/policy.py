@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tasks.claim import Claim
 from tasks.plan import Plan
+from tasks.review import Review
 
 Context = dict[str, Any]  # what the crew tells an agent: facts, history, step ...
 Answer = dict[str, Any]  # what a call returned
@@ -91,6 +92,10 @@ class Policy:
         """Summarise the key numbers that the planned calls returned."""
         warnings = [answer["result"]["warning"] for answer in results if answer.get("result", {}).get("warning")]
         return "; ".join(f"warning: {warning}" for warning in warnings)
+
+    def review(self, context: Context) -> Review:
+        """Return the review of a plan or result: what the gates found."""
+        return Review.of([finding["text"] for finding in context["gates"]])
 
     def claim(self, context: Context) -> Claim:
         """Return the answer to the request; if nothing was graded, it says that no statement can be made."""

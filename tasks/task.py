@@ -15,6 +15,7 @@ from tasks.convergence import Rule
 from tasks.intake import Intake
 from tasks.page import Block, Confirmation, Graded, Numbers, Page, Publication, Run, Text
 from tasks.policy import Policy
+from tasks.review import Finding, Work, gates
 from tasks.salt import secret_seed
 from tasks.score import CheckedNumber, Metric, Number, Score
 from tasks.study import Judge
@@ -151,6 +152,9 @@ class TaskBase(Frozen):
     def shown(self, score: Score) -> list[Block]:
         return []
 
+    def gates(self, work: Work) -> list[Finding]:
+        return gates(work)
+
     def page(self, run: Run) -> Page:
         """Return a page with the claimed numbers, the confirmation if there is one, and the best score."""
         claimed = run.claim.numbers if isinstance(run.claim, Measurement) else {}
@@ -262,6 +266,10 @@ class Task(Protocol):
 
     def shown(self, score: Score) -> list[Block]:
         """Return all blocks that show one score."""
+        ...
+
+    def gates(self, work: Work) -> list[Finding]:
+        """Return what numbers alone say against a graded result, for the reviewer; default: `tasks.review.gates`."""
         ...
 
     def page(self, run: Run) -> Page:

@@ -27,6 +27,8 @@ OURS = {
     "bumphunt.sculpting": "tools.bumphunt.sculpting:sculpting_test",
     "spectrum.hunt": "tools.spectrum.hunt:hunt",
     "spectrum.count": "tools.spectrum.window:count_window",
+    "spectrum.limit": "tools.spectrum.limit:limit",
+    "spectrum.inject": "tools.spectrum.inject:inject",
     "analysis.repeat": "tools.analysis.repeat:repeat",
     "omnifold.unfold": "tools.omnifold.unfold:unfold",
     "calorimeter.train": "tools.calorimeter.train:train",

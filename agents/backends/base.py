@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tools.contract import Frozen
 
-Role = Literal["planner", "worker", "reporter"]
+Role = Literal["planner", "worker", "reviewer", "reporter"]
 Wire = Literal["chat", "responses"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -19,6 +19,20 @@ SHORTEST_SECRET = 8  # characters; placeholder keys of local servers, such as "n
 
 class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error
     """The service cannot answer (missing key, unknown model, unreachable after retries): for the operator."""
+
+
+class Quota(Frozen):
+    """A quota or credit that is spent."""
+
+    refills: float | None = Field(None, description="when, if the service says so [seconds since the epoch]")
+
+
+class QuotaSpent(BackendLost):
+    """The service answers again once its quota is refilled or its account topped up."""
+
+    def __init__(self, text: str, quota: Quota) -> None:
+        super().__init__(text)
+        self.quota = quota
 
 
 class ToolCall(Frozen):

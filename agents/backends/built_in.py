@@ -22,6 +22,7 @@ from tasks.policy import Answer, Call, Context, Policy, finish, submit
 from tasks.task import TaskBase
 
 AGAIN = "again"
+CONTROLS = ("script", "random")
 
 
 class Script:
@@ -77,6 +78,8 @@ class BuiltIn:
         elif request.role == "worker":
             answers = [json.loads(message.content) for message in request.messages[2:] if message.role == "tool"]
             message = _call(policy.act(context, answers), len(answers))
+        elif request.role == "reviewer":
+            message = _words(find_task(context["facts"]["task"]).policy.review(context))
         else:
             message = _words(policy.claim(context))
         return Reply(message=message, model=self.name)

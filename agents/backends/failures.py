@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 LONGEST_WAIT = 60.0  # maximum seconds between two tries, whatever the service asks for
+QUOTA_WAIT = 900.0  # seconds; no limit on the rate of requests asks to wait this long, so a quota is spent
 TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size|limit)|prompt is too long|too many (input |prompt )?tokens|input token count|"
     r"too large for model|maximum number of tokens allowed|exceed.{0,20}context|request too large|prompt too long",
@@ -25,7 +26,9 @@ FLAGGED = re.compile(
 SPENT = re.compile(
     r"per.?day|daily|insufficient.{0,3}(quota|balance|credit|funds)|out of credit|billing.{0,10}limit", re.I
 )
-IN_WORDS = re.compile(r"(?:try again|retry)\w* (?:in|after) (?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE)
+IN_WORDS = re.compile(
+    r"(?:try again|retry)\w* (?:in|after) (?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)(ms|s))?", re.IGNORECASE
+)
 DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?)s"')
 Kind = Literal["status", "silent", "unreachable", "broken"]
 
@@ -48,17 +51,22 @@ class Failure:
 
     @property
     def too_long(self) -> bool:
-        return self.status in (400, 413, 422, 500) and bool(TOO_LONG.search(f"{self.code} {self.words}"))
+        return self.status in (400, 413, 422, 500) and bool(TOO_LONG.search(self._said))
 
     @property
     def flagged(self) -> bool:
         """True if the service refuses the request because of its content."""
-        return self.status in (400, 403, 422) and bool(FLAGGED.search(f"{self.code} {self.words}"))
+        return self.status in (400, 403, 422) and bool(FLAGGED.search(self._said))
 
     @property
     def spent(self) -> bool:
-        """True if credit or the daily quota is used up: only money or another day helps."""
-        return self.status == 402 or (self.status in (403, 429) and bool(SPENT.search(f"{self.code} {self.words}")))
+        """True if credit or the daily quota is used up: only money or hours help."""
+        far = self.status == 429 and self.asked_wait is not None and self.asked_wait >= QUOTA_WAIT
+        return far or self.status == 402 or (self.status in (403, 429) and bool(SPENT.search(self._said)))
+
+    @property
+    def _said(self) -> str:
+        return f"{self.code} {self.words}"
 
     @property
     def may_pass(self) -> bool:
@@ -140,5 +148,6 @@ def _wait(headers: Mapping[str, str], text: str) -> float | None:
         return float(found[1])
     found = IN_WORDS.search(text)
     if found and any(found.groups()):
-        return 60 * float(found[1] or 0) + float(found[2] or 0) * (0.001 if found[3] == "ms" else 1)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups()[:3])
+        return 3600 * hours + 60 * minutes + seconds * (0.001 if found[4] == "ms" else 1)
     return None

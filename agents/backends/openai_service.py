@@ -26,6 +26,8 @@ from agents.backends.base import (
     Backend,
     BackendLost,
     Message,
+    Quota,
+    QuotaSpent,
     Reply,
     Request,
     Usage,
@@ -137,7 +139,8 @@ class OpenAIService(Backend):
                 failures += 1
                 self._sleep(answer.wait(failures))
             else:
-                raise self._lost(self._explain(answer) + (f", after {failures + 1} tries" if failures else ""))
+                text = self._explain(answer) + (f", after {failures + 1} tries" if failures else "")
+                raise self._lost(text, _quota(answer))
 
     def models(self) -> list[str]:
         """Return the models that the service lists; empty if it lists none."""
@@ -220,8 +223,9 @@ class OpenAIService(Backend):
         except (Cut, ValueError) as error:
             return Failure("broken", f"the answer broke off: {error}")
 
-    def _lost(self, text: str) -> BackendLost:
-        return BackendLost(self._scrub(f"{self.name} at {self.base_url}: {text}"))
+    def _lost(self, text: str, quota: Quota | None = None) -> BackendLost:
+        text = self._scrub(f"{self.name} at {self.base_url}: {text}")
+        return QuotaSpent(text, quota) if quota else BackendLost(text)
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text
@@ -241,7 +245,7 @@ class OpenAIService(Backend):
             return self._words(failure.words)
         said = f"(HTTP {failure.status}: {self._words(failure.words)})"
         if failure.spent:
-            return f"the account has no credit or quota left: top it up, or wait until the next day {said}"
+            return f"the account has no credit or quota left: top it up, or wait until it refills {said}"
         if failure.status in (401, 403):
             fault = "the key was refused" if self._key else "a key is required but none was given"
             return f"{fault}: put a valid one in {self._key_env} {said}"
@@ -259,6 +263,13 @@ class OpenAIService(Backend):
             return "it lists no models; the address often ends in /v1"
         models.sort(key=lambda model: difflib.SequenceMatcher(None, model, self.model).ratio(), reverse=True)
         return "it has " + ", ".join(models[:10]) + (f" and {len(models) - 10} more" if len(models) > 10 else "")
+
+
+def _quota(failure: Failure) -> Quota | None:
+    """Return the quota that a failure says is spent; None for other failures."""
+    if not failure.spent:
+        return None
+    return Quota(refills=time.time() + failure.asked_wait if failure.asked_wait else None)
 
 
 def _fingerprint(wire: Wire, body: dict[str, Any]) -> str:

@@ -1,24 +1,29 @@
-"""Ten short questions to a real service, to find out which features that the crew needs it supports, and how.
+"""Eleven short questions to a real service, to find out which features that the crew needs it supports, and how.
 
 Only a live key can show this; everything else is tested against simulated services on loopback.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from agents.backends.base import BackendLost, Message, Reply, Request, ToolSchema, Usage
+from agents.backends.base import BackendLost, Figure, Message, Reply, Request, ToolSchema, Usage
 from agents.backends.openai_service import OpenAIService
 from agents.backends.price import Price
 from agents.backends.reading import bare_json
 
-# Tokens of the ten questions, rounded up: most are in the long text that is sent twice.
+# Tokens of the questions, rounded up: most are in the long text that is sent twice.
 PROMPT_TOKENS, COMPLETION_TOKENS = 12_000, 3_000
 LONG = " ".join(f"Bin {number}: {number * 37 % 101} events." for number in range(600))
 REPLY = 600  # tokens, with room for some reasoning
+STRIPES = {"blue": (0, 0, 255), "yellow": (255, 255, 0), "red": (255, 0, 0)}  # of a picture, from left to right
 LONGEST = 32_768  # tokens of a reply with a long program
 WEIGHT = {
     "type": "object",
@@ -54,8 +59,11 @@ class Interview:
     notes: list[str] = field(default_factory=list)
     called: Reply | None = None  # the reply with a tool call
 
-    def ask(self, *said: str, messages: tuple[Message, ...] = (), **more: object) -> Reply:
-        opening = (Message(role="system", content="Answer briefly."), Message(role="user", content=" ".join(said)))
+    def ask(
+        self, *said: str, figures: tuple[Figure, ...] = (), messages: tuple[Message, ...] = (), **more: object
+    ) -> Reply:
+        question = Message(role="user", content=" ".join(said), figures=figures)
+        opening = (Message(role="system", content="Answer briefly."), question)
         settings = {"role": "worker", "messages": (*opening, *messages), "max_tokens": REPLY} | more
         reply = self.backend.complete(Request.model_validate(settings))
         self.usage += reply.usage
@@ -133,6 +141,28 @@ def _cache(interview: Interview) -> tuple[bool, str]:
     return share > 0, f"{share:.0%} of a repeated prompt came from the cache"
 
 
+def _pictures(interview: Interview) -> tuple[bool, str]:
+    asked = "The picture has three vertical stripes. Name their colours from left to right."
+    reply = interview.ask(asked, figures=(_striped(),))
+    if not interview.backend.dialect.pictures:
+        return False, "refused: figures will only be named, as with --no-pictures"
+    seen = bool(re.search(".*".join(STRIPES), reply.message.content, re.IGNORECASE | re.DOTALL))
+    words = f"{reply.message.content[:60]!r}"
+    return seen, words if seen else f"sent, but not seen: {words}; use --no-pictures"
+
+
+def _striped() -> Figure:
+    from PIL import Image  # imported only when there is something to show
+
+    width, held = 30, io.BytesIO()
+    picture = Image.new("RGB", (width * len(STRIPES), 60))
+    for number, colour in enumerate(STRIPES.values()):
+        picture.paste(colour, (number * width, 0, (number + 1) * width, 60))
+    picture.save(held, "PNG")
+    sha, png = hashlib.sha256(held.getvalue()).hexdigest(), base64.b64encode(held.getvalue()).decode()
+    return Figure(name="stripes.png", width=picture.width, height=picture.height, sha256=sha, png=png)
+
+
 QUESTIONS: dict[str, Question] = {
     "answers in text": _words,
     "JSON by a schema": _json,
@@ -144,6 +174,7 @@ QUESTIONS: dict[str, Question] = {
     "long replies": _long_reply,
     "counts tokens": _counting,
     "cache": _cache,
+    "sees pictures": _pictures,
 }
 
 

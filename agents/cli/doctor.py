@@ -27,7 +27,7 @@ def doctor(
         bool, typer.Option("--selftest", help="attack every sandbox here, or --sandbox, with hostile code")
     ] = False,
     sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
-    model: Annotated[str | None, typer.Option(help="ask a service ten short questions about this model")] = None,
+    model: Annotated[str | None, typer.Option(help="ask a service eleven short questions about this model")] = None,
     base_url: Annotated[str | None, typer.Option(help="for --model: service address (or OPENAI_BASE_URL)")] = None,
     price: Annotated[
         str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="for --model: dollars per million tokens")

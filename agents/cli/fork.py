@@ -19,7 +19,10 @@ def fork(
     ],
     out: Annotated[Path | None, typer.Option(help="folder of the new run; default: a new one beside RUN")] = None,
     request: Annotated[str | None, typer.Option(help="ask this from STEP on; default: the request of RUN")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="folder with planner.md, worker.md, reporter.md")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="folder with planner.md, worker.md, reporter.md, and reviewer.md if there is one"),
+    ] = None,
     backend: options.Backend = None,
     model: options.Model = None,
     base_url: options.BaseUrl = None,
@@ -42,7 +45,7 @@ def fork(
     from agents.runs.run import beginning, new_run_dir
 
     with clear_errors():
-        told = read_prompts(prompts) if prompts else None
+        told = read_prompts(prompts, beginning(run_dir)[0].reviewer) if prompts else None
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
         child = out or new_run_dir(run_dir.resolve().parent, beginning(run_dir)[0].task)
         with watched(chosen) as listeners:

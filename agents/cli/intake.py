@@ -31,12 +31,12 @@ def agree(
 
     if file:
         card = Card.read(file)
-        return _with(card, request or card.request, data, options)
+        return card.given(request or card.request, data, options)
     if request is None:
         if data is not None:
             raise ValueError("request: say in plain language what you want to know about these data")
         return Card(request=make_task(DEFAULT).request, task=DEFAULT, options=options)
-    card = _with(_filled(request, data, backend), request, data, options)
+    card = _filled(request, data, backend).given(request, data, options)
     here = sys.stdin.isatty() and not yes
     _show(card)
     if card.questions and not here:
@@ -44,7 +44,7 @@ def agree(
         raise typer.Exit(2)
     if card.questions:
         answers = {each.about: typed(typer.prompt(each.text, err=True)) for each in card.questions}
-        card = _with(card, request, data, answers)
+        card = card.given(request, data, answers)
         _show(card)
     return card if yes else _accepted(card, here)
 
@@ -63,14 +63,6 @@ def _filled(request: str, data: Path | None, backend: Backend) -> Card:
         return by_model(request, sight, backend)
     except BackendLost as error:
         raise ValueError(f"the request could not be read: {error}") from None
-
-
-def _with(card: Card, request: str, data: Path | None, options: dict[str, Any]) -> Card:
-    """Return the card with what the operator has given; a question about a given option is answered."""
-    said = {name: value for name, value in options.items() if name != "data"}
-    left = [question for question in card.questions if question.about not in said]
-    update = {"request": request, "data": str(data) if data else card.data, "options": card.options | said}
-    return card.model_copy(update=update | {"questions": left})
 
 
 def _accepted(card: Card, here: bool) -> Card:

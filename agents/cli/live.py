@@ -28,6 +28,7 @@ from agents.trace.events import (
     ModelCalled,
     Planned,
     Repeated,
+    Reviewed,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -39,7 +40,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.shown import numbers_of, task_of
-from agents.trace.words import duration
+from agents.trace.words import duration, review
 from tasks.plan import Step
 from tasks.task import Task
 from tasks.writing import label, measured
@@ -191,6 +192,8 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
             return f"sandbox: canaries {'held' if event.held else 'DID NOT HOLD'}"
         case Planned():
             return f"iteration {event.iteration}: plan with steps {', '.join(s.id for s in event.plan.steps)}"
+        case Reviewed():
+            return f"iteration {event.where.iteration}: {review(event)} {' '.join(event.reasons)}"
         case StepStarted():
             return f"iteration {event.iteration}: {event.step} started"
         case StepFinished():

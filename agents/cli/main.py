@@ -15,6 +15,7 @@ from agents.cli import doctor as doctor_cli
 from agents.cli import export as export_cli
 from agents.cli import fork as fork_cli
 from agents.cli import intake, options
+from agents.cli import mcp as mcp_cli
 from agents.cli import replay as replay_cli
 from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
@@ -63,6 +64,9 @@ def run(
     effort: Annotated[
         str | None, typer.Option(help="reasoning effort: none, minimal, low, medium, high, xhigh, max")
     ] = None,
+    reviewer: Annotated[
+        bool, typer.Option("--reviewer", help="a reviewer reads plans and results, and may send each back once")
+    ] = False,
     max_iterations: Annotated[int | None, typer.Option(help="most rounds of plan, work and grade")] = None,
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
@@ -103,6 +107,7 @@ def run(
                 "workers": workers,
                 "temperature": temperature,
                 "effort": effort,
+                "reviewer": reviewer,
             }
             | ({"image": image} if image else {})
         )
@@ -166,6 +171,7 @@ def tools(
 
 app.command()(doctor_cli.doctor)
 app.command()(view_cli.view)
+app.command()(mcp_cli.mcp)
 app.command()(replay_cli.replay)
 app.command()(rerun_cli.rerun)
 app.command()(fork_cli.fork)

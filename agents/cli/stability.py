@@ -12,6 +12,8 @@ from rich.text import Text
 
 from agents.cli.console import clear_errors, err, name_values, out
 
+WAITS = 7  # exit status
+
 if TYPE_CHECKING:
     from agents.studies.carry_out import Machine
     from agents.studies.estimate import ArmEstimate
@@ -41,7 +43,7 @@ def stability(
 ) -> None:
     """Run backends x wordings x data sets x repeats of one task, with statistics at the end.
 
-    The same command continues a stopped study; no run is repeated.
+    The same command continues a stopped study; no run is repeated. Exit status 7: runs wait for a service's quota.
     """
     with clear_errors():
         if listed:
@@ -57,9 +59,11 @@ def stability(
             _matrix(chosen, runs)
             return
         machine = Machine.model_validate({"data": data and str(data.resolve()), "sandbox": sandbox})
-        result = _carry_out(chosen, runs, machine, workers, limit, scheduler, retry_missing)
+        result, waits = _carry_out(chosen, runs, machine, workers, limit, scheduler, retry_missing)
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    if waits:
+        raise typer.Exit(WAITS)
 
 
 def _carry_out(
@@ -70,33 +74,41 @@ def _carry_out(
     limit: list[str] | None,
     scheduler: str | None,
     retry_missing: bool,
-) -> StudyResult:
-    """Carry out what is left of a study; write its report and print its answer, however that ends."""
+) -> tuple[StudyResult, bool]:
+    """Carry out what is left of a study; write its report and print its answer, however that ends.
+
+    Return its result, and whether runs wait for a service's quota.
+    """
     from agents.studies.board import Board
     from agents.studies.carry_out import forgive, locally, on_cluster, open_folder
     from agents.studies.cell import backend_of
     from agents.studies.report import write_study_report
+    from agents.studies.rests import wake
 
     if scheduler is None:
         for arm in study.backends:
             backend_of(arm)  # report a missing key or library before anything is paid for
     most = _limits(limit, [arm.name for arm in study.backends])
     folder = open_folder(study, runs)
+    wake(folder)  # the account may have been topped up
     if retry_missing:
         forgive(study, folder)
     err.print(Text(f"study {study.name} {study.sha256()[:12]} in {folder}"), soft_wrap=True)
     try:
         with Board(study, folder) as board:
             if scheduler is None:
-                locally(folder, board.left(), workers, machine, board.tell, most)
+                rests = locally(folder, board.left(), workers, machine, board.tell, most)
             else:
-                on_cluster(folder, board.left(), scheduler, machine, board.tell, study.gpu != "none")
+                rests = on_cluster(folder, board.left(), scheduler, machine, board.tell, study.gpu != "none")
     finally:
         result = write_study_report(folder)
         for sentence in (*result.answer.sentences, *result.answer.warnings):
             err.print(Text(sentence), soft_wrap=True)
         err.print(Text(f"report: {folder / 'report.html'}"), soft_wrap=True)
-    return result
+    waiting = board.waiting(rests)
+    for sentence in waiting:
+        err.print(Text(sentence, style="yellow"), soft_wrap=True)
+    return result, bool(waiting)
 
 
 def _limits(given: list[str] | None, backends: list[str]) -> dict[str, int]:

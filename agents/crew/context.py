@@ -9,14 +9,19 @@ from tasks.task import Task
 
 PROMPTS = Path(__file__).parent / "prompts"
 FILES = ("planner.md", "worker.md", "reporter.md")
+REVIEWER = "reviewer.md"
 
 
-def read_prompts(folder: Path = PROMPTS) -> dict[str, str]:
-    """Read the prompts in `folder`, by default the installed ones: file name -> text. Raises ValueError."""
-    missing = [name for name in FILES if not (folder / name).is_file()]
+def read_prompts(folder: Path = PROMPTS, reviewer: bool = False) -> dict[str, str]:
+    """Read the prompts in `folder`, by default the installed ones: file name -> text. Raises ValueError.
+
+    `reviewer`: with that of the reviewer.
+    """
+    files = (*FILES, REVIEWER) if reviewer else FILES
+    missing = [name for name in files if not (folder / name).is_file()]
     if missing:
-        raise ValueError(f"prompts={folder}: must contain {', '.join(FILES)}; missing: {', '.join(missing)}")
-    return {name: (folder / name).read_text() for name in FILES}
+        raise ValueError(f"prompts={folder}: must contain {', '.join(files)}; missing: {', '.join(missing)}")
+    return {name: (folder / name).read_text() for name in files}
 
 
 def advised(prompts: Mapping[str, str], task: Task) -> dict[str, str]:

@@ -12,6 +12,7 @@ from agents.crew.confirm import audit, confirm
 from agents.crew.memory import memory
 from agents.crew.planner import plan
 from agents.crew.reporter import report
+from agents.crew.reviewer import review_plan, review_result
 from agents.crew.shared import Crew, ModelFailed
 from agents.crew.worker import Worker
 from agents.trace.events import Audited, Confirmed, Decided, Trouble
@@ -33,6 +34,8 @@ class State(TypedDict, total=False):
     scores: Annotated[list[Score], operator.add]
     submissions: Annotated[list[Submission | None], operator.add]
     decision: Decision
+    review: dict[str, Any]  # what the reviewer sent back in this iteration or in the one before, with its reasons
+    reopened: bool  # the run would have ended, had the reviewer not sent back its result
     confirmed: Score | None  # of the best submission, repeated on held-out data, after the audit
     claim: Claim | None
     checks: list[CheckedNumber]
@@ -81,14 +84,15 @@ class Nodes:
         self._crew = crew
 
     def plan(self, state: State) -> State:
-        iteration = len(state.get("scores", []))
-        try:
-            made = plan(self._crew, *_so_far(state))
-        except ModelFailed as error:
-            self._crew.note(Trouble(who="model", where=Where("planner", iteration), text=str(error)))
-            made = None
+        iteration, review = len(state.get("scores", [])), state.get("review", {})
+        made = self._planned(state, review)
+        if made and self._crew.reviews:
+            scores, _, observations = _so_far(state)
+            if reasons := review_plan(self._crew, made, scores, observations):
+                review = review | {"plan": made.model_dump(mode="json"), "reasons_plan": reasons}
+                made = self._planned(state, review) or made
         if made is None or not made.stop:
-            return {"iteration": iteration, "plan": made}
+            return {"iteration": iteration, "plan": made, "review": review}
         if made.null_result:
             decision = nothing(made.reasoning)
         else:
@@ -97,6 +101,15 @@ class Nodes:
         self._crew.note(Decided(iteration=iteration, decision=decision))
         return {"iteration": iteration, "plan": made, "decision": decision}
 
+    def _planned(self, state: State, review: dict[str, Any]) -> Plan | None:
+        """Return a plan; None if the model gives none. `review`: what was sent back."""
+        try:
+            return plan(self._crew, *_so_far(state), review)
+        except ModelFailed as error:
+            where = Where("planner", len(state.get("scores", [])))
+            self._crew.note(Trouble(who="model", where=where, text=str(error)))
+            return None
+
     def wait(self, state: State) -> State:
         return {}
 
@@ -104,7 +117,8 @@ class Nodes:
         step, iteration = state["step"], state["iteration"]
         done = {o.step: o for o in _current(state, iteration) if o.step in step.depends_on}
         scores, earlier = state.get("scores", []), memory(*_so_far(state))
-        return {"observations": [Worker(self._crew, iteration, step, scores, earlier).work(done)]}
+        worker = Worker(self._crew, iteration, step, scores, earlier, _reasons(state))
+        return {"observations": [worker.work(done)]}
 
     def grade(self, state: State) -> State:
         iteration, task = state["iteration"], self._crew.task
@@ -113,11 +127,26 @@ class Nodes:
         submission = task.submission.model_validate(handed_in) if handed_in else None
         null = next((o.null_result for o in observations if o.null_result), "")
         score = self._crew.grader.grade(iteration, submission, null)
-        decision = decide([*state.get("scores", []), score], task.rule)
+        scores = [*state.get("scores", []), score]
+        decision = decide(scores, task.rule)
+        best = decision.best
         if null and decision.action != "continue":
             decision = nothing(null)  # the last word of the crew, whatever it had submitted before
+        reasons: list[str] = []
+        reopened = state.get("reopened", False)
+        if self._crew.reviews and state["plan"]:
+            reasons = review_result(self._crew, scores, submission, observations, state["plan"])
+        if reasons and decision.action == "converged" and len(scores) < task.rule.max_iterations and not reopened:
+            reason = f"the reviewer sent the result back: {' '.join(reasons)}"
+            decision, reopened = Decision(action="continue", best=best, reason=reason), True
         self._crew.note(Decided(iteration=iteration, decision=decision))
-        return {"scores": [score], "submissions": [submission], "decision": decision}
+        return {
+            "scores": [score],
+            "submissions": [submission],
+            "decision": decision,
+            "review": {"reasons_result": reasons} if reasons else {},
+            "reopened": reopened,
+        }
 
     def confirm(self, state: State) -> State:
         crew, best = self._crew, state["decision"].best
@@ -146,6 +175,11 @@ class Nodes:
 def _so_far(state: State) -> tuple[list[Score], list[Submission | None], list[Observation]]:
     """Return the scores and submissions of all iterations that have ended, and all observations."""
     return state.get("scores", []), state.get("submissions", []), state.get("observations", [])
+
+
+def _reasons(state: State) -> dict[str, Any]:
+    """Return why the plan and the result before it were sent back."""
+    return {name: reasons for name, reasons in state.get("review", {}).items() if name != "plan"}
 
 
 def _current(state: State, iteration: int) -> list[Observation]:

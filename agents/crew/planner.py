@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.backends.base import Request
@@ -27,10 +27,12 @@ def plan(
     scores: Sequence[Score],
     submissions: Sequence[Submission | None],
     observations: Sequence[Observation],
+    review: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan of the next iteration, from all that the iterations before brought.
 
-    Raises ModelFailed when the model cannot write one with known tools.
+    `review`: what the reviewer sent back, with its reasons. Raises ModelFailed when the model cannot write one with
+    known tools.
     """
     rule, iteration, where = crew.task.rule, len(scores), Where("planner", len(scores))
     context: dict[str, Any] = {
@@ -43,6 +45,7 @@ def plan(
         **({"verdict_fields": glossary(crew.task.details, scores[-1].details)} if scores else {}),
         "earlier": memory(scores, submissions, observations)[:-1],  # of the last iteration it sees all observations
         "observations": [observed(o) for o in observations if o.iteration == iteration - 1],
+        **({"review": dict(review)} if review else {}),
         "now": standing(crew, where, scores),
     }
     request = Request(

@@ -50,6 +50,7 @@ class Crew:
     workers: int = 2  # steps that run at once
     temperature: float = 0.0
     effort: Effort | None = None
+    reviews: bool = False  # plans and results are reviewed
 
     def note(self, event: Event) -> None:
         note(self.store, self.record, event)

@@ -22,7 +22,7 @@ from agents.crew.standing import LONG, rounded, standing
 from agents.trace.bench import place, step_folder
 from agents.trace.events import Executed, StepFinished, StepStarted, Trouble
 from agents.trace.observation import Observation
-from agents.trace.tool_calls import SHOWN, tails
+from agents.trace.tool_calls import RECORDABLE, SHOWN, recordable, tails
 from agents.trace.where import Where
 from sandbox.driver import WORKSPACE
 from sandbox.reader import UnsafeFile
@@ -34,7 +34,6 @@ from tools.contract import Frozen
 
 MAX_TURNS = 16
 STUCK = 3  # identical calls in a row: nothing changes between them, so the answer will not either
-MAX_DEPTH = 20  # nesting of arguments: no tool needs more, and very deep ones cannot be recorded
 
 
 class RunPython(Frozen):
@@ -71,10 +70,12 @@ class Worker:
         step: Step,
         scores: Sequence[Score] = (),
         earlier: Sequence[dict[str, Any]] = (),
+        review: Mapping[str, Any] | None = None,
     ) -> None:
-        """`scores`, `earlier`: the verdicts on the previous iterations, and their outcomes."""
+        """`scores`, `earlier`: the verdicts on the previous iterations, and their outcomes; `review`: what the
+        reviewer sent back, with its reasons."""
         self._crew, self._iteration, self._step = crew, iteration, step
-        self._scores, self._earlier = scores, list(earlier)
+        self._scores, self._earlier, self._review = scores, list(earlier), dict(review or {})
         self._where = Where("worker", iteration, step.id)
         self._cwd = f"{WORKSPACE}/{step_folder(iteration, step.id)}"
         self._results: list[dict[str, Any]] = []
@@ -149,6 +150,7 @@ class Worker:
                 name: observed(o) | {"folder": f"{WORKSPACE}/{step_folder(o.iteration, name)}"}
                 for name, o in done.items()
             },
+            **({"review": self._review} if self._review else {}),
             "now": {"replies_at_most": MAX_TURNS} | standing(self._crew, self._where, self._scores),
         }
 
@@ -165,13 +167,10 @@ class Worker:
             return self._error("tool", call.name, f"not a tool of this step; select from {', '.join(names)}")
         try:
             arguments = json.loads(call.arguments or "{}")
-            json.dumps(arguments, ensure_ascii=False).encode()  # lone surrogates cannot be written to a file
         except (ValueError, RecursionError) as error:
             return self._error("arguments", call.arguments[:200], f"must be a JSON object ({error})")
-        if not isinstance(arguments, dict) or _depth(arguments) > MAX_DEPTH:
-            return self._error(
-                "arguments", call.arguments[:200], f"must be a JSON object, nested at most {MAX_DEPTH} deep"
-            )
+        if not recordable(arguments):
+            return self._error("arguments", call.arguments[:200], f"must be {RECORDABLE}")
         try:
             if call.name not in self._own:
                 return self._tool(call.name, arguments)
@@ -238,13 +237,6 @@ class Worker:
     def _error(self, field: str, value: str, allowed: str) -> dict[str, Any]:
         self._crew.note(Trouble(who="model", where=self._where, text=f"{field}={value}: {allowed}"))
         return {"error": {"field": field, "value": value, "allowed": allowed}}
-
-
-def _depth(value: Any) -> int:
-    """Return the nesting depth of lists and objects; 0 for a number."""
-    if isinstance(value, dict | list):
-        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
-    return 0
 
 
 def duration(seconds: float) -> dict[str, float]:

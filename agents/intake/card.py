@@ -28,6 +28,13 @@ class Card(Frozen):
         """Return the options of the task, the data among them."""
         return self.options | ({"data": self.data} if self.data else {})
 
+    def given(self, request: str, data: Path | None, options: dict[str, Any]) -> Self:
+        """Return the card with what the operator has given; a question about a given option is answered."""
+        said = {name: value for name, value in options.items() if name != "data"}
+        left = [question for question in self.questions if question.about not in said]
+        update = {"request": request, "data": str(data) if data else self.data, "options": self.options | said}
+        return self.model_copy(update=update | {"questions": left})
+
     def document(self) -> dict[str, Any]:
         """Return the card as a JSON document, without what is empty."""
         return {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, [], {}, 0)}

@@ -31,6 +31,7 @@ from tasks.plan import Plan
 END = math.inf  # iteration number of everything after the last iteration
 PLAN, WORK, GRADE = range(3)
 CLAIM, REPORT = range(2)
+PLAN_REVIEWED = "plan"  # the step of a reviewer that reads a plan
 Moment = tuple[float, int, str]  # iteration, stage, and the step where several run in parallel
 
 
@@ -132,6 +133,8 @@ def moment(event: AnyEvent) -> Moment:
     match where.role:
         case "planner":
             return iteration, PLAN, ""
+        case "reviewer":
+            return iteration, PLAN if where.step == PLAN_REVIEWED else GRADE, ""
         case "worker":
             return iteration, WORK, where.step or ""
         case "grader":

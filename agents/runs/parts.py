@@ -76,6 +76,7 @@ def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter, wor
         workers=workers,
         temperature=begun.temperature,
         effort=begun.effort,
+        reviews=begun.reviewer,
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agents.backends.base import Backend, BackendLost, Effort
+from agents.backends.base import Backend, BackendLost, Effort, Quota, QuotaSpent
+from agents.backends.built_in import CONTROLS
 from agents.backends.select import secrets
 from agents.crew import graph
 from agents.crew.budget import Budget, BudgetSpent, Meter
@@ -58,6 +59,7 @@ class Settings(Frozen):
     seed: int = Field(1, description="seed sent with every request to a model")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature of every request to a model")
     effort: Effort | None = Field(None, description="reasoning effort of every request; None: the service's default")
+    reviewer: bool = Field(False, description="a reviewer reads plans and results, and may send each back once")
     card: dict[str, Any] | None = Field(None, description="how the request was understood, where it was to be read")
     workers: int = Field(2, ge=1, le=64, description="maximum number of steps run in parallel")
     salt: str | None = Field(
@@ -83,6 +85,8 @@ def start(
     task = make_task(settings.task, settings.options).salted(secret)
     run_dir = run_dir.resolve()
     meter_of(settings.budget, backend)  # refuse a budget that cannot be enforced before anything is written
+    if settings.reviewer and backend.name in CONTROLS:
+        raise ValueError(f"reviewer=true: not for the control {backend.name}, whose plans follow from no verdict")
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: contains a run already; resume it, or choose another folder")
     facts = {"task": task.name} | task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
@@ -117,8 +121,9 @@ def start(
             seed=settings.seed,
             temperature=settings.temperature,
             effort=settings.effort,
+            reviewer=settings.reviewer,
             versions=versions(),
-            prompts=keep_prompts(store, advised(read_prompts(), task)),
+            prompts=keep_prompts(store, advised(read_prompts(reviewer=settings.reviewer), task)),
             card=settings.card,
         )
         begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests
@@ -187,6 +192,7 @@ def _carry_out(
     parts = Live(begun, task, store, record, bench, meter)
     crew = crew_of(begun, parts, backend, meter, workers)
     status: Status
+    quota: Quota | None = None
     stopped: list[int] = []
     try:
         _same_inputs(begun, store.run_dir)
@@ -203,12 +209,13 @@ def _carry_out(
         status, reason = "budget", str(error)
     except (BackendLost, SandboxLost) as error:
         status, reason = "lost", str(error)
+        quota = error.quota if isinstance(error, QuotaSpent) else None
     except Exception as error:
         # A defect of ours is not a result of the crew: keep the evidence, so that the run can be resumed once fixed.
         store.append(Trouble(who="programmer", where=Where("run"), text=traceback.format_exc()))
         status, reason = "lost", f"defect: {error!r}"
     if stopped:  # whichever error came first: a sandbox closed by the stop is not lost
-        status, reason = "interrupted", STOPPED
+        status, reason, quota = "interrupted", STOPPED, None
     store.append(
         RunFinished(
             status=status,
@@ -216,6 +223,7 @@ def _carry_out(
             seconds=meter.seconds,
             usage=meter.spent,
             model_calls=meter.model_calls,
+            quota=quota,
             peak_memory_mib=peak_memory(store),
         )
     )

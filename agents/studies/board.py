@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,9 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from agents.studies.cells import cells_of
+from agents.studies.cells import backend_in, cells_of
 from agents.studies.outcome import Outcome, read_outcome
+from agents.studies.rests import Rest
 from agents.studies.study import Study
+from agents.studies.verdict import count
 from agents.trace.result import ANSWERED
 from agents.trace.words import duration
 
@@ -53,6 +56,16 @@ class Board:
     def left(self) -> list[str]:
         """Return the cells without an outcome, in the order in which to carry them out."""
         return [name for name in self._cells if name not in self.outcomes]
+
+    def waiting(self, rests: Mapping[str, Rest]) -> list[str]:
+        """Return a sentence for each service whose quota cells wait for. `rests`: by backend."""
+        services = {rest.service: rest for rest in rests.values()}
+        cells = Counter(rests[arm].service for name in self.left() if (arm := backend_in(name)) in rests)
+        return [
+            f"{count(n, 'run')} {'waits' if n == 1 else 'wait'} for the quota of {service}"
+            f"{_until(services[service])}; the same command continues."
+            for service, n in cells.items()
+        ]
 
     def tell(self, name: str, what: str) -> None:
         """Record that a cell started, finished, or failed this time."""
@@ -114,6 +127,12 @@ class Board:
             self._live.stop()
         elif kind is None:
             self._console.print(self.table())
+
+
+def _until(rest: Rest) -> str:
+    if rest.refills is None:
+        return ""
+    return time.strftime(", which refills at %Y-%m-%d %H:%M:%S", time.localtime(rest.refills))
 
 
 def outcome_in(run_dir: Path) -> Outcome | None:

@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, WRONG
+from agents.studies.cell import BUSY, INTERRUPTED, LOG, LOST, SPENT, WRONG
 from agents.studies.cells import backend_in, cells_of
 from agents.studies.ledger import Ledger
 from agents.studies.outcome import OUTCOME, read_outcome
+from agents.studies.rests import Rest, resting
 from agents.studies.study import STUDY, Study, first_difference
 from agents.trace.store import TRACE
 from sandbox.driver import Kind
@@ -33,7 +34,7 @@ PROGRAM = [sys.executable, "-m", "agents.studies.cell"]
 TICK = 0.02  # seconds between two checks of the processes
 PATIENCE = 30.0  # seconds that a process may take to stop
 KILLS = 20  # how often a cell may be killed from outside before the study is stopped
-AGAIN = {LOST: "lost", BUSY: "busy", INTERRUPTED: "stopped"}
+AGAIN = {LOST: "lost", SPENT: "quota spent", BUSY: "busy", INTERRUPTED: "stopped"}
 Told = Callable[[str, str], None]
 
 
@@ -79,6 +80,12 @@ def forgive(study: Study, folder: Path) -> None:
                 (folder / cell.name / OUTCOME).unlink()
 
 
+def rests(study: Study, folder: Path) -> dict[str, Rest]:
+    """Return the backends whose service has no quota left: name -> rest."""
+    found = {arm.name: resting(folder, arm) for arm in study.backends}
+    return {name: rest for name, rest in found.items() if rest}
+
+
 def execute(folder: str, name: str, arguments: Sequence[str]) -> int:
     """Run a cell's process, on a cluster's worker, and return its exit status. Output is appended to the cell's log."""
     process = _begin(Path(folder), name, arguments)
@@ -106,19 +113,25 @@ def locally(
     machine: Machine,
     tell: Told,
     most: Mapping[str, int] | None = None,
-) -> None:
-    """Carry out all cells in processes on this machine, `workers` at a time and at most `most[backend]` per backend.
+) -> dict[str, Rest]:
+    """Carry out the cells in processes on this machine, `workers` at a time and at most `most[backend]` per backend.
 
-    Raises ValueError, like `_verdict`.
+    Return when all are done but those whose service has no quota left: backend -> rest. Raises ValueError, like
+    `_verdict`.
     """
+    study = Study.model_validate_json((folder / STUDY).read_bytes())
     waiting, running = deque(names), dict[str, subprocess.Popen[bytes]]()
     kills: Counter[str] = Counter()
     try:
-        while waiting or running:
-            while len(running) < workers and (name := ready(waiting, list(running), most or {})):
+        while True:
+            at_rest = rests(study, folder)
+            allowed = dict(most or {}) | dict.fromkeys(at_rest, 0)
+            while len(running) < workers and (name := ready(waiting, list(running), allowed)):
                 waiting.remove(name)
                 running[name] = _begin(folder, name, machine.arguments())
                 tell(name, "running")
+            if not running:
+                return at_rest
             time.sleep(TICK)
             for name, process in list(running.items()):
                 code = process.poll()
@@ -134,19 +147,20 @@ def locally(
 
 def on_cluster(
     folder: Path, names: Sequence[str], scheduler: str, machine: Machine, tell: Told, gpu: bool = False
-) -> None:
+) -> dict[str, Rest]:
     """Carry out all cells on the workers of a Dask cluster, which must see the same folders and have the same keys.
 
     `scheduler`: its address, or the file written by `dask scheduler --scheduler-file`. With `gpu`, a cell takes one
-    unit of the resource GPU. Cells running when this process ends still finish. Raises like `locally`.
+    unit of the resource GPU. Cells running when this process ends still finish. Returns and raises like `locally`.
     """
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError:
         raise ValueError("scheduler: needs Dask; pip install 'beamcrew[cluster]'") from None
     place: dict[str, Any] = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    study = Study.model_validate_json((folder / STUDY).read_bytes())
     kills: Counter[str] = Counter()
-    number = itertools.count()
+    number, parked, at_rest = itertools.count(), list[str](), dict[str, Rest]()
     with distributed.Client(**place, set_as_default=False) as client:
 
         def submit(name: str) -> Any:
@@ -171,9 +185,14 @@ def on_cluster(
             said = _verdict(folder, name, code, kills)
             tell(name, said)
             if said != "done":
+                parked.append(name)
+            at_rest = rests(study, folder)
+            for name in [name for name in parked if backend_in(name) not in at_rest]:
+                parked.remove(name)
                 again = submit(name)
                 names_of[again] = name
                 finished.add(again)
+    return at_rest
 
 
 def _verdict(folder: Path, name: str, code: int, kills: Counter[str]) -> str:

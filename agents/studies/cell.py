@@ -18,13 +18,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.backends.base import Backend
+from agents.backends.base import Backend, Quota
 from agents.backends.select import choose_backend
 from agents.runs import run as runs
 from agents.studies.cells import Cell, find_cell, options_of, salt_of
 from agents.studies.ledger import LEDGER, Busy, Ledger
 from agents.studies.outcome import OUTCOME, write_outcome
 from agents.studies.read import outcome_of
+from agents.studies.rests import rest, resting
 from agents.studies.study import STUDY, Arm, Study
 from agents.trace.report import write_report
 from agents.trace.result import ENDED, RunResult, build_result
@@ -33,7 +34,7 @@ from sandbox.driver import Kind, Limits
 from tasks import salt
 
 LOG = "cell.log"
-DONE, WRONG, LOST, BUSY, INTERRUPTED = 0, 2, 5, 75, 130  # exit statuses, like those of `beamcrew run`
+DONE, WRONG, LOST, SPENT, BUSY, INTERRUPTED = 0, 2, 5, 7, 75, 130  # exit statuses, like those of the commands
 PAUSE = 3.0  # seconds before a cell that is locked, or lost its service, may be retried
 
 
@@ -47,12 +48,14 @@ def backend_of(arm: Arm) -> Backend:
         api_key_env=arm.api_key_env,
         price=arm.price,
         timeout=arm.timeout,
+        pictures=arm.pictures,
     )
 
 
 def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = "auto") -> int:
-    """Work on a cell until it has an outcome or is stopped or lost; return the exit status.
+    """Work on a cell until it has an outcome, is stopped or lost, or its service has no quota left.
 
+    Return the exit status. A spent quota is no loss: it counts for no attempt, and the service rests for all cells.
     Raises Busy, and ValueError for what only the operator can fix (such as a missing file or key).
     """
     study = Study.model_validate_json((folder / STUDY).read_bytes())
@@ -61,12 +64,17 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
         if (run_dir / OUTCOME).exists():
             return DONE
         if ledger.losses() < study.attempts:
+            if resting(folder, cell.arm):
+                return SPENT
             ledger.begin(study.sha256(), name, cell.seed)
-            status = "refused"
+            status, quota = "refused", None
             try:
-                status = _status(study, cell, run_dir, salt_of(salt.kept(folder), cell), data, sandbox)
+                status, quota = _ending(study, cell, run_dir, salt_of(salt.kept(folder), cell), data, sandbox)
             finally:
-                ledger.end(status)
+                ledger.end("spent" if quota else status)
+            if quota:
+                rest(folder, cell.arm, quota)
+                return SPENT
             if status == "interrupted":
                 return INTERRUPTED
             if status == "lost" and ledger.losses() < study.attempts:
@@ -75,15 +83,22 @@ def carry_out(folder: Path, name: str, data: str | None = None, sandbox: Kind = 
     return DONE
 
 
-def _status(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> str:
-    """Run a cell and return its status. A run that cannot even start or finish is lost, not a result of the crew."""
+def _ending(
+    study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind
+) -> tuple[str, Quota | None]:
+    """Run a cell; return its status, and the quota if it was lost for lack of one.
+
+    A run that cannot even start or finish is lost, not a result of the crew.
+    """
     try:
-        return _run(study, cell, run_dir, secret, data, sandbox).status
+        status = _run(study, cell, run_dir, secret, data, sandbox).status
+        _, ended = runs.beginning(run_dir)
+        return status, ended.quota if ended else None
     except ValueError:
         raise
     except Exception:
         traceback.print_exc()
-        return "lost"
+        return "lost", None
 
 
 def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None, sandbox: Kind) -> RunResult:
@@ -101,6 +116,7 @@ def _run(study: Study, cell: Cell, run_dir: Path, secret: str, data: str | None,
             seed=cell.seed,
             temperature=study.temperature,
             effort=cell.arm.effort,
+            reviewer=cell.arm.reviewer,
             workers=1,
             salt=secret,
         )

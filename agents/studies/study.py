@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agents.backends.base import DEFAULT_URL, Effort
+from agents.backends.built_in import CONTROLS
 from agents.backends.price import Price
 from agents.crew.budget import Budget
 from sandbox.driver import Gpu
@@ -29,6 +30,7 @@ from tools.contract import Frozen, Problem, problems
 
 HERE = files("tasks")
 STUDY = "study.json"
+LATER = {"pictures": True, "reviewer": False}  # fields added since, with their defaults
 PLACE = "data"  # the task option with the path of official files on this machine
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]  # each is the name of a folder
 Kind = Literal["analyst", "script", "random", "openai", "local"]
@@ -45,12 +47,16 @@ class Arm(Frozen):
     price: Price | None = Field(None, description="dollars per million tokens: {prompt: 0.25, completion: 2}")
     timeout: float = Field(300, ge=1, description="seconds to wait for one reply")
     effort: Effort | None = Field(None, description="reasoning effort; null: the service's default")
+    pictures: bool = Field(True, description="show figures until the service refuses one; false: only name them")
+    reviewer: bool = Field(False, description="a reviewer reads plans and results, and may send each back once")
     budget: Budget | None = Field(None, description="budget of each run of this arm, instead of the study's")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.is_llm != (self.model is not None):
             raise ValueError(f"model: {'must be named' if self.is_llm else 'must be absent'} if kind is {self.kind}")
+        if self.reviewer and self.kind in CONTROLS:
+            raise ValueError(f"reviewer: must be false if kind is {self.kind}, a control")
         if urlsplit(self.base_url).password:
             raise ValueError("base_url: must not contain a password; name a variable with api_key_env")
         return self
@@ -196,6 +202,9 @@ class Study(Frozen):
             for place, name in ((arm, "effort"), (arm["price"] or {}, "cached")):
                 if place.get(name) is None:
                     place.pop(name, None)
+            for name, default in LATER.items():
+                if arm[name] == default:
+                    del arm[name]
         return written
 
     def sha256(self) -> str:

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agents.backends.base import Effort, Figure, Usage
+from agents.backends.base import Effort, Figure, Quota, Usage
 from agents.trace.observation import Form, Observation
 from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
 from tasks.convergence import Decision
 from tasks.plan import Plan
+from tasks.review import Finding
 from tasks.score import CheckedNumber, Metric, Score
 from tools.contract import Frozen
 
@@ -55,6 +56,7 @@ class RunStarted(Event):
     seed: int
     temperature: float = Field(0.0, description="sampling temperature of every request to a model")
     effort: Effort | None = Field(None, description="reasoning effort of every request; null: the service's default")
+    reviewer: bool = Field(False, description="plans and results are reviewed, and may be sent back once")
     versions: dict[str, str]
     prompts: dict[str, str] = Field(description="prompt file -> SHA-256")
     parent: Parent | None = None
@@ -167,6 +169,25 @@ class Planned(Event):
     plan: Plan
 
 
+class GatesChecked(Event):
+    """What the numeric gates found against a plan or result, before it was reviewed."""
+
+    kind: Literal["gates_checked"] = "gates_checked"
+    key: str = Field("", description="empty: it is found by its place alone")
+    where: Where = Field(description="reviewer/<iteration>/plan or reviewer/<iteration>/result")
+    findings: list[Finding]
+
+
+class Reviewed(Event):
+    """The reviewer's verdict on a plan or result."""
+
+    kind: Literal["reviewed"] = "reviewed"
+    where: Where = Field(description="reviewer/<iteration>/plan or reviewer/<iteration>/result")
+    send_back: bool
+    reasons: list[str]
+    skipped: str = Field("", description="why there is no verdict, if the model gave none in the right form")
+
+
 class StepStarted(Event):
     kind: Literal["step_started"] = "step_started"
     iteration: int
@@ -260,6 +281,7 @@ class RunFinished(Event):
     seconds: float
     usage: Usage
     model_calls: int
+    quota: Quota | None = Field(None, description="what the service ran out of; null: the run ended for another reason")
     peak_memory_mib: float | None = None
 
 
@@ -275,6 +297,8 @@ AnyEvent = Annotated[
     | Told
     | Seen
     | Planned
+    | GatesChecked
+    | Reviewed
     | StepStarted
     | StepFinished
     | Graded

@@ -22,6 +22,7 @@ from agents.trace.events import (
     Graded,
     ModelCalled,
     Planned,
+    Reviewed,
     Trouble,
 )
 from agents.trace.export import Exported, Work, begin, finite, is_work, outcome, spans, tool_of
@@ -144,7 +145,7 @@ class _Log:
             return self._tool(event) if is_work(event) else None
         if isinstance(event, Graded | Confirmed):
             return {"event": "score", "score": _score(event.score), "intermediate": isinstance(event, Graded)}
-        if isinstance(event, Planned | Decided | CanaryChecked | Trouble):
+        if isinstance(event, Planned | Reviewed | Decided | CanaryChecked | Trouble):
             document = event.model_dump(mode="json", exclude={"kind", "time", "index"})
             return {"event": "info", "source": event.kind, "data": document}
         return None

@@ -23,6 +23,7 @@ from agents.trace.events import (
     Decided,
     Event,
     Executed,
+    GatesChecked,
     Graded,
     ModelCalled,
     Planned,
@@ -52,7 +53,7 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
-    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told):
+    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told | GatesChecked):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)

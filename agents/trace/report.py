@@ -82,7 +82,7 @@ def environment() -> Environment:
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
-    told = (measured, words.agreement)
+    told = (measured, words.agreement, words.review)
     loaded.globals |= {each.__name__: each for each in told}
     return loaded
 

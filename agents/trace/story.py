@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.trace.blobs import Blobs
-from agents.trace.events import AnyEvent, Decided, Executed, Graded, Planned, StepFinished, ToolCalled
+from agents.trace.events import AnyEvent, Decided, Executed, Graded, Planned, Reviewed, StepFinished, ToolCalled
 from agents.trace.observation import Observation
 from agents.trace.shown import graded_of
 from agents.trace.store import TraceError
@@ -57,6 +57,7 @@ class Iteration:
     reasoning: str = ""
     steps: list[StepStory] = field(default_factory=list)
     graded: Graded | None = None
+    reviews: list[Reviewed] = field(default_factory=list)
     decision: Decision | None = None
 
 
@@ -104,6 +105,9 @@ def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
         elif isinstance(event, Executed):
             if step := _step_of(event.where, steps):
                 _add_command(step, event, reader)
+        elif isinstance(event, Reviewed):
+            number = event.where.iteration or 0
+            told.setdefault(number, Iteration(number)).reviews.append(event)
         elif isinstance(event, Decided):
             told.setdefault(event.iteration, Iteration(event.iteration)).decision = event.decision
     for number, graded in graded_of(events).items():

@@ -9,6 +9,8 @@ from agents.backends.digest import ends
 from sandbox.driver import ExecResult
 
 SHOWN = 4000  # characters of output that go back to the model
+MAX_DEPTH = 20  # nesting of arguments: no tool needs more, and very deep ones cannot be recorded
+RECORDABLE = f"a JSON object, lone surrogates not allowed, nested at most {MAX_DEPTH} deep"
 Arguments = dict[str, Any]
 
 
@@ -27,6 +29,22 @@ def answer(tool: str, ran: ExecResult) -> tuple[dict[str, Any] | None, dict[str,
         return said.get("result"), said.get("error")
     allowed = f"it ended by {ran.ended}, exit code {ran.exit_code}"
     return None, {"field": "tool", "value": tool, "allowed": allowed} | tails(ran)
+
+
+def recordable(arguments: Any) -> bool:
+    """Return whether a trace can hold these arguments: they must be RECORDABLE."""
+    try:
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(arguments, dict) and _depth(arguments) <= MAX_DEPTH
+
+
+def _depth(value: Any) -> int:
+    """Return the nesting depth of lists and objects; 0 for a number."""
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
 
 
 def tails(ran: ExecResult) -> dict[str, str]:

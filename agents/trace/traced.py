@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.trace.events import AnyEvent, Confirmed, Executed, Graded, ToolCalled
+from agents.trace.record import where_of
 from agents.trace.store import Store
 from tasks.quoted import NUMBER, among, leaves, sizes
 from tasks.score import CheckedNumber
@@ -22,6 +24,17 @@ def traced(checks: Sequence[CheckedNumber], events: Sequence[AnyEvent], store: S
     """Return the checks with `traced` set: whether each claimed number and its error occur in `events`."""
     printed = sizes(value for event in events for value in _numbers(event, store))
     return [_said(check, printed) for check in checks]
+
+
+def printed_until(
+    iteration: int, events: Sequence[AnyEvent], store: Store, more: Iterator[float]
+) -> NDArray[np.float64]:
+    """Return the sizes (n,) of all numbers that tools, scripts and the grader gave up to an iteration, and of `more`.
+
+    Later events of a run that is resumed do not count: the answer is the same as when it was first asked for.
+    """
+    past = [event for event in events if (at := where_of(event).iteration) is not None and at <= iteration]
+    return sizes(chain((value for event in past for value in _numbers(event, store)), more))
 
 
 def _said(check: CheckedNumber, printed: NDArray[np.float64]) -> CheckedNumber:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import CoreSchema, core_schema
 
 # `claim` and `audit` rerun a worker's commands; `run` is the harness itself, `trace` its record.
-ROLES = ("planner", "worker", "grader", "reporter", "claim", "audit", "sealed", "run", "trace")
+ROLES = ("planner", "worker", "reviewer", "grader", "reporter", "claim", "audit", "sealed", "run", "trace")
 FORM = re.compile(rf"({'|'.join(ROLES)})(?:/(\d+)(?:/([a-z][a-z0-9_]*))?)?")
 
 

@@ -7,6 +7,7 @@ import re
 import textwrap
 from typing import Any
 
+from agents.trace.events import Reviewed
 from tasks.score import CheckedNumber
 from tasks.writing import NONE, number
 
@@ -24,6 +25,14 @@ def agreement(check: CheckedNumber) -> str:
     """Say whether a claimed number agrees with the harness's, and whether it was traced to any output of the run."""
     said = {None: "nothing to compare", True: "agrees", False: "differs"}[check.agrees]
     return f"{said}, not traced" if check.traced is False else said
+
+
+def review(event: Reviewed) -> str:
+    """Say what came of a review."""
+    if event.skipped:
+        return f"Review of the {event.where.step}: skipped, {event.skipped}."
+    verdict = "sent back" if event.send_back else "may stay"
+    return f"Review of the {event.where.step}: {verdict}{':' if event.reasons else '.'}"
 
 
 def duration(seconds: Any) -> str:

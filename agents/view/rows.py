@@ -12,10 +12,12 @@ from agents.trace.events import (
     Confirmed,
     Decided,
     Executed,
+    GatesChecked,
     Graded,
     ModelCalled,
     Planned,
     Repeated,
+    Reviewed,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -71,6 +73,8 @@ def _place(event: AnyEvent) -> tuple[str | None, str | None]:
     if isinstance(event, RunFinished):
         return END, None
     where = where_of(event)
+    if where.role == "reviewer":
+        return str(where.iteration), None
     if where.role in ("reporter", "claim", "audit", "sealed"):
         return END, None
     return (None, None) if where.iteration is None else (str(where.iteration), where.step)
@@ -99,12 +103,19 @@ def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
             note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
             return " ".join(event.argv), note, ok
         case Told():
-            return "Told of time and budget", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
+            what = "a file" if "file" in event.facts else "time and budget"
+            return f"Told of {what}", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
         case Seen():
             shown = ", ".join(figure.name for figure in event.figures)
             return f"{len(event.figures)} figures for the model", shown, None
         case Planned():
             return f"Plan of {len(event.plan.steps)} steps", "", None
+        case GatesChecked():
+            what = f"{len(event.findings)} findings" if event.findings else "nothing"
+            return f"Gates of the {event.where.step}: {what}", "; ".join(f.text for f in event.findings), None
+        case Reviewed():
+            title = f"Review: {event.where.step} {'sent back' if event.send_back else 'may stay'}"
+            return title, event.skipped or " ".join(event.reasons), None
         case StepStarted():
             return f"Step {event.step} started", "", None
         case StepFinished():

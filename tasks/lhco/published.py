@@ -9,9 +9,9 @@ import numpy as np
 
 from tasks.lhco.page import SearchDetails
 from tasks.page import Publication, Run
-from tools.bumphunt.limits import BANDS
 from tools.bumphunt.spectrum import Spectrum
 from tools.bumphunt.workspace import workspace
+from tools.cls import BANDS
 from tools.publication import Column, Data
 
 REFERENCE_COUNTS = ("reference_passed", "reference_failed")

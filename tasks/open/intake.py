@@ -16,13 +16,20 @@ WORDS = (
     r"\bplot\b|\bdraw\b|histogram|distribution|zeichne|verteilung",
     r"(plot|draw|histogram)\b.*spectrum",  # a picture, not a search
     r"\b(mean|average|mittelwert)s?\b",
+    r"how many|wie viele|\bcount\b|number of (events|rows|pairs|entries)|\bfraction\b|\bshare\b|anteil",
     r"\bdescribe|\bsummari[sz]e|beschreib",
     r"\bdiffer(s|ent|ence|ences)?\b|\bshift(s|ed)?\b|unterschied|verschieb",
     r"\blog(arithmic|arithmisch)?\b",
 )
-BEYOND = re.compile(
-    r"\bfit(s|ted)?\b|correlat|efficien|\btrain|generat|classif|regress|\bcut\b|above|below", re.IGNORECASE
-)
+BEYOND = re.compile(r"\bfit(s|ted)?\b|correlat|efficien|\btrain|generat|classif|regress", re.IGNORECASE)
+CONDITION = re.compile(r"\bcut\b|above|below|[<>]", re.IGNORECASE)  # beyond the rules unless they can read it
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+COMPARED = {  # what people write for a comparison
+    ">=": r">=|at least|mindestens",
+    "<=": r"<=|at most|höchstens",
+    ">": r">|above|over|(?:greater|larger|more|higher) than|über|größer als",
+    "<": r"<|below|under|(?:less|smaller|lower) than|unter|kleiner als",
+}
 COMPARES = re.compile(
     r"compar|vergleich|differ|shift|unterschied|verschieb|\bversus\b|\bvs\b|same.?sign.*opposite.?sign|opposite.?sign.*same.?sign",
     re.IGNORECASE,
@@ -41,7 +48,9 @@ class OpenIntake(Intake):
         super().__init__(WORDS)
 
     def fit(self, request: str, sight: Sight | None) -> int:
-        return 0 if sight is None or BEYOND.search(request) else super().fit(request, sight)
+        if sight is None or BEYOND.search(request) or (CONDITION.search(request) and not _condition(request, sight)):
+            return 0
+        return super().fit(request, sight)
 
     def accepts(self, sight: Sight) -> bool:
         return sight.kind == "table" and any(column.kind == "number" for column in sight.columns)
@@ -50,7 +59,11 @@ class OpenIntake(Intake):
         assert sight is not None  # else it does not fit
         options: dict[str, object] = {}
         questions: list[Question] = []
+        chosen = _condition(request, sight)
         column = _column(request, sight)
+        if chosen and isinstance(column, list):  # the condition is on one column, the question on the other
+            rest = [each for name in column if not chosen.startswith(f"{name} ") and (each := sight.column(name))]
+            column = rest[0] if len(rest) == 1 else column
         if isinstance(column, Column):
             options["column"] = column.name
             spread = f" It reaches from {column.low:.4g} to {column.high:.4g}." if column.low is not None else ""
@@ -66,6 +79,10 @@ class OpenIntake(Intake):
         if LOG.search(request):
             options["log"] = True
         groups = _groups(request, sight)
+        if chosen and not groups:
+            groups = {chosen: chosen, f"not {chosen}": f"not ({chosen})"}
+        elif chosen:
+            options["cut"] = chosen
         if groups:
             options["groups"] = groups
         elif COMPARES.search(request):
@@ -111,6 +128,22 @@ def _groups(request: str, sight: Sight) -> dict[str, str]:
         if len(said) > 1 and column.name.isidentifier():
             return {value: f"{column.name} == '{value}'" for value in said}
     return {}
+
+
+def _condition(request: str, sight: Sight) -> str | None:
+    """Return the first condition on a column of numbers that the request spells out, such as `pt > 20`."""
+    for column in sight.columns:
+        if column.kind != "number" or not column.name.isidentifier():
+            continue
+        name = rf"\b{re.escape(column.name)}\b\s*(?:is|are|of|ist|von)?\s*"
+        if between := re.search(
+            rf"{name}(?:between|zwischen)\s*{NUMBER}\s*(?:and|und)\s*{NUMBER}", request, re.IGNORECASE
+        ):
+            return f"{column.name} > {between[1]} and {column.name} < {between[2]}"
+        for sign, words in COMPARED.items():
+            if found := re.search(rf"{name}(?:{words})\s*{NUMBER}", request, re.IGNORECASE):
+                return f"{column.name} {sign} {found[1]}"
+    return None
 
 
 def _spelled(value: str) -> str:

@@ -72,7 +72,7 @@ def page(run: Run) -> Page:
     answer: list[Block] = []
     if made_up:
         answer.append(Warning("The harness", f"The answer has numbers that stand in no result: {', '.join(made_up)}."))
-    answer += [Warning("The harness", f"{check.of}: {check.said}.") for check in _failed(last)]
+    answer += [Warning("The harness", f"{check.of}: {check.said}.") for check in failed(last)]
     return Page(
         answer=[*answer, *_results(found)],
         confirmation=Confirmation("Repetition", LEAD, [*_checks(confirmed), Text(GATES, soft=True)])
@@ -88,7 +88,8 @@ def shown(score: Score) -> list[Block]:
     return [*_results(found), *_checks(found)]
 
 
-def _failed(found: OpenDetails) -> list[Check]:
+def failed(found: OpenDetails) -> list[Check]:
+    """Return the checks that do not hold."""
     return [check for check in found.checks if not check.holds]
 
 
@@ -124,8 +125,8 @@ def _checks(found: OpenDetails) -> list[Block]:
         for of in dict.fromkeys(check.of for check in found.checks)
     ]
     blocks: list[Block] = [Table("Checks", ("", *kinds), rows)]
-    if failed := _failed(found):
-        blocks.append(Table("What does not hold", ("of", "why"), [(check.of, check.said) for check in failed]))
+    if wrong := failed(found):
+        blocks.append(Table("What does not hold", ("of", "why"), [(check.of, check.said) for check in wrong]))
     return blocks
 
 

@@ -25,6 +25,7 @@ from tasks.open.submission import OpenAnswer, OpenSubmission
 from tasks.page import Block, Page, Run
 from tasks.policy import Policy
 from tasks.quoted import among, leaves, sizes, strangers
+from tasks.review import Finding, Work
 from tasks.score import CheckedNumber, Score
 from tasks.submission import Submission
 from tasks.task import TaskBase, Verdict
@@ -98,6 +99,12 @@ class OpenTask(TaskBase):
         known = [best.known(), page.OpenDetails.of(confirmed).known(), self.options()]
         quoted = strangers(claim.text, sizes(leaves(known)))
         return checks + [page.fabricated(each) for each in quoted]
+
+    def gates(self, work: Work) -> list[Finding]:
+        """Return what the shared gates find, and the checks that do not hold: halves, spread, unit, repetition."""
+        wrong = page.failed(page.OpenDetails.of(work.graded.score))
+        said = [f"Of {check.of}, '{check.what}' does not hold. {check.said}" for check in wrong]
+        return [*super().gates(work), *(Finding(gate="errors", text=text) for text in said)]
 
     def shown(self, score: Score) -> list[Block]:
         return page.shown(score)

@@ -8,31 +8,57 @@ A classifier that is wrong more often than by chance has met copies: of a shower
 and the other is taken for the same kind. Such a submission is refused.
 
 Showers are requested at given incident energies. Part of these rows steer; the rest are sealed.
+
+Resampled are these rows, the same for all submissions: reference and generated shower of a row together, as scored by
+the classifiers, which are trained once. What trainings add to the spread is in the factor SHARED.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_bytes, read_safetensors
 from tasks.score import Score
 from tasks.showers.samples import Samples
 from tasks.showers.submission import ShowersSubmission
 from tasks.submission import MAX_BYTES
-from tools.calorimeter.classifier import TwoSample, strongest, tell_apart
-from tools.calorimeter.memory import memorised
+from tools.calorimeter.classifier import SHARED, TwoSample, strongest, tell_apart
+from tools.calorimeter.memory import nearness
 from tools.calorimeter.showers import NAMES, SAFE, Showers, check_arrays
 from tools.calorimeter.trust import trust_map
 from tools.contract import ToolError
+from tools.metrics import auc as auc_of
+from tools.metrics import auc_error
+from tools.types import Floats
 
 METRIC = "showers that cannot be told apart"
 SAME_ENERGY = 1e-5  # relative: float32 files are accepted
 WORST = 8
+TOYS = 100  # resamples
 COPIES, SIGMAS = 0.05, 4.0  # an AUC below 0.5 by more than both, absolute and in errors, is no fluctuation
+
+
+@dataclass(frozen=True)
+class Look:
+    """Scores of reference (n,) and generated showers (m,), higher for generated, and the requested row of each."""
+
+    reference: Floats
+    generated: Floats
+    reference_rows: NDArray[np.int64]
+    generated_rows: NDArray[np.int64]
+    stretch: float = 1.0  # factor on the spread of the AUC over resamples
+
+    def auc(self, counts: NDArray[np.int64]) -> float:
+        """Return the AUC with each requested row taken `counts` (rows,) times."""
+        ours = np.repeat(self.reference, counts[self.reference_rows])
+        return auc_of(np.repeat(self.generated, counts[self.generated_rows]), ours)
 
 
 def read_generated(workspace: Path, path: str, asked: Showers) -> Showers:
@@ -66,8 +92,11 @@ def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed
         return Score(metric=METRIC, value=None, reason=str(reason))
     reference, generated = samples.asked[samples.steers], generated[samples.steers]
     verdicts = classifiers(reference, generated, seed)
-    memory, memory_error = memorised(samples.train, reference, generated)
-    found = {f"auc_{look}": (v.auc, v.error) for look, v in verdicts.items()} | {"auc_memory": (memory, memory_error)}
+    rows = np.arange(len(reference))
+    ours, theirs = nearness(samples.train, reference, generated)
+    memory = auc_of(theirs, ours)
+    found = {f"auc_{look}": (v.auc, v.error) for look, v in verdicts.items()}
+    found["auc_memory"] = (memory, auc_error(memory, len(theirs), len(ours)))
     for look, v in verdicts.items():
         if v.auc < 0.5 - max(COPIES, SIGMAS * v.error):
             alarm = f"auc_{look} is {v.auc:.3f}: below chance, as with copies of the showers that steer or are sealed"
@@ -86,13 +115,35 @@ def grade(submission: ShowersSubmission, workspace: Path, samples: Samples, seed
     }
     return Score(
         metric=METRIC,
-        value=2 * (1 - max(auc, 0.5)),
+        value=steering([auc]),
         error=2 * error,
+        resampled=resampled([*map(look_of, verdicts.values()), Look(ours, theirs, rows, rows)], len(reference)),
         reason=f"on {len(reference)} validation showers; {worst} is {auc:.3f}; "
         f"{details['regions_distrusted']} of {len(regions)} regions are not to be trusted",
         artefact=sha256(read_bytes(workspace, submission.showers, MAX_BYTES)).hexdigest(),
         details=details,
     )
+
+
+def steering(aucs: Sequence[float]) -> float:
+    """Return the score: that of the classifier which tells the showers apart best."""
+    return 2 * (1 - max(*aucs, 0.5))
+
+
+def look_of(verdict: TwoSample) -> Look:
+    """Return a classifier's scores of the showers that it was not trained on."""
+    v = verdict
+    return Look(v.reference_scores, v.generated_scores, v.reference_rows, v.generated_rows, SHARED["trees"])
+
+
+def resampled(looks: Sequence[Look], n: int) -> list[float]:
+    """Return the score on TOYS resamples of the n requested rows, the same whatever was generated."""
+    measured = [look.auc(np.ones(n, dtype=np.int64)) for look in looks]
+    drawn = np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=TOYS)
+    return [
+        steering([at + look.stretch * (look.auc(counts) - at) for at, look in zip(measured, looks, strict=True)])
+        for counts in drawn
+    ]
 
 
 def classifiers(reference: Showers, generated: Showers, seed: int) -> dict[str, TwoSample]:

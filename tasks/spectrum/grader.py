@@ -6,6 +6,8 @@ Every graded choice counts as a trial. What steers is whether the fit describes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,29 +15,42 @@ import numpy as np
 from tasks.score import Score
 from tasks.spectrum.submission import SpectrumSubmission
 from tools.contract import ToolError
-from tools.spectrum.hunt import HuntRequest, background, described, hunted
+from tools.spectrum.hunt import FittedResonance, HuntRequest, background, columns_of, described, hunted
+from tools.spectrum.limits import CORE, Errors
+from tools.spectrum.search import Spectrum
 from tools.spectrum.window import CountRequest, count_window
 
+NONE = Errors()
 METRIC = "p-value of the fit, at most 0.1"
 ENOUGH = 0.1  # a better fit is no better description
 ERROR = 0.02  # gain that counts
-SHOWN = 160  # bins of the plot, at most
+SHOWN = 160  # bins of the plot, about
+SUMMED = {"count": "count", "fit": "fit", "smooth": "background"}
 
 
 def grade(
-    submission: SpectrumSubmission, common: dict[str, Any], search: tuple[float, float] | None, n_graded: int
+    submission: SpectrumSubmission,
+    common: dict[str, Any],
+    search: tuple[float, float] | None,
+    n_graded: int,
+    errors: Errors = NONE,
 ) -> Score:
-    """Return the score of one choice. `common`: events, unit and sqrt_s; `search`: masses that must be covered."""
+    """Return the score of one choice.
+
+    `common`: events, unit, sqrt_s, weights and blind; `search`: masses that must be covered; `errors`: systematic
+    ones, which are added to those of masses and yields.
+    """
     low, high = submission.fit_range
     if search and not low <= search[0] < search[1] <= high:
         return Score(metric=METRIC, value=None, reason=f"fit_range={submission.fit_range} must contain {search}")
     try:
         request = HuntRequest(**common, fit_range=submission.fit_range, search=search, width=submission.width)
-        found, edges, counts = hunted(request.masses(), request)
+        sample = request.sample()
+        found, spectrum = hunted(sample, request)
     except (ToolError, ValueError) as error:
         return Score(metric=METRIC, value=None, reason=str(error))
-    result = described(found, counts, request)
-    resonances = [r.model_copy(update={"p_global": min(1.0, n_graded * r.p_global)}) for r in result.resonances]
+    result = described(found, spectrum, sample, request)
+    resonances = [_counted(r, n_graded, errors, spectrum, background(found)) for r in result.resonances]
     numbers = {
         f"{name}_{k}": {"value": value, "error": error}
         for k, r in enumerate(resonances, 1)
@@ -52,9 +67,22 @@ def grade(
             "numbers": numbers,
             "resonances": [r.model_dump() for r in resonances],
             "trials": n_graded,
-            "spectrum": plotted(edges, counts, found.fits[0].fit.expected, background(found)),
+            "blind": common.get("blind"),
+            "spectrum": plotted(columns_of(found, spectrum)),
         },
     )
+
+
+def _counted(found: FittedResonance, n_graded: int, errors: Errors, spectrum: Spectrum, smooth: Any) -> FittedResonance:
+    """Return a resonance with all choices counted, and systematic errors in those of mass and yield."""
+    core = np.abs(spectrum.bins.centres / found.mass - 1) < CORE * found.width
+    under = float((smooth / spectrum.bins.per)[core].sum())
+    changed = {
+        "p_global": min(1.0, n_graded * found.p_global),
+        "mass_error": float(np.hypot(found.mass_error, errors.scale * found.mass)),
+        "n_signal_error": float(np.hypot(found.n_signal_error, errors.background * under)),
+    }
+    return found.model_copy(update=changed)
 
 
 def count(common: dict[str, Any], submission: SpectrumSubmission, window: tuple[float, float]) -> dict[str, Any]:
@@ -63,11 +91,12 @@ def count(common: dict[str, Any], submission: SpectrumSubmission, window: tuple[
     return count_window.run(request).model_dump()
 
 
-def plotted(edges: Any, counts: Any, fit: Any, smooth: Any) -> dict[str, list[float]]:
-    """Return the spectrum in few enough bins to look at."""
-    each = -(-len(counts) // SHOWN)
-    starts = np.arange(0, len(counts), each)
-    sums = {
-        name: np.add.reduceat(v, starts).tolist() for name, v in (("count", counts), ("fit", fit), ("smooth", smooth))
-    }
-    return {"edges": [*edges[starts].tolist(), float(edges[-1])], **sums}
+def plotted(columns: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the spectrum of `columns_of` in few enough bins to look at; none has a gap in it."""
+    low, high = columns["low"], columns["high"]
+    each = -(-len(low) // SHOWN)
+    breaks = 1 + np.flatnonzero(high[:-1] != low[1:])
+    starts = np.concatenate([np.arange(a, b, each) for a, b in pairwise([0, *breaks, len(low)])])
+    sums = {name: np.add.reduceat(columns[of], starts).tolist() for name, of in SUMMED.items()}
+    error = np.sqrt(np.add.reduceat(columns["error"] ** 2, starts)).tolist()
+    return {"low": low[starts].tolist(), "high": high[[*(starts[1:] - 1), -1]].tolist(), **sums, "error": error}

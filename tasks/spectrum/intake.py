@@ -1,4 +1,4 @@
-"""What a request and a table say about a mass spectrum: column, unit, masses to search."""
+"""What a request and a table say about a mass spectrum: column, unit, masses to search, blind masses, limits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,43 @@ from tools.events.sight import Column, Sight
 
 UNIT = r"(MeV|GeV|TeV)"
 NUMBER = r"(\d+(?:\.\d+)?)"
-RANGE = re.compile(rf"{NUMBER}\s*{UNIT}?\s*(?:-|–|to|and|bis|und|et|à|a|y)\s*{NUMBER}\s*{UNIT}", re.IGNORECASE)
+TO = r"\s*(?:-|–|to|and|bis|und|et|à|a|y)\s*"
+RANGE = re.compile(rf"{NUMBER}\s*{UNIT}?{TO}{NUMBER}\s*{UNIT}", re.IGNORECASE)
+LOOSE = re.compile(rf"{NUMBER}\s*{UNIT}?{TO}{NUMBER}(?:\s*{UNIT})?", re.IGNORECASE)
+WORDS = (
+    r"resonan|résonan|risonan",
+    r"\bpeaks?\b",
+    r"\bbumps?\b",
+    r"mass spectrum|massenspektrum",
+    r"upper limits?|exclusion limit|brazil|obere grenze",
+    r"(search|suche|look for)\b.*\d",
+    r"\bblind|verblindet",
+)
+HOW_MANY = r"how many events|wie viele"  # of a resonance: alone it is a question on any column
+BLIND = re.compile(
+    r"\bblind|verblindet|(do not|don't|nobody|no one|without) (may )?(look|peek)|nicht (hin|an)sehen", re.IGNORECASE
+)
+INJECTIONS = 20  # toys at each mass and yield
+AFTER = 40  # characters between "do not look" and the masses
+LIMITS = re.compile(r"limit|brazil|exclusion|sensitiv|(would|could) (you|we) have seen|obere grenze|empfindlich", re.I)
+INJECTS = re.compile(r"(would|could) (you|we) have seen|sensitiv|inject|empfindlich", re.I)
+WIDTH = re.compile(
+    rf"(?:width|resolution|breite|auflösung)\D{{0,12}}{NUMBER}\s*%|{NUMBER}\s*% (?:wide|width|resolution|breit)",
+    re.IGNORECASE,
+)
 MASS = re.compile(r"mass|^m_|^m\d|^inv|_m$|^m(jj|ll|ee|mumu|bb)?$", re.IGNORECASE)
 SPELLING = {unit.lower(): unit for unit in ("MeV", "GeV", "TeV")}
 
 
 class SpectrumIntake(Intake):
     """The mass column is named in the request, or the only one whose name looks like a mass."""
+
+    def __init__(self) -> None:
+        super().__init__((*WORDS, HOW_MANY), needs_data=True)
+
+    def fit(self, request: str, sight: Sight | None) -> int:
+        about = any(re.search(word, request, re.IGNORECASE) for word in WORDS)
+        return super().fit(request, sight) if about else 0
 
     def accepts(self, sight: Sight) -> bool:
         return sight.kind == "table" and any(column.kind == "number" for column in sight.columns)
@@ -28,10 +58,18 @@ class SpectrumIntake(Intake):
         questions: list[Question] = []
         mass = self._mass(request, sight, options, questions)
         self._unit(request, mass, options, questions)
-        if weights := [c.name for c in sight.columns if c.kind == "number" and is_weight(c.name)]:
-            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)?"
-            questions.append(Question(about="unweighted", text=text))
-        return Offer(options=options, questions=questions, remarks=self._remarks(sight))
+        self._reach(request, options, questions)
+        weights = [c.name for c in sight.columns if c.kind == "number" and is_weight(c.name)]
+        if len(weights) == 1 and re.search(r"weight|gewicht", request, re.IGNORECASE):
+            options["weights"] = weights[0]
+        elif weights:
+            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
+            questions.append(Question(about="unweighted", text=f"{text}column in `weights`."))
+        remarks = self._remarks(sight)
+        if "blind" in options:
+            said = f"Nobody sees the events in {options['blind']}; `--set unblind=true` opens them after all choices."
+            remarks.append(said)
+        return Offer(options=options, questions=questions, remarks=remarks)
 
     def _mass(self, request: str, sight: Sight, options: dict[str, object], questions: list[Question]) -> Column | None:
         """Find the column with the mass."""
@@ -57,14 +95,45 @@ class SpectrumIntake(Intake):
             spread = f"It reaches from {mass.low:.4g} to {mass.high:.4g}." if mass and mass.low is not None else ""
             text = f"In which unit is the mass: MeV, GeV or TeV? {spread}".strip()
             questions.append(Question(about="unit", text=text))
-        if not between:
+        blind = self._blind(request, questions)
+        if blind:
+            options["blind"] = [float(blind[1]), float(blind[3])]
+        ranges = [("blind", blind)] if blind else []
+        if between and not (blind and between.start() == blind.start()):
+            options["search_range"] = [float(between[1]), float(between[3])]
+            ranges.append(("search_range", between))
+        for about, found in ranges:
+            low, high = float(found[1]), float(found[3])
+            if mass and mass.low is not None and mass.high is not None and not mass.low <= low < high <= mass.high:
+                text = f"{found[0]!r} does not lie inside {mass.name}, {mass.low:.4g} to {mass.high:.4g}. "
+                text += "Which masses are meant, in the unit of the column?"
+                questions.append(Question(about=about, text=text))
+
+    def _blind(self, request: str, questions: list[Question]) -> re.Match[str] | None:
+        """Return the masses that nobody is to look at: those right after the word, else the last before it."""
+        word = BLIND.search(request)
+        if word is None:
+            return None
+        found = list(LOOSE.finditer(request))
+        after = [each for each in found if word.end() <= each.start() <= word.end() + AFTER]
+        if after or found:
+            return after[0] if after else found[-1]
+        text = "Which masses is nobody to look at, [low, high] in the unit of the column?"
+        questions.append(Question(about="blind", text=text))
+        return None
+
+    def _reach(self, request: str, options: dict[str, object], questions: list[Question]) -> None:
+        """Find whether limits or the sensitivity are asked for, and the width, without which there are none."""
+        if said := WIDTH.search(request):
+            options["width"] = float(f"{float(said[1] or said[2]) / 100:.6g}")
+        if not LIMITS.search(request):
             return
-        low, high = float(between[1]), float(between[3])
-        options["search_range"] = [low, high]
-        if mass and mass.low is not None and mass.high is not None and not mass.low <= low < high <= mass.high:
-            text = f"{between[0]!r} does not lie inside {mass.name}, {mass.low:.4g} to {mass.high:.4g}. "
-            text += "Which masses are meant, in the unit of the column?"
-            questions.append(Question(about="search_range", text=text))
+        options["limits"] = True
+        if INJECTS.search(request):
+            options["injections"] = INJECTIONS
+        if "width" not in options:
+            text = "Which relative width has the resonance, mostly the resolution (0.015 for 1.5%)? With simulated "
+            questions.append(Question(about="width", text=f"{text}events, `signal_file` answers it."))
 
     def _remarks(self, sight: Sight) -> list[str]:
         """Say what is done with the rest of the table."""

@@ -10,7 +10,8 @@ from tasks.claim import Claim, Measured, Measurement
 from tasks.plan import Plan, PlannedCall, Step
 from tasks.policy import Answer, Context, Policy, best
 from tasks.spectrum.grader import ENOUGH
-from tasks.writing import measured, probability
+from tasks.spectrum.words import answer
+from tasks.writing import measured
 
 NARROWER = (1.0, 0.8, 0.6, 0.4)  # factor of the logarithmic range on either side of the masses searched, by iteration
 
@@ -37,11 +38,13 @@ class SpectrumPolicy(Policy):
         return "; ".join(_said(answer["result"]) for answer in results if "resonances" in answer.get("result", {}))
 
     def answer(self, context: Context) -> Measurement:
-        found = best(context)
+        found = context.get("confirmed") or best(context)
         assert found
+        if found["value"] is None:
+            return Measurement(text=f"The blind window could not be opened: {found['reason']}")
         details = found["details"]
         numbers = {name: Measured(**each) for name, each in details.get("numbers", {}).items()}
-        return Measurement(numbers=numbers, text=_answer(details, context["facts"]))
+        return Measurement(numbers=numbers, text=answer(details, context["facts"]))
 
     def nothing(self, text: str) -> Claim:
         return Measurement(text=text)
@@ -49,12 +52,12 @@ class SpectrumPolicy(Policy):
 
 def _plan(facts: dict[str, Any], share: float, seed: int) -> Plan:
     low, high = facts["fit_range"]
-    inner = facts.get("search_range") or (low * (high / low) ** 0.3, low * (high / low) ** 0.7)
+    inner = facts.get("blind") or facts.get("search_range") or (low * (high / low) ** 0.3, low * (high / low) ** 0.7)
     edges = inner[0] * (low / inner[0]) ** share, inner[1] * (high / inner[1]) ** share
     fit_range = [float(f"{edge:.4g}") for edge in edges]
-    names = ("events", "unit", "sqrt_s", "width")
+    names = ("events", "unit", "sqrt_s", "width", "weights", "blind")
     arguments = {name: facts[name] for name in names if name in facts} | {"fit_range": fit_range, "seed": seed}
-    if "search_range" in facts:
+    if "search_range" in facts and "blind" not in facts:
         arguments["search"] = facts["search_range"]
     step = Step(
         id="hunt",
@@ -77,24 +80,3 @@ def _said(result: dict[str, Any]) -> str:
     return (
         f"{'; '.join(each) or 'no resonance'}; background {result['background']}, p-value of the fit {result['fit_p']}"
     )
-
-
-def _answer(details: dict[str, Any], facts: dict[str, Any]) -> str:
-    """Return the answer in words."""
-    unit, level = details["unit"], facts["discovery_below_p_global"]
-    resonances, left = details.get("resonances", []), details.get("left")
-    if not resonances:
-        nothing = "No resonance is found in this spectrum."
-        if left is None:
-            return nothing
-        return (
-            f"{nothing} The largest bump, at {left['mass']:.4g} {unit}, has a global p-value of {left['p_global']:.2g}."
-        )
-    said = []
-    for r in resonances:
-        how = "" if r["p_global"] < level else f", which is no discovery (global p-value {probability(r['p_global'])})"
-        mass, events = measured(r["mass"], r["mass_error"], unit), measured(r["n_signal"], r["n_signal_error"])
-        said.append(f"{events} events at {mass}{how}")
-    poor = details.get("fit_p") is not None and details["fit_p"] < 0.01
-    warned = " No fit describes the spectrum well, so do not trust the errors." if poor else ""
-    return f"{len(said)} resonance{'s' * (len(said) > 1)}: {'; '.join(said)}.{warned}"

@@ -19,6 +19,7 @@ MADE_UP = 30_000  # background events
 RANGE = (20.0, 120.0)  # GeV
 YIELDS = (900, 500)
 RESOLUTION = 0.015
+Columns = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Sample:
     true: list[tuple[float, int]] = field(default_factory=list)
 
 
-def load(data: Path, column: str, cut: str | None, unweighted: bool) -> Sample:
+def load(data: Path, column: str, cut: str | None, weights: str | None, unweighted: bool) -> Sample:
     """Read a table, select rows and compute the mass. Raises TaskError naming the option and what is allowed."""
     try:
         table = read_table(data)
-        if not unweighted and (weights := [name for name in table if is_weight(name)]):
-            allowed = f"the events would be counted, not weighted by {', '.join(weights)}; true if that is right"
+        if weights is not None and (weights not in table or table[weights].dtype.kind not in "fiu"):
+            raise ToolError("weights", weights, f"a column of numbers; there are {', '.join(table)}")
+        if weights is None and not unweighted and (like := [name for name in table if is_weight(name)]):
+            allowed = f"the events would be counted, not weighted by {', '.join(like)}; true if that is right, else "
+            allowed += "name the column in `weights`"
             raise ToolError("unweighted", unweighted, allowed)
         kept = np.ones(len(next(iter(table.values()))), bool) if cut is None else select(cut, table)
         if not kept.any():
@@ -47,6 +51,14 @@ def load(data: Path, column: str, cut: str | None, unweighted: bool) -> Sample:
     numeric = {name: values for name, values in table.items() if values.dtype.kind in "fiub" and not is_label(name)}
     columns = {name: np.asarray(values, dtype=np.float64) for name, values in numeric.items()}
     return Sample(columns | {"mass": _mass(column, mass)}, hidden=[name for name in table if is_label(name)])
+
+
+def outside(columns: Columns, blind: tuple[float, float] | None) -> Columns:
+    """Return the events whose mass is not in a blind window."""
+    if blind is None:
+        return columns
+    seen = (columns["mass"] < blind[0]) | (columns["mass"] >= blind[1])
+    return {name: values[seen] for name, values in columns.items()}
 
 
 def make_up(seed: int) -> Sample:

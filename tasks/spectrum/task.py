@@ -7,131 +7,143 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
 from tasks.page import Block
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
-from tasks.spectrum import grader, page, samples
+from tasks.spectrum import grader, page, reach, samples
+from tasks.spectrum.details import SpectrumDetails
 from tasks.spectrum.intake import SpectrumIntake
+from tasks.spectrum.options import OPTIONAL, SpectrumOptions
 from tasks.spectrum.policy import SpectrumPolicy
 from tasks.spectrum.submission import SpectrumSubmission
 from tasks.submission import Submission
-from tasks.task import TaskBase, TaskError, Verdict
+from tasks.task import Verdict
 from tools.contract import ToolError
 from tools.events.parquet import write_events
-from tools.spectrum.inputs import LEAST, Unit
+from tools.spectrum.inject import InjectRequest
+from tools.spectrum.inputs import Range
+from tools.spectrum.limit import LimitRequest
 
-Range = tuple[float, float]
-DISCOVERY = 2.87e-7  # 5 sigma
 ALL_BUT = 1e-3  # fraction of the events that the default range leaves out at either end
 TRUE_WITHIN = 3.0  # errors between a found and a true mass that belong together
+TOYS_SEED = 1
 
 
-class SpectrumTask(TaskBase):
+class SpectrumTask(SpectrumOptions):
     """Resonances in the mass spectrum of a table, or of events that are made up."""
 
     name: ClassVar[str] = "spectrum"
     title: ClassVar[str] = "Resonances in a mass spectrum"
     request: ClassVar[str] = "Which resonances are there in this spectrum, and how many events has each?"
-    tools: ClassVar[tuple[str, ...]] = ("spectrum.hunt", "spectrum.count")
+    tools: ClassVar[tuple[str, ...]] = ("spectrum.hunt", "spectrum.count", "spectrum.limit", "spectrum.inject")
     submission: ClassVar[type[Submission]] = SpectrumSubmission
-    details: ClassVar[type[BaseModel]] = page.SpectrumDetails
+    details: ClassVar[type[BaseModel]] = SpectrumDetails
     policy: ClassVar[Policy] = SpectrumPolicy()
-    intake: ClassVar[Intake | None] = SpectrumIntake(
-        (
-            r"resonan|résonan",
-            r"\bpeaks?\b",
-            r"\bbumps?\b",
-            r"mass spectrum|massenspektrum",
-            r"how many events|wie viele",
-        ),
-        needs_data=True,
-    )
-    data: Path | None = Field(None, description="table: CSV, parquet, HDF5, npz or ROOT; default: events are made up")
-    column: str = Field("mass", description="column with the mass, or an expression of columns")
-    unit: Unit = Field("GeV", description="unit of the mass")
-    cut: str | None = Field(None, description="condition that selects rows, such as `charge == 'OS' and pt > 20`")
-    unweighted: bool = Field(False, description="true: events are counted although the table has weights")
-    fit_range: Range | None = Field(None, description="masses to fit; default: nearly all. The crew may take less")
-    search_range: Range | None = Field(None, description="masses to search; less range, fewer trials")
-    window: Range | None = Field(None, description="one window, chosen beforehand, whose excess is wanted")
-    width: float | None = Field(None, ge=0.002, le=0.1, description="relative width of the resonances, if known")
-    sqrt_s: float | None = Field(None, gt=0, description="collision energy in `unit`, for the dijet functions")
-    alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
-
-    @field_validator("fit_range", "search_range", "window")
-    @classmethod
-    def _rising(cls, masses: Range | None) -> Range | None:
-        if masses and not 0 < masses[0] < masses[1]:
-            raise ValueError("two masses, 0 < low < high")
-        return masses
+    intake: ClassVar[Intake | None] = SpectrumIntake()
 
     def sample(self) -> samples.Sample:
         return (
-            samples.load(self.data, self.column, self.cut, self.unweighted)
+            samples.load(self.data, self.column, self.cut, self.weights, self.unweighted)
             if self.data
             else samples.make_up(self.secret_seed)
         )
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
-        sample = self.sample()
-        mass = sample.columns["mass"]
-        fitted = self._fitted(mass)
+        """Write the events; those in `blind` only into `held_out`, and only if they are to be opened in this run."""
+        self.check_options()
+        every = self.sample().columns
+        seen = samples.outside(every, self.blind)
+        mass = seen["mass"]
+        low, high = self.fit_range or tuple(float(f"{q:.4g}") for q in np.quantile(mass, [ALL_BUT, 1 - ALL_BUT]))
+        fitted = self.checked_range(low, high, mass)
         inputs.mkdir(parents=True, exist_ok=True)
-        write_events(inputs / "events.parquet", sample.columns)
-        quantiles = [float(f"{q:.4g}") for q in np.percentile(mass, [0, 5, 50, 95, 100])]
+        write_events(inputs / "events.parquet", seen)
+        if self.unblind:
+            held_out.mkdir(parents=True, exist_ok=True)
+            write_events(held_out / "events.parquet", every)
         facts = {
             "events": "/inputs/events.parquet",
             "rows": len(mass),
-            "columns": list(sample.columns),
+            "columns": list(seen),
             "unit": self.unit,
-            "mass_quantiles_0_5_50_95_100": quantiles,
+            "mass_quantiles_0_5_50_95_100": [float(f"{q:.4g}") for q in np.percentile(mass, [0, 5, 50, 95, 100])],
             "fit_range": fitted,
             "discovery_below_p_global": self.alpha,
             "steering_metric": grader.METRIC,
-            "numbers_to_claim": "mass_k and events_k of the resonances k = 1, 2, ... by rising mass",
+            "numbers_to_claim": "background, the events expected in `blind`"
+            if self.blind
+            else "mass_k and events_k of the resonances k = 1, 2, ... by rising mass",
         }
-        optional = {name: getattr(self, name) for name in ("search_range", "window", "width", "sqrt_s")}
+        optional = {name: getattr(self, name) for name in OPTIONAL}
+        if wanted := [name for name in ("limits", "injections", "unblind") if getattr(self, name)]:
+            optional |= {"the_harness_adds": wanted, "tested_width": self.tested_width()}
         return facts | {name: value for name, value in optional.items() if value is not None}
 
-    def _fitted(self, mass: Any) -> Range:
-        """Return the range to fit. Raises TaskError if an option does not go with it or too few events lie inside."""
-        low, high = self.fit_range or tuple(float(f"{q:.4g}") for q in np.quantile(mass, [ALL_BUT, 1 - ALL_BUT]))
-        if low <= 0:
-            raise TaskError("fit_range", (low, high), f"masses above 0; {self.column} starts at {mass.min():.4g}")
-        for name in ("search_range", "window"):
-            wanted = getattr(self, name)
-            if wanted and not low <= wanted[0] < wanted[1] <= high:
-                raise TaskError(name, wanted, f"inside fit_range, {low:g} to {high:g} {self.unit}: is the unit right?")
-        inside = int(((mass >= low) & (mass < high)).sum())
-        if inside < LEAST:
-            raise TaskError("fit_range", (low, high), f"{inside} of {len(mass)} events lie inside; {LEAST} needed")
-        return low, high
-
-    def _common(self, inputs: Path) -> dict[str, Any]:
-        return {"events": str(inputs / "events.parquet"), "unit": self.unit, "sqrt_s": self.sqrt_s}
+    def _common(self, inputs: Path, blind: Range | None) -> dict[str, Any]:
+        events = str(inputs / "events.parquet")
+        return {"events": events, "unit": self.unit, "sqrt_s": self.sqrt_s, "weights": self.weights, "blind": blind}
 
     def grade(self, submission: SpectrumSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
-        score = grader.grade(submission, self._common(inputs), self.search_range, n_graded)
-        if self.window is None or not score.ok:
-            return score
-        try:
-            window = grader.count(self._common(inputs), submission, self.window)
-        except ToolError as error:
-            return score.model_copy(update={"value": None, "reason": str(error)})
-        return score.model_copy(update={"details": score.details | {"window": window}})
+        search = None if self.blind else self.search_range
+        return self._judged(submission, self._common(inputs, self.blind), search, n_graded)
 
     def confirm(
         self, submission: SpectrumSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
-        """Never called: the harness makes the fit itself, and counts every choice of a range as a trial."""
-        raise NotImplementedError("the harness fits the spectrum itself")
+        """Open the blind window, once: fit all masses with the chosen settings, and search those that were blind."""
+        found = self._judged(submission, self._common(held_out, None), self.blind, 1)
+        return found.model_copy(update={"details": found.details | {"opened": True}})
+
+    def _judged(
+        self, submission: SpectrumSubmission, common: dict[str, Any], search: Range | None, n_graded: int
+    ) -> Score:
+        """Return the score of a choice, with everything that was asked for besides."""
+        errors, window = self.errors, self.window or self.blind
+        score = grader.grade(submission, common, search, n_graded, errors)
+        if not score.ok:
+            return score
+        more: dict[str, Any] = {}
+        try:
+            if window:
+                more["window"] = grader.count(common, submission, window)
+            if self.blind:
+                predicted = {"value": more["window"]["background"], "error": more["window"]["background_error"]}
+                more["numbers"] = score.details["numbers"] | {"background": predicted}
+            if self.limits or self.injections:
+                more |= self._reach(common | {"fit_range": submission.fit_range})
+        except ToolError as error:
+            return score.model_copy(update={"value": None, "reason": str(error)})
+        return score.model_copy(update={"details": score.details | more})
+
+    def _reach(self, common: dict[str, Any]) -> dict[str, Any]:
+        """Return limits, what became of injected resonances, and the simulated signal that they are for."""
+        signal, errors = self.signal(), self.errors
+        per_fb = self.luminosity * signal.efficiency if self.luminosity and signal else None
+        asked = LimitRequest(
+            **common,
+            width=self.tested_width(),
+            search=self.search_range or self.blind,
+            efficiency_uncertainty=reach.combined(signal, errors) if per_fb else 0.0,
+            background_uncertainty=errors.background,
+            scale_uncertainty=errors.scale,
+        )
+        found = reach.limits(asked, per_fb)
+        if signal:
+            found["signal"] = signal._asdict() | ({"luminosity": self.luminosity} if self.luminosity else {})
+        if self.injections and not common["blind"]:
+            masses, yields = reach.points(found["limits"], (found["limits"]["mass"][0], found["limits"]["mass"][-1]))
+            chosen: dict[str, Any] = {"search": self.search_range or self.blind}
+            chosen |= {"width": self.width, "injected_width": self.tested_width(), "toys": self.injections}
+            request = InjectRequest(**common, **chosen, masses=masses, yields=yields, seed=TOYS_SEED)
+            found["injected"] = reach.injections(request)
+        return found
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
-        return check_numbers(claim, scores)
+        return check_numbers(claim, [confirmed] if confirmed and confirmed.ok else scores)
 
     def shown(self, score: Score) -> list[Block]:
         return page.shown(score)

@@ -19,7 +19,7 @@ from sandbox.reader import read_bytes
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tasks.unfolding.grader import BOOTSTRAPS, Comparison
-from tasks.unfolding.samples import GEN, RECO, Samples
+from tasks.unfolding.samples import Samples
 from tasks.unfolding.sealed import coverage
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
@@ -31,11 +31,11 @@ SHUFFLE = 12  # with the seed of the task, decides the order of the events
 
 
 def pseudo_data(samples: Samples, seed: int) -> Floats:
-    """Return detector-level observables (n, 6) of the other simulation, in random order."""
+    """Return detector-level observables (n, d) of the other simulation, in random order."""
     table = samples.as_nature(seed)
     rows = np.flatnonzero(table["pass_reco"] > 0)
     rows = np.random.default_rng([seed, SHUFFLE]).permutation(rows)
-    return np.column_stack([table[name][rows] for name in RECO])
+    return np.column_stack([table[name][rows] for name in samples.columns("reco")])
 
 
 def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, drawn: int, seed: int = 1) -> Score:
@@ -46,18 +46,18 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, draw
     simulation, other = samples.simulation, samples.as_nature(drawn)
     passed = simulation["pass_gen"] > 0
     try:
-        weights = read_weights(workspace, submission.weights, passed)
+        weights = read_weights(workspace, submission.weights, passed, samples.nuisances)
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
-    truth = np.column_stack([other[name][other["pass_gen"] > 0] for name in GEN])
-    compare = Comparison(simulation, truth, level="gen")
+    truth = np.column_stack([other[name][other["pass_gen"] > 0] for name in samples.columns("gen")])
+    compare = Comparison(simulation, truth, samples.names, level="gen")
     start = simulation["weight"]
     before, after = compare.folded(start, start), compare.folded(weights["nominal"], start)
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
-    covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth)[0]}
+    covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth, samples.asked)[0]}
     by_itself = compare.share(before, compare.folded(weights["model"], start)) if "model" in weights else None
-    change = last_change(simulation, weights)
+    change = last_change(simulation, weights, samples.asked)
     said = (
         f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "
         f"stated error, {covered['coverage_2_sigma']:.0%} within two"
@@ -71,6 +71,7 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, draw
         "last_iteration_change": change,
         "gen_delta_before": compare.deltas(before),
         "gen_delta": compare.deltas(after),
+        "gen_delta_floor": compare.floors(before),
     }
     return Score(
         metric=METRIC,

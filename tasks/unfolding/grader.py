@@ -22,6 +22,7 @@ The score cannot see what the detector hides: differences at particle level that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
@@ -33,12 +34,12 @@ from numpy.typing import NDArray
 from sandbox.reader import read_bytes
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
-from tasks.unfolding.samples import GEN, Samples
+from tasks.unfolding.samples import Samples
+from tasks.unfolding.spectra import spectra
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
-from tasks.unfolding.weights import numbers, read_weights
-from tools.events.zjets_jets import OBSERVABLES
-from tools.omnifold.discriminator import effective_sample_size, triangular
+from tasks.unfolding.weights import numbers, read_weights, total
+from tools.omnifold.discriminator import effective_sample_size, floor, triangular
 from tools.types import Floats
 
 Ints = NDArray[np.int64]
@@ -53,16 +54,16 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     simulation = samples.simulation
     passed = simulation["pass_gen"] > 0
     try:
-        weights = read_weights(workspace, submission.weights, passed)
+        weights = read_weights(workspace, submission.weights, passed, samples.nuisances)
     except ValueError as reason:
         return Score(metric=METRIC, value=None, reason=str(reason))
     nominal = weights["nominal"]
     start = simulation["weight"]
-    gen = np.column_stack([simulation[name] for name in GEN])
+    gen = np.column_stack([simulation[name] for name in samples.columns("gen")])
     used = passed & (start > 0)
     projected = np.zeros(len(nominal))
     projected[used] = start[used] * function_of(gen[used], nominal[used] / start[used], seed, start[used])
-    compare = Comparison(simulation, samples.data(unseen=True))
+    compare = Comparison(simulation, samples.data(unseen=True), samples.names)
     # The simulation is normalised to the crew's data; fakes are part of the measured events and keep this weight.
     weight = normalisation(len(samples.data(unseen=False)), simulation) * start
     before, raw, smooth = (compare.folded(w, weight) for w in (weight, nominal, projected))
@@ -71,18 +72,24 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     ess = effective_sample_size(nominal[passed])
-    found = numbers(weights, simulation)
+    found = numbers(weights, simulation, [x.name for x in samples.asked])
     details: dict[str, Any] = {
-        "numbers": {name: {"value": value, "error": error} for name, (value, error) in found.items()},
+        "numbers": {name: {"value": value, "error": total(errors)} for name, (value, errors) in found.items()},
+        "errors": {name: errors for name, (_, errors) in found.items()},
         "reco_delta_before": compare.deltas(before),
         "reco_delta": compare.deltas(after),
+        "reco_delta_floor": compare.floors(before),
         "shares": shares,
         "effective_sample_size": ess,
-        "last_iteration_change": last_change(simulation, weights),
+        "last_iteration_change": last_change(simulation, weights, samples.asked),
         "effective_fraction": ess / int(passed.sum()),
         "replicas": sorted({name.partition("_")[0] for name in weights}),
         "bootstraps": sum(name.startswith("bootstrap_") for name in weights),
+        "measured_events": len(samples.data(unseen=False)),
         "unseen_events": compare.n_data,
+        "units": {x.name: x.unit for x in samples.asked if x.unit},
+        "assumed": samples.notes,
+        "spectra": spectra(samples, weights),
     }
     return Score(
         metric=METRIC,
@@ -119,12 +126,15 @@ def function_of(x: Floats, weight: Floats, seed: int, start: Floats) -> Floats:
 
 
 class Comparison:
-    """Compare data (n, 6) with the simulation at one level, in bins of one observable and of two."""
+    """Compare data (n, d) with the simulation at one level, in bins of one observable and of two."""
 
-    def __init__(self, simulation: dict[str, Floats], data: Floats, level: Literal["gen", "reco"] = "reco") -> None:
+    def __init__(
+        self, simulation: dict[str, Floats], data: Floats, names: Sequence[str], level: Literal["gen", "reco"] = "reco"
+    ) -> None:
+        self._names = names
         self._rows = simulation[f"pass_{level}"] > 0
         self._fake = self._rows & ~(simulation["pass_gen"] > 0)
-        simulated = np.column_stack([simulation[f"{level}_{x}"][self._rows] for x in OBSERVABLES])
+        simulated = np.column_stack([simulation[f"{level}_{x}"][self._rows] for x in names])
         self.n_data = len(data)
         self._bins: list[tuple[Ints, Ints, int]] = []  # bin of simulated events, bin of data, number of bins
         fine, coarse = (
@@ -135,7 +145,7 @@ class Comparison:
             for n in (BINS, PAIR_BINS)
         )
         self._bins += [(s, d, BINS) for s, d in fine]
-        for a, b in combinations(range(len(OBSERVABLES)), 2):
+        for a, b in combinations(range(len(names)), 2):
             both = [coarse[a][i] * PAIR_BINS + coarse[b][i] for i in (0, 1)]
             self._bins.append((both[0], both[1], PAIR_BINS**2))
 
@@ -145,8 +155,16 @@ class Comparison:
 
     def deltas(self, folded: Floats) -> dict[str, float]:
         """Return discriminators x 1000 by observable, fluctuations included."""
-        found = (self._histograms(bins, folded) for bins in self._bins[: len(OBSERVABLES)])
-        return {name: triangular(data, sim) for name, (data, sim) in zip(OBSERVABLES, found, strict=True)}
+        found = (self._histograms(bins, folded) for bins in self._bins[: len(self._names)])
+        return {name: triangular(data, sim) for name, (data, sim) in zip(self._names, found, strict=True)}
+
+    def floors(self, folded: Floats) -> dict[str, float]:
+        """Return the discriminators x 1000 expected of two equal samples of these sizes, by observable."""
+        found = {}
+        for name, (simulated, measured, n) in zip(self._names, self._bins, strict=False):
+            data, sim = self._histograms((simulated, measured, n), folded)
+            found[name] = floor(data, sim, data, np.bincount(simulated, folded**2, n).astype(np.float64))
+        return found
 
     def excess(self, folded: Floats, counts: NDArray[np.int64] | None = None) -> float:
         """Return X: mean discriminator x 1000 over all histograms, minus that from the data's fluctuations."""

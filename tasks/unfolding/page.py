@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from tasks.page import Block, Page, Plot, Run, Table
+from tasks.page import Block, Numbers, Page, Plot, Run, Table, Text
 from tasks.score import Score
 from tasks.task import Details
-from tasks.writing import measured
-from tools.publication import Column, Data, bins
+from tasks.unfolding import spectra
+from tasks.writing import NONE, label, measured
+from tools.publication import Data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,57 +23,110 @@ CLOSURE = (
     "The harness ran the commands that had made the best weights once more, without any agent, with the other "
     "simulation, whose particle level is known, as data."
 )
-UNFOLDED = (
+NO_CLOSURE = (
+    "There is no other simulation: no closure test was made, and the errors do not contain how the result depends on "
+    "the simulation. Errors: "
+)
+UNFOLDED = "Unfolded {x} with total and, inside, statistical errors, and the simulation before; below, their ratio."
+SEALED = (
     "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
     "ratio to the truth."
 )
+EQUAL = "Two equal samples of these sizes differ by as much on average, from fluctuations alone."
 
 
 class UnfoldingDetails(Details):
     """The harness's results on the weights; empty if not computed."""
 
     numbers: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="name -> value and error")
+    errors: dict[str, dict[str, float]] = Field(default_factory=dict, description="name -> error by source")
     reco_delta_before: dict[str, float] = Field(default_factory=dict, description="discriminator x 1000 by observable")
     reco_delta: dict[str, float] = Field(default_factory=dict)
+    reco_delta_floor: dict[str, float] = Field(default_factory=dict, description="of two equal samples")
     gen_delta_before: dict[str, float] = Field(default_factory=dict, description="the same at particle level")
     gen_delta: dict[str, float] = Field(default_factory=dict)
+    gen_delta_floor: dict[str, float] = Field(default_factory=dict)
+    last_iteration_change: float | None = Field(None, description="of a bin by the last iteration, in its errors")
+    measured_events: int | None = Field(None, description="that were unfolded: the others are held out for the grade")
+    unseen_events: int | None = Field(None, description="that were held out")
+    units: dict[str, str] = Field(default_factory=dict, description="by observable")
+    assumed: list[str] = Field(default_factory=list, description="what was assumed about the files")
+    spectra: dict[str, list[float]] = Field(default_factory=dict)
 
 
 def shown(score: Score) -> list[Block]:
-    """Return tables of the discriminators between data and simulation, before and after unfolding."""
+    """Return errors by source, discriminators between data and simulation, and the unfolded distributions."""
     details = UnfoldingDetails.of(score)
-    blocks: list[Block] = []
-    for level, before, after in (
-        ("detector", details.reco_delta_before, details.reco_delta),
-        ("particle", details.gen_delta_before, details.gen_delta),
+    blocks: list[Block] = [_sources(details)] if details.errors else []
+    for level, before, after, least in (
+        ("detector", details.reco_delta_before, details.reco_delta, details.reco_delta_floor),
+        ("particle", details.gen_delta_before, details.gen_delta, details.gen_delta_floor),
     ):
-        rows = [[name, measured(value), measured(after.get(name))] for name, value in before.items()]
+        rows = [[name, *(measured(each.get(name)) for each in (before, after, least))] for name in before]
         if rows:
             title = f"Triangular discriminator x 1000 at {level} level"
-            blocks.append(Table(title, ("observable", "before", "after"), rows))
-    return blocks
+            blocks.append(Table(title, ("observable", "before", "after", "two equal samples"), rows, note=EQUAL))
+    held = f"{details.unseen_events} held out for the grade"
+    of = f"{details.measured_events} of the measured events were unfolded, {held}"
+    for x in spectra.names(details.spectra):
+        unit = details.units.get(x, "")
+        draw = partial(_spectrum, details.spectra, x, unit)
+        data = spectra.table(details.spectra, x, unit, of)
+        blocks.append(Plot(f"unfolded_{x}", f"{UNFOLDED.format(x=x)} {data.caption}", draw, data))
+    if details.last_iteration_change is not None and details.spectra:
+        said = f"The last iteration changed no bin by more than {details.last_iteration_change:.2f} of its error."
+        blocks.append(Text(said))
+    return blocks + [Text(f"Files: {note}.", soft=True) for note in details.assumed]
+
+
+def _sources(details: UnfoldingDetails) -> Table:
+    """Return the table of errors by source, a row each, with the total."""
+    names = list(details.errors)
+    sources = list(dict.fromkeys(source for each in details.errors.values() for source in each))
+    rows = [[spectra.named(s), *(_short(details.errors[n].get(s)) for n in names)] for s in sources]
+    rows.append(["total", *(_short(details.numbers.get(n, {}).get("error")) for n in names)])
+    return Table("Errors by source", ("source", *(label(n) for n in names)), rows)
+
+
+def _short(error: float | None) -> str:
+    """Return an error with two digits."""
+    return NONE if error is None else f"{error:.0f}" if error >= 10 else f"{error:.2g}"
 
 
 def page(base: Page, run: Run) -> Page:
-    """Add the closure test and, once the run has ended, the unfolded distributions with the truth."""
+    """Add units, the closure test and, once the run has ended, the unfolded distributions with the truth, if known."""
+    details = UnfoldingDetails.of(run.chosen.score if run.chosen else None)
     closure = base.confirmation and replace(base.confirmation, title="Closure", lead=CLOSURE)
+    answer = [_with_units(block, details.units) for block in base.answer]
+    sources = {source for each in details.errors.values() for source in each}
+    if sources and "model" not in sources and closure is None:
+        answer.append(Text(NO_CLOSURE + ", ".join(sorted(map(spectra.named, sources))) + "."))
     drawn = any(name.endswith("_unfolded") for name in run.curves)
-    sealed = [Plot("unfolded", UNFOLDED, partial(_unfolded, run.curves))] if drawn else []
-    return replace(base, confirmation=closure, sealed=sealed)
+    sealed = [Plot("unfolded", SEALED, partial(_unfolded, run.curves, details.units))] if drawn else []
+    return replace(base, answer=answer, confirmation=closure, sealed=sealed)
 
 
-def _unfolded(curves: Mapping[str, Sequence[float]]) -> Figure | None:
-    from tasks.unfolding.plots import unfolded  # matplotlib takes half a second to import
+def _with_units(block: Block, units: Mapping[str, str]) -> Block:
+    if not isinstance(block, Numbers):
+        return block
+    each = [n.model_copy(update={"unit": units.get(n.name.removeprefix("mean_"), n.unit)}) for n in block.numbers]
+    return replace(block, numbers=each)
 
-    return unfolded(curves)
+
+def _spectrum(of: Mapping[str, Sequence[float]], x: str, unit: str) -> Figure | None:
+    from tasks.unfolding.plots import spectrum  # matplotlib takes half a second to import
+
+    return spectrum(of, x, unit)
 
 
-def tables(curves: Mapping[str, Sequence[float]]) -> list[Data]:
-    """Return the unfolded distributions with their total errors; the whole covariance is in the weights."""
-    found = []
-    for name in (each.removesuffix("_unfolded") for each in curves if each.endswith("_unfolded")):
-        errors = {"total": list(curves[f"{name}_error"])}
-        content = Column("events", list(curves[f"{name}_unfolded"]), errors=errors)
-        caption = f"Unfolded distribution of {name}, with the total error."
-        found.append(Data(f"unfolded {name}", caption, [bins(name, curves[f"{name}_edges"])], [content]))
-    return found
+def _unfolded(curves: Mapping[str, Sequence[float]], units: Mapping[str, str]) -> Figure | None:
+    from tasks.unfolding.plots import unfolded
+
+    return unfolded(curves, units)
+
+
+def covariances(run: Run) -> list[Data]:
+    """Return the covariance of each unfolded distribution of the best iteration."""
+    details = UnfoldingDetails.of(run.chosen.score if run.chosen else None)
+    found = details.spectra
+    return [spectra.covariance(found, x, details.units.get(x, "")) for x in spectra.names(found)]

@@ -1,4 +1,4 @@
-"""The figure of an unfolding."""
+"""The figures of an unfolding."""
 
 from __future__ import annotations
 
@@ -7,10 +7,40 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.plotting import BLUE, GREY, labels, numbers, styled
+from tasks.plotting import BLUE, GREY, PALE, labels, numbers, styled
 
 
-def unfolded(curves: Mapping[str, Sequence[float]]) -> Figure | None:
+def spectrum(of: Mapping[str, Sequence[float]], x: str, unit: str) -> Figure | None:
+    """Plot one unfolded distribution with its errors, and the simulation; below, the ratio to the unfolded one."""
+    edges = numbers(of.get(f"{x}.edges"))
+    if edges is None:
+        return None
+    values = [numbers(of.get(f"{x}.{part}"), len(edges) - 1) for part in ("unfolded", "error", "simulation")]
+    value, error, simulation = values
+    if value is None or error is None or simulation is None:
+        return None
+    statistical = numbers(of.get(f"{x}.error.statistical"), len(edges) - 1)
+    width, middle = np.diff(edges), (edges[1:] + edges[:-1]) / 2
+    with styled():
+        drawn = Figure(figsize=(5.2, 4.8), layout="constrained")
+        upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for axes, scale in ((upper, 1 / width), (lower, 1 / value)):
+                axes.stairs(simulation * scale, edges, baseline=None, color=BLUE, label="simulation")
+                if axes is lower:
+                    axes.stairs(1 + error / value, edges, baseline=1 - error / value, fill=True, color=PALE, alpha=0.6)
+                axes.errorbar(middle, value * scale, error * scale, width / 2, fmt="k.", lw=1, ms=4, label="unfolded")
+                if statistical is not None:
+                    axes.errorbar(middle, value * scale, statistical * scale, fmt="none", ecolor="k", capsize=2)
+        lower.set_ylim(0.5, 1.5)
+        upper.set_ylim(bottom=0)
+        labels(upper, "", f"events per {unit or 'unit'}")
+        labels(lower, f"{x} [{unit}]" if unit else x, "/ unfolded", y_at="center")
+        upper.legend(loc="upper right")
+        return drawn
+
+
+def unfolded(curves: Mapping[str, Sequence[float]], units: Mapping[str, str]) -> Figure | None:
     """Plot, per observable, unfolded bins with errors, the truth and the simulation, and ratios to the truth."""
     names = [name.removesuffix("_unfolded") for name in curves if name.endswith("_unfolded")]
     found = []
@@ -38,6 +68,8 @@ def unfolded(curves: Mapping[str, Sequence[float]]) -> Figure | None:
             lower.set_ylim(0.5, 1.5)
             upper.set_ylim(bottom=0)
             labels(upper, "", "density" if k == 0 else "")
-            labels(lower, name, "/ truth" if k == 0 else "", y_at="center")
+            labels(
+                lower, f"{name} [{units[name]}]" if name in units else name, "/ truth" if k == 0 else "", y_at="center"
+            )
         grid[0][-1].legend(loc="upper right")
         return drawn

@@ -13,6 +13,7 @@ from typing import Any
 from tasks.claim import Measured, Measurement
 from tasks.plan import Plan, PlannedCall, Step
 from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, run_python
+from tasks.writing import measured
 
 OUT = "unfolded.parquet"
 FIGURE = "figure"
@@ -27,7 +28,8 @@ class UnfoldingPolicy(Policy):
 
     def plan(self, context: Context, seed: int) -> Plan:
         facts, iteration = context["facts"], context["iteration"]
-        which, classifier = IDEAS[min(iteration, len(IDEAS) - 1)]
+        ideas = IDEAS if len(facts["observables"]) > len(facts["asked_for"]) else IDEAS[1:]
+        which, classifier = ideas[min(iteration, len(ideas) - 1)]
         return _plan(facts, facts[which], classifier, seed + iteration)
 
     def draw(self, context: Context, rng: random.Random) -> Plan:
@@ -60,19 +62,18 @@ class UnfoldingPolicy(Policy):
     def answer(self, context: Context) -> Measurement:
         found = best(context)
         assert found
-        return _claim(found, context.get("confirmed"))
+        return _claim(found, context.get("confirmed"), context["facts"])
 
     def nothing(self, text: str) -> Measurement:
         return Measurement(text=text)
 
 
 def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -> Plan:
+    given = {name: facts[name] for name in ("data", "simulation", "alternative", "nuisances") if facts.get(name)}
     call = PlannedCall(
         tool="omnifold.unfold",
         arguments={
-            "data": facts["data"],
-            "simulation": facts["simulation"],
-            "alternative": facts["alternative"],
+            **given,
             "observables": names,
             "method": {"kind": "omnifold", "classifier": classifier},
             "ensemble": ENSEMBLE,
@@ -83,13 +84,13 @@ def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -
     )
     unfold = Step(
         id="unfold",
-        goal=f"OmniFold with {classifier} on {', '.join(names)}; errors from bootstraps, ensemble, other simulation.",
+        goal=f"OmniFold with {classifier} on {', '.join(names)}; errors from {_sources(facts)}.",
         calls=[call],
         submits=True,
     )
     figure = Step(
         id=FIGURE,
-        goal=f"A figure of the unfolded {', '.join(facts['asked_for'])} with errors, compared with both simulations.",
+        goal=f"A figure of the unfolded {', '.join(facts['asked_for'])} with errors, compared with the simulation.",
         depends_on=["unfold"],
     )
     return Plan(
@@ -98,10 +99,19 @@ def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -
     )
 
 
+def _sources(facts: dict[str, Any]) -> str:
+    """Return what the errors come from."""
+    nuisances = [f"nuisances {', '.join(facts['nuisances'])}"] if facts.get("nuisances") else []
+    other = ["the other simulation"] if facts.get("alternative") else []
+    return ", ".join(["bootstraps", "ensemble", *nuisances, *other])
+
+
 def _summary(result: dict[str, Any]) -> str:
     """Summarise the key numbers of an unfolding."""
+    least = result["reco_delta_floor"]
     deltas = ", ".join(
-        f"{name} {result['reco_delta_before'][name]:.2f} to {after:.2f}" for name, after in result["reco_delta"].items()
+        f"{name} {result['reco_delta_before'][name]:.2f} to {after:.2f} (two equal samples {least[name]:.2f})"
+        for name, after in result["reco_delta"].items()
     )
     return (
         f"{result['iterations']} iterations, {result['n_unfolded']:.0f} events at particle level, effective sample "
@@ -113,22 +123,29 @@ def drawn(context: Context) -> dict[str, Any]:
     """Return the input of the figure: constants at the top of its file."""
     return {
         "UNFOLDED": f"{context['done']['unfold']['folder']}/{OUT}",
-        "SIMULATIONS": [context["facts"]["simulation"], context["facts"]["alternative"]],
+        "SIMULATIONS": [context["facts"][s] for s in ("simulation", "alternative") if context["facts"].get(s)],
         "OBSERVABLES": context["facts"]["asked_for"],
+        "UNITS": {x["name"]: x["unit"] for x in context["facts"].get("about", []) if "unit" in x},
+        "BINS": {x["name"]: x["bins"] for x in context["facts"].get("about", []) if "bins" in x},
     }
 
 
-def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
+def _claim(best: dict[str, Any], closure: dict[str, Any] | None, facts: dict[str, Any]) -> Measurement:
     """Return the best submission's numbers and what they rest on. `closure`: verdict of the closure test, if any."""
     details = best["details"]
     found = {name: Measured(**number) for name, number in details["numbers"].items()}
-    means = ", ".join(f"{name.removeprefix('mean_')} {m.value:.4g} ± {m.error:.2g}" for name, m in found.items())
+    units = {f"mean_{x['name']}": x["unit"] for x in facts.get("about", []) if "unit" in x}
+    means = ", ".join(
+        f"{name.removeprefix('mean_')} {measured(m.value, m.error, units.get(name, ''))}" for name, m in found.items()
+    )
     share = f"{100 * best['value']:.0f} ± {100 * best['error']:.0f}%"
     text = (
-        f"Unfolded to the particle level, number of events and means: {means} (mass in GeV). The weights remove "
+        f"Unfolded to the particle level, number of events and means: {means}. They are those of the "
+        f"{facts['measured_events']} measured events that the crew has. The weights remove "
         f"{share} of the discrepancy between data and simulation at detector level, on "
-        f"{details['unseen_events']} events that were not used. Errors: {details['bootstraps']} bootstraps, ensemble, "
-        "and the other simulation. What the detector hides stays as in the simulation."
+        f"the {details['unseen_events']} events held out (hold_out). "
+        f"Errors: {details['bootstraps']} {_sources(facts)}. "
+        "What the detector hides stays as in the simulation."
     )
     if closure:
         value = closure["value"]
@@ -136,11 +153,13 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None) -> Measurement:
             closure["reason"] if value is None else f"{100 * value:.0f}% of the difference removed; {closure['reason']}"
         )
         text += f" Closure test: {made}."
+    elif not facts.get("alternative"):
+        text += " No closure test: there is no other simulation."
     return Measurement(numbers=found, text=text)
 
 
 CODE = """
-# Unfolded distributions with total errors, compared with both simulations.
+# Unfolded distributions with total errors, compared with the simulations.
 from pathlib import Path
 
 import matplotlib
@@ -159,17 +178,17 @@ figure, rows = plt.subplots(2, len(OBSERVABLES), figsize=(4.2 * len(OBSERVABLES)
                             sharex="col", layout="constrained", squeeze=False)
 for name, upper, lower in zip(OBSERVABLES, *rows):
     x = simulations[0][f"gen_{name}"]
-    edges = np.unique(np.quantile(x[passed], np.linspace(0.002, 0.998, 21)))
+    edges = np.array(BINS.get(name, np.unique(np.quantile(x[passed], np.linspace(0.002, 0.998, 21)))))
     found = unfolded.histogram(np.where(passed, x, np.nan), edges, normalised=True).density()
     centres = (edges[1:] + edges[:-1]) / 2
-    for table, label in zip(simulations, ("simulation", "other simulation")):
+    for table, label in zip(simulations, ("simulation", "other simulation"), strict=False):
         values = table[f"gen_{name}"][table["pass_gen"] > 0]
         density = np.histogram(values, edges, density=True)[0]
         upper.stairs(density, edges, label=label)
         lower.stairs(density / found.values, edges)
     upper.errorbar(centres, found.values, found.errors, np.diff(edges) / 2, fmt="k.", label="unfolded")
     lower.errorbar(centres, np.ones(len(centres)), found.errors / found.values, fmt="k.")
-    lower.set(xlabel=name, ylim=(0.5, 1.5))
+    lower.set(xlabel=f"{name} [{UNITS[name]}]" if name in UNITS else name, ylim=(0.5, 1.5))
     relative = np.median(found.errors / found.values)
     print(f"{name}: median error of a bin {100 * relative:.1f}%, by part "
           + ", ".join(f"{part} {100 * np.median(np.sqrt(np.diag(c)) / found.values):.1f}%"

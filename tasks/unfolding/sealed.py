@@ -2,69 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.score import Metric
-from tasks.unfolding.weights import MEANS
-from tools.events.zjets_jets import OBSERVABLES
-from tools.omnifold.discriminator import triangular
+from tasks.unfolding.naming import Observable
+from tasks.unfolding.samples import edges_of
+from tools.omnifold.discriminator import floor, triangular
 from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
 
 BINS = 50  # for discriminators, as in arXiv:1911.09107
 PAIR_BINS = 10  # quantile bins of each of two observables
-COVERAGE_BINS = 20  # quantile bins
+COVERAGE_BINS = 20  # quantile bins, unless the operator gives others
+Ints = NDArray[np.int64]
 
 
-def distances(simulation: Mapping[str, Floats], start: Floats, weights: Floats, truth: Floats) -> list[Metric]:
+def distances(
+    simulation: Mapping[str, Floats], start: Floats, weights: Floats, truth: Floats, names: Sequence[str]
+) -> list[Metric]:
     """Compute triangular discriminators x 1000 at particle level with `weights` (n,); before unfolding: `start` (n,).
 
-    `truth` (m, 6): the true observables. Simulated events that fail gen have no weight.
+    `truth` (m, d): the true observables `names`. Simulated events that fail gen have no weight.
     """
     rows = start > 0
-    gen = np.column_stack([simulation[f"gen_{x}"][rows] for x in OBSERVABLES])
+    gen = np.column_stack([simulation[f"gen_{x}"][rows] for x in names])
     metrics, used = [], (start[rows], weights[rows])
-    noise = f"{250 * BINS * (1 / len(truth) + 1 / rows.sum()):.2g} from fluctuations alone"
-    for k, name in enumerate(OBSERVABLES):
+    for k, name in enumerate(names):
         low, high = np.quantile(truth[:, k], (0.001, 0.999))
-        edges = np.linspace(low, high, BINS + 1)
-        true = np.histogram(truth[:, k], edges)[0].astype(float)
-        before, after = (triangular(true, np.histogram(gen[:, k], edges, weights=w)[0].astype(float)) for w in used)
-        metrics.append(Metric(name=f"delta_{name}", value=after, note=f"x 1000; before {before:.3g}, {noise}"))
-    pairs: tuple[list[float], list[float]] = ([], [])
-    inner = [np.quantile(truth[:, k], np.linspace(0, 1, PAIR_BINS + 1)[1:-1]) for k in range(len(OBSERVABLES))]
-    for a, b in combinations(range(len(OBSERVABLES)), 2):
-        true_bin, bin_ = (
-            np.searchsorted(inner[a], x[:, a], "right") * PAIR_BINS + np.searchsorted(inner[b], x[:, b], "right")
-            for x in (truth, gen)
-        )
-        true = np.bincount(true_bin, minlength=PAIR_BINS**2).astype(float)
-        for found, w in zip(pairs, used, strict=True):
-            found.append(triangular(true, np.bincount(bin_, w, PAIR_BINS**2).astype(float)))
-    worst = list(combinations(OBSERVABLES, 2))[int(np.argmax(pairs[1]))]
-    noise = f"{250 * PAIR_BINS**2 * (1 / len(truth) + 1 / rows.sum()):.2g} from fluctuations alone"
-    note = (
-        f"x 1000, mean of {len(pairs[1])} pairs; before {np.mean(pairs[0]):.3g}, {noise}; worst {' and '.join(worst)}"
-    )
-    return [*metrics, Metric(name="delta_pairs", value=float(np.mean(pairs[1])), note=note)]
+        edges = np.linspace(float(low), float(high), BINS + 1)
+        true, simulated = (np.searchsorted(edges, x[:, k], "right") for x in (truth, gen))
+        before, after, least = _three(true, simulated, used, BINS + 2)
+        metrics.append(Metric(name=f"delta_{name}", value=after, note=f"x 1000; {_beside(before, least)}"))
+    if len(names) < 2:
+        return metrics
+    edges = np.quantile(truth, np.linspace(0, 1, PAIR_BINS + 1)[1:-1], axis=0)
+    coarse = [[np.searchsorted(e, x, "right") for e, x in zip(edges.T, of.T, strict=True)] for of in (truth, gen)]
+    pairs, found = list(combinations(range(len(names)), 2)), []
+    for a, b in pairs:
+        true, simulated = (bins[a] * PAIR_BINS + bins[b] for bins in coarse)
+        found.append(_three(true, simulated, used, PAIR_BINS**2))
+    before, after, least = (float(x) for x in np.mean(found, axis=0))
+    worst = " and ".join(names[i] for i in pairs[int(np.argmax([each[1] for each in found]))])
+    note = f"x 1000, mean of {len(pairs)} pairs; {_beside(before, least)}; worst {worst}"
+    return [*metrics, Metric(name="delta_pairs", value=after, note=note)]
+
+
+def _three(true: Ints, simulated: Ints, used: tuple[Floats, Floats], n: int) -> tuple[float, float, float]:
+    """Return the discriminator before and after unfolding, and that of two equal samples, for events in n bins."""
+    target = np.bincount(true, minlength=n).astype(float)
+    before, after = (np.bincount(simulated, w, n).astype(float) for w in used)
+    squares = np.bincount(simulated, used[0] ** 2, n).astype(float)
+    return triangular(target, before), triangular(target, after), floor(target, before, target, squares)
+
+
+def _beside(before: float, least: float) -> str:
+    return f"before {before:.3g}; two equal samples {least:.2g}"
 
 
 def coverage(
-    simulation: Mapping[str, Floats], weights: Mapping[str, Floats], truth: Floats
+    simulation: Mapping[str, Floats], weights: Mapping[str, Floats], truth: Floats, asked: Sequence[Observable]
 ) -> tuple[list[Metric], dict[str, list[float]]]:
-    """Return the fraction of bins of MEANS whose stated error covers the truth, and histograms for the report."""
+    """Return the fraction of bins whose stated error covers the truth, and histograms for the report.
+
+    `truth` (m, d): the true observables, of which those in `asked` are the first.
+    """
     unfolded = UnfoldedEvents({}, dict(weights), {})
     passed = weights["nominal"] > 0
     pulls: list[Floats] = []
     relative: list[Floats] = []
     curves: dict[str, list[float]] = {}
-    for name in MEANS:
-        true = truth[:, OBSERVABLES.index(name)]
-        edges = np.unique(np.quantile(true, np.linspace(0, 1, COVERAGE_BINS + 1)))
-        edges[-1] = np.nextafter(edges[-1], np.inf)
+    for k, x in enumerate(asked):
+        name, true = x.name, truth[:, k]
+        edges = edges_of(x, true, COVERAGE_BINS)
         values = np.where(passed, simulation[f"gen_{name}"], np.nan)
         found = unfolded.histogram(values, edges, normalised=True)
         counts = np.histogram(true, edges)[0]
@@ -82,7 +95,8 @@ def coverage(
             f"{name}_simulation": (before / before.sum()).tolist(),
         }
     pull = np.abs(np.concatenate(pulls))
-    note = f"of {len(pull)} bins of {', '.join(MEANS)}; the truth fluctuates with the data, so {{}} or more is expected"
+    names = ", ".join(x.name for x in asked)
+    note = f"of {len(pull)} bins of {names}; the truth fluctuates with the data, so {{}} or more is expected"
     metrics = [
         Metric(name=f"coverage_{n}_sigma", value=float(np.mean(pull <= n)), note=note.format(expected))
         for n, expected in ((1, 0.68), (2, 0.95))

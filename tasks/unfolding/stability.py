@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.unfolding.weights import MEANS
+from tasks.unfolding.naming import Observable
+from tasks.unfolding.samples import edges_of
 from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
 
-BINS = 10  # quantile bins of the simulation
+BINS = 10  # quantile bins of the simulation, unless the operator gives others
 PREFIX = "iteration_"  # the first member of the ensemble, one iteration before the last
 
 
-def last_change(simulation: Mapping[str, Floats], weights: Mapping[str, Floats]) -> float | None:
-    """Return the largest change of a bin of MEANS in the last iteration, in units of the bin's stated error.
+def last_change(
+    simulation: Mapping[str, Floats], weights: Mapping[str, Floats], asked: Sequence[Observable]
+) -> float | None:
+    """Return the largest change of a bin of what was asked for in the last iteration, in units of its stated error.
 
     It is well below 1 if the number of iterations does not matter; None if the file lacks these weights.
     """
@@ -25,10 +28,9 @@ def last_change(simulation: Mapping[str, Floats], weights: Mapping[str, Floats])
     unfolded = UnfoldedEvents({}, dict(weights), {})
     passed = simulation["pass_gen"] > 0
     found = []
-    for name in MEANS:
-        values = simulation[f"gen_{name}"]
-        inner = np.unique(np.quantile(values[passed], np.linspace(0, 1, BINS + 1)[1:-1]))
-        edges = np.concatenate([[-np.inf], inner, [np.inf]])
+    for x in asked:
+        values = simulation[f"gen_{x.name}"]
+        edges = edges_of(x, values[passed], BINS, open_ends=True)
         index = np.where(passed, values, np.nan)
         error = unfolded.histogram(index, edges).errors
         after, then = (np.histogram(index, edges, weights=weights[w])[0] for w in ("ensemble_0", before[-1]))

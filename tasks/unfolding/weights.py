@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.submission import MAX_BYTES
-from tools.omnifold.read import covariance_parts
+from tools.omnifold.read import errors_by_source
 from tools.types import Floats
 
 PREFIX = "weights_"
 MAX_COLUMNS = 400
 BOOTSTRAPS_MIN = 10
 SUMS = (1e-9, 1e15)  # allowed sum of the weights: far from any number of events, squares overflow
-MEANS = ("mass", "mult", "width")  # the observables requested
 
 
-def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[str, Floats]:
+def read_weights(
+    workspace: Path, path: str, passed: NDArray[np.bool_], nuisances: Sequence[str] = ()
+) -> dict[str, Floats]:
     """Read weights (n,) of the simulated events, `nominal` and replicas, 0 for events that fail gen (not `passed`).
 
-    `passed` is (n,). ValueError says what is wrong with the file.
+    `passed` is (n,). ValueError says what is wrong with the file, or which of the `nuisances` it lacks.
     """
     rows = len(passed)
     try:
@@ -40,6 +41,8 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
         raise ValueError(
             f"weights={path!r}: {found} columns weights_bootstrap_*, but {BOOTSTRAPS_MIN} or more are needed for errors"
         )
+    if lacking := [name for name in nuisances if f"nuisance_{name}" not in weights]:
+        raise ValueError(f"weights={path!r}: no columns weights_nuisance_* for the nuisances {', '.join(lacking)}")
     for name, values in weights.items():
         if not np.all(np.isfinite(values)):
             raise ValueError(f"weights={path!r}: {int((~np.isfinite(values)).sum())} of weights_{name} are not finite")
@@ -51,18 +54,30 @@ def read_weights(workspace: Path, path: str, passed: NDArray[np.bool_]) -> dict[
     return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
 
 
-def numbers(weights: Mapping[str, Floats], gen: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
-    """Return the number of particle-level events and the means of MEANS, with total errors from the replicas."""
+def numbers(
+    weights: Mapping[str, Floats], gen: Mapping[str, Floats], asked: Sequence[str]
+) -> dict[str, tuple[float, dict[str, float]]]:
+    """Return the number of particle-level events and the means of what was asked for, with their errors by source."""
     values = {
-        name: np.array([w.sum(), *(np.average(gen[f"gen_{x}"], weights=w) for x in MEANS)])
+        name: np.array([w.sum(), *(np.average(gen[f"gen_{x}"], weights=w) for x in asked)])
         for name, w in weights.items()
+        if not name.startswith("iteration_")
     }
-    covariance = sum(covariance_parts(values).values())
-    errors = np.sqrt(np.diag(np.asarray(covariance)))
-    names = ("events", *(f"mean_{x}" for x in MEANS))
-    return {name: (float(v), float(e)) for name, v, e in zip(names, values["nominal"], errors, strict=True)}
+    errors = errors_by_source(values)
+    names = ("events", *(f"mean_{x}" for x in asked))
+    return {
+        name: (float(values["nominal"][k]), {source: float(each[k]) for source, each in errors.items()})
+        for k, name in enumerate(names)
+    }
 
 
-def true_numbers(gen: Mapping[str, Floats], passed: NDArray[np.bool_], n_events: int) -> dict[str, float]:
+def total(errors: Mapping[str, float]) -> float:
+    """Return the total error of independent sources."""
+    return float(np.sqrt(sum(error**2 for error in errors.values())))
+
+
+def true_numbers(
+    gen: Mapping[str, Floats], passed: NDArray[np.bool_], n_events: int, asked: Sequence[str]
+) -> dict[str, float]:
     """Return the same numbers for true events."""
-    return {"events": float(n_events)} | {f"mean_{x}": float(np.mean(gen[f"gen_{x}"][passed])) for x in MEANS}
+    return {"events": float(n_events)} | {f"mean_{x}": float(np.mean(gen[f"gen_{x}"][passed])) for x in asked}

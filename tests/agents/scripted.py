@@ -95,6 +95,9 @@ def asker(request: Request) -> str:
     context = read_context(request.messages[1])
     if request.role == "worker":
         return f"worker/{context['folder'].removeprefix(f'{WORKSPACE}/i')}"
+    if request.role == "reviewer":
+        iteration = len(context["history"]) - (context["reviewed"] == "result")
+        return f"reviewer/{iteration}/{context['reviewed']}"
     return f"planner/{context['iteration']}" if request.role == "planner" else request.role
 
 

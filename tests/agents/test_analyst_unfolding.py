@@ -28,6 +28,9 @@ FACTS: dict[str, Any] = {
     "data": "/inputs/data.parquet",
     "simulation": "/inputs/simulation.parquet",
     "alternative": "/inputs/alternative.parquet",
+    "measured_events": 9000,
+    "nuisances": ["w_scale"],
+    "about": [{"name": "mass", "unit": "GeV", "bins": [0.0, 10.0, 20.0, 60.0]}],
     "observables": OBSERVABLES,
     "asked_for": OBSERVABLES[:3],
     "bootstraps_needed": BOOTSTRAPS_MIN,
@@ -38,6 +41,7 @@ RESULT = {
     "effective_sample_size": 6001.0,
     "reco_delta_before": {"mass": 5.1},
     "reco_delta": {"mass": 0.7},
+    "reco_delta_floor": {"mass": 0.5},
 }
 NUMBERS = {"events": {"value": 8123.4, "error": 101.0}, "mean_mass": {"value": 21.31, "error": 0.18}}
 
@@ -54,6 +58,21 @@ def test_plans_hold_calls_that_the_tool_takes(iteration: int) -> None:
     assert set(FACTS["asked_for"]) <= set(request.observables)
     assert request.bootstraps >= BOOTSTRAPS_MIN
     assert request.alternative == FACTS["alternative"]
+    assert request.nuisances == FACTS["nuisances"]
+
+
+def test_what_is_not_there_is_not_asked_of_the_tool() -> None:
+    facts = FACTS | {"alternative": None, "nuisances": [], "observables": OBSERVABLES[:3]}
+    tried = [planned(facts, iteration).steps[0].calls[0].arguments for iteration in (0, 1)]
+    requests = [CATALOGUE["omnifold.unfold"].parse(each) for each in tried]
+    assert [each.alternative for each in requests] == [None, None]
+    assert requests[0].method != requests[1].method  # the same observables twice would be nothing new
+    entry = {"metric": "s", "value": 0.9, "error": 0.1, "reason": "r"}
+    details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10}
+    told_so = ask("reporter", {"facts": facts, "history": [entry | {"details": details}], "confirmed": None})
+    text = Measurement.model_validate_json(told_so.content).text
+    assert "No closure test" in text
+    assert "21.31 ± 0.18 GeV" in text
 
 
 def test_iterations_try_something_new() -> None:
@@ -95,6 +114,7 @@ def test_the_claim_is_that_of_the_best_submission() -> None:
     assert isinstance(claim, Measurement)
     assert {name: m.model_dump() for name, m in claim.numbers.items()} == NUMBERS
     assert "91 ± 3%" in claim.text
+    assert "9000 measured events" in claim.text
     closed = {"value": 0.8, "reason": "70% of the bins within one stated error"}
     told_so = Measurement.model_validate_json(ask("reporter", context | {"confirmed": closed}).content)
     assert told_so.numbers == claim.numbers

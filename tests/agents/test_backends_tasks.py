@@ -67,6 +67,7 @@ RESULTS: dict[str, dict[str, Any]] = {
         "effective_sample_size": 6000.0,
         "reco_delta_before": {"mass": 5.1},
         "reco_delta": {"mass": 0.7},
+        "reco_delta_floor": {"mass": 0.5},
     },
     "jet_model.finetune": {"labels_used": 50, "best_epoch": 3, "separation": {"auc": {"top": 0.9}}},
     "jet_model.score": {"rows": 10},

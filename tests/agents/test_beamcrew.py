@@ -81,6 +81,16 @@ def test_tools_are_those_of_the_catalogue(tmp_path: Path) -> None:
         beamcrew.tools["events.describe"](events=str(tmp_path / "none.parquet"))
 
 
+def test_pictures_are_shown_unless_they_are_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[bool] = []
+    monkeypatch.setattr("agents.runs.run.start", lambda settings, backend, _: chosen.append(backend.dialect.pictures))
+    monkeypatch.setattr("beamcrew.running.load", lambda _: None)
+    where = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "runs": tmp_path}
+    beamcrew.run(**where)  # type: ignore[arg-type]
+    beamcrew.run(**where, pictures=False)  # type: ignore[arg-type]
+    assert chosen == [True, False]
+
+
 def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="no-such-task"):
         beamcrew.run(task="no-such-task", backend="analyst", runs=tmp_path)

@@ -23,7 +23,7 @@ from agents.runs.run import Settings, start
 from agents.trace.events import RunStarted
 from agents.trace.store import read_trace
 from agents.trace.words import markdown
-from tools.events.sight import Sight, look
+from tools.events.sight import look
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.assign(m_vis=mass, is_signal=1, detailed_labels="ztautau").to_parquet(folder / "two.parquet")
     table[["pt", "charge"]].to_csv(folder / "nomass.csv", index=False)
     (folder / "zjets").mkdir()
-    for name in ("simulation", "alternative", "nature"):
-        table.to_parquet(folder / "zjets" / f"{name}.parquet")
+    levels = pd.DataFrame(
+        {f"{x}_{level}": mass for x in ("jet_mass", "jet_width", "pt_z") for level in ("det", "true")}
+    )
+    for name in ("simulation", "alternative"):
+        levels.assign(w_pdf=1.0, w_fsr_up=1.1, jet_mass_det_jes_up=mass).to_parquet(
+            folder / "zjets" / f"{name}.parquet"
+        )
+    levels[[f"{x}_det" for x in ("jet_mass", "jet_width", "pt_z")]].to_csv(folder / "zjets" / "nature.csv", index=False)
     (folder / "region").mkdir()
     np.save(folder / "region" / "innerdata_train.npy", np.zeros((3, 6)))
     (folder / "jets").mkdir()
@@ -53,7 +59,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 UPSILON = {"column": "mass", "unit": "GeV", "search_range": [8.0, 12.0]}
 SIGNS = {"OS": "charge == 'OS'", "SS": "charge == 'SS'"}
 MEAN_PT = {"column": "pt", "unit": "GeV", "groups": SIGNS}
+PT_20 = {"pt > 20": "pt > 20", "not pt > 20": "not (pt > 20)"}
 LOG_MASS = {"column": "mass", "unit": "GeV", "log": True}
+RULE, THREE, VARIED = {"reco": "{name}_det", "gen": "{name}_true"}, ["jet_mass", "jet_width", "pt_z"], ("nuisances",)
 # (data, request, task or None, options, what is asked)
 UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     (
@@ -86,9 +94,27 @@ UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     ("two.parquet", "Resonances (GeV)?", "spectrum", {"unit": "GeV"}, ("column",)),
     ("two.parquet", "Resonances in m_vis (GeV)?", "spectrum", {"column": "m_vis"}, ()),
     ("nomass.csv", "Which resonances are there, in GeV?", "spectrum", {"unit": "GeV"}, ("column",)),
-    ("zjets", "Unfold pT(Z) and the leading jet's width.", "unfolding", {}, ()),
-    ("zjets", "Bitte die Jetmasse entfalten.", "unfolding", {}, ()),
-    ("zjets", "Correct the jet mass for detector effects", "unfolding", {}, ()),
+    (
+        "zjets",
+        "Unfold pT(Z) and the leading jet's width; nuisances are the w_* columns.",
+        "unfolding",
+        RULE | {"observables": ["pt_z", "jet_width"], "nuisances": ["w_*"]},
+        (),
+    ),
+    ("zjets", "Unfold pT(Z) and the leading jet's width.", "unfolding", {"observables": ["pt_z", "jet_width"]}, VARIED),
+    ("zjets", "Bitte die Jetmasse entfalten, ohne Nuisances.", "unfolding", RULE | {"observables": ["jet_mass"]}, ()),
+    ("zjets", "Correct the jet mass for detector effects", "unfolding", {"observables": ["jet_mass"]}, VARIED),
+    (
+        "zjets",
+        "Unfold the jet mass in GeV with systematics w_pdf and jes_up",
+        "unfolding",
+        {"observables": ["jet_mass"], "units": {"jet_mass": "GeV"}, "nuisances": ["w_pdf", "jes_up"]},
+        (),
+    ),
+    ("zjets", "Unfold all observables. No systematics.", "unfolding", {"observables": THREE}, ()),
+    ("zjets", "Unfold the jet charge. No systematics.", "unfolding", RULE, ("observables",)),
+    ("zjets", "Unfold the jet. No systematics.", "unfolding", {"observables": THREE}, ()),
+    ("zjets", "Unfold jet_mass; systematic variations: b_tagging", "unfolding", {}, VARIED),
     ("region", "Is there anything new in here?", "lhco-sr", {}, ()),
     ("region", "Is there a resonance in this signal region?", "lhco-sr", {}, ()),
     ("rnd", "Find the new particle in these dijet events", "lhco-rnd", {}, ()),
@@ -99,6 +125,39 @@ UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     ("", "Tag top jets using as few labels as you can.", "tagging", {}, ()),
     ("", "Train a fast simulation of photon showers for this calorimeter", "showers", {}, ()),
     ("", "Wie gut ist die Simulation von Schauern im Kalorimeter?", "showers", {}, ()),
+    ("muons.csv", "Search between 8 and 12 GeV, blinded", "spectrum", {"blind": [8.0, 12.0], "unit": "GeV"}, ()),
+    (
+        "muons.csv",
+        "Are there resonances between 7 and 15 GeV? Do not look at 9-10.",
+        "spectrum",
+        {"blind": [9.0, 10.0], "search_range": [7.0, 15.0]},
+        (),
+    ),
+    ("muons.csv", "Find resonances, blinded (GeV)", "spectrum", {"column": "mass"}, ("blind",)),
+    ("muons.csv", "Resonances in GeV, blind from 900 to 950 GeV?", "spectrum", {"unit": "GeV"}, ("blind",)),
+    ("muons.csv", "Upper limits on a resonance in GeV", "spectrum", {"limits": True}, ("width",)),
+    (
+        "muons.csv",
+        "Resonances 1.1% wide in GeV: what would you have seen?",
+        "spectrum",
+        {"limits": True, "injections": 20, "width": 0.011},
+        (),
+    ),
+    ("muons.csv", "How sensitive is a search from 8 to 12 GeV?", "spectrum", {"injections": 20}, ("width",)),
+    ("weighted.parquet", "Resonances (GeV), with the weights?", "spectrum", {"weights": "genWeight"}, ()),
+    ("muons.csv", "How many events have pt > 20 (GeV)?", "open", {"column": "pt", "groups": PT_20}, ()),
+    ("muons.csv", "How many events have pt > 20?", "open", {"column": "pt", "groups": PT_20}, ("unit",)),
+    ("muons.csv", "How many pairs have pt above 20 GeV?", "open", {"groups": PT_20, "unit": "GeV"}, ()),
+    ("muons.csv", "Wie viele Ereignisse haben pt über 20 GeV?", "open", {"groups": PT_20}, ()),
+    ("muons.csv", "How many events have mass between 8 and 12 GeV?", "open", {"column": "mass"}, ()),
+    ("muons.csv", "Count the events with pt < 5 GeV", "open", {"column": "pt"}, ()),
+    ("muons.csv", "What fraction of the events has pt of at least 20 GeV?", "open", {"column": "pt"}, ()),
+    ("muons.csv", "How many OS and SS pairs are there in mass (GeV)?", "open", {"groups": SIGNS}, ()),
+    ("muons.csv", "How many OS and SS pairs have pt > 20 GeV?", "open", {"groups": SIGNS, "cut": "pt > 20"}, ()),
+    ("muons.csv", "Number of events by charge, OS against SS, in pt (GeV)", "open", {"groups": SIGNS}, ()),
+    ("muons.csv", "What is the mean mass for pt > 20, in GeV?", "open", {"groups": PT_20}, ()),
+    ("muons.csv", "How many events has the peak between 9 and 10 GeV?", "spectrum", {"unit": "GeV"}, ()),
+    ("muons.csv", "How many events are above the threshold?", None, {}, ()),  # which threshold?
     ("", "What is the weather in Geneva?", None, {}, ()),
     ("", "Write me a poem", None, {}, ()),
     ("", "", None, {}, ()),
@@ -279,7 +338,11 @@ def test_data_without_a_request_or_without_a_file_is_one_line(here: Path) -> Non
     assert (missing.exit_code, "no such file" in missing.stderr) == (2, True)
 
 
-def test_a_folder_is_looked_at_by_its_names(files: Path) -> None:
-    assert look(files / "zjets") == Sight(
-        path=str(files / "zjets"), kind="folder", parts=["alternative.parquet", "nature.parquet", "simulation.parquet"]
-    )
+def test_a_folder_is_looked_at_by_its_names_and_its_tables(files: Path) -> None:
+    sight = look(files / "zjets")
+    assert (sight.kind, sight.columns) == ("folder", [])
+    assert sight.parts == ["alternative.parquet", "nature.csv", "simulation.parquet"]
+    nature = {column.name: column.kind for column in sight.tables["nature.csv"]}
+    assert nature == dict.fromkeys(("jet_mass_det", "jet_width_det", "pt_z_det"), "number")
+    assert list(sight.tables) == sight.parts
+    assert look(files / "rnd").tables == {}

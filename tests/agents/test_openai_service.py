@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from chat_service import Answer, Service, completion, refusal, running
 
-from agents.backends.base import BackendLost, Message, Request, ToolCall, ToolSchema
+from agents.backends.base import BackendLost, Message, QuotaSpent, Request, ToolCall, ToolSchema
 from agents.backends.dialect import JSON_MODES
 from agents.backends.failures import LONGEST_WAIT
 from agents.backends.openai_service import OpenAIService
@@ -106,7 +106,7 @@ def test_the_body_is_the_documented_one(service: Service, backend: OpenAIService
 def test_waits_as_long_as_the_service_asks(service: Service, backend: OpenAIService, slept: list[float]) -> None:
     service.answers = [
         refusal(429, "slow down", {"Retry-After": "7"}),
-        refusal(429, "slow down", {"Retry-After": "86400"}),
+        refusal(429, "slow down", {"Retry-After": "300"}),
         completion(),
     ]
     assert backend.complete(ask()).message.content == "hello"
@@ -152,6 +152,26 @@ def test_no_credit_is_not_retried(service: Service, backend: OpenAIService, slep
     service.answers = [refusal(429, "You exceeded your current quota", code="insufficient_quota")]
     assert "no credit or quota left" in lost(backend)
     assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "hours"),
+    [
+        (refusal(429, "slow down", {"Retry-After": "7200"}), 2),
+        (refusal(429, "Rate limit reached. Please try again in 2h13m12s."), 2.22),
+        (refusal(429, "Tokens per day are used up. Please try again in 6m."), 0.1),
+        (refusal(402, "Payment required"), None),
+    ],
+)
+def test_a_spent_quota_is_told_from_a_limit_on_the_rate_with_the_time_when_it_refills(
+    service: Service, backend: OpenAIService, slept: list[float], refused: Answer, hours: float | None
+) -> None:
+    service.answers = [refused]
+    with pytest.raises(QuotaSpent) as found:
+        backend.complete(ask())
+    assert slept == []
+    refills = found.value.quota.refills
+    assert (refills and refills - time.time()) == (hours and pytest.approx(3600 * hours, abs=60))
 
 
 @pytest.mark.parametrize("status", [401, 403])

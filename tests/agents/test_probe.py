@@ -1,4 +1,4 @@
-"""The ten questions to a service, asked of services on loopback."""
+"""The eleven questions to a service, asked of services on loopback."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def able(path: str, body: Json, key: str | None) -> Answer:
     usage = {"prompt_tokens": 900, "completion_tokens": 30}
     if "bin 8" in asked:
         usage |= {"prompt_tokens_details": {"cached_tokens": 810}}  # type: ignore[dict-item]
+    if "image_url" in asked:
+        return say({"content": "Blue, yellow and red."}, usage=usage)
     if "response_format" in body:
         return say({"content": '{"weight": 4.2, "note": null}'}, usage=usage)
     if "tools" in body and not results(body):
@@ -29,6 +31,8 @@ def able(path: str, body: Json, key: str | None) -> Answer:
 
 
 def limited(path: str, body: Json, key: str | None) -> Answer:
+    if "image_url" in json.dumps(body["messages"]):
+        return refusal(400, "This model does not support image input.")
     if "temperature" in body:
         return refusal(400, "Unsupported parameter: 'temperature'", param="temperature")
     if body.get("max_tokens", 0) > 8192:
@@ -58,6 +62,19 @@ def test_what_a_service_cannot_do_is_said() -> None:
     assert found["its second turn"].seen == "there was no call to answer"
     assert found["counts tokens"].seen == "tokens are not counted"
     assert not found["cache"].ok
+    assert found["sees pictures"].seen.startswith("refused: figures will only be named, as with --no-pictures")
+
+
+def test_a_service_that_ignores_a_picture_is_found_out() -> None:
+    def blind(path: str, body: Json, key: str | None) -> Answer:
+        content = body["messages"][-1]["content"]
+        assert isinstance(content, str) or content[1]["image_url"]["url"].startswith("data:image/png;base64,")
+        return say({"content": "Red, yellow, blue."})
+
+    with serving(blind) as url:
+        found = {f.question: f for f in interview(OpenAIService("m-1", url))}["sees pictures"]
+    assert not found.ok
+    assert "not seen: 'Red, yellow, blue.'; use --no-pictures" in found.seen
 
 
 def test_a_service_that_is_not_there_ends_it_with_the_reason() -> None:

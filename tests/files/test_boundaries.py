@@ -61,7 +61,7 @@ def test_nan_in_the_input_of_an_unfolding_is_bad_input(tmp_path: Path) -> None:
             columns["reco_width"][17] = np.nan
         write_events(tmp_path / f"{name}.parquet", columns)
     task = make_task("unfolding", {"data": str(tmp_path)})
-    with pytest.raises(TaskError, match=r"nature\.parquet.*'reco_width'.*row 17"):
+    with pytest.raises(TaskError, match=r"nature\.parquet.*reco_width is nan in row 17"):
         task.prepare(tmp_path / "inputs", tmp_path / "held", tmp_path / "sealed")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from safetensors.numpy import save_file
 
 from tasks.catalogue import make_task
 from tasks.claim import Measured, Measurement
+from tasks.convergence import Change, change
 from tasks.score import Score
+from tasks.showers import grader
 from tasks.showers import samples as parts
 from tasks.showers.samples import Samples, nature
 from tasks.showers.submission import ShowersSubmission
@@ -24,6 +27,7 @@ from tools.calorimeter.geometry import Geometry, Layer, read_binning, write_binn
 from tools.calorimeter.gflash import simulate
 from tools.calorimeter.materials import find_material
 from tools.calorimeter.showers import Showers, read_showers, write_showers
+from tools.metrics import auc
 
 SUBMISSION = ShowersSubmission(showers="generated.safetensors")
 # Like data set 1, with fewer voxels: trees take their time for each.
@@ -110,6 +114,39 @@ def test_a_perfect_simulation_hides_and_others_do_not(
     assert deaf.value is not None
     assert deaf.value < 0.2
     assert deaf.details["regions_distrusted"] > 5
+
+
+def test_gains_are_judged_on_the_same_resampled_showers(
+    task: ShowersTask, prepared: tuple[Path, dict[str, Any]], perfect: Showers
+) -> None:
+    run, _ = prepared
+    low = Showers(perfect.incident, perfect.voxels * np.float32(0.95), G)
+    best, again, other = (grade(task, run, showers) for showers in (perfect, perfect, low))
+    assert change(again, best, 0) == Change(against_iteration=0, value=0, error=0, paired=True)
+    made = change(other, best, 0)
+    assert made.paired
+    assert made.value < -2 * made.error < 0
+    for score in (best, other):
+        assert len(score.resampled) == grader.TOYS
+        assert score.error is not None
+        assert score.error / 2 < np.std(score.resampled) < 2 * score.error
+
+
+def test_resampling_repeats_whole_rows() -> None:
+    """Each row once is the sample itself, and a row taken three times is three such rows, in whatever order."""
+    rng = np.random.default_rng(2)
+    ours, theirs, rows = rng.normal(size=40), rng.normal(0.5, 1, size=40), rng.permutation(40)
+    look = grader.Look(ours, theirs, rows, rows[::-1])
+    assert look.auc(np.ones(40, dtype=np.int64)) == auc(theirs, ours)
+    counts = rng.multinomial(40, np.full(40, 1 / 40))
+    listed = [
+        np.concatenate([[value] * counts[row] for value, row in zip(*both, strict=True)])
+        for both in ((theirs, rows[::-1]), (ours, rows))
+    ]
+    assert look.auc(counts) == pytest.approx(auc(*listed))
+    spread = np.std(grader.resampled([look], 40))
+    stretched = np.std(grader.resampled([replace(look, stretch=1.5)], 40))
+    assert stretched == pytest.approx(1.5 * spread, rel=0.35)  # not exactly: a score never exceeds 1
 
 
 def test_a_built_in_material_is_not_the_answer(task: ShowersTask) -> None:

@@ -17,7 +17,8 @@ from agents.crew.memory import verdict
 from agents.runs import run as runs
 from tasks.catalogue import make_task
 from tasks.claim import Measurement
-from tasks.spectrum import grader
+from tasks.page import Plot, Table
+from tasks.spectrum import grader, page
 from tasks.spectrum.samples import YIELDS
 from tasks.spectrum.submission import SpectrumSubmission
 from tasks.spectrum.task import SpectrumTask
@@ -186,8 +187,120 @@ def test_the_analyst_finds_three_upsilons_in_a_csv_file_of_muon_pairs(tmp_path: 
     assert "observed: **6542**" in report  # opposite-sign pairs in the window
 
 
-def test_the_plot_keeps_every_event() -> None:
+def test_a_blind_window_reaches_nobody_until_it_is_opened(tmp_path: Path) -> None:
+    """The events are in no file of the run, and change nothing in it; opened, they are counted once."""
+    path = written(tmp_path, "e.csv")
+    table = frame()
+    inside = table.m_ll.between(55, 65)
+    table[~inside].to_csv(tmp_path / "without.csv", index=False)
+    options = {"column": "m_ll", "blind": [55, 65], "fit_range": [22, 120], "width": 0.03}
+    facts = [
+        prepared(tmp_path / str(k), data=str(p), **options) for k, p in enumerate((path, tmp_path / "without.csv"))
+    ]
+    assert facts[0] == facts[1]
+    result = analysed(tmp_path, data=str(path), limits=True, **options)
+    run, stored = tmp_path / "run", [*(tmp_path / "run").rglob("*.parquet")]
+    assert run / "inputs" / "events.parquet" in stored
+    for file in stored:
+        seen = pd.read_parquet(file)
+        column = seen["mass"] if "mass" in seen else np.sqrt(seen["low"] * seen["high"])
+        assert not column.between(55, 65).any(), file
+    assert not (run / "held_out").exists()
+    expected = Measurement.model_validate(result.claim)
+    assert "Nobody has looked between 55 and 65 GeV" in expected.text
+    report = (run / "report.md").read_text()
+    assert "Nobody has seen the events from 55 to 65 GeV" in report
+    assert "Expected upper limits" in report
+    opened = runs.start(
+        runs.Settings(
+            request="opened",
+            task="spectrum",
+            options=options | {"data": str(path), "unblind": True},
+            sandbox="bubblewrap",
+        ),
+        choose_backend("analyst"),
+        tmp_path / "opened",
+    )
+    claim = Measurement.model_validate(opened.claim)
+    assert claim.numbers["background"].value == pytest.approx(expected.numbers["background"].value, rel=1e-6)
+    assert f"was opened: {inside.sum()} events" in claim.text
+    assert "The blind window was opened here" in (tmp_path / "opened" / "report.md").read_text()
+    seen = pd.read_parquet(tmp_path / "opened" / "inputs" / "events.parquet")
+    assert not seen["mass"].between(55, 65).any()  # the crew of the opened run did not see it either
+
+
+def test_limits_on_a_cross_section_follow_from_simulated_signal(tmp_path: Path) -> None:
+    """Half of 2,000 generated events are selected: at 10 / fb, one fb gives five events."""
+    rng = np.random.default_rng(2)
+    pd.DataFrame({"m_ll": rng.normal(60, 1.2, 1000), "pt": 30.0}).to_csv(tmp_path / "signal.csv", index=False)
+    options = {"data": str(written(tmp_path, "e.csv")), "column": "m_ll", "limits": True, "fit_range": [22, 120]}
+    signal = {"signal_file": str(tmp_path / "signal.csv"), "signal_generated": 2000, "luminosity": 10.0}
+    task = make_task("spectrum", options | signal | {"search_range": [70, 90]})
+    task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    score = task.grade(SpectrumSubmission(fit_range=(22, 120), width=0.02), tmp_path / "inputs", tmp_path, 1)
+    assert score.details["limit_width"] == pytest.approx(0.02, rel=0.1)
+    found = score.details["limits"]
+    assert np.allclose(np.array(found["observed"]) / found["observed_fb"], 5.0)
+    names = [block.name for block in task.shown(score) if isinstance(block, Plot)]
+    assert names == ["spectrum", "limits", "limits_fb"]
+    assert all(block.draw() and block.data for block in task.shown(score) if isinstance(block, Plot))
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"limits": True}, "limits"),
+        ({"injections": 5}, "injections"),
+        ({"luminosity": 10}, "luminosity"),
+        ({"efficiency_uncertainty": 0.1, "width": 0.02}, "efficiency_uncertainty"),
+        ({"unblind": True}, "unblind"),
+        ({"blind": [50, 60], "window": [50, 60]}, "window"),
+        ({"blind": [1, 2]}, "blind"),
+        ({"weights": "nothing"}, "weights"),
+        ({"weights": "charge"}, "weights"),
+        ({"signal_file": "nothing.csv"}, "signal_file"),
+    ],
+)
+def test_an_option_that_lacks_another_is_named(options: dict[str, Any], field: str, tmp_path: Path) -> None:
+    with pytest.raises(TaskError) as error:
+        prepared(tmp_path, data=str(written(tmp_path, "e.csv")), column="m_ll", **options)
+    assert error.value.field == field
+
+
+def test_systematic_errors_are_in_those_of_mass_and_yield(tmp_path: Path) -> None:
+    data, choice = str(written(tmp_path, "e.csv")), SpectrumSubmission(fit_range=(22, 120), width=0.015)
+    found = []
+    for errors in ({}, {"scale_uncertainty": 0.01, "background_uncertainty": 0.2}):
+        task = make_task("spectrum", {"data": data, "column": "m_ll"} | errors)
+        task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+        found.append(task.grade(choice, tmp_path / "inputs", tmp_path, 1).details["resonances"][0])
+    plain, more = found
+    assert more["mass_error"] == pytest.approx(np.hypot(plain["mass_error"], 0.01 * plain["mass"]))
+    assert more["n_signal"] == plain["n_signal"]
+    assert more["n_signal_error"] > 1.2 * plain["n_signal_error"]
+
+
+def test_what_was_injected_is_told(tmp_path: Path) -> None:
+    task = make_task(
+        "spectrum", {"data": str(written(tmp_path, "e.csv")), "column": "m_ll", "width": 0.03, "injections": 3}
+    )
+    facts = task.prepare(tmp_path / "inputs", tmp_path / "held_out", tmp_path / "sealed")
+    score = task.grade(SpectrumSubmission(fit_range=(22, 120), width=0.03), tmp_path / "inputs", tmp_path, 1)
+    (table,) = [b for b in task.shown(score) if isinstance(b, Table) and b.title.startswith("What the search")]
+    assert len(table.rows) == 9
+    claim = SpectrumTask.policy.claim({"facts": facts, "history": [verdict(score)], "iteration": 1, "observations": []})
+    assert "The same search would have found" in claim.text
+
+
+def test_the_plot_keeps_every_event_and_leaves_gaps() -> None:
     edges, counts = np.linspace(1, 2, 1001), np.random.default_rng(1).poisson(3.0, 1000).astype(float)
-    shown = grader.plotted(edges, counts, counts, counts)
-    assert sum(shown["count"]) == counts.sum()
-    assert (shown["edges"][0], shown["edges"][-1]) == (1.0, 2.0)
+    seen = np.abs(np.arange(1000) - 500) > 50
+    columns = {"low": edges[:-1][seen], "high": edges[1:][seen]}
+    columns |= dict.fromkeys(("count", "error", "fit", "background"), counts[seen])
+    shown = grader.plotted(columns)
+    assert sum(shown["count"]) == counts[seen].sum()
+    assert (shown["low"][0], shown["high"][-1]) == (1.0, 2.0)
+    gaps = [(a, b) for a, b in zip(shown["high"][:-1], shown["low"][1:], strict=True) if a < b]
+    assert len(gaps) == 1
+    assert gaps[0] == (pytest.approx(1.45), pytest.approx(1.551))
+    assert page.draw(shown, "GeV") is not None

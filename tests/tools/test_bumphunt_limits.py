@@ -8,8 +8,9 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
 from tools.bumphunt.fit import fit_amplitude
-from tools.bumphunt.limits import BANDS, asymptotic_cls, limit_by_toys, tails_of_toys, upper_limit
+from tools.bumphunt.limits import limit_by_toys, tails_of_toys, upper_limit
 from tools.bumphunt.spectrum import RANGE, SCALE, Spectrum, make_edges, one, signal_shape
+from tools.cls import BANDS, asymptotic_cls
 
 EDGES = make_edges(*RANGE)
 CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])

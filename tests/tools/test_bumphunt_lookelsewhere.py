@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import binomtest, kstest, norm
 
 from tools.bumphunt.counting import sidak
-from tools.bumphunt.lookelsewhere import ENOUGH, Hunt, global_p, global_p_value, pseudo_experiments, rough
+from tools.bumphunt.lookelsewhere import Hunt, global_p, global_p_value, pseudo_experiments, rough
 from tools.bumphunt.profile import make_basis, scan, scan_maximum
 from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, hypotheses, make_edges, one, signal_shape
+from tools.trials import ENOUGH
 
 EDGES = make_edges(*RANGE)
 CENTRES = np.sqrt(EDGES[1:] * EDGES[:-1])

@@ -13,6 +13,7 @@ from tools.contract import ToolError
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold, Unfolded
 from tools.omnifold.mlp import Mlp
+from tools.omnifold.nuisances import Variation
 from tools.omnifold.problem import Problem
 from tools.omnifold.uncertainty import Plan, study
 
@@ -51,7 +52,7 @@ def test_each_kind_of_replica_is_what_it_says(tmp_path: Path) -> None:
     other, _ = gaussian(2500, seed=2)
     alternative = Problem.of(problem.data, other.gen + 0.1, other.reco + 0.1)
     method = Ibu(bins=10)
-    done = study(problem, method, Plan(2, 1, {"jes_up": up}, alternative, seed=3), tmp_path)
+    done = study(problem, method, Plan(2, 1, {"jes_up": Variation(up)}, alternative, seed=3), tmp_path)
     assert list(done.weights) == ["ensemble_0", "ensemble_1", "bootstrap_0", "nuisance_jes_up", "model"]
     nominal = method.unfold(problem)
     np.testing.assert_array_equal(done.weights["ensemble_0"], nominal.push)
@@ -130,12 +131,12 @@ def test_a_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     problem, _ = gaussian(300, seed=7)
-    study(problem, Ibu(bins=5), Plan(nuisances={"a": problem.weight}), tmp_path)
+    study(problem, Ibu(bins=5), Plan(nuisances={"a": Variation(problem.weight)}), tmp_path)
     others = (
         (gaussian(300, seed=8)[0], Ibu(bins=5), Plan()),
         (problem, Ibu(bins=6), Plan()),
         (problem, Ibu(bins=5), Plan(seed=2)),
-        (problem, Ibu(bins=5), Plan(nuisances={"a": 2 * problem.weight})),
+        (problem, Ibu(bins=5), Plan(nuisances={"a": Variation(2 * problem.weight)})),
     )
     for other in others:
         with pytest.raises(ToolError, match="another study"):

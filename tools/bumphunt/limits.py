@@ -1,12 +1,6 @@
 """Upper limits on the number of signal events, by the CLs method.
 
-For a signal S of fixed mass and width, with the likelihood of `profile.py`, spurious signal included,
-
-    q(S) = -2 log L(S) / L(max(S_hat, 0))  for S_hat <= S,  0 otherwise;     CLs = P(q >= q_obs | S) / P(q >= q_obs | 0)
-
-(Read, J. Phys. G 28 (2002) 2693), and the limit is the S with CLs = 1 - level. The probabilities are asymptotic
-(Cowan et al., arXiv:1007.1727, eqs. 62 to 66, with q_A from the Asimov data set: the background fitted without signal).
-The expected limits are the CLs limits at its quantiles for background: sqrt(q_A) = Phi^-1(1 - (1 - level) Phi(n)) + n.
+For a signal S of fixed mass and width, with the likelihood of `profile.py`, spurious signal included (`tools/cls.py`).
 Asymptotic limits are too low where hardly any event is expected under the bump: `limit_by_toys` corrects that.
 """
 
@@ -15,18 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri
 
 from tools.bumphunt import profile
 from tools.bumphunt.fit import spurious_error
 from tools.bumphunt.profile import Tether
 from tools.bumphunt.spectrum import Spectrum, one
+from tools.cls import expected_limits, observed_limit
 from tools.types import Floats
 
-BANDS = (-2, -1, 0, 1, 2)  # standard deviations of the expected limits
 POINTS = 120  # in the likelihood scan
 FEW = 10  # background-only toys that must have a q as large as the data, for CLs to be measured
-LEAST = 1e-12  # floor of CLs where its logarithm is taken
 LADDER = (0.8, 1.0, 1.25, 1.6)  # signals at which toys are thrown, over the asymptotic limit
 
 
@@ -53,19 +45,11 @@ def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.
     top = found + 6 * spread + 6
     while True:
         amounts = np.linspace(0, top, POINTS)
-        observed, asimov = (_curve(*counts, spectrum.basis, shape, tau, top) for counts in (spectrum.pair, expected))
-        q = np.where(amounts < found, 0.0, np.maximum(observed - observed.min(), 0.0))
-        q_a = np.maximum(asimov - asimov.min(), 0.0)
-        cls = asymptotic_cls(q, q_a)
-        levels = np.array([ndtri(1 - (1 - level) * ndtr(n)) + n for n in BANDS])
-        if np.sqrt(q_a[-1]) > levels[-1] and cls[-1] < (1 - level) / 2:
-            break
+        seen, asimov = (_curve(*counts, spectrum.basis, shape, tau, top) for counts in (spectrum.pair, expected))
+        bands, observed = expected_limits(amounts, asimov, level), observed_limit(amounts, seen, asimov, found, level)
+        if bands is not None and observed is not None:
+            return Limit(observed, bands, level)
         top *= 2
-    bands = np.interp(levels, np.maximum.accumulate(np.sqrt(q_a)), amounts)
-    last = int(np.flatnonzero(cls > 1 - level)[-1])
-    below = max(float(cls[last + 1]), LEAST)
-    share = np.log(cls[last] / (1 - level)) / np.log(cls[last] / below)
-    return Limit(float(amounts[last] + share * (amounts[1] - amounts[0])), tuple(map(float, bands)), level)
 
 
 def _background(spectrum: Spectrum) -> tuple[Floats, Floats]:
@@ -79,15 +63,6 @@ def _curve(passed: Floats, failed: Floats, basis: Floats, shape: Floats, tau: fl
     """Return -2 log L for POINTS signals from 0 to `top`, with a spurious signal around each."""
     held = Tether(np.linspace(0, top, POINTS), np.full(POINTS, tau))
     return profile.fit_signal_at(passed, failed, basis, shape, held).deviance
-
-
-def asymptotic_cls(q: Floats, q_asimov: Floats) -> Floats:
-    """Return CLs for the test statistic q, with median q_asimov under background (arXiv:1007.1727, eqs. 65 and 66)."""
-    root, root_a = np.sqrt(q), np.maximum(np.sqrt(q_asimov), 1e-12)
-    beyond = q > q_asimov  # then S_hat is negative, and the ratio is to L(0)
-    with_signal = np.where(beyond, (q + q_asimov) / (2 * root_a), root)
-    without = np.where(beyond, (q - q_asimov) / (2 * root_a), root - root_a)
-    return np.asarray(np.exp(log_ndtr(-with_signal) - log_ndtr(-without)))
 
 
 def limit_by_toys(
@@ -119,7 +94,8 @@ def tails_of_toys(
 ) -> tuple[int, int]:
     """Return how many of n_toys pseudo-experiments have a q as large as the data: (with `signal` events, without).
 
-    They are drawn from each hypothesis as fitted to the data, every one with a new spurious signal.
+    They are drawn from each hypothesis as fitted to the data, every one with a new spurious signal and
+    transfer factor.
     """
     shape, basis, pair = spectrum.shapes(one(mass, width)), spectrum.basis, spectrum.pair
     rng, tau = np.random.default_rng(seed), spurious_error(spectrum, mass, width)
@@ -128,11 +104,11 @@ def tails_of_toys(
     for amount in (signal, 0.0):
         fixed = Tether(np.array([amount]), np.array([tau]))
         fitted = profile.fit_signal_at(*pair, basis, shape, fixed)
-        r = profile.transfer(fitted.coefficients, basis)
+        r = profile.drawn(fitted, basis, rng.standard_normal((n_toys, basis.shape[1] - 1)))
         b = profile.profiled_background(*pair, r, fitted.signal[:, None] * shape)
         moved = amount + tau * rng.standard_normal((n_toys, 1))
         passed = rng.poisson(np.maximum(r * b + moved * shape, 0.0)).astype(np.float64)
-        failed = rng.poisson(b, (n_toys, b.shape[1])).astype(np.float64)
+        failed = rng.poisson(b).astype(np.float64)
         q = _statistic(passed, failed, basis, shape, tau, signal)
         tails.append(int((q >= seen - 1e-9).sum()))
     return tails[0], tails[1]

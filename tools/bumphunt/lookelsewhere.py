@@ -7,8 +7,9 @@ in bin i and eps_k(m) = r_k / (1 + r_k) the efficiency of cut k, fitted without 
     n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),
     p_global = (1 + number of toys with max z >= max z observed) / (1 + number of toys).
 
-The background error that smoothness does not remove is drawn in every toy, too: r_k is multiplied by
-1 + delta_k g(m), where g is a Gaussian field with bumps as wide as one of the tested widths.
+Slope and bends of eps_k are drawn in every toy, as the fit leaves them. So is the background error that smoothness does
+not remove: r_k is multiplied by 1 + delta_k g(m), where g is a Gaussian field with bumps as wide as one of the tested
+widths.
 
 Beyond the reach of the toys the tail follows Gross and Vitells (arXiv:1005.1891, eq. 3 for one degree of freedom),
 
@@ -31,16 +32,15 @@ from scipy.ndimage import convolve1d
 
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.fit import fit_background, scan_spectrum
-from tools.bumphunt.profile import scan, scan_maximum, transfer
+from tools.bumphunt.profile import drawn, scan, scan_maximum
 from tools.bumphunt.spectrum import Hypotheses, Spectrum
 from tools.normal import p_value
+from tools.trials import CALIBRATION, ENOUGH, tail
 from tools.types import Floats
 
 LEVEL = 1.0  # u0: low enough for many upcrossings
 CROSSING_TOYS = 20  # toys in which upcrossings are counted
 N_TOYS = 1000
-ENOUGH = 10  # toys above the observation from which on their fraction is the p-value
-CALIBRATION = 20  # toys in the tail that the extrapolation must describe
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def global_p_value(
     if tries < 1 or n_toys < 1:
         raise ValueError(f"tries={tries}, n_toys={n_toys}: at least 1 each")
     rng = np.random.default_rng(seed)
-    drawn = [pseudo_experiments(hunt.spectra, n_toys, rng, hunt.tested.widths) for hunt in _checked(hunts)]
+    fields = [pseudo_experiments(hunt.spectra, n_toys, rng, hunt.tested.widths) for hunt in _checked(hunts)]
     toys = np.full(n_toys, -np.inf)
-    for hunt, fields in zip(hunts, drawn, strict=True):
-        for spectrum, field in zip(hunt.spectra, fields, strict=True):
+    for hunt, counts in zip(hunts, fields, strict=True):
+        for spectrum, field in zip(hunt.spectra, counts, strict=True):
             found = scan_maximum(*field, spectrum.basis, spectrum.shapes(hunt.tested), spectrum.delta)
             toys = np.maximum(toys, found)
     n_above = int((toys >= z).sum())
@@ -111,7 +111,7 @@ def global_p_value(
     p = (1 + n_above) / (1 + n_toys)
     error = float(np.sqrt(p * (1 - p) / n_toys))
     if n_above < ENOUGH and z > LEVEL:
-        method, (p, error) = "upcrossings", _tail(hunts, drawn, toys, z)
+        method, (p, error) = "upcrossings", _tail(hunts, fields, toys, z)
     return GlobalPValue(sidak(p, tries), error * tries, method, n_toys, n_above)
 
 
@@ -139,12 +139,12 @@ def rough(edges: Floats, n: int, rng: np.random.Generator, widths: Floats) -> Fl
 
 
 def _tail(
-    hunts: Sequence[Hunt], drawn: Sequence[list[tuple[Floats, Floats]]], toys: Floats, z: float
+    hunts: Sequence[Hunt], fields: Sequence[list[tuple[Floats, Floats]]], toys: Floats, z: float
 ) -> tuple[float, float]:
     """Return (p, its error) at a significance that hardly any toy reaches."""
     lines, points, crossings, n = 0, 0, 0, min(len(toys), CROSSING_TOYS)
-    for hunt, fields in zip(hunts, drawn, strict=True):
-        for spectrum, (passed, failed) in zip(hunt.spectra, fields, strict=True):
+    for hunt, counts in zip(hunts, fields, strict=True):
+        for spectrum, (passed, failed) in zip(hunt.spectra, counts, strict=True):
             field = scan(passed[:n], failed[:n], spectrum.basis, spectrum.shapes(hunt.tested), spectrum.delta)[0]
             same = np.diff(hunt.tested.widths) == 0  # neighbours in mass: same width
             crossings += int(((field[:, :-1] < LEVEL) & (field[:, 1:] >= LEVEL) & same).sum())
@@ -154,11 +154,8 @@ def _tail(
         continuous = lines * p_value(level) + crossings / n * np.exp(-(level**2 - LEVEL**2) / 2)
         return float(min(continuous, points * p_value(level)))  # no more than the sum over all points tested
 
-    tail = min(CALIBRATION, len(toys))
-    reached = max(float(np.sort(toys)[-tail]), LEVEL)
-    longer = max(1.0, float((toys >= reached).mean()) / extrapolated(reached))
-    p = min(longer * extrapolated(z), (1 + ENOUGH) / (1 + len(toys)))
-    return p, p / float(np.sqrt(max(min(crossings, tail), 1)))
+    p = tail(toys, z, extrapolated, LEVEL)
+    return p, p / float(np.sqrt(max(min(crossings, CALIBRATION, len(toys)), 1)))
 
 
 def pseudo_experiments(
@@ -177,18 +174,19 @@ def pseudo_experiments(
             raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
     field = np.zeros((n, len(total)))  # stays 0 in the bins of a reference
     field[:, : len(spectra[0].passed)] = rough(spectra[0].edges, n, rng, widths)
+    noise = rng.standard_normal((n, max(spectrum.degree for spectrum in spectra)))  # the same for all cuts
     efficiencies = [np.ones((1, len(total)))]
     for k in order:
         spectrum = spectra[k]
-        smooth = transfer(fit_background(spectrum).coefficients, spectrum.basis)
+        smooth = drawn(fit_background(spectrum), spectrum.basis, noise)
         r = smooth * np.maximum(1 + spectrum.delta * field, 0.0)
         efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where hardly anything passes
     between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
     tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))
-    drawn: list[tuple[Floats, Floats]] = [(np.empty(0), np.empty(0))] * len(spectra)
+    out: list[tuple[Floats, Floats]] = [(np.empty(0), np.empty(0))] * len(spectra)
     failed = np.zeros((n, len(total)))
     everything = np.sum(between, axis=0) + tightest
     for k, missed in zip(order, between, strict=True):
         failed = failed + missed
-        drawn[k] = (everything - failed, failed)
-    return drawn
+        out[k] = (everything - failed, failed)
+    return out

@@ -3,11 +3,12 @@
 In bin i with background b_i among the failing events,
 
     n_pass,i ~ Poisson(r(m_i) b_i + S s_i),   n_fail,i ~ Poisson(b_i),
-    log r = a0 + a1 P1(x) + ... + ad Pd(x),   x = log mjj, from -1 to 1 in the range,
+    log r = a0 + sum_k sigma_k a_k P_k(x),   x = log mjj, from -1 to 1 in the range,   a_k ~ Normal(0, 1) for k > 0,
 
 where r is the transfer factor of the "pass-fail ratio" method (e.g. CMS, arXiv:1705.10532): nothing is assumed about
-the shape of the dijet spectrum itself, only that a cut on a score that ignores mjj has a smooth efficiency. The degree
-d is chosen by `background.py` on the events outside the window, and so is delta: the relative error of the background
+the shape of the dijet spectrum itself, only that a cut on a score that ignores mjj has a smooth efficiency. How smooth
+is the prior: sigma_k are SLOPE and BEND over FULL_RANGE, and scale with the k-th power of the range. The degree d is
+chosen by `background.py` on the events outside the window, and so is delta: the relative error of the background
 under a bump that smoothness does not remove. It enters every hypothesis S0 as a spurious signal (the term of the ATLAS
 dijet and diphoton searches, e.g. arXiv:1407.6583, section 8),
 
@@ -20,9 +21,9 @@ g = d mu / d(a, S) at fixed b,
 
     gradient = 2 sum_i g_i (1 - n_pass,i / mu_i),   information = 2 sum_i g_i g_i^T / (mu_i + r_i**2 b_i),
 
-the second being the Fisher information after profiling b_i. Masses and widths of the signal are fixed here, so that
-thousands of pseudo-experiments take seconds. The last axis of arrays runs over the bins; a signal-free reference with
-the same efficiency adds further bins with s = 0.
+and the prior adds 2 a_k and 2; the second is the Fisher information after profiling b_i. Masses and widths of the
+signal are fixed here, so that thousands of pseudo-experiments take seconds. The last axis of arrays runs over the bins;
+a signal-free reference with the same efficiency adds further bins with s = 0.
 """
 
 from __future__ import annotations
@@ -41,14 +42,19 @@ MAX_STEPS = 40
 LONGEST = 2.0  # step in log r at most, at either end of the spectrum
 CHUNK = 500  # fits done together: their arrays stay in the cache
 PROMISING, SURE = 8, 2  # hypotheses fitted in search of a maximum, without and with a spurious signal
+FULL_RANGE = float(np.log(6.4 / 2.4))  # log mjj between the ends of the spectra that the prior was measured in
+SLOPE, BEND = 1.0, 0.3  # standard deviations of the terms of log r over it: linear, and all others
 TIGHT = 1e-3  # events: a spurious signal with a smaller tau is neglected
 
 
 @dataclass(frozen=True)
 class Maxima:
-    """Results of F fits: transfer coefficients (F, K); signal, its error and -2 log L over the saturated model (F,)."""
+    """Results of F fits: transfer coefficients (F, K) and their covariance (F, K, K); signal, its error and -2 log L
+    over the saturated model (F,).
+    """
 
     coefficients: Floats
+    covariance: Floats
     signal: Floats
     error: Floats
     deviance: Floats
@@ -63,15 +69,29 @@ class Tether:
 
 
 def make_basis(edges: Floats, degree: int) -> Floats:
-    """Return the terms of log r, (n, degree + 1): Legendre polynomials in x."""
+    """Return the terms of log r, (n, degree + 1): Legendre polynomials in x, times the width of their prior."""
     centres = np.log(edges[1:] * edges[:-1]) / 2
     x = 2 * (centres - centres[0]) / (centres[-1] - centres[0]) - 1
-    return np.asarray(np.polynomial.legendre.legvander(x, degree))
+    scale = (np.log(edges[-1] / edges[0]) / FULL_RANGE) ** np.arange(degree + 1)
+    scale *= np.append([1.0, SLOPE], np.full(degree, BEND))[: degree + 1]
+    return np.asarray(np.polynomial.legendre.legvander(x, degree) * scale)
 
 
 def transfer(a: Floats, basis: Floats) -> Floats:
     """Return r (..., n) for coefficients (..., K) and the `make_basis` terms (n, K)."""
     return np.asarray(np.exp(np.clip(a @ basis.T, -50, 50)))
+
+
+def drawn(fitted: Maxima, basis: Floats, noise: Floats) -> Floats:
+    """Return r (T, n) of T transfer factors whose slope and bends are as likely as the fit (F = 1) leaves them.
+
+    The prior pulls a fit towards a flat efficiency: pseudo-experiments from the fit alone would be as flat. `noise`
+    (T, >= K - 1) is normal; a0 follows as the counts demand.
+    """
+    covariance = fitted.covariance[0]
+    bends = noise[:, : len(covariance) - 1] @ np.linalg.cholesky(covariance[1:, 1:]).T
+    level = bends @ np.linalg.solve(covariance[1:, 1:], covariance[1:, 0])
+    return transfer(fitted.coefficients + np.column_stack([level, bends]), basis)
 
 
 def profiled_background(passed: Floats, failed: Floats, r: Floats, s: Floats) -> Floats:
@@ -207,7 +227,8 @@ def _maximise(
     def loss(rows: NDArray[np.int64], at: Floats) -> Floats:
         apart = at[:, k] - centre[rows]
         r = transfer(at[:, :k], basis)
-        return deviance(passed[rows], failed[rows], r, at[:, k:] * shape[rows]) + stiffness[rows] * apart**2
+        terms = stiffness[rows] * apart**2 + (at[:, 1:k] ** 2).sum(-1)
+        return np.asarray(deviance(passed[rows], failed[rows], r, at[:, k:] * shape[rows]) + terms)
 
     active = np.arange(n)
     value = loss(active, theta)
@@ -239,13 +260,13 @@ def _maximise(
             break
     # A deficit gets the error of no signal: at the bound r b + s = 0 the information does not reflect the curvature.
     at_least_none = np.column_stack([theta[:, :k], np.maximum(theta[:, k], 0.0)])
-    information = _derivatives(passed, failed, shape, basis, at_least_none)[1]
-    error = np.sqrt(np.maximum(2 * np.linalg.inv(information)[:, k, k], 0.0))
-    return Maxima(theta[:, :k], theta[:, k], error, value)
+    covariance = np.asarray(2 * np.linalg.inv(_derivatives(passed, failed, shape, basis, at_least_none)[1]))
+    error = np.sqrt(np.maximum(covariance[:, k, k], 0.0))
+    return Maxima(theta[:, :k], covariance[:, :k, :k], theta[:, k], error, value)
 
 
 def _derivatives(passed: Floats, failed: Floats, shape: Floats, basis: Floats, theta: Floats) -> tuple[Floats, Floats]:
-    """Return gradient (F, K + 1) and Fisher information (F, K + 1, K + 1) of the deviance, with b profiled."""
+    """Return gradient (F, K + 1) and Fisher information (F, K + 1, K + 1) of deviance and prior, with b profiled."""
     k = basis.shape[1]
     r, s = transfer(theta[:, :k], basis), theta[:, k:] * shape
     b = profiled_background(passed, failed, r, s)
@@ -262,5 +283,7 @@ def _derivatives(passed: Floats, failed: Floats, shape: Floats, basis: Floats, t
     information[:, :k, :k] = ((weight * along_a**2) @ products).reshape(-1, k, k)
     information[:, :k, k] = information[:, k, :k] = (weight * along_a * along_s) @ basis
     information[:, k, k] = (weight * along_s**2).sum(-1)
+    gradient[:, 1:k] += theta[:, 1:k]
+    information[:, range(1, k), range(1, k)] += 1.0
     information += 1e-9 * np.eye(k + 1)  # spectra without a passing event leave directions unconstrained
     return 2 * gradient, 2 * information

@@ -4,8 +4,8 @@ In bin i, with a template B_i = r0(m_i) n_fail,i from the fit with signal and K 
 
     n_pass,i ~ Poisson(t_0 g_i B_i(t_1 ... t_K) + (mu S + tau a) s_i),   n_fail,i ~ Poisson(g_i n_fail,i),
 
-which is the likelihood of `profile.py` but for two things. B_i moves to B_i exp(+-P_k(x_i)) where t_k is +-1
-(`histosys`), with pyhf's interpolation between and a prior of width 1, wider than the data leave t_k. And bins further
+which is the likelihood of `profile.py` but for two things. B_i moves to B_i exp(+-sigma_k P_k(x_i)) where t_k is +-1
+(`histosys`), with pyhf's interpolation between; its prior is centred at the fit with signal, not at 0. And bins further
 than NEAR widths from the mass are merged, so that a fit has fewer parameters. The g_i are `shapesys`; a, the spurious
 signal, is a `histosys` with its true prior. A signal-free reference is a channel of its own with the same t.
 """

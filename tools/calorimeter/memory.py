@@ -23,13 +23,19 @@ def memorised(training: Showers, reference: Showers, generated: Showers) -> tupl
     It is one half if nothing is repeated and 1 if everything is; below one half, generated showers resemble no training
     shower.
     """
+    ours, theirs = nearness(training, reference, generated)
+    value = auc(theirs, ours)
+    return value, auc_error(value, len(theirs), len(ours))
+
+
+def nearness(training: Showers, reference: Showers, generated: Showers) -> tuple[Floats, Floats]:
+    """Return minus the distance to the nearest training shower of each reference (n,) and generated shower (m,)."""
     known = shapes(training)
     mean, std = known.mean(axis=0), known.std(axis=0)
     varies = std > 0
     scaled = [((x - mean) / np.maximum(std, 1e-30))[:, varies] for x in (known, shapes(reference), shapes(generated))]
-    ours, theirs = (nearest(x, scaled[0]) for x in scaled[1:])
-    value = auc(-theirs, -ours)
-    return value, auc_error(value, len(theirs), len(ours))
+    ours, theirs = (-nearest(x, scaled[0]) for x in scaled[1:])
+    return ours, theirs
 
 
 def shapes(showers: Showers) -> Floats:

@@ -16,6 +16,8 @@ from tools.events.names import is_label
 from tools.hdf5 import open_hdf5
 
 FEW = 8  # distinct texts or numbers that are listed
+QUICK = (".csv", ".csv.gz", ".txt", ".parquet", ".npz", ".root")
+LARGE = 200 * 2**20  # bytes of a table in a folder, above which it is not looked at
 MOST = 200  # names of columns, files or data sets that are listed
 PARTICLES = "particles"  # the part of a file of events with all their particles
 
@@ -39,6 +41,9 @@ class Sight(Frozen):
     rows: int = 0
     columns: list[Column] = Field(default_factory=list)
     parts: list[str] = Field(default_factory=list, description="files, or arrays with their shapes")
+    tables: dict[str, list[Column]] = Field(
+        default_factory=dict, description="columns of a folder's tables, by file, of the first few that are not large"
+    )
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -48,7 +53,7 @@ def look(path: Path) -> Sight:
     """Return what lies at `path`. Raises ToolError if nothing does, or nothing that can be read."""
     if path.is_dir():
         parts = sorted(each.name for each in path.iterdir() if not each.name.startswith("."))[:MOST]
-        return Sight(path=str(path), kind="folder", parts=parts)
+        return Sight(path=str(path), kind="folder", parts=parts, tables=_tables(path, parts))
     if path.is_file() and (rows := particle_rows(path)) is not None:
         # Read as a table, a black box would take 17 GB.
         return Sight(path=str(path), kind="arrays", rows=rows, parts=[f"{PARTICLES} ({rows}, {UNLABELLED // 3}, 3)"])
@@ -62,6 +67,20 @@ def look(path: Path) -> Sight:
             columns = [_column(name, values) for name, values in list(table.items())[:MOST]]
             return Sight(path=str(path), kind="table", rows=len(next(iter(table.values()))), columns=columns)
     return Sight(path=str(path), kind="arrays", parts=_arrays(path))
+
+
+def _tables(folder: Path, parts: list[str]) -> dict[str, list[Column]]:
+    """Return the columns of tables in a folder that take no time to read, by file."""
+    found: dict[str, list[Column]] = {}
+    for path in (folder / part for part in parts):
+        if len(found) == FEW or not path.name.lower().endswith(QUICK) or path.stat().st_size > LARGE:
+            continue
+        try:
+            table = read_table(path)
+        except ToolError:
+            continue  # whoever needs it says what is wrong with it
+        found[path.name] = [_column(name, values) for name, values in list(table.items())[:MOST]]
+    return found
 
 
 def _column(name: str, values: NDArray[Any]) -> Column:

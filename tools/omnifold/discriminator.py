@@ -22,6 +22,22 @@ def triangular(p: Floats, q: Floats) -> float:
     return float(500 * np.sum((p - q)[filled] ** 2 / (p + q)[filled]))
 
 
+def floor(p: Floats, q: Floats, p_squares: Floats, q_squares: Floats) -> float:
+    """Return the `triangular` expected of two samples of one distribution, from their fluctuations alone.
+
+    `p`, `q`: sums of weights per bin, `p_squares`, `q_squares`: sums of squared weights. Without weights and with B
+    filled bins of n and m events it is 250 (B - 1) (1/n + 1/m).
+
+    >>> round(floor(*4 * [np.full(5, 100.0)]), 6)
+    4.0
+    """
+    share = p / p.sum(), q / q.sum()
+    filled = share[0] + share[1] > 0
+    mean = ((share[0] + share[1]) / 2)[filled]
+    variance = (p_squares / p.sum() ** 2 + q_squares / q.sum() ** 2)[filled] * (1 - mean)
+    return float(500 * np.sum(variance / (2 * mean)))
+
+
 def effective_sample_size(weights: Floats) -> float:
     """Return Kish's (sum w)^2 / sum w^2: the number of unweighted events with the same relative error.
 

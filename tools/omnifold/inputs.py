@@ -6,6 +6,7 @@ observables there are one of the numbers that people write for "nothing": SENTIN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +45,25 @@ def read_sample(
         level: np.column_stack([column(columns, f"{level}_{x}", field, path) for x in observables]) for level in levels
     }
     notes: list[str] = []
-    passed = {level: _passed(columns, level, values[level], observables, field, path, notes) for level in levels}
+    passing = {
+        level: passes(
+            values[level],
+            [f"{level}_{x}" for x in observables],
+            columns.get(f"pass_{level}"),
+            f"pass_{level}",
+            field,
+            path,
+            notes,
+        )
+        for level in levels
+    }
     name = weight_column(columns, field, path, spare)
     weight = columns[name] if name else None
     if weight is not None:
         check_spread(weight, str(name), field, path)
         if name != "weight":
             notes.append(f"{field}: column {name!r} taken as weights")
-    return Sample(columns, values, passed, weight, notes)
+    return Sample(columns, values, passing, weight, notes)
 
 
 def as_problem(data: Sample, simulation: Sample) -> Problem:
@@ -76,32 +88,30 @@ def column(columns: dict[str, Floats], name: str, field: str, path: str) -> Floa
     return columns[name]
 
 
-def _passed(
-    columns: dict[str, Floats],
-    level: str,
-    values: Floats,
-    observables: list[str],
-    field: str,
-    path: str,
-    notes: list[str],
+def passes(
+    values: Floats, names: Sequence[str], flag: Floats | None, flag_name: str, field: str, path: str, notes: list[str]
 ) -> Mask:
-    """Return which events pass a level (n,), from its flag or else from sentinels, which `notes` then names."""
-    name = f"pass_{level}"
+    """Return which events pass a level (n,), from its flag or else from sentinels, which `notes` then names.
+
+    `values` (n, d): the level's columns `names`. Raises ToolError for a flag other than 0 and 1, and for a sentinel or
+    a value that is not finite in an event that passes.
+    """
     nothing: Mask = np.isin(values, SENTINELS)
-    flag = columns.get(name)
     if flag is None:
         passed = np.asarray(~nothing.all(axis=1))
         if missed := int((~passed).sum()):
             written = ", ".join(f"{x:g}" for x in np.unique(values[nothing]))
-            notes.append(f"{field}: no column {name!r}; {missed} events with {written} at {level} taken as not passing")
-    elif not np.isin(flag, (0, 1)).all():
-        raise ToolError(field, path, f"column {name!r} must hold 0 and 1 only")
+            said = f"{missed} events with {written} at {flag_name.removeprefix('pass_')} taken as not passing"
+            notes.append(f"{field}: no column {flag_name!r}; {said}")
+    elif len(odd := np.flatnonzero(~np.isin(flag, (0, 1)))):
+        said = f"column {flag_name!r} must hold 0 and 1 only; it is {flag[odd[0]]:g} in row {odd[0]}"
+        raise ToolError(field, path, said)
     else:
         passed = np.asarray(flag > 0)
-    if len(bad := np.argwhere(nothing & passed[:, None])):
+    if len(bad := np.argwhere((nothing | ~np.isfinite(values)) & passed[:, None])):
         row, k = bad[0]
-        said = f"column {level}_{observables[k]} is {values[row, k]:g} in row {row}, as if it were unknown"
-        raise ToolError(field, path, f"{said}, but the event passes {level}; set {name} to 0 there")
+        said = f"column {names[k]} is {values[row, k]:g} in row {row}, as if it were unknown"
+        raise ToolError(field, path, f"{said}, but the event passes; set {flag_name} to 0 there")
     return passed
 
 

@@ -4,7 +4,8 @@
     histogram = unfolded.histogram(unfolded.gen["mass"], np.linspace(0, 60, 21))
 
 The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, hence divided by the number of
-members), `model`, and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the difference.
+members), `model`, and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the difference, for
+other nuisances the difference from `ensemble_0`, which was made with the same seed (without it, from the mean).
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ class UnfoldedEvents:
         return Histogram(np.asarray(edges, dtype=float), counts["nominal"], covariance_parts(counts))
 
 
+def errors_by_source(counts: dict[str, Floats]) -> dict[str, Floats]:
+    """Return the standard deviations (b,) by source, from the same numbers (b,) of each replica and of `nominal`."""
+    parts = covariance_parts({name: np.atleast_1d(values) for name, values in counts.items()})
+    return {name: np.sqrt(np.diag(part)) for name, part in parts.items()}
+
+
 def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
     """Return the covariance (b, b) by part, from the counts (b,) of each replica and of `nominal`."""
     centre = counts["nominal"]
@@ -88,7 +95,7 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
         if name.endswith("_down") and name.removesuffix("_down") + "_up" in counts:
             continue
         paired = name.endswith("_up") and other in counts
-        shift = (counts[name] - counts[other]) / 2 if paired else counts[name] - centre
+        shift = (counts[name] - counts[other]) / 2 if paired else counts[name] - counts.get("ensemble_0", centre)
         parts[name.removesuffix("_up") if paired else name] = np.outer(shift, shift)
     if "model" in counts:
         parts["model"] = np.outer(counts["model"] - centre, counts["model"] - centre)

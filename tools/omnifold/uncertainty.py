@@ -2,7 +2,7 @@
 
     ensemble_i    different seeds of the classifiers; their mean is the result
     bootstrap_i   every measured and simulated event counted Poisson(1) times
-    nuisance_x    the simulation with its weights under variation x
+    nuisance_x    the simulation with its weights, or its events at detector level, under variation x
     model         another simulation unfolds the data, and the result is transferred to the events of the first
 
 A folder holds the inputs and one file per replica: a study that is restarted continues where it stopped.
@@ -28,6 +28,7 @@ from tools.contract import ToolError
 from tools.files import written
 from tools.omnifold.ibu import Ibu
 from tools.omnifold.iterate import OmniFold, Progress, Unfolded
+from tools.omnifold.nuisances import Variation
 from tools.omnifold.problem import Problem
 from tools.omnifold.sinkhorn import Sinkhorn
 from tools.types import Floats
@@ -38,11 +39,11 @@ METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
 @dataclass(frozen=True)
 class Plan:
-    """Replicas to make. `nuisances`: simulation weights (n,) by name; `alternative`: data and another simulation."""
+    """Replicas to make. `nuisances`: variations of the simulation by name; `alternative`: data, another simulation."""
 
     ensemble: int = 1
     bootstraps: int = 0
-    nuisances: Mapping[str, Floats] = field(default_factory=dict)
+    nuisances: Mapping[str, Variation] = field(default_factory=dict)
     alternative: Problem | None = None
     seed: int = 1
 
@@ -146,13 +147,15 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
             problem.data_weight * rng.poisson(1, len(problem.data)), problem.weight * rng.poisson(1, len(problem))
         )
     elif kind == "nuisance":
-        problem = problem.reweighted(weight=np.load(at / "nuisances" / f"{rest}.npy"))
+        changed = {path.stem: np.load(path, mmap_mode="r") for path in sorted((at / "nuisances" / rest).glob("*.npy"))}
+        problem = Variation(**changed).of(problem)
     if kind == "model":
         other = _inputs(at / "alternative")
         unfolded = method.unfold(other, own, progress)
         weights = method.carry(problem, other, other.weight * unfolded.push, own)
     else:
-        unfolded = method.unfold(problem, seed if name == "ensemble_0" else own, progress)
+        # A nuisance has the seed of ensemble_0, with which it is compared: the noise of the training cancels.
+        unfolded = method.unfold(problem, seed if kind == "nuisance" or name == "ensemble_0" else own, progress)
         weights = problem.weight * unfolded.push * problem.pass_gen
     previous = None
     if name == "ensemble_0" and unfolded.previous is not None:
@@ -184,7 +187,8 @@ def _read(folder: Path, name: str) -> Unfolded | None:
 def _prepare(folder: Path, problem: Problem, method: Method, plan: Plan) -> None:
     """Write the inputs to the folder, or check that it holds the same ones."""
     arrays = {f"inputs/{f.name}": getattr(problem, f.name) for f in fields(problem)}
-    arrays |= {f"nuisances/{name}": weight for name, weight in plan.nuisances.items()}
+    for name, variation in plan.nuisances.items():
+        arrays |= {f"nuisances/{name}/{part}": each for part, each in vars(variation).items() if each is not None}
     if plan.alternative:
         arrays |= {f"alternative/{f.name}": getattr(plan.alternative, f.name) for f in fields(plan.alternative)}
     digest = hashlib.sha256(method.model_dump_json().encode())

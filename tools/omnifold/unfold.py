@@ -13,14 +13,15 @@ from tools.arrays import sha256
 from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
 from tools.omnifold.companions import with_jets
-from tools.omnifold.discriminator import effective_sample_size, triangular
+from tools.omnifold.discriminator import effective_sample_size, floor, triangular
 from tools.omnifold.ibu import Ibu
-from tools.omnifold.inputs import Sample, as_problem, check_spread, column, read_sample
+from tools.omnifold.inputs import Sample, as_problem, read_sample
 from tools.omnifold.iterate import OmniFold
 from tools.omnifold.jets import JetNetwork
+from tools.omnifold.nuisances import read_variations
 from tools.omnifold.problem import Mask, Problem
 from tools.omnifold.publish import SUFFIXES, nominal, publish
-from tools.omnifold.read import Histogram, read
+from tools.omnifold.read import Histogram, errors_by_source, read
 from tools.omnifold.sinkhorn import Sinkhorn
 from tools.omnifold.uncertainty import Method, Plan, study
 from tools.types import Floats
@@ -48,11 +49,17 @@ class UnfoldRequest(Request):
     ensemble: int = Field(1, ge=1, le=200, description="runs with different seeds, averaged")
     bootstraps: int = Field(0, ge=0, le=1000, description="bootstrap replicas for the statistical error: 20 or more")
     alternative: str | None = Field(None, description="another simulation file, for the model dependence")
-    nuisances: list[str] = Field([], description="columns of the simulation with its event weights under variations")
+    nuisances: list[str] = Field(
+        [],
+        description="names N of variations of the simulation: a column N with its event weights, or columns reco_X_N "
+        "of moved events (and pass_reco_N, if these pass otherwise); N_up and N_down are one source of error",
+    )
     workers: int = Field(1, ge=1, le=256, description="parallel processes")
     folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
     report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
+    bins: dict[str, list[float]] = Field({}, description="edges of the report's bins by observable; default: 20 equal")
+    units: dict[str, str] = Field({}, description="units in the report by observable")
     seed: Seed = Field(1, ge=0)
 
 
@@ -72,8 +79,12 @@ class UnfoldResult(Result):
         description="triangular discriminator x 1000 of data and simulation at detector level, by observable"
     )
     reco_delta: dict[str, float] = Field(description="the same after unfolding, with the nominal weights")
+    reco_delta_floor: dict[str, float] = Field(description="the same expected of two equal samples of these sizes")
     n_unfolded: float = Field(description="number of events at particle level, the sum of the nominal weights")
     effective_sample_size: float = Field(description="effective sample size of the nominal weights")
+    mean_errors: dict[str, dict[str, float]] = Field(
+        description="standard deviation of the mean of each observable at particle level, by source of error"
+    )
     outside: dict[str, float] = Field(
         description="fraction of the data beyond the range of the simulation, by observable, if there are any"
     )
@@ -96,8 +107,12 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
     if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
         raise ToolError("out", request.out, "a file other than the inputs")
-    if len(set(request.observables)) < len(request.observables):
-        raise ToolError("observables", request.observables, "each name once")
+    for name in ("observables", "nuisances"):
+        if len(set(given := getattr(request, name))) < len(given):
+            raise ToolError(name, given, "each name once")
+    for name, edges in request.bins.items():
+        if name not in request.observables or len(edges) < 2 or np.any(np.diff(edges) <= 0):
+            raise ToolError("bins", {name: edges}, f"two or more rising edges of one of {request.observables}")
     folder = below("folder", request.folder, folder=True)
     if request.report:
         below("report", request.report, folder=True)
@@ -106,14 +121,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     columns, notes = simulation.columns, [*data.notes, *simulation.notes]
     problem = _problem(request, data, simulation, "simulation")
     outside = _outside(request, problem, "data")
-    nuisances = {name: column(columns, name, "nuisances", request.simulation) for name in request.nuisances}
-    for name, weight in nuisances.items():
-        check_spread(weight, name, "nuisances", request.simulation)
-        try:
-            varied = problem.reweighted(weight=weight)
-        except ToolError as error:
-            raise ToolError("nuisances", name, f"{error.field}: {error.allowed}") from None
-        nuisances[name] = (varied if simulation.weight is not None else varied.scaled()).weight
+    nuisances = read_variations(request.nuisances, simulation, problem, request.observables, request.simulation)
     alternative = None
     if request.alternative:
         other_sample = _simulation(request, "alternative")
@@ -122,6 +130,11 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         _outside(request, alternative, "alternative")
     for note in notes:
         _report(f"note: {note}")
+    moved = [name for name, variation in nuisances.items() if variation.reco is not None]
+    if moved and isinstance(request.method, OmniFold) and isinstance(request.method.classifier, JetNetwork):
+        raise ToolError(
+            "nuisances", moved, "the classifier 'jets' sees no moved columns: weights only, or mlp or trees"
+        )
     method, studied, other = _studied(request, data.passed["reco"], problem, alternative)
     plan = Plan(request.ensemble, request.bootstraps, nuisances, other, request.seed)
     done = study(studied, method, plan, folder, request.workers, progress=_report)
@@ -141,7 +154,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         before_last[f"iteration_{done.nominal.iterations - 1}"] = done.nominal.previous
     content = publish(out, gen, done.weights | before_last, metadata)
     weights = nominal(done.weights)
-    before, after = _reco_deltas(request.observables, problem, weights)
+    before, after, floors = _reco_deltas(request.observables, problem, weights)
     return UnfoldResult(
         out=request.out,
         rows=len(problem),
@@ -151,8 +164,10 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         discrepancy=done.nominal.discrepancy,
         reco_delta_before=before,
         reco_delta=after,
+        reco_delta_floor=floors,
         n_unfolded=float(weights.sum()),
         effective_sample_size=effective_sample_size(weights),
+        mean_errors=_mean_errors(request.observables, problem, done.weights | {"nominal": weights}),
         outside=outside,
         replicas=list(done.weights),
         submission=_make_report(request, problem) if request.report else None,
@@ -207,18 +222,33 @@ def _outside(request: UnfoldRequest, problem: Problem, field: str) -> dict[str, 
     return out
 
 
-def _reco_deltas(names: list[str], p: Problem, weights: Floats) -> tuple[dict[str, float], dict[str, float]]:
-    """Return discriminators of data against simulation at detector level, before and after; fakes keep their weight."""
+def _reco_deltas(names: list[str], p: Problem, weights: Floats) -> tuple[dict[str, float], ...]:
+    """Return discriminators of data against simulation at detector level: before, after, and of two equal samples.
+
+    Fakes keep their weight.
+    """
     rows = p.pass_reco
     after = np.where(p.pass_gen, weights, p.weight)
-    found: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    found: tuple[dict[str, float], ...] = ({}, {}, {})
     for i, name in enumerate(names):
-        both = np.concatenate([p.data[:, i], p.reco[rows, i]])
-        edges = _edges(both, BINS)
-        data = np.histogram(p.data[:, i], edges, weights=p.data_weight)[0]
-        for deltas, w in zip(found, (p.weight, after), strict=True):
-            deltas[name] = triangular(data, np.histogram(p.reco[rows, i], edges, weights=w[rows])[0])
+        edges = _edges(np.concatenate([p.data[:, i], p.reco[rows, i]]), BINS)
+
+        def filled(x: Floats, w: Floats, edges: Floats = edges) -> Floats:
+            return np.histogram(x, edges, weights=w)[0]
+
+        data, reco = p.data[:, i], p.reco[rows, i]
+        measured, simulated = filled(data, p.data_weight), filled(reco, p.weight[rows])
+        found[0][name] = triangular(measured, simulated)
+        found[1][name] = triangular(measured, filled(reco, after[rows]))
+        squares = filled(data, p.data_weight**2), filled(reco, p.weight[rows] ** 2)
+        found[2][name] = floor(measured, simulated, *squares)
     return found
+
+
+def _mean_errors(names: list[str], p: Problem, weights: dict[str, Floats]) -> dict[str, dict[str, float]]:
+    means = {which: np.average(p.gen[p.pass_gen], axis=0, weights=w[p.pass_gen]) for which, w in weights.items()}
+    errors = errors_by_source(means)
+    return {name: {source: float(each[i]) for source, each in errors.items()} for i, name in enumerate(names)}
 
 
 def _edges(x: Floats, bins: int) -> Floats:
@@ -238,12 +268,14 @@ def _make_report(request: UnfoldRequest, problem: Problem) -> str:
         histograms: dict[str, Histogram] = {}
         for i, name in enumerate(request.observables):
             x = problem.gen[problem.pass_gen, i]
-            edges = _edges(x, 20)
+            edges = np.asarray(request.bins[name]) if name in request.bins else _edges(x, 20)
             histograms[name] = events.histogram(np.where(problem.pass_gen, problem.gen[:, i], np.nan), edges)
             simulated = np.histogram(x, edges, weights=problem.weight[problem.pass_gen])[0]
             scaled = simulated * (histograms[name].values.sum() / simulated.sum())
-            ratio_plot(histograms[name], {"simulation": scaled}, name, folder / f"{name}.png")
-        return str(export(histograms, folder, f"Unfolded with {request.method.kind}."))
+            unit = request.units.get(name)
+            label = f"{name} [{unit}]" if unit else name
+            ratio_plot(histograms[name], {"simulation": scaled}, label, folder / f"{name}.png")
+        return str(export(histograms, folder, f"Unfolded with {request.method.kind}.", request.units))
     except ImportError as error:
         raise ToolError(
             "report", request.report, f"needs the extra `publish` ({error}); the weights have been written"

@@ -11,34 +11,65 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from tools.spectrum.background import Candidate, averaged, start
 from tools.spectrum.families import Function
+from tools.spectrum.filled import Counts
 from tools.spectrum.likelihood import Model, maximise
 from tools.types import Floats
 
 
-class Count(NamedTuple):
-    """Events in the window, predicted background, and the significance, negative for a deficit."""
+class Prediction(NamedTuple):
+    """Background that the bins outside the window predict inside, in units of weight."""
 
-    observed: int
     background: float
-    background_error: float  # statistical, and from the choice of the function
+    error: float  # statistical, and from the choice of the function
+    fits: list[Candidate]  # the best first
+
+
+class Count(NamedTuple):
+    """Events in the window in units of weight, predicted background, significance, negative for a deficit."""
+
+    observed: float
+    observed_error: float
+    predicted: Prediction
     z: float
-    best: Function
 
 
-def count(counts: Floats, inside: NDArray[np.bool_], functions: Sequence[Function]) -> Count:
-    """Return the excess in the bins where `inside` (n,) is true; raises ValueError if no event lies outside."""
+def predict(spectrum: Counts, inside: NDArray[np.bool_], functions: Sequence[Function]) -> Prediction:
+    """Return the background where `inside` (n,) is true; raises ValueError if no event lies outside."""
+    counts = spectrum.counts
     if not counts[~inside].sum():
         raise ValueError("no event outside the window to fit a background to")
-    observed = float(counts[inside].sum())
-    blind = sorted((_fit(counts, inside, f, window=False) for f in functions), key=lambda c: c.penalised)
-    seen = min((_fit(counts, inside, f, window=True) for f in functions), key=lambda c: c.penalised)
-    predicted, variance = np.array([_predicted(c, inside) for c in blind]).T
-    background, error = map(float, averaged([c.penalised for c in blind], predicted, variance))
-    z = float(np.sqrt(max(seen.penalised - blind[0].penalised, 0.0)))
-    return Count(int(observed), background, error, float(np.copysign(z, observed - background)), blind[0].function)
+    fits = sorted((_fit(counts, inside, f, window=False) for f in functions), key=lambda c: c.penalised)
+    values, variances = np.array([_predicted(c, inside, spectrum.bins.per) for c in fits]).T
+    background, error = map(float, averaged([c.penalised for c in fits], values, variances))
+    return Prediction(background, error, fits)
+
+
+def count(spectrum: Counts, inside: NDArray[np.bool_], predicted: Prediction) -> Count:
+    """Return the excess in the bins where `inside` (n,) is true over what the others predict."""
+    (counts, per), each = (spectrum.counts, spectrum.bins.per), [c.function for c in predicted.fits]
+    seen = min((_fit(counts, inside, f, window=True) for f in each), key=lambda c: c.penalised)
+    z = float(np.sqrt(max(seen.penalised - predicted.fits[0].penalised, 0.0)))
+    observed, variance = (float((counts / per**k)[inside].sum()) for k in (1, 2))
+    return Count(observed, float(np.sqrt(variance)), predicted, float(np.copysign(z, observed - predicted.background)))
+
+
+def needed(spectrum: Counts, inside: NDArray[np.bool_], predicted: Prediction, z: float) -> float:
+    """Return the signal in the window, in units of weight, with which a significance of `z` is to be expected."""
+    smooth = predicted.fits[0].function.smooth(predicted.fits[0].fit.parameters)
+    share = spectrum.bins.per * inside / inside.sum()
+
+    def short(signal: float) -> float:
+        expected = np.where(inside, smooth + signal * share, spectrum.counts)
+        return count(spectrum._replace(counts=expected), inside, predicted).z - z
+
+    top = (z + 1) * predicted.error + z * z + z * float(np.sqrt(max(predicted.background, 1.0)))
+    while short(top) < 0:
+        top *= 2
+    return float(brentq(short, 0.0, top, rtol=1e-3))
 
 
 def _fit(counts: Floats, mask: NDArray[np.bool_], function: Function, window: bool) -> Candidate:
@@ -60,9 +91,9 @@ def summed(function: Function, sums: Floats) -> Model:
     return model
 
 
-def _predicted(candidate: Candidate, mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the background in the window and its statistical variance."""
+def _predicted(candidate: Candidate, mask: NDArray[np.bool_], per: Floats) -> tuple[float, float]:
+    """Return the background in the window and its statistical variance, in units of weight."""
     inside = candidate.function.among(mask)
-    smooth = inside.smooth(candidate.fit.parameters)
+    smooth = inside.smooth(candidate.fit.parameters) / per[mask]
     slope = smooth @ inside.basis
     return float(smooth.sum()), float(slope @ candidate.fit.covariance @ slope)

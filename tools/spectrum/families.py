@@ -17,7 +17,7 @@ import numpy as np
 from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import NDArray
 
-from tools.spectrum.shapes import centres_of
+from tools.spectrum.shapes import Bins
 from tools.types import Floats
 
 Name = Literal["polynomial", "power", "dijet"]
@@ -31,7 +31,7 @@ class Function(NamedTuple):
     family: Name
     degree: int
     basis: Floats
-    widths: Floats  # (n,), relative to their mean
+    widths: Floats  # (n,), relative to their mean, times `per`
 
     def smooth(self, theta: Floats) -> Floats:
         """Return the expected counts (n,) for parameters (degree + 1,)."""
@@ -45,13 +45,13 @@ class Function(NamedTuple):
         return f"{self.family} of degree {self.degree}"
 
 
-def functions(edges: Floats, events: int, sqrt_s: float | None = None) -> Iterator[Function]:
+def functions(bins: Bins, events: float, sqrt_s: float | None = None) -> Iterator[Function]:
     """Yield the functions that this many events can determine, `dijet` only if `sqrt_s` is given (same unit)."""
-    centres, widths = centres_of(edges), _widths(edges)
+    centres, widths = bins.centres, _widths(bins)
     for degree in DEGREES:
         if degree > 1 and events < ENOUGH * (degree + 1):
             return
-        yield polynomial(edges, degree)
+        yield polynomial(bins, degree)
         yield Function("power", degree, _chebyshev(np.log(centres), degree), widths)
         if sqrt_s is not None and degree >= 2:
             x = np.log(centres / sqrt_s)
@@ -59,13 +59,14 @@ def functions(edges: Floats, events: int, sqrt_s: float | None = None) -> Iterat
             yield Function("dijet", degree, np.linalg.qr(np.stack(terms, axis=1))[0] * np.sqrt(len(x)), widths)
 
 
-def polynomial(edges: Floats, degree: int) -> Function:
+def polynomial(bins: Bins, degree: int) -> Function:
     """Return the exponential of a polynomial of this degree, however many events there are."""
-    return Function("polynomial", degree, _chebyshev(centres_of(edges), degree), _widths(edges))
+    return Function("polynomial", degree, _chebyshev(bins.centres, degree), _widths(bins))
 
 
-def _widths(edges: Floats) -> Floats:
-    return np.asarray(np.diff(edges) / np.diff(edges).mean())
+def _widths(bins: Bins) -> Floats:
+    widths = bins.high - bins.low
+    return np.asarray(widths / widths.mean() * bins.per)
 
 
 def _chebyshev(values: Floats, degree: int) -> Floats:

@@ -10,10 +10,11 @@ from tools.contract import Frozen, Result, Seed, ToolError, tool
 from tools.events.parquet import write_events
 from tools.files import below
 from tools.spectrum.families import functions
-from tools.spectrum.inputs import SpectrumRequest, Unit
+from tools.spectrum.filled import filled
+from tools.spectrum.inputs import Sample, SpectrumRequest, Unit
 from tools.spectrum.likelihood import Fit, deviance
 from tools.spectrum.search import BEYOND, Found, Spectrum, search
-from tools.spectrum.shapes import Name, edges_for
+from tools.spectrum.shapes import Name, bins_for
 from tools.types import Floats
 
 WIDTHS = (0.005, 0.009, 0.016, 0.028, 0.05)  # relative widths that are tested
@@ -23,8 +24,8 @@ POOR = 0.01  # p-value of a fit that describes nothing
 DESCRIBED = 10  # expected events per bin of the goodness of fit
 
 
-class HuntRequest(SpectrumRequest):
-    """Search a mass spectrum for resonances."""
+class SearchRequest(SpectrumRequest):
+    """What a mass spectrum is searched for."""
 
     search: tuple[float, float] | None = Field(
         None,
@@ -35,6 +36,11 @@ class HuntRequest(SpectrumRequest):
     )
     alpha: float = Field(ALPHA, gt=0, lt=0.5, description="global p-value below which a resonance is kept")
     seed: Seed = Field(1, ge=0)
+
+
+class HuntRequest(SearchRequest):
+    """Search a mass spectrum for resonances."""
+
     out: str = Field("spectrum.parquet", description="file for the spectrum: edges, counts, fit and background per bin")
 
 
@@ -64,6 +70,7 @@ class HuntResult(Result):
 
     unit: Unit
     events: int = Field(description="events in fit_range")
+    effective_events: float | None = Field(description="unweighted events that would be as precise; null: not weighted")
     resonances: list[FittedResonance]
     one_width: bool = Field(description="whether all resonances were fitted with one width")
     shape: Name = Field(description="'gaussian', or 'tailed' where the peaks have tails: width is that of the core")
@@ -80,19 +87,27 @@ def hunt(request: HuntRequest) -> HuntResult:
     count the whole search. The background is smooth: several families of functions compete. Takes some seconds.
     """
     path = below("out", request.out, ".parquet")
-    masses = request.masses()
-    found, edges, counts = hunted(masses, request)
-    bins = {"low": edges[:-1], "high": edges[1:], "count": counts, "fit": found.fits[0].fit.expected}
-    write_events(path, bins | {"background": background(found)})
-    return described(found, counts, request)
+    sample = request.sample()
+    found, spectrum = hunted(sample, request)
+    write_events(path, columns_of(found, spectrum))
+    return described(found, spectrum, sample, request)
 
 
-def described(found: Found, counts: Floats, request: HuntRequest) -> HuntResult:
+def columns_of(found: Found, spectrum: Spectrum) -> dict[str, Floats]:
+    """Return the spectrum: edges of the bins, count with its error, fit and background, in units of weight."""
+    (low, high, per), counts = spectrum.bins, spectrum.counts
+    heights = {"count": counts, "error": np.sqrt(counts), "fit": found.fits[0].fit.expected}
+    heights |= {"background": background(found)}
+    return {"low": low, "high": high} | {name: values / per for name, values in heights.items()}
+
+
+def described(found: Found, spectrum: Spectrum, sample: Sample, request: HuntRequest) -> HuntResult:
     """Return the result of a hunt."""
-    p = goodness(counts, found.fits[0].fit)
+    p = goodness(spectrum.counts, found.fits[0].fit)
     return HuntResult(
         unit=request.unit,
-        events=int(counts.sum()),
+        events=len(sample.masses),
+        effective_events=None if sample.weights is None else float(spectrum.counts.sum()),
         resonances=listed(found),
         one_width=found.way.common,
         shape=found.way.shape,
@@ -104,18 +119,25 @@ def described(found: Found, counts: Floats, request: HuntRequest) -> HuntResult:
     )
 
 
-def hunted(masses: Floats, request: HuntRequest) -> tuple[Found, Floats, Floats]:
-    """Return what was found, the edges of the bins and the counts in them. Raises ToolError for a bad `search`."""
+def hunted(sample: Sample, request: SearchRequest) -> tuple[Found, Spectrum]:
+    """Return what was found, and in which spectrum. Raises ToolError for a bad `search`."""
+    spectrum = spectrum_of(sample, request)
+    return search(spectrum, request.alpha, request.seed), spectrum
+
+
+def spectrum_of(sample: Sample, request: SearchRequest) -> Spectrum:
+    """Return the spectrum that a request asks to search. Raises ToolError for a bad `search`."""
     widths = WIDTHS if request.width is None else (request.width,)
     low, high = request.fit_range
     searched = request.search or (low * (1 + MARGIN * widths[0]), high * (1 - MARGIN * widths[0]))
     if not low <= searched[0] < searched[1] <= high:
         raise ToolError("search", searched, f"two masses inside fit_range {request.fit_range}, low < high")
-    edges = edges_for(low, high, widths[0])
-    counts = np.histogram(masses, edges)[0].astype(np.float64)
-    known = list(functions(edges, len(masses), request.sqrt_s))
-    spectrum = Spectrum(edges, counts, known, searched, widths)
-    return search(spectrum, request.alpha, request.seed), edges, counts
+    bins, counts = filled(bins_for(low, high, widths[0], request.blind or ()), sample)
+    known = functions(bins, counts.sum(), request.sqrt_s)
+    if request.blind is None:
+        return Spectrum(bins, counts, list(known), searched, widths)
+    seen = ~bins.inside(request.blind)
+    return Spectrum(bins.among(seen), counts[seen], [f.among(seen) for f in known], searched, widths, request.blind)
 
 
 def listed(found: Found) -> list[FittedResonance]:

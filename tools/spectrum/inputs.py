@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,15 @@ from tools.events.parquet import read_columns
 from tools.types import Floats
 
 Unit = Literal["MeV", "GeV", "TeV"]
+Range = tuple[float, float]
 LEAST = 30  # events in the range
+
+
+class Sample(NamedTuple):
+    """Masses (e,) and, if events are weighted, their weights (e,)."""
+
+    masses: Floats
+    weights: Floats | None = None
 
 
 class SpectrumRequest(Request):
@@ -21,31 +29,50 @@ class SpectrumRequest(Request):
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     column: str = Field("mass", description="column with the mass, not scaled")
+    weights: str | None = Field(None, description="column with event weights, 0 or more; default: events are counted")
     unit: Unit = Field(description="unit of the column, and of all masses here and in the result")
-    fit_range: tuple[float, float] = Field(description="masses that the background is fitted to")
+    fit_range: Range = Field(description="masses that the background is fitted to")
+    blind: Range | None = Field(None, description="masses that nobody may look at: the fit leaves them out")
     sqrt_s: float | None = Field(
         None, gt=0, description="collision energy in this unit: adds the dijet functions of hadron collider searches"
     )
 
-    def masses(self) -> Floats:
-        """Return the masses inside the range. Raises ToolError for a bad file, range or value, naming the first row."""
+    def sample(self) -> Sample:
+        """Return the events inside the range, without those in `blind`.
+
+        Raises ToolError for a bad file, range or value, naming the first row.
+        """
+        self._check_ranges()
+        names = [self.column, *([self.weights] if self.weights else [])]
+        try:
+            table = read_columns(Path(self.events), names)
+        except FileNotFoundError:
+            raise ToolError("events", self.events, "no such file") from None
+        except ToolError as error:
+            field = "events" if error.field == "path" else "weights" if error.value == self.weights else "column"
+            raise ToolError(field, error.value, error.allowed) from None
+        for field, name in zip(("column", "weights"), names, strict=False):
+            if len(bad := np.flatnonzero(~np.isfinite(table[name]))):
+                raise ToolError(field, name, f"{len(bad)} values are not finite, the first in row {bad[0]}")
+        weights = table[self.weights] if self.weights else None
+        if weights is not None and len(bad := np.flatnonzero(weights < 0)):
+            raise ToolError("weights", self.weights, f"0 or more needed; row {bad[0]} has {weights[bad[0]]:.4g}")
+        values, (low, high) = table[self.column], self.fit_range
+        chosen = (values >= low) & (values < high)
+        if self.blind:
+            chosen &= (values < self.blind[0]) | (values >= self.blind[1])
+        inside = int((chosen if weights is None else chosen & (weights > 0)).sum())
+        if inside < LEAST:
+            where = f"{inside} of {len(values)} events lie inside; the column reaches from {values.min():.4g} to"
+            allowed = f"{where} {values.max():.4g}: at least {LEAST} needed. Is the unit right?"
+            raise ToolError("fit_range", self.fit_range, allowed if len(values) else "the file has no events")
+        return Sample(values[chosen], None if weights is None else weights[chosen])
+
+    def _check_ranges(self) -> None:
         low, high = self.fit_range
         if not 0 < low < high:
             raise ToolError("fit_range", self.fit_range, "0 < low < high")
         if self.sqrt_s is not None and self.sqrt_s <= high:
             raise ToolError("sqrt_s", self.sqrt_s, f"above the upper edge of fit_range, {high} {self.unit}")
-        try:
-            values = read_columns(Path(self.events), [self.column])[self.column]
-        except FileNotFoundError:
-            raise ToolError("events", self.events, "no such file") from None
-        except ToolError as error:
-            raise ToolError("events" if error.field == "path" else "column", error.value, error.allowed) from None
-        if len(bad := np.flatnonzero(~np.isfinite(values))):
-            allowed = f"{len(bad)} values are not finite, the first in row {bad[0]}"
-            raise ToolError("column", self.column, allowed)
-        inside = values[(values >= low) & (values < high)]
-        if len(inside) < LEAST:
-            where = f"{len(inside)} of {len(values)} events lie inside; the column reaches from {values.min():.4g} to"
-            allowed = f"{where} {values.max():.4g}: at least {LEAST} needed. Is the unit right?"
-            raise ToolError("fit_range", self.fit_range, allowed if len(values) else "the file has no events")
-        return np.asarray(inside)
+        if self.blind and not low < self.blind[0] < self.blind[1] < high:
+            raise ToolError("blind", self.blind, f"low < high, well inside fit_range {self.fit_range}")

@@ -10,7 +10,7 @@ import numpy as np
 from tools.spectrum.background import Candidate, averaged
 from tools.spectrum.families import Function
 from tools.spectrum.likelihood import Model, maximise
-from tools.spectrum.shapes import Name, resonance
+from tools.spectrum.shapes import Bins, Name, resonance
 from tools.types import Floats
 
 NUDGE = 1e-4  # relative, for numerical derivatives of the shape
@@ -37,9 +37,9 @@ class Resonance(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """What is fitted: so many resonances of one shape between the edges (n + 1,), widths bounded or one for all."""
+    """What is fitted: so many resonances of one shape, widths bounded or one for all."""
 
-    edges: Floats
+    bins: Bins
     resonances: int
     shape: Name
     bounds: tuple[float, float]  # of the relative width; equal ones fix it
@@ -58,7 +58,7 @@ def with_resonances(function: Function, signal: Signal) -> Model:
     k, n, bounds = function.basis.shape[1], signal.resonances, np.log(signal.bounds)
 
     def shapes(mass: Floats, width: Floats) -> Floats:
-        return resonance(signal.edges, mass, width, signal.shape)
+        return resonance(signal.bins, mass, width, signal.shape)
 
     def model(parameters: Floats) -> tuple[Floats, Floats]:
         theta, amounts, logs, log_widths = np.split(parameters, [k, k + n, k + 2 * n])

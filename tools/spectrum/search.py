@@ -8,8 +8,8 @@ weights exp(-Lambda / 2) over functions and ways to search, and the errors inclu
 
 Narrow states have the detector's resolution as their width, and neighbours can look like one wide state. The search is
 therefore made in several ways: with free widths, and with each width common to all, for each shape of a peak. What
-describes the data best counts (smallest Lambda, parameters of the resonances included), and global p-values are those
-of as many searches.
+describes the data best counts (smallest Lambda, parameters of the resonances included). Global p-values are those of
+all ways together (`trials.py`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import numpy as np
 
 from tools.spectrum.background import Candidate, averaged, fit, fit_all
 from tools.spectrum.families import Function
-from tools.spectrum.field import Field, global_p_value
+from tools.spectrum.field import Field
 from tools.spectrum.joint import Resonance, Signal, average, fit_together
-from tools.spectrum.shapes import SHAPES, Name, resonance
+from tools.spectrum.shapes import SHAPES, Bins, Name, resonance
+from tools.spectrum.trials import Kind, Tested, Trials, calibrate
 from tools.types import Floats
 
 MOST = 12  # resonances
@@ -35,13 +36,20 @@ STEP = 0.5  # distance of neighbouring masses, in widths
 
 
 class Spectrum(NamedTuple):
-    """Counts (n,) between edges (n + 1,), and what they are searched for."""
+    """Counts (n,) in bins, and what they are searched for."""
 
-    edges: Floats
+    bins: Bins
     counts: Floats
     functions: Sequence[Function]  # backgrounds to consider
     masses: tuple[float, float]
     widths: Sequence[float]  # relative; a single one is taken as known
+    blind: tuple[float, float] | None = None  # no bins lie there
+
+    def grid(self, narrowest: float) -> Floats:
+        """Return the masses to test, close enough for resonances of this width."""
+        low, high = self.masses
+        grid = np.geomspace(low, high, 2 + int(np.log(high / low) / (STEP * narrowest)))
+        return grid if self.blind is None else grid[(grid < self.blind[0]) | (grid > self.blind[1])]
 
 
 class Way(NamedTuple):
@@ -83,20 +91,28 @@ class Found:
         widths = min(n, 1) if self.way.common else n
         return self.fits[0].penalised + 2 * n + widths - 2 * n * float(np.log(alpha))
 
-    def counted(self, ways: int) -> Found:
-        """Return the same with global p-values of as many searches."""
-        more = [replace(bump, p_global=min(1.0, ways * bump.p_global)) for bump in (*self.bumps, self.left) if bump]
-        return replace(self, bumps=more[: len(self.bumps)], left=more[-1] if self.left else None)
+
+def trials(spectrum: Spectrum, seed: int = 1) -> Trials:
+    """Return how large a significance background gives in this search, of all ways together."""
+    kinds = [Kind(width, shape) for width, shape in product(spectrum.widths, SHAPES)]
+    tested = Tested(spectrum.bins, spectrum.grid(min(spectrum.widths)), kinds)
+    if not len(tested.masses):
+        return Trials(np.zeros(1), 0.0)  # all masses are blind: nothing is tested
+    return calibrate(fit_all(spectrum.counts, spectrum.functions), tested, seed)
 
 
-def search(spectrum: Spectrum, alpha: float, seed: int = 1) -> Found:
-    """Return all resonances with a global p-value below `alpha`."""
+def search(spectrum: Spectrum, alpha: float, seed: int = 1, known: Trials | None = None) -> Found:
+    """Return all resonances with a global p-value below `alpha`; `known`: trials of the same search, if there are."""
+    counted = trials(spectrum, seed) if known is None else known
     sets = [list(spectrum.widths), *([width] for width in spectrum.widths if len(spectrum.widths) > 1)]
     ways = [Way(widths, shape) for widths, shape in product(sets, SHAPES)]
-    level = alpha / len(ways)
-    found = sorted((one_search(spectrum, way, level, seed) for way in ways), key=lambda each: each.penalised(level))
+    found = sorted((one_search(spectrum, way, alpha, counted) for way in ways), key=lambda each: each.penalised(alpha))
     alike = [each for each in found if len(each.bumps) == len(found[0].bumps)]
-    return replace(found[0].counted(len(ways)), resonances=blend(alike))
+    left = max((each.left for each in alike if each.left), key=lambda bump: bump.z, default=None)
+    resonances = blend(alike)
+    if len(spectrum.widths) == 1:  # given
+        resonances = [each._replace(width=spectrum.widths[0], width_error=0.0) for each in resonances]
+    return replace(found[0], left=left, resonances=resonances)
 
 
 def blend(found: Sequence[Found]) -> list[Resonance]:
@@ -106,19 +122,19 @@ def blend(found: Sequence[Found]) -> list[Resonance]:
     return [Resonance(*row) for row in np.stack(both, axis=-1).reshape(-1, 6).tolist()]
 
 
-def one_search(spectrum: Spectrum, way: Way, alpha: float, seed: int) -> Found:
+def one_search(spectrum: Spectrum, way: Way, alpha: float, counted: Trials) -> Found:
     """Return what is found in one way, the most significant first."""
     bumps: list[Bump] = []
-    left, upcrossings = None, None
+    left = None
     while len(bumps) < MOST:
-        left, upcrossings = most_significant(spectrum, way, bumps, upcrossings, seed)
+        left = most_significant(spectrum, way, bumps, counted)
         if left is None or left.p_global >= alpha:
             break
         bumps.append(left)
     fits = fit_all(spectrum.counts, spectrum.functions, shapes_of(spectrum, way, bumps))
     low, high = min(spectrum.widths), max(spectrum.widths)
     bounds = (low / BEYOND, high * BEYOND) if low < high else (low, high)
-    signal = Signal(spectrum.edges, len(bumps), way.shape, bounds, way.common)
+    signal = Signal(spectrum.bins, len(bumps), way.shape, bounds, way.common)
     if bumps:
         fits = [fit_together(spectrum.counts, each, signal, bumps) for each in fits]
     ranked = sorted(fits, key=lambda c: c.penalised)
@@ -127,27 +143,23 @@ def one_search(spectrum: Spectrum, way: Way, alpha: float, seed: int) -> Found:
     return Found([resonances[i] for i in order], [bumps[i] for i in order], left, way, ranked)
 
 
-def most_significant(
-    spectrum: Spectrum, way: Way, others: Sequence[Bump], upcrossings: float | None, seed: int
-) -> tuple[Bump | None, float | None]:
+def most_significant(spectrum: Spectrum, way: Way, others: Sequence[Bump], counted: Trials) -> Bump | None:
     """Return the most significant mass and width beside `others`, or None if no mass is left to test.
 
-    `upcrossings` are counted without others, which would only take masses away, and returned with it.
+    Trials are those of the search without others, which only take masses away.
     """
-    low, high = spectrum.masses
-    grid = np.geomspace(low, high, 2 + int(np.log(high / low) / (STEP * min(way.widths))))
+    grid = spectrum.grid(min(way.widths))
     for other in others:
         grid = grid[np.abs(grid / other.mass - 1) > APART * other.width]
     if not len(grid):
-        return None, upcrossings
+        return None
     null = fit_all(spectrum.counts, spectrum.functions, shapes_of(spectrum, way, others))
-    tested = resonance(spectrum.edges, grid[:, None], np.asarray(way.widths)[None, :], way.shape)
+    tested = resonance(spectrum.bins, grid[:, None], np.asarray(way.widths)[None, :], way.shape)
     field = Field(null[0].fit, tested)
     i, j = divmod(int(np.argmax(field.z(spectrum.counts))), len(way.widths))
     bump = Bump(float(grid[i]), way.widths[j], 0.0, 1.0)
     z = significance(spectrum, way, null, [*others, bump])
-    known = field.upcrossings(seed) if upcrossings is None else upcrossings
-    return replace(bump, z=z, p_global=global_p_value(z, known)), known
+    return replace(bump, z=z, p_global=counted.p_value(z))
 
 
 def significance(spectrum: Spectrum, way: Way, null: Sequence[Candidate], bumps: Sequence[Bump]) -> float:
@@ -162,4 +174,4 @@ def significance(spectrum: Spectrum, way: Way, null: Sequence[Candidate], bumps:
 def shapes_of(spectrum: Spectrum, way: Way, bumps: Sequence[Bump]) -> Floats:
     """Return the shapes (s, n) of resonances in every bin."""
     masses, widths = np.array([(bump.mass, bump.width) for bump in bumps]).reshape(-1, 2).T
-    return resonance(spectrum.edges, masses, widths, way.shape)
+    return resonance(spectrum.bins, masses, widths, way.shape)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agents.backends.openai_service import OpenAIService
+from agents.studies.cell import backend_of
 from agents.studies.estimate import COMPLETION_TOKENS, PROMPT_TOKENS, estimate
-from agents.studies.study import read_study
+from agents.studies.study import Arm, read_study
 
 
 def test_four_families_eight_repeats_with_signal_and_without() -> None:
@@ -21,9 +23,19 @@ def test_four_families_eight_repeats_with_signal_and_without() -> None:
             assert row.dollars < 10
 
 
-def test_an_effort_is_part_of_a_study_and_none_leaves_its_hash_as_it_was() -> None:
+@pytest.mark.parametrize(("name", "value"), [("effort", "high"), ("pictures", False), ("reviewer", True)])
+def test_a_later_setting_is_part_of_a_study_and_its_default_leaves_the_hash_as_it_was(name: str, value: object) -> None:
     study = read_study("frontier")
-    told = study.backends[0].model_copy(update={"effort": "high"})
+    told = study.backends[0].model_copy(update={name: value})
     other = study.model_copy(update={"backends": [told, *study.backends[1:]]})
     assert other.sha256() != study.sha256()
-    assert "effort" not in study.canonical()["backends"][0]
+    assert other.canonical()["backends"][0][name] == value
+    assert name not in study.canonical()["backends"][0]
+
+
+def test_a_backend_without_pictures_shows_none() -> None:
+    arm = Arm(name="a", kind="openai", model="m", base_url="http://127.0.0.1:9/v1")
+    for shown in (True, False):
+        backend = backend_of(arm.model_copy(update={"pictures": shown}))
+        assert isinstance(backend, OpenAIService)
+        assert backend.dialect.pictures is shown

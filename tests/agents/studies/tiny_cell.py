@@ -13,6 +13,7 @@ from pydantic import Field
 from scripted import Scripted, TinyTask, two_rounds
 
 from agents.backends.base import BackendLost, Usage
+from agents.backends.select import choose_backend, is_loopback
 from agents.studies import cell
 from agents.studies.study import Study, parse_study
 from tasks import catalogue
@@ -74,7 +75,9 @@ def backend(spec: str, log: Path | None) -> Any:
 
 def install(log: Path | None) -> None:
     catalogue.catalogue()["study-tiny"] = StudyTask  # type: ignore[assignment]
-    cell.choose_backend = lambda spec, **_: backend(spec, log)  # type: ignore[assignment]
+    cell.choose_backend = lambda spec, **more: (  # type: ignore[assignment]
+        choose_backend(spec, **more) if is_loopback(more["base_url"]) else backend(spec, log)
+    )
 
 
 def calls_log(folder: Path, name: str) -> Path:
