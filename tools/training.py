@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.adam import OneCycle
 from tools.contract import Frozen, ToolError
 from tools.events.copies import adjacent
 
@@ -66,7 +65,9 @@ def train(
     import torch
 
     n = len(tensors[0])
-    adam = OneCycle(model, settings.learning_rate, settings.epochs * -(-n // settings.batch))
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    steps = settings.epochs * -(-n // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
     losses: Losses = []
     best: list[tuple[float, int, dict[str, Any]]] = []
     for epoch in range(settings.epochs):
@@ -74,7 +75,11 @@ def train(
         total = 0.0
         for batch in torch.split(torch.randperm(n, device=tensors[0].device), settings.batch):
             value = loss(*(t[batch] for t in tensors))
-            adam.step(value)
+            optimizer.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
             total += value.item() * len(batch)
         model.eval()
         with torch.no_grad(), torch.random.fork_rng():
@@ -89,7 +94,6 @@ def train(
             best = sorted(best, key=lambda entry: entry[:2])[:keep]
         if best and epoch - max(entry[1] for entry in best) >= settings.patience:
             break
-    adam.release()
     if not best:
         raise ToolError("method", settings.model_dump(), "training diverged; lower learning_rate")
     states = [state for _, _, state in best]
