@@ -205,9 +205,12 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Repeated():
-            left = event.why_all or f"leaves out {', '.join(part.what for part in event.left_out) or 'nothing'}"
+            n, left = (
+                len(event.parts),
+                event.why_all or f"leaves out {', '.join(p.what for p in event.left_out) or 'nothing'}",
+            )
             took = f"{duration(event.seconds)} when first run, on fewer inputs"
-            return f"{event.where.role}: repeats {len(event.parts)} commands ({took}); {left}"
+            return f"{event.where.role}: repeats {n} command{'s' if n != 1 else ''} ({took}); {left}"
         case Executed() if event.where.role in ("claim", "audit"):
             what = event.tool if isinstance(event, ToolCalled) else " ".join(event.argv)
             return f"{event.where}: {what} took {duration(event.seconds)}"
