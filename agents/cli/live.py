@@ -205,10 +205,8 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
         case Decided():
             return f"iteration {event.iteration}: {event.decision.action}, {event.decision.reason}"
         case Repeated():
-            n, left = (
-                len(event.parts),
-                event.why_all or f"leaves out {', '.join(p.what for p in event.left_out) or 'nothing'}",
-            )
+            n, skipped = len(event.parts), ", ".join(part.what for part in event.left_out) or "nothing"
+            left = event.why_all or f"leaves out {skipped}"
             took = f"{duration(event.seconds)} when first run, on fewer inputs"
             return f"{event.where.role}: repeats {n} command{'s' if n != 1 else ''} ({took}); {left}"
         case Executed() if event.where.role in ("claim", "audit"):
