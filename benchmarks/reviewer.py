@@ -20,14 +20,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from agents.backends.base import Message, Reply, Request, ToolCall
 from agents.backends.built_in import BuiltIn
@@ -36,6 +34,7 @@ from agents.trace.events import GatesChecked
 from agents.trace.store import read_trace
 from tasks.review import Finding
 
+TASKS = ("open", "spectrum")
 ROWS = 2000
 MADE_UP = "A closer look gives 0.41738."
 Spoil = Callable[[Request, Message], Message]
@@ -122,10 +121,10 @@ def findings(task: str, seed: int, spoil: Spoil | None) -> list[Finding]:
     return [found for event in events if isinstance(event, GatesChecked) for found in event.findings]
 
 
-def rows(sets: int) -> Iterator[tuple[str, str, int, list[Finding]]]:
+def rows(sets: int, chosen: Sequence[str]) -> Iterator[tuple[str, str, int, list[Finding]]]:
     """Yield spoil ('' for none), task, seed and findings of every run."""
     for seed in range(1, sets + 1):
-        for task in ("open", "spectrum"):
+        for task in chosen:
             yield "", task, seed, findings(task, seed, None)
             for name, (spoil, _, tasks) in SPOILS.items():
                 if task in tasks:
@@ -135,11 +134,11 @@ def rows(sets: int) -> Iterator[tuple[str, str, int, list[Finding]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=5, help="seeds of each task")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--quick", action="store_true", help="one seed")
     choices = parser.parse_args()
-    table = Table("run", "task", "seed", "gates", "what they found")
     counts = {"good_runs": 0, "false_findings": 0, "bad_runs": 0, "found": 0}
-    for name, task, seed, found in rows(1 if choices.quick else choices.sets):
+    for name, task, seed, found in rows(1 if choices.quick else choices.sets, choices.tasks):
         named = {each.gate for each in found}
         if name:
             counts["bad_runs"] += 1
@@ -147,8 +146,8 @@ def main() -> None:
         else:
             counts["good_runs"] += 1
             counts["false_findings"] += bool(named)
-        table.add_row(name or "good", task, str(seed), ", ".join(sorted(named)), "; ".join(f.text for f in found)[:160])
-    Console().print(table)
+        said = "; ".join(f"{each.gate}: {each.text}" for each in found) or "nothing"
+        print(f"{name or 'good':8} {task:9} {seed:4}  {said[:200]}", flush=True)
     print(json.dumps(counts))
 
 
