@@ -70,12 +70,13 @@ class SpectrumOptions(TaskBase):
         return self.width or (found and found.width)
 
     def check_options(self) -> None:
-        """Raise TaskError naming an option that does not go with another."""
+        """Raise TaskError naming an option that does not go with another, or a file of signal that cannot be read."""
+        signal = self.signal()
         needs_width = "limits" if self.limits else "injections" if self.injections else None
-        if needs_width and self.tested_width() is None:
+        if needs_width and not (self.width or signal):
             allowed = "with `width`, the relative width (resolution) of the resonance, or `signal_file`"
             raise TaskError(needs_width, getattr(self, needs_width), allowed)
-        if self.luminosity and self.signal_file is None:
+        if self.luminosity and signal is None:
             raise TaskError("luminosity", self.luminosity, "with `signal_file`, which gives the efficiency")
         if self.efficiency_uncertainty and not self.luminosity:
             allowed = "with `luminosity`: the number of events in a peak does not depend on the efficiency"

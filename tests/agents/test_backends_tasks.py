@@ -46,7 +46,9 @@ FACTS: dict[str, dict[str, Any]] = {
 }
 CUT = {"efficiency": 0.01, "z": 2.1, "mass": 3.5, "mass_error": 0.02, "signal": 90.0, "signal_error": 11.0}
 TEMPLATE, SCORES = {"closure_auc": 0.5, "closure_auc_error": 0.01}, {"argos": 0.2, "argos_error": 0.1}
+WINDOW = {"window": [3.3, 3.7], "scores": "survey/3.3_3.7_scores.parquet", "warning": None} | CUT
 RESULTS: dict[str, dict[str, Any]] = {
+    "anomaly.survey": {"windows": [WINDOW], "best": 0, "p_global": 0.2, "failed": []},
     "anomaly.template": TEMPLATE,
     "anomaly.jet_template": TEMPLATE,
     "anomaly.classify": SCORES,

@@ -21,6 +21,7 @@ QUOTED = re.compile(r"`(\w+)`")
 # Every argument that names what a tool writes, and the field of its result that says where it is.
 WRITTEN = {
     "anomaly.template": {"out": "template", "out_control": "control"},
+    "anomaly.survey": {"out": "windows"},
     "anomaly.latent": {"out": "template", "out_events": "events"},
     "anomaly.classify": {"out": "scores", "out_template": "template_scores"},
     "anomaly.jet_template": {"out": "template", "out_control": "control"},

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from tools.spectrum.background import Candidate, averaged, start
 from tools.spectrum.families import Function
@@ -59,6 +58,8 @@ def count(spectrum: Counts, inside: NDArray[np.bool_], predicted: Prediction) ->
 
 def needed(spectrum: Counts, inside: NDArray[np.bool_], predicted: Prediction, z: float) -> float:
     """Return the signal in the window, in units of weight, with which a significance of `z` is to be expected."""
+    from scipy.optimize import brentq  # slow to import
+
     smooth = predicted.fits[0].function.smooth(predicted.fits[0].fit.parameters)
     share = spectrum.bins.per * inside / inside.sum()
 
