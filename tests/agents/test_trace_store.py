@@ -25,11 +25,13 @@ from agents.trace.events import (
     Decided,
     Event,
     Executed,
+    GatesChecked,
     Graded,
     ModelCalled,
     Part,
     Planned,
     Repeated,
+    Reviewed,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -49,6 +51,7 @@ from sandbox.driver import Limits, SandboxInfo
 from tasks.convergence import Decision
 from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.plan import Plan, Step
+from tasks.review import Finding
 from tasks.score import CheckedNumber, Metric, Score
 
 INFO = SandboxInfo(driver="fake", version="1", reason="tests", limits=Limits())
@@ -120,6 +123,8 @@ EVERY = [
         figures=[Figure(name="a.png", width=3, height=2, sha256="0" * 64)],
         refused={"b.png": "not a PNG picture"},
     ),
+    GatesChecked(where="reviewer/0/plan", findings=[Finding(gate="quoted", text="0.5 is in no result")]),
+    Reviewed(where="reviewer/0/plan", send_back=True, reasons=["0.5 is in no result"]),
     Trouble(who="model", where="planner/0", text="malformed"),
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),

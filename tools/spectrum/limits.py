@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from tools.cls import expected_limits, observed_limit
 from tools.spectrum.background import Candidate
@@ -94,6 +93,8 @@ def _profiled(
     under: float,
 ) -> Floats:
     """Return Lambda' at the yields `fine`, from fits at the yields `coarse`."""
+    from scipy.interpolate import CubicSpline  # slow to import
+
     curves = []
     for shift in SHIFTS if errors.scale else (0.0,):
         shape = resonance(bins, peak.mass * (1 + shift * errors.scale), peak.width, peak.shape)
