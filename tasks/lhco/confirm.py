@@ -127,7 +127,7 @@ def _beside_sidebands(
     return cuts, {
         "window": list(window),
         "cuts": [each.model_dump() for each in judged],
-        "warning": distrust(judged[best], window),
+        "warning": distrust(judged, best, window),
         "n_signal": amount.n_signal / fraction,
         "n_signal_error": amount.error / fraction,
         "score_histogram": score_histogram(score, (mjj >= window[0]) & (mjj < window[1])),

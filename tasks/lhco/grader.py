@@ -108,7 +108,7 @@ def grade(
     details: dict[str, Any] = found | {
         "window": list(window),
         "cuts": [c.model_dump() for c in judged],
-        "warning": distrust(judged[found["best"]], window),
+        "warning": distrust(judged, found["best"], window),
         "n_signal": amount.n_signal,
         "n_signal_error": amount.error,
         "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),

@@ -206,7 +206,9 @@ def test_a_score_that_sculpts_is_graded_with_a_warning(folders: tuple[Path, Path
     assert all(cut["smooth_p"] > 1e-3 for cut in honest.details["cuts"])
     prefers = good_scores(is_signal) + 3 * (np.abs(columns["mjj"] - 3.0) < 0.05)
     sculpted = grade(folders, prefers)
-    best = sculpted.details["cuts"][sculpted.details["best"]]
-    assert best["smooth_p"] < 0.01
-    assert f"efficiency {best['efficiency']:g}" in sculpted.details["warning"]
+    # Behind the best cut too few events pass beside the bump: the test of a looser one counts.
+    cuts, best = sculpted.details["cuts"], sculpted.details["cuts"][sculpted.details["best"]]
+    told = next(c for c in cuts[::-1] if c["efficiency"] >= best["efficiency"] and c["smooth_p"] is not None)
+    assert told["smooth_p"] < 0.01
+    assert f"efficiency {told['efficiency']:g}" in sculpted.details["warning"]
     assert sculpted.details["warning"].startswith("The score sculpts mjj")

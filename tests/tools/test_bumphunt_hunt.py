@@ -161,9 +161,9 @@ def test_a_warning_says_when_the_peak_leaks_over_the_window(mass: float, said: s
     fit = dict.fromkeys(("mass_error", "signal", "signal_error", "width_error", "delta", "deviance", "z"), 1.0)
     fit |= {"mass": mass, "width": 0.02, "p_value": 0.1, "efficiency": 0.01}
     cut = CutResult(**fit, degree=1, bins=9, valid=True, smooth_p=0.001)
-    warning = distrust(cut, WINDOW)
+    warning = distrust([cut], 0, WINDOW)
     assert warning is not None
     assert "The cut itself may have produced the bump" in warning
     assert ("leaks" in warning) == (said is not None)
     assert (said or "") in warning
-    assert distrust(cut.model_copy(update={"smooth_p": 0.02}), WINDOW) is None
+    assert distrust([cut.model_copy(update={"smooth_p": 0.02})], 0, WINDOW) is None

@@ -193,7 +193,7 @@ def _search(request: SurveyRequest, window: Window) -> _Done:
         argos_error=scored.argos_error,
         closure_auc=made.closure_auc,
         closure_auc_error=made.closure_auc_error,
-        warning=" ".join(text for text in (scored.warning, distrust(cut, window)) if text) or None,
+        warning=" ".join(text for text in (scored.warning, distrust(cuts, cuts.index(cut), window)) if text) or None,
     )
     return _Done(row, spectra)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from tools.types import Floats
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
 CORE = 2.0  # widths on each side of its mass that a peak takes up
 NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
+LEAST_Z = 1.0  # standard deviations from which on a fit is called a bump
 SAME = 1.5  # a cut that keeps so many times more than it was asked for is another cut
 TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
 
@@ -124,14 +126,18 @@ def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
     """Return `summary` with the sculpting test on signal-free events, if at least 10 of them pass and 10 fail.
 
-    The test leaves out the bump's zone and, of the passing events beyond, as many as the fit assigns to its far tails.
+    The test leaves out the window or, if it has a bump, the bump's zone and, of the passing events beyond, as many as the
+    fit assigns to its far tails.
     """
-    low, high = zone(window, cut.fit.mass, cut.fit.width)
+    is_bump = cut.fit.z > LEAST_Z
+    low, high = zone(window, cut.fit.mass, cut.fit.width) if is_bump else window
     passed = score >= threshold(score, mjj, window, cut.efficiency)
     kept = float(passed[(mjj < window[0]) | (mjj >= window[1])].mean())
     if kept > SAME * cut.efficiency:
         print(f"note: many scores are equal: the cut at {cut.efficiency:g} keeps {kept:.3g}", file=sys.stderr)
-    beside = ((mjj < low) | (mjj >= high)) & ~(passed & tails(cut, mjj))
+    beside = (mjj < low) | (mjj >= high)
+    if is_bump:
+        beside &= ~(passed & tails(cut, mjj))
     try:
         smooth = sculpting(mjj[beside], passed[beside]).smooth_p
     except ValueError:  # equal scores
@@ -150,14 +156,19 @@ def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
     return np.asarray(np.random.default_rng(seed).uniform(size=len(mjj)) < share[bins])
 
 
-def distrust(cut: CutResult, window: tuple[float, float]) -> str | None:
-    """Return why a bump after this cut must not be trusted, or None if there is no reason."""
-    if cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
+def distrust(cuts: Sequence[CutResult], best: int, window: tuple[float, float]) -> str | None:
+    """Return why the bump behind the best cut must not be trusted, or None if there is no reason.
+
+    Where too few events pass this cut for the test, that of the next looser one counts: all cut on the same score.
+    """
+    looser = sorted((c for c in cuts if c.efficiency >= cuts[best].efficiency), key=lambda c: c.efficiency)
+    cut = next((c for c in looser if c.smooth_p is not None), None)
+    if cut is None or cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
         return None
     return (
         f"The score sculpts mjj (p = {cut.smooth_p:.1g}): after the cut at background efficiency {cut.efficiency:g} "
         "the passing fraction of the sidebands is not smooth. The cut itself may have produced the bump."
-        + leak(cut, window)
+        + leak(cuts[best], window)
     )
 
 
