@@ -126,8 +126,8 @@ def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
     """Return `summary` with the sculpting test on signal-free events, if at least 10 of them pass and 10 fail.
 
-    The test leaves out the window or, if it has a bump, the bump's zone and, of the passing events beyond, as many as the
-    fit assigns to its far tails.
+    The test leaves out the window. If that has a bump, it leaves out the bump's zone and, of the passing events beyond,
+    as many as the fit assigns to its far tails.
     """
     is_bump = cut.fit.z > LEAST_Z
     low, high = zone(window, cut.fit.mass, cut.fit.width) if is_bump else window
