@@ -23,7 +23,7 @@ from rich.console import Console
 from tasks.lhco.plans import FULL_FLOW
 from tasks.lhco.presets import LhcoDemo
 from tools.anomaly.data import within
-from tools.anomaly.survey import SurveyRequest, covering
+from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, SurveyRequest, covering
 from tools.bumphunt.windows import Window
 from tools.events.parquet import read_columns, write_events
 from tools.metrics import max_sic
@@ -37,7 +37,7 @@ def survey(console: Console) -> dict[str, Any]:
     columns, is_signal, truth, _ = LhcoDemo().load()
     half = np.random.default_rng(1).permutation(len(is_signal)) % 2 == 0
     mjj, signal = columns["mjj"][half], is_signal[half]
-    settings, windows = SurveyRequest(), covering(SurveyRequest())
+    windows = covering(SurveyRequest())
     at = min(range(len(windows)), key=lambda k: abs(sum(windows[k]) - sum(truth.window)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -52,7 +52,7 @@ def survey(console: Console) -> dict[str, Any]:
         together = time.monotonic() - start
         start = time.monotonic()
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(lambda window: single(folder, window, settings), windows))
+            list(threads.map(lambda window: single(folder, window), windows))
         alone = time.monotonic() - start
         out: dict[str, Any] = {
             "survey_s": round(together, 1),
@@ -75,15 +75,15 @@ def survey(console: Console) -> dict[str, Any]:
     return out
 
 
-def single(folder: Path, window: Window, settings: SurveyRequest) -> None:
+def single(folder: Path, window: Window) -> None:
     """Search one window with the three tools, in a folder of its own."""
     here = folder / name(window)
     here.mkdir()
     common = {"events": "../events.parquet", "window": window}
-    flow = settings.method.model_dump()
-    call(here, "anomaly.template", **common, method=flow, oversample=settings.oversample, closure="events")
+    flow = QUICK.model_dump()
+    call(here, "anomaly.template", **common, method=flow, oversample=OVERSAMPLE, closure="events")
     files = {"template": "template.parquet", "control": "template_control.parquet"}
-    call(here, "anomaly.classify", **common, **files, folds=settings.folds, ensemble=settings.ensemble)
+    call(here, "anomaly.classify", **common, **files, folds=FOLDS, ensemble=ENSEMBLE)
     call(here, "bumphunt.scan", **common, scores="scores.parquet")
 
 

@@ -81,7 +81,7 @@ def test_without_signal_a_cut_keeps_as_much_of_the_window_as_of_the_sidebands(to
         excess, error = passing.excess()
         assert abs(excess) < 4 * error
     assert loose.excess()[1] < 0.05
-    assert tight.counts[2] / tight.counts[3] == pytest.approx(0.01, rel=0.05)  # ties of the trees' scores
+    assert tight.counts[2] / tight.counts[3] == pytest.approx(0.01, rel=0.15)  # ties of the trees' scores
     excess, error = in_sample.excess()
     assert excess > 8 * error  # so the test above has the power to see it
 

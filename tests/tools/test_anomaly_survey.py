@@ -5,20 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tools.anomaly import classify, survey, template
-from tools.anomaly.survey import SurveyRequest, covering
+from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, SurveyRequest, covering
 from tools.bumphunt.scan import scan
 from tools.contract import ToolError
 from tools.events.parquet import write_events
 
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
 WINDOWS = [(2.9, 3.25), (3.3, 3.7), (3.8, 4.25)]
-QUICK: dict[str, Any] = {"kind": "spline_flow", "transforms": 1, "hidden": 24, "epochs": 4, "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def test_a_resonance_is_found_in_its_window_and_each_window_is_as_by_single_call
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     common = {"events": "signal.parquet", "seed": 5}
-    found = survey(**common, windows=WINDOWS, method=QUICK)
+    found = survey(**common, windows=WINDOWS)
     assert [row.window for row in found.windows] == WINDOWS
     assert found.best == 1
     best = found.windows[1]
@@ -50,9 +48,14 @@ def test_a_resonance_is_found_in_its_window_and_each_window_is_as_by_single_call
     assert "(3/3, " in said[-1]
     for row in (found.windows[0], best):
         window = {**common, "window": row.window}
-        made = template(**window, method=QUICK, oversample=2, closure="events", out="one.parquet")
+        made = template(**window, method=QUICK, oversample=OVERSAMPLE, closure="events", out="one.parquet")
         scored = classify(
-            **window, template="one.parquet", control="one_control.parquet", folds=3, ensemble=1, out="scores.parquet"
+            **window,
+            template="one.parquet",
+            control="one_control.parquet",
+            folds=FOLDS,
+            ensemble=ENSEMBLE,
+            out="scores.parquet",
         )
         cuts = scan(events="signal.parquet", window=row.window, scores="scores.parquet")
         cut = cuts.cuts[cuts.best]
@@ -65,14 +68,14 @@ def test_a_resonance_is_found_in_its_window_and_each_window_is_as_by_single_call
 
 
 def test_in_background_there_is_nothing_and_what_cannot_be_searched_is_said() -> None:
-    found = survey(events="null.parquet", windows=[*WINDOWS, (6.2, 6.4)], method=QUICK, out="null")
+    found = survey(events="null.parquet", windows=[*WINDOWS, (6.2, 6.4)], out="null")
     assert [row.window for row in found.windows] == WINDOWS
     assert found.p_global > 0.01
     assert max(row.z for row in found.windows) < 4
     (failed,) = found.failed
     assert "(6.2, 6.4)" in failed
     with pytest.raises(ToolError, match="at least 500"):
-        survey(events="null.parquet", windows=[(6.2, 6.4)], method=QUICK)
+        survey(events="null.parquet", windows=[(6.2, 6.4)])
 
 
 @pytest.mark.parametrize("search", [(3.0, 3.1), (3.5, 3.0), (-1.0, 2.0)])

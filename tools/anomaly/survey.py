@@ -12,32 +12,32 @@ import time
 from concurrent.futures import as_completed
 from contextlib import redirect_stderr
 from io import StringIO
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from tools.anomaly.classify import ClassifyRequest, classify
 from tools.anomaly.data import FEATURES, load_table, note, within
 from tools.anomaly.flow import SplineFlow
-from tools.anomaly.mlp import Mlp
-from tools.anomaly.template import Methods, TemplateRequest, template
-from tools.anomaly.trees import Trees
+from tools.anomaly.template import TemplateRequest, template
 from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.scan import TOYS, ScanRequest, bumps, distrust
 from tools.bumphunt.spectrum import WIDTH_RANGE, Spectrum, hypotheses
 from tools.bumphunt.windows import HALF_WIDTH, STEP, Window, centres, window_at
-from tools.contract import Frozen, Request, Result, Seed, ToolError, named, tool
+from tools.contract import Frozen, Request, Result, Seed, ToolError, tool
 from tools.events.copies import originals
 from tools.parallel import cores, pool
 
 SEARCH = (2.7, 5.5)  # TeV
 MOST = 24
 QUICK = SplineFlow(epochs=5, batch=2048, learning_rate=3e-3, max_events=80_000)
+OVERSAMPLE = 2.0  # template events per data event in a window
+FOLDS, ENSEMBLE = 3, 1  # of the trees
 
 
 class SurveyRequest(Request):
-    """Events, and the windows to search; the rest are settings of a quick search."""
+    """Events, and the windows to search."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     windows: list[Window] | None = Field(
@@ -47,19 +47,6 @@ class SurveyRequest(Request):
     half_width: float = Field(HALF_WIDTH, ge=0.01, le=0.3, description="of a window, over its centre")
     step: float = Field(STEP, ge=0.01, le=0.6, description="from a window's centre to the next, over the centre")
     features: list[str] = Field(default=FEATURES, min_length=1, description="as in anomaly.template")
-    method: Annotated[
-        Annotated[Methods, Field(discriminator="kind")],
-        BeforeValidator(named),
-        Field(description="as in anomaly.template", json_schema_extra={"default": "a quick spline flow"}),
-    ] = QUICK
-    oversample: float = Field(2.0, gt=0, le=20, description="template events per data event in a window")
-    classifier: Annotated[
-        Annotated[Trees | Mlp, Field(discriminator="kind")],
-        BeforeValidator(named),
-        Field(description="as in anomaly.classify", json_schema_extra={"default": "trees"}),
-    ] = Trees()
-    folds: int = Field(3, ge=2, le=20)
-    ensemble: int = Field(1, ge=1, le=100, description="models per fold")
     width: float | None = Field(
         None, ge=WIDTH_RANGE[0], le=WIDTH_RANGE[1], description="relative width of the resonance, if known"
     )
@@ -159,8 +146,8 @@ def _search(request: SurveyRequest, window: Window) -> _Done:
         made = template.run(
             TemplateRequest(
                 **learned,
-                method=request.method,
-                oversample=request.oversample,
+                method=QUICK,
+                oversample=OVERSAMPLE,
                 closure="events",
                 out=f"{at}_template.parquet",
             )
@@ -170,9 +157,8 @@ def _search(request: SurveyRequest, window: Window) -> _Done:
                 **learned,
                 template=made.template.path,
                 control=made.control.path,
-                classifier=request.classifier,
-                folds=request.folds,
-                ensemble=request.ensemble,
+                folds=FOLDS,
+                ensemble=ENSEMBLE,
                 out=f"{at}_scores.parquet",
                 out_template=f"{at}_template_scores.parquet",
             )
