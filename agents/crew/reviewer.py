@@ -34,8 +34,8 @@ def review_plan(crew: Crew, plan: Plan, scores: Sequence[Score], observations: S
     iteration = len(scores)
 
     def findings() -> list[Finding]:
-        said = [o.model_dump(mode="json") for o in observations]
-        return plan_gates(plan, scores, crew.task.rule, _known(crew, iteration - 1, [plan.model_dump(), said]))
+        given = [_settings(plan), _computed(observations)]
+        return plan_gates(plan, scores, crew.task.rule, _known(crew, iteration - 1, given))
 
     shown = {"plan": plan.model_dump(mode="json"), "history": verdicts(scores)}
     return _reviewed(crew, Where("reviewer", iteration, "plan"), shown, findings)
@@ -56,7 +56,7 @@ def review_result(
 
     def findings() -> list[Finding]:
         last = next((o for o in observations if o.submission or o.null_result), None)
-        given = [plan and plan.model_dump(), [{"results": o.results, "submission": o.submission} for o in observations]]
+        given = [_settings(plan), _computed(observations)]
         return crew.task.gates(
             Work(
                 graded=Graded(iteration, submission, score),
@@ -102,6 +102,16 @@ def _reviewed(crew: Crew, where: Where, shown: dict[str, Any], findings: Callabl
 
 def _objection(review: Review) -> str:
     return "send_back=true: needs `reasons`" if review.send_back and not review.reasons else ""
+
+
+def _settings(plan: Plan | None) -> list[Any]:
+    """Return what a plan chooses: not its words, whose numbers the gates look for elsewhere."""
+    return [call.arguments for step in (plan.steps if plan else ()) for call in step.calls]
+
+
+def _computed(observations: Sequence[Observation]) -> list[Any]:
+    """Return what steps computed and handed in: not their words."""
+    return [[o.results, o.submission] for o in observations]
 
 
 def _known(crew: Crew, iteration: int, given: Any) -> NDArray[np.float64]:

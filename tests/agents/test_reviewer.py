@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import CLAIM, Scripted, TinyTask, hand_in, plan, step
+from scripted import CLAIM, SUBMISSION, Scripted, TinyTask, hand_in, make_crew, plan, step
 
 from agents.backends.base import Request
 from agents.backends.built_in import BuiltIn
 from agents.backends.opening import opening, read_context
+from agents.crew.context import read_prompts
+from agents.crew.reviewer import review_plan, review_result
 from agents.runs.replay import replay
 from agents.runs.run import Settings, start
 from agents.studies.study import Arm
 from agents.trace.events import Decided, GatesChecked, ModelCalled, Planned, Reviewed, RunStarted, Trouble
+from agents.trace.observation import Observation
 from agents.trace.result import RunResult
 from agents.trace.store import read_trace
 from tasks import catalogue
+from tasks.plan import Plan
 from tasks.review import Review
+from tasks.score import Score
 
 STAYS = Review(send_back=False).model_dump_json()
 REASON = "The scores are noisy: 0.5 is too much."
@@ -93,6 +99,25 @@ def test_what_is_sent_back_is_done_again_once_with_the_reasons(tmp_path: Path) -
     played = replay(tmp_path / "run", tmp_path / "again")
     assert played.agrees
     assert played.whole
+
+
+@pytest.mark.parametrize("of", ["plan", "result"])
+def test_words_of_the_crew_vouch_for_no_number(tmp_path: Path, of: str) -> None:
+    """A number that only a plan or a summary has is in no result; one among a call's settings is known."""
+    backend = Scripted({f"reviewer/0/{of}": [STAYS]})
+    crew = replace(make_crew(tmp_path, backend), prompts=read_prompts(reviewer=True))
+    call = {"tool": "events.describe", "arguments": {"events": "e.parquet", "rows": 0.3713}}
+    made = Plan.model_validate({"reasoning": "0.41738 with 0.3713", "steps": [step("a", submits=True, calls=[call])]})
+    if of == "plan":
+        review_plan(crew, made, [], [])
+    else:
+        said = "0.41738 with 0.3713, and 0.52891"
+        done = Observation(iteration=0, step="a", ok=True, summary=said, submission=SUBMISSION)
+        review_result(crew, [Score(metric="m", value=0.5, reason="")], None, [done], made)
+    (checked,) = [event for event in crew.store.events() if isinstance(event, GatesChecked)]
+    odd = "0.41738" if of == "plan" else "0.41738, 0.52891"
+    assert [f.text for f in checked.findings] == [f"Numbers that are in no result: {odd}."]
+    assert read_context(backend.asked[0][1].messages[1])["gates"] == [f.model_dump() for f in checked.findings]
 
 
 def test_a_reviewer_that_does_not_answer_in_form_is_skipped(tmp_path: Path) -> None:
