@@ -111,6 +111,7 @@ def test_cells_of_a_spent_quota_wait_without_losing_an_attempt(tmp_path: Path) -
     assert dry.answered == 2 * paid.total()
 
 
+@pytest.mark.slow
 def test_a_service_that_says_when_it_refills_is_asked_again_while_others_work(tmp_path: Path) -> None:
     """Its refusal states two seconds, the other's cells take longer than that."""
     soon = refusal(402, "Insufficient balance.", headers={"Retry-After": "2"})
