@@ -41,7 +41,7 @@ def _limit() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread."""
+    """Let torch use one thread: several would sum in another order, and small networks gain little from them."""
     import torch
 
     threads = torch.get_num_threads()

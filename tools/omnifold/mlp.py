@@ -10,8 +10,6 @@ an unfolding with bootstraps trains on as many hundreds of times; it also takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen, ToolError
 from tools.omnifold.classifier import Model, Rows, Weighted
+from tools.parallel import one_thread
 from tools.training import device, to_tensor
 from tools.types import Floats
 
@@ -59,7 +58,7 @@ class Mlp(Frozen):
                 events.x.mean(axis=0), np.where(std > 0, std, 1.0), widths, _start(widths, len(splits), generator)
             )
             epochs, rate = self.epochs, self.learning_rate
-        with _one_thread():
+        with one_thread():
             self._train(networks, events, splits, epochs, rate, generator)
         return networks
 
@@ -183,16 +182,3 @@ def _start(widths: list[int], members: int, generator: Any) -> Any:
 def _one_cycle(done: float) -> float:
     """Return the rate, over its maximum, at a fraction of the training: half a cosine up over 30%, then down to 0."""
     return float(0.5 - 0.5 * np.cos(np.pi * (done / 0.3 if done < 0.3 else 1 + (done - 0.3) / 0.7)))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: several would sum in a different order, and networks this small gain little from them."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
