@@ -28,11 +28,11 @@ from rich.table import Table
 from agents.backends.built_in import BuiltIn
 from agents.runs.run import Settings, start
 from agents.trace.result import RunResult
-from tasks.lhco.grader import SEARCH
 from tasks.lhco.mix import unused_background
 from tasks.lhco.presets import LhcoDemo
 from tools.anomaly import classify
 from tools.anomaly.data import FEATURES
+from tools.bumphunt.windows import SEARCH
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import derive
 from tools.metrics import max_sic

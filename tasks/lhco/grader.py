@@ -27,12 +27,12 @@ from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, signal_shape
+from tools.bumphunt.windows import SEARCH
 from tools.bumphunt.yields import total_yield
 from tools.events.copies import is_first, originals
 from tools.events.parquet import read_columns
 from tools.types import Floats
 
-SEARCH = (2.7, 5.5)  # TeV, range of masses searched
 WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
 OVERLAP = 2  # windows that contain any given mass
 BOOTSTRAPS = 20

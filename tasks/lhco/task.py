@@ -20,7 +20,7 @@ from tasks.lhco import claims, confirm, grader, page, published, reference_grade
 from tasks.lhco.audit import LhcoAudit
 from tasks.lhco.claims import SearchClaim, SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
-from tasks.lhco.grader import SEARCH, WIDTH, read_scores
+from tasks.lhco.grader import WIDTH, read_scores
 from tasks.lhco.policy import SearchPolicy
 from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
@@ -31,6 +31,7 @@ from tasks.study import Judge
 from tasks.submission import Submission
 from tasks.task import TaskBase, TaskError, Verdict
 from tools.bumphunt.spectrum import WIDTH_RANGE
+from tools.bumphunt.windows import SEARCH
 from tools.events.copies import count, originals
 from tools.events.parquet import write_events
 from tools.events.table import available

@@ -11,12 +11,12 @@ from asked import ask
 
 from tasks.lhco.claims import SearchClaim
 from tasks.lhco.constituents import LhcoJets
-from tasks.lhco.grader import SEARCH, WIDTH
+from tasks.lhco.grader import WIDTH
 from tasks.lhco.plans import IDEAS
 from tasks.plan import MAX_STEPS, Plan
 from tools.anomaly.survey import covering
 from tools.bumphunt.spectrum import RANGE
-from tools.bumphunt.windows import HALF_WIDTH
+from tools.bumphunt.windows import HALF_WIDTH, SEARCH
 from tools.catalogue import CATALOGUE
 
 ALPHA = 2.87e-7

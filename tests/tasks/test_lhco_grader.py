@@ -22,6 +22,7 @@ from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import threshold, usable
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, histogram, hypotheses, make_edges
+from tools.bumphunt.windows import SEARCH
 from tools.events.parquet import write_events
 
 Table = dict[str, np.ndarray]
@@ -136,7 +137,7 @@ def test_good_scores_find_the_resonance(folders: tuple[Path, Path], events: tupl
 def test_p_global_grows_with_the_number_of_graded_submissions(folders: tuple[Path, Path]) -> None:
     score = np.random.default_rng(8).normal(size=ROWS + SIGNAL)
     one, ten = (grade(folders, score, n_graded=n).details for n in (1, 10))
-    trials = grader.OVERLAP * 3 * len(hypotheses(*grader.SEARCH))
+    trials = grader.OVERLAP * 3 * len(hypotheses(*SEARCH))
     assert (one["trials"], ten["trials"]) == (trials, 10 * trials)
     assert one["p_local"] == ten["p_local"]
     assert one["p_local"] <= one["p_global"] <= ten["p_global"] <= 1

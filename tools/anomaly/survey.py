@@ -24,12 +24,11 @@ from tools.anomaly.template import TemplateRequest, template
 from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.scan import TOYS, ScanRequest, bumps, distrust
 from tools.bumphunt.spectrum import WIDTH_RANGE, Spectrum, hypotheses
-from tools.bumphunt.windows import HALF_WIDTH, STEP, Window, centres, window_at
+from tools.bumphunt.windows import HALF_WIDTH, SEARCH, STEP, Window, centres, window_at
 from tools.contract import Frozen, Request, Result, Seed, ToolError, tool
 from tools.events.copies import originals
 from tools.parallel import cores, pool
 
-SEARCH = (2.7, 5.5)  # TeV
 MOST = 24
 QUICK = SplineFlow(epochs=5, batch=2048, learning_rate=3e-3, max_events=80_000)
 OVERSAMPLE = 2.0  # template events per data event in a window

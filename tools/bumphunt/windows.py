@@ -6,6 +6,7 @@ import math
 
 Window = tuple[float, float]
 
+SEARCH = (2.7, 5.5)  # TeV, range of masses searched
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
 STEP = 0.085  # relative distance of neighbouring windows: they overlap by a quarter
 
