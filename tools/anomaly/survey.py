@@ -30,7 +30,7 @@ from tools.events.copies import originals
 from tools.parallel import cores, pool
 
 MOST = 24
-QUICK = SplineFlow(epochs=5, batch=2048, learning_rate=3e-3, max_events=80_000)
+QUICK = SplineFlow(transforms=1, epochs=5, batch=2048, learning_rate=1e-2, max_events=60_000)
 OVERSAMPLE = 2.0  # template events per data event in a window
 FOLDS, ENSEMBLE = 3, 1  # of the trees
 
