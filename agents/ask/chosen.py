@@ -70,7 +70,7 @@ def _setting(material: Material, path: str, chosen: list[tuple[AnyEvent, str, An
     if not asked:
         return [sentence(value) for value in others[:MOST]]
     if not others:
-        return [*first, f"No other value of {path} was tried in this run."]
+        return [*first, f"No other value of {path} was tried in this run: the record cannot say what one would give."]
     return [*first, f"Other values of {path} in this run:", *(sentence(value) for value in others[:MOST])]
 
 

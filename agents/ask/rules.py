@@ -42,7 +42,7 @@ RULES = (
     _rule(
         r"claim|answer|result|conclu|f(ou|i)nd|number|agree|traced|p-value|signific|believe|trust|confirm", looks.claim
     ),
-    _rule(r"plan|steps?\b|method|how did|what did|what was done|approach", looks.plans),
+    _rule(r"plan|steps?\b|method|(what|how) did (it|they|the crew) (do|work|go)|what was done|approach", looks.plans),
 )
 
 

@@ -51,7 +51,8 @@ def approve_plan(crew: Crew, plan: Plan, iteration: int) -> list[Remark]:
     """Ask whether to carry out a plan, and return what the operator said instead."""
     if crew.approve.plan == "never" or (crew.approve.plan == "first" and iteration):
         return []
-    steps = f"{len(plan.steps)} steps ({', '.join(step.id for step in plan.steps)})" if plan.steps else "end the run"
+    names = [step.id for step in plan.steps]
+    steps = f"{len(names)} step{'s' if len(names) > 1 else ''} ({', '.join(names)})" if names else "end the run"
     cost = plan_cost(crew.meter, plan, crew.store.events())
     text = f"plan of iteration {iteration}: {steps}; spent so far ${cost['spent_dollars']:.4f}"
     if "expected_dollars" in cost:
