@@ -8,7 +8,7 @@ import typer
 
 from agents.cli import options
 from agents.cli.asking import Person, show
-from agents.cli.conclude import conclude, watched
+from agents.cli.conclude import EXIT, conclude, watched
 from agents.cli.console import clear_errors, err
 
 
@@ -34,7 +34,7 @@ def approve(
     Choose the backend that the run began with.
     """
     from agents.runs import answers
-    from agents.runs.run import resume
+    from agents.runs.run import beginning, check_backend, resume
     from agents.trace.store import at_work
 
     with clear_errors():
@@ -45,10 +45,11 @@ def approve(
             if given is None:
                 show(asked)
                 err.print("Answer by --yes, --no, or --say WORDS.")
-                raise typer.Exit(8)
+                raise typer.Exit(EXIT["waiting"])
         else:
             given = answers.say(asked, answer, say or "", "command", who)
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
+        check_backend(beginning(run_dir)[0], chosen)  # before the answer is given: nobody could go on with it
         answers.give(run_dir, given)
         if at_work(run_dir):
             err.print("The process that carries out this run goes on with this answer.")

@@ -19,6 +19,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from agents.backends.built_in import FOLLOWS
 from agents.trace.approval import pending
 from agents.trace.events import Answered, AnyEvent, Asked, RunStarted
 from agents.trace.store import read_trace
@@ -26,7 +27,6 @@ from tools.contract import Frozen
 
 FILE = "answer.json"
 CHANGES = 5  # answers with words at one gate of one run: each costs a plan
-RULES = ("analyst", "script", "random")  # built-in backends, which read no words
 
 
 class Answer(Frozen):
@@ -89,7 +89,7 @@ def give(run_dir: Path, answer: Answer) -> Asked:
             file.flush()
             os.fsync(file.fileno())
         if _read(path, asked):
-            raise ValueError(f"{path}: this question has been answered already")
+            raise ValueError(f"{path}: this question is answered already; `beamcrew resume` goes on with that answer")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -110,7 +110,7 @@ def check(answer: Answer, asked: Asked, events: Sequence[AnyEvent]) -> None:
                 return
         raise ValueError(f"say={answer.words!r}: here, the dollars that may be spent next; or yes, or no")
     begun = events[0]
-    if isinstance(begun, RunStarted) and begun.backend in RULES:
+    if isinstance(begun, RunStarted) and begun.backend in FOLLOWS:
         raise ValueError(f"say: the built-in {begun.backend} follows rules and reads no words; answer yes or no")
     said = sum(isinstance(e, Answered) and (e.gate, e.answer) == (asked.gate, "say") for e in events)
     if said >= CHANGES:

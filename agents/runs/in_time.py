@@ -33,7 +33,7 @@ class InTime:
         # A daemon: neither the run nor the end of the process waits for a reply that nobody wants any more.
         threading.Thread(target=work, daemon=True).start()
         try:
-            reply = came.get(timeout=max(0.0, left))
+            reply = came.get(timeout=min(max(0.0, left), threading.TIMEOUT_MAX))
         except queue.Empty:
             text = (
                 f"budget spent: the {request.role}'s reply was given up after {left:.3g} seconds, its cost is unknown"

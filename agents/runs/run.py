@@ -154,8 +154,7 @@ def resume(
         if not (run_dir / "result.json").exists():
             return _finish(run_dir)  # killed before its report was written
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
-    if begun.backend != backend.name:
-        raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
+    check_backend(begun, backend)
     asked = pending(read_trace(run_dir))
     if asked and ask is None and waiting(run_dir, asked) is None:
         raise ValueError(f"run {begun.run} waits for an answer: {asked.text}; give it by `beamcrew approve {run_dir}`")
@@ -172,6 +171,12 @@ def resume(
         chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
         Session(begun, task, backend, bench, store, chosen, workers, ask).carry_out()
     return _finish(run_dir)
+
+
+def check_backend(begun: RunStarted, backend: Backend) -> None:
+    """Raise ValueError if a run was made with another backend."""
+    if begun.backend != backend.name:
+        raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
 
 
 def new_run_dir(runs: Path, task: str) -> Path:

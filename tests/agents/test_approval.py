@@ -192,7 +192,7 @@ def test_an_answer_is_to_one_question_and_given_once(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=words):
             give(run_dir, answer)
     give(run_dir, say(asked, "yes"))
-    with pytest.raises(ValueError, match="answered already"):
+    with pytest.raises(ValueError, match="is answered already"):
         give(run_dir, say(asked, "no"))
     (run_dir / answers.FILE).write_text("{}")
     with pytest.raises(ValueError, match=r"answer\.json: is not an answer"):
