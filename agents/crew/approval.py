@@ -31,7 +31,7 @@ class Waiting(RuntimeError):  # noqa: N818 - the run waits, nothing went wrong
         self.asked = asked
 
 
-class Refused(RuntimeError):  # noqa: N818 - a person has ended the run
+class Declined(RuntimeError):  # noqa: N818 - a person has ended the run
     """A person answered no."""
 
     def __init__(self, asked: Asked, said: Answered) -> None:
@@ -87,7 +87,7 @@ def plan_cost(meter: Meter, plan: Plan, events: Sequence[AnyEvent]) -> dict[str,
 
 
 def _remarks(crew: Crew, gate: Gate, iteration: int, text: str, shown: dict[str, Any]) -> list[Remark]:
-    """Return what the operator said, none if it was yes. Raises Waiting and Refused."""
+    """Return what the operator said, none if it was yes. Raises Waiting and Declined."""
     where = Where("operator", iteration, gate)
     asked = crew.record.take(Asked, "", where, {})
     asked = asked or crew.store.append(Asked(where=where, gate=gate, text=text, shown=shown))
@@ -95,7 +95,7 @@ def _remarks(crew: Crew, gate: Gate, iteration: int, text: str, shown: dict[str,
     if said is None:
         raise Waiting(asked)
     if said.answer == "no":
-        raise Refused(asked, said)
+        raise Declined(asked, said)
     return [{"gate": gate, "iteration": iteration, "words": said.words}] if said.answer == "say" else []
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from agents.backends.base import Reply, Request
 from agents.crew import graph
-from agents.crew.approval import Refused
+from agents.crew.approval import Declined
 from agents.crew.budget import Budget, Meter
 from agents.runs.parts import crew_of
 from agents.runs.run import beginning
@@ -150,8 +150,8 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
         crew.note(parts.sealed(state))
         end = ending(state)
-    except Refused as error:
-        end = "refused", str(error)
+    except Declined as error:
+        end = "declined", str(error)
     except RecordEnds:
         end = None
     if end and finished and finished.status in ENDED and end != (finished.status, finished.reason):

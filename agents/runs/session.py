@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from agents.backends.base import Backend, BackendLost, QuotaSpent
 from agents.crew import graph
-from agents.crew.approval import Refused, Waiting, limit_spending
+from agents.crew.approval import Declined, Waiting, limit_spending
 from agents.crew.budget import Budget, BudgetSpent, Meter
 from agents.crew.shared import Crew
 from agents.runs import sandboxes
@@ -31,7 +31,7 @@ from agents.trace.where import Where
 from sandbox.driver import SandboxLost
 from tasks.task import Task
 
-Status = Literal["converged", "exhausted", "failed", "refused", "budget", "waiting", "interrupted", "lost"]
+Status = Literal["converged", "exhausted", "failed", "declined", "budget", "waiting", "interrupted", "lost"]
 STOPPED = "stopped by the operator; `beamcrew resume` continues"
 RECURSION = 10_000  # nodes a graph may visit; the convergence rule and the budget end a run long before that
 
@@ -115,8 +115,8 @@ class Session:
         """Return status and reason of a run that an error has ended."""
         if isinstance(error, Waiting):
             return "waiting", str(error)
-        if isinstance(error, Refused):
-            return "refused", str(error)
+        if isinstance(error, Declined):
+            return "declined", str(error)
         if isinstance(error, BudgetSpent):
             return "budget", str(error)
         if isinstance(error, KeyboardInterrupt):

@@ -313,7 +313,7 @@ class Trouble(Event):
 
 class RunFinished(Event):
     kind: Literal["run_finished"] = "run_finished"
-    status: Literal["converged", "exhausted", "failed", "refused", "budget", "waiting", "interrupted", "lost"]
+    status: Literal["converged", "exhausted", "failed", "declined", "budget", "waiting", "interrupted", "lost"]
     reason: str
     seconds: float
     usage: Usage

@@ -39,7 +39,7 @@ SEMCONV = "1.41.0"
 SCHEMA = f"https://opentelemetry.io/schemas/{SEMCONV}"
 INTERNAL, CLIENT = 1, 3  # kinds of spans
 ERROR = 2  # code of a status
-WRONG = ("failed", "refused", "budget", "interrupted", "lost")
+WRONG = ("failed", "declined", "budget", "interrupted", "lost")
 Json = dict[str, Any]
 # Work of the harness, without an agent.
 NO_AGENT = {"claim": "confirmation on held-out data", "audit": "audit of the confirmation"}

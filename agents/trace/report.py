@@ -35,7 +35,7 @@ STATUS = {
     "converged": "converged",
     "exhausted": "all iterations used",
     "failed": "failed",
-    "refused": "ended by a person's no",
+    "declined": "ended by a person's no",
     "budget": "budget used up",
     "waiting": "waits for an answer",
     "interrupted": "interrupted",

@@ -38,10 +38,10 @@ from tasks.writing import number
 from tools.contract import Frozen
 
 Status = Literal[
-    "converged", "exhausted", "failed", "refused", "budget", "waiting", "interrupted", "lost", "unfinished"
+    "converged", "exhausted", "failed", "declined", "budget", "waiting", "interrupted", "lost", "unfinished"
 ]
 ANSWERED = ("converged", "exhausted")  # the crew has given its answer
-ENDED = (*ANSWERED, "failed", "refused")  # a regular end: nothing is left to resume
+ENDED = (*ANSWERED, "failed", "declined")  # a regular end: nothing is left to resume
 
 
 class IterationResult(Frozen):

@@ -132,7 +132,7 @@ def test_no_ends_the_run_with_what_was_found(tmp_path: Path, gate: str) -> None:
     assert start(settings(gate), backend(), run_dir).status == "waiting"
     calls = len(of(run_dir, ModelCalled))
     result = answered(run_dir, "no", "too dear")
-    assert (result.status, result.claim, result.sealed, result.confirmed) == ("refused", None, [], None)
+    assert (result.status, result.claim, result.sealed, result.confirmed) == ("declined", None, [], None)
     assert result.reason.startswith("ada said no to: ")
     assert "too dear" in result.reason
     assert len(of(run_dir, ModelCalled)) == calls
