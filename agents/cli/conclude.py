@@ -21,7 +21,7 @@ EXIT = {
     "budget": 4,
     "lost": 5,
     "waiting": 8,
-    "refused": 9,
+    "declined": 9,
     "interrupted": 130,
 }
 
