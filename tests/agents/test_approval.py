@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted
 from killed import COST, SAME
 from scripted import CLAIM, Script, Scripted, hand_in, plan, step, two_rounds
 
@@ -217,6 +219,24 @@ def test_a_gate_that_can_never_come_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="approve=unblind: the task tiny holds nothing out"):
         start(settings("unblind", holds_out=False), backend(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_stop_answer_and_go_on(tmp_path: Path) -> None:
+    def command(*argv: str) -> tuple[int, str]:
+        program = [sys.executable, scripted.__file__, "plain", str(tmp_path / "calls"), *argv]
+        done = subprocess.run(program, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    runs = ("--task", "tiny", "--sandbox", "bubblewrap", "--runs", str(tmp_path / "runs"))
+    code, said = command("run", *runs, "--approve", "plan=first", "?")
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert code == 8, said
+    assert f"answer with: beamcrew approve {run_dir} --yes, --no, or --say WORDS" in said
+    code, said = command("approve", str(run_dir), "--yes", "--no")
+    assert (code, "--yes: goes with neither" in said) == (2, True)
+    code, said = command("approve", str(run_dir), "--yes", "--who", "ada")
+    assert code == 0, said
+    assert [event.who for event in of(run_dir, Answered)] == ["ada"]
 
 
 def test_time_until_an_answer_is_not_of_the_run() -> None:
