@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agents.backends.digest import compact, digest, ends
+from agents.trace.bench import place
 from agents.trace.blobs import Blobs
 from agents.trace.events import (
     AnyEvent,
@@ -67,11 +68,12 @@ class Material:
         return "\n".join(f"#{event.index} {where_of(event)}: {ends(content(event), room)}" for event in told)
 
     def files(self) -> dict[str, str]:
-        """Return the files that the steps left, as they were last: path in the workspace -> blob."""
+        """Return scripts, arguments and all files that the steps left, as they were last: workspace path -> blob."""
         found: dict[str, str] = {}
         for event in self.events:
             if isinstance(event, Executed) and event.where.role == "worker":
-                found = {path: sha for path, sha in found.items() if path not in event.gone} | event.files
+                given = {str(PurePosixPath(place(event.cwd), name)): sha for name, sha in event.given.items()}
+                found = {path: sha for path, sha in found.items() if path not in event.gone} | given | event.files
         return dict(sorted(found.items()))
 
     def planners(self) -> list[str]:
