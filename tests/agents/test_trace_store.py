@@ -135,7 +135,6 @@ EVERY = [
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),
 ]
-
 CALLED, ENDED = EVERY[4], EVERY[-1]
 
 
