@@ -65,7 +65,7 @@ class Meter:
         self._approved: Callable[[str], None] | None = None
 
     def announce_with(self, near: Near) -> None:
-        """Call `near` once for each limit of which NEAR is used: at the first check or call after that."""
+        """Call `near` once for each limit of which NEAR is used, at the first check, call or `announce` after that."""
         self._near = near
 
     def ask_with(self, approved: Callable[[str], None]) -> None:
@@ -102,11 +102,11 @@ class Meter:
         with self._lock:
             self._model_calls += calls
             self._usage += usage
-        self._announce()
+        self.announce()
 
     def check(self, where: str, *, model_call: bool = True) -> None:
         """Raise BudgetSpent if a limit is reached. A command (`model_call=False`) spends only seconds."""
-        self._announce()
+        self.announce()
         for name, used, limit in self._limits():
             if used >= limit and (model_call or name == "seconds"):
                 raise BudgetSpent(
@@ -117,7 +117,8 @@ class Meter:
             with self._asking:
                 self._approved(where)
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Announce the limits of which most is used by now, each once."""
         if self._near is None:
             return
         for name, used, limit in self._limits():

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from agents.backends.base import Backend, BackendLost, QuotaSpent
 from agents.crew import graph
 from agents.crew.approval import Declined, Waiting, limit_spending
-from agents.crew.budget import Budget, BudgetSpent, Meter
+from agents.crew.budget import NEAR, Budget, BudgetSpent, Meter
 from agents.crew.shared import Crew
 from agents.runs import sandboxes
 from agents.runs.answers import Ask, answered, taken
@@ -58,6 +58,7 @@ class Session:
     ask: Ask | None = None
     _benches: list[Workbench] = field(default_factory=list)
     _stopped: list[int] = field(default_factory=list)
+    _timer: threading.Timer | None = None
 
     def carry_out(self) -> None:
         """Run the graph until it ends in any way, and record the ending."""
@@ -75,6 +76,7 @@ class Session:
             asked = pending(self.store.events())
             status, reason = ("waiting", str(Waiting(asked))) if asked else ("interrupted", STOPPED)
             quota = None
+        self._end_timer()
         meter, events = self._now.meter, self.store.events()
         self.store.append(
             RunFinished(
@@ -139,9 +141,23 @@ class Session:
                 meter.add(event.usage, 0)
         if approve.spend:
             limit_spending(meter, approve.spend, self.store)
+        self._announce_in_time(meter)
         parts = Live(self.begun, self.task, self.store, Record(events), self.bench, meter, self._benches)
         backend = InTime(self.backend, meter)
         return Attempt(crew_of(self.begun, parts, backend, meter, self.workers), parts, meter)
+
+    def _announce_in_time(self, meter: Meter) -> None:
+        """Announce that most of the time is used when it is, not only at the end of a long command."""
+        self._end_timer()
+        if self.budget.seconds is not None and (wait := NEAR * self.budget.seconds - meter.seconds) > 0:
+            self._timer = threading.Timer(min(wait, threading.TIMEOUT_MAX), meter.announce)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer.join()
 
     def _check_inputs(self) -> None:
         if input_hashes(self.store.run_dir) != self.begun.inputs:

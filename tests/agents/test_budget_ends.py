@@ -66,6 +66,8 @@ def test_a_command_is_cut_off_when_the_time_of_the_run_is_over(tmp_path: Path) -
     assert result.status == "budget"
     assert "worker/0/b: it was cut off after" in result.reason
     assert [e.where for e in read_trace(tmp_path / "run") if isinstance(e, Executed)] == ["worker/0/a"]
+    (said,) = [event for event in read_trace(tmp_path / "run") if isinstance(event, BudgetNear)]
+    assert (said.name, said.limit) == ("seconds", 6.0)
     report = (tmp_path / "run/report.md").read_text()
     assert "**What was found so far**" in report
     assert "iteration 0, a: looked around" in report
