@@ -28,7 +28,8 @@ def run(
     `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose the model; the default is
     the service whose key is in the environment, or else, unless a model is named, the built-in analyst. `pictures`: its
     service is shown figures until it refuses one. `settings` are further fields of `agents.runs.run.Settings`: sandbox,
-    gpu, limits, budget, workers, temperature, effort, reviewer.
+    gpu, limits, budget, workers, temperature, effort, reviewer, approve (such as {"plan": "first", "unblind": True}:
+    the run is then returned as `waiting`, and `beamcrew approve` goes on with it).
 
     A failed run, or one that spent its budget, is also returned: check `result.status`. Raises ValueError (TaskError,
     pydantic's ValidationError) for an invalid argument.

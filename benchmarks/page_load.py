@@ -1,4 +1,4 @@
-"""Load time of the page of a run of 1,000 steps in a real browser, for `benchmarks.trace`.
+"""Load time of pages in a real browser: that of a run of 1,000 steps (`benchmarks.trace`), and the list of runs.
 
 This is the wall time of a headless Chromium that loads the page, runs its scripts and dumps the result, minus that of
 the same browser with an empty page, which is its start-up time.
@@ -28,6 +28,7 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync", "--dump-dom"),
 )
 ROUNDS, STEPS = 200, 5
+STEP, RUN = r'<details[^>]* class="step[" ]', r'<td class="what">'  # what a page has one of for each step, or run
 Work = Callable[[str], object]
 
 
@@ -50,8 +51,8 @@ def dump(address: str, profile: Path, milliseconds: int) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=200, check=True).stdout
 
 
-def page_load(runs: Path, name: str, repeats: int) -> float | None:
-    """Return the median seconds until the page of a run is loaded; None without Chromium."""
+def page_load(runs: Path, path: str, marks: str, number: int, repeats: int) -> float | None:
+    """Return the median seconds until a page with so many marks is loaded; None without Chromium."""
     if CHROMIUM is None:
         return None
     with Server(runs, 0) as server:
@@ -59,20 +60,20 @@ def page_load(runs: Path, name: str, repeats: int) -> float | None:
         thread.start()
         taken = []
         try:
-            page = server.address(f"/runs/{name}")
-            _seconds("about:blank", runs, 0)  # creates the profile
+            page = server.address(path)
+            _seconds("about:blank", runs, marks, 0)  # creates the profile
             for _ in range(repeats):
-                blank = _seconds("about:blank", runs, 0)
-                taken.append(_seconds(page, runs, ROUNDS * STEPS) - blank)
+                blank = _seconds("about:blank", runs, marks, 0)
+                taken.append(_seconds(page, runs, marks, number) - blank)
         finally:
             server.shutdown()
             thread.join()
     return median(taken)
 
 
-def _seconds(address: str, runs: Path, steps: int) -> float:
+def _seconds(address: str, runs: Path, marks: str, number: int) -> float:
     start = time.perf_counter()
     page = dump(address, runs / "profile", 1000)
     seconds = time.perf_counter() - start
-    assert len(re.findall(r'<details[^>]* class="step[" ]', page)) == steps, "the page does not show every step"
+    assert len(re.findall(marks, page)) == number, "the page does not show all of it"
     return seconds

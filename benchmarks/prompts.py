@@ -22,7 +22,7 @@ from agents.crew import graph
 from agents.crew.budget import Budget, Meter
 from agents.crew.context import read_prompts
 from agents.crew.shared import Crew
-from agents.runs.run import RECURSION
+from agents.runs.session import RECURSION
 from agents.runs.workbench import Nowhere
 from agents.trace.events import RunStarted
 from agents.trace.record import Record

@@ -135,7 +135,9 @@ def page(runs: Path, repeats: int) -> float | None:
         bench = RecordedWorkbench(InstantBench(run_dir / "workspace"), store, Record())
         page_load.write(store, lambda where: step(where, backend, bench))
         store.append(finished(page_load.ROUNDS * page_load.STEPS))
-    return page_load.page_load(runs, run_dir.name, repeats)
+    return page_load.page_load(
+        runs, f"/runs/{run_dir.name}", page_load.STEP, page_load.ROUNDS * page_load.STEPS, repeats
+    )
 
 
 def play(run_dir: Path, out: Path, n: int) -> float:

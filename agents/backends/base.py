@@ -17,24 +17,6 @@ DEFAULT_URL = "https://api.openai.com/v1"
 SHORTEST_SECRET = 8  # characters; placeholder keys of local servers, such as "none", are also ordinary words
 
 
-class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error
-    """The service cannot answer (missing key, unknown model, unreachable after retries): for the operator."""
-
-
-class Quota(Frozen):
-    """A quota or credit that is spent."""
-
-    refills: float | None = Field(None, description="when, if the service says so [seconds since the epoch]")
-
-
-class QuotaSpent(BackendLost):
-    """The service answers again once its quota is refilled or its account topped up."""
-
-    def __init__(self, text: str, quota: Quota) -> None:
-        super().__init__(text)
-        self.quota = quota
-
-
 class ToolCall(Frozen):
     """A call requested by a model. `arguments` is the text it wrote, which may be invalid JSON."""
 
@@ -108,6 +90,29 @@ class Usage(Frozen):
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+
+
+class BackendLost(RuntimeError):  # noqa: N818 - the service is lost, the model made no error
+    """The service cannot answer (missing key, unknown model, unreachable after retries): for the operator.
+
+    `usage`: what was spent on it nevertheless.
+    """
+
+    usage = Usage()
+
+
+class Quota(Frozen):
+    """A quota or credit that is spent."""
+
+    refills: float | None = Field(None, description="when, if the service says so [seconds since the epoch]")
+
+
+class QuotaSpent(BackendLost):
+    """The service answers again once its quota is refilled or its account topped up."""
+
+    def __init__(self, text: str, quota: Quota) -> None:
+        super().__init__(text)
+        self.quota = quota
 
 
 class Reply(Frozen):

@@ -307,6 +307,19 @@ def _counted(usage: _Usage | None, body: dict[str, Any], said: dict[str, Any], p
     return counted if usage.cost is None else counted.model_copy(update={"dollars": usage.cost})
 
 
+def unread(answer: Any, body: dict[str, Any], price: Price | None) -> Usage:
+    """Return what an answer without a readable reply cost: as it says itself, in either wire's words, or estimated."""
+    said = answer.get("usage") if isinstance(answer, dict) else None
+    said = said if isinstance(said, dict) else {}
+    sent, written = (
+        next((n for name in names if isinstance(n := said.get(name), int)), None)
+        for names in (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+    )
+    if sent or written:
+        return priced(sent or 0, written or 0, 0, 0, price)
+    return priced(estimated_tokens(body), estimated_tokens(answer) if answer else 0, 0, 0, price, estimated=1)
+
+
 def priced(prompt: int, completion: int, cached: int, reasoning: int, price: Price | None, estimated: int = 0) -> Usage:
     """Return the usage with its cost."""
     return Usage(

@@ -110,7 +110,11 @@ class OpenAIService(Backend):
         asked = request
         while True:
             body = FORMATS[dialect.wire].to_body(asked, self.model, dialect, self._source)
-            answer = self._answer(dialect.wire, body, asked)
+            try:
+                answer = self._answer(dialect.wire, body, asked)
+            except BackendLost as error:
+                error.usage += spent
+                raise
             if isinstance(answer, Reply):
                 spent += answer.usage
                 silent = not answer.message.content and not answer.message.tool_calls
@@ -122,6 +126,8 @@ class OpenAIService(Backend):
                 else:
                     return self._finished(answer, dialect, notes, spent)
                 continue
+            if answer.kind == "broken":  # what was written before the break is paid for, and unknown
+                spent += chat_format.unread(None, body, self.price)
             if answer.flagged:
                 return self._unanswered(answer, "content_filter", notes, spent)
             if answer.too_long:
@@ -140,7 +146,7 @@ class OpenAIService(Backend):
                 self._sleep(answer.wait(failures))
             else:
                 text = self._explain(answer) + (f", after {failures + 1} tries" if failures else "")
-                raise self._lost(text, _quota(answer))
+                raise self._lost(text, _quota(answer), spent)
 
     def models(self) -> list[str]:
         """Return the models that the service lists; empty if it lists none."""
@@ -195,7 +201,8 @@ class OpenAIService(Backend):
         words = self._words(sent if isinstance(sent, str) else json.dumps(sent))
         raise self._lost(
             f"the reply is not a {kind} ({wrong.field or 'body'}: {wrong.said}); is this the base address of the API, "
-            f"often ending in /v1? It said: {words}"
+            f"often ending in /v1? It said: {words}",
+            usage=chat_format.unread(said, body, self.price),
         )
 
     def _send(self, wire: Wire, body: dict[str, Any]) -> str | dict[str, Any] | Failure:
@@ -223,9 +230,11 @@ class OpenAIService(Backend):
         except (Cut, ValueError) as error:
             return Failure("broken", f"the answer broke off: {error}")
 
-    def _lost(self, text: str, quota: Quota | None = None) -> BackendLost:
+    def _lost(self, text: str, quota: Quota | None = None, usage: Usage | None = None) -> BackendLost:
         text = self._scrub(f"{self.name} at {self.base_url}: {text}")
-        return QuotaSpent(text, quota) if quota else BackendLost(text)
+        error = QuotaSpent(text, quota) if quota else BackendLost(text)
+        error.usage = usage or Usage()
+        return error
 
     def _scrub(self, text: str) -> str:
         return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_SECRET else text

@@ -14,7 +14,16 @@ from rich.text import Text
 
 from agents.cli.console import err
 
-EXIT = {"converged": 0, "exhausted": 0, "failed": 3, "budget": 4, "lost": 5, "interrupted": 130}
+EXIT = {
+    "converged": 0,
+    "exhausted": 0,
+    "failed": 3,
+    "budget": 4,
+    "lost": 5,
+    "waiting": 8,
+    "declined": 9,
+    "interrupted": 130,
+}
 
 
 @contextmanager
@@ -53,4 +62,6 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
     if result.status in ("interrupted", "lost", "budget"):
         err.print(Text(f"continue with: beamcrew resume {run_dir}"), soft_wrap=True)
+    if result.status == "waiting":
+        err.print(Text(f"answer with: beamcrew approve {run_dir} --yes, --no, or --say WORDS"), soft_wrap=True)
     raise typer.Exit(EXIT[result.status])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agents.cli import options
+from agents.cli.asking import Person
 from agents.cli.conclude import conclude, watched
 from agents.cli.console import clear_errors
 
@@ -59,5 +60,6 @@ def fork(
                 budget=options.limits(max_dollars, max_tokens, max_seconds),
                 workers=workers,
                 listeners=listeners,
+                ask=Person(child, listeners[0]),
             )
     conclude(child, result, as_json)

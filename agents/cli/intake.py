@@ -20,22 +20,29 @@ if TYPE_CHECKING:
 
 
 def agree(
-    request: str | None, data: Path | None, file: Path | None, options: dict[str, Any], backend: Backend, yes: bool
-) -> Card:
-    """Return the card that is to be carried out: from a file, or filled and then accepted on a terminal.
+    request: str | None,
+    data: Path | None,
+    file: Path | None,
+    options: dict[str, Any],
+    backend: Backend,
+    yes: bool,
+    later: bool = False,
+) -> tuple[Card, bool]:
+    """Return the card that is to be carried out, and whether somebody has accepted it.
 
-    `options` given by the operator replace those of the card. Without a request and data, it is the demo. Exits with
-    status 2, and the questions, if something must be known first and nobody can be asked.
+    It comes from a file, or is filled and then accepted on a terminal; without one it is accepted `later`, when the
+    run asks. `options` given by the operator replace those of the card. Without a request and data, it is the demo.
+    Exits with status 2, and the questions, if something must be known first and nobody can be asked.
     """
     from agents.intake.card import Card
 
     if file:
         card = Card.read(file)
-        return card.given(request or card.request, data, options)
+        return card.given(request or card.request, data, options), yes
     if request is None:
         if data is not None:
             raise ValueError("request: say in plain language what you want to know about these data")
-        return Card(request=make_task(DEFAULT).request, task=DEFAULT, options=options)
+        return Card(request=make_task(DEFAULT).request, task=DEFAULT, options=options), yes
     card = _filled(request, data, backend).given(request, data, options)
     here = sys.stdin.isatty() and not yes
     _show(card)
@@ -46,7 +53,9 @@ def agree(
         answers = {each.about: typed(typer.prompt(each.text, err=True)) for each in card.questions}
         card = card.given(request, data, answers)
         _show(card)
-    return card if yes else _accepted(card, here)
+    if yes or (later and not here):
+        return card, yes
+    return _accepted(card, here), True
 
 
 def _filled(request: str, data: Path | None, backend: Backend) -> Card:

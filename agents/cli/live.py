@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -17,8 +19,11 @@ from rich.text import Text
 
 from agents.backends.base import Usage
 from agents.trace.events import (
+    Answered,
     AnyEvent,
+    Asked,
     Audited,
+    BudgetNear,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -40,7 +45,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.shown import numbers_of, task_of
-from agents.trace.words import duration, review
+from agents.trace.words import answer, duration, near, review
 from tasks.plan import Step
 from tasks.task import Task
 from tasks.writing import label, measured
@@ -109,6 +114,10 @@ class Progress:
             )
         elif isinstance(event, ModelCalled):
             self.calls, self.usage, self.written = self.calls + 1, self.usage + event.usage, ""
+        elif isinstance(event, Asked):
+            self.doing = f"waiting for an answer: {event.text}"
+        elif isinstance(event, Answered):
+            self.doing = "going on"
         elif isinstance(event, Trouble):
             self.trouble = f"{event.where}: {event.text}"
         elif isinstance(event, RunFinished):
@@ -172,6 +181,17 @@ class LiveView:
             self._live.start()
         return self
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to a question."""
+        if self._live:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live:
+                self._live.start()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
@@ -194,6 +214,12 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
             return f"iteration {event.iteration}: plan with steps {', '.join(s.id for s in event.plan.steps)}"
         case Reviewed():
             return f"iteration {event.where.iteration}: {review(event)} {' '.join(event.reasons)}"
+        case Asked():
+            return f"asks: {event.text}"
+        case Answered():
+            return answer(event)
+        case BudgetNear():
+            return near(event)
         case StepStarted():
             return f"iteration {event.iteration}: {event.step} started"
         case StepFinished():

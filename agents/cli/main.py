@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from agents.cli import approve as approve_cli
+from agents.cli import ask as ask_cli
 from agents.cli import compare as compare_cli
 from agents.cli import doctor as doctor_cli
 from agents.cli import export as export_cli
@@ -21,6 +24,7 @@ from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
 from agents.cli import trace as trace_cli
 from agents.cli import view as view_cli
+from agents.cli.asking import Person
 from agents.cli.conclude import conclude, watched
 from agents.cli.console import clear_errors, name_values, out, typed
 from tasks.catalogue import OURS
@@ -67,6 +71,14 @@ def run(
     reviewer: Annotated[
         bool, typer.Option("--reviewer", help="a reviewer reads plans and results, and may send each back once")
     ] = False,
+    approve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GATES",
+            help="stop and ask at these of card, plan (plan=first), unblind, spend (spend=DOLLARS), "
+            "or as a YAML file says",
+        ),
+    ] = None,
     max_iterations: Annotated[int | None, typer.Option(help="most rounds of plan, work and grade")] = None,
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
@@ -79,6 +91,7 @@ def run(
     """Carry out a request: plan, work in the sandbox, grade, iterate, report."""
     from agents.crew.budget import Budget
     from agents.runs.run import Settings, new_run_dir, start
+    from agents.trace.approval import Approval
     from tasks.catalogue import make_task
 
     with clear_errors():
@@ -86,9 +99,10 @@ def run(
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
         given |= {name: value for name, value in named.items() if value is not None}
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
-        agreed = None
+        gates = Approval.of(approve) if approve else Approval()
+        agreed, accepted = None, yes
         if task is None:
-            agreed = intake.agree(request, data, card, given, chosen, yes)
+            agreed, accepted = intake.agree(request, data, card, given, chosen, yes, later=gates.card)
             request, task, given = agreed.request, agreed.task, agreed.arguments()
         elif card:
             raise ValueError("--card: names the task itself; leave out --task")
@@ -104,6 +118,7 @@ def run(
                 "gpu": gpu,
                 "budget": Budget.model_validate(limits | {"reply_tokens": reply_tokens}),
                 "card": agreed and agreed.document(),
+                "approve": gates,
                 "workers": workers,
                 "temperature": temperature,
                 "effort": effort,
@@ -114,7 +129,8 @@ def run(
         run_dir = new_run_dir(runs, task)
         try:
             with watched(chosen) as listeners:
-                result = start(settings, chosen, run_dir, listeners)
+                ask = Person(run_dir, listeners[0], accepted)
+                result = start(settings, chosen, run_dir, listeners, ask=ask)
         finally:
             if agreed and run_dir.is_dir():
                 (run_dir / "card.yaml").write_text(agreed.text())
@@ -148,7 +164,8 @@ def resume(
         limits = options.limits(max_dollars, max_tokens, max_seconds)
         budget = Budget.model_validate(limits) if limits else None
         with watched(chosen) as listeners:
-            result = runs.resume(run_dir, chosen, budget, workers, listeners)
+            ask = Person(run_dir, listeners[0]) if sys.stdin.isatty() else None
+            result = runs.resume(run_dir, chosen, budget, workers, listeners, ask=ask)
     conclude(run_dir, result, as_json)
 
 
@@ -169,6 +186,8 @@ def tools(
     out.print(table)
 
 
+app.command()(approve_cli.approve)
+app.command()(ask_cli.ask)
 app.command()(doctor_cli.doctor)
 app.command()(view_cli.view)
 app.command()(mcp_cli.mcp)

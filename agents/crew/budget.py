@@ -17,6 +17,10 @@ class BudgetSpent(RuntimeError):  # noqa: N818 - nothing went wrong, the money i
     """A limit is reached: the run stops, and the operator may raise the limit and resume."""
 
 
+NEAR = 0.8  # share of a limit whose spending is announced
+Near = Callable[[str, float, float], None]  # name of the limit, amount used, limit
+
+
 class Budget(Frozen):
     """Limits of a run, resumed parts included. None: no limit. The convergence rule limits the iterations."""
 
@@ -55,7 +59,18 @@ class Meter:
         self._model_calls = model_calls
         self._clock = clock
         self._started = clock() - seconds
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
+        self._near: Near | None = None
+        self._told: set[str] = set()
+        self._approved: Callable[[str], None] | None = None
+
+    def announce_with(self, near: Near) -> None:
+        """Call `near` once for each limit of which NEAR is used, at the first check, call or `announce` after that."""
+        self._near = near
+
+    def ask_with(self, approved: Callable[[str], None]) -> None:
+        """Call `approved` before each call of a model: it raises if a person has to be asked first."""
+        self._approved = approved
 
     @property
     def spent(self) -> Usage:
@@ -87,15 +102,31 @@ class Meter:
         with self._lock:
             self._model_calls += calls
             self._usage += usage
+        self.announce()
 
     def check(self, where: str, *, model_call: bool = True) -> None:
         """Raise BudgetSpent if a limit is reached. A command (`model_call=False`) spends only seconds."""
+        self.announce()
         for name, used, limit in self._limits():
             if used >= limit and (model_call or name == "seconds"):
                 raise BudgetSpent(
                     f"budget spent before {where}: {used:.6g} of {limit:.6g} {name.replace('_', ' ')}; "
                     "to continue, raise the limit and resume the run"
                 )
+        if model_call and self._approved:
+            with self._asking:
+                self._approved(where)
+
+    def announce(self) -> None:
+        """Announce the limits of which most is used by now, each once."""
+        if self._near is None:
+            return
+        for name, used, limit in self._limits():
+            with self._lock:
+                new = used >= NEAR * limit and name not in self._told
+                self._told |= {name} if new else set()
+            if new:
+                self._near(name, used, limit)
 
     def _limits(self) -> list[tuple[str, float, float]]:
         """Return name, amount used and limit of each limited resource."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
+from agents.crew.approval import Remark, approve_plan, approve_start, approve_unblinding
 from agents.crew.confirm import audit, confirm
 from agents.crew.memory import memory
 from agents.crew.planner import plan
@@ -36,6 +38,7 @@ class State(TypedDict, total=False):
     decision: Decision
     review: dict[str, Any]  # what the reviewer sent back in this iteration or in the one before, with its reasons
     reopened: bool  # the run would have ended, had the reviewer not sent back its result
+    remarks: Annotated[list[Remark], operator.add]  # what the operator said when asked
     confirmed: Score | None  # of the best submission, repeated on held-out data, after the audit
     claim: Claim | None
     checks: list[CheckedNumber]
@@ -45,17 +48,21 @@ class State(TypedDict, total=False):
 def build(crew: Crew) -> Any:
     """Return the compiled graph of a run."""
     nodes, graph = Nodes(crew), StateGraph(State)
+    graph.add_node("agree", nodes.agree)
     graph.add_node("plan", nodes.plan)
     graph.add_node("wait", nodes.wait)
     graph.add_node("work", nodes.work)
     graph.add_node("grade", nodes.grade)
+    graph.add_node("unblind", nodes.unblind)
     graph.add_node("confirm", nodes.confirm)
     graph.add_node("report", nodes.report)
-    graph.add_edge(START, "plan")
+    graph.add_edge(START, "agree")
+    graph.add_edge("agree", "plan")
     graph.add_edge("plan", "wait")
-    graph.add_conditional_edges("wait", next_wave, ["work", "grade", "confirm"])
+    graph.add_conditional_edges("wait", next_wave, ["work", "grade", "unblind"])
     graph.add_edge("work", "wait")
-    graph.add_conditional_edges("grade", after_grade, ["plan", "confirm"])
+    graph.add_conditional_edges("grade", after_grade, ["plan", "unblind"])
+    graph.add_conditional_edges("unblind", after_unblind, ["plan", "confirm"])
     graph.add_edge("confirm", "report")
     graph.add_edge("report", END)
     return graph.compile()
@@ -66,7 +73,7 @@ def next_wave(state: State) -> list[Send] | str:
     if state["plan"] is None:
         return "grade"
     if state["plan"].stop:
-        return "confirm"
+        return "unblind"
     done = {o.step for o in _current(state, state["iteration"])}
     ready = [s for s in state["plan"].steps if s.id not in done and set(s.depends_on) <= done]
     return [Send("work", state | {"step": step}) for step in ready] or "grade"
@@ -74,6 +81,11 @@ def next_wave(state: State) -> list[Send] | str:
 
 def after_grade(state: State) -> str:
     """Return the node that follows a grade."""
+    return "plan" if state["decision"].action == "continue" else "unblind"
+
+
+def after_unblind(state: State) -> str:
+    """Return the node that follows the question whether to open the held-out inputs."""
     return "plan" if state["decision"].action == "continue" else "confirm"
 
 
@@ -83,6 +95,9 @@ class Nodes:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
 
+    def agree(self, state: State) -> State:
+        return {"remarks": approve_start(self._crew)}
+
     def plan(self, state: State) -> State:
         iteration, review = len(state.get("scores", [])), state.get("review", {})
         made = self._planned(state, review)
@@ -91,20 +106,24 @@ class Nodes:
             if reasons := review_plan(self._crew, made, scores, observations):
                 review = review | {"plan": made.model_dump(mode="json"), "reasons_plan": reasons}
                 made = self._planned(state, review) or made
+        said: list[Remark] = []
+        while made and (new := approve_plan(self._crew, made, iteration)):
+            said += [remark | {"plan": made.model_dump(mode="json")} for remark in new]
+            made = self._planned(state, review, said) or made
         if made is None or not made.stop:
-            return {"iteration": iteration, "plan": made, "review": review}
+            return {"iteration": iteration, "plan": made, "review": review, "remarks": said}
         if made.null_result:
             decision = nothing(made.reasoning)
         else:
             best, reason = state["decision"].best, f"the planner expects no further gain: {made.reasoning}"
             decision = Decision(action="converged", best=best, reason=reason)
         self._crew.note(Decided(iteration=iteration, decision=decision))
-        return {"iteration": iteration, "plan": made, "decision": decision}
+        return {"iteration": iteration, "plan": made, "decision": decision, "remarks": said}
 
-    def _planned(self, state: State, review: dict[str, Any]) -> Plan | None:
-        """Return a plan; None if the model gives none. `review`: what was sent back."""
+    def _planned(self, state: State, review: dict[str, Any], said: Sequence[Remark] = ()) -> Plan | None:
+        """Return a plan; None if the model gives none. `review`: what was sent back; `said`: what the operator said."""
         try:
-            return plan(self._crew, *_so_far(state), review)
+            return plan(self._crew, *_so_far(state), review, [*state.get("remarks", []), *said])
         except ModelFailed as error:
             where = Where("planner", len(state.get("scores", [])))
             self._crew.note(Trouble(who="model", where=where, text=str(error)))
@@ -148,12 +167,35 @@ class Nodes:
             "reopened": reopened,
         }
 
-    def confirm(self, state: State) -> State:
-        crew, best = self._crew, state["decision"].best
+    def unblind(self, state: State) -> State:
+        """Ask before the held-out inputs are opened; words of the operator call for another iteration instead."""
+        found = self._to_confirm(state)
+        if found is None:
+            return {}
+        best, submission, chosen = found
+        last = len(state["scores"]) - 1
+        said = approve_unblinding(self._crew, last, best, submission, chosen)
+        if not said:
+            return {}
+        reason = f"the operator asked for more: {' '.join(remark['words'] for remark in said)}"
+        decision = Decision(action="continue", best=best, reason=reason)
+        self._crew.note(Decided(iteration=last, decision=decision))
+        return {"decision": decision, "remarks": said}
+
+    def _to_confirm(self, state: State) -> tuple[int, Submission, Score] | None:
+        """Return the best iteration with its submission and score; None if nothing is to be confirmed."""
+        best = state["decision"].best
         submission = None if best is None else state["submissions"][best]
-        if not crew.confirms or best is None or submission is None:
+        if not self._crew.confirms or best is None or submission is None:
+            return None
+        return best, submission, state["scores"][best]
+
+    def confirm(self, state: State) -> State:
+        crew, found = self._crew, self._to_confirm(state)
+        if found is None:
             return {"confirmed": None}
-        chosen, handed_in = state["scores"][best], submission.model_dump(mode="json")
+        best, submission, chosen = found
+        handed_in = submission.model_dump(mode="json")
         crew.meter.check(Where("claim"), model_call=False)
         score = confirm(crew.again, best, submission, chosen)
         crew.note(Confirmed(iteration=best, submission=handed_in, score=score))

@@ -21,6 +21,8 @@ from tasks.score import Score
 from tasks.submission import Submission
 from tools.catalogue import find
 
+OPERATOR = "What the person who runs this analysis said when asked to approve. It holds from here on: follow it."
+
 
 def plan(
     crew: Crew,
@@ -28,11 +30,12 @@ def plan(
     submissions: Sequence[Submission | None],
     observations: Sequence[Observation],
     review: Mapping[str, Any] | None = None,
+    remarks: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
     """Return the plan of the next iteration, from all that the iterations before brought.
 
-    `review`: what the reviewer sent back, with its reasons. Raises ModelFailed when the model cannot write one with
-    known tools.
+    `review`: what the reviewer sent back, with its reasons; `remarks`: what the operator said when asked. Raises
+    ModelFailed when the model cannot write one with known tools.
     """
     rule, iteration, where = crew.task.rule, len(scores), Where("planner", len(scores))
     context: dict[str, Any] = {
@@ -46,6 +49,7 @@ def plan(
         "earlier": memory(scores, submissions, observations)[:-1],  # of the last iteration it sees all observations
         "observations": [observed(o) for o in observations if o.iteration == iteration - 1],
         **({"review": dict(review)} if review else {}),
+        **({"operator": {"said": list(remarks), "note": OPERATOR}} if remarks else {}),
         "now": standing(crew, where, scores),
     }
     request = Request(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agents.backends.base import Effort, Message, Reply, Request
+from agents.backends.base import BackendLost, Effort, Message, Reply, Request
 from agents.backends.reading import bare_json
 from agents.crew.budget import Meter
 from agents.crew.confirm import Again
+from agents.trace.approval import Approval
 from agents.trace.events import Event, Trouble
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
@@ -51,6 +52,7 @@ class Crew:
     temperature: float = 0.0
     effort: Effort | None = None
     reviews: bool = False  # plans and results are reviewed
+    approve: Approval = field(default_factory=Approval)  # where a person is asked
 
     def note(self, event: Event) -> None:
         note(self.store, self.record, event)
@@ -60,7 +62,11 @@ class Crew:
         self.meter.check(where)
         common = {"temperature": self.temperature, "effort": self.effort}
         request = request.model_copy(update=common | {"max_tokens": self.meter.budget.reply_tokens})
-        reply = self.backend.complete(request, where)
+        try:
+            reply = self.backend.complete(request, where)
+        except BackendLost as error:
+            self.meter.add(error.usage, 0)
+            raise
         self.meter.add(reply.usage)
         return reply
 

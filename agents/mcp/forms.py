@@ -87,8 +87,9 @@ class StatusResult(Result):
 
     handle: str
     state: str = Field(
-        description=f"{STARTING}, {RUNNING}; ended: converged, exhausted, failed; the operator can resume: budget, "
-        f"interrupted, lost, unfinished; {REFUSED}: it never began; damaged: its trace cannot be read"
+        description=f"{STARTING}, {RUNNING}; ended: converged, exhausted, failed, declined; waiting: for the answer of "
+        f"the operator, who can resume: budget, interrupted, lost, unfinished; {REFUSED}: it never began; damaged: its "
+        "trace cannot be read"
     )
     reason: str = Field(description="why it is in this state")
     doing: str = Field("", description="its latest event")

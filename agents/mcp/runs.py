@@ -31,7 +31,8 @@ from agents.mcp.handles import Handle, Handles
 from agents.mcp.process import Order, Service
 from agents.mcp.roots import Roots
 from agents.mcp.toolbench import Places
-from agents.runs.run import Settings, meter_of, new_run_dir
+from agents.runs.run import Settings, new_run_dir
+from agents.runs.session import meter_of
 from agents.trace.result import result_of
 from agents.trace.store import trace_sha256
 from agents.view.overview import DAMAGED, Cards, result_from

@@ -16,9 +16,12 @@ from agents.backends.base import Backend
 from agents.backends.select import secrets
 from agents.crew.budget import Budget
 from agents.crew.context import advised
+from agents.runs.answers import Ask
 from agents.runs.provenance import input_hashes, keep_prompts, kept_prompts
-from agents.runs.run import FOLDERS, beginning, meter_of, resume
+from agents.runs.run import FOLDERS, beginning, resume
 from agents.runs.sandboxes import claiming, searching
+from agents.runs.session import meter_of
+from agents.trace.approval import Approval
 from agents.trace.events import AnyEvent, Parent, Planned, RunStarted
 from agents.trace.record import of_session, where_of
 from agents.trace.result import RunResult
@@ -29,7 +32,7 @@ from tasks.catalogue import make_task
 from tasks.plan import Plan
 
 END = math.inf  # iteration number of everything after the last iteration
-PLAN, WORK, GRADE = range(3)
+PLAN, WORK, GRADE, OPEN = range(4)
 CLAIM, REPORT = range(2)
 PLAN_REVIEWED = "plan"  # the step of a reviewer that reads a plan
 Moment = tuple[float, int, str]  # iteration, stage, and the step where several run in parallel
@@ -46,6 +49,7 @@ def fork(
     budget: Mapping[str, float] | None = None,
     workers: int = 2,
     listeners: Sequence[Callable[[Any], None]] = (),
+    ask: Ask | None = None,
 ) -> RunResult:
     """Carry out a run in the new folder `child` with the past of another, up to `step` as named in the trace.
 
@@ -56,7 +60,9 @@ def fork(
     begun, _ = beginning(run_dir)
     kept = past(verified(run_dir), step)
     limits = Budget.model_validate(begun.budget | dict(budget or {}))
-    meter_of(limits, backend)  # refuse a budget that cannot be enforced before anything is written
+    meter_of(
+        limits, backend, Approval.model_validate(begun.approve)
+    )  # refuse a budget that cannot be enforced before anything is written
     if input_hashes(run_dir) != begun.inputs:
         raise ValueError(f"{run_dir}: the inputs changed since the run began, so it cannot be forked")
     if child.exists():
@@ -82,7 +88,7 @@ def fork(
         unfinished.rename(child)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return resume(child, backend, workers=workers, listeners=listeners)
+    return resume(child, backend, workers=workers, listeners=listeners, ask=ask)
 
 
 def _write(
@@ -133,6 +139,8 @@ def moment(event: AnyEvent) -> Moment:
     match where.role:
         case "planner":
             return iteration, PLAN, ""
+        case "operator":
+            return iteration, {"card": -1, "plan": PLAN, "unblind": OPEN}[where.step or ""], ""
         case "reviewer":
             return iteration, PLAN if where.step == PLAN_REVIEWED else GRADE, ""
         case "worker":

@@ -21,6 +21,7 @@ from agents.crew.shared import Crew
 from agents.runs import sandboxes
 from agents.runs.provenance import kept_prompts
 from agents.runs.workbench import Workbench
+from agents.trace.approval import Approval
 from agents.trace.events import RunStarted, Sealed, Trouble
 from agents.trace.graded import kept, laid_out
 from agents.trace.record import Record
@@ -77,6 +78,7 @@ def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter, wor
         temperature=begun.temperature,
         effort=begun.effort,
         reviews=begun.reviewer,
+        approve=Approval.model_validate(begun.approve),
     )
 
 
@@ -84,13 +86,21 @@ class Live:
     """The harness's own work in a live run."""
 
     def __init__(
-        self, begun: RunStarted, task: Task, store: Store, record: Record, bench: Workbench, meter: Meter
+        self,
+        begun: RunStarted,
+        task: Task,
+        store: Store,
+        record: Record,
+        bench: Workbench,
+        meter: Meter,
+        benches: list[Workbench] | None = None,
     ) -> None:
+        """`benches`: to which all benches are added that are opened, so that a stop can close them."""
         self.task, self.store, self.record = task, store, record
         self._begun, self._bench, self._meter = begun, bench, meter
         self._claim, self._audit = sandboxes.claiming(store.run_dir), sandboxes.auditing(store.run_dir)
         self._sealed = store.run_dir / "sealed"
-        self.benches = [bench]  # all benches opened: a stop closes them
+        self._benches = [] if benches is None else benches
         bench.keep_to(meter.seconds_left)
 
     def bench(self) -> RecordedWorkbench:
@@ -169,7 +179,7 @@ class Live:
         make: Callable[[], Sandbox] = partial(sandboxes.fresh, self.store, place, info, gpu)
         with Workbench(make(), make) as bench:
             bench.keep_to(self._meter.seconds_left)
-            self.benches.append(bench)
+            self._benches.append(bench)
             yield RecordedWorkbench(bench, self.store, self.record)
 
     def _told(self, where: Where, error: Exception) -> str:

@@ -16,9 +16,11 @@ from pydantic import Field
 
 from agents.backends.base import Reply, Request
 from agents.crew import graph
+from agents.crew.approval import Declined
 from agents.crew.budget import Budget, Meter
 from agents.runs.parts import crew_of
-from agents.runs.run import RECURSION, beginning, ending
+from agents.runs.run import beginning
+from agents.runs.session import RECURSION, ending
 from agents.runs.workbench import Nowhere
 from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunStarted, Sealed
 from agents.trace.moved import Moved
@@ -143,14 +145,17 @@ def play(begun: RunStarted, finished: RunFinished | None, parts: Played) -> None
     # Recorded calls cost nothing; of the budget, only the length of replies is part of the requests.
     meter = Meter(Budget(reply_tokens=int(begun.budget["reply_tokens"])), priced=True)
     crew = crew_of(begun, parts, Silent(begun), meter, WORKERS)
+    end: tuple[str, str] | None
     try:
         state = graph.build(crew).invoke({}, {"recursion_limit": RECURSION, "max_concurrency": WORKERS})
         crew.note(parts.sealed(state))
         end = ending(state)
-        if finished and finished.status in ENDED and end != (finished.status, finished.reason):
-            raise Differs(f"run_finished: was {(finished.status, finished.reason)}, the replay has {end}")
+    except Declined as error:
+        end = "declined", str(error)
     except RecordEnds:
-        pass
+        end = None
+    if end and finished and finished.status in ENDED and end != (finished.status, finished.reason):
+        raise Differs(f"run_finished: was {(finished.status, finished.reason)}, the replay has {end}")
     if left := record.unplayed():
         first = left[0]
         raise Differs(

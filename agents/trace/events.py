@@ -20,6 +20,7 @@ from tasks.review import Finding
 from tasks.score import CheckedNumber, Metric, Score
 from tools.contract import Frozen
 
+Gate = Literal["card", "plan", "unblind", "spend"]
 FORMAT = 4  # up to 3 a tool call was two events, and claims and submissions had one schema for all tasks
 
 
@@ -63,6 +64,7 @@ class RunStarted(Event):
     card: dict[str, Any] | None = Field(
         None, description="how the request was understood, as accepted; null: the operator named the task"
     )
+    approve: dict[str, Any] = Field(default_factory=dict, description="gates at which the run stops and asks a person")
 
     def spent_on_card(self) -> tuple[int, Usage]:
         """Return the calls of the model that filled the card, and what they cost."""
@@ -188,6 +190,40 @@ class Reviewed(Event):
     skipped: str = Field("", description="why there is no verdict, if the model gave none in the right form")
 
 
+class Asked(Event):
+    """What a person is asked before the run goes on. Found by its place alone, like its answer."""
+
+    kind: Literal["asked"] = "asked"
+    key: str = ""
+    where: Where = Field(description="operator/<iteration>/<gate>")
+    gate: Gate
+    text: str = Field(description="the question in one line")
+    shown: dict[str, Any] = Field(description="what is to be approved: the plan with its cost, the next dollars ...")
+
+
+class Answered(Event):
+    """What a person answered."""
+
+    kind: Literal["answered"] = "answered"
+    key: str = ""
+    where: Where = Field(description="that of the question")
+    gate: Gate
+    answer: Literal["yes", "no", "say"]
+    words: str = ""
+    who: str
+    when: float = Field(description="when it was said [seconds since the epoch]")
+    via: str = Field(description="terminal, command or browser")
+
+
+class BudgetNear(Event):
+    """Most of a limit is spent."""
+
+    kind: Literal["budget_near"] = "budget_near"
+    name: str = Field(description="dollars, tokens, seconds or model_calls")
+    used: float
+    limit: float
+
+
 class StepStarted(Event):
     kind: Literal["step_started"] = "step_started"
     iteration: int
@@ -272,11 +308,12 @@ class Trouble(Event):
     who: Literal["model", "operator", "programmer"]
     where: Where
     text: str
+    usage: Usage = Field(Usage(), description="what calls of a model cost that gave no reply")
 
 
 class RunFinished(Event):
     kind: Literal["run_finished"] = "run_finished"
-    status: Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost"]
+    status: Literal["converged", "exhausted", "failed", "declined", "budget", "waiting", "interrupted", "lost"]
     reason: str
     seconds: float
     usage: Usage
@@ -299,6 +336,9 @@ AnyEvent = Annotated[
     | Planned
     | GatesChecked
     | Reviewed
+    | Asked
+    | Answered
+    | BudgetNear
     | StepStarted
     | StepFinished
     | Graded

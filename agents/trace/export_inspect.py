@@ -14,7 +14,10 @@ from typing import Any
 
 from agents.backends.base import Message, Usage
 from agents.trace.events import (
+    Answered,
     AnyEvent,
+    Asked,
+    BudgetNear,
     CanaryChecked,
     Confirmed,
     Decided,
@@ -30,7 +33,13 @@ from agents.trace.record import where_of
 from tasks.score import Score
 
 VERSION = 2
-STATUS = {"converged": "success", "exhausted": "success", "interrupted": "cancelled", "unfinished": "started"}
+STATUS = {
+    "converged": "success",
+    "exhausted": "success",
+    "interrupted": "cancelled",
+    "waiting": "started",
+    "unfinished": "started",
+}
 STOP = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "content_filter"}
 LONGEST = 100  # characters of a text; longer ones become attachments
 SCORER = "beamcrew"
@@ -145,7 +154,7 @@ class _Log:
             return self._tool(event) if is_work(event) else None
         if isinstance(event, Graded | Confirmed):
             return {"event": "score", "score": _score(event.score), "intermediate": isinstance(event, Graded)}
-        if isinstance(event, Planned | Reviewed | Decided | CanaryChecked | Trouble):
+        if isinstance(event, Planned | Reviewed | Asked | Answered | BudgetNear | Decided | CanaryChecked | Trouble):
             document = event.model_dump(mode="json", exclude={"kind", "time", "index"})
             return {"event": "info", "source": event.kind, "data": document}
         return None

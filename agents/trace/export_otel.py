@@ -12,7 +12,10 @@ from typing import Any
 
 from agents.backends.base import Message, Request
 from agents.trace.events import (
+    Answered,
     AnyEvent,
+    Asked,
+    BudgetNear,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -36,7 +39,7 @@ SEMCONV = "1.41.0"
 SCHEMA = f"https://opentelemetry.io/schemas/{SEMCONV}"
 INTERNAL, CLIENT = 1, 3  # kinds of spans
 ERROR = 2  # code of a status
-WRONG = ("failed", "budget", "interrupted", "lost")
+WRONG = ("failed", "declined", "budget", "interrupted", "lost")
 Json = dict[str, Any]
 # Work of the harness, without an agent.
 NO_AGENT = {"claim": "confirmation on held-out data", "audit": "audit of the confirmation"}
@@ -203,7 +206,9 @@ def _event(event: AnyEvent, task: Task | None) -> Json | None:
         } | {f"beamcrew.number.{number.name}": number.value for number in numbers_of(task, event)}
     elif isinstance(event, Claimed):
         name, attributes = "beamcrew.claimed", event.claim
-    elif isinstance(event, Planned | Decided | CanaryChecked | Trouble | RunResumed | SandboxRenewed):
+    elif isinstance(
+        event, Planned | Asked | Answered | BudgetNear | Decided | CanaryChecked | Trouble | RunResumed | SandboxRenewed
+    ):
         document = event.model_dump(mode="json", exclude={"kind", "time", "index"})
         name, attributes = f"beamcrew.{event.kind}", {"beamcrew.content": compact(document)}
     else:

@@ -15,8 +15,11 @@ from typing import Any, TypeVar
 
 from agents.backends.base import Usage
 from agents.trace.events import (
+    Answered,
     AnyEvent,
+    Asked,
     Audited,
+    BudgetNear,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -53,7 +56,7 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
-    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told | GatesChecked):
+    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told | GatesChecked | Asked | Answered):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)
@@ -89,7 +92,10 @@ def of_session(event: AnyEvent) -> bool:
     """Return True for events of one session or one sandbox: nothing in the run determines them; they are not played."""
     if isinstance(event, Trouble):
         return event.who != "model"
-    return isinstance(event, RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed | ServiceAdapted)
+    if isinstance(event, Asked | Answered):
+        return event.gate == "spend"  # when so much is spent depends on which step is ahead; it changes no result
+    sessions = RunStarted | RunResumed | RunFinished | CanaryChecked | SandboxRenewed | ServiceAdapted | BudgetNear
+    return isinstance(event, sessions)
 
 
 def _inherited(events: Sequence[AnyEvent]) -> int:
@@ -99,11 +105,11 @@ def _inherited(events: Sequence[AnyEvent]) -> int:
 
 
 def _reopens(event: AnyEvent) -> bool:
-    return isinstance(event, RunResumed) or (isinstance(event, Trouble) and event.where.role == "trace")
+    return isinstance(event, RunResumed | Answered) or (isinstance(event, Trouble) and event.where.role == "trace")
 
 
 def wall_seconds(events: Sequence[AnyEvent]) -> list[float]:
-    """Return the working time of the run up to each event [s]; the time between two sessions does not count."""
+    """Return the working time of the run up to each event [s]; time between sessions and until an answer is none."""
     spent, seconds = 0.0, []
     for before, event in zip([None, *events], events, strict=False):
         spent += 0.0 if before is None or _reopens(event) else max(0.0, event.time - before.time)

@@ -71,7 +71,7 @@ class RecordedBackend:
         try:
             reply = self._backend.complete(self._drawn(request))
         except BackendLost as error:
-            self._store.append(Trouble(who="operator", where=where, text=str(error)))
+            self._store.append(Trouble(who="operator", where=where, text=str(error), usage=error.usage))
             raise
         for text in reply.notes:
             self._store.append(ServiceAdapted(where=where, text=text))

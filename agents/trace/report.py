@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agents.trace import plots, words
-from agents.trace.events import AnyEvent, CanaryChecked, ModelCalled, ServiceAdapted
+from agents.trace.events import AnyEvent, BudgetNear, CanaryChecked, ModelCalled, ServiceAdapted, StepFinished
 from agents.trace.result import ENDED, RunResult, first_event, result_of
 from agents.trace.shown import page_of, run_of, task_of
 from agents.trace.store import blobs_of, read_trace, trace_sha256
@@ -35,7 +35,9 @@ STATUS = {
     "converged": "converged",
     "exhausted": "all iterations used",
     "failed": "failed",
+    "declined": "ended by a person's no",
     "budget": "budget used up",
+    "waiting": "waits for an answer",
     "interrupted": "interrupted",
     "lost": "stopped by a lost service or sandbox",
     "unfinished": "not finished",
@@ -79,12 +81,18 @@ def environment() -> Environment:
         "label": label,
         "kind": lambda block: type(block).__name__.lower(),
         "duration": words.duration,
+        "moment": _moment,
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
     told = (measured, words.agreement, words.review)
     loaded.globals |= {each.__name__: each for each in told}
     return loaded
+
+
+def _moment(seconds: float) -> str:
+    """Return a time as `3 May 2026, 14:05 UTC`."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
 
 
 def _seen(value: Any) -> Any:
@@ -107,7 +115,7 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
     return {
         "result": result,
         "started": started,
-        "date": datetime.datetime.fromtimestamp(started.time, datetime.UTC).strftime("%-d %B %Y, %H:%M UTC"),
+        "date": _moment(started.time),
         "status": STATUS[result.status],
         "resumable": result.status not in ENDED,
         "truthless": _truthless(result),
@@ -118,6 +126,8 @@ def _facts(events: Sequence[AnyEvent], result: RunResult, iterations: Sequence[I
         "head": _head,
         "warnings": run_of(events, task).warnings() if task else [],
         "canaries": list(dict.fromkeys(line for e in events if isinstance(e, CanaryChecked) for line in e.lines)),
+        "found": [event.observation for event in events if isinstance(event, StepFinished)],
+        "near": [words.near(event) for event in events if isinstance(event, BudgetNear)],
         "models": sorted({event.model for event in events if isinstance(event, ModelCalled)}),
         "adapted": list(dict.fromkeys(event.text for event in events if isinstance(event, ServiceAdapted))),
         "plots": _plots(result, page),

@@ -8,12 +8,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agents.trace.approval import dialogue, pending
 from agents.trace.events import (
+    Answered,
     AnyEvent,
+    Asked,
     CanaryChecked,
     Claimed,
     Confirmed,
     Decided,
+    Gate,
     Graded,
     ModelCalled,
     RunFinished,
@@ -33,9 +37,11 @@ from tasks.task import Task
 from tasks.writing import number
 from tools.contract import Frozen
 
-Status = Literal["converged", "exhausted", "failed", "budget", "interrupted", "lost", "unfinished"]
+Status = Literal[
+    "converged", "exhausted", "failed", "declined", "budget", "waiting", "interrupted", "lost", "unfinished"
+]
 ANSWERED = ("converged", "exhausted")  # the crew has given its answer
-ENDED = (*ANSWERED, "failed")  # a regular end: nothing is left to resume
+ENDED = (*ANSWERED, "failed", "declined")  # a regular end: nothing is left to resume
 
 
 class IterationResult(Frozen):
@@ -96,6 +102,18 @@ class TroubleLine(Frozen):
     text: str = Field(description="what happened")
 
 
+class ApprovalLine(Frozen):
+    """A question to a person, and the answer."""
+
+    gate: Gate = Field(description="card, plan, unblind or spend")
+    text: str = Field(description="the question in one line")
+    answer: Literal["yes", "no", "say"] | None = Field(None, description="null: there is none yet")
+    words: str = Field("", description="what was said besides")
+    who: str = Field("", description="who said it")
+    when: float | None = Field(None, description="when [seconds since the epoch]")
+    via: str = Field("", description="terminal, command or browser")
+
+
 class RunResult(Frozen):
     """The schema of `result.json`. Numbers that are not finite are null."""
 
@@ -132,6 +150,7 @@ class RunResult(Frozen):
     cost: Cost = Field(description="cost of the model calls")
     seconds: float = Field(description="wall time of all sessions together [s]")
     peak_memory_mib: float | None = Field(description="largest memory use seen [MiB]")
+    approvals: list[ApprovalLine] = Field(default_factory=list, description="what a person was asked and said")
     troubles: list[TroubleLine] = Field(description="what went wrong during the run")
     trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
 
@@ -153,7 +172,8 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
     claimed = last(events, Claimed)
     calls = [event for event in events if isinstance(event, ModelCalled)]
     before, spent = started.spent_on_card()
-    usage = sum((call.usage for call in calls), spent)
+    unanswered = [event.usage for event in events if isinstance(event, Trouble)]
+    usage = sum((*(call.usage for call in calls), *unanswered), spent)
     canaries = [event.held for event in events if isinstance(event, CanaryChecked)]
     sandboxes = [event.sandbox for event in events if isinstance(event, RunStarted | RunResumed | SandboxRenewed)]
     renewals = [event for event in events if isinstance(event, SandboxRenewed)]
@@ -177,6 +197,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         cost=Cost(model_calls=before + len(calls), **usage.model_dump()),
         seconds=finished.seconds if finished else wall_seconds(events)[-1],
         peak_memory_mib=finished.peak_memory_mib if finished else None,
+        approvals=[_approval(asked, said) for asked, said in dialogue(events)],
         troubles=[TroubleLine(who=e.who, where=e.where, text=e.text) for e in events if isinstance(e, Trouble)],
         trace_sha256=trace_sha256,
     )
@@ -197,7 +218,14 @@ def _ending(events: Sequence[AnyEvent]) -> tuple[RunFinished | None, Status, str
             return event, event.status, event.reason
         if isinstance(event, RunResumed):
             break
+    if asked := pending(events):
+        return None, "waiting", f"waits for an answer: {asked.text}"
     return None, "unfinished", "the trace stops here: the run is still going, or its process was killed"
+
+
+def _approval(asked: Asked, said: Answered | None) -> ApprovalLine:
+    given = said.model_dump(include={"answer", "words", "who", "when", "via"}) if said else {}
+    return ApprovalLine(gate=asked.gate, text=asked.text, **given)
 
 
 def _iteration(event: Graded | Confirmed, task: Task | None) -> IterationResult:

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, cast
 from agents.trace.blobs import Blobs, Redactor, TraceError
 from agents.trace.events import (
     EVENT,
+    Answered,
     AnyEvent,
     Confirmed,
     Event,
@@ -38,7 +39,7 @@ TRACE = "trace.jsonl"
 E = TypeVar("E", bound=Event)
 Listener = Callable[[Any], None]
 # Events that cost money or time, or happen only once. A resumed run can derive all notes from these.
-PRECIOUS = RunStarted | ModelCalled | Executed | Graded | Confirmed | Sealed | RunFinished
+PRECIOUS = RunStarted | ModelCalled | Executed | Graded | Answered | Confirmed | Sealed | RunFinished
 
 
 class Store:
@@ -210,6 +211,18 @@ def _tell(listener: Listener, event: AnyEvent) -> None:
         listener(event)
     except Exception:
         logging.getLogger(__name__).exception("a listener of the trace failed")
+
+
+def at_work(run_dir: Path) -> bool:
+    """Return True if a process works on the run now."""
+    try:
+        with (run_dir / TRACE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise TraceError(f"{run_dir / TRACE}: cannot be opened: {error.strerror}") from error
+    return False
 
 
 def _claim(fd: int, path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
-# `claim` and `audit` rerun a worker's commands; `run` is the harness itself, `trace` its record.
-ROLES = ("planner", "worker", "reviewer", "grader", "reporter", "claim", "audit", "sealed", "run", "trace")
+# `claim` and `audit` rerun a worker's commands; `operator` is the person who is asked; `run` is the harness itself,
+# `trace` its record.
+ROLES = ("planner", "worker", "reviewer", "grader", "reporter", "claim", "audit", "sealed", "operator", "run", "trace")
 FORM = re.compile(rf"({'|'.join(ROLES)})(?:/(\d+)(?:/([a-z][a-z0-9_]*))?)?")
 
 

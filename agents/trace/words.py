@@ -7,7 +7,7 @@ import re
 import textwrap
 from typing import Any
 
-from agents.trace.events import Reviewed
+from agents.trace.events import Answered, BudgetNear, Reviewed
 from tasks.score import CheckedNumber
 from tasks.writing import NONE, number
 
@@ -33,6 +33,18 @@ def review(event: Reviewed) -> str:
         return f"Review of the {event.where.step}: skipped, {event.skipped}."
     verdict = "sent back" if event.send_back else "may stay"
     return f"Review of the {event.where.step}: {verdict}{':' if event.reasons else '.'}"
+
+
+def answer(event: Answered) -> str:
+    """Say what a person answered."""
+    words = f": {event.words}" if event.words else ""
+    return f"{event.who} ({event.via}) said {event.answer}{words}"
+
+
+def near(event: BudgetNear) -> str:
+    """Say how much of a limit is used."""
+    name = event.name.replace("_", " ")
+    return f"{event.used / event.limit:.0%} of the limit is used: {event.used:.4g} of {event.limit:.4g} {name}"
 
 
 def duration(seconds: Any) -> str:

@@ -7,34 +7,14 @@ from typing import Any
 
 from agents.trace.events import (
     AnyEvent,
-    CanaryChecked,
-    Claimed,
-    Confirmed,
     Decided,
-    Executed,
-    GatesChecked,
-    Graded,
     ModelCalled,
     Planned,
-    Repeated,
-    Reviewed,
     RunFinished,
-    RunResumed,
-    RunStarted,
-    SandboxRenewed,
-    Sealed,
-    Seen,
-    ServiceAdapted,
     StepFinished,
-    StepStarted,
-    Told,
-    ToolCalled,
-    Trouble,
 )
 from agents.trace.record import wall_seconds, where_of
-from agents.trace.result import ANSWERED
-from agents.trace.words import duration
-from tasks.writing import label, measured
+from agents.trace.titles import titled
 
 Row = dict[str, Any]
 LONGEST = 240  # characters of a row's text
@@ -52,7 +32,7 @@ def _rows(events: Sequence[AnyEvent]) -> Iterator[Row]:
         own, step = _place(event)
         if own is not None:
             section = own
-        title, note, ok = _words(event)
+        title, note, ok = titled(event)
         row: Row = {"n": event.index, "kind": event.kind, "at": round(at, 3), "section": section, "step": step}
         row |= {"title": _short(title), "note": _short(note), "ok": ok, "seconds": getattr(event, "seconds", None)}
         if isinstance(event, ModelCalled):
@@ -73,75 +53,11 @@ def _place(event: AnyEvent) -> tuple[str | None, str | None]:
     if isinstance(event, RunFinished):
         return END, None
     where = where_of(event)
-    if where.role == "reviewer":
-        return str(where.iteration), None
+    if where.role in ("reviewer", "operator"):
+        return START if where.step == "card" else str(where.iteration), None
     if where.role in ("reporter", "claim", "audit", "sealed"):
         return END, None
     return (None, None) if where.iteration is None else (str(where.iteration), where.step)
-
-
-def _words(event: AnyEvent) -> tuple[str, str, bool | None]:
-    """Return title, note and success of an event (None: neither success nor failure)."""
-    match event:
-        case RunStarted():
-            return "Run started", f"{event.backend}, in {event.sandbox.driver} {event.sandbox.version}", None
-        case RunResumed():
-            return "Run resumed", f"in {event.sandbox.driver} {event.sandbox.version}", None
-        case SandboxRenewed():
-            return "Fresh sandbox", f"lost at {event.where}, back after {duration(event.seconds)}", None
-        case ServiceAdapted():
-            return "Adapted to service", event.text, None
-        case CanaryChecked():
-            return ("Canaries held" if event.held else "Canaries did not hold"), "", event.held
-        case ModelCalled():
-            return f"{event.role} asks the model", event.model, None
-        case ToolCalled():
-            why = event.error or {}
-            return event.tool, "; ".join(f"{name}: {text}" for name, text in why.items()), event.error is None
-        case Executed():
-            ok = event.exit_code == 0 and event.ended == "exit"
-            note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
-            return " ".join(event.argv), note, ok
-        case Told():
-            what = "a file" if "file" in event.facts else "time and budget"
-            return f"Told of {what}", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None
-        case Seen():
-            shown = ", ".join(figure.name for figure in event.figures)
-            return f"{len(event.figures)} figures for the model", shown, None
-        case Planned():
-            return f"Plan of {len(event.plan.steps)} steps", "", None
-        case GatesChecked():
-            what = f"{len(event.findings)} findings" if event.findings else "nothing"
-            return f"Gates of the {event.where.step}: {what}", "; ".join(f.text for f in event.findings), None
-        case Reviewed():
-            title = f"Review: {event.where.step} {'sent back' if event.send_back else 'may stay'}"
-            return title, event.skipped or " ".join(event.reasons), None
-        case StepStarted():
-            return f"Step {event.step} started", "", None
-        case StepFinished():
-            done = event.observation
-            return f"Step {done.step} {'done' if done.ok else 'failed'}", "", done.ok
-        case Graded():
-            score = event.score
-            value = measured(score.value, score.error) if score.ok else "submission refused"
-            return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
-        case Decided():
-            return f"Decision: {event.decision.action}", event.decision.reason, None
-        case Repeated():
-            what = "all commands" if event.why_all else f"{len(event.left_out)} commands left out"
-            return f"Repeats {len(event.parts)} commands", "; ".join(filter(None, (what, event.why_all))), None
-        case Confirmed():
-            score = event.score
-            value = measured(score.value) if score.ok else "not confirmed"
-            return f"{label(score.metric).capitalize()}: {value}", score.reason, score.ok
-        case Claimed():
-            return event.headline, "", None
-        case Sealed():
-            return "Sealed metrics opened", ", ".join(metric.name for metric in event.metrics), None
-        case Trouble():
-            return f"Trouble for the {event.who}", f"{event.where}: {event.text}", False
-        case RunFinished():
-            return f"Run {event.status}", event.reason, event.status in ANSWERED
 
 
 def _short(text: str) -> str:

@@ -27,7 +27,7 @@ from scripted import (
 from agents.backends.opening import read_context
 from agents.crew import graph
 from agents.crew.shared import RETRIES, Crew
-from agents.runs.run import ending
+from agents.runs.session import ending
 from agents.trace.events import Decided, Event, Graded, Planned, StepFinished, StepStarted, Trouble
 
 REPORT = {"reporter": [json.dumps(CLAIM)]}

@@ -14,7 +14,8 @@ from test_replay import nothing_live
 from agents.backends.opening import read_context
 from agents.crew import graph
 from agents.runs.replay import replay
-from agents.runs.run import Settings, ending, start
+from agents.runs.run import Settings, start
+from agents.runs.session import ending
 from agents.trace.events import Decided, Graded, StepFinished, Trouble
 from tasks import catalogue
 from tasks.plan import Plan

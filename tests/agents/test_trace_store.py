@@ -17,8 +17,11 @@ from tool_events import called
 from agents.backends.base import Figure, Usage
 from agents.trace.events import (
     EVENT,
+    Answered,
     AnyEvent,
+    Asked,
     Audited,
+    BudgetNear,
     CanaryChecked,
     Claimed,
     Confirmed,
@@ -125,11 +128,13 @@ EVERY = [
     ),
     GatesChecked(where="reviewer/0/plan", findings=[Finding(gate="quoted", text="0.5 is in no result")]),
     Reviewed(where="reviewer/0/plan", send_back=True, reasons=["0.5 is in no result"]),
+    Asked(where="operator/0/plan", gate="plan", text="1 step", shown={"plan": {}}),
+    Answered(where="operator/0/plan", gate="plan", answer="say", words="wider", who="ada", when=9.0, via="terminal"),
+    BudgetNear(name="dollars", used=0.9, limit=1.0),
     Trouble(who="model", where="planner/0", text="malformed"),
     ServiceAdapted(where="planner/0", text="gave up seed (unknown)"),
     RunFinished(status="converged", reason="r", seconds=9, usage=Usage(), model_calls=1),
 ]
-
 CALLED, ENDED = EVERY[4], EVERY[-1]
 
 

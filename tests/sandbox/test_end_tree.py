@@ -19,7 +19,7 @@ end_tree(process)
 """
 ASKED_AGAIN = """
 import os, signal, subprocess, threading, time
-from agents.runs.run import _interruptible
+from agents.runs.session import _interruptible
 from sandbox.bubblewrap import end_tree
 
 class Bench:

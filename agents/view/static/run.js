@@ -49,7 +49,7 @@ export async function runPage(name) {
     timeline.add(data.rows);
     const end = Math.max(0, ...[...timeline.rows.values()].slice(-1).map((row) => row.at));
     put(work, ...[lanes(timeline.spans(), end)].filter(Boolean));
-    const live = data.overview.card.status === "unfinished";
+    const live = ["unfinished", "waiting"].includes(data.overview.card.status);
     state(live ? `unfinished, last event ${date(data.overview.card.last)}` : "", live ? "live" : "");
   }
 

@@ -1,0 +1,69 @@
+"""`beamcrew approve`: the answer to a run that waits for one, and its continuation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from agents.cli import options
+from agents.cli.asking import Person, show
+from agents.cli.conclude import EXIT, conclude, watched
+from agents.cli.console import clear_errors, err
+
+
+def approve(
+    run_dir: options.RunDir,
+    yes: Annotated[bool, typer.Option("--yes", help="go on")] = False,
+    no: Annotated[bool, typer.Option("--no", help="end the run; the reason may be given by --say")] = False,
+    say: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="what is to change; where dollars are asked for, how many")
+    ] = None,
+    who: Annotated[str, typer.Option(help="who says so; default: the user of this process")] = "",
+    backend: options.Backend = None,
+    model: options.Model = None,
+    base_url: options.BaseUrl = None,
+    price: options.Price = None,
+    timeout: options.Timeout = 300,
+    pictures: options.Pictures = True,
+    workers: options.Workers = 2,
+    as_json: options.ResultJson = False,
+) -> None:
+    """Answer a run that waits, and go on with it. Without an answer, show what it asks; on a terminal, ask it.
+
+    Choose the backend that the run began with.
+    """
+    from agents.runs import answers
+    from agents.runs.run import beginning, check_backend, resume
+    from agents.trace.store import at_work
+
+    with clear_errors():
+        asked = answers.open_question(run_dir)
+        answer = _answer(yes, no, say)
+        if answer is None:
+            given = Person(run_dir)(asked)
+            if given is None:
+                show(asked)
+                err.print("Answer by --yes, --no, or --say WORDS.")
+                raise typer.Exit(EXIT["waiting"])
+        else:
+            given = answers.say(asked, answer, say or "", "command", who)
+        chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
+        check_backend(beginning(run_dir)[0], chosen)  # before the answer is given: nobody could go on with it
+        answers.give(run_dir, given)
+        if at_work(run_dir):
+            err.print("The process that carries out this run goes on with this answer.")
+            return
+        with watched(chosen) as listeners:
+            result = resume(run_dir, chosen, None, workers, listeners, ask=Person(run_dir, listeners[0]))
+    conclude(run_dir, result, as_json)
+
+
+def _answer(yes: bool, no: bool, say: str | None) -> Literal["yes", "no", "say"] | None:
+    if yes and (no or say is not None):
+        raise ValueError("--yes: goes with neither --no nor --say")
+    if yes:
+        return "yes"
+    if no:
+        return "no"
+    return None if say is None else "say"
