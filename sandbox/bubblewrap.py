@@ -58,6 +58,7 @@ class Bubblewrap:
         workspace: Path,
         tools: Path,
         limits: Limits,
+        image: str = "",
         reason: str = "bubblewrap was asked for",
         gpu: Gpu = "auto",
     ) -> None:

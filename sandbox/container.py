@@ -84,6 +84,7 @@ def isolation(
 
 def create(client: docker.DockerClient, image: str, name: str, settings: dict[str, Any], host: dict[str, Any]) -> Any:
     """Create the container without starting it."""
-    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)}  # the client has no argument for it
+    extra = {name: host.pop(name) for name in [*host] if name[0].isupper()}  # the client has no arguments for these
+    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)} | extra
     made = client.api.create_container(image, name=name, host_config=hidden, **settings)
     return client.containers.get(made["Id"])

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import psutil
 
+from sandbox.driver import TEMPORARY
+
 TICK = 0.1  # seconds between two checks of a process tree
 # Fields of /proc/PID/status: resident, swapped out, and page tables, which a sparse mapping can inflate.
 KIBIBYTES = ("VmRSS", "VmSwap", "VmPTE")
 FIELD = re.compile(r"^(\w+):\s+(\d+)", re.MULTILINE)
 SOCKETS = re.compile(r"^sockets: used (\d+)", re.MULTILINE)
-MEMORY_FOLDERS = ("tmp", "dev/shm")
+MEMORY_FOLDERS = ("tmp", "dev/shm", TEMPORARY.strip("/"))
 INODE = 1024  # bytes of kernel memory for a name on a tmpfs
 
 
@@ -62,7 +64,9 @@ def kernel_bytes(pid: int) -> int:
         try:
             if Path(f"/proc/{one}/root/.").stat().st_dev == Path("/").stat().st_dev:
                 continue  # bwrap has not built the sandbox yet
-            held = sum(_tmpfs(f"/proc/{one}/root/{folder}") for folder in MEMORY_FOLDERS)
+            folders = [f"/proc/{one}/root/{folder}" for folder in MEMORY_FOLDERS]
+            disks = {os.stat(folder).st_dev: folder for folder in folders if os.path.isdir(folder)}
+            held = sum(map(_tmpfs, disks.values()))  # Apptainer's are one disk
             sockets = SOCKETS.search(Path(f"/proc/{one}/net/sockstat").read_text())
         except OSError:  # it has ended, or cannot be read
             continue
