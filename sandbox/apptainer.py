@@ -114,7 +114,9 @@ class Apptainer(Contained):
         )
         words = [program, "--quiet", *self._configured(program), "exec", *isolation(handed_in is not None)]
         words += bound(inputs, self._workspace, tools)
-        variables = inside.environment(limits, handed_in is not None) | {"PATH": "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"}
+        variables = inside.environment(limits, handed_in is not None) | {
+            "PATH": "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
+        }
         # Apptainer adds variables that describe the host; `env -i` leaves none of them.
         words += [str(file), "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         self._begin([*words, "python3", *inside.warm_process()], gpu, image)
@@ -220,7 +222,9 @@ def bound(inputs: Path, workspace: Path, tools: Path) -> list[str]:
         *((Path("/dev/null"), f"/proc/{name}", ["ro"]) for name in mounts.MASKED if Path("/proc", name).is_file()),
     ):
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(["type=bind", f"source={path.resolve()}", f"destination={target}", *mode])
+        csv.writer(line, lineterminator="").writerow(
+            ["type=bind", f"source={path.resolve()}", f"destination={target}", *mode]
+        )
         words += ["--mount", line.getvalue()]
     return words
 

@@ -65,6 +65,14 @@ class Docker(Contained):
         self._removed = False  # removal is tried again if the engine was unavailable
         with engine(f"looking for the engine of {self.name}"):
             self._client = self._connect()
+        try:
+            self._open(inputs, tools, image, reason, gpu)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, inputs: Path, tools: Path, image: str, reason: str, gpu: Gpu) -> None:
+        with engine(f"looking for the engine of {self.name}"):
             facts = self._client.info()
         with engine(f"looking for the image {image}", self.build):
             image_id = self._client.images.get(image).id
@@ -72,9 +80,9 @@ class Docker(Contained):
         self.info = SandboxInfo(
             driver=self.name,
             version=facts["ServerVersion"],
-            image=image_id if image_id.startswith("sha256:") else f"sha256:{image_id}",
+            image=f"sha256:{image_id.removeprefix('sha256:')}",
             reason="; ".join(filter(None, (reason or f"{self.name} was asked for", remark(gpu, facts)))),
-            limits=limits,
+            limits=self._limits,
             gpu=watch.gpu_model() if handed_in else None,
         )
         with engine("starting the container"):
@@ -116,7 +124,11 @@ class Docker(Contained):
             with contextlib.suppress(docker.errors.APIError):  # it removes itself once it has ended
                 self._container.remove(force=True)
             self._removed = True
-            self._client.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of the engine. May be called again."""
+        self._client.close()
 
 
 def seen_here(container: Any) -> int:

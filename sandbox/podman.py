@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,10 @@ from sandbox.docker import Docker, is_podman
 from sandbox.driver import SandboxLost
 
 PATIENCE = 20.0  # seconds for a service to answer
+IDLE = (
+    30  # seconds without any connection after which a service ends, for nobody else ends it if this process is killed
+)
+NAMES = re.compile(r"nr_inodes=\d+,")
 INSTALL = "install Podman (packages podman and uidmap), with lines for you in /etc/subuid and /etc/subgid"
 
 
@@ -63,12 +68,14 @@ class Podman(Docker):
         return self._service.client
 
     def _adapt(self, process: dict[str, Any], host: dict[str, Any], facts: dict[str, Any]) -> None:
-        if "name=rootless" in facts.get("SecurityOptions", []):
+        # It knows no limit on names in memory; they count as memory, for the kernel and for the host's check.
+        host["tmpfs"] = {path: NAMES.sub("", how) for path, how in host["tmpfs"].items()}
+        if facts.get("Rootless") or "name=rootless" in facts.get("SecurityOptions", []):
             process["user"] = f"{os.geteuid()}:{os.getegid()}"
             host["UsernsMode"] = "keep-id"
 
-    def _remove(self) -> None:
-        super()._remove()
+    def _release(self) -> None:
+        super()._release()
         if self._service:
             self._service.end()
 
@@ -84,7 +91,7 @@ class Service:
         log = Path(self._folder.name, "log")
         with log.open("wb") as said:
             self._process = subprocess.Popen(
-                [podman, "system", "service", "--time=0", address],
+                [podman, "system", "service", f"--time={IDLE}", address],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -14,7 +14,12 @@ from sandbox.docker import IMAGE, Docker
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from sandbox.podman import Podman
 
-DRIVERS = {"docker": Docker, "podman": Podman, "apptainer": Apptainer, "bubblewrap": Bubblewrap}  # in order of choice
+DRIVERS: dict[Kind, type[Docker | Apptainer | Bubblewrap]] = {
+    "docker": Docker,
+    "podman": Podman,
+    "apptainer": Apptainer,
+    "bubblewrap": Bubblewrap,
+}  # in order of choice
 WITH_IMAGE = ("docker", "podman", "apptainer")
 
 

@@ -51,8 +51,8 @@ def run(
     price: options.Price = None,
     timeout: options.Timeout = 300,
     pictures: options.Pictures = True,
-    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
-    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
+    sandbox: options.Sandbox = "auto",
+    image: options.Image = None,
     gpu: Annotated[
         str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
     ] = "auto",
