@@ -1,8 +1,8 @@
 """The sandbox of Apptainer: no root, no daemon, one image file, as clusters have it.
 
 The container is a child of the operator's process, in a user namespace of its own and with namespaces for processes,
-network, IPC and host name; its root is the read-only image, without capabilities or new privileges. Its first process is
-that of every container (`sandbox.contained`), which adds our call filter. All folders in memory are one disk of
+network, IPC and host name; its root is the read-only image, without capabilities or new privileges. Its first process
+is that of every container (`sandbox.contained`), which adds our call filter. All folders in memory are one disk of
 `Limits.tmp_mib`. A control group limits memory and processes where this host lets the operator make one
 (`sandbox.cgroup`); elsewhere the host checks them (`sandbox.guard`).
 
@@ -33,6 +33,7 @@ from sandbox.docker import IMAGE
 from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Gpu, Limits, SandboxInfo, SandboxLost
 
 PATIENCE = 60.0  # seconds until the first process runs: an image on a network disk is slow at first
+SEARCH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"  # as the image's recipe says
 INSTALL = "install Apptainer (package apptainer), without set-uid parts"
 # Only what a sandbox needs of the host; an operator may choose this in an installation without set-uid parts.
 SETTINGS = """
@@ -78,7 +79,7 @@ def image_file(image: str) -> Path:
 
 
 class Apptainer(Contained):
-    """A `Sandbox` in a container of Apptainer. `image`: FILE.sif, a folder, or a tag, each with @sha256:... if exact."""
+    """A `Sandbox` in a container of Apptainer. `image`: FILE.sif or a tag, with @sha256:... if exact; or a folder."""
 
     name = "apptainer"
 
@@ -114,9 +115,7 @@ class Apptainer(Contained):
         )
         words = [program, "--quiet", *self._configured(program), "exec", *isolation(handed_in is not None)]
         words += bound(inputs, self._workspace, tools)
-        variables = inside.environment(limits, handed_in is not None) | {
-            "PATH": "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
-        }
+        variables = {"PATH": SEARCH, **inside.environment(limits, handed_in is not None)}
         # Apptainer adds variables that describe the host; `env -i` leaves none of them.
         words += [str(file), "/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
         self._begin([*words, "python3", *inside.warm_process()], gpu, image)
@@ -165,7 +164,9 @@ class Pipes:
     """The line to a first process that is a descendant of this one."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         self._input, self._outputs = process.stdin, {1: process.stdout, 2: process.stderr}
 
     def send(self, data: bytes) -> None:
@@ -215,16 +216,18 @@ def isolation(gpu: bool) -> list[str]:
 
 
 def bound(inputs: Path, workspace: Path, tools: Path) -> list[str]:
-    """Return the mounts: inputs and tools read-only, the workspace, and nothing in place of kernel files."""
+    """Return the mounts: inputs and tools read-only, the workspace, no kernel files that describe the machine, and the
+    kernel's settings read-only."""
+    masked = [Path("/proc", name) for name in mounts.MASKED if Path("/proc", name).is_file()]
     words = []
     for path, target, mode in (
         *((inputs, INPUTS, ["ro"]), (tools, f"{TOOLS_ROOT}/tools", ["ro"]), (workspace, WORKSPACE, [])),
-        *((Path("/dev/null"), f"/proc/{name}", ["ro"]) for name in mounts.MASKED if Path("/proc", name).is_file()),
+        *((Path("/dev/null"), str(file), ["ro"]) for file in masked),
+        (Path("/proc/sys"), "/proc/sys", ["ro"]),
     ):
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(
-            ["type=bind", f"source={path.resolve()}", f"destination={target}", *mode]
-        )
+        fields = ["type=bind", f"source={path.resolve()}", f"destination={target}", *mode]
+        csv.writer(line, lineterminator="").writerow(fields)
         words += ["--mount", line.getvalue()]
     return words
 

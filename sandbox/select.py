@@ -5,6 +5,7 @@ A driver is a file and a line in DRIVERS.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -14,13 +15,12 @@ from sandbox.docker import IMAGE, Docker
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxLost
 from sandbox.podman import Podman
 
-DRIVERS: dict[Kind, type[Docker | Apptainer | Bubblewrap]] = {
+DRIVERS: dict[Kind, Callable[..., Sandbox]] = {  # in the order in which `auto` tries them
     "docker": Docker,
     "podman": Podman,
     "apptainer": Apptainer,
     "bubblewrap": Bubblewrap,
-}  # in order of choice
-WITH_IMAGE = ("docker", "podman", "apptainer")
+}
 
 
 def choose(

@@ -64,9 +64,8 @@ def kernel_bytes(pid: int) -> int:
         try:
             if Path(f"/proc/{one}/root/.").stat().st_dev == Path("/").stat().st_dev:
                 continue  # bwrap has not built the sandbox yet
-            folders = [f"/proc/{one}/root/{folder}" for folder in MEMORY_FOLDERS]
-            disks = {os.stat(folder).st_dev: folder for folder in folders if os.path.isdir(folder)}
-            held = sum(map(_tmpfs, disks.values()))  # Apptainer's are one disk
+            folders = [folder for name in MEMORY_FOLDERS if (folder := Path(f"/proc/{one}/root/{name}")).is_dir()]
+            held = sum(map(_tmpfs, {folder.stat().st_dev: folder for folder in folders}.values()))  # may be one disk
             sockets = SOCKETS.search(Path(f"/proc/{one}/net/sockstat").read_text())
         except OSError:  # it has ended, or cannot be read
             continue
@@ -74,7 +73,7 @@ def kernel_bytes(pid: int) -> int:
     return 0
 
 
-def _tmpfs(folder: str) -> int:
+def _tmpfs(folder: Path) -> int:
     disk = os.statvfs(folder)
     return (disk.f_blocks - disk.f_bfree) * disk.f_frsize + (disk.f_files - disk.f_ffree) * INODE
 
