@@ -19,6 +19,7 @@ from agents.cli import mcp as mcp_cli
 from agents.cli import replay as replay_cli
 from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
+from agents.cli import submit as submit_cli
 from agents.cli import trace as trace_cli
 from agents.cli import view as view_cli
 from agents.cli.conclude import conclude, watched
@@ -74,6 +75,7 @@ def run(
     reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
     workers: options.Workers = 2,
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="new folder of the run; default: one below --runs")] = None,
     as_json: options.ResultJson = False,
 ) -> None:
     """Carry out a request: plan, work in the sandbox, grade, iterate, report."""
@@ -111,7 +113,7 @@ def run(
             }
             | ({"image": image} if image else {})
         )
-        run_dir = new_run_dir(runs, task)
+        run_dir = out or new_run_dir(runs, task)
         try:
             with watched(chosen) as listeners:
                 result = start(settings, chosen, run_dir, listeners)
@@ -178,6 +180,7 @@ app.command()(fork_cli.fork)
 app.command()(compare_cli.compare)
 app.command()(export_cli.export)
 app.command()(stability_cli.stability)
+app.command()(submit_cli.submit)
 
 
 def main() -> None:
