@@ -26,13 +26,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from sandbox import cgroup, inside, mounts, watch
+from sandbox import cgroup, inside, mounts, userns, watch
 from sandbox.channel import Channel
 from sandbox.contained import GRACE, Contained
 from sandbox.docker import IMAGE
 from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Gpu, Limits, SandboxInfo, SandboxLost
 
 PATIENCE = 60.0  # seconds until the first process runs: an image on a network disk is slow at first
+FUSE = "There is no access to /dev/fuse, which an image file needs: unpack it (apptainer build --sandbox FOLDER). "
 SEARCH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"  # as the image's recipe says
 INSTALL = "install Apptainer (package apptainer), without set-uid parts"
 # Only what a sandbox needs of the host; an operator may choose this in an installation without set-uid parts.
@@ -144,7 +145,14 @@ class Apptainer(Contained):
         except OSError as error:
             raise SandboxLost(f"{words[0]} does not start: {error}") from error
         held = self._group.holds if self._group else ()
-        self._take_over(Channel(Pipes(self._process)), first_of(self._process, mark), held, gpu, f"the image {image}")
+        channel, first = Channel(Pipes(self._process)), first_of(self._process, mark)
+        try:
+            self._take_over(channel, first, held, gpu, f"the image {image}")
+        except SandboxLost as error:
+            if first:
+                raise
+            fuse = "" if os.access("/dev/fuse", os.R_OK | os.W_OK) else FUSE
+            raise SandboxLost(f"{error}. {fuse}{userns.advice(words[0], 'or use Docker')}") from error
 
     def _oom_kills(self) -> int:
         return self._group.oom_kills() if self._group else 0

@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import docker.types
 
-from sandbox import inside, mounts, owner
+from sandbox import inside, mounts, owner, selinux
 from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Limits
 from sandbox.gpu import request
 
@@ -69,7 +69,7 @@ def isolation(
         ],
         "tmpfs": {"/tmp": f"{in_memory},exec", TEMPORARY: f"{in_memory},exec", SHARED_MEMORY: in_memory},
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": ["no-new-privileges", *(["label=disable"] if selinux.enforcing() else [])],
         "mem_limit": memory,
         "memswap_limit": memory,
         "nano_cpus": int(min(limits.cpus, facts["NCPU"]) * 1e9),
