@@ -17,7 +17,6 @@ import hashlib
 import io
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +24,7 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from shutil import which
 
 from sandbox import cgroup, inside, mounts, userns, watch
 from sandbox.channel import Channel
@@ -97,7 +97,7 @@ class Apptainer(Contained):
         super().__init__(workspace, limits)
         if not os.geteuid():
             raise SandboxLost("Apptainer is for plain users: as root choose docker, podman or bubblewrap")
-        program = shutil.which("apptainer") or shutil.which("singularity")
+        program = which("apptainer") or which("singularity")
         if not program:
             raise SandboxLost(f"there is no apptainer command: {INSTALL}")
         file, exact = found(image)

@@ -63,7 +63,7 @@ class Docker(Contained):
     ) -> None:
         super().__init__(workspace, limits)
         self._removed = False  # removal is tried again if the engine was unavailable
-        with engine(f"looking for the engine of {self.name}"):
+        with engine(f"looking for the {self.name.capitalize()} engine"):
             self._client = self._connect()
         try:
             self._open(inputs, tools, image, reason, gpu)
@@ -72,8 +72,8 @@ class Docker(Contained):
             raise
 
     def _open(self, inputs: Path, tools: Path, image: str, reason: str, gpu: Gpu) -> None:
-        with engine(f"looking for the engine of {self.name}"):
-            facts = self._client.info()
+        with engine(f"looking for the {self.name.capitalize()} engine"):
+            facts = self._facts()
         with engine(f"looking for the image {image}", self.build):
             image_id = self._client.images.get(image).id
         handed_in = hand_in(gpu, facts)
@@ -113,6 +113,10 @@ class Docker(Contained):
             client.close()
             raise SandboxLost("the engine that answers for Docker is Podman: choose --sandbox podman")
         return client
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what the engine says of itself, in Docker's words."""
+        return dict(self._client.info())
 
     def _adapt(self, process: dict[str, Any], host: dict[str, Any], facts: dict[str, Any]) -> None:
         """Change the settings where this engine needs others than Docker."""

@@ -37,7 +37,10 @@ code = library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(number)) or (0
 if code: sys.exit(f"CUDA error {code}")
 """
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)((?:~|-?(?:alpha|beta|dev|rc))\S*)?")
-TO_CONFIGURE = "`nvidia-ctk runtime configure --runtime=docker`, then restart the engine"
+TO_CONFIGURE = (
+    "`nvidia-ctk runtime configure --runtime=docker`, then restart the engine; for Podman "
+    "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+)
 
 
 def hand_in(gpu: Gpu, facts: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Build the image of the container sandbox from sandbox/Dockerfile.
 
-Uses the command of Docker, since only BuildKit takes secrets, or of Podman, and passes its output on line by line. The build context
-holds only what belongs in the image, so nothing else of the project reaches the engine.
+Uses the command of Docker, since only BuildKit takes secrets, or of Podman, and passes its output on line by line. The
+build context holds only what belongs in the image, so nothing else of the project reaches the engine.
 """
 
 from __future__ import annotations

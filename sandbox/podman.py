@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import docker
@@ -24,12 +24,14 @@ import docker.errors
 
 from sandbox.docker import Docker, is_podman
 from sandbox.driver import SandboxLost
+from sandbox.gpu import CDI_DEVICE
 
 PATIENCE = 20.0  # seconds for a service to answer
 IDLE = (
     30  # seconds without any connection after which a service ends, for nobody else ends it if this process is killed
 )
 NAMES = re.compile(r"nr_inodes=\d+,")
+CDI, NVIDIA = ("/etc/cdi", "/run/cdi"), "nvidia"  # where the devices are described of which Podman says nothing
 INSTALL = "install Podman (packages podman and uidmap), with lines for you in /etc/subuid and /etc/subgid"
 
 
@@ -67,6 +69,12 @@ class Podman(Docker):
         self._service = Service()
         return self._service.client
 
+    def _facts(self) -> dict[str, Any]:
+        facts = super()._facts()
+        if any(NVIDIA in path.name for folder in CDI for path in Path(folder).glob("*.[jy]*")):
+            facts["DiscoveredDevices"] = [{"ID": CDI_DEVICE}]
+        return facts
+
     def _adapt(self, process: dict[str, Any], host: dict[str, Any], facts: dict[str, Any]) -> None:
         # It knows no limit on names in memory; they count as memory, for the kernel and for the host's check.
         host["tmpfs"] = {path: NAMES.sub("", how) for path, how in host["tmpfs"].items()}
@@ -84,7 +92,7 @@ class Service:
     """A Podman service of this process alone, on a socket in a folder of its own."""
 
     def __init__(self) -> None:
-        if not (podman := shutil.which("podman")):
+        if not (podman := which("podman")):
             raise SandboxLost(f"no Podman answers, and there is no podman command: {INSTALL}")
         self._folder = tempfile.TemporaryDirectory(prefix="beamcrew-podman-")
         address = f"unix://{self._folder.name}/podman.sock"

@@ -80,7 +80,7 @@ def doctor(
 
 
 def _build(build_image: Callable[..., str], image: str, kind: str) -> str:
-    """Build the image for a kind of sandbox, and return its exact name. Apptainer's is packed from that of an engine."""
+    """Build the image for a kind of sandbox, and return its exact name; Apptainer's is packed from an engine's."""
     from sandbox.sif import pack
 
     def say(line: str) -> None:
