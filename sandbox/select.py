@@ -41,7 +41,7 @@ def choose(
         raise ValueError(f"no sandbox {kind!r}; choose one of {', '.join(get_args(Kind))}")
     if kind != "auto":
         return DRIVERS[kind](inputs, workspace, tools, limits, image=image, gpu=gpu)
-    missing = []
+    missing: list[str] = []
     for name, driver in DRIVERS.items():
         reason = f"it is usable and has {image}" if not missing else f"took {name}, since {'; '.join(missing)}"
         try:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.text import Text
 
@@ -77,7 +76,7 @@ def seconds_of(text: str) -> float:
     return total
 
 
-def job_of(context: click.Context, words: list[str], seconds: float, jobs: int, parallel: int) -> tuple[Job, Path]:
+def job_of(context: typer.Context, words: list[str], seconds: float, jobs: int, parallel: int) -> tuple[Job, Path]:
     """Return the job, and the new folder for its files. Raises ValueError for a command that cannot run in a job."""
     from agents.batch.job import MARGIN, Job
     from agents.runs.run import new_run_dir
@@ -107,13 +106,13 @@ def job_of(context: click.Context, words: list[str], seconds: float, jobs: int, 
     ), files / run.name
 
 
-def parsed(context: click.Context, name: str, words: list[str]) -> click.Context:
+def parsed(context: typer.Context, name: str, words: list[str]) -> Any:
     """Return the context of a command of beamcrew with these words, which are checked as if typed."""
-    group: Any = context.find_root().command
-    return group.commands[name].make_context(name, list(words), parent=context.find_root())
+    root: Any = context.find_root()
+    return root.command.commands[name].make_context(name, list(words), parent=root)
 
 
-def shared(inner: click.Context) -> list[str]:
+def shared(inner: Any) -> list[str]:
     """Return the words that give `resume` what `run` was given."""
     words: list[str] = []
     for parameter in inner.command.params:

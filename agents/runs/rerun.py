@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -289,7 +289,7 @@ def rerun(
         outcome = replay(
             run_dir,
             out,
-            partial(Rerun, table=table, stack=stack, sandbox=cast(Kind | None, sandbox), image=image, workers=workers),
+            partial(Rerun, table=table, stack=stack, sandbox=sandbox, image=image, workers=workers),
             PATIENCE,
         )
     return outcome.model_copy(update={"compared": table.rows})
