@@ -29,12 +29,12 @@ from shutil import which
 from sandbox import cgroup, inside, mounts, userns, watch
 from sandbox.channel import Channel
 from sandbox.contained import GRACE, Contained
+from sandbox.container import SEARCH
 from sandbox.docker import IMAGE
 from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Gpu, Limits, SandboxInfo, SandboxLost
 
 PATIENCE = 60.0  # seconds until the first process runs: an image on a network disk is slow at first
 FUSE = "There is no access to /dev/fuse, which an image file needs: unpack it (apptainer build --sandbox FOLDER). "
-SEARCH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"  # as the image's recipe says
 INSTALL = "install Apptainer (package apptainer), without set-uid parts"
 # Only what a sandbox needs of the host; an operator may choose this in an installation without set-uid parts.
 SETTINGS = """

@@ -19,6 +19,7 @@ MASKED = (
     *(f"/proc/{name}" for name in (*mounts.MASKED, "acpi", "asound", "interrupts", "latency_stats", "scsi")),
     *("/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"),
 )
+SEARCH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"  # the PATH of the image, for engines that add other variables
 SHARED_MEMORY = "/dev/shm"
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import docker
 import docker.errors
 
+from sandbox.container import MASKED, SEARCH
 from sandbox.docker import Docker, is_podman
 from sandbox.driver import SandboxLost
 from sandbox.gpu import CDI_DEVICE
@@ -76,6 +77,10 @@ class Podman(Docker):
         return facts
 
     def _adapt(self, process: dict[str, Any], host: dict[str, Any], facts: dict[str, Any]) -> None:
+        # It adds variables of its own, and takes the paths to be masked as an option.
+        variables = {"PATH": SEARCH, **process["environment"]}
+        process["command"] = ["/usr/bin/env", "-i", *(f"{k}={v}" for k, v in variables.items()), *process["command"]]
+        host["security_opt"] = [*host["security_opt"], f"mask={':'.join(MASKED)}"]
         # It knows no limit on names in memory; they count as memory, for the kernel and for the host's check.
         host["tmpfs"] = {path: NAMES.sub("", how) for path, how in host["tmpfs"].items()}
         if facts.get("Rootless") or "name=rootless" in facts.get("SecurityOptions", []):

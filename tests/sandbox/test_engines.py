@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -73,11 +74,14 @@ def test_podman_gets_the_gpu_by_its_cdi_device(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_rootless_podman_keeps_the_operators_number(tmp_path: Path) -> None:
-    process: dict[str, object] = {}
-    settings = {"tmpfs": {"/tmp": "size=64m,nr_inodes=16384,mode=1777"}}
+    process: dict[str, Any] = {"environment": {"HOME": "/tmp"}, "command": ["python3", "-I"]}
+    settings: dict[str, Any] = {"tmpfs": {"/tmp": "size=64m,nr_inodes=16384,mode=1777"}, "security_opt": []}
     podman.Podman.__new__(podman.Podman)._adapt(process, settings, {"Rootless": True})
-    assert process == {"user": f"{os.geteuid()}:{os.getegid()}"}
-    assert settings == {"tmpfs": {"/tmp": "size=64m,mode=1777"}, "UsernsMode": "keep-id"}
+    assert process["user"] == f"{os.geteuid()}:{os.getegid()}"
+    assert process["command"][:2] == ["/usr/bin/env", "-i"]
+    assert process["command"][-3:] == ["HOME=/tmp", "python3", "-I"]
+    assert (settings["tmpfs"], settings["UsernsMode"]) == ({"/tmp": "size=64m,mode=1777"}, "keep-id")
+    assert "/proc/cmdline" in settings["security_opt"][0]
 
 
 def test_without_a_gpu_the_question_inside_says_so() -> None:
