@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ from agents.studies.board import outcome_in
 from agents.studies.carry_out import Machine, locally, open_folder
 from agents.studies.cells import cells_of
 from agents.studies.study import Study
+from sandbox.driver import Kind
 
 # A narrow range has few windows: a run of a few seconds shows the overhead better than a long one.
 OPTIONS = {"events": 30_000, "n_signal": 300, "search": [3.3, 3.97], "max_iterations": 1}
@@ -64,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="two runs with each number of workers")
     parser.add_argument("--runs", type=int, default=8, help="runs with each number of workers")
-    parser.add_argument("--sandbox", default="bubblewrap", choices=("auto", "docker", "bubblewrap"))
+    parser.add_argument("--sandbox", default="bubblewrap", choices=get_args(Kind))
     given = parser.parse_args()
     chosen = study(2 if given.quick else given.runs)
     with tempfile.TemporaryDirectory(prefix="beamcrew-bench-") as top:

@@ -27,16 +27,12 @@ from typing import Self
 
 import psutil
 
-from sandbox import cgroup, disk, inside, mounts, seccomp, watch
+from sandbox import cgroup, disk, inside, mounts, seccomp, userns, watch
 from sandbox.capture import Capture
 from sandbox.cpus import Cpus
 from sandbox.driver import WORKSPACE, ExecResult, Gpu, Limits, SandboxInfo, SandboxLost
 
 NOBODY = 65534
-ADVICE = (
-    "User namespaces may be forbidden here: allow them (sysctl kernel.unprivileged_userns_clone=1 or "
-    "kernel.apparmor_restrict_unprivileged_userns=0; in a container --security-opt seccomp=unconfined), or use Docker"
-)
 
 
 def candidates() -> list[str]:
@@ -58,6 +54,7 @@ class Bubblewrap:
         workspace: Path,
         tools: Path,
         limits: Limits,
+        image: str = "",
         reason: str = "bubblewrap was asked for",
         gpu: Gpu = "auto",
     ) -> None:
@@ -114,7 +111,8 @@ class Bubblewrap:
         with self._started(argv, cwd) as (process, ready):
             ended = self._follow(process, out, err, start + wall)
             if ended == "exit" and not os.read(ready, 1):
-                raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}. {ADVICE}")
+                advice = userns.advice(self._bwrap, "or use Docker")
+                raise SandboxLost(f"bubblewrap could not build the sandbox: {err.text().strip()}; {advice}")
         if self._closed:
             raise SandboxLost("this sandbox was closed while the command ran")
         if ended == "exit" and process.returncode < 0:  # nothing inside can reach the outer bwrap

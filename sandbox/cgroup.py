@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ MOUNTS, OWN = Path("/proc/self/mounts"), Path("/proc/self/cgroup")
 SLACK = 64  # processes: each bwrap has two of its own
 NAME = re.compile(r"beamcrew-(\d+)-(\d+)-(\d+)-\d+")  # PID namespace, process, start time
 CONTROLLERS = ("memory", "pids")
+ALL = frozenset({"memory", "pids", "cpu"})  # what an engine can limit for a container as a whole
 # Joins the group before it turns into the command, so that nothing of a command is ever outside. Takes a millisecond.
 JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 1; shift; done; shift; exec "$@"'
 # A shell has one thread. Moving a thread, which only version 1 allows, is immediate; moving a whole process takes 20 ms
@@ -109,6 +110,38 @@ def find() -> list[Where]:
                 if there and set(names.split(",")) <= set(options.split(",")):
                     found.append(Where(_below(Path(mount), path), 1, there))
     return [where for where in found if os.access(where.folder, os.W_OK)]
+
+
+def held(pid: int, limits: Limits) -> frozenset[str]:
+    """Return which of ALL the kernel limits for the group of a process, as its files say; none where they are hidden.
+
+    An engine without control groups accepts limits and ignores them.
+    """
+    most = {"memory": limits.memory_mib << 20, "pids": limits.processes + SLACK}
+    files = {"memory.max": "memory", "memory.limit_in_bytes": "memory", "pids.max": "pids"}
+    files |= {"cpu.max": "cpu", "cpu.cfs_quota_us": "cpu"}
+    found = set()
+    for folder in _groups(pid):
+        for file, what in files.items():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                value = (folder / file).read_text().split()[0]
+                if value != "max" and 0 < int(value) <= most.get(what, 1 << 62):
+                    found.add(what)
+    return frozenset(found)
+
+
+def _groups(pid: int) -> Iterator[Path]:
+    """Yield the folders of the groups of a process, below the root of each hierarchy."""
+    with contextlib.suppress(OSError):
+        own = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        for _, mount, kind, options, *_ in (line.split() for line in MOUNTS.read_text().splitlines()):
+            for _, names, path in own:
+                second = kind == "cgroup2" and not names
+                if second or (kind == "cgroup" and names and set(names.split(",")) <= set(options.split(","))):
+                    folder = Path(mount, path.lstrip("/"))
+                    while folder != Path(mount) and folder.is_relative_to(mount):
+                        yield folder
+                        folder = folder.parent
 
 
 def _second(folder: Path) -> Where | None:

@@ -12,7 +12,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import docker.utils.socket as multiplexed
 from pydantic import ConfigDict, Field
@@ -44,14 +44,43 @@ class Question:
         self.answer: Answer | None = None
 
 
-class Channel:
-    """The channel. Several threads may ask at once; a thread of its own listens."""
+class Line(Protocol):
+    """The three standard streams of a first process, however an engine hands them out."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what it writes, each piece with the number of its stream, until it ends."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Attached:
+    """The line through an engine's socket, on which standard output and error come interleaved."""
 
     def __init__(self, attached: Any) -> None:
-        """`attached`: the engine's stream to and from the container, standard output and error interleaved."""
         self._attached = attached
         self._socket = getattr(attached, "_sock", attached)  # a unix socket comes wrapped for reading only
         self._socket.settimeout(None)
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        yield from multiplexed.frames_iter(self._attached, tty=False)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(2)
+        self._attached.close()
+
+
+class Channel:
+    """The channel. Several threads may ask at once; a thread of its own listens."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._open: dict[int, Question] = {}
@@ -69,16 +98,16 @@ class Channel:
             self._say(order)
         return question
 
-    def end(self, why: str) -> None:
-        """Have every command ended; their answers will give `why` as the reason."""
+    def end(self, why: str, supervisor: int | None = None) -> None:
+        """Have every command ended, or the one of this supervisor; the answer will give `why` as the reason."""
         with self._lock:
-            self._say({"end": why})
+            self._say({"end": why} if supervisor is None else {"end": why, "of": supervisor})
 
     def _say(self, order: dict[str, Any]) -> None:
         try:
             if self._ended:
                 raise OSError("the channel has ended")
-            self._socket.sendall(json.dumps(order).encode() + b"\n")
+            self._line.send(json.dumps(order).encode() + b"\n")
         except OSError:
             self._give_up()
 
@@ -100,7 +129,7 @@ class Channel:
     def _lines(self) -> Iterator[bytes]:
         pieces: list[bytes] = []
         size = 0
-        for stream, data in multiplexed.frames_iter(self._attached, tty=False):
+        for stream, data in self._line.pieces():
             if stream == multiplexed.STDERR:
                 self._last_words.append(data[-LAST_WORDS:])
                 continue
@@ -122,6 +151,4 @@ class Channel:
     def close(self) -> None:
         """Close the channel: for the first process this is the end of its input."""
         self._ended = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(2)
-        self._attached.close()
+        self._line.close()

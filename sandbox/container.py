@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import docker.types
 
-from sandbox import inside, mounts, owner
+from sandbox import inside, mounts, owner, selinux
 from sandbox.driver import INPUTS, TEMPORARY, TOOLS_ROOT, WORKSPACE, Limits
 from sandbox.gpu import request
 
@@ -19,6 +19,7 @@ MASKED = (
     *(f"/proc/{name}" for name in (*mounts.MASKED, "acpi", "asound", "interrupts", "latency_stats", "scsi")),
     *("/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"),
 )
+SEARCH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"  # the PATH of the image, for engines that add other variables
 SHARED_MEMORY = "/dev/shm"
 
 
@@ -69,7 +70,7 @@ def isolation(
         ],
         "tmpfs": {"/tmp": f"{in_memory},exec", TEMPORARY: f"{in_memory},exec", SHARED_MEMORY: in_memory},
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": ["no-new-privileges", *(["label=disable"] if selinux.enforcing() else [])],
         "mem_limit": memory,
         "memswap_limit": memory,
         "nano_cpus": int(min(limits.cpus, facts["NCPU"]) * 1e9),
@@ -84,6 +85,7 @@ def isolation(
 
 def create(client: docker.DockerClient, image: str, name: str, settings: dict[str, Any], host: dict[str, Any]) -> Any:
     """Create the container without starting it."""
-    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)}  # the client has no argument for it
+    extra = {name: host.pop(name) for name in [*host] if name[0].isupper()}  # the client has no arguments for these
+    hidden = client.api.create_host_config(**host) | {"MaskedPaths": list(MASKED)} | extra
     made = client.api.create_container(image, name=name, host_config=hidden, **settings)
     return client.containers.get(made["Id"])

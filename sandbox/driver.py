@@ -20,7 +20,7 @@ INPUTS = "/inputs"
 WORKSPACE = "/workspace"
 TOOLS_ROOT = "/opt/beamcrew"
 TEMPORARY = "/run/beamcrew"  # one folder per command, in a container that several share
-Kind = Literal["auto", "docker", "bubblewrap"]
+Kind = Literal["auto", "docker", "podman", "apptainer", "bubblewrap"]
 Gpu = Literal["auto", "none", "insist"]  # insist: even if passing it in has known security holes
 
 
@@ -58,7 +58,7 @@ class ExecResult(Frozen):
     seconds: float
     peak_mib: float | None = Field(
         None,
-        description="peak memory: of all its processes together (bubblewrap), or of the largest (Docker)",
+        description="peak memory: of all its processes together (bubblewrap), or of the largest (containers)",
     )
     ended: str = Field("exit", description="exit | timeout | memory | processes | workspace")
 
@@ -72,7 +72,7 @@ class SandboxInfo(Frozen):
 
     driver: str
     version: str
-    image: str | None = Field(None, description="image digest, Docker only")
+    image: str | None = Field(None, description="exactly this image; none for bubblewrap")
     gpu: str | None = None
     reason: str = Field(description="why this driver was chosen")
     limits: Limits

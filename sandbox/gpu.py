@@ -27,8 +27,20 @@ HOLES = {  # container escapes, and the first release that fixes each
 }
 TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")  # each reports the version
 CDI_DEVICE = "nvidia.com/gpu=all"
+# Inside: whether the driver's library finds a device. 100 is CUDA_ERROR_NO_DEVICE.
+ARRIVED = """
+import ctypes, sys
+try: library = ctypes.CDLL("libcuda.so.1")
+except OSError as error: sys.exit(str(error))
+number = ctypes.c_int()
+code = library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(number)) or (0 if number.value else 100)
+if code: sys.exit(f"CUDA error {code}")
+"""
 VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)((?:~|-?(?:alpha|beta|dev|rc))\S*)?")
-TO_CONFIGURE = "`nvidia-ctk runtime configure --runtime=docker`, then restart the engine"
+TO_CONFIGURE = (
+    "`nvidia-ctk runtime configure --runtime=docker`, then restart the engine; for Podman "
+    "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`"
+)
 
 
 def hand_in(gpu: Gpu, facts: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """Build the image of the container sandbox from sandbox/Dockerfile.
 
-Uses the docker command, since only BuildKit takes secrets, and passes its output on line by line. The build context
-holds only what belongs in the image, so nothing else of the project reaches the engine.
+Uses the command of Docker, since only BuildKit takes secrets, or of Podman, and passes its output on line by line. The
+build context holds only what belongs in the image, so nothing else of the project reaches the engine.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def build_image(
     *,
     certificates: Path | None = None,
     network: str = "default",
+    engine: str = "docker",
     say: Callable[[str], None] = print,
 ) -> str:
     """Build `tag` from the checkout in `root` and return its digest. Raises SandboxLost if that fails.
@@ -44,7 +45,8 @@ def build_image(
         raise SandboxLost(f"cannot build {tag}: {root} is not a checkout of the project, it has no pyproject.toml")
     if certificates and not certificates.is_file():
         raise SandboxLost(f"cannot build {tag}: there is no certificate file {certificates}")
-    words = [docker_command(), "build", "--progress=plain", "--tag", tag, "--network", network]
+    build = [docker_command(), "build", "--progress=plain"] if engine == "docker" else [podman_command(), "build"]
+    words = [*build, "--tag", tag, "--network", network]
     words += ["--label", f"{LABEL}={requirements_hash(root)}", "--file", str(Path(__file__).with_name("Dockerfile"))]
     for name, value in (build_args or {}).items():
         words += ["--build-arg", f"{name}={value}"]
@@ -55,7 +57,7 @@ def build_image(
         context.mkdir()
         fill_context(root, context)
         _run([*words, "--iidfile", str(digest), str(context)], tag, say)
-        return digest.read_text().strip()
+        return f"sha256:{digest.read_text().strip().removeprefix('sha256:')}"
 
 
 def docker_command() -> str:
@@ -70,6 +72,12 @@ def docker_command() -> str:
     if found:
         raise SandboxLost(f"{', '.join(found)}: no BuildKit. Install the plugin docker-buildx (docker-buildx-plugin)")
     raise SandboxLost("the docker command is not on the PATH: install docker-cli and docker-buildx")
+
+
+def podman_command() -> str:
+    if found := shutil.which("podman"):
+        return found
+    raise SandboxLost("the podman command is not on the PATH: install podman and uidmap")
 
 
 def requirements(root: Path) -> str:

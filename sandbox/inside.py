@@ -36,6 +36,7 @@ def environment(limits: Limits, gpu: bool) -> dict[str, str]:
     fixed = {
         "HOME": "/tmp",
         "USER": "crew",  # the user's number need not have an account
+        "LOGNAME": "crew",
         "LANG": "C.UTF-8",
         "PYTHONPATH": TOOLS_ROOT,
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -43,6 +44,7 @@ def environment(limits: Limits, gpu: bool) -> dict[str, str]:
         "PYTHONNOUSERSITE": "1",  # user site-packages would lie where commands write
         "MPLCONFIGDIR": "/tmp",
         "MPLBACKEND": "Agg",
+        "HDF5_USE_FILE_LOCKING": "FALSE",  # network disks often have no locks, and inputs never change
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         # Workers share the cores: with threads that spin while they wait, two workers are ten times slower than one.

@@ -17,10 +17,11 @@ NO_NEW_PRIVS = 38  # prctl's PR_SET_NO_NEW_PRIVS
 # LANDLOCK_ACCESS_FS_*: bit 1 writes a file; 4 and 5 remove; 6 to 12 make; 13 moves between folders; 14 truncates.
 WRITE = 1 << 1 | sum(1 << bit for bit in range(4, 14))
 TRUNCATE = 1 << 14
+TO_FILES = 1 << 1 | TRUNCATE  # what is allowed in DEVICES: Apptainer's /dev is a folder that belongs to the user
 SIGNALS_AND_SOCKETS = 3  # LANDLOCK_SCOPE_*: abstract Unix sockets, signals
 OLDEST, TRUNCATES, SCOPES = 2, 3, 6  # versions; version 1 forbids all moves between folders
 LIBC = ctypes.CDLL(None, use_errno=True)  # loaded once, not by every command
-SHARED = ("/tmp", "/dev", "/proc")  # bounded by the sandbox itself
+SHARED, DEVICES = ("/tmp", "/dev/shm", "/proc"), "/dev"  # bounded by the sandbox itself
 
 
 class Rules(ctypes.Structure):
@@ -38,7 +39,7 @@ def version() -> int:
 
 
 def confine(*folders: str) -> bool:
-    """Let this process, and all that it starts, write only under `folders` and SHARED.
+    """Let this process, and all that it starts, write only under `folders` and SHARED, and to DEVICES.
 
     Returns False if there is no Landlock. Raises OSError if there is one and it refuses.
     """
@@ -49,13 +50,13 @@ def confine(*folders: str) -> bool:
     size = ctypes.sizeof(Rules) if known >= SCOPES else ctypes.sizeof(ctypes.c_uint64)
     made = _did(LIBC.syscall(CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0))
     try:
-        for path in (*folders, *SHARED):
+        for path in (*folders, *SHARED, DEVICES):
             try:
                 opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
             try:
-                rule = Beneath(writes, opened)
+                rule = Beneath(writes & TO_FILES if path == DEVICES else writes, opened)
                 _did(LIBC.syscall(ADD, made, BENEATH, ctypes.byref(rule), 0))
             finally:
                 os.close(opened)

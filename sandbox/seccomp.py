@@ -5,8 +5,9 @@ Four kinds of calls fail with EPERM inside: those that hold memory visible neith
 in a sized tmpfs (memfd; System V shared memory, queues and semaphores; POSIX queues; io_uring); the one with which a
 process could leave the CPUs of its run; those that take over another process (the first one inside is bwrap itself);
 and those that reach parts of the kernel that an analysis never needs (keyrings, which are shared with the operator's
-session, eBPF, namespaces, mounts, the kernel log, sockets from a virtual machine to its host). All others are allowed.
-The program is classic BPF with 8-byte instructions: code, jump if true, jump if false, operand.
+session, eBPF, namespaces, mounts, the kernel log, sockets from a virtual machine to its host). All others are allowed,
+except that `clone` makes no namespaces, and `clone3`, whose flags no filter can read, does not exist: C libraries then
+use `clone`. The program is classic BPF with 8-byte instructions: code, jump if true, jump if false, operand.
 """
 
 from __future__ import annotations
@@ -65,14 +66,15 @@ PARSING: dict[str, Numbers] = {
     **{"symlink": (88, NONE), "symlinkat": (266, 36), "mkdir": (83, NONE), "mkdirat": (258, 34)},
     **{"chmod": (90, NONE), "fchmodat": (268, 53), "chown": (92, NONE), "fchownat": (260, 54), "chdir": (80, 49)},
 }
-SOCKET = (41, 198)
+SOCKET, CLONE, CLONE3 = (41, 198), (56, 220), 435
+NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: the network namespace confines these, but not others (vsock)
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000  # x86_64 only: the same calls under other numbers
 
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+LOAD, EQUAL, AT_LEAST, ANY_OF, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCH, FIRST = 0, 4, 16  # offsets in struct seccomp_data; FIRST: lower half of the first argument
-ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
+ALLOW, REFUSE, ABSENT, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
 
 
 SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2  # prctl's PR_SET_..., and SECCOMP_MODE_FILTER
@@ -86,12 +88,16 @@ def program(machine: str | None = None, more: Mapping[str, Numbers] = MappingPro
     column = list(AUDIT_ARCH).index(machine)
     numbers = sorted({row[column] for row in (DENIED | dict(more)).values()} - {NONE})
     lines = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, AUDIT_ARCH[machine]), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
-    # A jump counts the instructions it skips; after the call numbers come ALLOW, REFUSE, and the check of a socket.
-    lines.append((AT_LEAST, len(numbers) + 2, 0, X32_BIT))
-    lines += [(EQUAL, len(numbers) + 1 - k, 0, number) for k, number in enumerate(numbers)]
-    lines += [(EQUAL, 2, 0, SOCKET[column]), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE), (LOAD, 0, 0, FIRST)]
-    lines += [(EQUAL, len(FAMILIES) - k, 0, family) for k, family in enumerate(FAMILIES)]
+    # A jump counts the instructions it skips. After the call numbers come the three calls below, ALLOW, REFUSE, ABSENT,
+    # then the check of a socket's family and that of a clone's flags.
+    count, families = len(numbers), len(FAMILIES)
+    lines.append((AT_LEAST, count + 4, 0, X32_BIT))
+    lines += [(EQUAL, count + 3 - k, 0, number) for k, number in enumerate(numbers)]
+    lines += [(EQUAL, 5, 0, SOCKET[column]), (EQUAL, families + 7, 0, CLONE[column]), (EQUAL, 2, 0, CLONE3)]
+    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ABSENT), (LOAD, 0, 0, FIRST)]
+    lines += [(EQUAL, families - k, 0, family) for k, family in enumerate(FAMILIES)]
     lines += [(RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
+    lines += [(LOAD, 0, 0, FIRST), (ANY_OF, 0, 1, NAMESPACES), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 

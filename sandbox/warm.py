@@ -7,8 +7,8 @@ writes a line of JSON to standard input, and reads a line of JSON from standard 
      "temporary": "/run/beamcrew"}
     {"id": 1, "code": 0, "ended": "exit", "stdout": "/workspace\\n", "stderr": "", "dropped": 0, "peak_mib": 9.5}
 
-A line {"end": "workspace"} ends all commands for that reason. The end of the input ends everything: the operator's
-process holds it open as a lifeline.
+A line {"end": "workspace"} ends all commands for that reason, {"end": "memory", "of": 12} only that of supervisor 12.
+The end of the input ends everything: the operator's process holds it open as a lifeline.
 
 Each command has a supervisor (`sandbox.entry.supervise`) that ends what the command leaves behind. Generated code can
 kill its supervisor, but not this process: the kernel delivers no signals from inside to the first process of a PID
@@ -110,7 +110,8 @@ class Warm:
             order = json.loads(line)
             if "end" in order:
                 for command in self._live.values():
-                    self._end(command, order["end"])
+                    if order.get("of", command.supervisor) == command.supervisor:
+                        self._end(command, order["end"])
             else:
                 self._start(order)
 

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import psutil
 
+from sandbox.driver import TEMPORARY
+
 TICK = 0.1  # seconds between two checks of a process tree
 # Fields of /proc/PID/status: resident, swapped out, and page tables, which a sparse mapping can inflate.
 KIBIBYTES = ("VmRSS", "VmSwap", "VmPTE")
 FIELD = re.compile(r"^(\w+):\s+(\d+)", re.MULTILINE)
 SOCKETS = re.compile(r"^sockets: used (\d+)", re.MULTILINE)
-MEMORY_FOLDERS = ("tmp", "dev/shm")
+MEMORY_FOLDERS = ("tmp", "dev/shm", TEMPORARY.strip("/"))
 INODE = 1024  # bytes of kernel memory for a name on a tmpfs
 
 
@@ -62,7 +64,8 @@ def kernel_bytes(pid: int) -> int:
         try:
             if Path(f"/proc/{one}/root/.").stat().st_dev == Path("/").stat().st_dev:
                 continue  # bwrap has not built the sandbox yet
-            held = sum(_tmpfs(f"/proc/{one}/root/{folder}") for folder in MEMORY_FOLDERS)
+            folders = [folder for name in MEMORY_FOLDERS if (folder := Path(f"/proc/{one}/root/{name}")).is_dir()]
+            held = sum(map(_tmpfs, {folder.stat().st_dev: folder for folder in folders}.values()))  # may be one disk
             sockets = SOCKETS.search(Path(f"/proc/{one}/net/sockstat").read_text())
         except OSError:  # it has ended, or cannot be read
             continue
@@ -70,7 +73,7 @@ def kernel_bytes(pid: int) -> int:
     return 0
 
 
-def _tmpfs(folder: str) -> int:
+def _tmpfs(folder: Path) -> int:
     disk = os.statvfs(folder)
     return (disk.f_blocks - disk.f_bfree) * disk.f_frsize + (disk.f_files - disk.f_ffree) * INODE
 

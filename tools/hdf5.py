@@ -2,7 +2,7 @@
 
 HDF5 fills what it cannot find with zeros: the parts of a virtual data set whose source is gone, and external storage.
 Links to other files may lead nowhere. Here each of these is an error that names the missing part; so is a compression
-filter that is not installed.
+filter that is not installed. Files are opened without locks, which network disks often do not have.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     if path.is_file() and not path.stat().st_size:
         raise ToolError("path", str(path), "a file with data; it is empty (0 bytes)")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -128,7 +128,7 @@ def _source(path: Path, name: str, data: Any, source: Any) -> None:
         if not there:
             raise ToolError("path", str(path), said + "which is missing")
         try:
-            with h5py.File(there[0], "r") as file:
+            with h5py.File(there[0], "r", locking=False) as file:
                 found = file.get(source.dset_name)
                 missing = None if isinstance(found, h5py.Dataset) else "which has no such data set"
                 if isinstance(found, h5py.Dataset):

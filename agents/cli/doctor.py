@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +16,10 @@ from agents.cli.console import clear_errors, err, name_values, out
 
 
 def doctor(
-    image: Annotated[str | None, typer.Option(help="Docker image of the sandbox: tag or digest")] = None,
-    build: Annotated[bool, typer.Option("--build", help="build the Docker image of the sandbox first")] = False,
+    image: Annotated[str | None, typer.Option(help="image of the sandbox: tag or digest, or FILE.sif")] = None,
+    build: Annotated[
+        bool, typer.Option("--build", help="build the image of the sandbox first, for Docker or --sandbox")
+    ] = False,
     build_arg: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="for --build, e.g. BASE=...; repeatable")
     ] = None,
@@ -26,7 +31,9 @@ def doctor(
     selftest: Annotated[
         bool, typer.Option("--selftest", help="attack every sandbox here, or --sandbox, with hostile code")
     ] = False,
-    sandbox: Annotated[str | None, typer.Option(help="for --selftest: docker or bubblewrap")] = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="for --selftest and --build: docker, podman, apptainer or bubblewrap")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="ask a service eleven short questions about this model")] = None,
     base_url: Annotated[str | None, typer.Option(help="for --model: service address (or OPENAI_BASE_URL)")] = None,
     price: Annotated[
@@ -47,18 +54,19 @@ def doctor(
             for found in abandoned.clean():
                 out.print(Text(f"{'removed' if found.removed else 'left'} {found.name}: {found.why}"), soft_wrap=True)
         if build:
-            digest = build_image(
-                Path(__file__).parents[2],
-                image,
-                name_values("--build-arg", build_arg),
+            if sandbox == "bubblewrap":
+                raise ValueError("--build --sandbox bubblewrap: it needs no image")
+            how = partial(
+                build_image,
+                build_args=name_values("--build-arg", build_arg),
                 certificates=certificates,
                 network=build_network,
-                say=lambda line: err.print(Text(line), soft_wrap=True),
             )
+            digest = _build(how, image, sandbox or "docker")
             out.print(Text(f"{image} is {digest}"), soft_wrap=True)
             out.print(Text(f"to use exactly this image: beamcrew run --image {digest}"), soft_wrap=True)
-        if sandbox and not selftest:
-            raise ValueError("--sandbox is for --selftest")
+        if sandbox and not (selftest or build):
+            raise ValueError("--sandbox is for --selftest and --build")
         if selftest:
             from agents.doctor.selftest import run_selftest
 
@@ -69,6 +77,18 @@ def doctor(
     for check in checks:
         table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail, overflow="fold"))
     out.print(table)
+
+
+def _build(build_image: Callable[..., str], image: str, kind: str) -> str:
+    """Build the image for a kind of sandbox, and return its exact name; Apptainer's is packed from an engine's."""
+    from sandbox.sif import pack
+
+    def say(line: str) -> None:
+        err.print(Text(line), soft_wrap=True)
+
+    engine = kind if kind != "apptainer" else "podman" if shutil.which("podman") else "docker"
+    digest = build_image(Path(__file__).parents[2], image, engine=engine, say=say)
+    return digest if kind != "apptainer" else pack(engine, image, say)
 
 
 def _interview(model: str, base_url: str | None, price: str | None) -> None:

@@ -22,6 +22,7 @@ from agents.cli import mcp as mcp_cli
 from agents.cli import replay as replay_cli
 from agents.cli import rerun as rerun_cli
 from agents.cli import stability as stability_cli
+from agents.cli import submit as submit_cli
 from agents.cli import trace as trace_cli
 from agents.cli import view as view_cli
 from agents.cli.asking import Person
@@ -55,8 +56,8 @@ def run(
     price: options.Price = None,
     timeout: options.Timeout = 300,
     pictures: options.Pictures = True,
-    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
-    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
+    sandbox: options.Sandbox = "auto",
+    image: options.Image = None,
     gpu: Annotated[
         str, typer.Option(help="auto, none, or insist: even if the NVIDIA container toolkit has known escapes")
     ] = "auto",
@@ -86,6 +87,7 @@ def run(
     reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
     workers: options.Workers = 2,
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="new folder of the run; default: one below --runs")] = None,
     as_json: options.ResultJson = False,
 ) -> None:
     """Carry out a request: plan, work in the sandbox, grade, iterate, report."""
@@ -126,7 +128,7 @@ def run(
             }
             | ({"image": image} if image else {})
         )
-        run_dir = new_run_dir(runs, task)
+        run_dir = out or new_run_dir(runs, task)
         try:
             with watched(chosen) as listeners:
                 ask = Person(run_dir, listeners[0], accepted)
@@ -197,6 +199,7 @@ app.command()(fork_cli.fork)
 app.command()(compare_cli.compare)
 app.command()(export_cli.export)
 app.command()(stability_cli.stability)
+app.command()(submit_cli.submit)
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ def mcp(
     model: options.Model = None,
     base_url: options.BaseUrl = None,
     price: options.Price = None,
-    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
-    image: Annotated[str | None, typer.Option(help="image of the Docker sandbox: tag or digest")] = None,
+    sandbox: options.Sandbox = "auto",
+    image: options.Image = None,
     gpu: Annotated[str, typer.Option(help="auto, none, or insist")] = "auto",
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
     keep_runs: Annotated[

@@ -28,6 +28,8 @@ Pictures = Annotated[
 MaxDollars = Annotated[float | None, typer.Option(help="stop when the run has cost this much")]
 MaxTokens = Annotated[int | None, typer.Option(help="stop when prompts and replies have this many tokens together")]
 MaxSeconds = Annotated[float | None, typer.Option(help="stop after this much wall time")]
+Sandbox = Annotated[str, typer.Option(help="auto, docker, podman, apptainer or bubblewrap")]
+Image = Annotated[str | None, typer.Option(help="image of the sandbox: tag or digest; Apptainer: FILE.sif")]
 Workers = Annotated[int, typer.Option(min=1, help="steps that run side by side")]
 ResultJson = Annotated[bool, typer.Option("--json", help="print result.json on standard output")]
 

@@ -13,10 +13,10 @@ from agents.cli import options, playing
 def rerun(
     run_dir: options.RunDir,
     out: playing.Out = None,
-    sandbox: Annotated[str | None, typer.Option(help="docker or bubblewrap; default: that of the run")] = None,
-    image: Annotated[
-        str | None, typer.Option(help="image of the Docker sandbox; default: that of the run, by digest")
+    sandbox: Annotated[
+        str | None, typer.Option(help="docker, podman, apptainer or bubblewrap; default: that of the run")
     ] = None,
+    image: Annotated[str | None, typer.Option(help="image of the sandbox; default: that of the run, by digest")] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="relative change above which a number has moved")] = 1e-6,
     workers: options.Workers = 2,
     as_json: playing.OutcomeJson = False,

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from agents.cli import options
 from agents.cli.console import clear_errors, err, name_values, out
 
 WAITS = 7  # exit status
@@ -35,7 +36,7 @@ def stability(
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="address or scheduler file of a Dask cluster")] = None,
     data: Annotated[Path | None, typer.Option(help="file or folder with the task's data")] = None,
-    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap")] = "auto",
+    sandbox: options.Sandbox = "auto",
     retry_missing: Annotated[
         bool, typer.Option("--retry-missing", help="retry cells given up for lack of a service or sandbox")
     ] = False,

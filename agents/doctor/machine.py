@@ -21,15 +21,16 @@ import docker
 import docker.errors
 import psutil
 
+from agents.doctor.check import Check
+from agents.doctor.host import check_host
 from sandbox.disk import folder_bytes
 from sandbox.docker import IMAGE
 from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
 from sandbox.gpu import objection, toolkit_version
 from sandbox.image import LABEL, requirements_hash
-from sandbox.select import choose
+from sandbox.select import DRIVERS, choose
 from sandbox.watch import gpu_model
 from tasks.catalogue import DEFAULT, find_task
-from tools.contract import Frozen
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
@@ -46,19 +47,12 @@ raise SystemExit(not there)
 """
 
 
-class Check(Frozen):
-    """One line of the report: whether the check passed, and what was found or what helps."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
 def report(image: str = IMAGE) -> list[Check]:
-    """Run all checks. A run needs one of the two sandboxes; everything else is optional."""
+    """Run all checks. A run needs one of the sandboxes; everything else is optional."""
     return [
         check_docker(image),
-        check_bubblewrap(),
+        *(check_sandbox(kind, image) for kind in DRIVERS if kind != "docker"),
+        *check_host(),
         *check_gpu(image),
         check_machine(),
         check_model_service(),
@@ -93,15 +87,15 @@ def check_docker(image: str) -> Check:
     return Check(name="docker", ok=True, detail=f"{found}, with the packages that this checkout pins")
 
 
-def check_bubblewrap() -> Check:
-    """Check bubblewrap by running a command in a sandbox, as a run does."""
+def check_sandbox(kind: Kind, image: str = IMAGE) -> Check:
+    """Check a driver by running a command in a sandbox, as a run does: that its program is there says little."""
     try:
-        with scratch_sandbox("bubblewrap") as sandbox:
+        with scratch_sandbox(kind, image) as sandbox:
             milliseconds = 1e3 * sandbox.exec(["/bin/true"]).seconds
-            detail = f"bwrap {sandbox.info.version} runs a command in {milliseconds:.0f} ms"
-            return Check(name="bubblewrap", ok=True, detail=detail)
+            detail = f"version {sandbox.info.version} runs a command in {milliseconds:.0f} ms"
+            return Check(name=kind, ok=True, detail=detail)
     except SandboxLost as error:
-        return Check(name="bubblewrap", ok=False, detail=str(error))
+        return Check(name=kind, ok=False, detail=str(error))
 
 
 def check_gpu(image: str) -> Iterator[Check]:
@@ -120,7 +114,7 @@ def check_gpu(image: str) -> Iterator[Check]:
         name="gpu toolkit", ok=not why, detail=f"{why}, or choose --gpu none or --gpu insist" if why else allowed
     )
     with ThreadPoolExecutor() as side_by_side:  # each takes the seconds that torch needs to start
-        yield from side_by_side.map(check_torch, ("docker", "bubblewrap"), (image, image))
+        yield from side_by_side.map(check_torch, DRIVERS, [image] * len(DRIVERS))
 
 
 def check_torch(kind: Kind, image: str) -> Check:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from sandbox.conformance.suite import Outcome, run_suite
 from sandbox.driver import Kind, Limits, Sandbox, SandboxLost
-from sandbox.select import choose
+from sandbox.select import DRIVERS, choose
 
-DRIVERS: tuple[Kind, ...] = ("docker", "bubblewrap")
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
@@ -19,7 +18,7 @@ def run_selftest(wanted: str | None, image: str, say: Callable[[str], None]) -> 
 
     Raises ValueError for an unknown driver, SandboxLost if the wanted one is not available here.
     """
-    drivers = [kind for kind in DRIVERS if wanted in (None, kind)]
+    drivers: list[Kind] = [kind for kind in DRIVERS if wanted in (None, kind)]
     if not drivers:
         raise ValueError(f"no sandbox {wanted!r}; choose one of {', '.join(DRIVERS)}")
     outcomes: list[Outcome] = []

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from agents.crew import graph
 from agents.runs import sandboxes
@@ -31,12 +33,13 @@ from sandbox.canaries import plant_and_probe
 from sandbox.docker import IMAGE
 from sandbox.driver import ExecResult, Kind, Sandbox, SandboxLost
 from sandbox.reader import UnsafeFile, list_files, read_bytes
+from sandbox.select import DRIVERS
 from sandbox.writer import write_bytes
 from tasks.score import Metric, Score
 from tasks.submission import MAX_BYTES, Submission
 from tasks.task import Task
 
-KINDS = ("docker", "bubblewrap")
+KINDS = tuple(DRIVERS)
 PATIENCE = 3600.0  # seconds without an event: commands are live here, and this machine may be slower
 TOLERANCE = 1e-6  # relative; the same code on the same machine gives the same bytes, on other processors it does not
 
@@ -243,7 +246,9 @@ class Rerun(Played):
         info, gpu = self._begun.sandbox, self._begun.gpu
         if self._kind is None and self._image is None:
             return sandboxes.again(at, info, gpu)
-        return sandboxes.first(at, self._kind or "docker", info.limits, self._image or info.image or IMAGE, gpu)
+        kind = self._kind or TypeAdapter(Kind).validate_python(info.driver if info.image else "docker")
+        recorded = info.image if kind == info.driver else None
+        return sandboxes.first(at, kind, info.limits, self._image or recorded or IMAGE, gpu)
 
 
 def _short(event: Executed) -> str:
@@ -284,7 +289,7 @@ def rerun(
         outcome = replay(
             run_dir,
             out,
-            partial(Rerun, table=table, stack=stack, sandbox=cast(Kind | None, sandbox), image=image, workers=workers),
+            partial(Rerun, table=table, stack=stack, sandbox=sandbox, image=image, workers=workers),
             PATIENCE,
         )
     return outcome.model_copy(update={"compared": table.rows})

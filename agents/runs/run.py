@@ -44,7 +44,7 @@ class Settings(Frozen):
     task: str = DEFAULT
     options: dict[str, Any] = Field(default_factory=dict, description="options of the task")
     sandbox: Kind = "auto"
-    image: str = Field(IMAGE, description="image of the Docker sandbox")
+    image: str = Field(IMAGE, description="image of the sandbox: a tag, a digest, or FILE.sif")
     gpu: Gpu = "auto"
     limits: Limits = Limits()
     budget: Budget = Budget()

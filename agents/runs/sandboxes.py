@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import TypeAdapter
+
 import tools
 from agents.trace.events import CanaryChecked
 from agents.trace.store import Store
@@ -12,6 +14,9 @@ from sandbox.canaries import plant_and_probe
 from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox, SandboxInfo, SandboxLost
 from sandbox.select import choose
+
+# How an operator brings back an image that is gone.
+AGAIN = {"docker": "docker load", "podman": "podman load", "apptainer": "copy the file back"}
 
 
 class Place(NamedTuple):
@@ -46,15 +51,15 @@ def again(place: Place, info: SandboxInfo, gpu: Gpu) -> Sandbox:
 
     Raises SandboxLost; the message names the image by digest, since its tag may point to another one by now.
     """
-    if info.driver != "docker":
-        return first(place, "bubblewrap", info.limits, IMAGE, gpu)
-    image = info.image or IMAGE
+    kind = TypeAdapter(Kind).validate_python(info.driver)
+    if info.image is None:
+        return first(place, kind, info.limits, IMAGE, gpu)
     try:
-        return first(place, "docker", info.limits, image, gpu)
+        return first(place, kind, info.limits, info.image, gpu)
     except SandboxLost as error:
         raise SandboxLost(
-            f"{error}. This run can continue only in its image {image}: if that is gone, load it again (docker load), "
-            "or start a new run; a rebuilt image is a different one"
+            f"{error}. This run can continue only in its image {info.image}: if that is gone, load it again "
+            f"({AGAIN[kind]}), or start a new run; a rebuilt image is a different one"
         ) from error
 
 

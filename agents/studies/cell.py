@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from agents.backends.base import Backend, Quota
 from agents.backends.select import choose_backend
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("cell")
     parser.add_argument("--data")
-    parser.add_argument("--sandbox", default="auto", choices=("auto", "docker", "bubblewrap"))
+    parser.add_argument("--sandbox", default="auto", choices=get_args(Kind))
     given = parser.parse_args(argv)
     _end_with_input()
     try:

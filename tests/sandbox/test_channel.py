@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox import channel, inside
-from sandbox.channel import Channel
+from sandbox.channel import Attached, Channel
 
 ANSWER = {"id": 1, "code": 0, "ended": "exit", "stdout": "mjj", "stderr": "", "dropped": 0, "peak_mib": 1.5}
 
@@ -38,7 +38,7 @@ class Engine:
 @pytest.fixture
 def line() -> Iterator[tuple[Channel, Engine]]:
     ours, theirs = socket.socketpair()
-    made = Channel(ours)
+    made = Channel(Attached(ours))
     with theirs:
         yield made, Engine(theirs)
     made.close()

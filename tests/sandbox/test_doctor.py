@@ -23,8 +23,7 @@ def test_report_names_each_thing_once_and_shows_no_key(tmp_path: Path, monkeypat
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     checks = {check.name: check for check in doctor.report()}
     names = [
-        "docker",
-        "bubblewrap",
+        *("docker", "podman", "apptainer", "bubblewrap", "control groups", "home"),
         "gpu",
         "machine",
         "model service",
@@ -52,7 +51,8 @@ def test_a_host_whose_gpu_may_not_go_into_a_container(monkeypatch: pytest.Monkey
     monkeypatch.setattr(doctor, "gpu_model", lambda: "NVIDIA H100")
     monkeypatch.setattr(doctor, "toolkit_version", lambda: "1.17.7")
     checks = {check.name: check for check in doctor.check_gpu("beamcrew-sandbox:test")}
-    assert list(checks) == ["gpu", "gpu toolkit", "gpu in docker", "gpu in bubblewrap"]
+    drivers = ("docker", "podman", "apptainer", "bubblewrap")
+    assert list(checks) == ["gpu", "gpu toolkit", *(f"gpu in {name}" for name in drivers)]
     assert checks["gpu"].detail == "NVIDIA H100"
     assert not checks["gpu toolkit"].ok
     assert all(said in checks["gpu toolkit"].detail for said in ("1.17.7", "CVE-2026-24260", "1.19.1", "--gpu none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 from pathlib import Path
@@ -48,7 +49,8 @@ def verdict(program: bytes, arch: int, number: int, first: int = 1) -> int:
             value = {seccomp.ARCH: arch, seccomp.NUMBER: number, seccomp.FIRST: first}[operand]
             at += 1
         else:
-            hit = value == operand if code == seccomp.EQUAL else value >= operand
+            tests = {seccomp.EQUAL: value == operand, seccomp.AT_LEAST: value >= operand}
+            hit = tests[code] if code in tests else bool(value & operand)
             at += 1 + (true if hit else false)
 
 
@@ -58,8 +60,14 @@ def test_call_filter_refuses_what_it_lists_and_nothing_else(machine: str) -> Non
     assert program
     arch = seccomp.AUDIT_ARCH[machine]
     denied = {row[list(seccomp.AUDIT_ARCH).index(machine)] for row in seccomp.DENIED.values()}
+    special = {seccomp.CLONE3: seccomp.ABSENT} | dict.fromkeys(denied, seccomp.REFUSE)
     for number in range(500):
-        assert verdict(program, arch, number) == (seccomp.REFUSE if number in denied else seccomp.ALLOW)
+        assert verdict(program, arch, number) == special.get(number, seccomp.ALLOW)
+    clone = seccomp.CLONE[list(seccomp.AUDIT_ARCH).index(machine)]
+    for flag in (getattr(os, name) for name in dir(os) if name.startswith("CLONE_NEW")):
+        assert verdict(program, arch, clone, flag | signal.SIGCHLD) == seccomp.REFUSE
+    thread = 0x3D0F00  # what the C library passes for a thread
+    assert verdict(program, arch, clone, thread) == verdict(program, arch, clone, signal.SIGCHLD) == seccomp.ALLOW
     sockets = seccomp.SOCKET[list(seccomp.AUDIT_ARCH).index(machine)]
     allowed = [family for family in range(64) if verdict(program, arch, sockets, family) == seccomp.ALLOW]
     assert allowed == [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK]
@@ -146,17 +154,19 @@ def test_a_folder_too_deep_to_be_seen_counts_more_than_any_limit(
 
 def test_choice_of_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    for engine in ("podman", "apptainer"):
+        monkeypatch.setattr(f"sandbox.{engine}.which", lambda name: None)
     folders = (tmp_path / "inputs", tmp_path / "workspace", tmp_path / "tools")
     for folder in folders:
         folder.mkdir()
-    with pytest.raises(ValueError, match="choose one of auto, docker, bubblewrap"):
-        choose("podman", *folders, Limits())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="choose one of auto, docker, podman, apptainer, bubblewrap"):
+        choose("chroot", *folders, Limits())  # type: ignore[arg-type]
     with pytest.raises(SandboxLost, match="beamcrew doctor"):
         choose("docker", *folders, Limits())
     try:
         with choose("auto", *folders, Limits()) as box:
             assert box.info.driver == "bubblewrap"
-            assert box.info.reason.startswith(f"took bubblewrap, since there is no usable Docker at unix://{tmp_path}")
+            assert box.info.reason.startswith("took bubblewrap, since there is no usable docker: looking for")
     except SandboxLost as error:
         pytest.skip(f"this machine lets nobody build a bubblewrap sandbox: {error}")
 

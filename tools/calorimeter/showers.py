@@ -167,6 +167,6 @@ def write_showers(path: Path | str, showers: Showers) -> None:
 
             rows = max(1, min(CHUNK_ROWS, len(showers)))
             layout = {"chunks": (rows, showers.geometry.n_voxels), "compression": "gzip", "shuffle": True}
-            with h5py.File(part, "w") as file:
+            with h5py.File(part, "w", locking=False) as file:
                 file[NAMES[0]] = showers.incident[:, None]
                 file.create_dataset(NAMES[1], data=showers.voxels, **(layout if len(showers) else {}))

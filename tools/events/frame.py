@@ -123,7 +123,7 @@ def write_frame(path: Path, chunks: Iterable[NDArray[np.float32]], names: tuple[
     """
     import h5py
 
-    with written(path) as part, h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w", locking=False) as file:
         group = file.create_group(GROUP)
         values = None
         for chunk in chunks:

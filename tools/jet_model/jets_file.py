@@ -72,7 +72,7 @@ def write_jets(path: Path, jets: Jets) -> None:
     import h5py
 
     check(jets)
-    with written(path) as part, h5py.File(part, "w") as file:
+    with written(path) as part, h5py.File(part, "w", locking=False) as file:
         particles = in_order(jets.particles)
         chunks = (min(CHUNK, len(jets)), *particles.shape[1:])
         file.create_dataset("data", data=particles, chunks=chunks, compression="gzip", shuffle=True)

@@ -60,7 +60,7 @@ def publish(path: Path, gen: Mapping[str, Floats], weights: Mapping[str, Floats]
         elif path.suffix in SUFFIXES:
             import h5py
 
-            with h5py.File(part, "w", track_order=True) as file:
+            with h5py.File(part, "w", track_order=True, locking=False) as file:
                 file.attrs.update({"metadata": text, "sha256": digest})
                 for name, values in columns.items():
                     file.create_dataset(name, data=values, compression="gzip", shuffle=True)
