@@ -212,4 +212,4 @@ def test_a_score_that_sculpts_is_graded_with_a_warning(folders: tuple[Path, Path
     told = next(c for c in cuts[::-1] if c["efficiency"] >= best["efficiency"] and c["smooth_p"] is not None)
     assert told["smooth_p"] < 0.01
     assert f"efficiency {told['efficiency']:g}" in sculpted.details["warning"]
-    assert sculpted.details["warning"].startswith("The score sculpts mjj")
+    assert sculpted.details["warning"].startswith("The score sculpts the mass")
