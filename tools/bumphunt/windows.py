@@ -12,6 +12,11 @@ STEP = 0.085  # relative distance of neighbouring windows: they overlap by a qua
 DIGITS = 4  # of the upper edge of the range, to which edges of windows are rounded: in TeV, to a GeV
 
 
+def overlapping(half_width: float) -> float:
+    """Return the step between windows of this half width that overlap by as much as the default ones."""
+    return STEP / HALF_WIDTH * half_width
+
+
 def centres(search: Window, half_width: float = HALF_WIDTH, step: float = STEP) -> list[float]:
     """Return the centres of the windows over a range; the outermost edges are those of the range."""
     low, high = search
