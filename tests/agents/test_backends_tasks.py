@@ -39,6 +39,8 @@ WITH_SIDEBANDS = SEARCH | {"sidebands": True, "search_range": [2.7, 5.5]}
 FACTS: dict[str, dict[str, Any]] = {
     "lhco-rnd": WITH_SIDEBANDS,
     "lhco-blackbox": WITH_SIDEBANDS,
+    "search": WITH_SIDEBANDS
+    | {"variable": "m_tt", "fit_range": [2.4, 6.4], "half_width": 0.0571, "chosen_features": ["mj1"]},
     "lhco-jets": WITH_SIDEBANDS | {"jets": "/inputs/jets.h5"},
     "lhco-sr": SEARCH | {"sidebands": False, "window": [3.3, 3.7], "reference": "/inputs/reference.parquet"},
     "open": {
