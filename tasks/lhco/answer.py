@@ -22,7 +22,7 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     if judged["value"] is None:
         return SearchClaim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
     numbers = judged["details"]
-    unit = numbers.get("unit", "TeV")
+    unit, variable = numbers.get("unit", "TeV"), numbers.get("variable", "mjj")
     p_value, mass = numbers["p_global"], measured(numbers["mass"], numbers["mass_error"], unit)
     if confirmed:
         low, high = numbers["window"]
@@ -39,7 +39,8 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         limit = ""
     quoted_p = f"{p_value:.2g}" if p_value > BEYOND else f"below {BEYOND:g} (more than five standard deviations)"
     if p_value >= context["facts"]["discovery_below_p_global"]:
-        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {quoted_p}. {basis}{limit}"
+        nearest = f"The excess nearest to one is at {mass}, p-value {quoted_p}."
+        text = f"No significant resonance in {variable}. {nearest} {basis}{limit}"
         return SearchClaim(discovery=False, p_value=p_value, unit=unit, text=text)
     wide, spread = (100 * numbers[name] for name in ("width", "width_error"))
     width = f"{wide:.1f} +- {spread:.1f}%" if spread else f"{wide:.1f}% (as given)"
@@ -56,6 +57,6 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         n_signal_error=numbers["n_signal_error"],
         p_value=p_value,
         unit=unit,
-        text=f"A resonance at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind the cut, "
-        f"{count} in the data. {basis} {LIMITS}",
+        text=f"A resonance in {variable} at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind "
+        f"the cut, {count} in the data. {basis} {LIMITS}",
     )

@@ -1,6 +1,6 @@
 """What a request and a table say about a search: the mass, its unit, the masses to search, the features.
 
-Columns named after "use", "with" or "features" are features, one named before is the mass. The unit is recognised if a
+Columns named after "use" or "features" are features, one named before is the mass. The unit is recognised if a
 range that is stated with a unit fits the values of the column in one unit alone.
 """
 
@@ -16,7 +16,8 @@ from tasks.spectrum.intake import WORDS as OF_SPECTRA
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
 
-USED = re.compile(r"\b(us(e|ing)|with|features?|variables?|columns?|mit|nutze|verwende|spalten?|merkmale?n?)\b", re.I)
+USED = re.compile(r"\b(us(e|ing)|features?|variables?|columns?|nutze|verwende|spalten?|merkmalen?)\b", re.IGNORECASE)
+CONDITION = r"\b{}\b\s*([<>=!]=?|above|below|over|under)"
 NAMED = re.compile(r"(?:[_\[(\s]|^)(MeV|GeV|TeV)\W?$", re.IGNORECASE)  # m_tt_GeV, m [GeV]
 IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 DECISIVE = 5  # more than any count of words: whoever names features wants them used
@@ -139,7 +140,13 @@ def _words(text: str) -> set[str]:
 
 
 def _features(request: str, sight: Sight) -> list[str]:
-    """Return the columns that are named after a word for using them, in the order of the table."""
+    """Return the columns named after a word for using them, in the order of the table: no mass, weight or condition."""
     start = USED.search(request)
-    said = _words(request[start.end() :]) if start else set()
-    return [column.name for column in _numbers(sight) if column.name in said]
+    if start is None:
+        return []
+    names = [column.name for column in _numbers(sight)]
+    before, said = _words(request[: start.start()]), _words(request[start.end() :])
+    found = [n for n in names if n in said and n not in before and not is_weight(n)]
+    found = [n for n in found if not re.search(CONDITION.format(re.escape(n)), request)]
+    masses = [n for n in found if MASS.search(n)]
+    return found if before & set(names) or len(masses) != 1 else [n for n in found if n not in masses]

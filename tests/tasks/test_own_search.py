@@ -253,7 +253,7 @@ NAMED = {"column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi", "btag"]
     ("request_", "options", "asked"),
     [
         ("Is there a resonance in m_tt between 0.25 and 0.6 TeV? Use the columns lep_pt, dphi and btag.", NAMED, []),
-        ("Look for a bump in m_tt from 250 to 600 GeV with lep_pt, dphi, btag", NAMED, []),
+        ("Look for a bump in m_tt from 250 to 600 GeV using lep_pt, dphi, btag", NAMED, []),
         ("Is there a resonance in m_tt? Use lep_pt.", {"column": "m_tt", "features": ["lep_pt"]}, ["unit"]),
         ("Any resonance at 2-3 TeV? Use lep_pt.", {"column": "m_tt"}, ["search_range", "unit"]),
         ("Is there anything new in here?", {"column": "m_tt"}, ["unit", "features"]),
@@ -269,10 +269,23 @@ def test_requests(request_: str, options: dict[str, Any], asked: list[str], tmp_
     make_task("search", card.arguments())
 
 
-def test_without_features_the_mass_alone_is_searched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Is there a resonance in m_tt between 250 and 600 GeV?",
+        "Is there a resonance between 250 and 600 GeV? Use the column m_tt.",
+        "Is there a resonance in m_tt between 250 and 600 GeV? Use the weights in weight.",
+        "Is there a resonance in m_tt between 250 and 600 GeV? Use events with btag > 0.",
+    ],
+)
+def test_without_features_the_mass_alone_is_searched(asked: str, tmp_path: Path) -> None:
+    events(3000, 0, 1).assign(weight=1.0).to_parquet(tmp_path / "mine.parquet")
+    card = by_rules(asked, look(tmp_path / "mine.parquet"))
+    assert (card.task, card.options["column"]) == ("spectrum", "m_tt")
+
+
+def test_weights_are_asked_about_and_labels_are_named(tmp_path: Path) -> None:
     events(3000, 0, 1).assign(weight=1.0, is_signal=0).to_parquet(tmp_path / "mine.parquet")
-    card = by_rules("Is there a resonance in m_tt between 250 and 600 GeV?", look(tmp_path / "mine.parquet"))
-    assert card.task == "spectrum"
     card = by_rules("Is there a resonance in m_tt (GeV)? Use lep_pt.", look(tmp_path / "mine.parquet"))
     assert [question.about for question in card.questions] == ["unweighted"]
     assert "is_signal" in " ".join(card.remarks)
