@@ -28,12 +28,14 @@ from tasks.task import TaskError
 from tools.anomaly.data import MIN_EVENTS
 from tools.bumphunt.windows import HALF_WIDTH
 from tools.events.copies import originals
+from tools.events.names import is_weight
 from tools.events.table import MASS
 from tools.spectrum.inputs import Unit
 from tools.types import Floats
 
 STEPS = 50  # different values up to which they are steps, even if they are no whole numbers
 DEQUANTISED = 13  # seed
+RESERVED = (MASS, "row")  # columns of the tools
 
 
 class OwnSearch(SearchTask):
@@ -83,7 +85,10 @@ class OwnSearch(SearchTask):
             raise TaskError("unit", None, "the unit of the mass: MeV, GeV or TeV")
         if self.data is None or not self.data.is_file():
             raise TaskError("data", self.data and str(self.data), "a table: CSV, parquet, HDF5, npz or ROOT")
-        columns = samples.load(self.data, self.column, self.cut, None, self.unweighted).columns
+        columns = samples.load(self.data, self.column, self.cut, None, unweighted=True).columns
+        if not self.unweighted and (like := [name for name in columns if is_weight(name)]):
+            allowed = f"true if events may be counted, not weighted by {', '.join(like)}: this search has no weights"
+            raise TaskError("unweighted", False, f"{allowed}, `--task spectrum` has")
         columns = {MASS: columns[MASS]} | self._chosen(columns)
         if len(bad := np.flatnonzero(columns[MASS] <= 0)):
             allowed = f"masses above 0; selected row {bad[0]} has {columns[MASS][bad[0]]:.4g}: exclude it with `cut`"
@@ -94,13 +99,13 @@ class OwnSearch(SearchTask):
 
     def _chosen(self, columns: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the features. Raises TaskError for one that cannot be used."""
-        others = [name for name in columns if name not in (MASS, self.column)]
+        others = [name for name in columns if name not in (*RESERVED, self.column) and not is_weight(name)]
         if not self.features:
             allowed = f"some of {', '.join(others)}; without any, `--task spectrum` hunts in the mass alone"
             raise TaskError("features", [], allowed)
         for name in self.features:
             if name not in others:
-                why = "the mass itself is no feature" if name in (MASS, self.column) else "no such column of numbers"
+                why = "the mass itself is no feature" if name in (MASS, self.column) else "no such feature of numbers"
                 raise TaskError("features", name, f"{why}; select from {', '.join(others)}")
             values = columns[name]
             if len(bad := np.flatnonzero(~np.isfinite(values))):

@@ -222,10 +222,11 @@ def test_steps_are_filled_and_copies_stay_copies() -> None:
         ({}, {"features": []}, "--task spectrum"),
         ({}, {"features": ["m_tt"]}, "the mass itself"),
         ({}, {"features": ["run"]}, "not constant"),
-        ({}, {"features": ["pt"]}, "no such column"),
+        ({}, {"features": ["pt"]}, "no such feature"),
         ({"dphi": np.nan}, {}, "finite"),
         ({"m_tt": -1.0}, {}, "masses above 0"),
-        ({"weight": 2.0}, {}, "counted, not weighted"),
+        ({"weight": 2.0}, {}, "not weighted by weight"),
+        ({"weight": 2.0}, {"unweighted": True, "features": ["weight"]}, "no such feature"),
         ({}, {"search_range": [0.25, 0.6]}, "is the unit right"),
         ({}, {"window": [200.0, 230.0]}, "window"),
         ({}, {"cut": "m_tt > 600"}, "enough events"),
@@ -280,8 +281,7 @@ def test_requests(request_: str, options: dict[str, Any], asked: list[str], tmp_
 )
 def test_without_features_the_mass_alone_is_searched(asked: str, tmp_path: Path) -> None:
     events(3000, 0, 1).assign(weight=1.0).to_parquet(tmp_path / "mine.parquet")
-    card = by_rules(asked, look(tmp_path / "mine.parquet"))
-    assert (card.task, card.options["column"]) == ("spectrum", "m_tt")
+    assert by_rules(asked, look(tmp_path / "mine.parquet")).task == "spectrum"
 
 
 def test_weights_are_asked_about_and_labels_are_named(tmp_path: Path) -> None:
