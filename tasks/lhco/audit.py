@@ -91,7 +91,10 @@ class LhcoAudit:
         case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
         if warning := confirmed.details.get("warning"):
             return failed(confirmed, f"the harness warns of the cut that the claim rests on. {warning}")
-        alone = features_alone(case, self.variable) if self.sidebands else alone_beside_reference(case)
+        try:
+            alone = features_alone(case, self.variable) if self.sidebands else alone_beside_reference(case)
+        except ValueError as error:
+            return failed(confirmed, f"it cannot be tested whether the features explain the scores: {error}")
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not p_value(alone) < SUPPORT:
             reason = (

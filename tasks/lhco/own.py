@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from tasks.intake import Intake
+from tasks.lhco.explained import without_mjj
 from tasks.lhco.grader import WIDTH
 from tasks.lhco.own_intake import OwnIntake
 from tasks.lhco.spectrum_ends import Range, fitted, searchable
@@ -161,14 +162,25 @@ class OwnSearch(SearchTask):
         return low, high
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
+        followed = self._followed()
         facts, variable = super().prepare(inputs, held_out, sealed_folder), self.variable
         return facts | {
             "variable": variable.name,
             "fit_range": variable.fit_range,
             "half_width": variable.half_width,
             "chosen_features": self.features,
-            "notes": list(variable.notes),
+            "notes": [*variable.notes, *followed],
         }
+
+    def _followed(self) -> list[str]:
+        """Return a note on features from which the mass follows. Raises TaskError if it follows from all of them."""
+        kept, name = without_mjj(self.load()[0]), self.variable.name
+        if not kept:
+            allowed = f"columns from which {name} does not follow: a cut on any of these makes bumps in it"
+            raise TaskError("features", self.features, allowed)
+        followed = ", ".join(feature for feature in self.features if feature not in kept)
+        said = f"{name} can be predicted with {followed}: no support for a claim, and a cut may shape {name}."
+        return [said] if followed else []
 
 
 def step_of(values: Floats) -> float | None:

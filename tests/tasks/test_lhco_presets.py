@@ -157,7 +157,7 @@ def test_the_number_of_rows_does_not_tell_the_injection() -> None:
     assert set(rows.values()) == {20_000}
 
 
-@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-jets", "lhco-sr"])
+@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-jets", "lhco-sr", "search"])
 def test_what_a_worker_reads_fits_a_small_model(name: str) -> None:
     """Tools and brief take about 5,500 tokens of a context that may have 8,192."""
     task = make_task(name, {})

@@ -240,6 +240,15 @@ def test_what_cannot_be_searched_is_named(
         prepared(tmp_path, events(20_000, 0, 1).assign(**change), **options)
 
 
+def test_features_from_which_the_mass_follows_are_named_and_others_are_needed(tmp_path: Path) -> None:
+    table = events(12_000, 0, 2)
+    table["met"] = table["m_tt"] * np.random.default_rng(1).normal(1, 0.1, len(table))
+    _, facts = prepared(tmp_path, table, features=["met", "dphi"])
+    assert [note for note in facts["notes"] if "predicted with met:" in note]
+    with pytest.raises(TaskError, match="does not follow"):
+        prepared(tmp_path, table, features=["met"])
+
+
 def test_one_window_is_all_that_is_searched(tmp_path: Path) -> None:
     _, facts = prepared(tmp_path, events(40_000, 0, 1), window=[320.0, 380.0])
     assert facts["search_range"] == (320.0, 380.0)
