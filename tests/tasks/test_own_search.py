@@ -33,8 +33,8 @@ from tools.events.parquet import read_columns, write_events
 from tools.events.sight import look
 
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
-RENAMED = {"mj1": "met", "mj2": "lep_pt", "tau1_j1": "x", "tau2_j1": "y"}
-WINDOW = (3.3, 3.7)
+RENAMED = {"mj1": "met", "mj2": "lep_pt", "tau1_j1": "x", "tau2_j1": "z"}
+WINDOW, WIDTH = (3.3, 3.7), 0.019
 M_TT = own("m_tt", "GeV", (2400.0, 6400.0), (2700.0, 5500.0), HALF_WIDTH, ())
 MASSES = ("mass", "mass_error", "limit_mass", "tested_mass")
 PLAIN = ("p_local", "p_global", "n_signal", "passing", "width", "delta", "upper_limit")
@@ -43,10 +43,10 @@ SIGNAL = (350.0, 0.02)  # GeV, and relative width
 
 @pytest.fixture(autouse=True)
 def fewer_toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grader, "TOYS", 100)
+    monkeypatch.setattr(grader, "TOYS", 40)
     monkeypatch.setattr(grader, "BOOTSTRAPS", 3)
-    monkeypatch.setattr(confirming, "TOYS", 50)
-    monkeypatch.setattr(confirming, "limit_by_toys", partial(limit_by_toys, n_toys=200))
+    monkeypatch.setattr(confirming, "TOYS", 20)
+    monkeypatch.setattr(confirming, "limit_by_toys", partial(limit_by_toys, n_toys=40))
 
 
 def events(n: int, n_signal: int, seed: int, turn_on: float = 215.0) -> pd.DataFrame:
@@ -68,13 +68,13 @@ def graded(folder: Path, columns: dict[str, np.ndarray], score: np.ndarray, wind
     write_events(folder / EVENTS, columns)
     write_events(folder / "scores.parquet", {"score": score})
     submission = SearchSubmission(scores="scores.parquet", window=window)
-    first = grader.grade(submission, folder, folder, 1, of)
+    first = grader.grade(submission, folder, folder, 1, of, WIDTH)
     unseen = np.arange(len(score)) % 2 == 0
-    return [first, confirming.confirm(submission, first, folder, folder, unseen, None, of)]
+    return [first, confirming.confirm(submission, first, folder, folder, unseen, WIDTH, of)]
 
 
 def test_unit_and_names_change_no_result(toy: Toy, tmp_path: Path) -> None:
-    columns, is_signal = toy(20_000, n_signal=150, seed=3)
+    columns, is_signal = toy(10_000, n_signal=120, seed=3)
     score = np.random.default_rng(2).normal(size=len(is_signal)) + 3 * is_signal
     ours = {RENAMED.get(name, name): v for name, v in columns.items() if name != "mjj"} | {"mass": 1e3 * columns["mjj"]}
     shipped = graded(tmp_path / "shipped", columns, score, WINDOW, DIJETS)
