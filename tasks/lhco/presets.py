@@ -95,6 +95,8 @@ class LhcoSr(LhcoTask):
     )
     has_sidebands: ClassVar[bool] = False
     data: Path | None = None
+    # The window is given: the other events are enough to choose a classifier on.
+    hold_out: float = Field(0.8, ge=0.1, le=0.9, description="fraction of the events reserved for the claim")
 
     def load(self) -> Loaded:
         parts = []

@@ -1,7 +1,8 @@
 """The harness's own fit of the spectrum, with the settings that the crew chose.
 
 The crew chooses the range of the fit and may know the width; resonances, their numbers and p-values are the harness's.
-Every graded choice counts as a trial. What steers is whether the fit describes the spectrum at all.
+Every graded choice counts as a trial. What steers is whether the fit describes the spectrum at all. Its p-value has no
+error from resampled events: a resampled spectrum fluctuates twice as much, and no smooth fit describes it.
 """
 
 from __future__ import annotations

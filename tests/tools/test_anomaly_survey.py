@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from tools.anomaly import classify, survey, template
-from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, SurveyRequest, covering
+from tools.anomaly.data import within
+from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, SurveyRequest, apart, covering
 from tools.bumphunt.scan import scan
 from tools.contract import ToolError
-from tools.events.parquet import write_events
+from tools.events.parquet import read_columns, write_events
 
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
-WINDOWS = [(2.9, 3.25), (3.3, 3.7), (3.8, 4.25)]
+WINDOWS = [(2.9, 3.25), (3.3, 3.7), (3.65, 4.05)]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def test_a_resonance_is_found_in_its_window_and_each_window_is_as_by_single_call
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     common = {"events": "signal.parquet", "seed": 5}
+    assert len(apart(WINDOWS, read_columns(Path("signal.parquet"))["mjj"])) == 3, "no window shares its fit"
     found = survey(**common, windows=WINDOWS)
     assert [row.window for row in found.windows] == WINDOWS
     assert found.best == 1
@@ -65,6 +67,27 @@ def test_a_resonance_is_found_in_its_window_and_each_window_is_as_by_single_call
         # The windows are trials: of two p-values from the same spectra, that of the survey counts all of them.
         if row is best:
             assert found.p_global >= cuts.p_global
+
+
+def test_windows_far_apart_share_a_fit_that_sees_the_events_of_neither(toy: Toy) -> None:
+    columns = toy(seed=6)[0]
+    windows = [(2.9, 3.2), (3.6, 3.9)]
+    (group,) = apart(windows, columns["mjj"])
+    assert group == windows
+    changed, inside = dict(columns), within(columns["mjj"], windows[1])
+    changed["mj1"] = np.where(inside, np.roll(columns["mj1"], 1), columns["mj1"])  # within the range of the feature
+    found = []
+    for name, table in (("as_is", columns), ("changed", changed)):
+        write_events(Path(f"{name}.parquet"), table)
+        found.append(survey(events=f"{name}.parquet", windows=windows, seed=7, out=name))
+    for file in ("template.parquet", "template_control.parquet"):
+        one, other = (Path(out, f"2.9_3.2_{file}").read_bytes() for out in ("as_is", "changed"))
+        assert one == other, "the first window's template does not know the events of the second"
+    assert found[0].windows[1].argos < found[1].windows[1].argos, "but the second window's classifier does"
+    rows = [each.windows[0] for each in found]
+    assert rows[0].closure_auc == rows[1].closure_auc
+    for row in (*found[0].windows, *found[1].windows):
+        assert abs(row.closure_auc - 0.5) < 5 * row.closure_auc_error
 
 
 def test_in_background_there_is_nothing_and_what_cannot_be_searched_is_said() -> None:

@@ -1,16 +1,19 @@
 """A quick search in many windows: template, classifier and bump hunt in each, all in one call.
 
-Every window gets what anomaly.template, anomaly.classify and bumphunt.scan with the same seed would give it, one after
-the other. Windows share no training: a flow that had begun with a neighbour's would have seen this window's events.
-They are searched side by side, one in each process.
+Windows that lie well apart share one fit of the background, which leaves out the events of all of them. A window that
+shares its fit with none gets what anomaly.template, anomaly.classify and bumphunt.scan with the same seed would give
+it. Fits, and then windows, are done side by side, one in each process.
 """
 
 from __future__ import annotations
 
+import pickle
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from contextlib import redirect_stderr
+from dataclasses import replace
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -18,9 +21,9 @@ import numpy as np
 from pydantic import Field
 
 from tools.anomaly.classify import ClassifyRequest, classify
-from tools.anomaly.data import FEATURES, load_table, note, within
+from tools.anomaly.data import FEATURES, WindowRequest, in_window, load, load_table, note, within
 from tools.anomaly.flow import SplineFlow
-from tools.anomaly.template import TemplateRequest, template
+from tools.anomaly.template import TemplateRequest, learn, sampled, window_masses
 from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.scan import TOYS, ScanRequest, bumps, distrust
 from tools.bumphunt.spectrum import WIDTH_RANGE, Spectrum, hypotheses
@@ -29,11 +32,13 @@ from tools.contract import Frozen, Request, Result, Seed, ToolError, tool
 from tools.events.copies import originals
 from tools.events.table import mass_column
 from tools.parallel import cores, pool
+from tools.types import Floats
 
 MOST = 24
-QUICK = SplineFlow(epochs=5, batch=2048, learning_rate=3e-3, max_events=80_000)
+QUICK = SplineFlow(transforms=1, epochs=5, batch=2048, learning_rate=1e-2, max_events=60_000)
 OVERSAMPLE = 2.0  # template events per data event in a window
 FOLDS, ENSEMBLE = 3, 1  # of the trees
+LEFT_OUT = 0.4  # of the events at most, by a fit that windows share
 
 
 class SurveyRequest(Request):
@@ -97,14 +102,22 @@ def survey(request: SurveyRequest) -> SurveyResult:
     start = time.monotonic()
     columns = load_table(request.events)
     note(originals(columns))
-    mass = mass_column(columns)
-    chosen = sorted(set(request.windows or covering(request)))
+    mjj, chosen = columns[mass_column(columns)], sorted(set(request.windows or covering(request)))
     done: dict[Window, _Done] = {}
     errors: dict[Window, ToolError] = {}
-    # The most events first, so that no core is left with a long one at the end.
-    order = sorted(chosen, key=lambda window: -within(columns[mass], window).sum())
-    with pool(min(cores(), len(order)), __name__) as processes:
-        futures = {processes.submit(_search, request, window): window for window in order}
+    for window in chosen:
+        try:
+            in_window(mjj, window)
+        except ToolError as error:
+            errors[window] = error
+    groups = apart([window for window in chosen if window not in errors], mjj)
+    with pool(min(cores(), len(chosen)), __name__) as processes:
+        fits = {processes.submit(_fit, request, group): group for group in groups}
+        futures = {
+            processes.submit(_search, request, window, fit.result()): window
+            for fit in as_completed(fits)
+            for window in fits[fit]
+        }
         for n, future in enumerate(as_completed(futures), 1):
             window = futures[future]
             try:
@@ -113,8 +126,8 @@ def survey(request: SurveyRequest) -> SurveyResult:
             except ToolError as error:
                 errors[window], said = error, str(error)
             spent = time.monotonic() - start
-            expected = spent * len(order) / n
-            print(f"{window}: {said} ({n}/{len(order)}, {spent:.0f} of {expected:.0f} s)", file=sys.stderr)
+            expected = spent * len(futures) / n
+            print(f"{window}: {said} ({n}/{len(futures)}, {spent:.0f} of {expected:.0f} s)", file=sys.stderr)
     if not done:
         raise errors[chosen[0]]
     found = [done[window] for window in chosen if window in done]
@@ -141,21 +154,47 @@ def covering(request: SurveyRequest) -> list[Window]:
     return [window_at(centre, request.search, request.half_width) for centre in middles]
 
 
-def _search(request: SurveyRequest, window: Window) -> _Done:
-    """Search one window with the three tools."""
+def apart(windows: Sequence[Window], mjj: Floats) -> list[list[Window]]:
+    """Deal windows into groups that can share a fit: more than a window's width of sidebands lies between any two, and
+    a group holds LEFT_OUT of the events mjj (n,) at most, unless it is a single window.
+
+    >>> apart([(1.0, 1.1), (1.1, 1.2), (1.3, 1.4)], np.linspace(0, 2, 100))
+    [[(1.0, 1.1), (1.3, 1.4)], [(1.1, 1.2)]]
+    """
+    groups: list[list[Window]] = []
+    for low, high in sorted(windows):
+        for group in groups:
+            left_out = sum(within(mjj, window).sum() for window in (*group, (low, high)))
+            if low - group[-1][1] > high - low and left_out <= LEFT_OUT * len(mjj):
+                group.append((low, high))
+                break
+        else:
+            groups.append([(low, high)])
+    return groups
+
+
+def _fit(request: SurveyRequest, group: Sequence[Window]) -> bytes:
+    """Learn the background outside all windows of the group; return it as bytes, which processes can pass on."""
+    with redirect_stderr(StringIO()):
+        data = load(_at(request, group[0]))
+        data = replace(data, inside=np.any([within(data.mjj, window) for window in group], axis=0))
+        return pickle.dumps(learn(QUICK, data, "events", request.seed, OVERSAMPLE))
+
+
+def _at(request: SurveyRequest, window: Window) -> WindowRequest:
+    return WindowRequest(events=request.events, window=window, features=request.features, seed=request.seed)
+
+
+def _search(request: SurveyRequest, window: Window, fit: bytes) -> _Done:
+    """Search one window with the three tools; `fit` is the background learned for it."""
     with redirect_stderr(StringIO()):
         at = f"{request.out}/{window[0]:g}_{window[1]:g}"
+        data = load(_at(request, window))
+        mjj = window_masses(data, OVERSAMPLE, request.seed)
         common: dict[str, Any] = {"events": request.events, "window": window}
         learned = common | {"features": request.features, "seed": request.seed}
-        made = template.run(
-            TemplateRequest(
-                **learned,
-                method=QUICK,
-                oversample=OVERSAMPLE,
-                closure="events",
-                out=f"{at}_template.parquet",
-            )
-        )
+        wanted = TemplateRequest(**learned, method=QUICK, oversample=OVERSAMPLE, out=f"{at}_template.parquet")
+        made = sampled(wanted, data, mjj, pickle.loads(fit), f"{at}_template_control.parquet")
         scored = classify.run(
             ClassifyRequest(
                 **learned,

@@ -113,6 +113,13 @@ def template(request: TemplateRequest) -> TemplateResult:
     method = request.method if request.fits == 1 else Mixed(request.method, request.fits)
     mjj = window_masses(data, request.oversample, request.seed)
     learned = learn(method, data, request.closure, request.seed, request.oversample)
+    return sampled(request, data, mjj, learned, out_control)
+
+
+def sampled(
+    request: TemplateRequest, data: Windowed, mjj: Floats, learned: Learned, out_control: str
+) -> TemplateResult:
+    """Sample a fitted template at `mjj` [TeV], and write it and its control events."""
     drawn = learned.template.sample(mjj, request.seed + 2)
     columns = {data.column: mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
     control = {"row": learned.rows.astype(np.float64), data.column: data.mjj[learned.rows]}
