@@ -153,8 +153,11 @@ class OwnSearch(SearchTask):
         if high * (1 - half_width) < low * (1 + half_width) * (1 - 1e-9) or (
             self.window and (low, high) != self.window
         ):
-            allowed = f"inside {possible[0]:g} to {possible[1]:g} {self.unit}, and at least a window wide"
-            raise TaskError(field, asked, f"{allowed} ({2 * half_width:.3g} of its centre); is the unit right?")
+            allowed = (
+                f"masses between {possible[0]:g} and {possible[1]:g} {self.unit}, where a window above the turn-on"
+            )
+            wide = f"{2 * half_width:.3g} of its centre wide"
+            raise TaskError(field, asked, f"{allowed} has enough events beside it; a window is {wide}. Unit right?")
         said = f"masses from {low:g} to {high:g} {self.unit} are searched"
         if asked and (low, high) != asked:
             said += f", not from {asked[0]:g} to {asked[1]:g}"
