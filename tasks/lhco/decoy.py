@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.lhco.spectrum_ends import SPARE
 from tasks.lhco.variable import Variable
+from tools.anomaly.data import MIN_EVENTS
 from tools.bumphunt.background import reach
 from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
@@ -41,17 +43,19 @@ class Move:
 def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: float, rng: np.random.Generator) -> Move:
     """Choose a factor that moves a resonance at `mass` of a relative width, tails included, out of the window.
 
-    Downwards, so that all masses below the window stay populated; upwards if that would leave too few in the window.
+    Downwards, so that all masses below the window stay populated; upwards if that would leave too few in the window, or
+    fewer than the tools need in it or beside it.
     """
     low, high = window
     far, share = reach(width), rng.uniform()
 
-    def inside(factor: float) -> int:
-        return int(((mjj * factor >= low) & (mjj * factor < high)).sum())
+    def held(factor: float) -> list[int]:
+        return [int(n) for n in np.histogram(mjj * factor, [0.0, low, high, np.inf])[0]]
 
     down = low / (mass * (1 + far)) * (1 - SPREAD * share)
     up = high / (mass * (1 - far)) * (1 + SPREAD * share)
-    factor = down if inside(down) >= ENOUGH * inside(1.0) else up
+    enough = held(down)[1] >= ENOUGH * held(1.0)[1] and min(held(down)) >= SPARE * MIN_EVENTS
+    factor = down if enough else up
     return Move(factor, (factor * mass * (1 - far), factor * mass * (1 + far)))
 
 

@@ -18,6 +18,7 @@ from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.lhco.variable import DIJETS
 from tasks.score import Score
 from tests.tools.dijet_toys import dijets
+from tools.anomaly.data import MIN_EVENTS
 from tools.events.jets_lhco import pair_mass
 from tools.events.parquet import read_columns, write_events
 
@@ -74,6 +75,15 @@ def test_a_move_takes_the_claimed_signal_out_of_the_window_and_others_into_it(
         assert ((new >= window[0]) & (new < window[1])).sum() > 0.15 * before
         factors.add(move.factor)
     assert len(factors) == 5  # nobody knows it beforehand
+
+
+def test_a_move_leaves_as_many_events_as_the_tools_need() -> None:
+    """Of few events too few would be left if masses were scaled down."""
+    mjj = spectrum(6000)
+    for many, up in ((mjj, True), (np.tile(mjj, 10), False)):
+        move = decoy.plan_move(many, WINDOW, MASS, 0.02, np.random.default_rng(1))
+        assert (move.factor > 1) == up
+        assert min(np.histogram(many * move.factor, [0, *WINDOW, np.inf])[0]) >= MIN_EVENTS
 
 
 def test_a_bump_is_found_wherever_it_is_but_for_the_where_of_the_claimed_signal() -> None:
