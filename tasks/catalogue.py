@@ -23,6 +23,7 @@ OURS = {
     "lhco-jets": "tasks.lhco.constituents:LhcoJets",
     "lhco-sr": "tasks.lhco.presets:LhcoSr",
     "lhco-blackbox": "tasks.lhco.blackbox:LhcoBlackBox",
+    "search": "tasks.lhco.own:OwnSearch",
     "spectrum": "tasks.spectrum.task:SpectrumTask",
     "open": "tasks.open.task:OpenTask",
     "unfolding": "tasks.unfolding.task:UnfoldingTask",

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.lhco.claims import SearchClaim
 from tasks.policy import best
+from tasks.writing import measured
 
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
@@ -21,24 +22,26 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     if judged["value"] is None:
         return SearchClaim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
     numbers = judged["details"]
-    p_value, mass = numbers["p_global"], f"{numbers['mass']:.3f} +- {numbers['mass_error']:.3f} TeV"
+    unit, variable = numbers.get("unit", "TeV"), numbers.get("variable", "mjj")
+    p_value, mass = numbers["p_global"], measured(numbers["mass"], numbers["mass_error"], unit)
     if confirmed:
         low, high = numbers["window"]
         basis = (
-            f"The window, {low:g} to {high:g} TeV, was chosen on the other events; the p-value counts all masses, "
+            f"The window, {low:g} to {high:g} {unit}, was chosen on the other events; the p-value counts all masses, "
             "widths and cuts that were tested in it."
         )
         limit = (
-            f" At most {numbers['upper_limit']:.0f} signal events at {numbers['limit_mass']:.3f} TeV, the mass chosen "
-            "on the other events, are among the unseen ones behind the cut (95% CL)."
+            f" At most {numbers['upper_limit']:.0f} signal events at {numbers['limit_mass']:.4g} {unit}, the mass "
+            "chosen on the other events, are among the unseen ones behind the cut (95% CL)."
         )
     else:
         basis = f"The local p-value is {numbers['p_local']:.2g}; {numbers['trials']} trials are accounted for."
         limit = ""
     quoted_p = f"{p_value:.2g}" if p_value > BEYOND else f"below {BEYOND:g} (more than five standard deviations)"
     if p_value >= context["facts"]["discovery_below_p_global"]:
-        text = f"No significant resonance. The excess nearest to one is at {mass}, p-value {quoted_p}. {basis}{limit}"
-        return SearchClaim(discovery=False, p_value=p_value, text=text)
+        nearest = f"The excess nearest to one is at {mass}, p-value {quoted_p}."
+        text = f"No significant resonance in {variable}. {nearest} {basis}{limit}"
+        return SearchClaim(discovery=False, p_value=p_value, unit=unit, text=text)
     wide, spread = (100 * numbers[name] for name in ("width", "width_error"))
     width = f"{wide:.1f} +- {spread:.1f}%" if spread else f"{wide:.1f}% (as given)"
     behind = f"{numbers['passing']:.0f} +- {numbers['passing_error']:.0f}"
@@ -53,6 +56,7 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         n_signal=numbers["n_signal"],
         n_signal_error=numbers["n_signal_error"],
         p_value=p_value,
-        text=f"A resonance at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind the cut, "
-        f"{count} in the data. {basis} {LIMITS}",
+        unit=unit,
+        text=f"A resonance in {variable} at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind "
+        f"the cut, {count} in the data. {basis} {LIMITS}",
     )

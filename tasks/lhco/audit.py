@@ -24,6 +24,7 @@ from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.files import EVENTS, JETS, REFERENCE
 from tasks.lhco.grader import read_scores
 from tasks.lhco.pairs import scaled_pairs, shapes
+from tasks.lhco.variable import Variable
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tools.bumphunt.counting import count
@@ -31,6 +32,7 @@ from tools.bumphunt.measure import measure, threshold
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
+from tools.events.table import MASS, mass_column
 from tools.jet_model.jets_file import read_jets, write_jets
 from tools.normal import p_value, z_value
 from tools.types import Floats
@@ -45,7 +47,7 @@ TEMPLATE_ERROR = 0.5
 # which teach little about a tight cut. Any remaining use of mjj or of memory shows on the decoy.
 SUPPORT = 1e-3
 AGREE = 3.0  # errors within which the template's count and the fit agree
-SCALES = ("pt_j1", "pt_j2", "ht", "mjj")  # columns that scale with mjj, if a table has them
+SCALES = ("pt_j1", "pt_j2", "ht", "mjj", MASS)  # columns that scale with the mass, if a table has them
 KEPT = (
     "window",
     "fraction",
@@ -72,10 +74,10 @@ class Case:
 
 @dataclass(frozen=True)
 class LhcoAudit:
-    """The audit of a task with its `alpha` and `search`; `sidebands`: it has these instead of a reference."""
+    """The audit of a task with its `alpha` and `variable`; `sidebands`: it has these instead of a reference."""
 
     alpha: float
-    search: tuple[float, float]
+    variable: Variable
     sidebands: bool
 
     def examine(
@@ -85,18 +87,21 @@ class LhcoAudit:
         if not claims(confirmed, self.alpha):
             return confirmed
         columns = read_columns(held_out / EVENTS)
-        score = read_scores(workspace, submission.scores, len(columns["mjj"]))
+        score = read_scores(workspace, submission.scores, len(unseen))
         case = Case(submission, confirmed, held_out, workspace, columns, score, unseen)
         if warning := confirmed.details.get("warning"):
             return failed(confirmed, f"the harness warns of the cut that the claim rests on. {warning}")
-        alone = features_alone(case) if self.sidebands else alone_beside_reference(case)
+        try:
+            alone = features_alone(case, self.variable) if self.sidebands else alone_beside_reference(case)
+        except ValueError as error:
+            return failed(confirmed, f"it cannot be tested whether the features explain the scores: {error}")
         examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
         if not p_value(alone) < SUPPORT:
             reason = (
-                "the features without mjj do not explain the scores. A regression of the scores on these features, "
-                f"learned from the other events, gives {alone:.1f} standard deviations, where the scores give "
-                f"{_sigmas(confirmed):.1f} and {z_value(SUPPORT):.1f} are needed: the scores depend on mjj, on "
-                "memory of these very events, or on random numbers"
+                f"the features without {self.variable.name} do not explain the scores. A regression of the scores on "
+                f"these features, learned from the other events, gives {alone:.1f} standard deviations, where the "
+                f"scores give {_sigmas(confirmed):.1f} and {z_value(SUPPORT):.1f} are needed: the scores depend on "
+                f"{self.variable.name}, on memory of these very events, or on random numbers"
             )
             return failed(examined, reason)
         if self.sidebands and submission.reference_scores:
@@ -122,7 +127,8 @@ class LhcoAudit:
             write_events(into / EVENTS, events)
             write_events(into / REFERENCE, reference)
             return True
-        by = moved(columns["mjj"], self._move(columns["mjj"], confirmed, rng), rng)
+        masses = columns[self.variable.column]
+        by = moved(masses, self._move(masses, confirmed, rng), rng)
         order = rng.permutation(len(by))
         scaled = {name: values * by if name in SCALES else values for name, values in columns.items()}
         write_events(into / EVENTS, {name: values[order] for name, values in scaled.items()})
@@ -151,7 +157,7 @@ class LhcoAudit:
         audited = noted(confirmed, decoy={"z": found.z, "mass": found.mass, "p_value": found.p_value, "what": what})
         reach = found.z * np.sqrt(confirmed.details.get("fraction", 1.0))  # all events of the decoy count
         if found.p_value < LEVEL and reach >= SHARE * _sigmas(confirmed):
-            where = f" at {found.mass:.3f} TeV" if found.mass else ""
+            where = f" at {self.variable.said(found.mass)}" if found.mass else ""
             reason = (
                 f"run again on {what}, where there is nothing to find, the same commands give an excess of "
                 f"{found.z:.1f} standard deviations{where} (p = {found.p_value:.1g}): they create what they claim"
@@ -159,9 +165,10 @@ class LhcoAudit:
             return failed(audited, reason)
         alone = audited.details["audit"]["features_alone"]
         said = (
-            f"The audit found nothing against it. Features without mjj, learned from the other events, give "
-            f"{alone:.1f} standard deviations at the same place. Run again on {what}, the same commands find no excess "
-            f"above {found.z:.1f} (p = {found.p_value:.2g}, all places counted), where there is none to be found."
+            f"The audit found nothing against it. Features without {self.variable.name}, learned from the other "
+            f"events, give {alone:.1f} standard deviations at the same place. Run again on {what}, the same commands "
+            f"find no excess above {found.z:.1f} (p = {found.p_value:.2g}, all places counted), where there is none to "
+            "be found."
         )
         return noted(audited, said=said)
 
@@ -179,18 +186,19 @@ class LhcoAudit:
         sealed_folder: Path,
     ) -> tuple[Excess, str]:
         """Return what the recipe finds in the decoy, and a description of the decoy."""
-        mjj = read_columns(decoy_inputs / EVENTS, ["mjj"])["mjj"]
+        column = self.variable.column
+        mjj = read_columns(decoy_inputs / EVENTS, [column])[column]
         score, efficiency = read_scores(workspace, submission.scores, len(mjj)), confirmed.details["efficiency"]
         if not self.sidebands:
-            rows = len(read_columns(decoy_inputs / REFERENCE, ["mjj"])["mjj"])
+            rows = len(read_columns(decoy_inputs / REFERENCE, [column])[column])
             assert submission.reference_scores
             reference = read_scores(workspace, submission.reference_scores, rows, "reference_scores")
             return surplus(score, reference, efficiency), "data and reference redrawn from the pool of both"
         low, high = confirmed.details["window"]
-        before = read_columns(held_out / EVENTS, ["mjj"])["mjj"]
+        before = read_columns(held_out / EVENTS, [column])[column]
         move = self._move(before, confirmed, secret(sealed_folder))
         what = f"events whose masses were multiplied by {move.factor:.2f}"
-        return bump(mjj, score, (low, high), efficiency, self.search, move.zone), what
+        return bump(mjj, score, (low, high), efficiency, self.variable, move.zone), what
 
 
 def claims(confirmed: Score, alpha: float) -> bool:
@@ -219,13 +227,14 @@ def secret(sealed_folder: Path) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def features_alone(case: Case) -> float:
+def features_alone(case: Case, variable: Variable) -> float:
     """Return the significance at the mass and cut of the claim, with h (`explained.py`) in place of the score."""
     jets = case.held_out / JETS
     features = without_mjj(case.columns, shapes(read_jets(jets)) if jets.is_file() else None)
     h, details = explained(features, case.score, ~case.unseen), case.confirmed.details
     (low, high), tested = details["window"], one(details["tested_mass"], details["tested_width"])
-    return measure(case.columns["mjj"][case.unseen], h, (low, high), details["efficiency"], tested=tested).fit.z
+    masses, efficiency = case.columns[variable.column][case.unseen], details["efficiency"]
+    return measure(masses, h, (low, high), efficiency, variable.fit_range, tested).fit.z
 
 
 def alone_beside_reference(case: Case) -> float:
@@ -243,7 +252,7 @@ def alone_beside_reference(case: Case) -> float:
 def template_agrees(case: Case, examined: Score) -> Score:
     """Check that the excess above the template's count agrees with the fitted signal; otherwise the claim fails."""
     assert case.submission.reference_scores
-    mjj, details, score = case.columns["mjj"], case.confirmed.details, case.score
+    mjj, details, score = case.columns[mass_column(case.columns)], case.confirmed.details, case.score
     (low, high), cut = details["window"], _cut(details)
     inside = case.unseen & (mjj >= low) & (mjj < high)
     try:

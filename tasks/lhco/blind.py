@@ -16,7 +16,7 @@ def draw(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
     """Return a plan of as many windows as the survey has, at random places; with a reference, one classification."""
     if not facts["sidebands"]:
         return _against_reference(facts, iteration, rng)
-    low, high = facts["search_range_tev"]
+    low, high = facts["search_range"]
     steps = []
     for number in range(len(survey_centres(facts))):
         window = around(rng.uniform(low, high), facts)
@@ -25,7 +25,7 @@ def draw(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
         steps.append(
             Step(
                 id=f"try_{number}",
-                goal=f"CATHODE at random: window {window} TeV, features {', '.join(features)}.",
+                goal=f"CATHODE at random: window {window} {facts['unit']}, features {', '.join(features)}.",
                 calls=chain(facts, window, features, QUICK_FLOW, classifier, drawn, oversample=2.0),
             )
         )

@@ -13,14 +13,14 @@ from tasks.writing import measured
 
 DECADE = 0.5  # p-values agree within half a decade
 QUANTITIES = (Quantity(name="mass", unit="TeV"), Quantity(name="n_signal", label="signal events"))
-SCALES = {"mass": (1.0, 1e-3)}  # may have been printed in GeV
+SCALES = {"TeV": (1.0, 1e-3), "GeV": (1.0, 1e3, 1e-3), "MeV": (1.0, 1e3)}  # a mass may have been printed in others
 
 
 class SearchSubmission(Submission):
     """Hand in scores of all events, and the window they were made for."""
 
     scores: File = Field(description="parquet file with a column `score`, one row per event, higher = more signal-like")
-    window: tuple[float, float] | None = Field(None, description="signal region in mjj, TeV")
+    window: tuple[float, float] | None = Field(None, description="signal region: two edges in the mass")
     reference_scores: File | None = Field(None, description="the same for the background reference, if there is one")
 
 
@@ -28,17 +28,18 @@ class SearchClaim(Claim):
     """Is there a new resonance, at what mass, with how many events, how sure?"""
 
     discovery: bool = Field(description="is there a new resonance?")
-    mass: float | None = Field(None, description="TeV")
-    mass_error: float | None = Field(None, description="TeV")
+    mass: float | None = Field(None, description="in `unit`")
+    mass_error: float | None = None
     n_signal: float | None = Field(None, description="signal events in the data")
     n_signal_error: float | None = None
+    unit: str = Field("TeV", description="unit of the mass, as in the facts")
     p_value: float | None = Field(None, ge=0, le=1, description="global: corrected for everything that was tried")
 
     @property
     def headline(self) -> str:
         if not self.discovery:
             return "No new resonance is claimed"
-        where = "" if self.mass is None else f": m = {measured(self.mass, self.mass_error, 'TeV')}"
+        where = "" if self.mass is None else f": m = {measured(self.mass, self.mass_error, self.unit)}"
         return f"A new resonance is claimed{where}"
 
 
@@ -48,7 +49,7 @@ def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[Checke
     Mass and yield agree within the larger of the two errors, p-values within half a decade.
     """
     details = judged.details if judged else {}
-    p_global = details.get("p_global")
+    p_global, unit = details.get("p_global"), details.get("unit", QUANTITIES[0].unit)
     # Without a p-value, nothing was found, whatever is claimed; without a score, there is nothing to compare.
     found = None if judged is None else p_global is not None and bool(p_global < alpha)
     checks = [
@@ -71,7 +72,9 @@ def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[Checke
         name = quantity.name
         claimed, error = getattr(claim, name), getattr(claim, f"{name}_error")
         harness, harness_error = details.get(name), details.get(f"{name}_error")
-        shown = quantity.model_dump() | {"scales": SCALES.get(name, (1.0,))}
+        shown = quantity.model_dump()
+        if name == "mass":
+            shown |= {"unit": unit, "scales": SCALES[unit]}
         checks.append(compare_numbers(name, claimed, error, harness, harness_error).model_copy(update=shown))
     return checks
 

@@ -26,6 +26,7 @@ from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS, REFERENCE
 from tasks.lhco.grader import TOYS, artefact, largest, read_once, read_scores, refused, score_histogram
 from tasks.lhco.published import REFERENCE_COUNTS
+from tasks.lhco.variable import DIJETS, Variable
 from tasks.score import Score
 from tools.bumphunt.limits import limit_by_toys
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
@@ -46,6 +47,7 @@ def confirm(
     workspace: Path,
     held_out: NDArray[np.bool_],
     width: float | None = None,
+    variable: Variable = DIJETS,
 ) -> Score:
     """Return the significance on the held-out events in standard deviations, all masses, widths and cuts counted.
 
@@ -53,9 +55,12 @@ def confirm(
     `width` is the relative width of the resonance, if known. A submission that cannot be judged gives a Score without
     a value and with the reason.
     """
-    judge = _against_reference if (folder / REFERENCE).exists() else _beside_sidebands
+    efficiency = chosen.details["efficiency"]
     try:
-        cuts, details = judge(submission, folder, workspace, held_out, chosen.details["efficiency"], width)
+        if (folder / REFERENCE).exists():
+            cuts, details = _against_reference(submission, folder, workspace, held_out, efficiency, width)
+        else:
+            cuts, details = _beside_sidebands(submission, folder, workspace, held_out, efficiency, width, variable)
     except ValueError as reason:
         return refused(str(reason), METRIC)
     found = in_window(cuts)
@@ -64,10 +69,14 @@ def confirm(
         metric=METRIC,
         value=z_value(max(found["p_global"], LEAST_P)),
         error=1.0,  # by construction: a standard normal variable without signal
-        reason=f"{held_out.sum()} held-out events, cut {best.efficiency:g}, mass {best.fit.mass:.3f} TeV; all masses, "
-        "widths and cuts counted",
+        reason=f"{held_out.sum()} held-out events, cut {best.efficiency:g}, mass "
+        f"{variable.said(best.fit.mass)}; all masses, widths and cuts counted",
         artefact=artefact(submission, workspace),
-        details=details | found | limit(cuts, chosen.details) | {"fraction": float(held_out.mean())},
+        details=details
+        | variable.details()
+        | found
+        | limit(cuts, chosen.details)
+        | {"fraction": float(held_out.mean())},
     )
 
 
@@ -110,16 +119,17 @@ def _beside_sidebands(
     held_out: NDArray[np.bool_],
     chosen: float,
     width: float | None,
+    variable: Variable,
 ) -> tuple[list[Cut], dict[str, Any]]:
     """Return all cuts on the held-out events and their details, with the background from the sidebands."""
     window = submission.window
     if window is None:
-        raise ValueError("window=None: the claim needs a signal region in mjj, two edges in TeV")
+        raise ValueError(f"window=None: the claim needs a signal region, two edges in {variable.unit}")
     mjj, once = read_once(folder / EVENTS)
     used, fraction = held_out & once, float(held_out.mean())
     score, mjj = read_scores(workspace, submission.scores, len(mjj))[used], mjj[used]
     efficiencies = sorted({*usable(EFFICIENCIES, mjj, window), chosen}, reverse=True)
-    cuts = [measure(mjj, score, window, efficiency, width=width) for efficiency in efficiencies]
+    cuts = [measure(mjj, score, window, efficiency, variable.fit_range, width=width) for efficiency in efficiencies]
     judged = [checked(cut, mjj, score, window) for cut in cuts]
     best = most_significant(cuts)
     fit = cuts[best].fit

@@ -1,4 +1,4 @@
-"""The Python file that the analyst writes for a cut study; EVENTS, SCORES and WINDOW are defined at its top."""
+"""The Python file that the analyst writes for a cut study; its constants are defined at its top."""
 
 CUT_STUDY = """
 # Does the excess depend on one lucky cut? Significance and fitted mass over a range of cuts, and a figure.
@@ -14,14 +14,14 @@ from tools.bumphunt.measure import measure
 from tools.bumphunt.spectrum import signal_shape
 from tools.events.parquet import read_columns
 
-mjj = read_columns(Path(EVENTS), ["mjj"])["mjj"]
+mass = read_columns(Path(EVENTS), [COLUMN])[COLUMN]
 score = read_columns(Path(SCORES), ["score"])["score"]
-in_sidebands = np.sum((mjj < WINDOW[0]) | (mjj >= WINDOW[1]))
+in_sidebands = np.sum((mass < WINDOW[0]) | (mass >= WINDOW[1]))
 efficiencies = np.geomspace(max(5e-4, 12 / in_sidebands), 0.1, 8)  # a cut has to keep some events
-cuts = [measure(mjj, score, tuple(WINDOW), float(e)) for e in efficiencies]
+cuts = [measure(mass, score, tuple(WINDOW), float(e), tuple(FIT_RANGE)) for e in efficiencies]
 for cut in cuts:
     fit = cut.fit
-    print(f"efficiency {cut.efficiency:.2g}: z = {fit.z:.2f}, mass {fit.mass:.3f} +- {fit.mass_error:.3f} TeV, "
+    print(f"efficiency {cut.efficiency:.2g}: z = {fit.z:.2f}, mass {fit.mass:.4g} +- {fit.mass_error:.2g} {UNIT}, "
           f"{fit.signal:.0f} +- {fit.signal_error:.0f} events")
 
 best = max(cuts, key=lambda cut: cut.fit.z)
@@ -34,7 +34,7 @@ right.errorbar(spectrum.centres, spectrum.passed, np.sqrt(spectrum.passed), fmt=
 right.stairs(fit.background, spectrum.edges, label="background")
 right.stairs(fit.background + signal, spectrum.edges, label="with signal")
 near = (spectrum.edges > 0.75 * fit.mass) & (spectrum.edges < 1.3 * fit.mass)
-right.set(xlabel="mjj [TeV]", ylabel=f"events, efficiency {best.efficiency:.2g}",
+right.set(xlabel=f"{COLUMN} [{UNIT}]", ylabel=f"events, efficiency {best.efficiency:.2g}",
           xlim=(spectrum.edges[near][0], spectrum.edges[near][-1]))
 right.legend()
 figure.savefig("cut_study.png", dpi=110)

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.lhco.spectrum_ends import SPARE
+from tasks.lhco.variable import Variable
+from tools.anomaly.data import MIN_EVENTS
 from tools.bumphunt.background import reach
 from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
@@ -31,26 +34,28 @@ DELTA = 0.01  # relative error of a reference's count
 
 @dataclass(frozen=True)
 class Move:
-    """The scaling of masses by `factor`; afterwards the claimed signal lies in `zone` (TeV)."""
+    """The scaling of masses by `factor`; afterwards the claimed signal lies in `zone`."""
 
     factor: float
     zone: tuple[float, float]
 
 
 def plan_move(mjj: Floats, window: tuple[float, float], mass: float, width: float, rng: np.random.Generator) -> Move:
-    """Choose a factor that moves a resonance at `mass` [TeV] of a relative width, tails included, out of the window.
+    """Choose a factor that moves a resonance at `mass` of a relative width, tails included, out of the window.
 
-    Downwards, so that all masses below the window stay populated; upwards if that would leave too few in the window.
+    Downwards, so that all masses below the window stay populated; upwards if that would leave too few in the window, or
+    fewer than the tools need in it or beside it.
     """
     low, high = window
     far, share = reach(width), rng.uniform()
 
-    def inside(factor: float) -> int:
-        return int(((mjj * factor >= low) & (mjj * factor < high)).sum())
+    def held(factor: float) -> list[int]:
+        return [int(n) for n in np.histogram(mjj * factor, [0.0, low, high, np.inf])[0]]
 
     down = low / (mass * (1 + far)) * (1 - SPREAD * share)
     up = high / (mass * (1 - far)) * (1 + SPREAD * share)
-    factor = down if inside(down) >= ENOUGH * inside(1.0) else up
+    enough = held(down)[1] >= ENOUGH * held(1.0)[1] and min(held(down)) >= SPARE * MIN_EVENTS
+    factor = down if enough else up
     return Move(factor, (factor * mass * (1 - far), factor * mass * (1 + far)))
 
 
@@ -69,7 +74,7 @@ def dealt(events: Mapping[str, Floats], reference: Mapping[str, Floats], rng: np
 
 @dataclass(frozen=True)
 class Excess:
-    """The most significant excess of a decoy: z, its mass [TeV], and its p-value, corrected for all places tested."""
+    """The most significant excess of a decoy: z, its mass, and its p-value, corrected for all places tested."""
 
     z: float
     mass: float | None
@@ -81,17 +86,17 @@ def bump(
     score: Floats,
     window: tuple[float, float],
     efficiency: float,
-    search: tuple[float, float],
+    variable: Variable,
     zone: tuple[float, float],
 ) -> Excess:
-    """Find the largest bump in the window or anywhere else in `search`, without the events in `zone`.
+    """Find the largest bump in the window or anywhere else in its search range, without the events in `zone`.
 
     Sidak's correction treats all masses and widths tried as independent, so p is too large rather than too small.
     Raises ValueError if a cut of this efficiency keeps too few events.
     """
     kept = (mjj < zone[0]) | (mjj >= zone[1])
-    cut = measure(mjj[kept], score[kept], window, efficiency)
-    places = hypotheses(*search)
+    cut = measure(mjj[kept], score[kept], window, efficiency, variable.fit_range)
+    places = hypotheses(*variable.search)
     beyond = [(places.masses < low) | (places.masses > high) for low, high in (zone, window)]
     elsewhere = Hypotheses(*(values[beyond[0] & beyond[1]] for values in (places.masses, places.widths)))
     masses, z = cut.tested.masses, cut.z

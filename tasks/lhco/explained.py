@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.events.table import available, derive
+from tools.events.table import available, derive, mass_column
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
@@ -31,14 +31,15 @@ ROUNDS, RATE, LEAF = 200, 0.1, 20
 def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None = None) -> dict[str, Floats]:
     """Return the features (n,) of a table, and of `more` for the same events, from which mjj cannot be computed.
 
-    Features that match KINEMATIC are left out; then, until mjj can no longer be predicted, the one most correlated
-    with it.
+    Features of dijets that match KINEMATIC are left out; then, until the mass can no longer be predicted, the one most
+    correlated with it.
     """
     from scipy.stats import spearmanr  # slow to import
 
-    names = [name for name in available(columns) if not KINEMATIC.fullmatch(name)]
-    features = derive(columns, names) | dict(more or {})
-    x = np.log(columns["mjj"])
+    mass = mass_column(columns)
+    left_out = KINEMATIC if mass == "mjj" else re.compile(mass)
+    features = derive(columns, [name for name in available(columns) if not left_out.fullmatch(name)]) | dict(more or {})
+    x = np.log(columns[mass])
     while features and predicted(features, x) > TELLING:
         close = {name: abs(spearmanr(values, x).statistic) for name, values in features.items()}
         del features[max(close, key=lambda name: close[name])]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS
+from tasks.lhco.variable import DIJETS, Range, Variable
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tools.bumphunt.fit import Fit
@@ -27,13 +28,13 @@ from tools.bumphunt.lookelsewhere import Hunt, global_p_value
 from tools.bumphunt.measure import Cut, measure, most_significant, usable
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, signal_shape
-from tools.bumphunt.windows import SEARCH
 from tools.bumphunt.yields import total_yield
 from tools.events.copies import is_first, originals
 from tools.events.parquet import read_columns
+from tools.events.table import mass_column
 from tools.types import Floats
 
-WIDTH = (0.1, 1.0)  # TeV, allowed widths of a window
+WIDTH = (0.025, 0.3)  # allowed widths of a window, over its centre
 OVERLAP = 2  # windows that contain any given mass
 BOOTSTRAPS = 20
 TOYS = 1000
@@ -62,9 +63,9 @@ def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") ->
 
 
 def read_once(path: Path) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return mjj [TeV] (n,) and which events count (n,): copies of others do not."""
+    """Return the masses (n,) and which events count (n,): copies of others do not."""
     columns = read_columns(path)
-    return columns["mjj"], is_first(originals(columns))
+    return columns[mass_column(columns)], is_first(originals(columns))
 
 
 def refused(reason: str, metric: str = BEST_OF) -> Score:
@@ -81,7 +82,7 @@ def grade(
     inputs: Path,
     workspace: Path,
     n_graded: int,
-    search: tuple[float, float] = SEARCH,
+    variable: Variable = DIJETS,
     width: float | None = None,
     seed: int = 1,
 ) -> Score:
@@ -92,33 +93,41 @@ def grade(
     mjj, once = read_once(inputs / EVENTS)
     window = submission.window
     low, high = window or (0.0, 0.0)
-    if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= high - low <= WIDTH[1]):
-        return refused(f"window={window}: must lie inside {search} TeV, {WIDTH[0]} to {WIDTH[1]} TeV wide")
+    search, fit_range, wide = variable.search, variable.fit_range, 2 * (high - low) / ((high + low) or 1.0)
+    if window is None or not (search[0] <= low < high <= search[1] and WIDTH[0] <= wide <= WIDTH[1]):
+        allowed = (
+            f"must lie inside {search} {variable.unit}, with a width of {WIDTH[0]:g} to {WIDTH[1]:g} of its centre"
+        )
+        return refused(f"window={window}: {allowed}")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))[once]
         mjj = mjj[once]
-        cuts = [measure(mjj, score, window, e, width=width) for e in usable(EFFICIENCIES, mjj, window)]
+        cuts = [measure(mjj, score, window, e, fit_range, width=width) for e in usable(EFFICIENCIES, mjj, window)]
         cut = cuts[most_significant(cuts)]
         judged = [checked(c, mjj, score, window) for c in cuts]
-        toys = _bootstrap(mjj, score, window, cut, seed)
+        toys = _bootstrap(mjj, score, window, fit_range, cut, seed)
     except ValueError as reason:
         return refused(str(reason))
     found = largest(cuts, hypotheses(*search, width), OVERLAP * n_graded, TOYS, seed)
     amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.width, cut.spectrum)
-    details: dict[str, Any] = found | {
-        "window": list(window),
-        "cuts": [c.model_dump() for c in judged],
-        "warning": distrust(judged, found["best"], window),
-        "n_signal": amount.n_signal,
-        "n_signal_error": amount.error,
-        "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
-    }
+    details: dict[str, Any] = (
+        found
+        | variable.details()
+        | {
+            "window": list(window),
+            "cuts": [c.model_dump() for c in judged],
+            "warning": distrust(judged, found["best"], window),
+            "n_signal": amount.n_signal,
+            "n_signal_error": amount.error,
+            "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
+        }
+    )
     return Score(
         metric=BEST_OF,
         value=cut.fit.z,
         error=float(np.std(toys, ddof=1)),
         resampled=toys,
-        reason=f"local significance at background efficiency {cut.efficiency:g}, mass {cut.fit.mass:.3f} TeV",
+        reason=f"local significance at background efficiency {cut.efficiency:g}, mass {variable.said(cut.fit.mass)}",
         artefact=artefact(submission, workspace),
         details=details,
     )
@@ -141,13 +150,13 @@ def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, se
     }
 
 
-def _bootstrap(mjj: Floats, score: Floats, window: tuple[float, float], cut: Cut, seed: int) -> list[float]:
+def _bootstrap(mjj: Floats, score: Floats, window: Range, fit_range: Range, cut: Cut, seed: int) -> list[float]:
     """Return the significance in bootstrap samples of the events, the same samples for each submission."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(BOOTSTRAPS):
         drawn = rng.integers(0, len(mjj), len(mjj))
-        values.append(measure(mjj[drawn], score[drawn], window, cut.efficiency, tested=cut.tested).fit.z)
+        values.append(measure(mjj[drawn], score[drawn], window, cut.efficiency, fit_range, tested=cut.tested).fit.z)
     return values
 
 
@@ -168,7 +177,7 @@ def resonance(cut: Cut) -> dict[str, float]:
 
 
 def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
-    """Return the spectrum that the report draws: mjj before and after the cut, with the fit."""
+    """Return the spectrum that the report draws: masses before and after the cut, with the fit."""
     return {
         "edges": spectrum.edges.tolist(),
         "inclusive": (spectrum.passed + spectrum.failed).tolist(),

@@ -31,11 +31,14 @@ CLOSURE = ("auc", "auc_error", "p_closure", "p_sculpting")
 class SearchDetails(Details):
     """The harness's results behind the best cut of a submission; None if not computed."""
 
-    window: tuple[float | None, float | None] | None = Field(None, description="submitted signal region in mjj, TeV")
+    window: tuple[float | None, float | None] | None = Field(None, description="submitted signal region")
+    variable: str = Field("mjj", description="the mass that is searched")
+    unit: str = Field("TeV", description="of all masses")
+    notes: list[str] = Field(default_factory=list, description="what was assumed about the data")
     cuts: list[Any] = Field(default_factory=list, description="the fit after each cut")
     best: int | None = Field(None, description="index into `cuts`")
     warning: str | None = Field(None, description="why the best cut must not be trusted")
-    mass: float | None = Field(None, description="TeV")
+    mass: float | None = None
     mass_error: float | None = None
     width: float | None = Field(None, description="relative width of the core")
     width_error: float | None = None
@@ -51,7 +54,7 @@ class SearchDetails(Details):
     p_global: float | None = Field(None, description="corrected for everything that was tried")
     trials: int | None = Field(None, description="masses, widths, cuts and submissions that p_global accounts for")
     fraction: float | None = Field(None, description="fraction of the events that played no part in any choice")
-    limit_mass: float | None = Field(None, description="mass of the resonance that the limit is on, TeV")
+    limit_mass: float | None = Field(None, description="mass of the resonance that the limit is on")
     upper_limit: float | None = Field(None, description="signal events behind the chosen cut, 95% CL")
     upper_limit_expected: list[float] = Field(default_factory=list)
     audit: dict[str, Any] = Field(default_factory=dict)
@@ -62,8 +65,13 @@ class SearchDetails(Details):
     score_histogram: dict[str, Any] | None = None
 
 
+def masses(details: SearchDetails) -> str:
+    """Return what the spectrum is one of."""
+    return "Dijet masses" if details.variable == "mjj" else f"Values of {details.variable}"
+
+
 def mass_of(details: SearchDetails) -> Number:
-    return Number(name="mass", unit="TeV", value=number(details.mass), error=number(details.mass_error))
+    return Number(name="mass", unit=details.unit, value=number(details.mass), error=number(details.mass_error))
 
 
 def signal_of(details: SearchDetails, label: str = "signal events") -> Number:
@@ -82,7 +90,7 @@ def numbers(graded: Graded) -> list[Number]:
     if window is None:
         return found
     low, high = window
-    return [*found, Number(name="window", unit="TeV", value=(low + high) / 2, error=(high - low) / 2)]
+    return [*found, Number(name="window", unit=details.unit, value=(low + high) / 2, error=(high - low) / 2)]
 
 
 def shown(score: Score) -> list[Block]:
@@ -90,16 +98,16 @@ def shown(score: Score) -> list[Block]:
     details = SearchDetails.of(score)
     blocks: list[Block] = []
     if details.spectrum:
-        caption = f"Dijet masses before and after the cut on the score, {SPECTRUM}"
+        caption = f"{masses(details)} before and after the cut on the score, {SPECTRUM}"
         blocks.append(Plot("spectrum", caption, partial(_spectrum, details), spectrum_data(details)))
     if details.score_histogram:
         blocks.append(Plot("scores", SCORES, partial(_scores, details), _scores_data(details)))
     rows = [_cut(cut) for cut in details.cuts if isinstance(cut, Mapping)]
     if rows:
-        head = ("fraction kept", "mass [TeV]", "signal events", "z", "local p", "deviance / bins", "fit")
+        head = ("fraction kept", f"mass [{details.unit}]", "signal events", "z", "local p", "deviance / bins", "fit")
         trials = f"The global p-value is corrected for {measured(details.trials)} trials." if details.trials else ""
         blocks.append(Table("Cuts on the score", head, rows, details.best, trials))
-    return blocks
+    return blocks + [Text(f"Data: {note}", soft=True) for note in details.notes]
 
 
 def page(run: Run) -> Page:
@@ -117,7 +125,7 @@ def _answer(claim: Claim | None, unseen: SearchDetails, run: Run) -> list[Block]
     blocks: list[Block] = []
     if isinstance(claim, SearchClaim):
         found = [
-            Number(name="mass", label="m", unit="TeV", value=claim.mass, error=claim.mass_error),
+            Number(name="mass", label="m", unit=claim.unit, value=claim.mass, error=claim.mass_error),
             Number(name="n_signal", label="signal events", value=claim.n_signal, error=claim.n_signal_error),
             p_value("p_value", claim.p_value, "global p"),
         ]
@@ -137,7 +145,7 @@ def _closures(run: Run) -> list[Text]:
             said.append(
                 f"{each.tool} tested its own score outside the window, best iteration: data against template AUC "
                 f"{measured(closure['auc'], closure['auc_error'])}, p = {probability(closure['p_closure'])}; passing "
-                f"fraction smooth in mjj, p = {probability(closure['p_sculpting'])}."
+                f"fraction smooth in the mass, p = {probability(closure['p_sculpting'])}."
             )
     return [Text(text, soft=True) for text in dict.fromkeys(said)]
 
@@ -167,7 +175,7 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
         first = measured(searched.value, searched.error)
         rows.append(_row("searched", first, SearchDetails.of(searched), SearchDetails.of(searched).p_global))
     rows.append(_row("unseen", significance(score.value), details, details.p_global))
-    head = ("events", "significance", "mass [TeV]", "width", "signal behind the cut", "p")
+    head = ("events", "significance", f"mass [{details.unit}]", "width", "signal behind the cut", "p")
     delta = f"{100 * details.delta:.0f} %" if details.delta else "–"
     note = (
         f"Searched: iteration {run.best}, p-value corrected for all trials. Unseen: significance and p-value by "
@@ -176,7 +184,7 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
         f"events that fail it, with a relative error of {delta} for deviations from smoothness."
     )
     events = measured(details.n_signal, details.n_signal_error)
-    caption = f"Dijet masses of the unseen events before and after the cut, {SPECTRUM}"
+    caption = f"{masses(details)} of the unseen events before and after the cut, {SPECTRUM}"
     draw = partial(_spectrum, details)
     return [
         Table("", head, rows, len(rows) - 1, note),
@@ -204,7 +212,11 @@ def _row(events: str, value: str, details: SearchDetails, p: float | None) -> li
 def _limit(claim: Claim | None, details: SearchDetails) -> list[Text]:
     if details.upper_limit is None or (isinstance(claim, SearchClaim) and claim.discovery):
         return []
-    where = f", for the resonance chosen on the others, at {details.limit_mass:.3f} TeV" if details.limit_mass else ""
+    where = (
+        f", for the resonance chosen on the others, at {details.limit_mass:.4g} {details.unit}"
+        if details.limit_mass
+        else ""
+    )
     text = (
         f"At most {details.upper_limit:.0f} signal events are among the unseen events behind the cut at 95% confidence "
         f"(CLs, by pseudo-experiments){where}."
@@ -234,7 +246,8 @@ def _spectrum(details: SearchDetails) -> Figure | None:
     from tasks.lhco.plots import spectrum
 
     window = list(details.window) if details.window else None
-    return spectrum({"spectrum": details.spectrum, "window": window})
+    label = "dijet mass $m_{jj}$" if details.variable == "mjj" else details.variable
+    return spectrum({"spectrum": details.spectrum, "window": window, "label": f"{label} [{details.unit}]"})
 
 
 def _scores(details: SearchDetails) -> Figure | None:
@@ -253,8 +266,10 @@ def spectrum_data(details: SearchDetails) -> Data | None:
     """Return the numbers of the spectrum's figure."""
     counts = {"all events": "inclusive", "events after the cut": "passed"}
     fitted = {"fitted background": "background", "fitted signal": "signal"}
-    caption = "Dijet masses before and after the cut on the score, and the fit after the cut."
-    return table_of("spectrum", caption, ("mjj", "TeV"), details.spectrum or {}, counts | fitted, counts)
+    caption = f"{masses(details)} before and after the cut on the score, and the fit after the cut."
+    return table_of(
+        "spectrum", caption, (details.variable, details.unit), details.spectrum or {}, counts | fitted, counts
+    )
 
 
 def _scores_data(details: SearchDetails) -> Data | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.plan import MAX_STEPS, Plan, PlannedCall, Step
 from tasks.policy import best
-from tools.bumphunt.windows import centres, window_at
+from tools.bumphunt.windows import HALF_WIDTH, centres, overlapping, window_at
 
 CLASSIC = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]
 EXTENDED = [*CLASSIC, "tau32_j1", "tau32_j2"]
@@ -51,15 +51,16 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
             steps.append(
                 Step(
                     id=f"window_{round(1000 * centre)}",
-                    goal=f"Quick search in the window {window} TeV: template, scores, bump hunt.",
+                    goal=f"Quick search in the window {window} {facts['unit']}: template, scores, bump hunt.",
                     calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
                 )
             )
         return Plan(reasoning=reasoning, steps=[*steps, choose(steps)])
-    arguments = {"events": facts["events"], "search": facts["search_range_tev"], "seed": seed}
-    arguments["features"] = [name for name in CLASSIC if name in facts["features"]]
-    if "width" in facts:
-        arguments["width"] = facts["width"]
+    arguments = {"events": facts["events"], "search": facts["search_range"], "seed": seed}
+    arguments["features"] = features_of(CLASSIC, facts)
+    arguments |= {name: facts[name] for name in ("width", "half_width", "fit_range") if name in facts}
+    if "half_width" in facts:
+        arguments["step"] = overlapping(facts["half_width"])
     step = Step(
         id="survey",
         goal="Search all windows quickly, compare them, and hand in the scores of the most significant one.",
@@ -70,13 +71,20 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
 
 
 def survey_centres(facts: dict[str, Any]) -> list[float]:
-    """Return the centres of the windows [TeV], as many as a plan can have steps for."""
-    return centres(facts["search_range_tev"])[: MAX_STEPS - 1]
+    """Return the centres of the windows, as many as a plan can have steps for."""
+    half_width = facts.get("half_width", HALF_WIDTH)
+    return centres(facts["search_range"], half_width, overlapping(half_width))[: MAX_STEPS - 1]
 
 
 def around(centre: float, facts: dict[str, Any]) -> list[float]:
-    """Return the window around a mass [TeV], inside the search range."""
-    return list(window_at(centre, facts["search_range_tev"]))
+    """Return the window around a mass, inside the search range."""
+    return list(window_at(centre, facts["search_range"], facts.get("half_width", HALF_WIDTH)))
+
+
+def features_of(wanted: list[str], facts: dict[str, Any]) -> list[str]:
+    """Return the features that the operator has chosen, or else the wanted ones that there are."""
+    chosen: list[str] | None = facts.get("chosen_features")
+    return chosen or [name for name in wanted if name in facts["features"]]
 
 
 def choose(steps: list[Step]) -> Step:
@@ -92,22 +100,22 @@ def choose(steps: list[Step]) -> Step:
 def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, seed: int) -> Plan:
     window = around(mass, facts)
     features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
-    features = [name for name in features if name in facts["features"]]
+    features = features_of(features, facts)
     seen = "the particles of both jets" if "jets" in facts else f"features {', '.join(features)}"
     classifier = {"ensemble": ensemble, "seed": seed + iteration}
     search = Step(
         id="search",
-        goal=f"The full recipe in {window} TeV, {seen}, {ensemble} models a fold.",
+        goal=f"The full recipe in {window} {facts['unit']}, {seen}, {ensemble} models a fold.",
         calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
         submits=True,
     )
     study = Step(
         id="cut_study",
-        goal="Significance against the background efficiency of the cut, and the mjj spectrum after it, as a figure.",
+        goal="Significance against the background efficiency of the cut, and the spectrum after it, as a figure.",
         depends_on=["search"],
     )
     return Plan(
-        reasoning=f"The best bump so far is at {mass:.3f} TeV: a window centred on it, {seen} and "
+        reasoning=f"The best bump so far is at {mass:.4g} {facts['unit']}: a window centred on it, {seen} and "
         f"{5 * ensemble} models; a cut study shows whether the excess is stable.",
         steps=[search, study],
     )
@@ -115,10 +123,10 @@ def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, see
 
 def against_reference(facts: dict[str, Any], iteration: int, seed: int) -> Plan:
     """Return a plan of one classification of data against the reference, with more models in each iteration."""
-    low, high = facts["window_tev"]
+    low, high = facts["window"]
     window = [round(low - 0.01, 3), round(high + 0.01, 3)]
     ensemble = (4, 10, 20)[min(iteration, 2)]
-    features = [name for name in CLASSIC if name in facts["features"]]
+    features = features_of(CLASSIC, facts)
     classify = PlannedCall(
         tool="anomaly.classify",
         arguments={
@@ -158,7 +166,8 @@ def chain(
 ) -> list[PlannedCall]:
     """Return the three calls of one search, by features or by particles: template, classifier, bump hunt."""
     common = {"events": facts["events"], "window": window}
-    scan = PlannedCall(tool="bumphunt.scan", arguments={**common, "scores": "scores.parquet"})
+    fitted = {"fit_range": facts["fit_range"]} if "fit_range" in facts else {}
+    scan = PlannedCall(tool="bumphunt.scan", arguments={**common, **fitted, "scores": "scores.parquet"})
     if "jets" in facts:
         jets = {"jets": facts["jets"], "window": window, "seed": seed}
         files = {"template": "template.h5", "control": "template_control.h5", "out": "scores.parquet"}

@@ -13,7 +13,7 @@ from tasks.plotting import BLUE, GREY, ORANGE, PALE, RED, figure, labels, number
 
 
 def spectrum(details: Mapping[str, Any]) -> Figure | None:
-    """Plot dijet masses before and after the cut on the score, with the fit and the deviations from its background."""
+    """Plot masses before and after the cut on the score, with the fit and the deviations from its background."""
     data = details.get("spectrum")
     if not isinstance(data, Mapping) or (edges := numbers(data.get("edges"))) is None or len(edges) < 3:
         return None
@@ -51,7 +51,7 @@ def spectrum(details: Mapping[str, Any]) -> Figure | None:
             if signal is not None:
                 lower.stairs(signal / np.sqrt(np.maximum(background, 1.0)), edges, color=RED, lw=1.6, zorder=3)
         lower.axhline(0, color="black", lw=0.8, zorder=3)
-        labels(lower, "dijet mass $m_{jj}$ [TeV]", r"$(n-b)/b^{1/2}$", y_at="center")
+        labels(lower, str(details.get("label", "mass")), r"$(n-b)/b^{1/2}$", y_at="center")
         window = numbers(details.get("window"), 2)
         for axes in (upper, lower):
             axes.set_xlim(edges[0], edges[-1])

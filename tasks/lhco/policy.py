@@ -11,6 +11,8 @@ from tasks.lhco.claims import SearchClaim
 from tasks.lhco.cut_study import CUT_STUDY
 from tasks.plan import Plan
 from tasks.policy import Answer, Call, Context, Policy, finish, printed, run_python, submit
+from tasks.writing import measured
+from tools.bumphunt.spectrum import RANGE
 
 METHOD = "quick search, most significant of the surveyed windows"
 
@@ -38,7 +40,7 @@ class SearchPolicy(Policy):
         if last["tool"] == "anomaly.survey":
             chosen = _best(results[-1]["result"])
             return {"scores": chosen["scores"], "window": chosen["window"], "method": METHOD}
-        if last["tool"] == "bumphunt.measure":  # no window in mjj: the background is a reference with scores
+        if last["tool"] == "bumphunt.measure":  # no window: the background is a reference with scores
             return made | {"reference_scores": last["arguments"]["reference_scores"]}
         return made | {"window": last["arguments"]["window"]}
 
@@ -65,8 +67,9 @@ def _choose(context: Context, later: Sequence[Answer]) -> Call:
     z, name, folder, window, mass = max(found)
     if not later:
         return submit(scores=f"{folder}/scores.parquet", window=window, method=METHOD)
-    others = ", ".join(f"{w} TeV: {other:.1f}" for other, _, _, w, _ in sorted(found, reverse=True))
-    return finish(f"{name} is the most significant: z = {z:.1f} at {mass:.3f} TeV. Local z per window: {others}.")
+    unit = context["facts"]["unit"]
+    others = ", ".join(f"{w} {unit}: {other:.1f}" for other, _, _, w, _ in sorted(found, reverse=True))
+    return finish(f"{name} is the most significant: z = {z:.1f} at {mass:.4g} {unit}. Local z per window: {others}.")
 
 
 def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
@@ -78,7 +81,10 @@ def _cut_study(context: Context, later: Sequence[Answer]) -> Call:
     if later:
         return printed(later[-1])
     scores = f"{search['folder']}/scores.parquet"
-    values = {"EVENTS": context["facts"]["events"], "SCORES": scores, "WINDOW": window}
+    facts = context["facts"]
+    mass, unit = facts["mass"].removeprefix("column "), facts["unit"]
+    values = {"EVENTS": facts["events"], "SCORES": scores, "WINDOW": window, "COLUMN": mass, "UNIT": unit}
+    values["FIT_RANGE"] = facts.get("fit_range", RANGE)
     return run_python("cut_study.py", CUT_STUDY, values)
 
 
@@ -96,12 +102,12 @@ def _said(result: dict[str, Any]) -> list[str]:
     if "windows" in result:
         best = _best(result)
         others = ", ".join(
-            f"{found['window']} TeV: {found['z']:.1f}"
-            for found in sorted(result["windows"], key=lambda found: -found["z"])
+            f"{found['window']}: {found['z']:.1f}" for found in sorted(result["windows"], key=lambda found: -found["z"])
         )
         parts.append(
-            f"the window {best['window']} TeV is the most significant: z = {best['z']:.1f} at {best['mass']:.3f} +- "
-            f"{best['mass_error']:.3f} TeV, p = {result['p_global']:.2g} for all windows. Local z per window: {others}"
+            f"the window {best['window']} is the most significant: z = {best['z']:.1f} at "
+            f"{measured(best['mass'], best['mass_error'])}, p = {result['p_global']:.2g} for all windows. Local z per "
+            f"window: {others}"
         )
         parts += [f"warning: {best['warning']}"] if best["warning"] else []
         parts += [f"not searched: {failed}" for failed in result["failed"]]
@@ -112,8 +118,8 @@ def _said(result: dict[str, Any]) -> list[str]:
     if "cuts" in result:
         best = result["cuts"][result["best"]]
         parts.append(
-            f"best cut {best['efficiency']:g}: z = {best['z']:.2f} at {best['mass']:.3f} "
-            f"+- {best['mass_error']:.3f} TeV, "
+            f"best cut {best['efficiency']:g}: z = {best['z']:.2f} at "
+            f"{measured(best['mass'], best['mass_error'])}, "
             f"{best['signal']:.0f} +- {best['signal_error']:.0f} signal events pass"
         )
     return parts

@@ -30,7 +30,7 @@ def publication(base: Publication, run: Run) -> Publication:
     expected = [
         Column(f"expected {n:+d} sigma", [e]) for n, e in zip(BANDS, details.upper_limit_expected, strict=False)
     ]
-    table = Data("limit", caption, [Column("mass", [mass], "TeV")], [Column("observed", [limit]), *expected])
+    table = Data("limit", caption, [Column("mass", [mass], details.unit)], [Column("observed", [limit]), *expected])
     return replace(base, tables=[*base.tables, table], documents=dict(base.documents) | _workspace(details))
 
 

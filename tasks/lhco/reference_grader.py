@@ -65,7 +65,7 @@ def grade(
 def read_both(
     submission: SearchSubmission, folder: Path, workspace: Path, counted: NDArray[np.bool_] | None = None
 ) -> tuple[Scored, Scored]:
-    """Return (mjj, score) of events and reference in `folder`, without copies; `counted` (n,): of these events only.
+    """Return (mass, score) of events and reference in `folder`, without copies; `counted` (n,): of these events only.
 
     ValueError says what is wrong with the scores.
     """

@@ -2,7 +2,8 @@
 
 `lhco-demo` mixes events of the shipped sample, `lhco-rnd` takes the official R&D feature file, `lhco-jets`
 (`constituents.py`) also the particles of its jets, and `lhco-sr` the signal-region arrays of the CATHODE release.
-Labels go to the sealed folder and nowhere else. `lhco-blackbox` (`blackbox.py`) takes events without labels.
+Labels go to the sealed folder and nowhere else. `lhco-blackbox` (`blackbox.py`) takes events without labels, `search`
+(`own.py`) those of any mass and with any features.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tasks.lhco.grader import WIDTH, read_scores
 from tasks.lhco.policy import SearchPolicy
 from tasks.lhco.study import SearchJudge
 from tasks.lhco.truth import Truth
+from tasks.lhco.variable import Variable, dijets
 from tasks.page import Block, Graded, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Number, Score
@@ -42,8 +44,8 @@ DISCOVERY = 2.87e-7  # global p-value, five standard deviations one-sided
 REQUEST = "Is there a new resonance in these dijet events? Give its mass, the number of signal events and a p-value."
 
 
-class LhcoTask(TaskBase):
-    """Base class of the LHCO presets. Subclasses provide the events (`load`)."""
+class SearchTask(TaskBase):
+    """Base class of all searches. Subclasses provide the events (`load`) and the mass that is searched (`variable`)."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -70,20 +72,16 @@ class LhcoTask(TaskBase):
     alpha: float = Field(DISCOVERY, gt=0, lt=1, description="global p-value below which a discovery is claimed")
     max_iterations: int = Field(4, ge=1, le=50)
     seed: int = Field(1, ge=0, description="seed of the data set")
-    search: tuple[float, float] = Field(SEARCH, description="range of masses to search, TeV; less range, fewer trials")
     hold_out: float = Field(0.5, ge=0.1, le=0.9, description="fraction of the events reserved for the claim")
 
-    @field_validator("search")
-    @classmethod
-    def _inside(cls, search: tuple[float, float]) -> tuple[float, float]:
-        low, high = search
-        if not SEARCH[0] <= low < high <= SEARCH[1] or high < 1.2 * low:
-            raise ValueError(f"must lie inside {SEARCH} TeV, with the upper edge at least 1.2 times the lower")
-        return search
+    @property
+    def variable(self) -> Variable:
+        """The mass that is searched. Raises TaskError."""
+        raise NotImplementedError
 
     @property
     def audit(self) -> LhcoAudit:
-        return LhcoAudit(self.alpha, self.search, self.has_sidebands)
+        return LhcoAudit(self.alpha, self.variable, self.has_sidebands)
 
     def load(self) -> tuple[dict[str, Floats], NDArray[np.bool_] | None, Truth | None, dict[str, Floats] | None]:
         """Return events, labels and truth if they are known, and the background reference if there is one."""
@@ -91,7 +89,8 @@ class LhcoTask(TaskBase):
 
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         columns, is_signal, true, reference = self.load()
-        unseen = np.zeros(len(columns["mjj"]), dtype=bool)
+        variable = self.variable
+        unseen = np.zeros(len(columns[variable.column]), dtype=bool)
         rng = np.random.default_rng([self.secret_seed, HOLD_OUT])
         unseen[rng.permutation(len(unseen))[: round(self.hold_out * len(unseen))]] = True
         original = originals(columns)
@@ -102,11 +101,14 @@ class LhcoTask(TaskBase):
         columns = {name: values[~unseen] for name, values in columns.items()}
         write_events(inputs / EVENTS, columns)
         truth.write(sealed_folder, true, is_signal, unseen)
+        mass = columns[variable.column]
         facts: dict[str, Any] = {
             "events": "/inputs/events.parquet",
-            "rows": len(columns["mjj"]),
-            "features": [name for name in available(columns) if name != "mjj"],
-            "mjj_tev": [round(float(q), 3) for q in np.percentile(columns["mjj"], [0, 5, 50, 95, 100])],
+            "rows": len(mass),
+            "mass": f"column {variable.column}",
+            "unit": variable.unit,
+            "features": [name for name in available(columns) if name != variable.column],
+            "mass_quantiles_0_5_50_95_100": [float(f"{q:.4g}") for q in np.percentile(mass, [0, 5, 50, 95, 100])],
             "discovery_below_p_global": self.alpha,
             "sidebands": self.has_sidebands,
             "held_out_rows": int(unseen.sum()),
@@ -116,10 +118,11 @@ class LhcoTask(TaskBase):
         if self.width is not None:
             facts["width"] = self.width
         if self.has_sidebands:
-            facts |= {"search_range_tev": self.search, "window_width_tev": WIDTH, "steering_metric": grader.BEST_OF}
+            facts |= {"search_range": variable.search, "window_width_over_centre": WIDTH}
+            facts |= {"steering_metric": grader.BEST_OF}
         else:
             assert true
-            facts |= {"steering_metric": reference_grader.METRIC, "window_tev": list(true.window)}
+            facts |= {"steering_metric": reference_grader.METRIC, "window": list(true.window)}
         if reference is not None:
             for folder in (inputs, held_out):
                 write_events(folder / REFERENCE, reference)
@@ -128,14 +131,14 @@ class LhcoTask(TaskBase):
 
     def grade(self, submission: SearchSubmission, inputs: Path, workspace: Path, n_graded: int) -> Score:
         if self.has_sidebands:
-            return grader.grade(submission, inputs, workspace, n_graded, self.search, self.width)
+            return grader.grade(submission, inputs, workspace, n_graded, self.variable, self.width)
         return reference_grader.grade(submission, inputs, workspace, n_graded, self.width)
 
     def confirm(
         self, submission: SearchSubmission, chosen: Score, held_out: Path, workspace: Path, sealed_folder: Path
     ) -> Score:
         unseen = truth.held_out(sealed_folder)
-        score = confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width)
+        score = confirm.confirm(submission, chosen, held_out, workspace, unseen, self.width, self.variable)
         return self.audit.examine(submission, score, held_out, workspace, unseen)
 
     def check(self, claim: SearchClaim, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
@@ -160,7 +163,7 @@ class LhcoTask(TaskBase):
         metrics = sealed.biases(checks, true)
         curves: dict[str, list[float]] = {}
         if submission is not None:
-            mjj = self.load()[0]["mjj"]
+            mjj = self.load()[0][self.variable.column]
             of = np.ones(len(unseen), dtype=bool) if confirmed else ~unseen
             score = read_scores(confirmed or workspace, submission.scores, int(of.sum()))
             inside = (mjj[of] >= true.window[0]) & (mjj[of] < true.window[1])
@@ -180,6 +183,24 @@ class LhcoTask(TaskBase):
 
     def publication(self, run: Run) -> Publication:
         return published.publication(super().publication(run), run)
+
+
+class LhcoTask(SearchTask):
+    """Base class of the LHCO presets, in which the mass is that of two jets, mjj in TeV."""
+
+    search: tuple[float, float] = Field(SEARCH, description="range of masses to search, TeV; less range, fewer trials")
+
+    @field_validator("search")
+    @classmethod
+    def _inside(cls, search: tuple[float, float]) -> tuple[float, float]:
+        low, high = search
+        if not SEARCH[0] <= low < high <= SEARCH[1] or high < 1.2 * low:
+            raise ValueError(f"must lie inside {SEARCH} TeV, with the upper edge at least 1.2 times the lower")
+        return search
+
+    @property
+    def variable(self) -> Variable:
+        return dijets(self.search)
 
 
 def window_around(mass: float) -> tuple[float, float]:

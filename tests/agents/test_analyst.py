@@ -23,17 +23,21 @@ ALPHA = 2.87e-7
 FACTS: dict[str, Any] = {
     "task": "lhco-demo",
     "events": "/inputs/events.parquet",
+    "mass": "column mjj",
+    "unit": "TeV",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1", "tau21_j2", "tau32_j1", "tau32_j2"],
     "sidebands": True,
-    "search_range_tev": list(SEARCH),
+    "search_range": list(SEARCH),
     "discovery_below_p_global": ALPHA,
 }
 REFERENCE = {
     "task": "lhco-demo",
     "events": "/inputs/events.parquet",
+    "mass": "column mjj",
+    "unit": "TeV",
     "features": ["mj1", "delta_mj", "tau21_j1", "tau21_j2"],
     "sidebands": False,
-    "window_tev": [3.3, 3.7],
+    "window": [3.3, 3.7],
     "reference": "/inputs/reference.parquet",
     "discovery_below_p_global": ALPHA,
 }
@@ -82,7 +86,7 @@ PLANS = {
     "survey": lambda: plan([]),
     "survey again": lambda: plan([entry(None)]),
     "few features in a survey": lambda: plan([], FACTS | {"features": ["mj1", "delta_mj"], "width": 0.03}),
-    "narrow survey": lambda: plan([], FACTS | {"search_range_tev": [3.0, 3.5]}),
+    "narrow survey": lambda: plan([], FACTS | {"search_range": [3.0, 3.5]}),
     **{f"sharpen {n}": lambda n=n: plan([entry(4.0 - k / 10) for k in range(n)]) for n in (1, 2, 3, 4, 5, 9)},
     "few features": lambda: plan([entry(4.0)] * 4, FACTS | {"features": ["mj1", "delta_mj"]}),
     **{f"reference {n}": lambda n=n: plan([entry(2.0)] * n, REFERENCE) for n in (0, 1, 2, 5)},
@@ -113,7 +117,7 @@ def test_where_there_are_jets_they_are_searched_and_features_are_not(n: int) -> 
 
 @pytest.mark.parametrize("search", [list(SEARCH), [2.7, 5.0], [3.0, 3.5], [2.6, 6.0]])
 def test_the_survey_covers_the_search_range_in_overlapping_windows(search: list[float]) -> None:
-    found = windows(plan([], FACTS | {"search_range_tev": search}))
+    found = windows(plan([], FACTS | {"search_range": search}))
     low, high = search
     assert found[0][0] == pytest.approx(low, abs=0.0021)
     assert found[-1][1] == pytest.approx(high, abs=0.0021)
@@ -122,7 +126,7 @@ def test_the_survey_covers_the_search_range_in_overlapping_windows(search: list[
         assert b - c > 0.2 * (b - a), "a resonance at an edge of one window lies well inside the next"
     for a, b in found:
         assert low <= a < b <= high
-        assert WIDTH[0] <= b - a <= WIDTH[1]
+        assert WIDTH[0] <= 2 * (b - a) / (a + b) <= WIDTH[1]
         assert RANGE[0] < a < b < RANGE[1]
 
 

@@ -99,7 +99,7 @@ def test_choose_hands_in_the_most_significant_window_and_lists_the_others() -> N
     end = talk.run({"submitted": {}})
     submitted = SearchSubmission.model_validate(talk.calls[0][1])
     assert (submitted.scores, submitted.window) == ("/workspace/i0/b/scores.parquet", (3.3, 3.7))
-    assert end["summary"].startswith("b is the most significant: z = 4.1 at 3.500 TeV")
+    assert end["summary"].startswith("b is the most significant: z = 4.1 at 3.5 TeV")
     assert "2.0" in end["summary"]
     assert "-0.5" in end["summary"]
 
@@ -123,7 +123,7 @@ def test_a_survey_is_one_call_that_hands_in_its_most_significant_window() -> Non
     assert [name for name, _ in talk.calls] == ["anomaly.survey", "submit", "finish"]
     submitted = SearchSubmission.model_validate(talk.calls[1][1])
     assert (submitted.scores, submitted.window) == ("survey/3.3.parquet", (3.3, 3.7))
-    for said in ("[3.3, 3.7] TeV is the most significant: z = 4.1 at 3.400", "0.0021", "-0.5", "warning: sculpts"):
+    for said in ("[3.3, 3.7] is the most significant: z = 4.1 at 3.400", "0.0021", "-0.5", "warning: sculpts"):
         assert said in end["summary"]
     assert "not searched: window=(4.9, 5.3)" in end["summary"]
 

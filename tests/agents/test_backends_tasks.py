@@ -29,16 +29,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 SEARCH = {
     "events": "/inputs/events.parquet",
+    "mass": "column mjj",
+    "unit": "TeV",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1"],
     "discovery_below_p_global": 1e-7,
 }
-WITH_SIDEBANDS = SEARCH | {"sidebands": True, "search_range_tev": [2.7, 5.5]}
+WITH_SIDEBANDS = SEARCH | {"sidebands": True, "search_range": [2.7, 5.5]}
 # Of tasks whose data do not come with the project: what their `prepare` would say.
 FACTS: dict[str, dict[str, Any]] = {
     "lhco-rnd": WITH_SIDEBANDS,
     "lhco-blackbox": WITH_SIDEBANDS,
+    "search": WITH_SIDEBANDS
+    | {"variable": "m_tt", "fit_range": [2.4, 6.4], "half_width": 0.0571, "chosen_features": ["mj1"]},
     "lhco-jets": WITH_SIDEBANDS | {"jets": "/inputs/jets.h5"},
-    "lhco-sr": SEARCH | {"sidebands": False, "window_tev": [3.3, 3.7], "reference": "/inputs/reference.parquet"},
+    "lhco-sr": SEARCH | {"sidebands": False, "window": [3.3, 3.7], "reference": "/inputs/reference.parquet"},
     "open": {
         **{"events": "/inputs/events.parquet", "resamples": "/inputs/resamples.json"},
         "columns": [{"name": "mass", "kind": "number"}, {"name": "charge", "kind": "text"}],

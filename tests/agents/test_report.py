@@ -165,7 +165,7 @@ def test_the_closure_test_of_the_best_iteration_is_told_with_its_numbers(tmp_pat
     write_report(tmp_path / "tested")
     html, markdown = ((tmp_path / "tested" / name).read_text() for name in ("report.html", "report.md"))
     for text in (Document(html).text, markdown):
-        told = "data against template AUC 0.496 ± 0.014, p = 0.81; passing fraction smooth in mjj, p = 0.57"
+        told = "data against template AUC 0.496 ± 0.014, p = 0.81; passing fraction smooth in the mass, p = 0.57"
         assert text.count(told) == 1
         assert "AUC 0.7" not in text
     assert SCRIPT not in html + markdown

@@ -83,8 +83,8 @@ def test_masses_in_gev_are_refused_with_the_unit(tmp_path: Path, name: str, shar
 def test_a_fit_range_without_events_is_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path / "e.parquet", events(3000))
     scores = parquet(tmp_path / "scores.parquet", {"score": np.linspace(0, 1, 3000)})
-    call = {"events": str(path), "scores": str(scores), "window": (60.0, 62.0), "mjj_range": (50.0, 70.0)}
-    refused(lambda: scan(**call), "mjj_range", "no events", "TeV")
+    call = {"events": str(path), "scores": str(scores), "window": (60.0, 62.0), "fit_range": (50.0, 70.0)}
+    refused(lambda: scan(**call), "fit_range", "no events")
 
 
 @pytest.mark.parametrize("share", [1, 3])

@@ -15,13 +15,15 @@ from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.explained import TELLING, explained, predicted, without_mjj
 from tasks.lhco.files import EVENTS
 from tasks.lhco.pairs import scaled_pairs, shapes
+from tasks.lhco.variable import DIJETS
 from tasks.score import Score
 from tests.tools.dijet_toys import dijets
+from tools.anomaly.data import MIN_EVENTS
 from tools.events.jets_lhco import pair_mass
 from tools.events.parquet import read_columns, write_events
 
 WINDOW, MASS, SEARCH, CUT = (3.3, 3.7), 3.5, (2.7, 5.5), 1e-2
-AUDIT = LhcoAudit(alpha=1e-3, search=SEARCH, sidebands=True)
+AUDIT = LhcoAudit(alpha=1e-3, variable=DIJETS, sidebands=True)
 SUBMISSION = SearchSubmission(scores="scores.parquet", window=WINDOW)
 
 
@@ -75,6 +77,15 @@ def test_a_move_takes_the_claimed_signal_out_of_the_window_and_others_into_it(
     assert len(factors) == 5  # nobody knows it beforehand
 
 
+def test_a_move_leaves_as_many_events_as_the_tools_need() -> None:
+    """Of few events too few would be left if masses were scaled down."""
+    mjj = spectrum(6000)
+    for many, up in ((mjj, True), (np.tile(mjj, 10), False)):
+        move = decoy.plan_move(many, WINDOW, MASS, 0.02, np.random.default_rng(1))
+        assert (move.factor > 1) == up
+        assert min(np.histogram(many * move.factor, [0, *WINDOW, np.inf])[0]) >= MIN_EVENTS
+
+
 def test_a_bump_is_found_wherever_it_is_but_for_the_where_of_the_claimed_signal() -> None:
     mjj, rng = spectrum(40_000), np.random.default_rng(1)
     score = rng.normal(size=len(mjj))
@@ -82,13 +93,13 @@ def test_a_bump_is_found_wherever_it_is_but_for_the_where_of_the_claimed_signal(
 
     def found(at: float) -> decoy.Excess:
         lifted = (np.abs(mjj / at - 1) < 0.01) & (rng.uniform(size=len(mjj)) < 0.2)
-        return decoy.bump(mjj, score + 6 * lifted, WINDOW, CUT, SEARCH, zone)
+        return decoy.bump(mjj, score + 6 * lifted, WINDOW, CUT, DIJETS, zone)
 
     for at in (3.5, 4.4):
         assert found(at).p_value < 1e-6
         assert found(at).mass == pytest.approx(at, rel=0.02)
     assert found(3.0).p_value > 1e-3
-    assert decoy.bump(mjj, score, WINDOW, CUT, SEARCH, zone).p_value > 1e-3
+    assert decoy.bump(mjj, score, WINDOW, CUT, DIJETS, zone).p_value > 1e-3
 
 
 def test_what_follows_from_features_is_found_without_mjj_and_what_does_not_is_not() -> None:

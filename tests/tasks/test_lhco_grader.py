@@ -16,6 +16,7 @@ from scipy.stats import binomtest, norm
 
 from tasks.lhco import grader
 from tasks.lhco.claims import SearchSubmission
+from tasks.lhco.variable import dijets
 from tasks.score import Score
 from tools.bumphunt.background import known
 from tools.bumphunt.fit import scan_spectrum
@@ -110,7 +111,7 @@ def test_files_that_are_not_taken_over(folders: tuple[Path, Path], events: tuple
 def test_windows_outside_the_search_range_are_refused(folders: tuple[Path, Path], window: tuple[float, float]) -> None:
     graded = grade(folders, window=window)
     assert not graded.ok
-    assert "(2.7, 5.5) TeV, 0.1 to 1.0 TeV wide" in graded.reason
+    assert "(2.7, 5.5) TeV, with a width of 0.025 to 0.3 of its centre" in graded.reason
 
 
 def test_good_scores_find_the_resonance(folders: tuple[Path, Path], events: tuple[Table, np.ndarray]) -> None:
@@ -166,7 +167,7 @@ def test_p_global_is_valid_for_a_crew_that_tries_windows_and_hands_in_the_best(
         _, window, score = max(tried, key=lambda each: each[0])
         pq.write_table(pa.table({"score": score}), folders[1] / "scores.parquet")
         submission = SearchSubmission(scores="scores.parquet", window=window)
-        graded = grader.grade(submission, *folders, 1, search, seed=seed)
+        graded = grader.grade(submission, *folders, 1, dijets(search), seed=seed)
         assert graded.value == pytest.approx(max(z for z, _, _ in tried), abs=1e-3)
         found.append((graded.details["p_local"], graded.details["p_global"]))
     p_local, p_global = np.array(found).T
@@ -212,4 +213,4 @@ def test_a_score_that_sculpts_is_graded_with_a_warning(folders: tuple[Path, Path
     told = next(c for c in cuts[::-1] if c["efficiency"] >= best["efficiency"] and c["smooth_p"] is not None)
     assert told["smooth_p"] < 0.01
     assert f"efficiency {told['efficiency']:g}" in sculpted.details["warning"]
-    assert sculpted.details["warning"].startswith("The score sculpts mjj")
+    assert sculpted.details["warning"].startswith("The score sculpts the mass")

@@ -43,7 +43,9 @@ def test_demo_inputs_hold_the_events_and_nothing_of_the_truth(tmp_path: Path) ->
     # Labels belong to their rows: the labelled events are the resonance.
     assert np.median(events["mjj"][is_signal]) == pytest.approx(3.5, rel=0.02)
     assert np.median(events["mj2"][is_signal]) > 1.5 * np.median(events["mj2"][~is_signal])
-    told = str({key: value for key, value in facts.items() if key not in ("mjj_tev", "search_range_tev")})
+    told = str(
+        {key: value for key, value in facts.items() if key not in ("mass_quantiles_0_5_50_95_100", "search_range")}
+    )
     assert not [word for word in ("500", "3.5") if word in told]
     assert "mjj" not in facts["features"]
     derive(events, facts["features"])  # every name that agents are told can be computed
@@ -155,7 +157,7 @@ def test_the_number_of_rows_does_not_tell_the_injection() -> None:
     assert set(rows.values()) == {20_000}
 
 
-@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-jets", "lhco-sr"])
+@pytest.mark.parametrize("name", ["lhco-demo", "lhco-rnd", "lhco-jets", "lhco-sr", "search"])
 def test_what_a_worker_reads_fits_a_small_model(name: str) -> None:
     """Tools and brief take about 5,500 tokens of a context that may have 8,192."""
     task = make_task(name, {})

@@ -30,7 +30,7 @@ CLASSIFIERS = pytest.mark.parametrize(
     ("classifier", "ensemble"),
     [pytest.param(TUNED, 1, id="tuned", marks=pytest.mark.slow), pytest.param("frozen", 2, id="frozen")],
 )
-BANDS = {"kind": "sideband", "width": 0.5}
+BANDS = {"kind": "sideband", "width": 1.25}
 
 
 def pairs(jets: Jets) -> Dijets:

@@ -67,7 +67,7 @@ def test_a_score_that_prefers_one_mass_is_said_to_sculpt() -> None:
     found = score_closure(score[held], np.repeat(score[held], 2), score, mjj)
     assert found.p_closure > ALPHA
     assert found.warning is not None
-    assert found.warning.startswith("The score sculpts mjj")
+    assert found.warning.startswith("The score sculpts the mass")
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def test_the_sideband_template_is_the_neighbouring_bands_each_event_once(here: P
     mjj, features = events["mjj"], derive(events, FEATURES)
     near = ((mjj >= 3.05) & (mjj < 3.3)) | ((mjj >= 3.7) & (mjj < 3.95))
     inside = (mjj >= WINDOW[0]) & (mjj < WINDOW[1])
-    template(**COMMON, method={"kind": "sideband", "width": 0.25}, oversample=1, out="bands.parquet")
+    template(**COMMON, method={"kind": "sideband", "width": 0.625}, oversample=1, out="bands.parquet")
     drawn = load_arrays("bands.parquet", "template")
     for name in FEATURES:
         assert set(drawn[name]) <= set(features[name][near].astype(np.float32).astype(float))

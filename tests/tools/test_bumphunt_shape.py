@@ -247,9 +247,9 @@ def test_the_tool_gives_what_the_harness_computes(files: tuple[np.ndarray, np.nd
         ({"efficiencies": [1.0]}, "efficiencies", "between 0 and 1"),
         ({"efficiencies": [float("nan")]}, "efficiencies", "between 0 and 1"),
         ({"efficiencies": [float("inf")]}, "efficiencies", "between 0 and 1"),
-        ({"mjj_range": (0.0, 6.0)}, "mjj_range", "0.1 to 100"),
-        ({"mjj_range": (-2.0, 6.0)}, "mjj_range", "0.1 to 100"),
-        ({"mjj_range": (1e-300, 1e300)}, "mjj_range", "0.1 to 100"),
+        ({"fit_range": (0.0, 6.0)}, "fit_range", "above 0"),
+        ({"fit_range": (-2.0, 6.0)}, "fit_range", "above 0"),
+        ({"fit_range": (1e-300, 1e300)}, "fit_range", "above 0"),
     ],
 )
 def test_what_the_tool_cannot_do_is_refused(

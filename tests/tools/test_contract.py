@@ -171,7 +171,7 @@ def test_the_entry_prints_a_result_or_an_error_as_its_last_line(requests: Path, 
     else:
         assert answer["result"]["rows"] == 3
         assert answer["result"]["columns"]["mj1"]["mean"] == 8.0
-        assert answer["result"]["columns"]["mj1"]["correlation_mjj"] == pytest.approx(1.0)
+        assert answer["result"]["columns"]["mj1"]["correlation_mass"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -203,10 +203,10 @@ def out_of_fold(
 def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return (rows of the held-out events, template events for them (n, d)), checked and without duplicates."""
     assert request.control is not None
-    columns = load_arrays(request.control, "control", ["row", "mjj", *request.features])
+    columns = load_arrays(request.control, "control", ["row", data.column, *request.features])
     rows = columns["row"].astype(np.int64)
     of_events = (rows >= 0) & (rows < len(data.mjj))
-    if not (np.all(of_events) and np.allclose(data.mjj[rows], columns["mjj"], rtol=1e-5)):
+    if not (np.all(of_events) and np.allclose(data.mjj[rows], columns[data.column], rtol=1e-5)):
         raise ToolError("control", request.control, "the control file of a template made from `events`, in that order")
     if np.any(data.inside[rows]):
         allowed = f"the control file of a template for the window {request.window}; this one has events in the window"

@@ -1,4 +1,7 @@
-"""Input of the anomaly tools: events with features and mjj, and a signal region with enough events on either side."""
+"""Input of the anomaly tools: events with features and a mass, and a signal region with enough events on either side.
+
+The mass is called mjj throughout, as in the papers on dijets; it is the column that `mass_column` names, in its unit.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tools.arrays import load_arrays
 from tools.contract import Request, Seed, ToolError
 from tools.events.copies import is_first, originals, said
 from tools.events.names import unlabelled
-from tools.events.table import derive, unweighted, validate
+from tools.events.table import derive, mass_column, unweighted, validate
 from tools.types import Floats
 
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
@@ -22,10 +25,10 @@ MIN_EVENTS = 500  # in the window and on either side of it: fewer are not enough
 
 
 class WindowRequest(Request):
-    """Events, and a signal region in mjj."""
+    """Events, and a signal region in the mass: column mass, or mjj in TeV."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
-    window: tuple[float, float] = Field(description="signal region: lower and upper edge in mjj, TeV, e.g. [3.3, 3.7]")
+    window: tuple[float, float] = Field(description="signal region: lower and upper edge in the mass, e.g. [3.3, 3.7]")
     features: list[str] = Field(
         default=FEATURES,
         min_length=1,
@@ -36,8 +39,8 @@ class WindowRequest(Request):
 
 @dataclass(frozen=True)
 class Windowed:
-    """Features (n, d) and mjj (n,) in TeV of all events, which of them lie in the signal region, and `original` (n,),
-    the first row with the same event: its own row, unless it is a copy.
+    """Features (n, d) and mjj (n,) of all events, which of them lie in the signal region, and `original` (n,),
+    the first row with the same event: its own row, unless it is a copy. `column`: name of the mass in files.
     """
 
     features: Floats
@@ -45,6 +48,7 @@ class Windowed:
     inside: NDArray[np.bool_]
     window: tuple[float, float]
     original: NDArray[np.int64] | None = None
+    column: str = "mjj"
 
     @property
     def once(self) -> NDArray[np.bool_]:
@@ -58,7 +62,7 @@ class Windowed:
 
 @dataclass(frozen=True)
 class Sidebands:
-    """Events to learn a background from: features (n, d) and mjj (n,) [TeV] outside `window`, and the window."""
+    """Events to learn a background from: features (n, d) and mjj (n,) outside `window`, and the window."""
 
     features: Floats
     mjj: Floats
@@ -70,21 +74,21 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
 
     Raises ToolError for an unreadable file, NaN, missing or constant features, or a window with too few events.
     """
-    if "mjj" in request.features:
-        raise ToolError(
-            "features", "mjj", "any feature but mjj: the bump is searched for in mjj, and scores would sculpt it"
-        )
     columns = load_table(request.events)
+    mass = mass_column(columns)
+    if mass in request.features:
+        allowed = f"any feature but {mass}: the bump is searched for in {mass}, and scores would sculpt it"
+        raise ToolError("features", mass, allowed)
     chosen = derive(columns, request.features)
     features = np.column_stack([chosen[name] for name in request.features])
-    inside = in_window(columns["mjj"], request.window, need_sidebands)
+    inside = in_window(columns[mass], request.window, need_sidebands)
     trained_on = features[~inside] if need_sidebands else features
     for name, spread in zip(request.features, np.ptp(trained_on, axis=0), strict=True):
         if spread == 0:
             raise ToolError("features", name, "this feature is constant; remove it")
     original = originals(columns)
     note(original)
-    return Windowed(features, columns["mjj"], inside, request.window, original)
+    return Windowed(features, columns[mass], inside, request.window, original, mass)
 
 
 def note(original: NDArray[np.int64]) -> None:
@@ -94,10 +98,10 @@ def note(original: NDArray[np.int64]) -> None:
 
 
 def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = True) -> NDArray[np.bool_]:
-    """Mark the mjj [TeV] in the window (n,); ToolError when too few events lie in it or on either side."""
+    """Mark the mjj in the window (n,); ToolError when too few events lie in it or on either side."""
     low, high = window
     if not 0 < low < high:
-        raise ToolError("window", window, "two edges in TeV, 0 < lower < upper")
+        raise ToolError("window", window, "two edges in the unit of the mass, 0 < lower < upper")
     inside = within(mjj, window)
     n_in, n_below, n_above = int(inside.sum()), int((mjj < low).sum()), int((mjj >= high).sum())
     if n_in < MIN_EVENTS or (need_sidebands and min(n_below, n_above) < MIN_EVENTS):
@@ -105,7 +109,7 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
             "window",
             window,
             f"holds {n_in} events, with {n_below} below and {n_above} above; at least {MIN_EVENTS} each are needed. "
-            f"mjj runs from {mjj.min():.3f} to {mjj.max():.3f} TeV",
+            f"Masses run from {mjj.min():.4g} to {mjj.max():.4g}",
         )
     return inside
 
@@ -113,6 +117,11 @@ def in_window(mjj: Floats, window: tuple[float, float], need_sidebands: bool = T
 def within(mjj: Floats, window: tuple[float, float]) -> NDArray[np.bool_]:
     """Mark the masses in the window (n,), lower edge included, upper edge excluded."""
     return np.asarray((mjj >= window[0]) & (mjj < window[1]))
+
+
+def units(column: str) -> dict[str, str]:
+    """Return the unit of a column of masses, if its name tells."""
+    return {"mjj": "TeV"} if column == "mjj" else {}
 
 
 def load_table(path: str) -> dict[str, Floats]:

@@ -37,7 +37,7 @@ class Diffusion(FieldTraining):
         le=LARGEST,
         description="noise added to sideband events, in std of features; null: pure noise",
     )
-    width: float = Field(0.4, gt=0, description="width of the sidebands that partial diffusion starts from [TeV]")
+    width: float = Field(1.0, gt=0, description="width of the sidebands that partial diffusion starts from, in windows")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Denoiser:
         """Train the denoiser; on a CPU the same seed gives the same one.

@@ -77,7 +77,7 @@ class Bands(Frozen):
     """CWoLa: the events just below and above the window, unchanged. Instant, but biased where jets change with mjj."""
 
     kind: Literal["sideband"] = "sideband"
-    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
+    width: float = Field(1.0, gt=0, description="width of each of the two neighbouring bands, in widths of the window")
 
 
 class JetTemplateRequest(DijetsRequest):
@@ -253,7 +253,7 @@ def _in_order(light: Jets, heavy: Jets, axis: Floats, mjj: Floats) -> Dijets:
 
 
 def bands(dijets: Dijets, outside: Mask, window: tuple[float, float], width: float, n: int, seed: int) -> Dijets:
-    """Draw `n` of the events `outside` within `width` [TeV] of the window; none twice before all have been used."""
+    """Draw `n` of the events `outside` within `width` windows of it; none twice before all have been used."""
     rows = np.flatnonzero(outside)
     near = rows[neighbours(dijets.sidebands(outside, window), width)]
     return dijets.take(near[cycle(len(near), n, np.random.default_rng(seed))])

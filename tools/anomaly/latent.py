@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from tools.anomaly.closure import Place
-from tools.anomaly.data import WindowRequest, load
+from tools.anomaly.data import WindowRequest, load, units
 from tools.anomaly.flow import SplineFlow
 from tools.anomaly.template import learn, window_masses
 from tools.arrays import ArrayRef, save_arrays
@@ -40,7 +40,7 @@ class LatentResult(Result):
         description="AUC of a classifier of the flow's events against held-out sideband data; 0.5 is perfect"
     )
     closure_auc_error: float
-    correlation: float = Field(description="largest |correlation| of a latent feature with mjj in the sidebands")
+    correlation: float = Field(description="largest |correlation| of a latent feature with the mass in the sidebands")
 
 
 @tool("anomaly.latent")
@@ -56,11 +56,11 @@ def latent(request: LatentRequest) -> LatentResult:
     z = learned.template.latent(data.features, data.mjj)
     gauss = np.random.default_rng(request.seed + 2).standard_normal((len(mjj), z.shape[1]))
     names = [f"z{i + 1}" for i in range(z.shape[1])]
-    outside = ~data.inside
+    outside, of = ~data.inside, units(data.column)
     correlations = [np.corrcoef(column, data.mjj[outside])[0, 1] for column in z[outside].T]
     return LatentResult(
-        template=save_arrays(request.out, {"mjj": mjj} | dict(zip(names, gauss.T, strict=True)), {"mjj": "TeV"}),
-        events=save_arrays(request.out_events, {"mjj": data.mjj} | dict(zip(names, z.T, strict=True)), {"mjj": "TeV"}),
+        template=save_arrays(request.out, {data.column: mjj} | dict(zip(names, gauss.T, strict=True)), of),
+        events=save_arrays(request.out_events, {data.column: data.mjj} | dict(zip(names, z.T, strict=True)), of),
         features=names,
         closure_auc=learned.auc,
         closure_auc_error=learned.auc_error,

@@ -30,7 +30,7 @@ class Morphing(Frozen):
 
     kind: Literal["morphing"] = "morphing"
     flow: SplineFlow = Field(SplineFlow(), json_schema_extra={"default": {}})
-    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
+    width: float = Field(1.0, gt=0, description="width of each of the two neighbouring bands, in widths of the window")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> Morph:
         """Train the flow on the sidebands. Raises ToolError for empty bands, or when training diverges."""

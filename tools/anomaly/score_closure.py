@@ -74,8 +74,9 @@ class ScoreClosure(Frozen):
         if self.p_sculpting < ALPHA:
             worst = min(self.cuts, key=lambda cut: cut.smooth_p)
             said.append(
-                f"the score sculpts mjj (p = {self.p_sculpting:.1g}): at background efficiency {worst.efficiency:g} "
-                "the passing fraction of the sidebands is not smooth. Do not trust a bump after this cut."
+                f"the score sculpts the mass (p = {self.p_sculpting:.1g}): at background efficiency "
+                f"{worst.efficiency:g} the passing fraction of the sidebands is not smooth. Do not trust a bump after "
+                "this cut."
             )
         return " ".join(text[0].upper() + text[1:] for text in said) or None
 

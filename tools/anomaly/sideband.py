@@ -24,7 +24,7 @@ class Sideband(Frozen):
     """CWoLa: the events just below and above the window, unchanged. Biased if features change with mjj."""
 
     kind: Literal["sideband"] = "sideband"
-    width: float = Field(0.4, gt=0, description="width of each of the two neighbouring bands [TeV]")
+    width: float = Field(1.0, gt=0, description="width of each of the two neighbouring bands, in widths of the window")
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> SidebandTemplate:
         return SidebandTemplate(sidebands.features[neighbours(sidebands, self.width)])
@@ -46,10 +46,10 @@ class SidebandTemplate:
 
 
 def neighbours(sidebands: Sidebands, width: float) -> Rows:
-    """Return the rows of the events within `width` [TeV] of the window; ToolError if one side has none."""
+    """Return the rows of the events within `width` of the window, in its widths; ToolError if one side has none."""
     low, high = sidebands.window
-    mjj = sidebands.mjj
-    below, above = (mjj < low) & (mjj >= low - width), (mjj >= high) & (mjj < high + width)
+    mjj, reach = sidebands.mjj, width * (high - low)
+    below, above = (mjj < low) & (mjj >= low - reach), (mjj >= high) & (mjj < high + reach)
     if not below.any() or not above.any():
         raise ToolError("width", width, f"wide enough for events on both sides of the window {sidebands.window}")
     return np.flatnonzero(below | above)

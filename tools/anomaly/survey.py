@@ -30,6 +30,7 @@ from tools.bumphunt.spectrum import WIDTH_RANGE, Spectrum, hypotheses
 from tools.bumphunt.windows import HALF_WIDTH, SEARCH, STEP, Window, centres, window_at
 from tools.contract import Frozen, Request, Result, Seed, ToolError, tool
 from tools.events.copies import originals
+from tools.events.table import mass_column
 from tools.parallel import cores, pool
 from tools.types import Floats
 
@@ -45,9 +46,10 @@ class SurveyRequest(Request):
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     windows: list[Window] | None = Field(
-        None, min_length=1, max_length=MOST, description="signal regions in mjj, TeV; default: overlapping ones"
+        None, min_length=1, max_length=MOST, description="signal regions in the mass; default: overlapping ones"
     )
-    search: Window = Field(SEARCH, description="range of mjj, TeV, that overlapping windows cover")
+    search: Window = Field(SEARCH, description="range of masses that overlapping windows cover; default: of mjj, TeV")
+    fit_range: Window | None = Field(None, description="as in bumphunt.scan")
     half_width: float = Field(HALF_WIDTH, ge=0.01, le=0.3, description="of a window, over its centre")
     step: float = Field(STEP, ge=0.01, le=0.6, description="from a window's centre to the next, over the centre")
     features: list[str] = Field(default=FEATURES, min_length=1, description="as in anomaly.template")
@@ -66,7 +68,7 @@ class Searched(Frozen):
     template_scores: str = Field(description="file for bumphunt.count")
     z: float = Field(description="local significance of the best cut, in standard deviations")
     efficiency: float = Field(description="background efficiency of this cut")
-    mass: float = Field(description="TeV")
+    mass: float = Field(description="in the unit of the events")
     mass_error: float
     signal: float = Field(description="events behind this cut")
     signal_error: float
@@ -100,7 +102,7 @@ def survey(request: SurveyRequest) -> SurveyResult:
     start = time.monotonic()
     columns = load_table(request.events)
     note(originals(columns))
-    mjj, chosen = columns["mjj"], sorted(set(request.windows or covering(request)))
+    mjj, chosen = columns[mass_column(columns)], sorted(set(request.windows or covering(request)))
     done: dict[Window, _Done] = {}
     errors: dict[Window, ToolError] = {}
     for window in chosen:
@@ -120,12 +122,12 @@ def survey(request: SurveyRequest) -> SurveyResult:
             window = futures[future]
             try:
                 done[window] = future.result()
-                said = f"z = {done[window].row.z:.2f} at {done[window].row.mass:.3f} TeV"
+                said = f"z = {done[window].row.z:.2f} at {done[window].row.mass:.4g}"
             except ToolError as error:
                 errors[window], said = error, str(error)
             spent = time.monotonic() - start
             expected = spent * len(futures) / n
-            print(f"{window} TeV: {said} ({n}/{len(futures)}, {spent:.0f} of {expected:.0f} s)", file=sys.stderr)
+            print(f"{window}: {said} ({n}/{len(futures)}, {spent:.0f} of {expected:.0f} s)", file=sys.stderr)
     if not done:
         raise errors[chosen[0]]
     found = [done[window] for window in chosen if window in done]
@@ -143,7 +145,9 @@ def covering(request: SurveyRequest) -> list[Window]:
     """Return overlapping windows over the range of the request; ToolError if none or too many fit into it."""
     low, high = request.search
     if not 0 < low < high or high * (1 - request.half_width) < low * (1 + request.half_width):
-        raise ToolError("search", request.search, "two edges in TeV, 0 < lower < upper, at least a window apart")
+        raise ToolError(
+            "search", request.search, "two edges in the unit of the mass, 0 < lower < upper, at least a window apart"
+        )
     middles = centres(request.search, request.half_width, request.step)
     if len(middles) > MOST:
         raise ToolError("step", request.step, f"large enough for at most {MOST} windows, not {len(middles)}")
@@ -202,7 +206,9 @@ def _search(request: SurveyRequest, window: Window, fit: bytes) -> _Done:
                 out_template=f"{at}_template_scores.parquet",
             )
         )
-        cuts, spectra = bumps(ScanRequest(**common, scores=scored.scores.path, width=request.width))
+        cuts, spectra = bumps(
+            ScanRequest(**common, scores=scored.scores.path, width=request.width, fit_range=request.fit_range)
+        )
     cut = max(cuts, key=lambda each: each.z)
     row = Searched(
         window=window,

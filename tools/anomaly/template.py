@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from tools.anomaly.closure import Place, closure, held_out
-from tools.anomaly.data import Sidebands, Windowed, WindowRequest, load
+from tools.anomaly.data import Sidebands, Windowed, WindowRequest, load, units
 from tools.anomaly.diffusion import Diffusion
 from tools.anomaly.flow import MaskedFlow, SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
@@ -35,7 +35,7 @@ KDE_WIDTH = 0.01  # of the kernel in logit(mjj scaled to the window), as publish
 
 
 class Template(Protocol):
-    """A fitted background that samples one event (a row of features) per mjj [TeV], with its training losses."""
+    """A fitted background that samples one event (a row of features) per mjj, with its training losses."""
 
     losses: Losses
     device: str
@@ -92,7 +92,7 @@ class TemplateResult(Result):
     closure_auc_error: float
     advice: str | None = Field(None, description="what to do about a closure that fails; null: it does not")
     closure_window: tuple[float, float] | None = Field(
-        description="held-out window, TeV; null: events were held out at all masses"
+        description="held-out window; null: events were held out at all masses"
     )
     n_window: int
     n_sidebands: int
@@ -121,12 +121,12 @@ def sampled(
 ) -> TemplateResult:
     """Sample a fitted template at `mjj` [TeV], and write it and its control events."""
     drawn = learned.template.sample(mjj, request.seed + 2)
-    columns = {"mjj": mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
-    control = {"row": learned.rows.astype(np.float64), "mjj": data.mjj[learned.rows]}
+    columns = {data.column: mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
+    control = {"row": learned.rows.astype(np.float64), data.column: data.mjj[learned.rows]}
     control |= {name: learned.control[:, i] for i, name in enumerate(request.features)}
     return TemplateResult(
-        template=save_arrays(request.out, columns, {"mjj": "TeV"}),
-        control=save_arrays(out_control, control, {"mjj": "TeV"}),
+        template=save_arrays(request.out, columns, units(data.column)),
+        control=save_arrays(out_control, control, units(data.column)),
         closure_auc=learned.auc,
         closure_auc_error=learned.auc_error,
         advice=advice(learned.auc, learned.auc_error),
@@ -217,7 +217,7 @@ def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: f
 
 
 def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
-    """Return the mjj [TeV] to sample at, `oversample` times as many as there are events in the window.
+    """Return the mjj to sample at, `oversample` times as many as there are events in the window.
 
     Raises ToolError for fewer than a classifier needs.
     """

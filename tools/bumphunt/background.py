@@ -44,12 +44,12 @@ def reach(width: float) -> float:
 
 
 def zone(window: tuple[float, float], mass: float, width: float) -> tuple[float, float]:
-    """Return the mjj range [TeV] that may hold signal: the window, extended by the tails of a resonance in it."""
+    """Return the mjj range that may hold signal: the window, extended by the tails of a resonance in it."""
     return min(window[0], mass * (1 - reach(width))), max(window[1], mass * (1 + reach(width)))
 
 
 def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -> Spectrum:
-    """Return the spectrum with `degree` and `delta` measured in its bins outside `window` [TeV], for these widths."""
+    """Return the spectrum with `degree` and `delta` measured in its bins outside `window`, for these widths."""
     edges, centres = spectrum.edges, spectrum.centres
     z, signal = scan_spectrum(spectrum, tested)
     at = int(np.argmax(z))

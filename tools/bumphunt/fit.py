@@ -34,7 +34,7 @@ GRIDS = 5  # at most; 10,000 signal events take three
 class Fit:
     """Posterior means and standard deviations. `signal` >= 0 counts passing events.
 
-    The error of the mass [TeV] has that of the scale (SCALE_ERROR) in it, the error of the signal that of the
+    The error of the mass has that of the scale (SCALE_ERROR) in it, the error of the signal that of the
     background's smoothness (delta), in quadrature.
     """
 
@@ -70,13 +70,13 @@ def spurious_error(spectrum: Spectrum, mass: float, width: float) -> float:
 
 
 def fit_amplitude(spectrum: Spectrum, mass: float, width: float) -> tuple[float, float]:
-    """(passing signal, its error) for a bump of fixed mass [TeV] and relative width; may be negative."""
+    """(passing signal, its error) for a bump of fixed mass and relative width; may be negative."""
     found = profile.fit_signal_at(*spectrum.pair, spectrum.basis, spectrum.shapes(one(mass, width)))
     return float(found.signal[0]), float(np.hypot(found.error[0], spurious_error(spectrum, mass, width)))
 
 
 def fit_signal(spectrum: Spectrum, mass_range: tuple[float, float], width: float | None = None) -> Fit:
-    """Mass [TeV], width (or the one that is known) and signal: their posterior in `mass_range` and WIDTH_RANGE."""
+    """Mass, width (or the one that is known) and signal: their posterior in `mass_range` and WIDTH_RANGE."""
     mass, log_width, signal = _posterior(spectrum, mass_range, width)
     at, wide = mass.mean, float(np.exp(log_width.mean))
     shape = spectrum.shapes(one(at, wide))

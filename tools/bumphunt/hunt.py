@@ -25,7 +25,7 @@ class CountRequest(Request):
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
     template_scores: str = Field("template_scores.parquet", description="parquet file with the template's scores")
-    window: tuple[float, float] = Field(description="signal region in mjj, TeV")
+    window: tuple[float, float] = Field(description="signal region in the mass")
     efficiencies: list[float] = Field(
         default=[1e-2, 1e-3, 1e-4], min_length=1, max_length=20, description="fractions of the template to keep"
     )
@@ -66,7 +66,9 @@ def cut_and_count(request: CountRequest) -> CountResult:
     low, high = request.window
     inside = (mjj >= low) & (mjj < high)
     if not low < high or not inside.any():
-        raise ToolError("window", request.window, "two increasing edges in TeV with events between them")
+        raise ToolError(
+            "window", request.window, "two increasing edges in the unit of the mass, with events between them"
+        )
     cuts = []
     for efficiency in request.efficiencies:
         try:
@@ -99,7 +101,7 @@ def cut_and_count(request: CountRequest) -> CountResult:
 def sideband_delta(
     mjj: Floats, score: Floats, template: Floats, window: tuple[float, float], efficiency: float
 ) -> float:
-    """Return delta from signal-free bands next to the window [TeV], where its template should nearly hold.
+    """Return delta from signal-free bands next to the window, where its template should nearly hold.
 
     It is an upper estimate, because it includes the features' own change with mjj. Raises ValueError when no band has
     100 events.
@@ -112,7 +114,7 @@ def sideband_delta(
     counts = [count(scores, template, efficiency, 0.0) for scores in held if len(scores) >= MIN_BAND]
     if not counts:
         raise ValueError(
-            f"no band of {width:.3g} TeV beside the window {window} holds {MIN_BAND} events to measure delta in; "
+            f"no band of {width:.3g} beside the window {window} holds {MIN_BAND} events to measure delta in; "
             "give a number"
         )
     table = np.array([(found.n, found.background, found.n_template) for found in counts]).T

@@ -7,22 +7,23 @@ import sys
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.copies import is_first, originals, said
-from tools.events.table import unweighted, validate
+from tools.events.table import mass_column, unweighted, validate
 from tools.types import Floats
 
 
 def load_scored(events: str, scores: str, field: str = "scores") -> tuple[Floats, Floats]:
-    """Return (mjj [TeV], score), one number each per event; copies of events are left out.
+    """Return (mass, score), one number each per event; copies of events are left out.
 
-    `field` is the request field of `scores`, named in errors. Raises ToolError for files that do not hold this, for
-    masses that are not in TeV, and for weighted events.
+    `field` is the request field of `scores`, named in errors. Raises ToolError for files that do not hold this, for an
+    `mjj` that is not in TeV, and for weighted events.
     """
     table = load_arrays(events, "events")
-    if "mjj" not in table:
-        raise ToolError("events", events, f"needs the column mjj, has {', '.join(table)}")
+    name = mass_column(table)
+    if name not in table:
+        raise ToolError("events", events, f"needs the column mjj, or mass, has {', '.join(table)}")
     validate(table, events)
     unweighted(table)
-    mjj, score = table["mjj"], load_arrays(scores, field, ["score"])["score"]
+    mjj, score = table[name], load_arrays(scores, field, ["score"])["score"]
     if len(mjj) != len(score):
         raise ToolError(field, scores, f"has {len(score)} rows, the event file {len(mjj)}")
     original = originals(table)

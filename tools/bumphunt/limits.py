@@ -32,7 +32,7 @@ class Limit:
 
 
 def upper_limit(spectrum: Spectrum, mass: float, width: float, level: float = 0.95) -> Limit:
-    """Return the limit on the passing signal of a resonance at `mass` [TeV].
+    """Return the limit on the passing signal of a resonance at `mass`.
 
     Raises ValueError for a level outside (0, 1).
     """

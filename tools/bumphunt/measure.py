@@ -60,7 +60,7 @@ def measure(
     score: Floats,
     window: tuple[float, float],
     efficiency: float,
-    mjj_range: tuple[float, float] = RANGE,
+    fit_range: tuple[float, float] = RANGE,
     tested: Hypotheses | None = None,
     width: float | None = None,
 ) -> Cut:
@@ -71,14 +71,14 @@ def measure(
     """
     tested = hypotheses(*window, width) if tested is None else tested
     passed = score >= threshold(score, mjj, window, efficiency)
-    spectrum = known(histogram(mjj, passed, make_edges(*mjj_range)), window, tested)
+    spectrum = known(histogram(mjj, passed, make_edges(*fit_range)), window, tested)
     return fitted(efficiency, spectrum, tested, window, width)
 
 
 def fitted(
     efficiency: float, spectrum: Spectrum, tested: Hypotheses, masses: tuple[float, float], width: float | None = None
 ) -> Cut:
-    """Test every hypothesis, and fit with the mass within `masses` [TeV], at this width if it is known."""
+    """Test every hypothesis, and fit with the mass within `masses`, at this width if it is known."""
     z, _ = scan_spectrum(spectrum, tested)
     best = int(np.argmax(z))
     fit = fit_signal(spectrum, masses, width)

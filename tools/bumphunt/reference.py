@@ -16,7 +16,7 @@ from tools.bumphunt.measure import Cut, fitted
 from tools.bumphunt.spectrum import Hypotheses, Spectrum, hypotheses, make_edges
 from tools.types import Floats
 
-Scored = tuple[Floats, Floats]  # mjj [TeV] and score of the same events
+Scored = tuple[Floats, Floats]  # mjj and score of the same events
 DEGREES = (1, 2, 3)
 CLOSURE = 0.01  # relative error of the reference's passing fraction, besides its statistics
 MARGIN = 0.1  # fraction of the range at either end where no mass is tested: a bump at the edge is hardly visible
@@ -47,7 +47,7 @@ def with_reference(data: Scored, reference: Scored, cut: float, edges: Floats, c
 
 
 def region_edges(mjj: Floats) -> Floats:
-    """Return bin edges [TeV] from the smallest to the largest mjj."""
+    """Return bin edges from the smallest to the largest mjj."""
     return make_edges(float(mjj.min()), float(np.nextafter(mjj.max(), np.inf)))
 
 

@@ -17,7 +17,7 @@ from tools.types import Floats
 
 
 class MeasureRequest(Request):
-    """Events in one mjj range and a background-only reference in the same range, both scored."""
+    """Events in one range of masses and a background-only reference in the same range, both scored."""
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
@@ -30,7 +30,7 @@ class MeasureRequest(Request):
         None,
         ge=WIDTH_RANGE[0],
         le=WIDTH_RANGE[1],
-        description="relative standard deviation of the resonance in mjj, if known; otherwise several are tested",
+        description="relative standard deviation of the resonance in the mass, if known; otherwise several are tested",
     )
     closure: float = Field(
         CLOSURE,
@@ -68,10 +68,10 @@ class MeasureResult(Result):
 
 @tool("bumphunt.measure")
 def measure_region(request: MeasureRequest) -> MeasureResult:
-    """Measure a bump in one mjj region with a background reference: the reference fixes how many background events pass
-    a cut on the score, the failing events how they are distributed in mjj. Returns significance, mass, width and signal
-    for every cut, and number and fraction of signal events in the region. p_global does not account for anything else
-    that was tried.
+    """Measure a bump in one region of masses with a background reference: the reference fixes how many background
+    events pass a cut on the score, the failing events how their masses are distributed. Returns significance, mass,
+    width and signal for every cut, and number and fraction of signal events in the region. p_global does not account
+    for anything else that was tried.
     """
     data = load_scored(request.events, request.scores)
     reference = load_scored(request.reference, request.reference_scores, "reference_scores")

@@ -1,4 +1,4 @@
-"""The bump-hunt tool: cut on a score, fit the mjj spectrum, report significance, mass and yield for every cut."""
+"""The bump-hunt tool: cut on a score, fit the mass spectrum, report significance, mass and yield for every cut."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from tools.arrays import load_arrays
 from tools.bumphunt.background import zone
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
@@ -16,6 +17,7 @@ from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, Spectrum, hypotheses, one
 from tools.contract import Request, Result, ToolError, tool
+from tools.events.table import mass_column
 from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
@@ -23,6 +25,7 @@ CORE = 2.0  # widths on each side of its mass that a peak takes up
 NOT_SMOOTH = 0.01  # smooth_p below which a bump must not be trusted
 LEAST_Z = 1.0  # standard deviations from which on a fit is called a bump
 SAME = 1.5  # a cut that keeps so many times more than it was asked for is another cut
+WIDEST = 1e3  # ratio of the edges of a fit: bins are of equal relative width
 TOYS = 200  # pseudo-experiments; p-values beyond their reach are extrapolated
 
 
@@ -31,7 +34,7 @@ class ScanRequest(Request):
 
     events: str = Field("/inputs/events.parquet", description="parquet file with the event table")
     scores: str = Field(description="parquet file with a column `score`, one row per event")
-    window: tuple[float, float] = Field(description="lower and upper edge in mjj, TeV; masses in it are tested")
+    window: tuple[float, float] = Field(description="lower and upper edge in the mass; masses in it are tested")
     efficiencies: list[float] | None = Field(
         None,
         min_length=1,
@@ -39,12 +42,14 @@ class ScanRequest(Request):
         description="background efficiencies to cut at; default: those of 0.01, 0.003, 0.001 that keep 12 sideband "
         "events, or all three if none does",
     )
-    mjj_range: tuple[float, float] = Field(RANGE, description="range of the fit, TeV")
+    fit_range: tuple[float, float] | None = Field(
+        None, description="range of the fit; default: for mjj 2.4 to 6.4 TeV, for a column mass all events"
+    )
     width: float | None = Field(
         None,
         ge=WIDTH_RANGE[0],
         le=WIDTH_RANGE[1],
-        description="relative standard deviation of the resonance in mjj, if known; otherwise several are tested",
+        description="relative standard deviation of the resonance in the mass, if known; otherwise several are tested",
     )
 
 
@@ -56,7 +61,7 @@ class CutResult(BaseModel):
     kept: float | None = Field(
         None, description="background efficiency of the cut: above the one asked for if many scores are equal"
     )
-    mass: float = Field(description="TeV")
+    mass: float = Field(description="in the unit of the events")
     mass_error: float
     signal: float = Field(description="events behind this cut")
     signal_error: float
@@ -71,8 +76,8 @@ class CutResult(BaseModel):
     valid: bool
     smooth_p: float | None = Field(
         None,
-        description="p-value for a passing fraction beside the window that is smooth in mjj; below 0.01 do not trust "
-        "a bump",
+        description="p-value for a passing fraction beside the window that is smooth in the mass; below 0.01 do not "
+        "trust a bump",
     )
 
 
@@ -89,8 +94,8 @@ class ScanResult(Result):
 @tool("bumphunt.scan")
 def scan(request: ScanRequest) -> ScanResult:
     """Bump hunt: keep the events of highest score (at fixed background efficiencies) and fit a resonance on a smooth
-    background in mjj with a profile likelihood. Returns mass, width, passing signal and local p-value for every cut.
-    p_global does not account for how many windows and trainings were tried before.
+    background in the mass with a profile likelihood. Returns mass, width, passing signal and local p-value for every
+    cut. p_global does not account for how many windows and trainings were tried before.
     """
     cuts, spectra = bumps(request)
     found = global_p([Hunt(spectra, hypotheses(*request.window, request.width))], n_toys=TOYS)
@@ -100,27 +105,32 @@ def scan(request: ScanRequest) -> ScanResult:
 def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
     """Return the results of all cuts, and the spectra behind them. Raises ToolError."""
     mjj, score = load_scored(request.events, request.scores)
-    low, high = request.mjj_range
-    if not 0.1 <= low < high <= 100:
-        raise ToolError("mjj_range", request.mjj_range, "two increasing edges from 0.1 to 100 TeV")
+    fit_range = low, high = request.fit_range or default_range(request.events, mjj)
+    if not 0 < low < high <= WIDEST * low:
+        allowed = f"two edges above 0 in the unit of the mass, increasing, at most a factor of {WIDEST:g} apart"
+        raise ToolError("fit_range", fit_range, allowed)
     if not low < request.window[0] < request.window[1] < high:
-        raise ToolError(
-            "window", request.window, f"must be increasing and lie inside the fit range {request.mjj_range} TeV"
-        )
+        raise ToolError("window", request.window, f"must be increasing and lie inside the fit range {fit_range}")
     if not np.any((mjj >= low) & (mjj < high)):
-        seen = f"mjj runs from {mjj.min():.4g} to {mjj.max():.4g} TeV"
-        raise ToolError("mjj_range", request.mjj_range, f"a range in TeV with events; it has no events: {seen}")
+        seen = f"masses run from {mjj.min():.4g} to {mjj.max():.4g}"
+        raise ToolError("fit_range", fit_range, f"a range with events; it has no events: {seen}")
     cuts: list[CutResult] = []
     spectra: list[Spectrum] = []
     for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
         try:
-            cut = measure(mjj, score, request.window, efficiency, request.mjj_range, width=request.width)
+            cut = measure(mjj, score, request.window, efficiency, fit_range, width=request.width)
             cuts.append(checked(cut, mjj, score, request.window))
             spectra.append(cut.spectrum)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
         print(f"efficiency {efficiency:g}: z = {cuts[-1].z:.2f}", file=sys.stderr)
     return cuts, spectra
+
+
+def default_range(events: str, mass: Floats) -> tuple[float, float]:
+    """Return the range of a fit if none is given: that of dijets, or that of all masses in the file."""
+    names = load_arrays(events, "events")
+    return RANGE if mass_column(names) == "mjj" else (float(mass.min()), float(np.nextafter(mass.max(), np.inf)))
 
 
 def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
@@ -147,7 +157,7 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
 
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
     """Mark events (n,) at random, with the probability of being signal that the fit gives passing events at their mjj
-    [TeV].
+    .
     """
     spectrum, fit = cut.spectrum, cut.fit
     signal = fit.signal * one(fit.mass, fit.width).shapes(spectrum.edges)[0]
@@ -166,9 +176,9 @@ def distrust(cuts: Sequence[CutResult], best: int, window: tuple[float, float]) 
     if cut is None or cut.smooth_p is None or cut.smooth_p >= NOT_SMOOTH:
         return None
     return (
-        f"The score sculpts mjj (p = {cut.smooth_p:.1g}): after the cut at background efficiency {cut.efficiency:g} "
-        "the passing fraction of the sidebands is not smooth. The cut itself may have produced the bump."
-        + leak(cuts[best], window)
+        f"The score sculpts the mass (p = {cut.smooth_p:.1g}): after the cut at background efficiency "
+        f"{cut.efficiency:g} the passing fraction of the sidebands is not smooth. The cut itself may have produced the "
+        "bump." + leak(cuts[best], window)
     )
 
 
@@ -179,7 +189,7 @@ def leak(cut: CutResult, window: tuple[float, float]) -> str:
     if not over:
         return ""
     return (
-        f" But the peak, {low:.2f} to {high:.2f} TeV, leaks over the edge of the window at {' and '.join(over)} TeV: "
+        f" But the peak, {low:.4g} to {high:.4g}, leaks over the edge of the window at {' and '.join(over)}: "
         "its own flank beside the window may be what is not smooth. Move or widen the window, and test again."
     )
 

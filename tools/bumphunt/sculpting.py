@@ -35,7 +35,7 @@ class Sculpting:
 
 
 def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1) -> Sculpting:
-    """Test a cut on background-like events with these mjj [TeV]; ValueError if fewer than 10 pass or fail."""
+    """Test a cut on background-like events with these mjj; ValueError if fewer than 10 pass or fail."""
     from scipy.stats import ks_2samp  # slow to import
 
     if min(passed.sum(), (~passed).sum()) < MIN_PASSING:
@@ -59,11 +59,11 @@ class SculptingRequest(Request):
     """Background-like events with their scores: the sidebands of the event file, or a template."""
 
     events: str = Field(
-        "/inputs/events.parquet", description="parquet file with a column mjj: the event table, or a template"
+        "/inputs/events.parquet", description="parquet file with the mass: the event table, or a template"
     )
     scores: str = Field(description="parquet file with a column `score`, one row per event")
     leave_out: tuple[float, float] | None = Field(
-        None, description="window in mjj, TeV, that may hold signal: its events are not used; not needed for a template"
+        None, description="window in the mass that may hold signal: its events are not used; not needed for a template"
     )
     efficiencies: list[float] = Field(
         default=[1e-2, 1e-3], min_length=1, max_length=20, description="fractions to keep"
@@ -76,10 +76,10 @@ class CutSculpting(BaseModel):
     model_config = ConfigDict(frozen=True)
     efficiency: float
     shape_p: float = Field(
-        description="p-value for the same mjj distribution of passing and failing events; a slope is harmless"
+        description="p-value for the same mass distribution of passing and failing events; a slope is harmless"
     )
     smooth_p: float = Field(
-        description="p-value for a passing fraction that is smooth in mjj; below 0.01 do not trust a bump"
+        description="p-value for a passing fraction that is smooth in the mass; below 0.01 do not trust a bump"
     )
 
 
@@ -91,7 +91,7 @@ class SculptingResult(Result):
 
 @tool("bumphunt.sculpting")
 def sculpting_test(request: SculptingRequest) -> SculptingResult:
-    """Test whether cutting on these scores produces a bump or a step in the mjj of background. Test the sidebands
+    """Test whether cutting on these scores produces a bump or a step in the mass of background. Test the sidebands
     (leave the window out) and the template's own scores before believing an excess.
     """
     mjj, score = load_scored(request.events, request.scores)

@@ -1,4 +1,6 @@
-"""The mjj spectra of events that pass a cut and of those that fail it, and the shape of a resonance.
+"""The mass spectra of events that pass a cut and of those that fail it, and the shape of a resonance.
+
+The mass, called mjj as in dijets, may be any in any unit: all widths are relative.
 
 Spectra are binned in mjj; the bin width grows with mjj as the resolution does. A resonance seen as two R=1 jets is a
 Gaussian core with power-law tails (double-sided Crystal Ball) in
@@ -23,7 +25,7 @@ from scipy.special import erf
 from tools.bumphunt.profile import make_basis
 from tools.types import Floats
 
-RANGE = (2.4, 6.4)  # TeV: from the turn-on of the jet trigger to the last well-filled bins
+RANGE = (2.4, 6.4)  # TeV, of mjj: from the turn-on of the jet trigger to the last well-filled bins
 BIN = 0.008  # bin width over mjj
 SCALE = (
     1.0  # position of the core over the mass of the resonance: 1.000, 1.005, 0.998, 1.004, 0.991; official R&D 1.0015
@@ -37,7 +39,7 @@ DEGREE = 2  # default degree of the transfer factor
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Counts per bin of `edges` (n + 1, TeV) of events that pass and fail a cut, and the quality of the background.
+    """Counts per bin of `edges` (n + 1) of events that pass and fail a cut, and the quality of the background.
 
     `degree`: degree of the transfer factor's polynomial; `delta`: relative error of the background under a bump that
     its smoothness does not remove (`background.py`); `reference`: (passed, failed) of signal-free events, for which the
@@ -79,7 +81,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """Resonances to test, side by side: masses [TeV] and relative widths, (H,) each."""
+    """Resonances to test, side by side: masses and relative widths, (H,) each."""
 
     masses: Floats
     widths: Floats
@@ -94,7 +96,7 @@ class Hypotheses:
 
 
 def hypotheses(low: float, high: float, width: float | None = None) -> Hypotheses:
-    """Return masses from `low` to `high` TeV, one width apart, for the given width or else for all WIDTHS."""
+    """Return masses from `low` to `high`, one width apart, for the given width or else for all WIDTHS."""
     grids = [(w, np.geomspace(low, high, max(2, 1 + round(np.log(high / low) / w)))) for w in widths(width)]
     return Hypotheses(np.concatenate([g for _, g in grids]), np.concatenate([np.full(len(g), w) for w, g in grids]))
 
@@ -114,7 +116,7 @@ def widths(width: float | None) -> tuple[float, ...]:
 
 
 def make_edges(low: float, high: float) -> Floats:
-    """Return the edges of logarithmic bins, of relative width about BIN, from `low` to `high` TeV."""
+    """Return the edges of logarithmic bins, of relative width about BIN, from `low` to `high`."""
     n = max(8, round(np.log(high / low) / BIN))
     return np.asarray(low * np.exp(np.arange(n + 1) * np.log(high / low) / n))
 
@@ -132,7 +134,7 @@ def histogram(
 
 
 def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:
-    """Return the fraction of a resonance at `mass` [TeV] in every bin; `width` is the core's, relative; or (H, 1)."""
+    """Return the fraction of a resonance at `mass` in every bin; `width` is the core's, relative; or (H, 1)."""
     return np.asarray(np.diff(_crystal_ball_cdf((edges / (SCALE * mass) - 1) / width)))
 
 

@@ -28,7 +28,7 @@ NEAR, MERGED = 4.0, 4  # widths of the resonance within which bins stay as they 
 
 
 def workspace(spectrum: Spectrum, mass: float, width: float, events: float) -> dict[str, Any]:
-    """Return the workspace for a resonance at `mass` [TeV]; strength 1 is a signal of so many `events` that pass."""
+    """Return the workspace for a resonance at `mass`; strength 1 is a signal of so many `events` that pass."""
     shape = spectrum.shapes(one(mass, width))
     fitted = profile.fit_signal_at(*spectrum.pair, spectrum.basis, shape)
     if fitted.signal[0] < 0:

@@ -68,7 +68,7 @@ def total_yield(
     behind: Spectrum,
     fraction: float = 1.0,
 ) -> Yield:
-    """Return the number of signal events among these, for a bump of given mass [TeV] and relative width.
+    """Return the number of signal events among these, for a bump of given mass and relative width.
 
     `behind`: the spectrum after the cut at which the bump was found, whose edges, degree and delta hold for the slices.
     `fraction`: number of these events over the number that the classifier was trained on.

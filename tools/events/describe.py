@@ -9,7 +9,7 @@ from tools.arrays import load_arrays
 from tools.contract import Frozen, Request, Result, tool
 from tools.events.copies import count, originals
 from tools.events.names import unlabelled
-from tools.events.table import available, validate
+from tools.events.table import available, mass_column, validate
 
 
 class DescribeRequest(Request):
@@ -24,11 +24,11 @@ class ColumnSummary(Frozen):
     mean: float
     std: float
     quantiles: list[float]
-    correlation_mjj: float = Field(description="linear correlation with mjj")
+    correlation_mass: float = Field(description="linear correlation with the mass: the column mass, or mjj")
 
 
 class DescribeResult(Result):
-    """Summary of every column; masses in TeV."""
+    """Summary of every column."""
 
     rows: int
     columns: dict[str, ColumnSummary]
@@ -38,19 +38,19 @@ class DescribeResult(Result):
 
 @tool("events.describe")
 def describe(request: DescribeRequest) -> DescribeResult:
-    """Summarise an event file: rows, columns, ranges, correlations with mjj, and the feature names usable with it."""
+    """Summarise an event file: rows, columns, ranges, correlations with the mass, and the features usable with it."""
     columns = load_arrays(request.events, "events")
     unlabelled(columns, "events", request.events)
     validate(columns, request.events)
-    mjj = columns["mjj"]
+    mass = columns[mass_column(columns)]
     summaries = {
         name: ColumnSummary(
             mean=float(v.mean()),
             std=float(v.std()),
             quantiles=[float(q) for q in np.percentile(v, [0, 5, 50, 95, 100])],
-            correlation_mjj=float(np.corrcoef(v, mjj)[0, 1]) if v.std() > 0 and mjj.std() > 0 else 0.0,
+            correlation_mass=float(np.corrcoef(v, mass)[0, 1]) if v.std() > 0 and mass.std() > 0 else 0.0,
         )
         for name, v in columns.items()
     }
     copies = count(originals(columns))
-    return DescribeResult(rows=len(mjj), columns=summaries, features=available(columns), copies=copies)
+    return DescribeResult(rows=len(mass), columns=summaries, features=available(columns), copies=copies)

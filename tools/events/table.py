@@ -1,6 +1,7 @@
 """The event table: one array per column, the meaning of columns, and the features derived from them.
 
-Stored columns are `cluster.COLUMNS`; masses in TeV, j1 the lighter of the two leading jets.
+The mass that is searched is the column `mass`, of any variable in any unit; in a table without one, the dijet mass
+`mjj`. Stored columns of dijets are `cluster.COLUMNS`; masses in TeV, j1 the lighter of the two leading jets.
 Derived features, with the regulator of CATHODE (arXiv:2109.00546):
 
     delta_mj = mj2 - mj1      tau21_jN = tau2_jN / (1e-5 + tau1_jN)      tau32_jN = tau3_jN / (1e-5 + tau2_jN)
@@ -18,10 +19,11 @@ from tools.events.cluster import COLUMNS
 from tools.events.names import is_weight
 from tools.types import Floats
 
-__all__ = ["COLUMNS", "DERIVED", "available", "derive", "unweighted", "validate"]
+__all__ = ["COLUMNS", "DERIVED", "MASS", "available", "derive", "mass_column", "unweighted", "validate"]
 
 Columns = dict[str, Floats]
 
+MASS = "mass"
 TAU_REGULATOR = 1e-5
 # Above these a mass cannot be in TeV, while the same number in GeV is ordinary.
 GEV_ABOVE = {"mjj": 100.0, "mj1": 10.0, "mj2": 10.0, "delta_mj": 10.0}
@@ -41,6 +43,15 @@ DERIVED: dict[str, tuple[tuple[str, str], Callable[[Floats, Floats], Floats]]] =
     "tau32_j1": (("tau3_j1", "tau2_j1"), _ratio),
     "tau32_j2": (("tau3_j2", "tau2_j2"), _ratio),
 }
+
+
+def mass_column(columns: Iterable[str]) -> str:
+    """Return the name of the column that is searched: `mass`, or else `mjj`, which need not be there.
+
+    >>> mass_column(["mjj", "mj1"]), mass_column(["mjj", "mass"])
+    ('mjj', 'mass')
+    """
+    return MASS if MASS in columns else "mjj"
 
 
 def available(columns: Mapping[str, Floats]) -> list[str]:
@@ -73,9 +84,9 @@ def derive(columns: Mapping[str, Floats], names: Iterable[str]) -> Columns:
 def validate(columns: Mapping[str, Floats], path: object = None) -> None:
     """Raise ToolError, naming column, first bad row, value and the file (`path`), unless this is a valid event table.
 
-    Valid means a column `mjj`, at least one event, 1-d columns of equal length, finite values, mjj > 0 and masses in
-    TeV. Jet masses may be slightly negative: after rounding, FastJet gives -sqrt(-m^2) for a massless jet, and the
-    published files have such events.
+    Valid means a column with the mass, at least one event, 1-d columns of equal length, finite values, a mass > 0 and,
+    for dijets (`mjj`), masses in TeV. Jet masses may be slightly negative: after rounding, FastJet gives -sqrt(-m^2)
+    for a massless jet, and the published files have such events.
     """
     try:
         _valid(columns)
@@ -86,16 +97,19 @@ def validate(columns: Mapping[str, Floats], path: object = None) -> None:
 
 
 def _valid(columns: Mapping[str, Floats]) -> None:
-    if "mjj" not in columns:
-        raise ToolError("mjj", list(columns), "the table needs the column mjj")
-    rows = len(columns["mjj"])
+    mass = mass_column(columns)
+    if mass not in columns:
+        raise ToolError("mjj", list(columns), "the table needs the column mjj, or mass")
+    rows = len(columns[mass])
     if rows == 0:
-        raise ToolError("mjj", 0, "the table has no events; at least one is needed")
+        raise ToolError(mass, 0, "the table has no events; at least one is needed")
     for name, values in columns.items():
         if values.ndim != 1 or len(values) != rows:
-            raise ToolError(name, values.shape, f"every column must have the shape of mjj, ({rows},)")
+            raise ToolError(name, values.shape, f"every column must have the shape of {mass}, ({rows},)")
         _require(name, values, np.isfinite(values), "not finite; every value must be")
-    _require("mjj", columns["mjj"], columns["mjj"] > 0, "mjj must be positive")
+    _require(mass, columns[mass], columns[mass] > 0, f"{mass} must be positive")
+    if mass == MASS:
+        return  # in a unit that was stated
     for name, limit in GEV_ABOVE.items():
         if name in columns:
             _require(

@@ -17,12 +17,14 @@ from tools.catalogue import CATALOGUE
 FACTS: dict[str, Any] = {
     "task": "lhco-demo",
     "events": "/inputs/events.parquet",
+    "mass": "column mjj",
+    "unit": "TeV",
     "features": ["mj1", "mj2", "delta_mj", "tau21_j1", "tau21_j2", "tau32_j1", "tau32_j2"],
     "sidebands": True,
-    "search_range_tev": [2.7, 5.0],
+    "search_range": [2.7, 5.0],
     "discovery_below_p_global": 2.87e-7,
 }
-REFERENCE = FACTS | {"sidebands": False, "window_tev": [3.3, 3.7], "reference": "/inputs/reference.parquet"}
+REFERENCE = FACTS | {"sidebands": False, "window": [3.3, 3.7], "reference": "/inputs/reference.parquet"}
 HANDED_IN = {"scores": "i0/window_3491/scores.parquet", "window": [3.2, 3.6], "reference_scores": None, "method": "m"}
 GRADED = {"metric": "z", "value": 5.0, "error": 1.0, "reason": "", "details": {"mass": 3.5}}
 
@@ -81,7 +83,7 @@ def test_random_search_follows_its_seed_and_its_iteration_and_nothing_else() -> 
 
 def test_random_search_tries_as_often_as_the_survey_has_windows() -> None:
     for low, high in ((2.7, 5.0), (2.8, 3.69), (3.0, 3.4)):
-        facts = FACTS | {"search_range_tev": [low, high]}
+        facts = FACTS | {"search_range": [low, high]}
         jets = facts | {"jets": "/inputs/jets.h5"}  # a step for each window
         assert len(plan(BuiltIn("random"), 0, facts).steps) == len(plan(BuiltIn("analyst"), 0, jets).steps)
         for step in plan(BuiltIn("random"), 0, facts).steps[:-1]:

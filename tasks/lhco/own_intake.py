@@ -1,0 +1,152 @@
+"""What a request and a table say about a search: the mass, its unit, the masses to search, the features.
+
+Columns named after "use" or "features" are features, one named before is the mass. The unit is recognised if a
+range that is stated with a unit fits the values of the column in one unit alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tasks.intake import Intake, Offer, Question
+from tasks.lhco.presets import WORDS
+from tasks.spectrum.intake import BLIND, MASS, RANGE, SPELLING
+from tasks.spectrum.intake import WORDS as OF_SPECTRA
+from tools.events.names import is_weight
+from tools.events.sight import Column, Sight
+
+USED = re.compile(r"\b(us(e|ing)|features?|variables?|columns?|nutze|verwende|spalten?|merkmalen?)\b", re.IGNORECASE)
+CONDITION = r"\b{}\b\s*([<>=!]=?|above|below|over|under)"
+NAMED = re.compile(r"(?:[_\[(\s]|^)(MeV|GeV|TeV)\W?$", re.IGNORECASE)  # m_tt_GeV, m [GeV]
+IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
+DECISIVE = 5  # more than any count of words: whoever names features wants them used
+
+
+class OwnIntake(Intake):
+    """Takes a table with a mass and other columns of numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(WORDS, needs_data=True)
+
+    def fit(self, request: str, sight: Sight | None) -> int:
+        if sight is None or not self.accepts(sight):
+            return 0
+        asked = any(re.search(word, request, re.IGNORECASE) for word in (*WORDS, *OF_SPECTRA))
+        if asked and _features(request, sight):
+            return DECISIVE
+        return min(super().fit(request, sight), 1)
+
+    def accepts(self, sight: Sight) -> bool:
+        return sight.kind == "table" and len(_numbers(sight)) > 1
+
+    def offer(self, request: str, sight: Sight | None) -> Offer:
+        assert sight is not None  # else it does not fit
+        return _Reading(request, sight).offer()
+
+
+class _Reading:
+    """One request, read against the columns of the table."""
+
+    def __init__(self, request: str, sight: Sight) -> None:
+        self.request, self.sight = request, sight
+        self.options: dict[str, object] = {}
+        self.questions: list[Question] = []
+        self.remarks = ["No truth is used: nothing can be compared with what is really in the data."]
+
+    def offer(self) -> Offer:
+        features = _features(self.request, self.sight)
+        mass = self._mass(features)
+        self._unit(mass)
+        self._features(features, mass)
+        weights = [column.name for column in self.sight.columns if column.kind == "number" and is_weight(column.name)]
+        if weights:
+            text = f"Events are counted here, not weighted by {', '.join(weights)}. Is that right (true)?"
+            self._ask("unweighted", text)
+        if BLIND.search(self.request):
+            half = "The search learns from the events of a window, so it cannot be blind to all of them: half of the "
+            self.remarks.append(f"{half}events stay unseen until all choices are made. `--task spectrum` can be blind.")
+        if hidden := [column.name for column in self.sight.columns if column.kind == "label"]:
+            self.remarks.append(
+                f"No agent sees {', '.join(hidden)}, which looks like truth, and nothing is made of it."
+            )
+        return Offer(options=self.options, questions=self.questions, remarks=self.remarks)
+
+    def _ask(self, about: str, text: str) -> None:
+        self.questions.append(Question(about=about, text=text))
+
+    def _mass(self, features: Sequence[str]) -> Column | None:
+        """Find the column with the mass."""
+        numbers = [column for column in _numbers(self.sight) if column.name not in features]
+        words = _words(self.request)
+        named = [column for column in numbers if column.name in words]
+        found = named or [column for column in numbers if MASS.search(column.name)]
+        if len(found) == 1:
+            self.options["column"] = found[0].name
+            return found[0]
+        these = ", ".join(column.name for column in found or numbers)
+        self._ask("column", f"Which column, or expression of columns, is the mass? There are {these}.")
+        return None
+
+    def _unit(self, mass: Column | None) -> None:
+        """Find the unit of the column, and the masses to search in it."""
+        between = RANGE.search(self.request)
+        low, high = (mass.low, mass.high) if mass else (None, None)
+        stated = {SPELLING[unit.lower()] for unit in re.findall(r"\b(MeV|GeV|TeV)\b", self.request, re.IGNORECASE)}
+        at_name = NAMED.search(mass.name) if mass else None
+        possible = [SPELLING[at_name[1].lower()]] if at_name else list(IN_MEV)
+        if between and low is not None and high is not None:
+            masses = [float(between[k]) * IN_MEV[SPELLING[(between[k + 1] or between[4]).lower()]] for k in (1, 3)]
+            inside = {
+                unit: [m / IN_MEV[unit] for m in masses]
+                for unit in possible
+                if low <= masses[0] / IN_MEV[unit] < masses[1] / IN_MEV[unit] <= high
+            }
+            if len(inside) == 1:
+                unit, found = next(iter(inside.items()))
+                self.options |= {"unit": unit, "search_range": [float(f"{m:.6g}") for m in found]}
+                assert mass
+                self.remarks.append(
+                    f"{mass.name} is taken to be in {unit}: its values, {low:.4g} to {high:.4g}, hold {between[0]!r} "
+                    "in no other unit."
+                )
+                return
+            text = f"{between[0]!r} does not lie inside {mass.name if mass else 'the mass'}, {low:.4g} to {high:.4g}. "
+            self._ask("search_range", f"{text}Which masses are meant, in the unit of the column?")
+        elif at_name or len(stated) == 1:
+            self.options["unit"] = possible[0] if at_name else stated.pop()
+            return
+        spread = f" It reaches from {low:.4g} to {high:.4g}." if low is not None else ""
+        self._ask("unit", f"In which unit is the mass: MeV, GeV or TeV?{spread}")
+
+    def _features(self, features: Sequence[str], mass: Column | None) -> None:
+        """Find the features, and say what is not used."""
+        others = [c.name for c in _numbers(self.sight) if c is not mass and not is_weight(c.name)]
+        if not features:
+            text = f"Which columns may tell a signal from background? There are {', '.join(others)}. The mass must not "
+            self._ask("features", f"{text}follow from them.")
+            return
+        self.options["features"] = list(features)
+        if left := [name for name in others if name not in features]:
+            self.remarks.append(f"Columns that are not used: {', '.join(left)}.")
+
+
+def _numbers(sight: Sight) -> list[Column]:
+    return [column for column in sight.columns if column.kind == "number"]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[\w.\[\]]+", text)) | set(re.findall(r"\w+", text))
+
+
+def _features(request: str, sight: Sight) -> list[str]:
+    """Return the columns named after a word for using them, in the order of the table: no mass, weight or condition."""
+    start = USED.search(request)
+    if start is None:
+        return []
+    names = [column.name for column in _numbers(sight)]
+    before, said = _words(request[: start.start()]), _words(request[start.end() :])
+    found = [n for n in names if n in said and n not in before and not is_weight(n)]
+    found = [n for n in found if not re.search(CONDITION.format(re.escape(n)), request)]
+    masses = [n for n in found if MASS.search(n)]
+    return found if before & set(names) or len(masses) != 1 else [n for n in found if n not in masses]

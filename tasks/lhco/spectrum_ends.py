@@ -1,0 +1,75 @@
+"""Which part of a mass spectrum can be searched: from above its turn-on to where events run out.
+
+Thresholds of a trigger or a selection make a spectrum rise before it falls. There the features change with the mass as
+quickly as they would at a resonance, and no template can be interpolated, so these events are left out. In bins of a
+window's width and with densities d_j +- e_j (events per unit of mass), the turn-on ends above the last bin that a
+later one exceeds,
+
+    d_k - d_j > RISES sqrt(e_j**2 + e_k**2),   k > j,
+
+and MARGIN bins further. It must rise by a factor of LARGE, so that no resonance is taken for a turn-on.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+import numpy as np
+
+from tools.anomaly.data import MIN_EVENTS
+from tools.bumphunt.windows import centres, overlapping, window_at
+from tools.types import Floats
+
+Range = tuple[float, float]
+BIN = 0.085  # relative width
+RISES, LARGE, MARGIN = 5.0, 1.5, 1
+OUTER = 1e-3  # fraction of the events at the low end that may be stray
+LAST = 10  # events above the range
+BELOW, ABOVE = 1.12, 1.16  # ratio of the edges of fit and search: of 2.4 to 2.7 TeV and 5.5 to 6.4 TeV in dijets
+SPARE = 1.2  # times the events that a window needs, so that half of the data have them too
+MOST = 200  # bins
+
+
+def turn_on(mass: Floats) -> tuple[float, bool]:
+    """Return the mass above which the spectrum falls, and whether it rises below."""
+    low, high = np.quantile(mass, OUTER), np.nextafter(mass.max(), np.inf)
+    edges = np.geomspace(low, high, 2 + min(MOST, int(np.log(high / low) / BIN)))
+    counts, widths = np.histogram(mass, edges)[0], np.diff(edges)
+    density, variance = counts / widths, np.maximum(counts, 1) / widths**2
+    rises = density[None] - density[:, None] > RISES * np.sqrt(variance[None] + variance[:, None])
+    rises &= density[None] > LARGE * density[:, None]
+    before = np.flatnonzero(np.triu(rises, 1).any(axis=1))
+    if len(before) == 0:
+        return float(low), False
+    return float(edges[min(before[-1] + 1 + MARGIN, len(edges) - 2)]), True
+
+
+def fitted(mass: Floats) -> tuple[Range, str]:
+    """Return the range of the fit, to four digits, and why it begins where it does."""
+    low, rises = turn_on(mass)
+    high = np.sort(mass)[-LAST]
+    why = (
+        "where the turn-on of the spectrum is over" if rises else "at the low end of the spectrum, which has no turn-on"
+    )
+    return (_rounded(low), _rounded(high)), why
+
+
+def searchable(mass: Floats, fit_range: Range, half_width: float, share: float) -> Range | None:
+    """Return the masses whose windows and sidebands hold enough events if only a `share` of them is seen, or None."""
+    least = SPARE * MIN_EVENTS / share
+    inside = np.sort(mass[(mass >= fit_range[0]) & (mass < fit_range[1])])
+    if len(inside) < 3 * least:
+        return None
+    low = _rounded(max(BELOW * fit_range[0], inside[int(least)]))
+    high = _rounded(min(fit_range[1] / ABOVE, inside[-int(least)]))
+    if high * (1 - half_width) < low * (1 + half_width):
+        return None
+    windows = [
+        window_at(at, (low, high), half_width) for at in centres((low, high), half_width, overlapping(half_width))
+    ]
+    full = list(takewhile(lambda edges: np.diff(np.searchsorted(inside, edges))[0] >= least, windows))
+    return (low, full[-1][1]) if full else None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,300 @@
+"""A search in any mass with any features: the same numbers whatever the unit and the names, and where it may look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agents.intake.rules import by_rules
+from tasks.catalogue import make_task
+from tasks.lhco import confirm as confirming
+from tasks.lhco import grader, page
+from tasks.lhco.claims import SearchClaim, SearchSubmission, check
+from tasks.lhco.files import EVENTS
+from tasks.lhco.own import filled, step_of
+from tasks.lhco.spectrum_ends import searchable, turn_on
+from tasks.lhco.variable import DIJETS, Variable, own
+from tasks.page import Plot, Table, Text
+from tasks.score import Score
+from tasks.task import TaskError
+from tools.anomaly.classify import classify
+from tools.anomaly.template import template
+from tools.bumphunt.limits import limit_by_toys
+from tools.bumphunt.scan import scan
+from tools.bumphunt.windows import HALF_WIDTH, SEARCH, centres, window_at
+from tools.events.copies import originals
+from tools.events.parquet import read_columns, write_events
+from tools.events.sight import look
+
+Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
+RENAMED = {"mj1": "met", "mj2": "lep_pt", "tau1_j1": "x", "tau2_j1": "z"}
+WINDOW, WIDTH = (3.3, 3.7), 0.019
+M_TT = own("m_tt", "GeV", (2400.0, 6400.0), (2700.0, 5500.0), HALF_WIDTH, ())
+MASSES = ("mass", "mass_error", "limit_mass", "tested_mass")
+PLAIN = ("p_local", "p_global", "n_signal", "passing", "width", "delta", "upper_limit")
+SIGNAL = (350.0, 0.02)  # GeV, and relative width
+
+
+@pytest.fixture(autouse=True)
+def fewer_toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grader, "TOYS", 40)
+    monkeypatch.setattr(grader, "BOOTSTRAPS", 3)
+    monkeypatch.setattr(confirming, "TOYS", 20)
+    monkeypatch.setattr(confirming, "limit_by_toys", partial(limit_by_toys, n_toys=40))
+
+
+def events(n: int, n_signal: int, seed: int, turn_on: float = 215.0) -> pd.DataFrame:
+    """An exponential spectrum in GeV that turns on at some mass and ends at 800, two Gaussian features and one of whole
+    numbers; a resonance that is 2.5 standard deviations away in both Gaussians."""
+    rng = np.random.default_rng(seed)
+    mass = 190 - 120 * np.log(rng.random(3 * n))
+    mass = mass[(mass < 800) & (rng.random(3 * n) < 0.5 * (1 + np.tanh((mass - turn_on) / 12)))][:n]
+    mass = np.append(mass, rng.normal(SIGNAL[0], SIGNAL[1] * SIGNAL[0], n_signal))
+    shift, spread = np.where(np.arange(len(mass)) < n, 0.0, 2.5), np.where(np.arange(len(mass)) < n, 1.0, 0.3)
+    drawn = {name: rng.normal(shift, spread) for name in ("lep_pt", "dphi")}
+    table = pd.DataFrame({"m_tt": mass, **drawn, "btag": rng.integers(0, 3, len(mass)), "run": 1})
+    return table.iloc[rng.permutation(len(mass))].reset_index(drop=True)
+
+
+def graded(folder: Path, columns: dict[str, np.ndarray], score: np.ndarray, window: Any, of: Variable) -> list[Score]:
+    """Grade and confirm these scores, half of the events unseen."""
+    folder.mkdir()
+    write_events(folder / EVENTS, columns)
+    write_events(folder / "scores.parquet", {"score": score})
+    submission = SearchSubmission(scores="scores.parquet", window=window)
+    first = grader.grade(submission, folder, folder, 1, of, WIDTH)
+    unseen = np.arange(len(score)) % 2 == 0
+    return [first, confirming.confirm(submission, first, folder, folder, unseen, WIDTH, of)]
+
+
+def test_unit_and_names_change_no_result(toy: Toy, tmp_path: Path) -> None:
+    columns, is_signal = toy(10_000, n_signal=120, seed=3)
+    score = np.random.default_rng(2).normal(size=len(is_signal)) + 3 * is_signal
+    ours = {RENAMED.get(name, name): v for name, v in columns.items() if name != "mjj"} | {"mass": 1e3 * columns["mjj"]}
+    shipped = graded(tmp_path / "shipped", columns, score, WINDOW, DIJETS)
+    renamed = graded(tmp_path / "renamed", ours, score, (3300.0, 3700.0), M_TT)
+    for a, b in zip(shipped, renamed, strict=True):
+        assert a.value == pytest.approx(b.value, rel=1e-3)
+        for name in set(PLAIN) & set(a.details):
+            assert a.details[name] == pytest.approx(b.details[name], rel=5e-3), name
+        for name in set(MASSES) & set(a.details):
+            assert 1e3 * a.details[name] == pytest.approx(b.details[name], rel=1e-3), name
+        assert (b.details["variable"], b.details["unit"]) == ("m_tt", "GeV")
+        assert "GeV" in b.reason
+        assert "TeV" not in b.reason
+    assert {*PLAIN, *MASSES} <= {*shipped[0].details, *shipped[1].details}
+    claim = SearchClaim(discovery=True, mass=3500.0, mass_error=30.0, unit="GeV", text="")
+    assert claim.headline.endswith("GeV")
+    mass = next(each for each in check(claim, renamed[1], 1e-3) if each.name == "mass")
+    assert (mass.unit, mass.agrees) == ("GeV", True)
+    assert "TeV" not in shown(renamed[1])
+
+
+def shown(score: Score) -> str:
+    """All text on the page of a score."""
+    blocks = page.shown(score)
+    texts = [block.text for block in blocks if isinstance(block, Text)]
+    texts += [f"{block.caption} {block.data}" for block in blocks if isinstance(block, Plot)]
+    return " ".join([*texts, *(f"{block.title} {block.head}" for block in blocks if isinstance(block, Table))])
+
+
+def test_tools_give_the_same_in_units_and_names_of_their_own(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a unit 1024 times as small, which is exact in binary, not a digit changes."""
+    monkeypatch.chdir(tmp_path)
+    columns, _ = toy(12_000, n_signal=150, seed=4)
+    columns = {name: v.astype(np.float32).astype(np.float64) for name, v in columns.items()}
+    ours = {RENAMED.get(name, name): v for name, v in columns.items() if name != "mjj"} | {
+        "mass": 1024 * columns["mjj"]
+    }
+    found = []
+    for k, (table, unit) in enumerate(((columns, 1.0), (ours, 1024.0))):
+        write_events(Path(f"e{k}.parquet"), table)
+        features = [name if k == 0 else RENAMED[name] for name in ("mj1", "mj2")]
+        common: dict[str, Any] = {"events": f"e{k}.parquet", "window": [unit * edge for edge in WINDOW]}
+        learn = common | {"features": features, "out": f"t{k}.parquet"}
+        made = template(**learn, method="sideband", oversample=1, closure="events")
+        score = {"template": f"t{k}.parquet", "control": made.control.path, "out_template": "ts.parquet"}
+        scored = classify(**learn | score | {"out": f"s{k}.parquet"}, folds=2, ensemble=1)
+        cut = scan(**common, scores=f"s{k}.parquet", efficiencies=[1e-2], fit_range=(2.4 * unit, 6.4 * unit)).cuts[0]
+        found.append([made.closure_auc, scored.argos, scored.auc, cut.mass / unit, cut.z, cut.signal, cut.smooth_p])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_windows_are_the_same_in_tev_and_gev() -> None:
+    for centre in centres(SEARCH):
+        low, high = window_at(centre, SEARCH)
+        assert window_at(1000 * centre, (2700.0, 5500.0)) == pytest.approx((1000 * low, 1000 * high), rel=1e-12)
+    low, high = window_at(0.35, (0.25, 0.6))
+    assert (high - low) / (high + low) == pytest.approx(HALF_WIDTH, rel=5e-3)
+
+
+def test_a_turn_on_is_found_and_a_resonance_is_not_taken_for_one() -> None:
+    for seed in range(10):
+        mass = events(30_000, 600, seed)["m_tt"].to_numpy()
+        low, rises = turn_on(mass)
+        assert rises
+        assert 225 < low < 275  # 95% efficient at 233; the maximum of the spectrum is there
+        falls = mass[mass > 300]  # the resonance is in it
+        low, rises = turn_on(falls)
+        assert not rises
+        assert low < np.quantile(falls, 0.01)
+
+
+def test_all_searched_windows_and_their_sidebands_hold_enough_events() -> None:
+    mass = events(40_000, 0, 1)["m_tt"].to_numpy()
+    search = searchable(mass, (250.0, 790.0), HALF_WIDTH, 0.5)
+    assert search is not None
+    assert search[0] > 1.1 * 250
+    for centre in centres(search):
+        low, high = window_at(centre, search)
+        held = [((mass >= a) & (mass < b)).sum() for a, b in ((250, low), (low, high), (high, 790))]
+        assert min(held) * 0.5 > 500
+    assert searchable(mass[:2000], (250.0, 790.0), HALF_WIDTH, 0.5) is None
+
+
+def prepared(tmp_path: Path, table: pd.DataFrame, **options: Any) -> Any:
+    table.to_parquet(tmp_path / "mine.parquet")
+    given = {"data": str(tmp_path / "mine.parquet"), "column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi"]}
+    task = make_task("search", given | options)
+    return task, task.prepare(tmp_path / "i", tmp_path / "h", tmp_path / "s")
+
+
+@pytest.mark.parametrize("n_signal", [300, 0])
+def test_a_resonance_behind_a_turn_on_is_found_and_its_absence_too(n_signal: int, tmp_path: Path) -> None:
+    task, facts = prepared(tmp_path, events(25_000, n_signal, 7 + n_signal), alpha=1e-3, width=SIGNAL[1])
+    held_out = read_columns(tmp_path / "h" / EVENTS)
+    assert set(held_out) == {"mass", "lep_pt", "dphi"}
+    assert facts["fit_range"][0] > 225
+    assert held_out["mass"].min() >= 0.9999 * facts["fit_range"][0]
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["labels.parquet"]
+    window = window_at(350.0, facts["search_range"])
+    scores = []
+    for folder in ("i", "h"):
+        columns = read_columns(tmp_path / folder / EVENTS)
+        score = -np.hypot(columns["lep_pt"] - 2.5, columns["dphi"] - 2.5)
+        write_events(tmp_path / f"{folder}.parquet", {"score": score})
+        scores.append(SearchSubmission(scores=f"{folder}.parquet", window=window))
+    first = task.grade(scores[0], tmp_path / "i", tmp_path, 1)
+    claimed = task.confirm(scores[1], first, tmp_path / "h", tmp_path, tmp_path / "s")
+    assert first.ok
+    if n_signal:
+        assert first.value > 5
+        assert claimed.details["p_global"] < 1e-3
+        assert abs(claimed.details["mass"] - SIGNAL[0]) < 4 * claimed.details["mass_error"] + 3.0
+        assert claimed.details["mass_error"] < 10
+        decoy = task.audit.decoy(scores[1], first, claimed, tmp_path / "h", tmp_path / "s", tmp_path / "d")
+        assert decoy == claimed.ok
+        moved = read_columns(tmp_path / "d" / EVENTS)
+        np.testing.assert_allclose(np.sort(moved["dphi"]), np.sort(held_out["dphi"]))
+        assert abs(np.median(moved["mass"]) / np.median(held_out["mass"]) - 1) > 0.05
+    else:
+        assert claimed.details["p_global"] > 1e-3
+    assert "begins at" in shown(first)
+
+
+def test_steps_are_filled_and_copies_stay_copies() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 4, 10_000) / 2
+    first = np.arange(10_000)
+    first[5000:] = np.arange(5000)
+    values[5000:] = values[:5000]
+    step = step_of(values)
+    assert step == 0.5
+    spread = filled(values, step, first, rng)
+    np.testing.assert_array_equal(spread[5000:], spread[:5000])
+    np.testing.assert_array_equal(np.rint(2 * spread) / 2, values)
+    table = {"mass": rng.random(10_000)[first], "a": spread, "b": rng.random(10_000)[first], "c": spread}
+    assert (originals(table) == first).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ({}, {"unit": None}, "MeV, GeV or TeV"),
+        ({}, {"features": []}, "--task spectrum"),
+        ({}, {"features": ["m_tt"]}, "the mass itself"),
+        ({}, {"features": ["run"]}, "not constant"),
+        ({}, {"features": ["pt"]}, "no such feature"),
+        ({"dphi": np.nan}, {}, "finite"),
+        ({"m_tt": -1.0}, {}, "masses above 0"),
+        ({"weight": 2.0}, {}, "not weighted by weight"),
+        ({"weight": 2.0}, {"unweighted": True, "features": ["weight"]}, "no such feature"),
+        ({}, {"search_range": [0.25, 0.6]}, "Unit right"),
+        ({}, {"window": [200.0, 230.0]}, "above the turn-on"),
+        ({}, {"cut": "m_tt > 600"}, "enough events"),
+        ({}, {"fit_range": [500.0, 400.0]}, "low < high"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(
+    change: dict[str, Any], options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskError, match=said):
+        prepared(tmp_path, events(20_000, 0, 1).assign(**change), **options)
+
+
+def test_features_from_which_the_mass_follows_are_named_and_others_are_needed(tmp_path: Path) -> None:
+    table = events(12_000, 0, 2)
+    table["met"] = table["m_tt"] * np.random.default_rng(1).normal(1, 0.1, len(table))
+    _, facts = prepared(tmp_path, table, features=["met", "dphi"])
+    assert [note for note in facts["notes"] if "predicted with met:" in note]
+    with pytest.raises(TaskError, match="does not follow"):
+        prepared(tmp_path, table, features=["met"])
+
+
+def test_one_window_is_all_that_is_searched(tmp_path: Path) -> None:
+    _, facts = prepared(tmp_path, events(40_000, 0, 1), window=[320.0, 380.0])
+    assert facts["search_range"] == (320.0, 380.0)
+    assert window_at(350.0, facts["search_range"], facts["half_width"]) == (320.0, 380.0)
+    assert len(centres(facts["search_range"], facts["half_width"])) == 1
+
+
+NAMED = {"column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi", "btag"], "search_range": [250.0, 600.0]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "options", "asked"),
+    [
+        ("Is there a resonance in m_tt between 0.25 and 0.6 TeV? Use the columns lep_pt, dphi and btag.", NAMED, []),
+        ("Look for a bump in m_tt from 250 to 600 GeV using lep_pt, dphi, btag", NAMED, []),
+        ("Is there a resonance in m_tt? Use lep_pt.", {"column": "m_tt", "features": ["lep_pt"]}, ["unit"]),
+        ("Any resonance at 2-3 TeV? Use lep_pt.", {"column": "m_tt"}, ["search_range", "unit"]),
+        ("Is there anything new in here?", {"column": "m_tt"}, ["unit", "features"]),
+        ("Is there anything new in m_tt (GeV)?", {"column": "m_tt", "unit": "GeV"}, ["features"]),
+    ],
+)
+def test_requests(request_: str, options: dict[str, Any], asked: list[str], tmp_path: Path) -> None:
+    events(3000, 0, 1).to_parquet(tmp_path / "mine.parquet")
+    card = by_rules(request_, look(tmp_path / "mine.parquet"))
+    assert card.task == "search"
+    assert card.options.items() >= options.items()
+    assert [question.about for question in card.questions] == asked
+    make_task("search", card.arguments())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Is there a resonance in m_tt between 250 and 600 GeV?",
+        "Is there a resonance between 250 and 600 GeV? Use the column m_tt.",
+        "Is there a resonance in m_tt between 250 and 600 GeV? Use the weights in weight.",
+        "Is there a resonance in m_tt between 250 and 600 GeV? Use events with btag > 0.",
+    ],
+)
+def test_without_features_the_mass_alone_is_searched(asked: str, tmp_path: Path) -> None:
+    events(3000, 0, 1).assign(weight=1.0).to_parquet(tmp_path / "mine.parquet")
+    assert by_rules(asked, look(tmp_path / "mine.parquet")).task == "spectrum"
+
+
+def test_weights_are_asked_about_and_labels_are_named(tmp_path: Path) -> None:
+    events(3000, 0, 1).assign(weight=1.0, is_signal=0).to_parquet(tmp_path / "mine.parquet")
+    card = by_rules("Is there a resonance in m_tt (GeV)? Use lep_pt.", look(tmp_path / "mine.parquet"))
+    assert [question.about for question in card.questions] == ["unweighted"]
+    assert "is_signal" in " ".join(card.remarks)
