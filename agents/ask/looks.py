@@ -60,9 +60,8 @@ def cost(material: Material, question: str) -> list[str]:
     for role, calls in by_role.items():
         dollars = sum(call.usage.dollars for call in calls)
         dearest = max(calls, key=lambda call: (call.usage.dollars, call.usage.prompt_tokens))
-        found.append(
-            f"{role}: {len(calls)} calls, ${dollars:.4f}; the dearest was that of {dearest.where} [#{dearest.index}]."
-        )
+        most = f"; the dearest was that of {dearest.where} [#{dearest.index}]" if dollars else ""
+        found.append(f"{role}: {len(calls)} calls, ${dollars:.4f}{most}.")
     limits = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in material.started.budget.items())
     near = [f"{nearly(e)} [#{e.index}]" for e in material.events if isinstance(e, BudgetNear)]
     return [*found, f"Limits: {limits} [#0].", *near]

@@ -40,10 +40,13 @@ RULES = (
     _rule(r"approv|allowed|who said|operator|person|unblind|answered", looks.approvals),
     _rule(r"(why|when|how).*\b(stop|end|converge|finish)|decision|decide", looks.decisions),
     _rule(
-        r"claim|answer|result|conclu|f(ou|i)nd|number|agree|traced|p-value|signific|believe|trust|confirm", looks.claim
+        r"claim|answer|result|conclu|f(ou|i)nd|number|agree|traced|p-value|signific|believe|trust|confirm|audit",
+        looks.claim,
     ),
     _rule(r"plan|steps?\b|method|(what|how) did (it|they|the crew) (do|work|go)|what was done|approach", looks.plans),
 )
+# A question about something without a rule of its own is most often about what came out.
+PLAIN = _rule(r"(is|are|was|were) there|how (many|much|large|big|sure|certain)|what (is|are|was|were) the", looks.claim)
 
 
 def by_rules(question: str, material: Material) -> tuple[str, bool, bool]:
@@ -55,6 +58,8 @@ def by_rules(question: str, material: Material) -> tuple[str, bool, bool]:
         for rule in RULES:
             if rule.words.search(question):
                 found += rule.look(material, question)
+    if not found and PLAIN.words.search(question):
+        found = PLAIN.look(material, question)
     if not found:
         text = f"The built-in analyst looks up what the record says, and has no rule for this question. It knows {CAN}."
         return f"{text} A model (--model) understands more.", False, needs_work
