@@ -9,7 +9,8 @@ from tasks.policy import best
 from tasks.writing import measured
 
 LIMITS = (
-    "Their number extrapolates the part that scores like background, for a signal that separates like simulated ones."
+    "Their number extrapolates the part that scores like background, for a signal that separates like simulated dijet "
+    "resonances."
 )
 BEYOND = 2.87e-7  # smaller p-values come from a formula, not from pseudo-experiments
 

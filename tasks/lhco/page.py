@@ -191,7 +191,7 @@ def _verdict(run: Run, score: Score, details: SearchDetails) -> list[Block]:
         *([Text(said)] if isinstance(said := details.audit.get("said"), str) else []),
         Text(
             f"The signal in all data, {events} events, is an interpretation: it extrapolates the signal behind the cut "
-            "with the efficiencies of simulated signals."
+            "with the efficiencies of simulated dijet resonances."
         ),
         *_limit(run.claim, details),
         *([Plot("claim", caption, draw, spectrum_data(details))] if details.spectrum else []),
