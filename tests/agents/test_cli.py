@@ -69,7 +69,7 @@ def refused(*words: str) -> str:
         (["--max-iterations", "0"], "max_iterations=0", "greater than or equal to 1"),
         (["--max-dollars", "-1"], "dollars=-1.0", "greater than 0"),
         (["--max-seconds", "nan"], "seconds=nan", "finite"),
-        (["--sandbox", "chroot"], "sandbox='chroot'", "'docker' or 'bubblewrap'"),
+        (["--sandbox", "chroot"], "sandbox='chroot'", "'apptainer' or 'bubblewrap'"),
         (["--gpu", "two"], "gpu='two'", "'none' or 'insist'"),
         (["--backend", "oracle"], "'oracle'", "auto, analyst, script, random, openai, local:NAME"),
         (["--backend", "openai"], "model", "--model"),
@@ -154,7 +154,7 @@ def test_a_run_prints_one_result_as_json_and_the_rest_on_stderr(ended: Result, t
 def test_image_and_gpu_reach_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[run.Settings] = []
 
-    def start(settings: run.Settings, *_: object) -> None:
+    def start(settings: run.Settings, *_: object, **__: object) -> None:
         asked.append(settings)
         raise SandboxLost("asked for enough")
 
