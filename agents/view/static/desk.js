@@ -49,7 +49,7 @@ export class Desk {
     if (asked.given || !offer.acts)
       return h(
         "section",
-        { class: "card asked" },
+        { class: "card waits" },
         head,
         shown,
         h("p", { class: "soft" }, asked.given ? "It was answered; the run goes on." : "This view is read-only."),
@@ -62,7 +62,7 @@ export class Desk {
     const about = spend ? "or say how many dollars" : asked.words ? "what is to change, or why not" : "why not";
     return h(
       "section",
-      { class: "card asked" },
+      { class: "card waits" },
       head,
       shown,
       field(about, words, asked.words ? null : "The built-in analyst reads no words."),

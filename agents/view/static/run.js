@@ -57,8 +57,9 @@ export async function runPage(name) {
     timeline.add(data.rows);
     const end = Math.max(0, ...[...timeline.rows.values()].slice(-1).map((row) => row.at));
     put(work, ...[lanes(timeline.spans(), end)].filter(Boolean));
-    const live = ["unfinished", "waiting"].includes(data.overview.card.status);
-    state(live ? `unfinished, last event ${date(data.overview.card.last)}` : "", live ? "live" : "");
+    const status = data.overview.card.status;
+    if (status === "waiting") state("waits for an answer");
+    else state(status === "unfinished" ? `last event ${date(data.overview.card.last)}` : "", status === "unfinished" ? "live" : "");
   }
 
   async function look() {
@@ -160,7 +161,7 @@ function topOf(view, name) {
           h("strong", {}, `No LLM was involved: built-in ${card.backend}. `),
           "Plans and code come from fixed rules.",
         ),
-    ["converged", "exhausted"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
+    ["converged", "exhausted", "waiting"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
   ].filter(Boolean);
 }
 

@@ -46,7 +46,7 @@ export async function startPage() {
     );
     return h(
       "section",
-      { class: "card form asked" },
+      { class: "card form waits" },
       h("h2", {}, "Before that, this has to be known"),
       h("p", {}, `Understood as: ${found.about}`),
       inputs.map(([each, input]) => field(each.text, input, each.about)),
