@@ -26,6 +26,7 @@ from agents.view.overview import Cards, overview_of, plots_of
 from agents.view.pictures import is_png
 from agents.view.rows import rows_of
 from agents.view.standing import standing
+from sandbox.driver import SandboxLost
 from tools.contract import ToolError, problems
 
 # No external content, no inline scripts, and no text may become mark-up even by mistake.
@@ -92,13 +93,12 @@ class Answers:
             return _json({"error": "this view is read-only"}, 403)
         try:
             parts = [unquote(part, errors="strict") for part in urlsplit(target).path.split("/")[1:]]
-            return _json(self._desk.take(parts, body))
+            done = self._desk.take(parts, body)
+            return _json({"error": "nothing is done here"}, 404) if done is None else _json(done)
         except ValidationError as error:
             wrong = problems(error)[0]
             return _json({"error": f"{'.'.join(map(str, wrong.place)) or 'body'}: {wrong.said}"}, 422)
-        except LookupError as error:
-            return _json({"error": str(error)}, 404)
-        except (ValueError, OSError, TraceError, BackendLost) as error:
+        except (ValueError, OSError, TraceError, BackendLost, SandboxLost) as error:
             return _json({"error": Redactor(secrets()).text(str(error))}, 422)
 
     def _route(self, parts: list[str], query: dict[str, str]) -> Answer:

@@ -68,8 +68,8 @@ class Desk:
             "ask": lambda run, body: self.ask(run, forms.AskForm.model_validate_json(body)),
         }
 
-    def take(self, parts: list[str], body: bytes) -> Said:
-        """Do what was posted to an address. Raises LookupError for an address at which nothing is done."""
+    def take(self, parts: list[str], body: bytes) -> Said | None:
+        """Do what was posted to an address, and return what came of it; None for one at which nothing is done."""
         match parts:
             case ["api", "card"]:
                 return self.card(forms.CardForm.model_validate_json(body))
@@ -77,7 +77,7 @@ class Desk:
                 return self.start(forms.StartForm.model_validate_json(body))
             case ["api", "runs", name, what] if what in self._on_runs:
                 return self._on_runs[what](self._handles.find(name), body)
-        raise LookupError("nothing is done here")
+        return None
 
     def card(self, form: forms.CardForm) -> Said:
         """Return how a request would be understood, as YAML, and what has to be known first. Spends nothing."""
