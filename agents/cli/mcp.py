@@ -51,10 +51,10 @@ def mcp(
             if error.name not in ("mcp", "anyio", "uvicorn"):
                 raise
             raise ValueError("the protocol's SDK is not installed: pip install 'beamcrew[mcp]'") from None
-        from agents.mcp.process import Service
         from agents.mcp.roots import Roots
         from agents.mcp.runs import RunSettings
         from agents.mcp.toolbench import Places
+        from agents.runs.process import Service
         from agents.view.library import Library
 
         service = Service(backend=backend, model=model, base_url=base_url, price=price)

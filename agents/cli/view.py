@@ -1,4 +1,4 @@
-"""`beamcrew view`: show runs in a browser."""
+"""`beamcrew view`: show runs in a browser, and start, answer, stop, resume, fork and ask them there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import typer
 from rich.text import Text
 
+from agents.cli import options
 from agents.cli.console import clear_errors, err
 
 
@@ -22,17 +23,33 @@ def view(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="folder of runs, or of one run")] = Path("runs"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="port on loopback; 0: any free one")] = 8420,
     open_browser: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="show, and refuse everything else")] = False,
+    backend: options.Backend = None,
+    model: options.Model = None,
+    base_url: options.BaseUrl = None,
+    price: options.Price = None,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap: of runs started in the browser")] = "auto",
 ) -> None:
-    """Show runs in a browser, live while they are in progress. Serves only this machine and changes nothing."""
+    """Show runs in a browser, live while they are in progress. There you can also start, approve, stop, resume, fork
+    and ask. Serves only you, on this machine.
+
+    Backend, model, address and price are those of runs started there; keys are taken from the environment.
+    """
+    from agents.runs.process import Service
     from agents.trace.store import TRACE
+    from agents.view.desk import House
     from agents.view.server import Server
 
     with clear_errors():
         one = folder.resolve().name if (folder / TRACE).is_file() else ""
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
+        service = Service(backend=backend, model=model, base_url=base_url, price=price)
+        if service != Service():
+            service.chosen()  # refuse here what no run could begin with
+        house = None if read_only else House.model_validate({"service": service, "sandbox": sandbox})
         try:
-            server = Server(folder.resolve().parent if one else folder, port)
+            server = Server(folder.resolve().parent if one else folder, port, house)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ValueError(f"--port {port} is in use; --port 0 takes a free one") from None

@@ -30,6 +30,10 @@ class Budget(Frozen):
     model_calls: int | None = Field(None, gt=0)
     reply_tokens: int = Field(4096, ge=16, description="longest single reply; a cut-off reply is asked for again")
 
+    def written(self) -> dict[str, float]:
+        """Return the limits as the trace has them."""
+        return {name: float(limit) for name, limit in self.model_dump(exclude_none=True).items()}
+
 
 class Meter:
     """Adds up what a run has spent. Thread-safe.

@@ -19,7 +19,6 @@ from agents.mcp.forms import (
     CardRequest,
     CardResult,
     HandleRequest,
-    Limits,
     ListRequest,
     ListResult,
     ResultResult,
@@ -27,14 +26,13 @@ from agents.mcp.forms import (
     StatusRequest,
     StatusResult,
 )
-from agents.mcp.handles import Handle, Handles
-from agents.mcp.process import Order, Service
 from agents.mcp.roots import Roots
 from agents.mcp.toolbench import Places
+from agents.runs.process import Order, Service, limited
 from agents.runs.run import Settings, new_run_dir
-from agents.runs.session import meter_of
 from agents.trace.result import result_of
 from agents.trace.store import trace_sha256
+from agents.view.handles import Handle, Handles
 from agents.view.overview import DAMAGED, Cards, result_from
 from agents.view.rows import rows_of
 from tasks.catalogue import make_task
@@ -111,7 +109,7 @@ class RunTools:
             image=self._settings.places.image,
             gpu=self._settings.places.gpu,
             limits=self._settings.places.limits,
-            budget=self._budget(request.limits, service),
+            budget=limited(Budget(**request.limits.model_dump()), service.chosen()),
             card=card and card.document(),
         )
         run_dir = new_run_dir(self._handles.library.folder, task.name)
@@ -174,17 +172,6 @@ class RunTools:
         if request.backend in (None, "openai"):
             return ours.model_copy(update={"backend": request.backend or ours.backend})
         return Service(backend=request.backend)
-
-    def _budget(self, limits: Limits, service: Service) -> Budget:
-        """Return the limits. Raises ToolError for a service without any, ValueError for dollars without a price."""
-        backend = service.chosen()
-        if backend.is_llm and not backend.name.startswith("local:") and not (limits.dollars or limits.tokens):
-            raise ToolError(
-                "limits", limits.model_dump(exclude_none=True), f"dollars or tokens, for {backend.name} costs"
-            )
-        budget = Budget(**limits.model_dump())
-        meter_of(budget, backend)
-        return budget
 
     def _standing(self, handle: Handle) -> StatusResult:
         trace = self._handles.library.trace(handle.name) if handle.begun else None

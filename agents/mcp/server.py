@@ -17,13 +17,13 @@ from mcp.shared.exceptions import MCPError
 
 from agents.mcp import resources, typed
 from agents.mcp.files import FileTools
-from agents.mcp.handles import Handles
 from agents.mcp.replies import answered, fits, of_exception, refused
 from agents.mcp.roots import Roots
 from agents.mcp.runs import RunSettings, RunTools
 from agents.mcp.toolbench import Stopped, ToolBench
 from agents.trace.blobs import TraceError
 from agents.trace.tool_calls import RECORDABLE, recordable
+from agents.view.handles import Handles
 from agents.view.library import Library
 from sandbox.driver import SandboxLost
 from sandbox.reader import UnsafeFile

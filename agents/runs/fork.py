@@ -51,10 +51,25 @@ def fork(
     listeners: Sequence[Callable[[Any], None]] = (),
     ask: Ask | None = None,
 ) -> RunResult:
-    """Carry out a run in the new folder `child` with the past of another, up to `step` as named in the trace.
+    """Carry out a run in the new folder `child` with the past of another. Raises what `branch` and `resume` raise."""
+    branch(run_dir, step, child, backend, request=request, prompts=prompts, budget=budget)
+    return resume(child.resolve(), backend, workers=workers, listeners=listeners, ask=ask)
+
+
+def branch(
+    run_dir: Path,
+    step: str,
+    child: Path,
+    backend: Backend,
+    *,
+    request: str | None = None,
+    prompts: Mapping[str, str] | None = None,
+    budget: Mapping[str, float] | None = None,
+) -> None:
+    """Write the new folder `child` with the past of another run, up to `step` as named in the trace, to be resumed.
 
     Arguments that are not given are as in the parent. Raises ValueError for a step that the parent does not have,
-    TraceError when its trace is damaged, and what `resume` raises.
+    TraceError when its trace is damaged.
     """
     run_dir, child = run_dir.resolve(), child.resolve()
     begun, _ = beginning(run_dir)
@@ -73,7 +88,7 @@ def fork(
             "request": request or begun.request,
             "backend": backend.name,
             "is_llm": backend.is_llm,
-            "budget": {k: float(v) for k, v in limits.model_dump(exclude_none=True).items()},
+            "budget": limits.written(),
             "parent": Parent(
                 run=begun.run,
                 trace=trace_sha256(run_dir),
@@ -88,7 +103,6 @@ def fork(
         unfinished.rename(child)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return resume(child, backend, workers=workers, listeners=listeners, ask=ask)
 
 
 def _write(

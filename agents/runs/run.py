@@ -117,7 +117,7 @@ def start(
             is_llm=backend.is_llm,
             sandbox=bench.sandbox.info,
             gpu=settings.gpu,
-            budget={k: float(v) for k, v in settings.budget.model_dump(exclude_none=True).items()},
+            budget=settings.budget.written(),
             seed=settings.seed,
             temperature=settings.temperature,
             effort=settings.effort,
@@ -165,10 +165,10 @@ def resume(
     ):
         for listener in listeners:
             store.listen(listener)
-        store.append(RunResumed(sandbox=bench.sandbox.info))
         first = Budget.model_validate(begun.budget)
         # Requests must stay the same, or nothing of the record could be played.
         chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
+        store.append(RunResumed(sandbox=bench.sandbox.info, budget=chosen.written() if budget else None))
         Session(begun, task, backend, bench, store, chosen, workers, ask).carry_out()
     return _finish(run_dir)
 

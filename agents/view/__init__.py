@@ -1,1 +1,1 @@
-"""The web view of runs: served on loopback, read-only, from the traces alone."""
+"""The web view of runs, on loopback: it shows their traces, and lets a person start, answer, stop and ask."""

@@ -1,4 +1,4 @@
-"""The answers of the web view to addresses, without a socket."""
+"""The answers of the web view to addresses and to what is posted to them, without a socket."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from agents.trace.blobs import TraceError
+from pydantic import ValidationError
+
+from agents.backends.base import BackendLost
+from agents.backends.select import secrets
+from agents.trace.blobs import Redactor, TraceError
 from agents.trace.events import AnyEvent
 from agents.view.blocks import blocks_of
 from agents.view.compare import compare
+from agents.view.desk import Desk, House, offer
+from agents.view.handles import Handles
 from agents.view.library import Library, Trace, UnknownRun
 from agents.view.overview import Cards, overview_of, plots_of
 from agents.view.pictures import is_png
 from agents.view.rows import rows_of
+from agents.view.standing import standing
+from sandbox.driver import SandboxLost
+from tools.contract import ToolError, problems
 
 # No external content, no inline scripts, and no text may become mark-up even by mistake.
 POLICY = (
@@ -53,8 +62,11 @@ class Refused(Exception):  # noqa: N818 - becomes an answer
 class Answers:
     """The pages, their data, and the blobs of the runs below one folder."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, house: House | None = None) -> None:
+        """`house`: what the operator has decided for runs of the pages; without it they are read-only."""
         self._library, self._cards = library, Cards(library)
+        self._handles, self._house = Handles(library, outlive=True), house
+        self._desk = Desk(self._handles, house) if house else None
         self._drawing = threading.Lock()  # matplotlib's settings are shared by all threads
 
     def answer(self, target: str) -> Answer:
@@ -75,14 +87,33 @@ class Answers:
         except ValueError:
             return _json({"error": "not an address"}, 400)
 
+    def take(self, target: str, body: bytes) -> Answer:
+        """Return the answer to POST `target`. Whatever the person can correct becomes an answer; bugs are raised."""
+        if self._desk is None:
+            return _json({"error": "this view is read-only"}, 403)
+        try:
+            parts = [unquote(part, errors="strict") for part in urlsplit(target).path.split("/")[1:]]
+            done = self._desk.take(parts, body)
+            return _json({"error": "nothing is done here"}, 404) if done is None else _json(done)
+        except ValidationError as error:
+            wrong = problems(error)[0]
+            return _json({"error": f"{'.'.join(map(str, wrong.place)) or 'body'}: {wrong.said}"}, 422)
+        except (ValueError, OSError, TraceError, BackendLost, SandboxLost) as error:
+            return _json({"error": Redactor(secrets()).text(str(error))}, 422)
+
     def _route(self, parts: list[str], query: dict[str, str]) -> Answer:
         match parts:
-            case [""] | ["compare"] | ["runs", _]:
+            case [""] | ["compare"] | ["start"] | ["runs", _]:
                 return _static("index.html", {"Content-Security-Policy": POLICY})
             case ["static", name]:
                 return _static(name, {})
             case ["api", "runs"]:
-                return _json({"folder": str(self._library.folder), "runs": self._cards.all()})
+                acts = self._desk is not None
+                return _json({"folder": str(self._library.folder), "acts": acts, "runs": self._cards.all()})
+            case ["api", "start"]:
+                return _json(offer(self._house))
+            case ["api", "runs", name, "desk"]:
+                return self._standing(name)
             case ["api", "runs", name]:
                 return self._run(name, query)
             case ["api", "runs", name, "events", index] if index.isascii() and index.isdecimal():
@@ -106,6 +137,13 @@ class Answers:
             return _json({"stamp": stamp})
         rows = rows_of(trace.events)[max(0, int(query.get("after", "0"))) :]
         return _json({"stamp": stamp, "overview": overview_of(trace), "rows": rows, "total": len(trace.events)})
+
+    def _standing(self, name: str) -> Answer:
+        try:
+            handle = self._handles.find(name)
+        except ToolError:
+            raise UnknownRun(f"there is no run {name!r}") from None
+        return _json(standing(self._handles, handle) | {"offer": offer(self._house)})
 
     def _event(self, name: str, index: int) -> Answer:
         trace = self._library.trace(name)
@@ -180,3 +218,4 @@ def _finite(value: Any) -> Any:
 
 
 Answering = Callable[[str], Answer]
+Taking = Callable[[str, bytes], Answer]

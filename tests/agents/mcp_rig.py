@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from agents.mcp.process import Service
 from agents.mcp.roots import Roots
 from agents.mcp.runs import RunSettings
 from agents.mcp.server import Desk
 from agents.mcp.toolbench import Places
+from agents.runs.process import Service
 from agents.view.library import Library
 from tools.events.parquet import write_events
 

@@ -17,9 +17,9 @@ from report_runs import SCRIPT, converged
 from test_mcp_tools import call, talk
 
 from agents.mcp import resources
-from agents.mcp.process import Service
 from agents.mcp.replies import harmless, written
 from agents.mcp.server import Desk
+from agents.runs.process import Service
 from agents.trace.blobs import REDACTED
 
 WINDOW = {"column": "m", "unit": "GeV", "window": [9.2, 9.7], "fit_range": [8.3, 11.5], "max_iterations": 1}
@@ -193,7 +193,7 @@ def test_replies_have_no_keys_and_no_characters_that_deceive(monkeypatch: pytest
 
 
 def test_the_order_of_a_process_has_no_key(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agents.mcp import handles
+    from agents.view import handles
 
     ordered: list[str] = []
 
@@ -226,7 +226,7 @@ def test_the_process_of_a_run_ends_as_its_run_did(desk: Desk, tmp_path: Path) ->
     """Also while the server lives and holds its standard input open."""
     settings = {"request": REQUEST, "task": "spectrum", "options": {"data": str(tmp_path / "nothing.csv")}}
     order = {"run_dir": str(tmp_path / "run"), "settings": settings, "service": {"backend": "script"}}
-    command = [sys.executable, "-P", "-m", "agents.mcp.process"]
+    command = [sys.executable, "-P", "-m", "agents.runs.process"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stderr

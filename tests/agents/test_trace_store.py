@@ -77,7 +77,7 @@ STARTED = RunStarted(
 SUBMISSION = SearchSubmission(scores="i0/s.parquet", window=(3.3, 3.7))
 EVERY = [
     STARTED,
-    RunResumed(sandbox=INFO),
+    RunResumed(sandbox=INFO, budget={"dollars": 2.0}),
     SandboxRenewed(where="worker/0/a", sandbox=INFO, seconds=3.5),
     CanaryChecked(held=True, lines=["no network"]),
     ModelCalled(

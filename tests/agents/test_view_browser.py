@@ -133,7 +133,7 @@ def hostile(run_dir: Path) -> list[Event]:
             Graded(key="k", iteration=0, submission=submission, score=score),
             Decided(iteration=0, decision=Decision(action="converged", reason=HOSTILE, best=0)),
             Claimed(claim=SearchClaim(discovery=True, text=HOSTILE), checks=[]),
-            Trouble(who="model", where=HOSTILE, text=HOSTILE),
+            Trouble(who="model", where="worker/0/a", text=HOSTILE),
             RunFinished(status="failed", reason=HOSTILE, seconds=3, usage=Usage(), model_calls=1),
         ]
         return [trace.append(event) for event in events]
@@ -260,7 +260,7 @@ def test_thousands_of_events_are_one_page(watched: Watched, tmp_path: Path, monk
     with Store.create(tmp_path / "runs" / "one") as trace:
         trace.append(STARTED)
         for k in range(200):
-            steps = [Step(id=f"s{n}", goal="g", submits=True) for n in range(5)]
+            steps = [Step(id=f"s{n}", goal="g", submits=n == 4) for n in range(5)]
             trace.append(Planned(iteration=k, plan=Plan(reasoning="r", steps=steps)))
             for step in steps:
                 trace.append(StepStarted(iteration=k, step=step.id))

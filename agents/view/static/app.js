@@ -4,6 +4,7 @@ import { h, show, state } from "./dom.js";
 import { comparePage } from "./compare.js";
 import { listPage } from "./list.js";
 import { runPage } from "./run.js";
+import { startPage } from "./start.js";
 
 // The cookie now has the token, so it is removed from the address, which may be shown, kept and shared.
 function withoutToken() {
@@ -16,6 +17,7 @@ function withoutToken() {
 function open() {
   const parts = location.pathname.split("/").slice(1);
   if (parts[0] === "runs") return runPage(decodeURIComponent(parts[1]));
+  if (parts[0] === "start") return startPage();
   return parts[0] === "compare" ? comparePage(new URLSearchParams(location.search)) : listPage();
 }
 

@@ -1,7 +1,7 @@
 // Elements from data. Text becomes text nodes only; addresses are ours; no attribute can contain a script.
 
 const ALLOWED =
-  /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|aria-[a-z]+|data-[a-z]+)$/;
+  /^(class|id|href|title|type|role|for|name|value|placeholder|src|alt|loading|scope|colspan|open|tabindex|checked|disabled|selected|download|rows|min|max|step|maxlength|autocomplete|spellcheck|inputmode|aria-[a-z]+|data-[a-z]+)$/;
 const SVG_ALLOWED =
   /^(class|viewBox|role|aria-label|x|y|x1|y1|x2|y2|cx|cy|r|rx|width|height|d|points|transform|text-anchor|tabindex|preserveAspectRatio)$/;
 const READ = /^(title|alt|aria-label)$/; // attributes that people see or hear
@@ -51,8 +51,13 @@ export const h = (tag, attributes, ...children) => fill(document.createElement(t
 export const svg = (tag, attributes, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children, SVG_ALLOWED);
 
-export async function get(address) {
-  const reply = await fetch(address, { headers: { Accept: "application/json" } });
+export const get = (address) => ask(address, { headers: { Accept: "application/json" } });
+
+export const post = (address, body) =>
+  ask(address, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+async function ask(address, options) {
+  const reply = await fetch(address, options);
   const body = await reply.json().catch(() => ({}));
   if (reply.status === 403) throw new Error("The view was restarted: open the address that it printed.");
   if (!reply.ok) throw new Error(body.error ?? `the server answered with status ${reply.status}`);

@@ -56,7 +56,7 @@ export async function listPage() {
     "",
     [h("span", { class: "soft" }, data.folder)],
     h("h1", {}, "Runs"),
-    h("div", { class: "bar" }, search, order, compare, count),
+    h("div", { class: "bar" }, search, order, compare, data.acts ? h("a", { class: "button", href: "/start" }, "Start a run") : null, count),
     table,
   );
   document.addEventListener("keydown", (event) => {

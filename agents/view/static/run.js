@@ -1,6 +1,7 @@
 // The page of one run: its result and its timeline, updated while the run is in progress.
 
 import { facts, render, table } from "./blocks.js";
+import { Desk } from "./desk.js";
 import { date, get, h, put, runAddress, show, state } from "./dom.js";
 import { lanes, steering } from "./plot.js";
 import { Timeline } from "./timeline.js";
@@ -13,8 +14,10 @@ const HITS = 40;
 export async function runPage(name) {
   const address = `/api${runAddress(name)}`;
   let data = await get(`${address}?after=0`);
-  const timeline = new Timeline(name);
-  const head = h("div"),
+  const timeline = new Timeline(name),
+    desk = new Desk(name);
+  const top = h("div"),
+    head = h("div"),
     rest = h("div"),
     work = h("div");
   const hits = h("ul", { class: "hits" });
@@ -28,7 +31,10 @@ export async function runPage(name) {
   show(
     data.overview.card.request || name,
     [h("a", { href: "/" }, "runs"), h("span", { class: "soft" }, "/"), h("code", {}, name)],
+    top,
+    desk.element,
     head,
+    desk.asking,
     rest,
     h("h2", { id: "timeline" }, "What the crew did"),
     work,
@@ -39,18 +45,21 @@ export async function runPage(name) {
   addEventListener("hashchange", reveal);
   addEventListener("keydown", keys);
   take();
+  await desk.look();
   reveal();
   setTimeout(look, EVERY);
 
   function take() {
     if (!data.overview) return;
+    put(top, ...topOf(data.overview, name));
     put(head, ...headOf(data.overview, name));
     put(rest, ...restOf(data.overview, name));
     timeline.add(data.rows);
     const end = Math.max(0, ...[...timeline.rows.values()].slice(-1).map((row) => row.at));
     put(work, ...[lanes(timeline.spans(), end)].filter(Boolean));
-    const live = ["unfinished", "waiting"].includes(data.overview.card.status);
-    state(live ? `unfinished, last event ${date(data.overview.card.last)}` : "", live ? "live" : "");
+    const status = data.overview.card.status;
+    if (status === "waiting") state("waits for an answer");
+    else state(status === "unfinished" ? `last event ${date(data.overview.card.last)}` : "", status === "unfinished" ? "live" : "");
   }
 
   async function look() {
@@ -64,6 +73,7 @@ export async function runPage(name) {
           take();
           reveal.waiting && reveal();
         }
+        await desk.look();
       } catch (error) {
         state(error.message.includes("fetch") ? "the server is gone" : error.message, "alert");
       }
@@ -115,7 +125,7 @@ export async function runPage(name) {
   }
 }
 
-function headOf(view, name) {
+function topOf(view, name) {
   const card = view.card;
   const damage = card.damage.length
     ? h(
@@ -131,7 +141,6 @@ function headOf(view, name) {
       )
     : null;
   if (!view.facts) return [h("h1", {}, name), damage].filter(Boolean);
-  const plot = steering([view.steering]);
   return [
     h("p", { class: "eyebrow" }, card.task),
     h("h1", {}, card.request),
@@ -152,7 +161,14 @@ function headOf(view, name) {
           h("strong", {}, `No LLM was involved: built-in ${card.backend}. `),
           "Plans and code come from fixed rules.",
         ),
-    ["converged", "exhausted"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
+    ["converged", "exhausted", "waiting"].includes(card.status) ? null : h("p", { class: "banner" }, view.reason),
+  ].filter(Boolean);
+}
+
+function headOf(view, name) {
+  if (!view.facts) return [];
+  const plot = steering([view.steering]);
+  return [
     h(
       "div",
       { class: "columns" },

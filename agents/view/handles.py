@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.mcp.process import Order
+from agents.runs.process import Order
 from agents.view.library import Library, UnknownRun
 from sandbox import owner
 from tools.contract import ToolError
@@ -47,8 +47,8 @@ class Handles:
         """Start a process for a run. Raises ToolError if too many are going on."""
         with self._lock:
             if len(going := [name for name, each in self._started.items() if each.poll() is None]) >= AT_ONCE:
-                raise ToolError("run_start", ", ".join(going), f"at most {AT_ONCE} runs at once: wait, or cancel one")
-            order.run_dir.mkdir(parents=True)
+                raise ToolError("runs", ", ".join(going), f"at most {AT_ONCE} at once: wait, or stop one")
+            order.run_dir.mkdir(parents=True, exist_ok=order.settings is None)
             with (order.run_dir / LOG).open("wb") as log:
                 # -P: a file in the operator's folder must not shadow a module.
                 process = subprocess.Popen(
@@ -94,7 +94,7 @@ class Handles:
         handle = self.find(name)
         if not handle.alive:
             if not (handle.run_dir / PROCESS).is_file():
-                raise ToolError("handle", name, "a run that was started by run_start")
+                raise ToolError("handle", name, "a run that was started as a process by beamcrew mcp or view")
             return
         pid = _process(handle.run_dir)["pid"]
         for number in (signal.SIGTERM, signal.SIGKILL):  # the second one is for a run that does not end
