@@ -35,7 +35,7 @@ Work = Callable[[str], object]
 def write(store: Store, work: Work) -> None:
     """Write 1,000 steps, planned in 200 rounds; `work` does the work of each step."""
     for k in range(ROUNDS):
-        planned = [Step(id=f"s{n}", goal="measure", submits=True) for n in range(STEPS)]
+        planned = [Step(id=f"s{n}", goal="measure", submits=n == 0) for n in range(STEPS)]
         store.append(Planned(iteration=k, plan=Plan(reasoning="as before", steps=planned)))
         for step in planned:
             store.append(StepStarted(iteration=k, step=step.id))
