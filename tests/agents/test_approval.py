@@ -19,10 +19,13 @@ from agents.backends.base import Request
 from agents.backends.built_in import BuiltIn
 from agents.backends.opening import read_context
 from agents.cli.asking import Person
+from agents.crew.budget import Budget
 from agents.runs import answers
 from agents.runs.answers import Answer, give, open_question, say
+from agents.runs.fork import fork
 from agents.runs.replay import replay
 from agents.runs.run import Settings, resume, start
+from agents.runs.session import Session
 from agents.trace.approval import Approval
 from agents.trace.events import (
     Answered,
@@ -238,6 +241,47 @@ def test_the_commands_stop_answer_and_go_on(tmp_path: Path) -> None:
     code, said = command("approve", str(run_dir), "--yes", "--who", "ada")
     assert code == 0, said
     assert [event.who for event in of(run_dir, Answered)] == ["ada"]
+
+
+def test_a_yes_to_dollars_comes_on_top_of_what_was_spent(tmp_path: Path) -> None:
+    """Calls may cost more than a step, and a fork has a past."""
+    run_dir = tmp_path / "run"
+    assert start(settings("spend=0.4"), backend(), run_dir).cost.dollars == 1.0
+    assert answered(run_dir, "yes").cost.dollars == 2.0, "one yes, at least one call"
+    assert answered(run_dir, "say", "100").status == "converged"
+    child = fork(run_dir, tmp_path / "child", "planner/1", backend())
+    past = child.cost.dollars
+    assert (child.status, past > 2.0) == ("waiting", True), "its past needs no answer, what comes next does"
+    assert len(of(tmp_path / "child", Asked)) == 1
+    assert answered(tmp_path / "child", "yes").cost.dollars == past + 1.0
+
+
+def test_a_limit_is_not_announced_while_a_person_thinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[Any] = []
+    monkeypatch.setattr(Session, "_end_timer", lambda self: timers.append("ended"))
+
+    def person(question: Asked) -> Answer:
+        timers.append("asked")
+        return say(question, "yes", who="ada", via="terminal")
+
+    limited = settings("plan").model_copy(update={"budget": Budget(seconds=1000)})
+    assert start(limited, backend(), tmp_path / "run", ask=person).status == "converged"
+    before = [timers[n - 1] for n, what in enumerate(timers) if what == "asked"]
+    assert before == ["ended"] * 2
+
+
+def test_an_answer_that_is_none_leaves_the_run_waiting(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    start(settings("plan=first"), backend(), run_dir)
+    asked = open_question(run_dir)
+    yes_but = say(asked, "yes", "but", who="ada")
+    (run_dir / answers.FILE).write_text(yes_but.model_dump_json())
+    result = resume(run_dir, backend())
+    assert result.status == "waiting"
+    assert "yes: takes no words" in result.reason
+    assert not result.troubles
+    (run_dir / answers.FILE).unlink()
+    assert answered(run_dir, "yes").status == "converged"
 
 
 def test_time_until_an_answer_is_not_of_the_run() -> None:
