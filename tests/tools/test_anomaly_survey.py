@@ -111,5 +111,5 @@ def test_windows_cover_the_range_and_are_not_too_many() -> None:
     found = covering(SurveyRequest())
     assert (found[0][0], found[-1][1]) == (2.7, 5.5)
     assert all(a < c < b < d for (a, b), (c, d) in itertools.pairwise(found))
-    with pytest.raises(ToolError, match="at most 24 windows"):
+    with pytest.raises(ToolError, match="at most 48 windows"):
         covering(SurveyRequest(step=0.01))
