@@ -14,7 +14,7 @@ from tools.spectrum.inputs import Unit
 
 DECADE = 0.5  # p-values agree within half a decade
 QUANTITIES = (Quantity(name="mass", unit="TeV"), Quantity(name="n_signal", label="signal events"))
-IN_MEV: dict[Unit, float] = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
+IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 SCALES = {"TeV": (1.0, 1e-3), "GeV": (1.0, 1e3, 1e-3), "MeV": (1.0, 1e3)}  # a mass may have been printed in others
 
 

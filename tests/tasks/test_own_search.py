@@ -157,13 +157,8 @@ def test_a_spectrum_over_many_decades_is_fitted_where_a_fit_can_be() -> None:
 
 
 def test_a_claim_in_another_unit_is_compared_in_that_of_the_harness() -> None:
-    judged = Score(
-        metric="z",
-        value=9.0,
-        error=1.0,
-        reason="",
-        details={"unit": "GeV", "mass": 900.0, "mass_error": 5.0, "p_global": 1e-9},
-    )
+    found = {"unit": "GeV", "mass": 900.0, "mass_error": 5.0, "p_global": 1e-9}
+    judged = Score(metric="z", value=9.0, error=1.0, reason="", details=found)
 
     def agrees(mass: float, unit: Any) -> bool | None:
         claim = SearchClaim(discovery=True, mass=mass, mass_error=mass / 200, unit=unit, text="")
@@ -279,7 +274,7 @@ def test_what_cannot_be_searched_is_named(
 
 def test_more_windows_than_one_survey_takes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "MOST", 3)
-    with pytest.raises(TaskError, match="at most 3 windows; .* GeV would take .*: search less"):
+    with pytest.raises(TaskError, match=r"at most 3 windows; .* GeV would take .*: search less"):
         prepared(tmp_path, events(40_000, 0, 1))
 
 
