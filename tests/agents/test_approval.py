@@ -36,6 +36,7 @@ from agents.trace.events import (
     ModelCalled,
     Planned,
     RunFinished,
+    RunStarted,
     Sealed,
 )
 from agents.trace.record import identity, of_session, wall_seconds
@@ -244,16 +245,17 @@ def test_the_commands_stop_answer_and_go_on(tmp_path: Path) -> None:
 
 
 def test_a_yes_to_dollars_comes_on_top_of_what_was_spent(tmp_path: Path) -> None:
-    """Calls may cost more than a step, and a fork has a past."""
-    run_dir = tmp_path / "run"
-    assert start(settings("spend=0.4"), backend(), run_dir).cost.dollars == 1.0
-    assert answered(run_dir, "yes").cost.dollars == 2.0, "one yes, at least one call"
+    """A call costs more than a step, and a fork has a past that was paid for."""
+    run_dir, child = tmp_path / "run", tmp_path / "child"
+    assert start(settings("spend=0.2"), backend(), run_dir).cost.dollars == COST.dollars
+    assert answered(run_dir, "yes").cost.dollars > COST.dollars
     assert answered(run_dir, "say", "100").status == "converged"
-    child = fork(run_dir, tmp_path / "child", "planner/1", backend())
-    past = child.cost.dollars
-    assert (child.status, past > 2.0) == ("waiting", True), "its past needs no answer, what comes next does"
-    assert len(of(tmp_path / "child", Asked)) == 1
-    assert answered(tmp_path / "child", "yes").cost.dollars == past + 1.0
+    assert fork(run_dir, "planner/1", child, backend()).status == "waiting"
+    begun = of(child, RunStarted)[0]
+    past = sum(e.usage.dollars for e in of(child, ModelCalled) if e.index <= begun.parent.past)
+    assert past > 2 * COST.dollars
+    (asked,) = of(child, Asked)
+    assert asked.shown["spent_dollars"] == past + COST.dollars
 
 
 def test_the_time_of_a_run_is_not_announced_while_a_person_thinks(tmp_path: Path) -> None:
