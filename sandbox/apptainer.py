@@ -242,7 +242,7 @@ def bound(inputs: Path, workspace: Path, tools: Path) -> list[str]:
 
 def found(image: str) -> tuple[Path, str]:
     """Return the file of an image and its exact name, FILE@sha256:...; raises SandboxLost if it is not this one."""
-    name, _, wanted = image.partition("@")
+    name, exact, digest_wanted = image.partition("@sha256:")  # the path itself may contain an @
     file = image_file(name)
     if not file.exists():
         raise SandboxLost(
@@ -253,8 +253,8 @@ def found(image: str) -> tuple[Path, str]:
     if file.is_dir():
         return file, str(file)
     digest = sha256(file, file.stat().st_mtime_ns)
-    if wanted and wanted != digest:
-        raise SandboxLost(f"{file} is {digest}, not {wanted}")
+    if exact and digest != f"sha256:{digest_wanted}":
+        raise SandboxLost(f"{file} is {digest}, not sha256:{digest_wanted}")
     return file, f"{file}@{digest}"
 
 

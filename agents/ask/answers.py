@@ -19,6 +19,7 @@ from agents.ask.material import Material, title
 from agents.backends.base import Usage
 from agents.backends.select import secrets
 from agents.trace.blobs import Redactor
+from agents.trace.words import visible
 from tools.contract import Frozen
 
 FILE = "questions.jsonl"
@@ -72,7 +73,7 @@ def fork_command(material: Material, question: str, step: str = "", request: str
     if not places:
         return ""
     place = step if step in places else places[-1]
-    asked = request or f"{material.result.request} {question}"
+    asked = visible(" ".join((request or f"{material.result.request} {question}").split()))
     return shlex.join(["beamcrew", "fork", str(material.run_dir), place, "--request", asked])
 
 

@@ -39,12 +39,12 @@ def slurm(folder: Path, job: Job, wanted: Wanted) -> tuple[str, list[str]]:
     minutes = int(job.seconds // 60)
     lines = [
         "#!/bin/bash",
-        f"#SBATCH --job-name={wanted.name}",
+        f"#SBATCH --job-name={shlex.quote(wanted.name)}",
         f"#SBATCH --time={minutes}",
         f"#SBATCH --cpus-per-task={wanted.cpus}",
         f"#SBATCH --mem={wanted.memory_mib}M",
         "#SBATCH --export=NONE --requeue --open-mode=append",
-        f"#SBATCH --output={_escaped(folder)}/{'%a-' if wanted.parallel > 1 else ''}{LOG}",
+        f"#SBATCH --output={_escaped(folder, '%a-' if wanted.parallel > 1 else '')}",
         *([f"#SBATCH --array=1-{wanted.parallel}"] if wanted.parallel > 1 else []),
         *(f"#SBATCH {line}" for line in wanted.options),
         *_body(folder, wanted, "$((${SLURM_RESTART_COUNT:-0} + 1))"),
@@ -126,6 +126,6 @@ def _body(folder: Path, wanted: Wanted, number: str) -> list[str]:
     ]
 
 
-def _escaped(folder: Path) -> str:
-    """Return the path as Slurm reads it in a file pattern."""
-    return str(folder).replace("%", "%%")
+def _escaped(folder: Path, task: str) -> str:
+    """Return the path of the log as Slurm reads it in a file pattern, with quotes as in a shell if it needs any."""
+    return shlex.quote(f"{str(folder).replace('%', '%%')}/{task}{LOG}")

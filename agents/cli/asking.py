@@ -43,13 +43,14 @@ class Person:
     def _answer(self, asked: Asked) -> Answer | None:
         from agents.runs.answers import check, waiting
         from agents.trace.store import read_trace
+        from agents.trace.words import visible
 
         change = "other dollars" if asked.gate == "spend" else "what is to change, in a sentence"
         while True:
             err.print(f"Go on? yes, no, or {change}: ", end="")
             while not select.select([sys.stdin], [], [], MOMENT)[0]:
                 if found := waiting(self._run_dir, asked):
-                    err.print(Text(f"answered by {found.who} ({found.via}): {found.answer} {found.words}"))
+                    err.print(Text(visible(f"answered by {found.who} ({found.via}): {found.answer} {found.words}")))
                     return found
             line = sys.stdin.readline()
             if not line:

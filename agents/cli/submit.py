@@ -14,6 +14,7 @@ from agents.cli.console import clear_errors, out
 
 if TYPE_CHECKING:
     from agents.batch.job import Job
+    from agents.batch.systems import Wanted
 
 COMMANDS = ("run", "stability")
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")
@@ -56,6 +57,7 @@ def submit(
         wanted = Wanted(
             name=folder.name, cpus=cpus, memory_mib=memory, parallel=parallel, options=option or [], setup=setup or []
         )
+        _without_keys(job, wanted)
         number = hand_in(chosen, folder, job, wanted)
     out.print(Text(f"{chosen} took the job: {number}; its files: {folder}"), soft_wrap=True)
     if job.run:
@@ -104,6 +106,16 @@ def job_of(context: typer.Context, words: list[str], seconds: float, jobs: int, 
     return Job(
         first=first, again=["resume", str(run), *shared(inner), *limit], run=str(run), seconds=seconds, jobs=jobs
     ), files / run.name
+
+
+def _without_keys(job: Job, wanted: Wanted) -> None:
+    """Raise ValueError if a key of this shell is in what would be written to the job's files."""
+    from agents.backends.select import secrets
+
+    written = "\n".join([*job.first, *wanted.options, *wanted.setup])
+    if any(key in written for key in secrets()):
+        example = "'export OPENAI_API_KEY=$(cat ~/.openai_key)'"
+        raise ValueError(f"a key is in what would be written to the job's files: read it in the job, --setup {example}")
 
 
 def parsed(context: typer.Context, name: str, words: list[str]) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 from agents.crew.budget import BudgetSpent, Meter
 from agents.crew.memory import verdict
 from agents.crew.shared import Crew
-from agents.trace.approval import pending
-from agents.trace.events import Answered, AnyEvent, Asked, Executed, Gate, ModelCalled, RunFinished
+from agents.trace.approval import dialogue, pending
+from agents.trace.events import Answered, AnyEvent, Asked, Executed, Gate, ModelCalled, RunFinished, RunStarted
 from agents.trace.store import Store
 from agents.trace.where import Where
 from tasks.plan import Plan
@@ -26,8 +26,9 @@ Remark = dict[str, Any]  # what the operator said: the gate, the iteration, the 
 class Waiting(RuntimeError):  # noqa: N818 - the run waits, nothing went wrong
     """A question has no answer yet."""
 
-    def __init__(self, asked: Asked) -> None:
-        super().__init__(f"waits for an answer: {asked.text}")
+    def __init__(self, asked: Asked, wrong: str = "") -> None:
+        """`wrong`: why the answer that was given is none."""
+        super().__init__(f"waits for an answer: {asked.text}{f' ({wrong})' if wrong else ''}")
         self.asked = asked
 
 
@@ -123,9 +124,18 @@ def limit_spending(meter: Meter, step: float, store: Store) -> None:
 
 
 def allowance(events: Sequence[AnyEvent], step: float) -> float:
-    """Return the dollars approved so far: the first step needs no answer."""
-    said = [event for event in events if isinstance(event, Answered) and event.gate == "spend"]
-    return step + sum(float(event.words) if event.answer == "say" else step for event in said if event.answer != "no")
+    """Return the dollars approved so far: the past of a fork and the first step need no answer.
+
+    What is approved comes on top of what was spent when it was asked for, since calls in progress overshoot.
+    """
+    begun = events[0] if events else None
+    past = begun.parent.past if isinstance(begun, RunStarted) and begun.parent else 0
+    allowed = step + sum(event.usage.dollars for event in events[: past + 1] if isinstance(event, ModelCalled))
+    for asked, said in dialogue(events):
+        if asked.gate == "spend" and said and said.answer != "no":
+            more = float(said.words) if said.answer == "say" else step
+            allowed = max(allowed, asked.shown["spent_dollars"]) + more
+    return allowed
 
 
 def _declined(events: Sequence[AnyEvent]) -> bool:

@@ -102,7 +102,11 @@ class Session:
                     )
                     break
                 except Waiting as error:  # nothing of the run is at work until there is an answer
-                    said = answered(self.store.run_dir, self.store.events(), error.asked, self.ask)
+                    self._end_timer()  # nor does its time run
+                    try:
+                        said = answered(self.store.run_dir, self.store.events(), error.asked, self.ask)
+                    except ValueError as wrong:
+                        raise Waiting(error.asked, str(wrong)) from None
                     if said is None:
                         raise
                     self.store.append(said)

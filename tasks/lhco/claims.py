@@ -10,9 +10,11 @@ from tasks.claim import Claim, compare_numbers
 from tasks.score import CheckedNumber, Quantity, Score
 from tasks.submission import File, Submission
 from tasks.writing import measured
+from tools.spectrum.inputs import Unit
 
 DECADE = 0.5  # p-values agree within half a decade
 QUANTITIES = (Quantity(name="mass", unit="TeV"), Quantity(name="n_signal", label="signal events"))
+IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 SCALES = {"TeV": (1.0, 1e-3), "GeV": (1.0, 1e3, 1e-3), "MeV": (1.0, 1e3)}  # a mass may have been printed in others
 
 
@@ -32,7 +34,7 @@ class SearchClaim(Claim):
     mass_error: float | None = None
     n_signal: float | None = Field(None, description="signal events in the data")
     n_signal_error: float | None = None
-    unit: str = Field("TeV", description="unit of the mass, as in the facts")
+    unit: Unit = Field("TeV", description="unit of the mass, as in the facts")
     p_value: float | None = Field(None, ge=0, le=1, description="global: corrected for everything that was tried")
 
     @property
@@ -41,6 +43,12 @@ class SearchClaim(Claim):
             return "No new resonance is claimed"
         where = "" if self.mass is None else f": m = {measured(self.mass, self.mass_error, self.unit)}"
         return f"A new resonance is claimed{where}"
+
+
+class OwnClaim(SearchClaim):
+    """Is there a resonance, at what mass, with how many events, how sure?"""
+
+    unit: Unit = Field(description="unit of the mass, as in the facts")
 
 
 def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[CheckedNumber]:
@@ -75,6 +83,8 @@ def check(claim: SearchClaim, judged: Score | None, alpha: float) -> list[Checke
         shown = quantity.model_dump()
         if name == "mass":
             shown |= {"unit": unit, "scales": SCALES[unit]}
+            by = IN_MEV[claim.unit] / IN_MEV[unit]
+            claimed, error = claimed and by * claimed, error and by * error
         checks.append(compare_numbers(name, claimed, error, harness, harness_error).model_copy(update=shown))
     return checks
 

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from tasks.claim import Claim
 from tasks.intake import Intake
+from tasks.lhco.claims import OwnClaim
 from tasks.lhco.explained import without_mjj
 from tasks.lhco.grader import WIDTH
 from tasks.lhco.own_intake import OwnIntake
@@ -27,7 +29,9 @@ from tasks.spectrum import samples
 from tasks.study import Judge
 from tasks.task import TaskError
 from tools.anomaly.data import MIN_EVENTS
-from tools.bumphunt.windows import HALF_WIDTH
+from tools.anomaly.survey import MOST
+from tools.bumphunt.scan import WIDEST
+from tools.bumphunt.windows import DIGITS, HALF_WIDTH, centres, overlapping
 from tools.events.copies import originals
 from tools.events.names import is_weight
 from tools.events.table import MASS
@@ -37,6 +41,8 @@ from tools.types import Floats
 STEPS = 50  # different values up to which they are steps, even if they are no whole numbers
 DEQUANTISED = 13  # seed
 RESERVED = (MASS, "row")  # columns of the tools
+# Half width of a window that is still wide enough for the harness when its edges have been rounded to DIGITS.
+NARROWEST = round(WIDTH[0] / 2 + 10.0 ** (1 - DIGITS), DIGITS)
 
 
 class OwnSearch(SearchTask):
@@ -47,6 +53,7 @@ class OwnSearch(SearchTask):
     guide: ClassVar[str] = "brief_own.md"
     request: ClassVar[str] = "Is there a resonance in these events? Give its mass, the number of events and a p-value."
     intake: ClassVar[Intake | None] = OwnIntake()
+    claim: ClassVar[type[Claim]] = OwnClaim
     study: ClassVar[Judge | None] = None  # without truth, no run can be judged
     data: Path | None = Field(None, description="table: CSV, parquet, HDF5, npz or ROOT")
     column: str = Field(MASS, description="column with the mass, or an expression of columns")
@@ -62,7 +69,7 @@ class OwnSearch(SearchTask):
     window: Range | None = Field(None, description="the only window to search, chosen beforehand")
     half_width: float = Field(
         HALF_WIDTH,
-        ge=WIDTH[0] / 2,
+        ge=NARROWEST,
         le=WIDTH[1] / 2,
         description="of a window, over its centre: about 1.7 times the width of a resonance",
     )
@@ -73,6 +80,20 @@ class OwnSearch(SearchTask):
         if masses and not 0 < masses[0] < masses[1]:
             raise ValueError("two masses, 0 < low < high")
         return masses
+
+    @field_validator("fit_range")
+    @classmethod
+    def _fittable(cls, masses: Range | None) -> Range | None:
+        if masses and masses[1] > WIDEST * masses[0]:
+            raise ValueError(f"two masses at most a factor of {WIDEST:g} apart")
+        return masses
+
+    @field_validator("window")
+    @classmethod
+    def _wide(cls, window: Range | None) -> Range | None:
+        if window and not NARROWEST <= half_width_of(window) <= WIDTH[1] / 2:
+            raise ValueError(f"a window must be {2 * NARROWEST:.3g} to {WIDTH[1]:g} of its centre wide")
+        return window
 
     def load(self) -> tuple[dict[str, Floats], None, None, None]:
         columns, (low, high) = self._events[0], self.variable.fit_range
@@ -124,7 +145,7 @@ class OwnSearch(SearchTask):
         if self.fit_range:
             fit_range, why = self.fit_range, "as asked for"
         if self.window:
-            half_width = (self.window[1] - self.window[0]) / (self.window[1] + self.window[0])
+            half_width = half_width_of(self.window)
         outside = int(((mass < fit_range[0]) | (mass >= fit_range[1])).sum())
         notes = [
             f"the fit begins at {fit_range[0]:g} {unit}, {why}, and ends at {fit_range[1]:g} {unit}; {outside} of "
@@ -158,6 +179,9 @@ class OwnSearch(SearchTask):
             )
             wide = f"{2 * half_width:.3g} of its centre wide"
             raise TaskError(field, asked, f"{allowed} has enough events beside it; a window is {wide}. Unit right?")
+        if (n := len(centres((low, high), half_width, overlapping(half_width)))) > MOST:
+            allowed = f"masses for at most {MOST} windows; {low:g} to {high:g} {self.unit} would take {n}: search less"
+            raise TaskError("search_range", asked, f"{allowed}, or in wider windows (`half_width`)")
         said = f"masses from {low:g} to {high:g} {self.unit} are searched"
         if asked and (low, high) != asked:
             said += f", not from {asked[0]:g} to {asked[1]:g}"
@@ -184,6 +208,11 @@ class OwnSearch(SearchTask):
         followed = ", ".join(feature for feature in self.features if feature not in kept)
         said = f"{name} can be predicted with {followed}: no support for a claim, and a cut may shape {name}."
         return [said] if followed else []
+
+
+def half_width_of(window: Range) -> float:
+    """Return the half width of a window over its centre."""
+    return (window[1] - window[0]) / (window[1] + window[0])
 
 
 def step_of(values: Floats) -> float | None:

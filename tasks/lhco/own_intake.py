@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tasks.intake import Intake, Offer, Question
+from tasks.lhco.claims import IN_MEV
 from tasks.lhco.presets import WORDS
 from tasks.spectrum.intake import BLIND, MASS, RANGE, SPELLING
 from tasks.spectrum.intake import WORDS as OF_SPECTRA
@@ -19,7 +20,6 @@ from tools.events.sight import Column, Sight
 USED = re.compile(r"\b(us(e|ing)|features?|variables?|columns?|nutze|verwende|spalten?|merkmalen?)\b", re.IGNORECASE)
 CONDITION = r"\b{}\b\s*([<>=!]=?|above|below|over|under)"
 NAMED = re.compile(r"(?:[_\[(\s]|^)(MeV|GeV|TeV)\W?$", re.IGNORECASE)  # m_tt_GeV, m [GeV]
-IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 DECISIVE = 5  # more than any count of words: whoever names features wants them used
 
 
@@ -111,7 +111,8 @@ class _Reading:
                     "in no other unit."
                 )
                 return
-            text = f"{between[0]!r} does not lie inside {mass.name if mass else 'the mass'}, {low:.4g} to {high:.4g}. "
+            lies = f"lies inside in {' and in '.join(inside)}" if inside else "does not lie inside"
+            text = f"{between[0]!r} {lies}: {mass.name if mass else 'the mass'} reaches from {low:.4g} to {high:.4g}. "
             self._ask("search_range", f"{text}Which masses are meant, in the unit of the column?")
         elif at_name or len(stated) == 1:
             self.options["unit"] = possible[0] if at_name else stated.pop()

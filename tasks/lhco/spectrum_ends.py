@@ -17,6 +17,7 @@ from itertools import takewhile
 import numpy as np
 
 from tools.anomaly.data import MIN_EVENTS
+from tools.bumphunt.scan import WIDEST
 from tools.bumphunt.windows import centres, overlapping, window_at
 from tools.types import Floats
 
@@ -28,6 +29,7 @@ LAST = 10  # events above the range
 BELOW, ABOVE = 1.12, 1.16  # ratio of the edges of fit and search: of 2.4 to 2.7 TeV and 5.5 to 6.4 TeV in dijets
 SPARE = 1.2  # times the events that a window needs, so that half of the data have them too
 MOST = 200  # bins
+WIDE = 0.99 * WIDEST  # ratio of the edges of a fit, before they are rounded
 
 
 def turn_on(mass: Floats) -> tuple[float, bool]:
@@ -47,10 +49,12 @@ def turn_on(mass: Floats) -> tuple[float, bool]:
 def fitted(mass: Floats) -> tuple[Range, str]:
     """Return the range of the fit, to four digits, and why it begins where it does."""
     low, rises = turn_on(mass)
-    high = np.sort(mass)[-LAST]
+    high = np.sort(mass)[-min(LAST, len(mass))]
     why = (
         "where the turn-on of the spectrum is over" if rises else "at the low end of the spectrum, which has no turn-on"
     )
+    if high > WIDE * low:
+        low, why = high / WIDE, f"a factor of {WIDE:g} below its end: no fit takes more"
     return (_rounded(low), _rounded(high)), why
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from agents.backends.base import Request
 from agents.backends.built_in import BuiltIn
 from agents.backends.opening import read_context
 from agents.cli.asking import Person
+from agents.crew.budget import Budget
 from agents.runs import answers
 from agents.runs.answers import Answer, give, open_question, say
+from agents.runs.fork import fork
 from agents.runs.replay import replay
 from agents.runs.run import Settings, resume, start
 from agents.trace.approval import Approval
@@ -33,6 +36,7 @@ from agents.trace.events import (
     ModelCalled,
     Planned,
     RunFinished,
+    RunStarted,
     Sealed,
 )
 from agents.trace.record import identity, of_session, wall_seconds
@@ -238,6 +242,46 @@ def test_the_commands_stop_answer_and_go_on(tmp_path: Path) -> None:
     code, said = command("approve", str(run_dir), "--yes", "--who", "ada")
     assert code == 0, said
     assert [event.who for event in of(run_dir, Answered)] == ["ada"]
+
+
+def test_a_yes_to_dollars_comes_on_top_of_what_was_spent(tmp_path: Path) -> None:
+    """A call costs more than a step, and a fork has a past that was paid for."""
+    run_dir, child = tmp_path / "run", tmp_path / "child"
+    assert start(settings("spend=0.2"), backend(), run_dir).cost.dollars == COST.dollars
+    assert answered(run_dir, "yes").cost.dollars > COST.dollars
+    assert answered(run_dir, "say", "100").status == "converged"
+    assert fork(run_dir, "planner/1", child, backend()).status == "waiting"
+    begun = of(child, RunStarted)[0]
+    past = sum(e.usage.dollars for e in of(child, ModelCalled) if e.index <= begun.parent.past)
+    assert past > 2 * COST.dollars
+    (asked,) = of(child, Asked)
+    assert asked.shown["spent_dollars"] == past + COST.dollars
+
+
+def test_the_time_of_a_run_is_not_announced_while_a_person_thinks(tmp_path: Path) -> None:
+    asked = []
+
+    def person(question: Asked) -> Answer:
+        asked.append([thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)])
+        return say(question, "yes", who="ada", via="terminal")
+
+    limited = settings("plan").model_copy(update={"budget": Budget(seconds=1000)})
+    assert start(limited, backend(), tmp_path / "run", ask=person).status == "converged"
+    assert asked == [[], []]
+
+
+def test_an_answer_that_is_none_leaves_the_run_waiting(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    start(settings("plan=first"), backend(), run_dir)
+    asked = open_question(run_dir)
+    yes_but = say(asked, "yes", "but", who="ada")
+    (run_dir / answers.FILE).write_text(yes_but.model_dump_json())
+    result = resume(run_dir, backend())
+    assert result.status == "waiting"
+    assert "yes: takes no words" in result.reason
+    assert not result.troubles
+    (run_dir / answers.FILE).unlink()
+    assert answered(run_dir, "yes").status == "converged"
 
 
 def test_time_until_an_answer_is_not_of_the_run() -> None:

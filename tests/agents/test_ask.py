@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,15 @@ def test_a_model_looks_things_up_and_its_citations_are_checked(run_dir: Path) ->
     assert (answer.model_calls, answer.usage.dollars) == (3, pytest.approx(3 * 0.0012))
     assert [each["tool"] for each in answer.looked_at] == ["read_event", "list_files"]
     assert kept(run_dir) == [answer]
+
+
+def test_the_command_of_a_fork_moves_no_cursor(run_dir: Path) -> None:
+    reply = {"text": "No.", "new_work": "wider\x1b[2J\n; 'and' more", "step": "planner/0"}
+    with running() as service:
+        service.answers = [calls("answer", **reply)]
+        command = ask(run_dir, "And wider?", model(service)).fork
+    assert command.isprintable()
+    assert shlex.split(command)[-1] == "wider\\x1b[2J ; 'and' more"
 
 
 def test_a_question_stops_at_its_budget(run_dir: Path) -> None:

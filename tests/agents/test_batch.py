@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -102,6 +103,22 @@ def test_what_cannot_run_in_a_job_is_refused_before(systems_here: Path, words: l
     said = call(*words)
     assert said.startswith("2 ")
     assert why in said
+
+
+def test_a_key_reaches_no_file_of_a_job(systems_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890abcdef")
+    said = call("--time", "1h", "--setup", "export OPENAI_API_KEY=sk-1234567890abcdef", "--", *RUN)
+    assert said.startswith("2 ")
+    assert "a key is in what would be written" in said
+    assert not list(systems_here.glob("runs/batch/*"))
+
+
+def test_names_with_spaces_are_quoted(systems_here: Path) -> None:
+    assert call("--time", "1h", "--", *RUN, "--runs", "my runs", "--out", "50% more").startswith("0 ")
+    (script,) = systems_here.glob(f"my runs/batch/50% more/{SCRIPT}")
+    lines = [shlex.split(line) for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+    assert ["#SBATCH", "--job-name=50% more"] in lines
+    assert ["#SBATCH", f"--output={script.parent}/job.log".replace("%", "%%")] in lines
 
 
 def test_a_machine_without_a_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,9 @@ def test_an_image_file_is_exactly_the_one_that_was_recorded(tmp_path: Path, monk
     assert apptainer.image_file("beamcrew-sandbox:latest") == tmp_path / "beamcrew/beamcrew-sandbox_latest.sif"
     (file := tmp_path / "one.sif").write_bytes(b"an image")
     _, exact = apptainer.found(str(file))
+    (tmp_path / "a@b").mkdir()
+    shutil.copy(file, tmp_path / "a@b/c.sif")
+    assert apptainer.found(str(tmp_path / "a@b/c.sif"))[0].parent.name == "a@b"
     assert apptainer.found(exact) == (file.resolve(), exact)
     file.write_bytes(b"another")
     os.utime(file, ns=(0, 0))

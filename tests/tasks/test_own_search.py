@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from agents.intake.rules import by_rules
 from tasks.catalogue import make_task
 from tasks.lhco import confirm as confirming
 from tasks.lhco import grader, page
+from tasks.lhco import own as searching
 from tasks.lhco.claims import SearchClaim, SearchSubmission, check
 from tasks.lhco.files import EVENTS
-from tasks.lhco.own import filled, step_of
-from tasks.lhco.spectrum_ends import searchable, turn_on
+from tasks.lhco.own import NARROWEST, OwnSearch, filled, step_of
+from tasks.lhco.spectrum_ends import fitted, searchable, turn_on
 from tasks.lhco.variable import DIJETS, Variable, own
 from tasks.page import Plot, Table, Text
 from tasks.score import Score
@@ -26,8 +28,8 @@ from tasks.task import TaskError
 from tools.anomaly.classify import classify
 from tools.anomaly.template import template
 from tools.bumphunt.limits import limit_by_toys
-from tools.bumphunt.scan import scan
-from tools.bumphunt.windows import HALF_WIDTH, SEARCH, centres, window_at
+from tools.bumphunt.scan import WIDEST, scan
+from tools.bumphunt.windows import HALF_WIDTH, SEARCH, centres, overlapping, window_at
 from tools.events.copies import originals
 from tools.events.parquet import read_columns, write_events
 from tools.events.sight import look
@@ -148,6 +150,33 @@ def test_a_turn_on_is_found_and_a_resonance_is_not_taken_for_one() -> None:
         assert low < np.quantile(falls, 0.01)
 
 
+def test_a_spectrum_over_many_decades_is_fitted_where_a_fit_can_be() -> None:
+    (low, high), why = fitted(np.random.default_rng(1).exponential(100.0, 20_000))
+    assert 900 < high / low <= WIDEST
+    assert "no fit takes more" in why
+
+
+def test_a_claim_in_another_unit_is_compared_in_that_of_the_harness() -> None:
+    found = {"unit": "GeV", "mass": 900.0, "mass_error": 5.0, "p_global": 1e-9}
+    judged = Score(metric="z", value=9.0, error=1.0, reason="", details=found)
+
+    def agrees(mass: float, unit: Any) -> bool | None:
+        claim = SearchClaim(discovery=True, mass=mass, mass_error=mass / 200, unit=unit, text="")
+        return next(each for each in check(claim, judged, 1e-3) if each.name == "mass").agrees
+
+    assert [agrees(900.0, "GeV"), agrees(0.9, "TeV"), agrees(9e5, "MeV")] == [True] * 3
+    assert agrees(900.0, "TeV") is False
+    with pytest.raises(ValidationError, match="unit"):
+        OwnSearch.claim.model_validate({"discovery": True, "mass": 900.0, "text": ""})
+
+
+def test_narrow_windows_stay_wide_enough_for_the_harness_whatever_their_mass() -> None:
+    for search in ((1.003, 9.97), (103.0, 997.0), (180.0, 1210.0)):
+        for centre in centres(search, NARROWEST, overlapping(NARROWEST)):
+            low, high = window_at(centre, search, NARROWEST)
+            assert 2 * (high - low) / (high + low) >= grader.WIDTH[0]
+
+
 def test_all_searched_windows_and_their_sidebands_hold_enough_events() -> None:
     mass = events(40_000, 0, 1)["m_tt"].to_numpy()
     search = searchable(mass, (250.0, 790.0), HALF_WIDTH, 0.5)
@@ -230,7 +259,10 @@ def test_steps_are_filled_and_copies_stay_copies() -> None:
         ({}, {"search_range": [0.25, 0.6]}, "Unit right"),
         ({}, {"window": [200.0, 230.0]}, "above the turn-on"),
         ({}, {"cut": "m_tt > 600"}, "enough events"),
+        ({}, {"cut": "m_tt > 796"}, "enough events"),
         ({}, {"fit_range": [500.0, 400.0]}, "low < high"),
+        ({}, {"fit_range": [0.1, 700.0]}, "a factor of 1000 apart"),
+        ({}, {"window": [349.0, 352.0]}, "of its centre wide"),
     ],
 )
 def test_what_cannot_be_searched_is_named(
@@ -238,6 +270,12 @@ def test_what_cannot_be_searched_is_named(
 ) -> None:
     with pytest.raises(TaskError, match=said):
         prepared(tmp_path, events(20_000, 0, 1).assign(**change), **options)
+
+
+def test_more_windows_than_one_survey_takes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MOST", 3)
+    with pytest.raises(TaskError, match=r"at most 3 windows; .* GeV would take .*: search less"):
+        prepared(tmp_path, events(40_000, 0, 1))
 
 
 def test_features_from_which_the_mass_follows_are_named_and_others_are_needed(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tools.anomaly import classify, survey, template
 from tools.anomaly.data import within
-from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, SurveyRequest, apart, covering
+from tools.anomaly.survey import ENSEMBLE, FOLDS, OVERSAMPLE, QUICK, Searched, SurveyRequest, apart, covering
 from tools.bumphunt.scan import scan
 from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
@@ -101,6 +105,25 @@ def test_in_background_there_is_nothing_and_what_cannot_be_searched_is_said() ->
         survey(events="null.parquet", windows=[(6.2, 6.4)])
 
 
+def test_a_fit_that_fails_costs_only_its_own_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(request: SurveyRequest, group: list[tuple[float, float]]) -> bytes:
+        if WINDOWS[0] in group:
+            raise ToolError("method", "spline", "a training that does not diverge")
+        return b""
+
+    def search(request: SurveyRequest, window: tuple[float, float], learned: bytes) -> Any:
+        return SimpleNamespace(row=Searched.model_construct(window=window, z=1.0, mass=3.5))
+
+    module = sys.modules[SurveyRequest.__module__]
+    monkeypatch.setattr(module, "pool", lambda workers, *names: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(module, "_fit", fit)
+    monkeypatch.setattr(module, "_search", search)
+    monkeypatch.setattr(module, "_p_global", lambda *asked: 1.0)
+    found = survey(events="null.parquet", windows=WINDOWS)
+    assert [row.window for row in found.windows] == WINDOWS[1:]
+    assert "does not diverge" in found.failed[0]
+
+
 @pytest.mark.parametrize("search", [(3.0, 3.1), (3.5, 3.0), (-1.0, 2.0)])
 def test_a_range_must_hold_a_window(search: tuple[float, float]) -> None:
     with pytest.raises(ToolError, match="at least a window apart"):
@@ -111,5 +134,5 @@ def test_windows_cover_the_range_and_are_not_too_many() -> None:
     found = covering(SurveyRequest())
     assert (found[0][0], found[-1][1]) == (2.7, 5.5)
     assert all(a < c < b < d for (a, b), (c, d) in itertools.pairwise(found))
-    with pytest.raises(ToolError, match="at most 24 windows"):
+    with pytest.raises(ToolError, match="at most 48 windows"):
         covering(SurveyRequest(step=0.01))

@@ -48,7 +48,7 @@ def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
 
 
 def control_window(data: Windowed) -> tuple[float, float] | None:
-    """Return the edges [TeV] of the control window, above the signal region or else below; None with too few events."""
+    """Return the edges of the control window, above the signal region or else below; None with too few events."""
     low, high = data.window
     ratio = high / low
     for start in (high * np.sqrt(ratio), low / np.sqrt(ratio) / ratio):

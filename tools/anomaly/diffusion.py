@@ -66,7 +66,7 @@ class Denoiser(Fitted):
     steps: int
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj`: (n, d) features within the range seen in training."""
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         if self.source is None:

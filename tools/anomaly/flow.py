@@ -27,7 +27,7 @@ class ConditionalFlow(Fitted):
     """A trained flow that maps features to unit Gaussians, given mjj, and back; losses in nats per event."""
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj`: (n, d) features within the range seen in training."""
         z = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         return self.features(z, mjj)
 
@@ -37,7 +37,7 @@ class ConditionalFlow(Fitted):
         return self._through(x, mjj, lambda transform, part: transform(part))
 
     def features(self, z: Floats, mjj: Floats) -> Floats:
-        """Return the features (n, d) of z at `mjj` [TeV]: the inverse of `latent`."""
+        """Return the features (n, d) of z at `mjj`: the inverse of `latent`."""
         x = self._through(z, mjj, lambda transform, part: transform.inv(part))
         return self.coordinates.inverse(x, mjj)
 

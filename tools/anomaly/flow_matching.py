@@ -45,7 +45,7 @@ class VelocityField(Fitted):
     steps: int
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Return one event per entry of `mjj` [TeV]: (n, d) features within the range seen in training."""
+        """Return one event per entry of `mjj`: (n, d) features within the range seen in training."""
         noise = np.random.default_rng(seed).standard_normal((len(mjj), len(self.coordinates.scaler.low)))
         c = self.coordinates.context(mjj, self.device)
         x = midpoint(self.model, to_tensor(noise, self.device), c, np.linspace(0, 1, self.steps + 1))

@@ -45,8 +45,9 @@ class LatentResult(Result):
 
 @tool("anomaly.latent")
 def latent(request: LatentRequest) -> LatentResult:
-    """LaCATHODE: map all events to the latent space of a flow, where background is a unit Gaussian at every mjj.
-    Then call anomaly.classify with `events`, `template` and `features` of the result: its scores do not sculpt mjj.
+    """LaCATHODE: map all events to the latent space of a flow, where background is a unit Gaussian at every mass.
+    Then call anomaly.classify with `events`, `template` and `features` of the result: its scores do not sculpt the
+    mass.
     """
     if request.out_events == request.out:
         raise ToolError("out_events", request.out_events, "a file other than `out`")

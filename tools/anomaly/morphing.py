@@ -54,6 +54,6 @@ class Morph:
         return self.flow.features(self.flow.latent(features, mjj), to)
 
     def sample(self, mjj: Floats, seed: int) -> Floats:
-        """Return one event morphed to each entry of `mjj` [TeV]; none is used twice before all have been used."""
+        """Return one event morphed to each entry of `mjj`; none is used twice before all have been used."""
         rows = cycle(len(self.mjj), len(mjj), np.random.default_rng(seed))
         return self.move(self.features[rows], self.mjj[rows], mjj)

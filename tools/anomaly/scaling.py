@@ -57,7 +57,7 @@ class Coordinates:
 
     scaler: Scaler
     slope: Floats  # of each feature's edge, per TeV
-    centre: float  # mjj [TeV] where nothing is subtracted
+    centre: float  # mjj where nothing is subtracted
     seen: tuple[Floats, Floats]  # smallest and largest features
     mean: float
     std: float
@@ -86,7 +86,7 @@ class Coordinates:
 
 
 def _edge_slope(features: Floats, mjj: Floats) -> Floats:
-    """Return the slope per TeV of the line through the EDGE quantiles of each feature in slices of mjj.
+    """Return the slope, per unit of mass, of the line through the EDGE quantiles of each feature in slices of mjj.
 
     The fit is repeated on the residuals, because a slice smears an edge that moves within it.
     """

@@ -39,7 +39,7 @@ class CutClosure(Frozen):
     expected: float = Field(description="number predicted by the template")
     expected_error: float = Field(description="statistical error of the template")
     p_value: float = Field(description="p-value for equal passing fractions of data and template")
-    smooth_p: float = Field(description="p-value for a passing fraction of the sidebands that is smooth in mjj")
+    smooth_p: float = Field(description="p-value for a passing fraction of the sidebands that is smooth in the mass")
 
 
 class ScoreClosure(Frozen):
@@ -52,7 +52,7 @@ class ScoreClosure(Frozen):
     cuts: list[CutClosure]
     p_closure: float = Field(description="combined p-value of AUC and passing fractions")
     p_sculpting: float = Field(
-        description="combined p-value, over all cuts, for passing fractions that are smooth in mjj"
+        description="combined p-value, over all cuts, for passing fractions that are smooth in the mass"
     )
 
     @property
@@ -84,7 +84,7 @@ class ScoreClosure(Frozen):
 def score_closure(
     data: Floats, template: Floats, sidebands: Floats, mjj: Floats, efficiencies: list[float] | None = None
 ) -> ScoreClosure:
-    """Test the scores of held-out data (n,) against its template (m,), and of all sideband events (k,) with mjj [TeV].
+    """Test the scores of held-out data (n,) against its template (m,), and of all sideband events (k,) with mjj.
 
     A cut at an efficiency keeps that fraction of the sideband events; cuts that keep fewer than KEPT are left out.
     """

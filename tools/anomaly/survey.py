@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import redirect_stderr
 from dataclasses import replace
 from io import StringIO
@@ -34,7 +34,7 @@ from tools.events.table import mass_column
 from tools.parallel import cores, pool
 from tools.types import Floats
 
-MOST = 24
+MOST = 48
 QUICK = SplineFlow(transforms=1, epochs=5, batch=2048, learning_rate=1e-2, max_events=60_000)
 OVERSAMPLE = 2.0  # template events per data event in a window
 FOLDS, ENSEMBLE = 3, 1  # of the trees
@@ -113,11 +113,14 @@ def survey(request: SurveyRequest) -> SurveyResult:
     groups = apart([window for window in chosen if window not in errors], mjj)
     with pool(min(cores(), len(chosen)), __name__) as processes:
         fits = {processes.submit(_fit, request, group): group for group in groups}
-        futures = {
-            processes.submit(_search, request, window, fit.result()): window
-            for fit in as_completed(fits)
-            for window in fits[fit]
-        }
+        futures: dict[Future[_Done], Window] = {}
+        for fit in as_completed(fits):
+            try:
+                learned = fit.result()
+            except ToolError as error:
+                errors |= dict.fromkeys(fits[fit], error)
+                continue
+            futures |= {processes.submit(_search, request, window, learned): window for window in fits[fit]}
         for n, future in enumerate(as_completed(futures), 1):
             window = futures[future]
             try:

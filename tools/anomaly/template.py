@@ -102,8 +102,8 @@ class TemplateResult(Result):
 
 @tool("anomaly.template")
 def template(request: TemplateRequest) -> TemplateResult:
-    """Background template: learn p(features | mjj) in the sidebands and sample it in the window. The default,
-    a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased if features change with mjj.
+    """Background template: learn p(features | mass) in the sidebands and sample it in the window. The default,
+    a spline flow, is CATHODE; 'sideband' (CWoLa) is instant but biased if features change with the mass.
     Use its file as `template` of anomaly.classify with the same window and features.
     """
     out_control = request.out_control or f"{request.out.removesuffix('.parquet')}_control.parquet"
@@ -119,7 +119,7 @@ def template(request: TemplateRequest) -> TemplateResult:
 def sampled(
     request: TemplateRequest, data: Windowed, mjj: Floats, learned: Learned, out_control: str
 ) -> TemplateResult:
-    """Sample a fitted template at `mjj` [TeV], and write it and its control events."""
+    """Sample a fitted template at `mjj`, and write it and its control events."""
     drawn = learned.template.sample(mjj, request.seed + 2)
     columns = {data.column: mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
     control = {"row": learned.rows.astype(np.float64), data.column: data.mjj[learned.rows]}

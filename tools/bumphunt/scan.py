@@ -156,9 +156,7 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
 
 
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
-    """Mark events (n,) at random, with the probability of being signal that the fit gives passing events at their mjj
-    .
-    """
+    """Mark events (n,) at random, each with the probability that a passing event of its mass is signal."""
     spectrum, fit = cut.spectrum, cut.fit
     signal = fit.signal * one(fit.mass, fit.width).shapes(spectrum.edges)[0]
     share = signal / np.maximum(signal + fit.background, 1e-300)

@@ -9,7 +9,7 @@ Window = tuple[float, float]
 SEARCH = (2.7, 5.5)  # TeV, range of dijet masses searched
 HALF_WIDTH = 0.0571  # relative: 3.3 to 3.7 TeV at 3.5 TeV
 STEP = 0.085  # relative distance of neighbouring windows: they overlap by a quarter
-DIGITS = 4  # of the upper edge of the range, to which edges of windows are rounded: in TeV, to a GeV
+DIGITS = 4  # of a window's centre, to which its edges are rounded: in TeV, to a GeV
 
 
 def overlapping(half_width: float) -> float:
@@ -31,5 +31,5 @@ def window_at(centre: float, search: Window, half_width: float = HALF_WIDTH) -> 
     low, high = search
     half = half_width * centre
     centre = min(max(centre, low + half), high - half)
-    step = 10.0 ** (DIGITS - 1 - math.floor(math.log10(high)))
+    step = 10.0 ** (DIGITS - 1 - math.floor(math.log10(centre)))
     return math.ceil(step * (centre - half)) / step, math.floor(step * (centre + half)) / step
