@@ -108,6 +108,7 @@ def test_a_command_that_lacks_an_input_brings_back_all_of_them(tmp_path: Path, m
     assert replay(tmp_path / "r", tmp_path / "out").agrees
 
 
+@pytest.mark.slow
 def test_a_claim_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out, times = confirming.carry_out, 0
 

@@ -76,6 +76,7 @@ def written(tmp_path: Path, services: dict[str, Metered], stack: ExitStack) -> P
     return tmp_path / "tiny"
 
 
+@pytest.mark.slow
 def test_cells_of_a_spent_quota_wait_without_losing_an_attempt(tmp_path: Path) -> None:
     dry, other = Metered(left=3), Metered(left=1000)
     with ExitStack() as stack:
