@@ -95,7 +95,10 @@ def submit(system: str, folder: Path, job: Job, wanted: Wanted) -> str:
     """
     if system not in SYSTEMS:
         raise ValueError(f"--system {system}: choose one of {', '.join(SYSTEMS)}")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise ValueError(f"--out {folder}: there is something already; choose another folder, or remove it") from None
     write_whole(folder / JOB, (job.model_dump_json(indent=1) + "\n").encode())
     script, command = SYSTEMS[system](folder, job, wanted)
     write_whole(folder / SCRIPT, script.encode())

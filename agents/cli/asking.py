@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import termios
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Person:
         from agents.trace.store import read_trace
         from agents.trace.words import visible
 
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before a question is no answer to it
         change = "other dollars" if asked.gate == "spend" else "what is to change, in a sentence"
         while True:
             err.print(f"Go on? yes, no, or {change}: ", end="")

@@ -25,6 +25,7 @@ from agents.runs.session import Session, meter_of
 from agents.runs.workbench import Workbench
 from agents.trace.approval import Approval, pending
 from agents.trace.events import RunFinished, RunResumed, RunStarted
+from agents.trace.record import limits_of
 from agents.trace.report import write_report
 from agents.trace.result import ENDED, RunResult, build_result
 from agents.trace.store import TRACE, Store, read_trace
@@ -143,8 +144,9 @@ def resume(
 ) -> RunResult:
     """Continue a run that waited for an answer, was interrupted, lost its sandbox or service, or spent its budget.
 
-    Recorded results are played, not paid for again. Raises ValueError when the run has ended, was made with another
-    backend, or waits for an answer that neither `give` nor `ask` brings.
+    Recorded results are played, not paid for again. Without a `budget` the limits stay as they were. Raises
+    ValueError when the run has ended, was made with another backend, or waits for an answer that neither `give` nor
+    `ask` brings.
     """
     if workers < 1:
         raise ValueError(f"workers={workers}: at least 1")
@@ -155,7 +157,8 @@ def resume(
             return _finish(run_dir)  # killed before its report was written
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
     check_backend(begun, backend)
-    asked = pending(read_trace(run_dir))
+    events = read_trace(run_dir)
+    asked = pending(events)
     if asked and ask is None and waiting(run_dir, asked) is None:
         raise ValueError(f"run {begun.run} waits for an answer: {asked.text}; give it by `beamcrew approve {run_dir}`")
     task = make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
@@ -165,9 +168,9 @@ def resume(
     ):
         for listener in listeners:
             store.listen(listener)
-        first = Budget.model_validate(begun.budget)
+        so_far = Budget.model_validate(limits_of(events))
         # Requests must stay the same, or nothing of the record could be played.
-        chosen = budget.model_copy(update={"reply_tokens": first.reply_tokens}) if budget else first
+        chosen = budget.model_copy(update={"reply_tokens": so_far.reply_tokens}) if budget else so_far
         store.append(RunResumed(sandbox=bench.sandbox.info, budget=chosen.written() if budget else None))
         Session(begun, task, backend, bench, store, chosen, workers, ask).carry_out()
     return _finish(run_dir)

@@ -62,7 +62,7 @@ class Approval(Frozen):
         else:
             parts = [part.strip().partition("=") for part in text.split(",")]
             given = {name: value if sign else True for name, sign, value in parts}
-        unknown = sorted(set(given) - set(GATES)) if isinstance(given, dict) else [given]
+        unknown = sorted(set(given) - set(GATES), key=str) if isinstance(given, dict) else [given]
         if unknown:
             raise ValueError(f"{where}={unknown[0]!r}: allowed are {', '.join(GATES)}, or a file with these fields")
         try:

@@ -75,7 +75,7 @@ class RunStarted(Event):
 class RunResumed(Event):
     kind: Literal["run_resumed"] = "run_resumed"
     sandbox: SandboxInfo
-    budget: dict[str, float] | None = Field(None, description="limits from here on; null: those of the beginning")
+    budget: dict[str, float] | None = Field(None, description="limits from here on; null: as before")
 
 
 class SandboxRenewed(Event):

@@ -196,3 +196,12 @@ def note(store: Store, record: Record, event: Event) -> None:
     """Append an event that follows from others, unless the trace had it before the run was resumed."""
     if not record.seen(event):
         store.append(event)
+
+
+def limits_of(events: Sequence[AnyEvent]) -> dict[str, float]:
+    """Return the limits that hold now: those of the beginning, or of the last resume that brought others."""
+    found: dict[str, float] = {}
+    for event in events:
+        if isinstance(event, RunStarted | RunResumed) and event.budget is not None:
+            found = event.budget
+    return found

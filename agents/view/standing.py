@@ -11,8 +11,8 @@ from agents.ask.answers import kept
 from agents.backends.built_in import FOLLOWS
 from agents.runs.answers import waiting
 from agents.trace.approval import pending
-from agents.trace.events import AnyEvent, Asked, ModelCalled, RunResumed, RunStarted
-from agents.trace.record import wall_seconds
+from agents.trace.events import AnyEvent, Asked, ModelCalled, RunStarted
+from agents.trace.record import limits_of, wall_seconds
 from agents.trace.result import ENDED
 from agents.trace.store import at_work
 from agents.trace.words import duration
@@ -67,15 +67,6 @@ def standing(handles: Handles, handle: Handle) -> dict[str, Any]:
         "answers": _answers(handle),
         "said": "" if alive or result.status != "unfinished" else handles.said(handle),
     }
-
-
-def limits_of(events: Sequence[AnyEvent]) -> dict[str, float]:
-    """Return the limits that hold now: those of the beginning, or of the last resume that brought others."""
-    limits: dict[str, float] = {}
-    for event in events:
-        if isinstance(event, RunStarted) or (isinstance(event, RunResumed) and event.budget is not None):
-            limits = event.budget or {}
-    return limits
 
 
 def meters(limits: dict[str, float], spent: dict[str, float]) -> list[dict[str, Any]]:

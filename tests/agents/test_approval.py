@@ -322,13 +322,18 @@ def test_the_terminal_asks_and_hears_what_is_said_elsewhere(tmp_path: Path, monk
     start(settings("plan"), backend(), run_dir)
     asked = open_question(run_dir)
     person, terminal = os.openpty()
+
+    def types(text: bytes) -> None:
+        threading.Timer(0.3, os.write, [person, text]).start()
+
     with os.fdopen(terminal) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        os.write(person, b"ye\nwider, please\n")
+        os.write(person, b"yes\n")  # typed before the question: no answer to it
+        types(b"ye\nwider, please\n")
         found = Person(run_dir)(asked)
         assert found
         assert (found.answer, found.words, found.via) == ("say", "wider, please", "terminal")
-        os.write(person, b"no\n")
+        types(b"no\n")
         assert (found := Person(run_dir)(asked)) is not None
         assert found.answer == "no"
         give(run_dir, say(asked, "yes", who="ada", via="browser"))

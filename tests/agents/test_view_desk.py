@@ -18,11 +18,12 @@ from agents.backends.base import Usage
 from agents.runs.answers import FILE
 from agents.runs.process import Order, Service
 from agents.trace.events import Asked, RunFinished, RunResumed
+from agents.trace.record import limits_of
 from agents.trace.store import Store
 from agents.view.desk import House
 from agents.view.handles import Handles
 from agents.view.server import ADDRESS, BODY_MAX, Server
-from agents.view.standing import limits_of, meters
+from agents.view.standing import meters
 
 KEY = "sk-planted-in-the-environment-0123456789"
 PAID = Service(backend="openai", model="gpt-test", base_url="http://127.0.0.1:9/v1", price="1,2")
