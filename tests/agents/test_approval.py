@@ -137,6 +137,7 @@ def test_words_go_back_to_the_planner(tmp_path: Path) -> None:
 def test_no_ends_the_run_with_what_was_found(tmp_path: Path, gate: str) -> None:
     run_dir = tmp_path / "run"
     assert start(settings(gate), backend(), run_dir).status == "waiting"
+    assert "The run waits for a person." in (run_dir / "report.html").read_text()
     calls = len(of(run_dir, ModelCalled))
     result = answered(run_dir, "no", "too dear")
     assert (result.status, result.claim, result.sealed, result.confirmed) == ("declined", None, [], None)
