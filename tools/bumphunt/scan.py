@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.arrays import load_arrays
 from tools.bumphunt.background import zone
 from tools.bumphunt.inputs import load_scored
 from tools.bumphunt.lookelsewhere import Hunt, global_p
@@ -129,7 +128,9 @@ def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
 
 def default_range(events: str, mass: Floats) -> tuple[float, float]:
     """Return the range of a fit if none is given: that of dijets, or that of all masses in the file."""
-    names = load_arrays(events, "events")
+    import pyarrow.parquet as pq  # slow to import
+
+    names = pq.read_schema(events).names
     return RANGE if mass_column(names) == "mjj" else (float(mass.min()), float(np.nextafter(mass.max(), np.inf)))
 
 
