@@ -6,9 +6,6 @@ import operator
 from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
-from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
-
 from agents.crew.approval import Remark, approve_plan, approve_start, approve_unblinding
 from agents.crew.confirm import audit, confirm
 from agents.crew.memory import memory
@@ -47,6 +44,8 @@ class State(TypedDict, total=False):
 
 def build(crew: Crew) -> Any:
     """Return the compiled graph of a run."""
+    from langgraph.graph import END, START, StateGraph  # slow to import
+
     nodes, graph = Nodes(crew), StateGraph(State)
     graph.add_node("agree", nodes.agree)
     graph.add_node("plan", nodes.plan)
@@ -68,8 +67,10 @@ def build(crew: Crew) -> Any:
     return graph.compile()
 
 
-def next_wave(state: State) -> list[Send] | str:
+def next_wave(state: State) -> list[Any] | str:  # langgraph resolves these types when it builds the graph
     """Return all steps whose dependencies are done; the next node if there are none."""
+    from langgraph.types import Send
+
     if state["plan"] is None:
         return "grade"
     if state["plan"].stop:
