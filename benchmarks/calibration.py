@@ -1,18 +1,21 @@
 """Are the claims calibrated? `python -m benchmarks.calibration [--quick] [--processes 2]`.
 
 There are two levels: the fit alone, on Poisson toys of a smooth spectrum (a minute), and the full chain on events,
-without and with signal (`chain`). Each set is split at random into A and B. On A, quick CATHODE searches in overlapping
-windows choose window, cut, mass and width. Then, as in the harness, the same recipe is trained again in that one window
-on all events, and the claim is made from the scores of B, which played no part in the choice, by `tasks.lhco.confirm`.
-So this calibrates the numbers that reports quote: p-value, mass, signal behind the cut, limit on the chosen resonance.
+without and with signal (`chain`). Each set is split at random into A and B. On A, the analyst's survey chooses window,
+cut, mass and width. Then, as in the harness, a recipe with the analyst's settings, but fewer trees, is trained in a
+window around that mass on all events, and the claim is made from the scores of B, which played no part in the choice,
+by `tasks.lhco.confirm`. So this calibrates the numbers that reports quote: p-value, mass, signal behind the cut, limit
+on the chosen resonance.
 
-A set has 80,000 events: QCD drawn at random from the shipped sample, and signal drawn from its reservoirs in turn (300
-or 500 events). Sets with and without signal use different seeds. Out of 300,000 events two sets share 27%, so a
-fluctuation of the sample can look like a resonance in many sets: `--sample FOLDER` takes a larger one, made as
-described in tasks/lhco/sample/PROVENANCE.md. Results are kept in `--keep`, one per line, and an interrupted benchmark
-continues from there. The last line is one JSON object:
+A set has `--events` events: QCD drawn at random from a reservoir, and signal from the reservoirs of all resonances in
+turn, 300 or 500 events of 80,000 and as many standard deviations of background in larger sets. Sets with and without
+signal use different seeds. Out of the 300,000 shipped events two sets share 27%, so a fluctuation of the sample can
+look like a resonance in many sets: `--sample FOLDER` takes a larger reservoir, made by `python -m benchmarks.reservoir`
+or as described in tasks/lhco/sample/PROVENANCE.md. Results are kept in `--keep`, one per line, and an interrupted
+benchmark continues from there. The last line is one JSON object:
 
     code                                                     hash of the sources that searched the sets
+    events                                                   in a set
     n_null, false_discovery_rate, false_discovery_interval   signal-free sets, share with p < 0.05, its 95% interval
     pvalue_ks                                                KS probability that their p-values are uniform
     n_signal_sets, found                                     sets with signal, share with p < 0.05; of these:
@@ -39,7 +42,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,8 +53,10 @@ from scipy.stats import binomtest, kstest, norm
 from benchmarks.rows import Rows, complete
 from tasks.lhco.confirm import in_window, limit
 from tasks.lhco.mix import SAMPLE, SIGNALS, mix
+from tasks.lhco.plans import FULL_FLOW
 from tools import anomaly, bumphunt, training
-from tools.anomaly import classify, template
+from tools.anomaly import classify, survey, template
+from tools.anomaly.survey import QUICK
 from tools.bumphunt import spectrum
 from tools.bumphunt.counting import closure_delta
 from tools.bumphunt.fit import fit_signal
@@ -59,19 +64,17 @@ from tools.bumphunt.measure import Cut, measure, threshold
 from tools.bumphunt.profile import make_basis, scan
 from tools.bumphunt.scan import EFFICIENCIES
 from tools.bumphunt.spectrum import RANGE, SCALE_ERROR, Spectrum, make_edges
+from tools.bumphunt.windows import HALF_WIDTH, window_at
 from tools.bumphunt.yields import SLICES, total_yield
-from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.types import Floats
 
 SEARCHED = anomaly, bumphunt, training  # the tools that make and rank scores
 EVENTS = 80_000
 HALF = 0.5  # fraction of the events in B
-STRENGTHS = (300, 500)
+STRENGTHS = (300, 500)  # signal events in EVENTS
 SEARCH = (2.7, 5.4)  # TeV, contains all resonances
-HALF_WIDTH, STEP = 0.0571, 0.1  # relative half-width of the survey's windows, and the step between them
-FLOW = {"kind": "spline_flow", "transforms": 1, "hidden": 32, "epochs": 4, "batch": 512, "learning_rate": 5e-3}
-CLASSIFIER = {"ensemble": 1, "folds": 4}
+CLASSIFIER = {"ensemble": 2, "folds": 4}
 ALPHA = 0.05
 WIDE = 0.015  # natural width over mass
 # Toys of the fit alone: (mass in TeV, passing background events in the whole range, passing signal events, width)
@@ -84,39 +87,36 @@ FITTED = (
 )
 
 
-def windows() -> Iterator[tuple[float, float]]:
-    centre = SEARCH[0] / (1 - HALF_WIDTH)
-    while centre * (1 + HALF_WIDTH) <= SEARCH[1]:
-        yield centre * (1 - HALF_WIDTH), centre * (1 + HALF_WIDTH)
-        centre *= 1 + STEP
-
-
 def scores(columns: dict[str, Floats], window: tuple[float, float], seed: int) -> tuple[Floats, Floats, Floats]:
     """Run CATHODE template and trees in the working directory; return mjj and score of all events, template scores."""
     write_events(Path("events.parquet"), columns)
     common: dict[str, Any] = {"events": "events.parquet", "window": window, "seed": seed}
-    template(**common, method=FLOW, oversample=2.0, closure="events")
-    classify(**common, template="template.parquet", **CLASSIFIER)
+    template(**common, method={"kind": "spline_flow", **FULL_FLOW}, oversample=4.0, closure="events")
+    classify(**common, template="template.parquet", control="template_control.parquet", **CLASSIFIER)
     mjj = read_columns(Path("events.parquet"))["mjj"]
     return mjj, read_columns(Path("scores.parquet"))["score"], read_columns(Path("template_scores.parquet"))["score"]
 
 
-def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
+def choose(columns: dict[str, Floats], seed: int) -> Cut:
+    """Return the most significant cut of the analyst's survey of these events."""
+    write_events(Path("half.parquet"), columns)
+    found = survey(events="half.parquet", search=SEARCH, seed=seed)
+    best = found.windows[found.best]
+    return measure(
+        read_columns(Path("half.parquet"))["mjj"],
+        read_columns(Path(best.scores))["score"],
+        best.window,
+        best.efficiency,
+    )
+
+
+def chain(signal: str, n_signal: int, events: int, seed: int, sample: Path) -> dict[str, Any]:
     """Process one data set from mixing to claim; return the results with the truth."""
     start = time.monotonic()
-    data = mix(EVENTS - n_signal, signal, n_signal, seed, sample)
-    part = np.random.default_rng([seed, 1]).permutation(EVENTS) % 2 == 0
-    survey: list[tuple[float, tuple[float, float], Cut]] = []
-    half = {name: values[part] for name, values in data.columns.items()}
-    for window in windows():
-        try:
-            mjj, score, _ = scores(half, window, seed)
-        except ToolError as refused:
-            if refused.field != "window":
-                raise
-            continue  # too few events at the upper end of the range, which varies from set to set
-        survey += [(cut.fit.z, window, cut) for cut in (measure(mjj, score, window, e) for e in EFFICIENCIES)]
-    z, window, chosen = max(survey, key=lambda found: found[0])
+    data = mix(events - n_signal, signal, n_signal, seed, sample)
+    part = np.random.default_rng([seed, 1]).permutation(events) % 2 == 0
+    chosen = choose({name: values[part] for name, values in data.columns.items()}, seed)
+    window = window_at(chosen.fit.mass, SEARCH)
 
     mjj, score, reference = scores(data.columns, window, seed)
     mjj, score, is_signal = mjj[~part], score[~part], data.is_signal[~part]
@@ -135,7 +135,7 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
         "n_signal": n_signal,
         "seed": seed,
         "window": window,
-        "z_survey": z,
+        "z_survey": chosen.fit.z,
         "z": cut.fit.z,
         **{name: value for name, value in claimed.items() if name != "spectrum"},
         **limited,
@@ -155,7 +155,7 @@ def chain(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]
     }
 
 
-def one(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
+def one(signal: str, n_signal: int, events: int, seed: int, sample: Path) -> dict[str, Any]:
     """Run `chain` silently in its own working directory."""
     here = Path.cwd()
     with (
@@ -165,27 +165,32 @@ def one(signal: str, n_signal: int, seed: int, sample: Path) -> dict[str, Any]:
     ):
         os.chdir(folder)
         try:
-            return chain(signal, n_signal, seed, sample)
+            return chain(signal, n_signal, events, seed, sample)
         finally:
             os.chdir(here)
 
 
 def settings() -> str:
     """Return a hash of the settings, which tells kept results of other settings apart."""
-    text = json.dumps([EVENTS, STRENGTHS, SEARCH, HALF_WIDTH, STEP, FLOW, CLASSIFIER, EFFICIENCIES])
+    text = json.dumps([SEARCH, QUICK.model_dump(), FULL_FLOW, CLASSIFIER, EFFICIENCIES])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def jobs(n: int) -> list[dict[str, Any]]:
+def strengths(events: int) -> tuple[int, ...]:
+    """Return the numbers of signal events that are as significant among so many events as STRENGTHS among EVENTS."""
+    return tuple(round(n * (events / EVENTS) ** 0.5) for n in STRENGTHS)
+
+
+def jobs(n: int, events: int) -> list[dict[str, Any]]:
     """Return the jobs of `n` signal-free sets and `n` with signal, alternating."""
-    names = list(SIGNALS)
-    found = []
+    names, found = list(SIGNALS), []
     for i in range(n):
-        found += [(names[0], 0, 1000 + i), (names[i % len(names)], STRENGTHS[(i // 3) % len(STRENGTHS)], 5000 + i)]
-    return [dict(zip(("signal", "n_signal", "seed"), job, strict=True)) for job in found]
+        n_signal = strengths(events)[(i // len(names)) % len(STRENGTHS)]
+        found += [(names[0], 0, events, 1000 + i), (names[i % len(names)], n_signal, events, 5000 + i)]
+    return [dict(zip(("signal", "n_signal", "events", "seed"), job, strict=True)) for job in found]
 
 
-def carry_out(n: int, processes: int, keep: Path, sample: Path) -> list[dict[str, Any]]:
+def carry_out(n: int, events: int, processes: int, keep: Path, sample: Path) -> list[dict[str, Any]]:
     def say(row: dict[str, Any]) -> str:
         return (
             f"{row['signal']} x {row['n_signal']}, seed {row['seed']}: p = {row['p_global']:.2g}, mass "
@@ -193,7 +198,15 @@ def carry_out(n: int, processes: int, keep: Path, sample: Path) -> list[dict[str
             f"{row['seconds']:.0f} s"
         )
 
-    return complete(Rows(keep, *SEARCHED), partial(one, sample=sample), jobs(n), processes, say, settings=settings())
+    return complete(
+        Rows(keep, *SEARCHED),
+        partial(one, sample=sample),
+        jobs(n, events),
+        processes,
+        say,
+        settings=settings(),
+        sample=str(sample),
+    )
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -213,7 +226,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     covered = [row["upper_limit"] >= row["limit_true"] for row in signal]
     by_strength = [
-        float(np.mean([c for c, row in zip(covered, signal, strict=True) if row["n_signal"] == n])) for n in STRENGTHS
+        float(np.mean([c for c, row in zip(covered, signal, strict=True) if row["n_signal"] == n]))
+        for n in sorted({row["n_signal"] for row in signal})
     ]
     kept, template = (
         np.array([row[name][-len(SLICES) :] for row in null], float) for name in ("in_window", "template")
@@ -221,6 +235,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     scale = np.array([[row["n_window"] / row["n_template"]] for row in null])
     return {
         "code": sorted({row["code"] for row in rows}),
+        "events": sorted({row["events"] for row in rows}),
         "n_null": len(null),
         "false_discovery_rate": false / len(null),
         "false_discovery_interval": [interval.low, interval.high],
@@ -290,6 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="10 sets without and 10 with signal")
     parser.add_argument("--sets", type=int, default=102, help="number of sets without signal, and of sets with signal")
+    parser.add_argument("--events", type=int, default=EVENTS, help="in each set")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("runs/calibration.jsonl"), help="results, one line per set")
     parser.add_argument("--sample", type=Path, default=SAMPLE, help="folder of reservoirs, named like the shipped ones")
@@ -297,7 +313,7 @@ def main() -> None:
     n = 10 if arguments.quick else arguments.sets
     fits = fit_level(20 if arguments.quick else 100)
     print(json.dumps(fits))
-    rows = carry_out(n, arguments.processes, arguments.keep, arguments.sample.resolve())
+    rows = carry_out(n, arguments.events, arguments.processes, arguments.keep, arguments.sample.resolve())
     print(json.dumps(summarise(rows) | fits))
 
 

@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from benchmarks.calibration import HALF_WIDTH, SEARCHED, scores
+from benchmarks.calibration import SEARCHED, scores
 from benchmarks.rows import Row, Rows, complete
 from tasks.lhco.mix import mix
 from tools.bumphunt.measure import measure, most_significant
 from tools.bumphunt.scan import EFFICIENCIES
+from tools.bumphunt.windows import HALF_WIDTH
 from tools.bumphunt.yields import binormal_total, total_yield
 from tools.events.parquet import read_columns
 from tools.events.pythia import Process

@@ -39,8 +39,8 @@ def write_events(
 ) -> None:
     """Write columns of equal length as float32, whole numbers beyond EXACT_32 as float64.
 
-    `bits` gives the number of mantissa bits kept, by column. The file appears whole or not at all. Raises ToolError if
-    the lengths differ.
+    `bits` gives the number of mantissa bits kept, by column: such files are to be small, however long it takes to
+    compress them. The file appears whole or not at all. Raises ToolError if the lengths differ.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,7 +60,7 @@ def write_events(
             pa.table(arrays),
             part,
             compression="zstd",
-            compression_level=19,
+            compression_level=19 if bits else 1,
             use_dictionary=False,
             column_encoding=dict.fromkeys(arrays, "BYTE_STREAM_SPLIT"),
         )
