@@ -51,7 +51,7 @@ import numpy as np
 from scipy.stats import binomtest, kstest, norm
 
 from benchmarks.rows import Rows, complete
-from tasks.lhco.confirm import in_window, limit
+from tasks.lhco.confirm import counts, in_window, limit
 from tasks.lhco.mix import SAMPLE, SIGNALS, mix
 from tasks.lhco.plans import FULL_FLOW
 from tools import anomaly, bumphunt, training
@@ -136,6 +136,8 @@ def chain(signal: str, n_signal: int, events: int, seed: int, sample: Path) -> d
         "seed": seed,
         "window": window,
         "z_survey": chosen.fit.z,
+        "survey": [chosen.fit.mass, chosen.fit.mass_error, chosen.fit.width],
+        "spectra": [{**counts(each.spectrum), "degree": each.spectrum.degree} for each in cuts],
         "z": cut.fit.z,
         **{name: value for name, value in claimed.items() if name != "spectrum"},
         **limited,
