@@ -1,10 +1,11 @@
 """The analyst's plans: survey the mass range, then refine the search where the survey points.
 
 With sidebands, a survey (iteration 0) runs a quick CATHODE in windows over the whole range, in one call; the next
-iteration centres one window on the best mass, with the full recipe and a cut study; further iterations change one thing
-at a time, first the features, then the ensemble, and the run goes on only as long as that helps. With a background
-reference, only the classifier is left to choose. If there are jets, their particles replace the features, the jets in
-the sidebands replace the template, and each window of the survey is a step of its own.
+iteration centres one window on the best mass, with the full recipe and a cut study, or, if the survey singles out no
+mass, a window on each of the best few; further iterations change one thing at a time, first the features, then the
+ensemble, and the run goes on only as long as that helps. With a background reference, only the classifier is left to
+choose. If there are jets, their particles replace the features, the jets in the sidebands replace the template, and
+each window of the survey is a step of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FAST = {"transforms": 1, "batch": 2048, "learning_rate": 1e-2}
 QUICK_FLOW = {**FAST, "epochs": 5, "max_events": 60_000}
 QUICK = {"ensemble": 1, "folds": 3}
 FULL_FLOW = {**FAST, "epochs": 8}
+CLEAR = 4.0  # significance from which a survey's best window needs no other beside it
+CONTENDERS, NEAR = 3, 1.5  # windows looked at otherwise, and how much less significant these may be
 SMEAR = 2  # copies of a reference that has a sixth of the events of the data
 # What to change, in this order, once a window is found: (features, models per fold).
 IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
@@ -35,6 +38,8 @@ def plan(context: dict[str, Any], seed: int) -> Plan:
     found = best(context)
     if found is None:
         return survey(facts, seed)
+    if len(history) == 1 and len(masses := contenders(context, found)) > 1:
+        return _compare(facts, context["iteration"], masses, seed)
     return _sharpen(facts, context["iteration"], found["details"]["mass"], len(history), seed)
 
 
@@ -94,6 +99,39 @@ def choose(steps: list[Step]) -> Step:
         goal="Compare the windows and hand in the scores of the most significant one.",
         depends_on=[step.id for step in steps],
         submits=True,
+    )
+
+
+def contenders(context: dict[str, Any], found: dict[str, Any]) -> list[float]:
+    """Return the masses that the survey leaves open, the best first: a quick search finds a weak signal by luck."""
+    apart = context["facts"].get("half_width", HALF_WIDTH)
+    masses = [found["details"]["mass"]]
+    results = [entry for observation in context.get("observations", []) for entry in observation["results"]]
+    windows = [window for e in results if e["tool"] == "anomaly.survey" for window in e["result"]["windows"]]
+    for window in sorted(windows, key=lambda window: -float(window["z"])):
+        close = found["value"] - NEAR < window["z"] < CLEAR
+        if found["value"] < CLEAR and close and all(abs(window["mass"] / mass - 1) > apart for mass in masses):
+            masses.append(window["mass"])
+    return masses[:CONTENDERS]
+
+
+def _compare(facts: dict[str, Any], iteration: int, masses: list[float], seed: int) -> Plan:
+    features, ensemble = features_of(IDEAS[0][0], facts), IDEAS[0][1]
+    classifier = {"ensemble": ensemble, "seed": seed + iteration}
+    steps = []
+    for number, mass in enumerate(masses, 1):
+        window = around(mass, facts)
+        steps.append(
+            Step(
+                id=f"search_{number}",
+                goal=f"The full recipe in {window} {facts['unit']}, {ensemble} models a fold.",
+                calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
+            )
+        )
+    said = ", ".join(f"{mass:.4g}" for mass in masses)
+    return Plan(
+        reasoning=f"The survey singles out no mass: the full recipe around each of {said} {facts['unit']} decides.",
+        steps=[*steps, choose(steps)],
     )
 
 

@@ -14,7 +14,7 @@ from tasks.policy import Answer, Call, Context, Policy, finish, printed, run_pyt
 from tasks.writing import measured
 from tools.bumphunt.spectrum import RANGE
 
-METHOD = "quick search, most significant of the surveyed windows"
+METHOD = "most significant of the windows searched"
 
 
 class SearchPolicy(Policy):

@@ -141,6 +141,30 @@ def test_the_next_window_is_centred_on_the_best_mass_and_stays_in_range(mass: fl
         assert (low + high) / 2 == pytest.approx(mass, abs=0.002)
 
 
+def surveyed(*found: tuple[float, float]) -> list[dict[str, Any]]:
+    windows = [{"z": z, "mass": mass} for z, mass in found]
+    return [{"results": [{"tool": "anomaly.survey", "result": {"windows": windows, "best": 0}}]}]
+
+
+@pytest.mark.parametrize(
+    ("found", "masses"),
+    [
+        ([(2.5, 3.38), (2.4, 3.5), (2.2, 5.1), (1.9, 4.2), (1.8, 3.0)], [3.38, 5.1, 4.2]),  # 3.5 lies in the window
+        ([(2.5, 3.38), (0.9, 5.1)], [3.38]),  # far less significant
+        ([(5.5, 3.5), (4.5, 5.1)], [3.5]),  # clear
+    ],
+)
+def test_a_survey_that_singles_out_no_mass_has_its_best_few_searched_carefully(
+    found: list[tuple[float, float]], masses: list[float]
+) -> None:
+    context = {"facts": FACTS, "history": [entry(*found[0])], "iteration": 1, "observations": surveyed(*found)}
+    made = Plan.model_validate_json(ask("planner", context).content)
+    centres = [(low + high) / 2 for low, high in windows(made)]
+    assert centres == pytest.approx(masses, abs=0.002)
+    calls = [call.arguments for step in made.steps for call in step.calls if call.tool == "anomaly.classify"]
+    assert {(tuple(call["features"]), call["ensemble"]) for call in calls} == {(tuple(IDEAS[0][0]), IDEAS[0][1])}
+
+
 def test_each_round_tries_another_idea_until_they_run_out() -> None:
     tried = []
     for n in range(1, len(IDEAS) + 3):
