@@ -78,7 +78,8 @@ def convert(
 ) -> None:
     """Convert to our parquet table. Truth labels go to OUT.labels.parquet, never into the events.
 
-    To .h5: jets with their particles and kinds, in OmniLearned's layout, from JetClass, top tagging or LHCO particles.
+    To .h5: jets with their particles and kinds, in OmniLearned's layout, from JetClass, top tagging, AspenOpenJets or
+    LHCO particles.
     """
     with one_line_errors("nothing was written"):
         apart = labels_path(target)

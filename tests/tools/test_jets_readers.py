@@ -163,6 +163,71 @@ def test_jetclass_refuses_what_is_wrong(tmp_path: Path) -> None:
         read_any_jets(tmp_path / "c.root")
 
 
+def aspen_file(path: Path, **changed: np.ndarray) -> np.ndarray:
+    """Write jets in which every fourth particle is pile-up (PUPPI weight 0) and the others weigh 0.5 or 1; return the
+    weighted momenta."""
+    energy, *momenta = np.moveaxis(vectors(), 2, 0)
+    there = energy > 0
+    slot = np.arange(energy.shape[1])
+    weight = np.where(there, np.where(slot % 4 == 3, 0.0, np.where(slot % 2 == 1, 0.5, 1.0)), 0.0)
+    pdg = np.where(there, np.append(PDG, 1)[slot % 7], 0)
+    track = np.where(np.isin(pdg, (130, 22, 1)), -1.0, 0.002) * there  # as in CMS: -1 without a track
+    columns = [*momenta, energy, 3 * track, track, 5 * track, 2 * track, np.sign(pdg), pdg, weight]
+    weighted = np.stack([energy, *momenta], axis=2) * weight[:, :, None]
+    total = weighted.sum(axis=1)
+    pt = np.hypot(total[:, 1], total[:, 2])
+    axis = [pt, np.arcsinh(total[:, 3] / pt), np.arctan2(total[:, 2], total[:, 1]), np.full(N, 7.0)]
+    data = {
+        "event_info": np.ones((N, 3), dtype="i8"),
+        "jet_kinematics": np.stack(axis, axis=1).astype("f4"),
+        "jet_tagging": np.zeros((N, 13), dtype="f4"),
+        "PFCands": np.stack(columns, axis=2).astype("f4"),
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in (data | changed).items():
+            file.create_dataset(name, data=values, compression="gzip")
+    return weighted
+
+
+def test_aspen_open_jets(tmp_path: Path) -> None:
+    weighted = aspen_file(tmp_path / "RunG_batch0.h5")
+    jets = read_any_jets(tmp_path / "RunG_batch0.h5")
+    assert (layout_of(tmp_path / "RunG_batch0.h5"), jets.kinds, jets.pid) == (Layout.aspen, (), None)
+    np.testing.assert_array_equal(jets.multiplicity, (weighted[:, :, 0] > 0).sum(axis=1))
+    order = np.argsort(-np.hypot(weighted[:, :, 1], weighted[:, :, 2]), axis=1)
+    assert_same_momenta(jets, np.take_along_axis(weighted, order[:, :, None], axis=1))
+    total = weighted.sum(axis=1)
+    assert jets.jet is not None
+    mass = np.sqrt(total[:, 0] ** 2 - np.sum(total[:, 1:] ** 2, axis=1))
+    np.testing.assert_allclose(jets.jet[:, 3], mass, rtol=1e-3)  # of the whole jet, not that of soft drop
+    kind, *vertex = np.moveaxis(jets.particles[jets.mask][:, 4:], 1, 0)
+    pdg = np.array(PARTICLE_KINDS)[kind.astype(int)]
+    assert set(pdg) == {22, 211, -211, 11, -13, 130}
+    tracked = ~np.isin(pdg, (130, 22))
+    for values, wanted in zip(vertex, (np.tanh(0.06), 0.02, np.tanh(0.1), 0.04), strict=True):  # mm
+        np.testing.assert_allclose(values, np.where(tracked, wanted, 0.0), rtol=1e-4)
+    part = read_any_jets(tmp_path / "RunG_batch0.h5", max_particles=3, start=4, stop=6)
+    np.testing.assert_array_equal(part.particles, jets.particles[4:6, :3])
+
+
+def test_aspen_open_jets_refuse_what_is_wrong(tmp_path: Path) -> None:
+    aspen_file(tmp_path / "good.h5")
+    with h5py.File(tmp_path / "good.h5") as file:
+        particles = file["PFCands"][:]
+    for name, column, value, said in (
+        ("pdg", 9, 2212, "pdgId=2212.0: jet 2, particle 1"),
+        ("w", 10, 1.5, "from 0 to 1"),
+    ):
+        wrong = particles.copy()
+        wrong[2, 1, column] = value
+        aspen_file(tmp_path / f"{name}.h5", PFCands=wrong)
+        with pytest.raises(ToolError, match=said):
+            read_any_jets(tmp_path / f"{name}.h5")
+    aspen_file(tmp_path / "narrow.h5", PFCands=particles[:, :, :10])
+    with pytest.raises(ToolError, match=r"shapes \(N, M, 11\)"):
+        read_any_jets(tmp_path / "narrow.h5")
+
+
 @pytest.fixture
 def lhco(tmp_path: Path) -> tuple[Path, ak.Array]:
     """Back-to-back jets; every fifth event has one jet only."""

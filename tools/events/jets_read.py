@@ -3,6 +3,7 @@
 - OmniLearned's own HDF5, which our simulation writes too (`tools.jet_model.jets_file`);
 - top tagging, a pandas table in HDF5 (`jets_toptag`);
 - JetClass, ROOT (`jets_jetclass`);
+- AspenOpenJets, HDF5 (`jets_aspen`);
 - particles of LHC Olympics events, HDF5: both leading jets of each event in a row, lighter first.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.contract import ToolError
+from tools.events.jets_aspen import is_aspen, read_aspen
 from tools.events.jets_jetclass import read_jetclass
 from tools.events.jets_lhco import read_dijets
 from tools.events.jets_toptag import find_table, read_toptag
@@ -33,6 +35,7 @@ class Layout(StrEnum):
     omnilearned = "omnilearned"
     toptag = "toptag"
     jetclass = "jetclass"
+    aspen = "aspen"
     lhco = "lhco"
 
 
@@ -49,6 +52,8 @@ def layout_of(path: Path) -> Layout | None:
     if count_jets(path) is not None:
         return Layout.omnilearned
     with open_hdf5(path) as file:
+        if is_aspen(file):
+            return Layout.aspen
         if find_table(path, file) is not None:
             return Layout.toptag
     try:
@@ -64,7 +69,7 @@ def read_any_jets(path: Path, max_particles: int = MAX_PARTICLES, start: int = 0
     """
     layout = layout_of(path)
     if layout is None:
-        known = "HDF5 of OmniLearned, of top tagging or of LHCO particles, or ROOT of JetClass"
+        known = "HDF5 of OmniLearned, of top tagging, of AspenOpenJets or of LHCO particles, or ROOT of JetClass"
         raise ToolError("path", str(path), f"a file of jets: {known}")
     return READERS[layout](path, max_particles, start, stop)
 
@@ -82,5 +87,6 @@ READERS = {
     Layout.omnilearned: read_jets,
     Layout.toptag: read_toptag,
     Layout.jetclass: read_jetclass,
+    Layout.aspen: read_aspen,
     Layout.lhco: _both_jets,
 }
