@@ -39,8 +39,8 @@ from tasks.unfolding.spectra import spectra
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import numbers, read_weights, total
-from tools.omnifold.discriminator import effective_sample_size, floor, triangular
 from tools.types import Floats
+from tools.unfolding.discriminator import effective_sample_size, floor, triangular
 
 Ints = NDArray[np.int64]
 METRIC = "share of the discrepancy removed"

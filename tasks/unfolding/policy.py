@@ -71,7 +71,7 @@ class UnfoldingPolicy(Policy):
 def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -> Plan:
     given = {name: facts[name] for name in ("data", "simulation", "alternative", "nuisances") if facts.get(name)}
     call = PlannedCall(
-        tool="omnifold.unfold",
+        tool="unfolding.unfold",
         arguments={
             **given,
             "observables": names,
@@ -169,7 +169,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tools.events.parquet import read_columns
-from tools.omnifold.read import read
+from tools.unfolding.read import read
 
 unfolded = read(Path(UNFOLDED))
 simulations = [read_columns(Path(path)) for path in SIMULATIONS]

@@ -17,12 +17,12 @@ from tools.jet_model.jets_file import write_jets
 from tools.jet_model.train import JetTraining
 from tools.jet_model.weights import read as read_weights
 from tools.jet_model.weights import save
-from tools.omnifold import unfold
-from tools.omnifold.classifier import Weighted, ratio
-from tools.omnifold.iterate import OmniFold
-from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Problem
-from tools.omnifold.read import read
+from tools.unfolding import unfold
+from tools.unfolding.classifier import Weighted, ratio
+from tools.unfolding.iterate import OmniFold
+from tools.unfolding.jets import JetNetwork
+from tools.unfolding.problem import Problem
+from tools.unfolding.read import read
 
 HARD = 0.9  # share of hard jets in the data; half of the simulation
 
@@ -147,7 +147,7 @@ def test_rows_and_files_that_are_wrong_are_named(tmp_path: Path, settings: dict[
         with pytest.raises(ToolError, match="0 to 9"):
             classifier.jets(wrong)
     write_jets(tmp_path / "jets_0.h5", sample(10, seed=2))
-    from tools.omnifold.jets import _table
+    from tools.unfolding.jets import _table
 
     _table.cache_clear()
     with pytest.raises(ToolError, match="has changed"):

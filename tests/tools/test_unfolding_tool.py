@@ -12,9 +12,9 @@ import pytest
 
 from tools.arrays import sha256
 from tools.contract import ToolError
-from tools.omnifold import unfold
-from tools.omnifold.problem import Problem
-from tools.omnifold.read import read
+from tools.unfolding import unfold
+from tools.unfolding.problem import Problem
+from tools.unfolding.read import read
 
 Table = dict[str, np.ndarray]
 FILES = {"data": "data.parquet", "simulation": "simulation.parquet", "observables": ["a", "b"]}

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tools.contract import ToolError
-from tools.omnifold.publish import content_hash, publish
-from tools.omnifold.read import Histogram, UnfoldedEvents, read
+from tools.unfolding.publish import content_hash, publish
+from tools.unfolding.read import Histogram, UnfoldedEvents, read
 
 N = 500
 EDGES = np.array([0.0, 1.0, 2.0, 4.0])
@@ -159,7 +159,7 @@ def test_histograms_that_cannot_be(values: np.ndarray, edges: list[float], field
 
 
 def test_hepdata_gets_the_numbers(tmp_path: Path) -> None:
-    from tools.omnifold.hepdata import export
+    from tools.unfolding.hepdata import export
 
     unfolded = events()
     h = unfolded.histogram(unfolded.gen["mass"], EDGES)
@@ -183,7 +183,7 @@ def test_hepdata_gets_the_numbers(tmp_path: Path) -> None:
 def test_a_plot_shows_spectra_and_their_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    from tools.omnifold.plots import ratio_plot
+    from tools.unfolding.plots import ratio_plot
 
     saved: list[Figure] = []
     save = Figure.savefig

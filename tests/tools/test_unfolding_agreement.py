@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import chi2 as chi2_distribution
 from scipy.stats import kstest
 
-from tools.omnifold.agreement import BINS, Agreement, agreement, enough
-from tools.omnifold.problem import Problem
+from tools.unfolding.agreement import BINS, Agreement, agreement, enough
+from tools.unfolding.problem import Problem
 
 
 def test_samples_that_agree_have_the_chi2_of_their_bins() -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from unfolding_toys import SMEAR, gaussian
 
-import tools.omnifold.uncertainty as module
+import tools.unfolding.uncertainty as module
 from tools.contract import ToolError
-from tools.omnifold.ibu import Ibu
-from tools.omnifold.iterate import OmniFold, Unfolded
-from tools.omnifold.mlp import Mlp
-from tools.omnifold.nuisances import Variation
-from tools.omnifold.problem import Problem
-from tools.omnifold.uncertainty import Plan, study
+from tools.unfolding.ibu import Ibu
+from tools.unfolding.iterate import OmniFold, Unfolded
+from tools.unfolding.mlp import Mlp
+from tools.unfolding.nuisances import Variation
+from tools.unfolding.problem import Problem
+from tools.unfolding.uncertainty import Plan, study
 
 TINY = OmniFold(classifier=Mlp(hidden=4, layers=1, epochs=1), iterations=1)
 QUICK = OmniFold(classifier=Mlp(hidden=16, layers=2, epochs=4), iterations=2)

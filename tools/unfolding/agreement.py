@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tools.omnifold.problem import Problem
 from tools.types import Floats
+from tools.unfolding.problem import Problem
 
 BINS = 40  # per observable
 SIGNIFICANT = 1.5  # standard deviations

@@ -11,7 +11,7 @@ import numpy as np
 from tools.publication import Column, Data, bins, hepdata
 
 if TYPE_CHECKING:
-    from tools.omnifold.read import Histogram
+    from tools.unfolding.read import Histogram
 
 
 def export(

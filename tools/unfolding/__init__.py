@@ -1,5 +1,5 @@
 """Unfolding with uncertainties: OmniFold, iterative Bayesian unfolding and optimal transport in one tool."""
 
-from tools.omnifold.unfold import unfold
+from tools.unfolding.unfold import unfold
 
 __all__ = ["unfold"]

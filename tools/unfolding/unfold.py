@@ -12,19 +12,19 @@ from pydantic import BeforeValidator, Field
 from tools.arrays import sha256
 from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
-from tools.omnifold.companions import with_jets
-from tools.omnifold.discriminator import effective_sample_size, floor, triangular
-from tools.omnifold.ibu import Ibu
-from tools.omnifold.inputs import Sample, as_problem, read_sample
-from tools.omnifold.iterate import OmniFold
-from tools.omnifold.jets import JetNetwork
-from tools.omnifold.nuisances import read_variations
-from tools.omnifold.problem import Mask, Problem
-from tools.omnifold.publish import SUFFIXES, nominal, publish
-from tools.omnifold.read import Histogram, errors_by_source, read
-from tools.omnifold.sinkhorn import Sinkhorn
-from tools.omnifold.uncertainty import Method, Plan, study
 from tools.types import Floats
+from tools.unfolding.companions import with_jets
+from tools.unfolding.discriminator import effective_sample_size, floor, triangular
+from tools.unfolding.ibu import Ibu
+from tools.unfolding.inputs import Sample, as_problem, read_sample
+from tools.unfolding.iterate import OmniFold
+from tools.unfolding.jets import JetNetwork
+from tools.unfolding.nuisances import read_variations
+from tools.unfolding.problem import Mask, Problem
+from tools.unfolding.publish import SUFFIXES, nominal, publish
+from tools.unfolding.read import Histogram, errors_by_source, read
+from tools.unfolding.sinkhorn import Sinkhorn
+from tools.unfolding.uncertainty import Method, Plan, study
 
 OUTSIDE = 0.005  # fraction of the data, per observable, that may lie beyond the simulation
 BINS = 50  # for the triangular discriminators
@@ -93,7 +93,7 @@ class UnfoldResult(Result):
     notes: list[str] = Field([], description="what was assumed about the input")
 
 
-@tool("omnifold.unfold")
+@tool("unfolding.unfold")
 def unfold(request: UnfoldRequest) -> UnfoldResult:
     """Unfold detector effects: find weights for simulated events that make them follow the data at particle level.
     Columns weight, pass_gen and pass_reco (0 or 1) are used if files have them (without flags, events with -999 at a
@@ -260,8 +260,8 @@ def _edges(x: Floats, bins: int) -> Floats:
 def _make_report(request: UnfoldRequest, problem: Problem) -> str:
     """Make plots and tables from the published file alone, as any reader could; return the path of the archive."""
     try:
-        from tools.omnifold.hepdata import export
-        from tools.omnifold.plots import ratio_plot
+        from tools.unfolding.hepdata import export
+        from tools.unfolding.plots import ratio_plot
 
         folder = below("report", str(request.report), folder=True)
         events = read(Path(request.out))

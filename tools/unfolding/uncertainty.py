@@ -26,12 +26,12 @@ from pydantic import TypeAdapter
 
 from tools.contract import ToolError
 from tools.files import written
-from tools.omnifold.ibu import Ibu
-from tools.omnifold.iterate import OmniFold, Progress, Unfolded
-from tools.omnifold.nuisances import Variation
-from tools.omnifold.problem import Problem
-from tools.omnifold.sinkhorn import Sinkhorn
 from tools.types import Floats
+from tools.unfolding.ibu import Ibu
+from tools.unfolding.iterate import OmniFold, Progress, Unfolded
+from tools.unfolding.nuisances import Variation
+from tools.unfolding.problem import Problem
+from tools.unfolding.sinkhorn import Sinkhorn
 
 Method = OmniFold | Ibu | Sinkhorn
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)

@@ -13,10 +13,10 @@ from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.parquet import particles_path
 from tools.jet_model.jets_file import count_jets
-from tools.omnifold.iterate import OmniFold
-from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Mask, Problem
 from tools.types import Floats
+from tools.unfolding.iterate import OmniFold
+from tools.unfolding.jets import JetNetwork
+from tools.unfolding.problem import Mask, Problem
 
 
 def with_jets(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.contract import ToolError
-from tools.omnifold.problem import Problem
 from tools.types import Floats
+from tools.unfolding.problem import Problem
 
 
 class Cells:

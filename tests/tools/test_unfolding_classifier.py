@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tools.contract import ToolError
-from tools.omnifold.classifier import FOLDS, Weighted, calibrated, ratio
-from tools.omnifold.mlp import CHUNK, Mlp
-from tools.omnifold.trees import Trees
+from tools.unfolding.classifier import FOLDS, Weighted, calibrated, ratio
+from tools.unfolding.mlp import CHUNK, Mlp
+from tools.unfolding.trees import Trees
 
 QUICK = Mlp(hidden=8, layers=2, epochs=4)
 
@@ -154,7 +154,7 @@ def test_a_rate_that_diverges_is_named() -> None:
 def test_cuda_gives_what_the_cpu_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    import tools.omnifold.mlp as module
+    import tools.unfolding.mlp as module
 
     x = np.linspace(-1.5, 1.5, 20)[:, None]
     found = []

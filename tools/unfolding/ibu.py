@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from tools.contract import Frozen, ToolError
-from tools.omnifold.agreement import agreement, enough
-from tools.omnifold.cells import Cells, carry
-from tools.omnifold.iterate import Progress, Unfolded
-from tools.omnifold.problem import Problem
 from tools.types import Floats
+from tools.unfolding.agreement import agreement, enough
+from tools.unfolding.cells import Cells, carry
+from tools.unfolding.iterate import Progress, Unfolded
+from tools.unfolding.problem import Problem
 
 LOST = 0.01  # fraction of the data that may lie in bins without simulation
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import linprog, minimize
 from unfolding_toys import MEAN, WIDTH, gaussian
 
-from tools.omnifold.problem import Problem
-from tools.omnifold.sinkhorn import Kernel, Sinkhorn, merge, transport
+from tools.unfolding.problem import Problem
+from tools.unfolding.sinkhorn import Kernel, Sinkhorn, merge, transport
 
 
 def small(atoms: int, points: int, seed: int) -> tuple[Kernel, np.ndarray, np.ndarray]:

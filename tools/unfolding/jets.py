@@ -27,8 +27,8 @@ from tools.jet_model.jets import Jets, concatenated
 from tools.jet_model.model import JetModel, Size
 from tools.jet_model.train import JetTraining, Objective, Outcome, fit
 from tools.jet_model.weights import read
-from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.types import Floats
+from tools.unfolding.classifier import Model, Rows, Weighted
 
 KINDS = ("reference", "target")
 WARM_RATE = 0.3  # fraction of the learning rate for a network that continues from an earlier iteration
@@ -48,7 +48,7 @@ class JetNetwork(Frozen):
     )
     max_particles: SkipJsonSchema[int] = Field(128, ge=2, description="hardest particles kept per jet")
     files: SkipJsonSchema[dict[str, str]] = Field(
-        {}, description="files of jets and their SHA-256; omnifold.unfold uses EVENTS.particles.h5 for each input"
+        {}, description="files of jets and their SHA-256; unfolding.unfold uses EVENTS.particles.h5 for each input"
     )
     columns: ClassVar[int] = 1  # at the end of all arrays, not observables
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tools.contract import ToolError
-from tools.omnifold.inputs import Sample, check_spread, passes
-from tools.omnifold.problem import Mask, Problem
 from tools.types import Floats
+from tools.unfolding.inputs import Sample, check_spread, passes
+from tools.unfolding.problem import Mask, Problem
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tools.contract import ToolError
-from tools.omnifold import unfold
-from tools.omnifold.discriminator import floor, triangular
-from tools.omnifold.read import errors_by_source, read
-from tools.omnifold.unfold import UnfoldResult
+from tools.unfolding import unfold
+from tools.unfolding.discriminator import floor, triangular
+from tools.unfolding.read import errors_by_source, read
+from tools.unfolding.unfold import UnfoldResult
 
 N, SMEAR = 20_000, 0.5
 MEAN, WIDTH = 0.2, 0.9  # of the truth; the simulation is a standard normal

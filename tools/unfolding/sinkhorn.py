@@ -28,11 +28,11 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen
-from tools.omnifold.agreement import agreement
-from tools.omnifold.cells import Cells, carry
-from tools.omnifold.iterate import Progress, Unfolded
-from tools.omnifold.problem import Problem
 from tools.types import Floats
+from tools.unfolding.agreement import agreement
+from tools.unfolding.cells import Cells, carry
+from tools.unfolding.iterate import Progress, Unfolded
+from tools.unfolding.problem import Problem
 
 TINY = 1e-300
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.hdf5 import open_hdf5, rows_of
-from tools.omnifold.publish import FORMAT, content_hash
 from tools.types import Floats
+from tools.unfolding.publish import FORMAT, content_hash
 
 
 @dataclass(frozen=True)

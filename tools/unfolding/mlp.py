@@ -19,10 +19,10 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen, ToolError
-from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.parallel import one_thread
 from tools.training import device, to_tensor
 from tools.types import Floats
+from tools.unfolding.classifier import Model, Rows, Weighted
 
 CHUNK = 1 << 11  # events evaluated at a time: enough for speed, little memory
 WARM_RATE = 0.3  # fraction of the learning rate for networks that continue from an earlier iteration

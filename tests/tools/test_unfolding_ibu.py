@@ -10,9 +10,9 @@ from scipy.stats import norm
 from unfolding_toys import MEAN, WIDTH, gaussian
 
 from tools.contract import ToolError
-from tools.omnifold.cells import Cells, carry
-from tools.omnifold.ibu import Ibu, ibu
-from tools.omnifold.problem import Problem
+from tools.unfolding.cells import Cells, carry
+from tools.unfolding.ibu import Ibu, ibu
+from tools.unfolding.problem import Problem
 
 RESPONSE = np.array([[0.6, 0.2, 0.0], [0.1, 0.5, 0.2], [0.0, 0.1, 0.6]])  # efficiencies 0.7, 0.8, 0.8
 FAKES = np.array([5.0, 10.0, 0.0])

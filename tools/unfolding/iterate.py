@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from tools.contract import Frozen, named
-from tools.omnifold.agreement import SIGNIFICANT, agreement, enough
-from tools.omnifold.classifier import Classifier, Ratio, Weighted, ratio
-from tools.omnifold.jets import JetNetwork
-from tools.omnifold.mlp import Mlp
-from tools.omnifold.problem import Problem
-from tools.omnifold.trees import Trees
 from tools.types import Floats
+from tools.unfolding.agreement import SIGNIFICANT, agreement, enough
+from tools.unfolding.classifier import Classifier, Ratio, Weighted, ratio
+from tools.unfolding.jets import JetNetwork
+from tools.unfolding.mlp import Mlp
+from tools.unfolding.problem import Problem
+from tools.unfolding.trees import Trees
 
 Misses = Literal["average", "keep"]
 Progress = Callable[[str], None]

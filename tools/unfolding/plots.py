@@ -11,7 +11,7 @@ import numpy as np
 from tools.types import Floats
 
 if TYPE_CHECKING:
-    from tools.omnifold.read import Histogram
+    from tools.unfolding.read import Histogram
 
 
 def ratio_plot(histogram: Histogram, references: Mapping[str, Floats], label: str, path: Path) -> None:

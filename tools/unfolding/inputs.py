@@ -14,8 +14,8 @@ import numpy as np
 from tools.arrays import load_arrays
 from tools.contract import ToolError
 from tools.events.names import weight_column
-from tools.omnifold.problem import Mask, Problem
 from tools.types import Floats
+from tools.unfolding.problem import Mask, Problem
 
 SENTINELS = (-99.0, -999.0, -9999.0, -99999.0)
 LARGEST_SHARE = 0.5  # of the sum of all weights, that one event may have

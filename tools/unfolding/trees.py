@@ -10,8 +10,8 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen
-from tools.omnifold.classifier import Model, Rows, Weighted
 from tools.types import Floats
+from tools.unfolding.classifier import Model, Rows, Weighted
 
 
 class Trees(Frozen):
