@@ -78,7 +78,7 @@ def test_omnifold_from_files_to_files(here: Path) -> None:
     assert result.iterations == 2
 
 
-@pytest.mark.parametrize("kind", ["ibu", "sinkhorn"])
+@pytest.mark.parametrize("kind", ["ibu", "transport"])
 def test_the_other_methods_by_name_alone(kind: str) -> None:
     write(*tables())
     result = unfold(**FILES, method=kind)
@@ -167,7 +167,7 @@ def test_data_outside_the_simulation_are_counted() -> None:
         ({"alternative": "none.parquet"}, "alternative"),
         ({"data": "none.parquet"}, "data"),
         ({"workers": 0}, "workers"),
-        ({"method": "sinkhorn", "observables": ["a", "b", "jes"]}, "data"),
+        ({"method": "transport", "observables": ["a", "b", "jes"]}, "data"),
     ],
 )
 def test_bad_requests_are_named(request_: dict[str, object], field: str) -> None:

@@ -1,4 +1,4 @@
-"""Unfolding with uncertainties: OmniFold, iterative Bayesian unfolding and optimal transport in one tool."""
+"""Unfolding with uncertainties in one tool, by methods that reweight events and methods that draw them."""
 
 from tools.unfolding.unfold import unfold
 

@@ -18,10 +18,10 @@ from pydantic import Field
 
 from tools.contract import Frozen, ToolError
 from tools.types import Floats
-from tools.unfolding.agreement import agreement, enough
+from tools.unfolding.agreement import enough
 from tools.unfolding.cells import Cells, carry
-from tools.unfolding.iterate import Progress, Unfolded
 from tools.unfolding.problem import Problem
+from tools.unfolding.steps import Progress, Steps, Unfolded
 
 LOST = 0.01  # fraction of the data that may lie in bins without simulation
 
@@ -65,17 +65,17 @@ class Ibu(Frozen):
         _all_explained(data, joint.sum(axis=1) + fakes)
         done, total = 0, self.iterations
         push = previous = np.ones(len(problem))
-        history = [agreement(problem, push)]
+        noted = Steps(problem)
         steps = ibu(data, response, prior, fakes)
         while done < (total or self.max_iterations):
-            progress(f"iteration {done + 1}: chi2 of data and simulation over bins {history[-1].per_bin()[0]:.2f}")
+            progress(f"iteration {done + 1}: {noted.said()}")
             truth, done = next(steps), done + 1
             factor = np.divide(truth, prior, out=np.ones_like(truth), where=prior > 0)
             previous, push = push, np.where(problem.pass_gen, factor[truth_bin], 1.0)
-            history.append(agreement(problem, push))
-            if total is None and (total := enough(history)):
+            noted.add(push)
+            if total is None and (total := enough(noted.agreements)):
                 total = min(total, self.max_iterations)
-        return Unfolded(push, done, [each.per_bin() for each in history], previous)
+        return noted.done(push, previous)
 
     def fixed(self, iterations: int) -> Ibu:
         """Return the same method with this number of iterations."""

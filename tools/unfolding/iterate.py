@@ -13,7 +13,6 @@ exact: after step 1 the simulation that passes reco sums to the data, and step 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -23,29 +22,15 @@ from pydantic import BeforeValidator, Field
 
 from tools.contract import Frozen, named
 from tools.types import Floats
-from tools.unfolding.agreement import SIGNIFICANT, agreement, enough
+from tools.unfolding.agreement import SIGNIFICANT, enough
 from tools.unfolding.classifier import Classifier, Ratio, Weighted, ratio
 from tools.unfolding.jets import JetNetwork
 from tools.unfolding.mlp import Mlp
 from tools.unfolding.problem import Problem
+from tools.unfolding.steps import Progress, Steps, Unfolded
 from tools.unfolding.trees import Trees
 
 Misses = Literal["average", "keep"]
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Unfolded:
-    """Push weights (n,) of simulated events: those that pass gen estimate the truth with weight * push.
-
-    `discrepancy`: chi^2 per bin of data and reweighted simulation at reco, and its spread if they agree, before the
-    first update and after each. `previous`: push before the last update, if there are updates.
-    """
-
-    push: Floats
-    iterations: int
-    discrepancy: list[tuple[float, float]]
-    previous: Floats | None = None
 
 
 def iterate(
@@ -69,8 +54,7 @@ def iterate(
     order = canonical(problem)
     p = order.problem
     push = previous = np.ones(len(p))
-    seen = p.without_last(hidden)
-    history = [agreement(seen, push)]
+    steps = Steps(p.without_last(hidden))
     first: Ratio | None = None
     second: Ratio | None = None
     done, total = 0, iterations
@@ -79,21 +63,21 @@ def iterate(
         seeds = np.random.SeedSequence([seed, done]).generate_state(2)
         first = ratio(classifier, detector_level(p, push), int(splits[0]), int(seeds[0]), ensemble, first)
         progress(
-            f"iteration {done + 1}: chi2 per bin of data and simulation {history[-1].per_bin()[0]:.2f}, "
+            f"iteration {done + 1}: {steps.said()}, "
             f"held-out gain of the classifier {first.gain:.1e} ± {first.gain_error:.0e}"
         )
         pull = step1(p, push, first)
         second = ratio(classifier, particle_level(p, pull, misses), int(splits[1]), int(seeds[1]), 1, second)
         previous, push = push, step2(p, pull, second, misses)
         done += 1
-        history.append(agreement(seen, push))
-        if total is None and first.gain < SIGNIFICANT * first.gain_error and (total := enough(history)):
+        steps.add(push)
+        if total is None and first.gain < SIGNIFICANT * first.gain_error and (total := enough(steps.agreements)):
             total = min(total, max_iterations)
     if total is None:
         progress(f"data and simulation were still converging after {done} iterations, the maximum allowed")
     restored = np.empty((2, len(p)))
     restored[:, order.rows] = push, previous
-    return Unfolded(restored[0], done, [each.per_bin() for each in history], restored[1])
+    return steps.done(restored[0], restored[1])
 
 
 def detector_level(p: Problem, push: Floats) -> Weighted:
@@ -136,10 +120,11 @@ def step2(p: Problem, pull: Floats, r: Ratio, misses: Misses) -> Floats:
 
 @dataclass(frozen=True)
 class Canonical:
-    """A problem with its events sorted by content, and the original rows of its simulated events."""
+    """A problem with its events sorted by content, and the original rows of its simulated and measured events."""
 
     problem: Problem
     rows: NDArray[np.int64]
+    data: NDArray[np.int64]
 
 
 def canonical(p: Problem) -> Canonical:
@@ -157,7 +142,22 @@ def canonical(p: Problem) -> Canonical:
             p.pass_reco[sim],
         ),
         sim,
+        data,
     )
+
+
+def carry(classifier: Classifier, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:
+    """Return weights (n,) that give the events of `problem` the truth of `other` with its weights; fakes get 0."""
+    mine, its = problem.pass_gen, other.pass_gen
+    events = Weighted(
+        np.concatenate([problem.gen[mine], other.gen[its]]),
+        np.concatenate([problem.weight[mine], np.zeros(int(its.sum()))]),
+        np.concatenate([np.zeros(int(mine.sum())), other_weight[its]]),
+    )
+    out = np.zeros(len(problem))
+    found = ratio(classifier, events, seed, seed, 1)
+    out[mine] = problem.weight[mine] * np.exp(found.log_ratio(problem.gen[mine]))
+    return np.asarray(out * (other_weight[its].sum() / out.sum()))
 
 
 class OmniFold(Frozen):
@@ -196,13 +196,4 @@ class OmniFold(Frozen):
 
     def carry(self, problem: Problem, other: Problem, other_weight: Floats, seed: int) -> Floats:
         """Return weights (n,) that give the events of `problem` the truth of `other` with its weights; fakes get 0."""
-        mine, its = problem.pass_gen, other.pass_gen
-        events = Weighted(
-            np.concatenate([problem.gen[mine], other.gen[its]]),
-            np.concatenate([problem.weight[mine], np.zeros(int(its.sum()))]),
-            np.concatenate([np.zeros(int(mine.sum())), other_weight[its]]),
-        )
-        out = np.zeros(len(problem))
-        found = ratio(self.classifier, events, seed, seed, 1)
-        out[mine] = problem.weight[mine] * np.exp(found.log_ratio(problem.gen[mine]))
-        return np.asarray(out * (other_weight[its].sum() / out.sum()))
+        return carry(self.classifier, problem, other, other_weight, seed)

@@ -4,8 +4,9 @@
     histogram = unfolded.histogram(unfolded.gen["mass"], np.linspace(0, 60, 21))
 
 The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, hence divided by the number of
-members), `model`, and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the difference, for
-other nuisances the difference from `ensemble_0`, which was made with the same seed (without it, from the mean).
+members), `model`, `method` and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the
+difference, for other nuisances the difference from `ensemble_0`, which was made with the same seed (without it, from
+the mean).
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
         paired = name.endswith("_up") and other in counts
         shift = (counts[name] - counts[other]) / 2 if paired else counts[name] - counts.get("ensemble_0", centre)
         parts[name.removesuffix("_up") if paired else name] = np.outer(shift, shift)
-    if "model" in counts:
-        parts["model"] = np.outer(counts["model"] - centre, counts["model"] - centre)
+    for name in ("model", "method"):
+        if name in counts:
+            parts[name] = np.outer(counts[name] - centre, counts[name] - centre)
     return parts
 
 

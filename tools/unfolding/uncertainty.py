@@ -4,6 +4,7 @@
     bootstrap_i   every measured and simulated event counted Poisson(1) times
     nuisance_x    the simulation with its weights, or its events at detector level, under variation x
     model         another simulation unfolds the data, and the result is transferred to the events of the first
+    method        another method unfolds the data
 
 A folder holds the inputs and one file per replica: a study that is restarted continues where it stopped.
 """
@@ -17,7 +18,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,24 +28,31 @@ from pydantic import TypeAdapter
 from tools.contract import ToolError
 from tools.files import written
 from tools.types import Floats
+from tools.unfolding.bridge import DirectDiffusion, SchroedingerBridge
+from tools.unfolding.flow_matching import FlowMatching
 from tools.unfolding.ibu import Ibu
-from tools.unfolding.iterate import OmniFold, Progress, Unfolded
+from tools.unfolding.iterate import OmniFold
 from tools.unfolding.nuisances import Variation
 from tools.unfolding.problem import Problem
-from tools.unfolding.sinkhorn import Sinkhorn
+from tools.unfolding.steps import Drawn, Progress, Unfolded
+from tools.unfolding.transport import Transport
 
-Method = OmniFold | Ibu | Sinkhorn
+Method = OmniFold | Ibu | Transport | FlowMatching | DirectDiffusion | SchroedingerBridge
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+NUMBERS = "totals", "effective"  # of an `Unfolded`, after each update
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Replicas to make. `nuisances`: variations of the simulation by name; `alternative`: data, another simulation."""
+    """Replicas to make. `nuisances`: variations of the simulation by name; `alternative`: data, another simulation;
+    `beside`: another method.
+    """
 
     ensemble: int = 1
     bootstraps: int = 0
     nuisances: Mapping[str, Variation] = field(default_factory=dict)
     alternative: Problem | None = None
+    beside: Method | None = None
     seed: int = 1
 
     def names(self) -> list[str]:
@@ -54,6 +62,7 @@ class Plan:
             *(f"bootstrap_{i}" for i in range(self.bootstraps)),
             *(f"nuisance_{name}" for name in self.nuisances),
             *(["model"] if self.alternative else []),
+            *(["method"] if self.beside else []),
         ]
 
 
@@ -136,8 +145,9 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
     at = Path(folder)
     if (done := _read(at, name)) is not None:
         return done
-    problem, method = _inputs(at / "inputs"), METHOD.validate_json((at / "method.json").read_text())
-    if iterations is not None:
+    problem, chosen = _inputs(at / "inputs"), "beside" if name == "method" else "method"
+    method = METHOD.validate_json((at / f"{chosen}.json").read_text())
+    if iterations is not None and name != "method":
         method = method.fixed(iterations)
     kind, _, rest = name.partition("_")
     own = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4])
@@ -157,27 +167,35 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
         # A nuisance has the seed of ensemble_0, with which it is compared: the noise of the training cancels.
         unfolded = method.unfold(problem, seed if kind == "nuisance" or name == "ensemble_0" else own, progress)
         weights = problem.weight * unfolded.push * problem.pass_gen
-    previous = None
-    if name == "ensemble_0" and unfolded.previous is not None:
-        previous = problem.weight * unfolded.previous * problem.pass_gen
-    done = Unfolded(weights, unfolded.iterations, unfolded.discrepancy, previous)
+    previous = drawn = None
+    if name == "ensemble_0":
+        drawn = unfolded.drawn
+        if unfolded.previous is not None:
+            previous = problem.weight * unfolded.previous * problem.pass_gen
+    done = replace(unfolded, push=weights, previous=previous, drawn=drawn)
     _write(at, name, done)
     return done
 
 
 def _write(folder: Path, name: str, done: Unfolded) -> None:
-    previous = np.zeros(0) if done.previous is None else done.previous
-    discrepancy = np.array(done.discrepancy)
+    arrays = {part: np.asarray(getattr(done, part)) for part in ("push", "iterations", "discrepancy", *NUMBERS)}
+    if done.previous is not None:
+        arrays["previous"] = done.previous
+    if done.drawn is not None:
+        arrays |= {"drawn_gen": done.drawn.gen, "drawn_weight": done.drawn.weight}
     with written(folder / "replicas" / f"{name}.npz") as part, part.open("wb") as file:
-        np.savez(file, push=done.push, iterations=done.iterations, discrepancy=discrepancy, previous=previous)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _read(folder: Path, name: str) -> Unfolded | None:
     try:
         with np.load(folder / "replicas" / f"{name}.npz") as file:
             pairs = [(float(a), float(b)) for a, b in file["discrepancy"]]
-            previous = file["previous"] if len(file["previous"]) else None
-            return Unfolded(file["push"], int(file["iterations"]), pairs, previous)
+            drawn = Drawn(file["drawn_gen"], file["drawn_weight"]) if "drawn_gen" in file else None
+            totals, effective = (file[part].tolist() for part in NUMBERS)
+            return Unfolded(
+                file["push"], int(file["iterations"]), pairs, file.get("previous"), totals, effective, drawn
+            )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
@@ -191,7 +209,8 @@ def _prepare(folder: Path, problem: Problem, method: Method, plan: Plan) -> None
         arrays |= {f"nuisances/{name}/{part}": each for part, each in vars(variation).items() if each is not None}
     if plan.alternative:
         arrays |= {f"alternative/{f.name}": getattr(plan.alternative, f.name) for f in fields(plan.alternative)}
-    digest = hashlib.sha256(method.model_dump_json().encode())
+    beside = plan.beside.model_dump_json() if plan.beside else ""
+    digest = hashlib.sha256((method.model_dump_json() + beside).encode())
     for name, array in arrays.items():
         if name.startswith("inputs/"):
             digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
@@ -211,6 +230,7 @@ def _prepare(folder: Path, problem: Problem, method: Method, plan: Plan) -> None
             np.save(path, array)
     (folder / "replicas").mkdir(exist_ok=True)
     (folder / "method.json").write_text(method.model_dump_json())
+    (folder / "beside.json").write_text(beside)
     known.write_text(json.dumps({"mark": mark, "arrays": extra}))
 
 

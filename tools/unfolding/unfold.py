@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from tools.arrays import sha256
+from tools.arrays import save_arrays, sha256
 from tools.contract import Request, Result, Seed, ToolError, named, tool
 from tools.files import below
 from tools.types import Floats
 from tools.unfolding.companions import with_jets
 from tools.unfolding.discriminator import effective_sample_size, floor, triangular
-from tools.unfolding.ibu import Ibu
+from tools.unfolding.generative import Generative
 from tools.unfolding.inputs import Sample, as_problem, read_sample
 from tools.unfolding.iterate import OmniFold
 from tools.unfolding.jets import JetNetwork
@@ -23,11 +23,14 @@ from tools.unfolding.nuisances import read_variations
 from tools.unfolding.problem import Mask, Problem
 from tools.unfolding.publish import SUFFIXES, nominal, publish
 from tools.unfolding.read import Histogram, errors_by_source, read
-from tools.unfolding.sinkhorn import Sinkhorn
+from tools.unfolding.steps import Drawn
 from tools.unfolding.uncertainty import Method, Plan, study
 
 OUTSIDE = 0.005  # fraction of the data, per observable, that may lie beyond the simulation
 BINS = 50  # for the triangular discriminators
+
+
+Chosen = Annotated[Method, Field(discriminator="kind")]
 
 
 class UnfoldRequest(Request):
@@ -36,16 +39,20 @@ class UnfoldRequest(Request):
     data: str = Field("/inputs/data.parquet", description="parquet with a column reco_X per observable X")
     simulation: str = Field("/inputs/simulation.parquet", description="parquet with gen_X and reco_X per observable X")
     observables: list[str] = Field(
-        min_length=1, description="names X; omnifold takes any number, the other methods at most two"
+        min_length=1, description="names X; ibu and transport take at most two, the others any number"
     )
     method: Annotated[
-        Annotated[OmniFold | Ibu | Sinkhorn, Field(discriminator="kind")],
+        Chosen,
         BeforeValidator(named),
         Field(
-            description="'omnifold', 'ibu' or 'sinkhorn', alone or with settings",
+            description="a method by its kind alone, or with settings: omnifold, ibu and transport reweight, "
+            "flow_matching, direct_diffusion and schroedinger_bridge draw events",
             json_schema_extra={"default": "omnifold"},
         ),
     ] = OmniFold()
+    beside: Annotated[Chosen | None, BeforeValidator(named)] = Field(
+        None, description="another method, the difference from which is an error: a generative beside a reweighting one"
+    )
     ensemble: int = Field(1, ge=1, le=200, description="runs with different seeds, averaged")
     bootstraps: int = Field(0, ge=0, le=1000, description="bootstrap replicas for the statistical error: 20 or more")
     alternative: str | None = Field(None, description="another simulation file, for the model dependence")
@@ -57,6 +64,9 @@ class UnfoldRequest(Request):
     workers: int = Field(1, ge=1, le=256, description="parallel processes")
     folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
+    out_samples: str | None = Field(
+        None, description="parquet file for the events of a generative method: event (row of data), weight, gen_X"
+    )
     report: str | None = Field(None, description="folder for plots and a HEPData submission of the observables")
     bins: dict[str, list[float]] = Field({}, description="edges of the report's bins by observable; default: 20 equal")
     units: dict[str, str] = Field({}, description="units in the report by observable")
@@ -80,6 +90,8 @@ class UnfoldResult(Result):
     )
     reco_delta: dict[str, float] = Field(description="the same after unfolding, with the nominal weights")
     reco_delta_floor: dict[str, float] = Field(description="the same expected of two equal samples of these sizes")
+    totals: list[float] = Field(description="events at particle level, before the first iteration and after each")
+    effective_sizes: list[float] = Field(description="effective sample size of the weights, likewise")
     n_unfolded: float = Field(description="number of events at particle level, the sum of the nominal weights")
     effective_sample_size: float = Field(description="effective sample size of the nominal weights")
     mean_errors: dict[str, dict[str, float]] = Field(
@@ -89,6 +101,7 @@ class UnfoldResult(Result):
         description="fraction of the data beyond the range of the simulation, by observable, if there are any"
     )
     replicas: list[str]
+    samples: str | None = Field(None, description="file of drawn events, if asked for")
     submission: str | None = Field(description="HEPData archive, if a report was asked for")
     notes: list[str] = Field([], description="what was assumed about the input")
 
@@ -102,20 +115,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     classifier 'jets' sees all particles of the jets: FILE needs columns gen_jet and reco_jet, the rows of the jets in
     FILE.particles.h5.
     """
-    out = below("out", request.out)
-    if out.suffix not in SUFFIXES:
-        raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
-    if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
-        raise ToolError("out", request.out, "a file other than the inputs")
-    for name in ("observables", "nuisances"):
-        if len(set(given := getattr(request, name))) < len(given):
-            raise ToolError(name, given, "each name once")
-    for name, edges in request.bins.items():
-        if name not in request.observables or len(edges) < 2 or np.any(np.diff(edges) <= 0):
-            raise ToolError("bins", {name: edges}, f"two or more rising edges of one of {request.observables}")
-    folder = below("folder", request.folder, folder=True)
-    if request.report:
-        below("report", request.report, folder=True)
+    out, folder = _checked(request)
     data = read_sample(request.data, "data", request.observables, ("reco",))
     simulation = _simulation(request, "simulation")
     columns, notes = simulation.columns, [*data.notes, *simulation.notes]
@@ -131,16 +131,18 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
     for note in notes:
         _report(f"note: {note}")
     moved = [name for name, variation in nuisances.items() if variation.reco is not None]
-    if moved and isinstance(request.method, OmniFold) and isinstance(request.method.classifier, JetNetwork):
+    if moved and _sees_jets(request.method):
         raise ToolError(
             "nuisances", moved, "the classifier 'jets' sees no moved columns: weights only, or mlp or trees"
         )
     method, studied, other = _studied(request, data.passed["reco"], problem, alternative)
-    plan = Plan(request.ensemble, request.bootstraps, nuisances, other, request.seed)
+    beside = _named(request.beside, request.observables) if request.beside else None
+    plan = Plan(request.ensemble, request.bootstraps, nuisances, other, beside, request.seed)
     done = study(studied, method, plan, folder, request.workers, progress=_report)
     gen = {x: columns[f"gen_{x}"] for x in request.observables}
     metadata = {
         "method": method.model_dump(),
+        "beside": beside.model_dump() if beside else None,
         "iterations": done.nominal.iterations,
         "seed": request.seed,
         "observables": request.observables,
@@ -162,6 +164,8 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         content_sha256=content,
         iterations=done.nominal.iterations,
         discrepancy=done.nominal.discrepancy,
+        totals=done.nominal.totals,
+        effective_sizes=done.nominal.effective,
         reco_delta_before=before,
         reco_delta=after,
         reco_delta_floor=floors,
@@ -170,9 +174,53 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         mean_errors=_mean_errors(request.observables, problem, done.weights | {"nominal": weights}),
         outside=outside,
         replicas=list(done.weights),
+        samples=_save_drawn(request, data, done.nominal.drawn) if request.out_samples else None,
         submission=_make_report(request, problem) if request.report else None,
         notes=notes,
     )
+
+
+def _checked(request: UnfoldRequest) -> tuple[Path, Path]:
+    """Return the file to write and the folder of the study; ToolError for what cannot be done with any data."""
+    out = below("out", request.out)
+    if out.suffix not in SUFFIXES:
+        raise ToolError("out", request.out, f"a file ending in one of {', '.join(SUFFIXES)}")
+    if out.resolve() in {Path(p).resolve() for p in (request.data, request.simulation, request.alternative) if p}:
+        raise ToolError("out", request.out, "a file other than the inputs")
+    for name in ("observables", "nuisances"):
+        if len(set(given := getattr(request, name))) < len(given):
+            raise ToolError(name, given, "each name once")
+    for name, edges in request.bins.items():
+        if name not in request.observables or len(edges) < 2 or np.any(np.diff(edges) <= 0):
+            raise ToolError("bins", {name: edges}, f"two or more rising edges of one of {request.observables}")
+    if request.beside and (_sees_jets(request.method) or _sees_jets(request.beside)):
+        raise ToolError("beside", request.beside.kind, "methods without the classifier 'jets', both")
+    if request.out_samples and not isinstance(request.method, Generative):
+        raise ToolError(
+            "out_samples", request.out_samples, f"a generative method; {request.method.kind} draws no events"
+        )
+    if request.out_samples:
+        below("out_samples", request.out_samples, ".parquet")
+    if request.report:
+        below("report", request.report, folder=True)
+    return out, below("folder", request.folder, folder=True)
+
+
+def _sees_jets(method: Method) -> bool:
+    return isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)
+
+
+def _named(method: Method, observables: list[str]) -> Method:
+    """Return the method, which is told the observables' names if it uses them."""
+    return method.on(observables) if isinstance(method, Generative) else method
+
+
+def _save_drawn(request: UnfoldRequest, data: Sample, drawn: Drawn | None) -> str:
+    assert drawn is not None
+    draws = drawn.weight.shape[1]
+    events = np.repeat(np.flatnonzero(data.passed["reco"]), draws).astype(float)
+    columns = {f"gen_{x}": drawn.gen[:, :, k].ravel() for k, x in enumerate(request.observables)}
+    return save_arrays(str(request.out_samples), {"event": events, "weight": drawn.weight.ravel(), **columns}).path
 
 
 def _simulation(request: UnfoldRequest, field: Literal["simulation", "alternative"]) -> Sample:
@@ -195,9 +243,10 @@ def _studied(
     request: UnfoldRequest, measured: Mask, problem: Problem, alternative: Problem | None
 ) -> tuple[Method, Problem, Problem | None]:
     """Return method, simulation and alternative; for the classifier 'jets' with the rows of the events' jets."""
-    method = request.method
-    if not (isinstance(method, OmniFold) and isinstance(method.classifier, JetNetwork)):
+    method = _named(request.method, request.observables)
+    if not _sees_jets(method):
         return method, problem, alternative
+    assert isinstance(method, OmniFold)
     simulations = {"simulation": (request.simulation, problem)}
     if alternative is not None:
         simulations["alternative"] = (str(request.alternative), alternative)

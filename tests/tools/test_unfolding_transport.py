@@ -8,7 +8,7 @@ from scipy.optimize import linprog, minimize
 from unfolding_toys import MEAN, WIDTH, gaussian
 
 from tools.unfolding.problem import Problem
-from tools.unfolding.sinkhorn import Kernel, Sinkhorn, merge, transport
+from tools.unfolding.transport import Kernel, Transport, merge, transport
 
 
 def small(atoms: int, points: int, seed: int) -> tuple[Kernel, np.ndarray, np.ndarray]:
@@ -85,14 +85,14 @@ def test_points_far_apart_do_not_underflow() -> None:
 
 def test_a_gaussian_is_unfolded() -> None:
     problem, _ = gaussian(20_000, seed=1)
-    done = Sinkhorn().unfold(problem)
+    done = Transport().unfold(problem)
     x = problem.gen[:, 0]
     mean = np.average(x, weights=done.push)
     assert mean == pytest.approx(MEAN, abs=0.03)
     assert np.sqrt(np.average((x - mean) ** 2, weights=done.push)) == pytest.approx(WIDTH, abs=0.04)
     assert done.push.sum() == pytest.approx(20_000, rel=0.01)
     assert done.discrepancy[1][0] < 3 < done.discrepancy[0][0]
-    np.testing.assert_array_equal(done.push, Sinkhorn().unfold(problem, seed=2).push)  # nothing is random
+    np.testing.assert_array_equal(done.push, Transport().unfold(problem, seed=2).push)  # nothing is random
 
 
 def test_two_observables_are_unfolded_together() -> None:
@@ -104,7 +104,7 @@ def test_two_observables_are_unfolded_together() -> None:
         return x, x + 0.3 * rng.standard_normal((n, 2))
 
     (gen, reco), (_, data) = sample(0.0, 0.0), sample(0.4, 0.2)
-    push = Sinkhorn(points=1000, steps=100).unfold(Problem.of(data, gen, reco)).push
+    push = Transport(points=1000, steps=100).unfold(Problem.of(data, gen, reco)).push
     np.testing.assert_allclose(np.average(gen, axis=0, weights=push), 0.2, atol=0.05)
     assert np.cov(gen.T, aweights=push)[0, 1] == pytest.approx(0.4, abs=0.08)
 
@@ -126,7 +126,7 @@ def test_efficiency_and_fakes_are_undone() -> None:
         pass_gen=np.arange(n + n // 10) < n,
         pass_reco=np.concatenate([passed, np.ones(n // 10, dtype=bool)]),
     )
-    push = Sinkhorn().unfold(problem).push
+    push = Transport().unfold(problem).push
     assert push[:n].sum() == pytest.approx(n, rel=0.05)
     assert np.average(gen, weights=push[:n]) == pytest.approx(0.3, abs=0.06)
     np.testing.assert_array_equal(push[n:], 1)

@@ -1,6 +1,6 @@
 """Residual network f(x, t, c) for flow matching and diffusion, and an integrator for dx/dt = f.
 
-Time and mass enter every block through a Fourier embedding, as in SIGMA (arXiv:2410.20537).
+The time t and the conditions c enter every block through a Fourier embedding, as in SIGMA (arXiv:2410.20537).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.flow import CHUNK
-from tools.training import Training
+from tools.training import CHUNK, Training
 from tools.types import Floats
 
 TIME_FREQUENCIES = (1.0, 2.0, 4.0, 8.0)  # rad per unit of time
-# rad per standard deviation of log(mjj). Higher ones could oscillate inside the window, where no data constrain them.
-MASS_FREQUENCIES = (0.5, 1.0)
+# rad per standard deviation of a condition. Higher ones could oscillate where no data constrain them, as inside the
+# window of a search.
+CONDITION_FREQUENCIES = (0.5, 1.0)
 
 
 class FieldTraining(Training):
@@ -35,12 +35,12 @@ class FieldTraining(Training):
     )
     steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="integration steps, two evaluations each")
 
-    def build(self, dimensions: int) -> Any:
-        """Return a module (x (n, d), t (n, 1), c (n, 1)) -> (n, d) whose output is zero before training."""
-        return residual_network(dimensions, self.hidden, self.blocks)
+    def build(self, dimensions: int, conditions: int = 1) -> Any:
+        """Return a module (x (n, d), t (n, 1), c (n, conditions)) -> (n, d) whose output is zero before training."""
+        return residual_network(dimensions, self.hidden, self.blocks, conditions)
 
 
-def residual_network(dimensions: int, hidden: int, blocks: int) -> Any:
+def residual_network(dimensions: int, hidden: int, blocks: int, conditions: int) -> Any:
     import torch
     from torch import nn
 
@@ -57,8 +57,9 @@ def residual_network(dimensions: int, hidden: int, blocks: int) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("time", torch.tensor(TIME_FREQUENCIES))
-            self.register_buffer("mass", torch.tensor(MASS_FREQUENCIES))
-            self.embed = nn.Linear(2 + 2 * len(TIME_FREQUENCIES) + 2 * len(MASS_FREQUENCIES), hidden)
+            self.register_buffer("condition", torch.tensor(CONDITION_FREQUENCIES))
+            waves = 2 * len(TIME_FREQUENCIES) + 2 * len(CONDITION_FREQUENCIES) * conditions
+            self.embed = nn.Linear(1 + conditions + waves, hidden)
             self.enter = nn.Linear(dimensions, hidden)
             self.blocks = nn.ModuleList(Block() for _ in range(blocks))
             self.leave = nn.Linear(hidden, dimensions)
@@ -66,7 +67,8 @@ def residual_network(dimensions: int, hidden: int, blocks: int) -> Any:
             nn.init.zeros_(self.leave.bias)
 
         def forward(self, x: Any, t: Any, c: Any) -> Any:
-            waves = [f(a) for a in (t * self.time, c * self.mass) for f in (torch.sin, torch.cos)]
+            known = (c[:, :, None] * self.condition).flatten(1)
+            waves = [f(a) for a in (t * self.time, known) for f in (torch.sin, torch.cos)]
             embedded = nn.functional.silu(self.embed(torch.cat([t, c, *waves], 1)))
             h = self.enter(x)
             for block in self.blocks:
@@ -74,6 +76,17 @@ def residual_network(dimensions: int, hidden: int, blocks: int) -> Any:
             return self.leave(h)
 
     return Residual()
+
+
+def straight_losses(model: Callable[[Any, Any, Any], Any], x: Any, c: Any) -> Any:
+    """Return the loss of flow matching (n, d) for events x (n, d) with conditions c (n, k).
+
+    The path is straight, x_t = (1 - t) noise + t x, and its velocity x - noise (Lipman et al., arXiv:2210.02747).
+    """
+    import torch
+
+    noise, t = torch.randn_like(x), torch.rand_like(x[:, :1])
+    return (model((1 - t) * noise + t * x, t, c) - (x - noise)).square()
 
 
 def midpoint(velocity: Callable[[Any, Any, Any], Any], x: Any, c: Any, times: Floats) -> Floats:
@@ -89,7 +102,7 @@ def midpoint(velocity: Callable[[Any, Any, Any], Any], x: Any, c: Any, times: Fl
             here = part
             for start, stop in pairwise(times):
                 step = float(stop - start)
-                t = torch.full_like(context, float(start))
+                t = torch.full_like(part[:, :1], float(start))
                 middle = here + 0.5 * step * velocity(here, t, context)
                 here = here + step * velocity(middle, t + 0.5 * step, context)
             done.append(here.cpu().numpy())

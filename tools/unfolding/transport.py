@@ -19,7 +19,7 @@ from its algorithm, which was not available. Fakes are one more cell, whose t is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,10 +29,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen
 from tools.types import Floats
-from tools.unfolding.agreement import agreement
 from tools.unfolding.cells import Cells, carry
-from tools.unfolding.iterate import Progress, Unfolded
 from tools.unfolding.problem import Problem
+from tools.unfolding.steps import Progress, Steps, Unfolded
 
 TINY = 1e-300
 
@@ -82,10 +81,10 @@ def transport(
     return t, done, float(np.sum(weight * cost) / weight.sum())
 
 
-class Sinkhorn(Frozen):
+class Transport(Frozen):
     """Unfolding with a Wasserstein loss, by alternating projections."""
 
-    kind: Literal["sinkhorn"] = "sinkhorn"
+    kind: Literal["transport"] = "transport"
     bins: int | None = Field(None, ge=2, le=500, description="truth cells per observable; default 40, or 15 for two")
     blur: float = Field(0.1, gt=0, le=2, description="entropic length in standard deviations of the data")
     points: SkipJsonSchema[int] = Field(
@@ -120,9 +119,11 @@ class Sinkhorn(Frozen):
         factor = np.divide(t, total, out=np.ones_like(t), where=total > 0)
         factor[gen.n] = 1.0
         push = factor[cell]
-        return Unfolded(push, steps, [agreement(problem, w).per_bin() for w in (np.ones(len(problem)), push)])
+        noted = Steps(problem)
+        noted.add(push)
+        return replace(noted.done(push), iterations=steps)
 
-    def fixed(self, iterations: int) -> Sinkhorn:
+    def fixed(self, iterations: int) -> Transport:
         """Return this method unchanged: it runs until it has converged."""
         return self
 
