@@ -43,26 +43,29 @@ from benchmarks.rows import Row, Rows
 from tools import unfolding
 
 SECTIONS = ("gaussian", "pairs", "spectra", "prior", "peers")
-FULL: Row = {}
+# Networks: of jets, on which all have the tool's own but for the section pairs, and of Gaussians.
+LARGE: Row = {"hidden": 128, "epochs": 60, "batch": 256}
+SIMPLE: Row = {"hidden": 32, "blocks": 2, "epochs": 20}
 QUICK: Row = {"hidden": 32, "blocks": 2, "epochs": 8}
 console = Console(stderr=True)
 
 
 def items(choices: argparse.Namespace) -> list[tuple[str, str, Row]]:
     """Return (section, label, settings) of all rows."""
-    size = QUICK if choices.quick else FULL
+    size = QUICK if choices.quick else {}
+    large, simple = (QUICK, QUICK) if choices.quick else (LARGE, SIMPLE)
     sized = {name: m | (size if m["kind"] in cases.GENERATIVE else {}) for name, m in cases.METHODS.items()}
     conditional = {kind: sized[kind] for kind in cases.GENERATIVE}
     data = {"events": choices.events, "folder": str(choices.data) if choices.data else None, "seed": 1}
     found: list[tuple[str, str, Row]] = []
-    bridge = {"kind": "direct_diffusion", "conditional": False} | size
+    bridge = {"kind": "direct_diffusion", "conditional": False}
     gaussian = {f"bridge {g}": bridge | {"noise": g} for g in cases.NOISES} | conditional
     for name, method in gaussian.items():
-        fine = method | ({} if choices.quick or name == "flow_matching" else {"steps": 100})
+        fine = method | simple | ({} if choices.quick or name == "flow_matching" else {"steps": 100})
         found.append(("gaussian", name, {"method": fine, "events": choices.gaussian, "seed": 1}))
     generative = [name for name, method in sized.items() if method["kind"] in cases.GENERATIVE]
     for name in generative:
-        found.append(("pairs", name, {"method": sized[name], "draws": choices.draws, **data}))
+        found.append(("pairs", name, {"method": sized[name] | large, "draws": choices.draws, **data}))
     found += [("spectra", name, {"method": method, **data}) for name, method in sized.items()]
     for n in choices.iterations:
         found.append(("prior", str(n), {"method": sized["flow_matching"], "iterations": n, **data}))

@@ -25,6 +25,7 @@ from tools.unfolding.uncertainty import METHOD
 
 CORRELATION = 0.8
 GENERATIVE = ("flow_matching", "direct_diffusion", "schroedinger_bridge")
+ROUNDED, MANY = 1e-3, 0.004  # step of the mantissas; share of events that makes a value one of its own
 SLOPE = 0.5  # of the shifted prior: the truth has weights 1 + SLOPE tanh(z) of the simulation's first observable
 
 
@@ -65,11 +66,25 @@ def gaussian_row(method: Row, events: int, seed: int) -> Row:
 
 
 def matched(folder: str | None, name: str, events: int | None) -> tuple[Floats, Floats]:
-    """Return six observables (n, 6) at both levels of the Z+jets events that pass both."""
+    """Return six observables (n, 6) at both levels of the Z+jets events that pass both.
+
+    The shipped sample has its mantissas rounded to 1e-3, which would give exactly equal values at both levels: what was
+    rounded away is drawn anew, except for multiplicities and values that many events share.
+    """
+    rng = np.random.default_rng(7)
     table = read_columns(Path(folder or SAMPLE) / f"{name}.parquet")
     rows = np.flatnonzero((table["pass_gen"] > 0) & (table["pass_reco"] > 0))[:events]
     gen, reco = (np.column_stack([table[f"{level}_{x}"][rows] for x in OBSERVABLES]) for level in ("gen", "reco"))
-    return gen, reco
+    return tuple(np.column_stack([_smooth(x, rng) for x in level.T]) for level in (gen, reco))  # type: ignore[return-value]
+
+
+def _smooth(x: Floats, rng: np.random.Generator) -> Floats:
+    if np.all(x == np.round(x)):
+        return x
+    values, index, counts = np.unique(x, return_inverse=True, return_counts=True)
+    mantissa, exponent = np.frexp(x)
+    drawn = np.ldexp(mantissa + ROUNDED * (rng.uniform(size=len(x)) - 0.5), exponent)
+    return np.where(counts[index] > MANY * len(x), values[index], drawn)
 
 
 def pairs_row(method: Row, events: int | None, folder: str | None, draws: int, seed: int) -> Row:

@@ -59,6 +59,8 @@ def test_plans_hold_calls_that_the_tool_takes(iteration: int) -> None:
     assert request.bootstraps >= BOOTSTRAPS_MIN
     assert request.alternative == FACTS["alternative"]
     assert request.nuisances == FACTS["nuisances"]
+    assert request.beside is not None
+    assert request.beside.kind != request.method.kind
 
 
 def test_what_is_not_there_is_not_asked_of_the_tool() -> None:
@@ -68,10 +70,11 @@ def test_what_is_not_there_is_not_asked_of_the_tool() -> None:
     assert [each.alternative for each in requests] == [None, None]
     assert requests[0].method != requests[1].method  # the same observables twice would be nothing new
     entry = {"metric": "s", "value": 0.9, "error": 0.1, "reason": "r"}
-    details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10}
+    details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10, "share_of_the_other_method": 0.81}
     told_so = ask("reporter", {"facts": facts, "history": [entry | {"details": details}], "confirmed": None})
     text = Measurement.model_validate_json(told_so.content).text
     assert "No closure test" in text
+    assert "The other method alone removes 81%" in text
     assert "21.31 ± 0.18 GeV" in text
 
 

@@ -69,6 +69,9 @@ class Generative(FieldTraining):
         """Return how many numbers the network is told of a measured event."""
         raise NotImplementedError
 
+    def prepare(self, model: Any, gen: Any, reco: Any, weight: Any) -> None:
+        """Fix what the network needs from the training events, coordinates (n, d), besides their training."""
+
     def losses(self, model: Any, gen: Any, reco: Any) -> Any:
         """Return the losses (n, d) of simulated events, coordinates (n, d) at both levels."""
         raise NotImplementedError
@@ -103,6 +106,8 @@ class Generative(FieldTraining):
         x, y = (to_tensor(of.forward(each, rng), where) for of, each in zip(levels, (gen, reco), strict=True))
         w = to_tensor(weight / weight.mean(), where)
         used, held = split(len(gen), HELD_OUT, seed, self.max_events)
+        if start is None:
+            self.prepare(model, x[used], y[used], w[used])
 
         def loss(x: Any, y: Any, w: Any) -> Any:
             return (w * self.losses(model, x, y).mean(dim=1)).mean()
