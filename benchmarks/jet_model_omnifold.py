@@ -27,12 +27,12 @@ from tools.events.zjets import ZJetsSimulation, simulate_zjets
 from tools.events.zjets_jets import OBSERVABLES
 from tools.jet_model.jets_file import count_jets
 from tools.jet_model.train import Outcome
-from tools.omnifold.classifier import Model, Rows, Weighted
-from tools.omnifold.discriminator import triangular
-from tools.omnifold.iterate import OmniFold, iterate
-from tools.omnifold.jets import JetNetwork
-from tools.omnifold.problem import Problem
 from tools.types import Floats
+from tools.unfolding.classifier import Model, Rows, Weighted
+from tools.unfolding.discriminator import triangular
+from tools.unfolding.iterate import OmniFold, iterate
+from tools.unfolding.jets import JetNetwork
+from tools.unfolding.problem import Problem
 
 SEEDS = {"simulation": 41, "data": 44}
 RATES = {"pretrained": 1e-4, "scratch": 1e-3}  # the best of 1e-4, 3e-4, 1e-3 and of 5e-4, 1e-3, 2e-3, on other data

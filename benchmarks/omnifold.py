@@ -46,7 +46,7 @@ from rich.console import Console
 from benchmarks import omnifold_pulls
 from benchmarks.omnifold_cases import Case, exact, gaussian, zjets
 from benchmarks.rows import Row, Rows, complete
-from tools import omnifold
+from tools import unfolding
 from tools.types import Floats
 
 SECTIONS = ("peer1d", "peer6d", "pulls")
@@ -173,7 +173,7 @@ def main() -> None:
     if choices.quick:
         choices.events, choices.pull_events, choices.experiments, choices.bootstraps = 5000, 1000, 3, 3
         choices.epochs, choices.seeds = 2, 1
-    rows = Rows(choices.keep, omnifold)
+    rows = Rows(choices.keep, unfolding)
     limit = choices.events if choices.quick else None
     cases: dict[str, Callable[[int], Case]] = {
         "peer1d": lambda seed: gaussian(choices.events, seed),

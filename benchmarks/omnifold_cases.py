@@ -10,8 +10,8 @@ from scipy.stats import norm
 from tasks.unfolding.samples import NATURES, SAMPLE, SIMULATION
 from tools.events.parquet import read_columns
 from tools.events.zjets_jets import OBSERVABLES
-from tools.omnifold.discriminator import triangular
 from tools.types import Floats
+from tools.unfolding.discriminator import triangular
 
 SMEAR, MEAN, WIDTH = 0.5, 0.2, 0.8
 BINS = 50

@@ -1,4 +1,4 @@
-"""Unfolding with `tools/omnifold` in its own process: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
+"""Unfolding with `tools/unfolding` in its own process: `python -m benchmarks.omnifold_ours IN.npz OUT.npz`.
 
 IN holds data, gen, reco (n, d), iterations and seed; OUT gets the push weights, wall and CPU seconds of the unfolding
 and the peak memory of the process in MiB. The settings are the tool's own.
@@ -13,8 +13,8 @@ import time
 import numpy as np
 import torch  # noqa: F401  # imports do not count as unfolding, neither here nor for the peer
 
-from tools.omnifold.iterate import OmniFold
-from tools.omnifold.problem import Problem
+from tools.unfolding.iterate import OmniFold
+from tools.unfolding.problem import Problem
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.omnifold_cases import MEAN, WIDTH, gaussian
-from tools.omnifold.iterate import OmniFold
-from tools.omnifold.problem import Problem
-from tools.omnifold.uncertainty import Plan, study
+from tools.unfolding.iterate import OmniFold
+from tools.unfolding.problem import Problem
+from tools.unfolding.uncertainty import Plan, study
 
 BINS = 10
 

@@ -30,7 +30,7 @@ OURS = {
     "spectrum.limit": "tools.spectrum.limit:limit",
     "spectrum.inject": "tools.spectrum.inject:inject",
     "analysis.repeat": "tools.analysis.repeat:repeat",
-    "omnifold.unfold": "tools.omnifold.unfold:unfold",
+    "unfolding.unfold": "tools.unfolding.unfold:unfold",
     "calorimeter.train": "tools.calorimeter.train:train",
     "calorimeter.generate": "tools.calorimeter.generate:generate",
     "calorimeter.judge": "tools.calorimeter.judge:judge",

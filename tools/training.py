@@ -18,6 +18,7 @@ Losses = list[tuple[float, float]]  # (training, validation) per epoch
 Progress = Callable[[int, float, float], None]
 Rows = NDArray[np.int64]
 Loss = Callable[..., Any]  # tensors of a batch -> mean loss
+CHUNK = 50_000  # events at a time through a small network
 
 
 class Training(Frozen):

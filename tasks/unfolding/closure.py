@@ -4,7 +4,8 @@ The other simulation serves as data. It differs from the first one in response a
 closes here can be trusted there, and no truth of nature is needed.
 
 If the commands also unfold with the other simulation, they now unfold it with itself: `weights_model` has to give its
-own particle level, and any deviation is due to the method alone (self-closure).
+own particle level, and any deviation is due to the method alone (self-closure). If they unfold by another method, too,
+`weights_method` says how that one closes.
 """
 
 from __future__ import annotations
@@ -57,17 +58,21 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, draw
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth, samples.asked)[0]}
     by_itself = compare.share(before, compare.folded(weights["model"], start)) if "model" in weights else None
+    by_other = compare.share(before, compare.folded(weights["method"], start)) if "method" in weights else None
     change = last_change(simulation, weights, samples.asked)
     said = (
         f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "
         f"stated error, {covered['coverage_2_sigma']:.0%} within two"
     )
+    if by_other is not None:
+        said += f"; the other method: {by_other:.0%} removed"
     if by_itself is not None:
         said += f"; unfolded with itself: {by_itself:.0%} removed"
     if change is not None:
         said += f"; the last iteration changed no bin by more than {change:.2f} of its error"
     details: dict[str, Any] = covered | {
         "self_closure": by_itself,
+        "share_of_the_other_method": by_other,
         "last_iteration_change": change,
         "gen_delta_before": compare.deltas(before),
         "gen_delta": compare.deltas(after),

@@ -39,8 +39,8 @@ from tasks.unfolding.spectra import spectra
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import numbers, read_weights, total
-from tools.omnifold.discriminator import effective_sample_size, floor, triangular
 from tools.types import Floats
+from tools.unfolding.discriminator import effective_sample_size, floor, triangular
 
 Ints = NDArray[np.int64]
 METRIC = "share of the discrepancy removed"
@@ -68,6 +68,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     weight = normalisation(len(samples.data(unseen=False)), simulation) * start
     before, raw, smooth = (compare.folded(w, weight) for w in (weight, nominal, projected))
     shares = {"as_they_are": compare.share(before, raw), "as_function_of_gen": compare.share(before, smooth)}
+    beside = compare.share(before, compare.folded(weights["method"], weight)) if "method" in weights else None
     after = raw if shares["as_they_are"] < shares["as_function_of_gen"] else smooth
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
@@ -80,6 +81,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         "reco_delta": compare.deltas(after),
         "reco_delta_floor": compare.floors(before),
         "shares": shares,
+        "share_of_the_other_method": beside,
         "effective_sample_size": ess,
         "last_iteration_change": last_change(simulation, weights, samples.asked),
         "effective_fraction": ess / int(passed.sum()),

@@ -18,7 +18,7 @@ import numpy as np
 from tasks.unfolding.naming import Observable
 from tasks.unfolding.tables import NOT_PASSED, Raw, Table, numbers, weights
 from tools.contract import ToolError
-from tools.omnifold.inputs import passes
+from tools.unfolding.inputs import passes
 
 Meaning = Literal["total", "factor"]
 DIRECTION = re.compile(r"(?:(.+?)[_.])?(up|down|dn)|(.+)(Up|Down|Dn|UP|DOWN)")
@@ -116,7 +116,7 @@ def varied(
     nominal: str | None,
     meaning: Meaning | None,
 ) -> Table:
-    """Return the columns of all nuisances, as `omnifold.unfold` reads them; weights on the scale of those in `table`.
+    """Return the columns of all nuisances, as `unfolding.unfold` reads them; weights on the scale of those in `table`.
 
     `flag`, `nominal`: columns with the flag at detector level and with the weights. `meaning`: whether a nuisance's
     weights are all of the weight or factors to it. Raises ToolError.

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tasks.score import Metric
 from tasks.unfolding.naming import Observable
 from tasks.unfolding.samples import edges_of
-from tools.omnifold.discriminator import floor, triangular
-from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
+from tools.unfolding.discriminator import floor, triangular
+from tools.unfolding.read import UnfoldedEvents
 
 BINS = 50  # for discriminators, as in arXiv:1911.09107
 PAIR_BINS = 10  # quantile bins of each of two observables

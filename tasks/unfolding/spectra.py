@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tasks.unfolding.samples import Samples, edges_of
-from tools.omnifold.read import UnfoldedEvents
 from tools.publication import Column, Data, bins
 from tools.types import Floats
+from tools.unfolding.read import UnfoldedEvents
 
 BINS = 20  # quantile bins of the simulation, unless the operator gives others
 Spectra = Mapping[str, Sequence[float]]

@@ -8,8 +8,8 @@ import numpy as np
 
 from tasks.unfolding.naming import Observable
 from tasks.unfolding.samples import edges_of
-from tools.omnifold.read import UnfoldedEvents
 from tools.types import Floats
+from tools.unfolding.read import UnfoldedEvents
 
 BINS = 10  # quantile bins of the simulation, unless the operator gives others
 PREFIX = "iteration_"  # the first member of the ensemble, one iteration before the last

@@ -17,8 +17,8 @@ from tasks.unfolding.naming import GEN_WORDS, RECO_WORDS, Observable
 from tools.contract import ToolError
 from tools.events.anytable import SUFFIXES
 from tools.events.names import is_weight, weight_column
-from tools.omnifold.inputs import check_spread, passes
 from tools.types import Floats
+from tools.unfolding.inputs import check_spread, passes
 
 Raw = Mapping[str, NDArray[Any]]
 Table = dict[str, Floats]
@@ -107,4 +107,4 @@ def unweighted(path: Path, raw: Raw) -> None:
             allowed = (
                 f"{path}, row {row}: measured events count once each, so all must have the same weight. Draw events by"
             )
-            raise ToolError(name, float(values[row]), f"{allowed} weight, or unfold with omnifold.unfold")
+            raise ToolError(name, float(values[row]), f"{allowed} weight, or unfold with unfolding.unfold")

@@ -65,7 +65,7 @@ class UnfoldingTask(TaskBase):
     request: ClassVar[str] = (
         "Unfold the jet mass, width and multiplicity of these Z+jets events and give uncertainties."
     )
-    tools: ClassVar[tuple[str, ...]] = ("omnifold.unfold",)
+    tools: ClassVar[tuple[str, ...]] = ("unfolding.unfold",)
     submission: ClassVar[type[Submission]] = WeightsSubmission
     details: ClassVar[type[BaseModel]] = page.UnfoldingDetails
     intake: ClassVar[Intake | None] = UnfoldingIntake()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.submission import MAX_BYTES
-from tools.omnifold.read import errors_by_source
 from tools.types import Floats
+from tools.unfolding.read import errors_by_source
 
 PREFIX = "weights_"
 MAX_COLUMNS = 400

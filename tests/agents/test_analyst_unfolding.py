@@ -20,7 +20,7 @@ from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import BOOTSTRAPS_MIN
 from tools.catalogue import CATALOGUE
 from tools.events.parquet import write_events
-from tools.omnifold.publish import publish
+from tools.unfolding.publish import publish
 
 OBSERVABLES = ["mass", "mult", "width", "lnrho", "tau21", "zg"]
 FACTS: dict[str, Any] = {
@@ -54,24 +54,27 @@ def plan(iteration: int) -> Plan:
 def test_plans_hold_calls_that_the_tool_takes(iteration: int) -> None:
     made = plan(iteration)
     assert [step.submits for step in made.steps] == [True, False]
-    request = CATALOGUE["omnifold.unfold"].parse(made.steps[0].calls[0].arguments)
+    request = CATALOGUE["unfolding.unfold"].parse(made.steps[0].calls[0].arguments)
     assert set(FACTS["asked_for"]) <= set(request.observables)
     assert request.bootstraps >= BOOTSTRAPS_MIN
     assert request.alternative == FACTS["alternative"]
     assert request.nuisances == FACTS["nuisances"]
+    assert request.beside is not None
+    assert request.beside.kind != request.method.kind
 
 
 def test_what_is_not_there_is_not_asked_of_the_tool() -> None:
     facts = FACTS | {"alternative": None, "nuisances": [], "observables": OBSERVABLES[:3]}
     tried = [planned(facts, iteration).steps[0].calls[0].arguments for iteration in (0, 1)]
-    requests = [CATALOGUE["omnifold.unfold"].parse(each) for each in tried]
+    requests = [CATALOGUE["unfolding.unfold"].parse(each) for each in tried]
     assert [each.alternative for each in requests] == [None, None]
     assert requests[0].method != requests[1].method  # the same observables twice would be nothing new
     entry = {"metric": "s", "value": 0.9, "error": 0.1, "reason": "r"}
-    details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10}
+    details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10, "share_of_the_other_method": 0.81}
     told_so = ask("reporter", {"facts": facts, "history": [entry | {"details": details}], "confirmed": None})
     text = Measurement.model_validate_json(told_so.content).text
     assert "No closure test" in text
+    assert "The other method alone removes 81%" in text
     assert "21.31 ± 0.18 GeV" in text
 
 
@@ -85,7 +88,7 @@ def test_the_step_unfolds_submits_and_sums_up() -> None:
     made = plan(0)
     context = {"facts": FACTS, "step": made.steps[0].model_dump(mode="json"), "done": {}}
     first = only_call(ask("worker", context))
-    assert first.name == "omnifold.unfold"
+    assert first.name == "unfolding.unfold"
     second = only_call(ask("worker", context, told({"result": RESULT})))
     assert second.name == "submit"
     handed_in = WeightsSubmission.model_validate_json(second.arguments)

@@ -67,7 +67,7 @@ RESULTS: dict[str, dict[str, Any]] = {
         **{"answer": "answer.json", "folder": "answer", "rows": 10, "runs": 24, "failed": []},
         "numbers": {"mean_mass": {"value": 9.5, "error": 0.1}},
     },
-    "omnifold.unfold": {
+    "unfolding.unfold": {
         "iterations": 4,
         "n_unfolded": 8000.0,
         "effective_sample_size": 6000.0,

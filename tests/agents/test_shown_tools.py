@@ -28,7 +28,7 @@ WRITTEN = {
     "anomaly.jet_classify": {"out": "scores", "out_template": "template_scores"},
     "spectrum.hunt": {"out": "spectrum"},
     "analysis.repeat": {"out": "answer", "folder": "folder"},
-    "omnifold.unfold": {"out": "out", "report": "submission", "folder": "replicas"},
+    "unfolding.unfold": {"out": "out", "out_samples": "samples", "report": "submission", "folder": "replicas"},
     "calorimeter.train": {"out": "generator"},
     "calorimeter.generate": {"out": "showers"},
     "calorimeter.judge": {"report": "report"},

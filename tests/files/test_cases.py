@@ -23,7 +23,7 @@ from tools.events.describe import describe
 from tools.events.energyflow import read_zjets
 from tools.events.jets_read import read_any_jets
 from tools.events.lhco import read_events
-from tools.omnifold.unfold import unfold
+from tools.unfolding.unfold import unfold
 
 CASES = Path(os.environ.get("BEAMCREW_CASES") or Path(__file__).parents[3] / "shared" / "cases")
 WINDOW = (3.3, 3.7)

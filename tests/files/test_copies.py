@@ -28,8 +28,8 @@ from tools.events.lhco import FEATURES
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.finetune import split_kinds
 from tools.jet_model.jets_file import read_jets, write_jets
-from tools.omnifold.classifier import Weighted, ratio
 from tools.training import split
+from tools.unfolding.classifier import Weighted, ratio
 
 N = 4000
 

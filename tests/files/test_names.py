@@ -19,9 +19,9 @@ from tools.events.describe import describe
 from tools.events.frame import write_frame
 from tools.events.lhco import FEATURES, read_features
 from tools.events.parquet import read_columns, write_events
-from tools.omnifold.inputs import as_problem, read_sample
-from tools.omnifold.read import read
-from tools.omnifold.unfold import unfold
+from tools.unfolding.inputs import as_problem, read_sample
+from tools.unfolding.read import read
+from tools.unfolding.unfold import unfold
 
 N = 4000
 RNG = np.random.default_rng(2)

@@ -9,10 +9,10 @@ import pytest
 
 from tools.anomaly.data import Sidebands
 from tools.anomaly.diffusion import Diffusion
-from tools.anomaly.field import midpoint
 from tools.anomaly.flow import SplineFlow
 from tools.anomaly.flow_matching import FlowMatching
 from tools.anomaly.morphing import Morphing
+from tools.field import midpoint
 
 WINDOW = (3.3, 3.7)
 SHARE = 0.4  # of the second Gaussian

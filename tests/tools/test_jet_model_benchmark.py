@@ -20,7 +20,7 @@ from tools.events.zjets_jets import OBSERVABLES
 from tools.events.zjets_particles import LEVELS, jet_rows
 from tools.jet_model.jets import from_momenta
 from tools.jet_model.jets_file import write_jets
-from tools.omnifold.problem import Problem
+from tools.unfolding.problem import Problem
 
 N = [500, 1000, 2000, 5000, 10_000]
 

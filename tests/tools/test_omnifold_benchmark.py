@@ -13,7 +13,7 @@ from benchmarks.omnifold import summarise
 from benchmarks.omnifold_cases import MEAN, WIDTH, exact, gaussian
 from benchmarks.omnifold_pulls import BINS, edges
 from benchmarks.rows import Rows
-from tools import omnifold
+from tools import unfolding
 
 
 def experiments(bias: float, scale: float, n: int = 400) -> list[dict[str, Any]]:
@@ -71,10 +71,10 @@ def test_the_error_of_a_ratio_is_that_of_seeds_which_both_share() -> None:
 
 
 def test_rows_are_found_again_by_their_settings(tmp_path: Path) -> None:
-    rows = Rows(tmp_path / "deep" / "rows.jsonl", omnifold)
+    rows = Rows(tmp_path / "deep" / "rows.jsonl", unfolding)
     rows.add({"seed": 1}, section="pulls", events=10)
     rows.add({"seed": 2}, section="pulls", events=20)
-    assert [row["seed"] for row in Rows(rows.path, omnifold).find(section="pulls", events=20)] == [2]
+    assert [row["seed"] for row in Rows(rows.path, unfolding).find(section="pulls", events=20)] == [2]
     assert rows.find(section="peer1d") == []
 
 

@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import norm
 from unfolding_toys import Counts, gaussian, log_ratio
 
-import tools.omnifold.iterate as module
-from tools.omnifold.classifier import Ratio
-from tools.omnifold.discriminator import triangular
-from tools.omnifold.iterate import Misses, OmniFold, iterate
-from tools.omnifold.mlp import Mlp
-from tools.omnifold.problem import Problem
-from tools.omnifold.trees import Trees
+import tools.unfolding.iterate as module
+from tools.unfolding.classifier import Ratio
+from tools.unfolding.discriminator import triangular
+from tools.unfolding.iterate import Misses, OmniFold, iterate
+from tools.unfolding.mlp import Mlp
+from tools.unfolding.problem import Problem
+from tools.unfolding.trees import Trees
 
 QUICK = Mlp(hidden=16, layers=2, epochs=6)
 FEW_TREES = Trees(max_iter=60)

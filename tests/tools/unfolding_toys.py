@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from tools.omnifold.classifier import Weighted
-from tools.omnifold.problem import Problem
+from tools.unfolding.classifier import Weighted
+from tools.unfolding.problem import Problem
 
 SMEAR = 0.5
 MEAN, WIDTH = 0.2, 0.8  # of the truth; the simulation is a standard normal

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Sidebands
-from tools.anomaly.field import FieldTraining, midpoint
 from tools.anomaly.sideband import cycle, neighbours
+from tools.field import FieldTraining, midpoint
 from tools.training import Progress, to_tensor
 from tools.types import Floats
 

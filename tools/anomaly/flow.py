@@ -16,10 +16,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Sidebands
-from tools.training import Progress, Training, to_tensor
+from tools.training import CHUNK, Progress, Training, to_tensor
 from tools.types import Floats
-
-CHUNK = 50_000  # events at a time through a network
 
 
 @dataclass

@@ -16,7 +16,7 @@ import numpy as np
 
 from tools.anomaly.conditional import Fitted, fit_conditional
 from tools.anomaly.data import Sidebands
-from tools.anomaly.field import FieldTraining, midpoint
+from tools.field import FieldTraining, midpoint, straight_losses
 from tools.training import Progress, to_tensor
 from tools.types import Floats
 
@@ -28,11 +28,9 @@ class FlowMatching(FieldTraining):
 
     def fit(self, sidebands: Sidebands, seed: int, progress: Progress | None = None) -> VelocityField:
         """Train the velocity field; on a CPU the same seed gives the same one. ToolError when training diverges."""
-        import torch
 
         def loss(model: Any, x: Any, c: Any) -> Any:
-            noise, t = torch.randn_like(x), torch.rand_like(c)
-            return (model((1 - t) * noise + t * x, t, c) - (x - noise)).square().mean()
+            return straight_losses(model, x, c).mean()
 
         fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)
         return VelocityField(**vars(fitted), steps=self.steps)

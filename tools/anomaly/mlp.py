@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from tools.anomaly.flow import CHUNK
 from tools.anomaly.selection import Criterion, merit
-from tools.training import Training, device, split, to_tensor, train
+from tools.training import CHUNK, Training, device, split, to_tensor, train
 from tools.types import Floats
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tools.calorimeter.observables import classes, observables
 from tools.calorimeter.showers import Showers
-from tools.omnifold.discriminator import triangular
 from tools.types import Floats
+from tools.unfolding.discriminator import triangular
 
 BINS = 50
 

@@ -1,5 +1,0 @@
-"""Unfolding with uncertainties: OmniFold, iterative Bayesian unfolding and optimal transport in one tool."""
-
-from tools.omnifold.unfold import unfold
-
-__all__ = ["unfold"]
