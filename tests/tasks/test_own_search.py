@@ -317,6 +317,24 @@ def test_requests(request_: str, options: dict[str, Any], asked: list[str], tmp_
     make_task("search", card.arguments())
 
 
+@pytest.mark.parametrize("name", ["m_tt_GeV", "m_tt [GeV]", "mjj_gev", "mass(GeV)", "m_tt/GeV"])
+@pytest.mark.parametrize("where", ["", " at 2-3 TeV", " between 0.25 and 0.6 TeV"])
+def test_a_unit_in_the_name_of_the_column_is_not_asked_for(name: str, where: str, tmp_path: Path) -> None:
+    events(3000, 0, 1).rename(columns={"m_tt": name}).to_parquet(tmp_path / "mine.parquet")
+    for features, task in (" Use lep_pt and dphi.", "search"), ("", "spectrum"):
+        card = by_rules(f"Is there a resonance{where}?{features}", look(tmp_path / "mine.parquet"))
+        assert card.task == task
+        assert card.options["column"] == name
+        if task == "search":  # a spectrum is searched in the unit of the request
+            assert card.options["unit"] == "GeV"
+            assert [question.about for question in card.questions] == (["search_range"] if "2-3" in where else [])
+            if not where:
+                _, facts = prepared(tmp_path, events(20_000, 0, 1).rename(columns={"m_tt": name}), column=name)
+                assert facts["unit"] == "GeV"
+        elif not where:
+            assert card.options["unit"] == "GeV"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
