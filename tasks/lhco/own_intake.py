@@ -59,9 +59,11 @@ class _Reading:
         self._unit(mass)
         self._features(features, mass)
         weights = [column.name for column in self.sight.columns if column.kind == "number" and is_weight(column.name)]
-        if weights:
-            text = f"Events are counted here, not weighted by {', '.join(weights)}. Is that right (true)?"
-            self._ask("unweighted", text)
+        if len(weights) == 1 and re.search(r"weight|gewicht", self.request, re.IGNORECASE):
+            self.options["weights"] = weights[0]
+        elif weights:
+            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
+            self._ask("unweighted", f"{text}column in `weights`.")
         if BLIND.search(self.request):
             half = "The search learns from the events of a window, so it cannot be blind to all of them: half of the "
             self.remarks.append(f"{half}events stay unseen until all choices are made. `--task spectrum` can be blind.")
@@ -76,7 +78,7 @@ class _Reading:
 
     def _mass(self, features: Sequence[str]) -> Column | None:
         """Find the column with the mass."""
-        numbers = [column for column in _numbers(self.sight) if column.name not in features]
+        numbers = [c for c in _numbers(self.sight) if c.name not in features and not is_weight(c.name)]
         named = [column for column in numbers if is_named(column.name, self.request)]
         found = named or [column for column in numbers if is_mass(column.name)]
         if len(found) == 1:

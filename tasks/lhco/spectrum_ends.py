@@ -32,12 +32,13 @@ MOST = 200  # bins
 WIDE = 0.99 * WIDEST  # ratio of the edges of a fit, before they are rounded
 
 
-def turn_on(mass: Floats) -> tuple[float, bool]:
-    """Return the mass above which the spectrum falls, and whether it rises below."""
+def turn_on(mass: Floats, weight: Floats | None = None) -> tuple[float, bool]:
+    """Return the mass above which the spectrum falls, and whether it rises below; events (n,) may have weights."""
     low, high = np.quantile(mass, OUTER), np.nextafter(mass.max(), np.inf)
     edges = np.geomspace(low, high, 2 + min(MOST, int(np.log(high / low) / BIN)))
-    counts, widths = np.histogram(mass, edges)[0], np.diff(edges)
-    density, variance = counts / widths, np.maximum(counts, 1) / widths**2
+    each, widths = np.ones(len(mass)) if weight is None else weight, np.diff(edges)
+    sums, squares = (np.histogram(mass, edges, weights=each**k)[0] for k in (1, 2))
+    density, variance = sums / widths, np.maximum(squares, (each**2).mean()) / widths**2
     rises = density[None] - density[:, None] > RISES * np.sqrt(variance[None] + variance[:, None])
     rises &= density[None] > LARGE * density[:, None]
     before = np.flatnonzero(np.triu(rises, 1).any(axis=1))
@@ -46,9 +47,9 @@ def turn_on(mass: Floats) -> tuple[float, bool]:
     return float(edges[min(before[-1] + 1 + MARGIN, len(edges) - 2)]), True
 
 
-def fitted(mass: Floats) -> tuple[Range, str]:
+def fitted(mass: Floats, weight: Floats | None = None) -> tuple[Range, str]:
     """Return the range of the fit, to four digits, and why it begins where it does."""
-    low, rises = turn_on(mass)
+    low, rises = turn_on(mass, weight)
     high = np.sort(mass)[-min(LAST, len(mass))]
     why = (
         "where the turn-on of the spectrum is over" if rises else "at the low end of the spectrum, which has no turn-on"

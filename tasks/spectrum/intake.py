@@ -108,7 +108,7 @@ class SpectrumIntake(Intake):
 
     def _mass(self, request: str, sight: Sight, options: dict[str, object], questions: list[Question]) -> Column | None:
         """Find the column with the mass."""
-        numeric = [column for column in sight.columns if column.kind == "number"]
+        numeric = [c for c in sight.columns if c.kind == "number" and not is_weight(c.name)]
         named = [column for column in numeric if is_named(column.name, request)]
         found = named or [column for column in numeric if is_mass(column.name)]
         if len(found) == 1:

@@ -32,7 +32,7 @@ class FlowMatching(FieldTraining):
 
         def loss(model: Any, x: Any, c: Any) -> Any:
             noise, t = torch.randn_like(x), torch.rand_like(c)
-            return (model((1 - t) * noise + t * x, t, c) - (x - noise)).square().mean()
+            return (model((1 - t) * noise + t * x, t, c) - (x - noise)).square().mean(dim=1)
 
         fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)
         return VelocityField(**vars(fitted), steps=self.steps)
