@@ -9,12 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tools.bumphunt.inputs import load_weighted
-from tools.bumphunt.measure import measure
+from tools.bumphunt.measure import measure, usable
 from tools.bumphunt.spectrum import signal_shape
 
 mass, score, weight = load_weighted(EVENTS, SCORES)
 in_sidebands = np.sum((mass < WINDOW[0]) | (mass >= WINDOW[1]))
 efficiencies = np.geomspace(max(5e-4, 12 / in_sidebands), 0.1, 8)  # a cut has to keep some events
+if weight is not None:
+    efficiencies = usable(efficiencies.tolist(), mass, tuple(WINDOW), score, weight)
 cuts = [measure(mass, score, tuple(WINDOW), float(e), tuple(FIT_RANGE), weight=weight) for e in efficiencies]
 for cut in cuts:
     fit = cut.fit

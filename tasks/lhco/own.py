@@ -22,7 +22,7 @@ from tasks.lhco.claims import OwnClaim
 from tasks.lhco.explained import without_mjj
 from tasks.lhco.grader import WIDTH
 from tasks.lhco.own_intake import OwnIntake
-from tasks.lhco.spectrum_ends import Range, fitted, searchable
+from tasks.lhco.spectrum_ends import Range, beside, fitted, searchable
 from tasks.lhco.task import SearchTask
 from tasks.lhco.variable import Variable, own
 from tasks.spectrum import samples
@@ -169,7 +169,7 @@ class OwnSearch(SearchTask):
     def variable(self) -> Variable:
         (columns, steps, per), half_width, unit = self._events, self.half_width, self.unit or ""
         mass, weight = columns[MASS], columns.get(WEIGHT)
-        fit_range, why = fitted(mass, weight)
+        fit_range, why = fitted(mass, weight, self.window)
         if self.fit_range:
             fit_range, why = self.fit_range, "as asked for"
         if self.window:
@@ -180,6 +180,8 @@ class OwnSearch(SearchTask):
             f"{len(mass)} events lie outside and are not used."
         ]
         search = self._searched(mass, fit_range, half_width, notes)
+        if self.window:
+            notes.append("what the window holds has decided neither this range nor which features tell the mass.")
         if steps:
             notes.append(
                 f"values of {', '.join(steps)} come in steps, which were filled at random: a density has no steps."
@@ -195,10 +197,10 @@ class OwnSearch(SearchTask):
 
     def _searched(self, mass: Floats, fit_range: Range, half_width: float, notes: list[str]) -> Range:
         """Return the masses to search: what was asked for, as far as there are enough events."""
-        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out)
+        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out, self.window)
         asked = self.window or self.search_range
         field = "window" if self.window else "search_range"
-        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1])).sum())
+        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, self.window)).sum())
         if possible is None:
             allowed = (
                 f"enough events for windows with {MIN_EVENTS} in them and on either side in {1 - self.hold_out:.0%}"
@@ -235,7 +237,9 @@ class OwnSearch(SearchTask):
 
     def _followed(self) -> list[str]:
         """Return a note on features from which the mass follows. Raises TaskError if it follows from all of them."""
-        kept, name = without_mjj(self.load()[0]), self.variable.name
+        columns, name = self.load()[0], self.variable.name
+        seen = beside(columns[MASS], self.window)
+        kept = without_mjj({column: values[seen] for column, values in columns.items()})
         if not kept:
             allowed = f"columns from which {name} does not follow: a cut on any of these makes bumps in it"
             raise TaskError("features", self.features, allowed)

@@ -27,6 +27,7 @@ def events(n: int, n_signal: int, seed: int, turn_on: float = 215.0) -> pd.DataF
 
 
 def prepared(tmp_path: Path, table: pd.DataFrame, **options: Any) -> Any:
+    tmp_path.mkdir(exist_ok=True)
     table.to_parquet(tmp_path / "mine.parquet")
     given = {"data": str(tmp_path / "mine.parquet"), "column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi"]}
     task = make_task("search", given | options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -243,6 +244,32 @@ def test_the_turn_on_is_that_of_the_weighted_spectrum() -> None:
     low, rises = turn_on(mass, falls * 0.5 * (1 + np.tanh((mass - 250) / 15)))
     assert rises
     assert 255 < low < 340
+
+
+@pytest.mark.parametrize("held", [0.0, 1.0, 3.0])
+def test_what_a_window_holds_decides_nothing_before_it_is_searched(held: float, tmp_path: Path) -> None:
+    """However many events lie in the window, and whatever their features, all choices stay the same."""
+    table, window = events(40_000, 0, 3), (320.0, 380.0)
+    inside = table["m_tt"].between(*window)
+    rng = np.random.default_rng(5)
+    extra = table[inside].sample(int(held * inside.sum()), replace=True, random_state=1)
+    extra = extra.assign(dphi=extra["m_tt"], lep_pt=rng.normal(size=len(extra)), m_tt=rng.uniform(*window, len(extra)))
+    _, facts = prepared(tmp_path, pd.concat([table, extra]), window=list(window))
+    _, first = prepared(tmp_path / "again", table, window=list(window))
+    for name in ("search_range", "fit_range", "half_width"):
+        assert facts[name] == first[name], name
+    decided = [[note for note in each["notes"] if "predicted" in note or "decided" in note] for each in (facts, first)]
+    assert decided[0] == decided[1]
+    assert len(decided[0]) == 1
+
+
+def test_a_turn_on_is_found_beside_a_window() -> None:
+    mass = events(30_000, 0, 1)["m_tt"].to_numpy()
+    for window in ((300.0, 340.0), (225.0, 245.0)):
+        seen = (mass < window[0]) | (mass >= window[1])
+        low, rises = turn_on(mass[seen], window=window)
+        assert rises
+        assert 215 < low < 290
 
 
 def test_steps_are_filled_and_copies_stay_copies() -> None:
