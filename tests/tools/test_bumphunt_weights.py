@@ -10,6 +10,7 @@ import pytest
 
 from tasks.lhco import grader
 from tasks.lhco.claims import SearchSubmission
+from tasks.lhco.cut_study import CUT_STUDY
 from tasks.lhco.files import EVENTS
 from tools.anomaly.classify import _background_rank, out_of_fold
 from tools.anomaly.template import kde_sample
@@ -152,6 +153,20 @@ def test_a_classifier_learns_the_weighted_density_and_ranks_by_weights() -> None
     assert abs(plain[high].mean() - plain[~high].mean()) < 0.2
     rank = _background_rank(np.array([0.5]), np.array([0.0, 1.0]), np.array([1.0, 3.0]))
     assert rank[0] == pytest.approx(-np.log10((1.5 + 0.5) / 2.5))
+
+
+def test_the_cut_study_runs_on_weighted_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It leaves out cuts behind which too few effective events are left."""
+    monkeypatch.chdir(tmp_path)
+    mass, score, weight = spectrum(np.random.default_rng(1), 8000, signal=80)
+    write_events(Path("e.parquet"), {"mass": mass, "weight": weight})
+    write_events(Path("s.parquet"), {"score": score})
+    given = {"EVENTS": "e.parquet", "SCORES": "s.parquet", "WINDOW": [3.3, 3.7], "COLUMN": "mass", "UNIT": "TeV"}
+    exec(CUT_STUDY, given | {"FIT_RANGE": [2.4, 6.4]})
+    assert 2 <= capsys.readouterr().out.count("efficiency") < 8
+    assert Path("cut_study.png").is_file()
 
 
 def test_the_harness_uses_the_weights_of_the_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
