@@ -112,7 +112,7 @@ def p_values(n: int, sigma: float, seed: int) -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.parametrize("n", [24, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [24, pytest.param(100, marks=pytest.mark.slow)])
 def test_background_with_weights_of_large_spread_gives_no_small_p_values(n: int) -> None:
     p = p_values(n, 1.0, 5)
     for level in (0.05, 0.2):
