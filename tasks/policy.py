@@ -101,13 +101,13 @@ class Policy:
         """Return the answer to the request; if nothing was graded, it says that no statement can be made."""
         if best(context) is None:
             reasons = "; ".join(entry["reason"] for entry in context["history"])
-            return self.nothing(f"Nothing valid was handed in, so nothing can be said. {reasons}".strip())
+            return self.nothing(context, f"Nothing valid was handed in, so nothing can be said. {reasons}".strip())
         return self.answer(context)
 
     def answer(self, context: Context) -> Claim:
         """Return the claim when something was graded."""
         raise NotImplementedError
 
-    def nothing(self, text: str) -> Claim:
+    def nothing(self, context: Context, text: str) -> Claim:
         """Return the claim that no statement can be made."""
         return Claim(text=text)

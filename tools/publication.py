@@ -58,14 +58,19 @@ def table_of(
     """Return a table of named `arrays`, over `axis` (name, unit) with their `edges`, or at `points`; None without them.
 
     `columns`: the table's column -> name of its array; those missing or of another length are left out. `counted`
-    columns get their Poisson errors.
+    columns get their Poisson errors; for sums of weights `arrays` has `per`, the effective counts per unit.
     """
     at = arrays.get(points or "edges") or []
     known = Column(axis[0], list(at), axis[1]) if points else bins(axis[0], at, axis[1])
     kept = {to: values for to, of in columns.items() if len(values := arrays.get(of) or []) == len(known.values) > 0}
     if not kept:
         return None
-    errors = {to: {"statistical": [math.sqrt(v) for v in kept[to]]} for to in counted if to in kept}
+    per = arrays.get("per") or [1.0] * len(known.values)
+    errors = {
+        to: {"statistical": [math.sqrt(v / p) for v, p in zip(kept[to], per, strict=True)]}
+        for to in counted
+        if to in kept
+    }
     return Data(name, caption, [known], [Column(to, list(v), errors=errors.get(to, {})) for to, v in kept.items()])
 
 

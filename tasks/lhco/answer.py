@@ -20,10 +20,11 @@ def answer(context: dict[str, Any]) -> SearchClaim:
     confirmed = context.get("confirmed")
     judged = confirmed or best(context)
     assert judged
+    unit = context["facts"]["unit"]
     if judged["value"] is None:
-        return SearchClaim(discovery=False, text=f"Nothing can be claimed: {judged['reason']}")
+        return SearchClaim(discovery=False, unit=unit, text=f"Nothing can be claimed: {judged['reason']}")
     numbers = judged["details"]
-    unit, variable = numbers.get("unit", "TeV"), numbers.get("variable", "mjj")
+    variable = numbers.get("variable", "mjj")
     p_value, mass = numbers["p_global"], measured(numbers["mass"], numbers["mass_error"], unit)
     if confirmed:
         low, high = numbers["window"]

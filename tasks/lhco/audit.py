@@ -33,6 +33,7 @@ from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.spectrum import one
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import MASS, mass_column
+from tools.events.weights import drawn, of_rows, weights_of
 from tools.jet_model.jets_file import read_jets, write_jets
 from tools.normal import p_value, z_value
 from tools.types import Floats
@@ -187,7 +188,8 @@ class LhcoAudit:
     ) -> tuple[Excess, str]:
         """Return what the recipe finds in the decoy, and a description of the decoy."""
         column = self.variable.column
-        mjj = read_columns(decoy_inputs / EVENTS, [column])[column]
+        columns = read_columns(decoy_inputs / EVENTS)
+        mjj, weight = columns[column], weights_of(columns)
         score, efficiency = read_scores(workspace, submission.scores, len(mjj)), confirmed.details["efficiency"]
         if not self.sidebands:
             rows = len(read_columns(decoy_inputs / REFERENCE, [column])[column])
@@ -198,7 +200,7 @@ class LhcoAudit:
         before = read_columns(held_out / EVENTS, [column])[column]
         move = self._move(before, confirmed, secret(sealed_folder))
         what = f"events whose masses were multiplied by {move.factor:.2f}"
-        return bump(mjj, score, (low, high), efficiency, self.variable, move.zone), what
+        return bump(mjj, score, (low, high), efficiency, self.variable, move.zone, weight), what
 
 
 def claims(confirmed: Score, alpha: float) -> bool:
@@ -234,7 +236,8 @@ def features_alone(case: Case, variable: Variable) -> float:
     h, details = explained(features, case.score, ~case.unseen), case.confirmed.details
     (low, high), tested = details["window"], one(details["tested_mass"], details["tested_width"])
     masses, efficiency = case.columns[variable.column][case.unseen], details["efficiency"]
-    return measure(masses, h, (low, high), efficiency, variable.fit_range, tested).fit.z
+    weight = of_rows(weights_of(case.columns), case.unseen)
+    return measure(masses, h, (low, high), efficiency, variable.fit_range, tested, weight=weight).fit.z
 
 
 def alone_beside_reference(case: Case) -> float:
@@ -254,15 +257,20 @@ def template_agrees(case: Case, examined: Score) -> Score:
     assert case.submission.reference_scores
     mjj, details, score = case.columns[mass_column(case.columns)], case.confirmed.details, case.score
     (low, high), cut = details["window"], _cut(details)
-    inside = case.unseen & (mjj >= low) & (mjj < high)
+    inside, weight = case.unseen & (mjj >= low) & (mjj < high), weights_of(case.columns)
     try:
         template = template_scores(case.workspace, case.submission.reference_scores)
-        at = threshold(score[case.unseen], mjj[case.unseen], (low, high), details["efficiency"])
-        found = count(score[inside], template, float((template >= at).mean()), 0.0)
+        of_unseen = of_rows(weight, case.unseen)
+        at = threshold(score[case.unseen], mjj[case.unseen], (low, high), details["efficiency"], of_unseen)
+        seen, each = score[inside], 1.0
+        if weight is not None:  # of weighted events as many are counted as tell as much
+            seen = seen[drawn(weight[inside], 1)]
+            each = float(weight[inside].sum()) / len(seen)
+        found = count(seen, template, float((template >= at).mean()), 0.0)
     except ValueError as error:
         return failed(examined, f"the template's scores cannot be judged: {error}")
-    excess, smooth = found.n - found.background, max(found.n - cut["signal"], 1.0)
-    spread = float(np.sqrt(found.error**2 + max(found.n, 1) + (TEMPLATE_ERROR * smooth) ** 2))
+    excess, smooth = each * (found.n - found.background), max(each * found.n - cut["signal"], 1.0)
+    spread = float(np.sqrt(each**2 * (found.error**2 + max(found.n, 1)) + (TEMPLATE_ERROR * smooth) ** 2))
     examined = noted(examined, template_excess=excess, template_excess_error=spread)
     if abs(excess - cut["signal"]) > AGREE * np.hypot(spread, cut["signal_error"]):
         reason = (

@@ -34,6 +34,7 @@ from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.scan import EFFICIENCIES, checked, distrust, summary
 from tools.bumphunt.spectrum import Spectrum
 from tools.bumphunt.yields import total_yield
+from tools.events.weights import of_rows
 from tools.normal import z_value
 
 METRIC = "significance on held-out events"
@@ -107,6 +108,8 @@ def limit(cuts: Sequence[Cut], chosen: Mapping[str, Any]) -> dict[str, Any]:
 def counts(spectrum: Spectrum) -> dict[str, list[float]]:
     """Return edges and counts of a spectrum, from which `published` makes it again."""
     found = {"edges": spectrum.edges, "passed": spectrum.passed, "failed": spectrum.failed}
+    if spectrum.per is not None:
+        found["per"] = spectrum.per
     if spectrum.reference is not None:
         found |= dict(zip(REFERENCE_COUNTS, spectrum.reference, strict=True))
     return {name: values.tolist() for name, values in found.items()}
@@ -125,22 +128,22 @@ def _beside_sidebands(
     window = submission.window
     if window is None:
         raise ValueError(f"window=None: the claim needs a signal region, two edges in {variable.unit}")
-    mjj, once = read_once(folder / EVENTS)
+    mjj, once, weight = read_once(folder / EVENTS)
     used, fraction = held_out & once, float(held_out.mean())
-    score, mjj = read_scores(workspace, submission.scores, len(mjj))[used], mjj[used]
-    efficiencies = sorted({*usable(EFFICIENCIES, mjj, window), chosen}, reverse=True)
-    cuts = [measure(mjj, score, window, efficiency, variable.fit_range, width=width) for efficiency in efficiencies]
-    judged = [checked(cut, mjj, score, window) for cut in cuts]
+    score, mjj, weight = read_scores(workspace, submission.scores, len(mjj))[used], mjj[used], of_rows(weight, used)
+    efficiencies = sorted({*usable(EFFICIENCIES, mjj, window, score, weight), chosen}, reverse=True)
+    cuts = [measure(mjj, score, window, e, variable.fit_range, width=width, weight=weight) for e in efficiencies]
+    judged = [checked(cut, mjj, score, window, weight) for cut in cuts]
     best = most_significant(cuts)
     fit = cuts[best].fit
-    amount = total_yield(mjj, score, window, fit.mass, fit.width, cuts[best].spectrum, fraction)
+    amount = total_yield(mjj, score, window, fit.mass, fit.width, cuts[best].spectrum, fraction, weight)
     return cuts, {
         "window": list(window),
         "cuts": [each.model_dump() for each in judged],
         "warning": distrust(judged, best, window),
         "n_signal": amount.n_signal / fraction,
         "n_signal_error": amount.error / fraction,
-        "score_histogram": score_histogram(score, (mjj >= window[0]) & (mjj < window[1])),
+        "score_histogram": score_histogram(score, (mjj >= window[0]) & (mjj < window[1]), weight),
     }
 
 

@@ -22,6 +22,7 @@ from tools.bumphunt.counting import count, sidak
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import measure
 from tools.bumphunt.spectrum import Hypotheses, hypotheses
+from tools.events.weights import of_rows
 from tools.normal import p_value
 from tools.types import Floats
 
@@ -88,6 +89,7 @@ def bump(
     efficiency: float,
     variable: Variable,
     zone: tuple[float, float],
+    weight: Floats | None = None,
 ) -> Excess:
     """Find the largest bump in the window or anywhere else in its search range, without the events in `zone`.
 
@@ -95,7 +97,7 @@ def bump(
     Raises ValueError if a cut of this efficiency keeps too few events.
     """
     kept = (mjj < zone[0]) | (mjj >= zone[1])
-    cut = measure(mjj[kept], score[kept], window, efficiency, variable.fit_range)
+    cut = measure(mjj[kept], score[kept], window, efficiency, variable.fit_range, weight=of_rows(weight, kept))
     places = hypotheses(*variable.search)
     beyond = [(places.masses < low) | (places.masses > high) for low, high in (zone, window)]
     elsewhere = Hypotheses(*(values[beyond[0] & beyond[1]] for values in (places.masses, places.widths)))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.events.table import available, derive, mass_column
+from tools.events.weights import WEIGHT
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
@@ -37,7 +38,7 @@ def without_mjj(columns: Mapping[str, Floats], more: Mapping[str, Floats] | None
     from scipy.stats import spearmanr  # slow to import
 
     mass = mass_column(columns)
-    left_out = KINEMATIC if mass == "mjj" else re.compile(mass)
+    left_out = KINEMATIC if mass == "mjj" else re.compile(f"{mass}|{WEIGHT}")
     features = derive(columns, [name for name in available(columns) if not left_out.fullmatch(name)]) | dict(more or {})
     x = np.log(columns[mass])
     while features and predicted(features, x) > TELLING:

@@ -32,6 +32,7 @@ from tools.bumphunt.yields import total_yield
 from tools.events.copies import is_first, originals
 from tools.events.parquet import read_columns
 from tools.events.table import mass_column
+from tools.events.weights import of_rows, weights_of
 from tools.types import Floats
 
 WIDTH = (0.025, 0.3)  # allowed widths of a window, over its centre
@@ -62,10 +63,10 @@ def read_scores(workspace: Path, path: str, rows: int, field: str = "scores") ->
     return score
 
 
-def read_once(path: Path) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the masses (n,) and which events count (n,): copies of others do not."""
+def read_once(path: Path) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
+    """Return the masses (n,), which events count (n,): copies of others do not, and their weights, if they have any."""
     columns = read_columns(path)
-    return columns[mass_column(columns)], is_first(originals(columns))
+    return columns[mass_column(columns)], is_first(originals(columns)), weights_of(columns)
 
 
 def refused(reason: str, metric: str = BEST_OF) -> Score:
@@ -90,7 +91,7 @@ def grade(
 
     `width`: relative width of the resonance, if known.
     """
-    mjj, once = read_once(inputs / EVENTS)
+    mjj, once, weight = read_once(inputs / EVENTS)
     window = submission.window
     low, high = window or (0.0, 0.0)
     search, fit_range, wide = variable.search, variable.fit_range, 2 * (high - low) / ((high + low) or 1.0)
@@ -101,15 +102,16 @@ def grade(
         return refused(f"window={window}: {allowed}")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))[once]
-        mjj = mjj[once]
-        cuts = [measure(mjj, score, window, e, fit_range, width=width) for e in usable(EFFICIENCIES, mjj, window)]
+        mjj, weight = mjj[once], of_rows(weight, once)
+        efficiencies = usable(EFFICIENCIES, mjj, window, score, weight)
+        cuts = [measure(mjj, score, window, e, fit_range, width=width, weight=weight) for e in efficiencies]
         cut = cuts[most_significant(cuts)]
-        judged = [checked(c, mjj, score, window) for c in cuts]
-        toys = _bootstrap(mjj, score, window, fit_range, cut, seed)
+        judged = [checked(c, mjj, score, window, weight) for c in cuts]
+        toys = _bootstrap(mjj, score, weight, window, fit_range, cut, seed)
     except ValueError as reason:
         return refused(str(reason))
     found = largest(cuts, hypotheses(*search, width), OVERLAP * n_graded, TOYS, seed)
-    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.width, cut.spectrum)
+    amount = total_yield(mjj, score, window, cut.fit.mass, cut.fit.width, cut.spectrum, weight=weight)
     details: dict[str, Any] = (
         found
         | variable.details()
@@ -119,7 +121,7 @@ def grade(
             "warning": distrust(judged, found["best"], window),
             "n_signal": amount.n_signal,
             "n_signal_error": amount.error,
-            "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high)),
+            "score_histogram": score_histogram(score, (mjj >= low) & (mjj < high), weight),
         }
     )
     return Score(
@@ -150,13 +152,18 @@ def largest(cuts: Sequence[Cut], tested: Hypotheses, tries: int, n_toys: int, se
     }
 
 
-def _bootstrap(mjj: Floats, score: Floats, window: Range, fit_range: Range, cut: Cut, seed: int) -> list[float]:
+def _bootstrap(
+    mjj: Floats, score: Floats, weight: Floats | None, window: Range, fit_range: Range, cut: Cut, seed: int
+) -> list[float]:
     """Return the significance in bootstrap samples of the events, the same samples for each submission."""
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(BOOTSTRAPS):
         drawn = rng.integers(0, len(mjj), len(mjj))
-        values.append(measure(mjj[drawn], score[drawn], window, cut.efficiency, fit_range, tested=cut.tested).fit.z)
+        again = measure(
+            mjj[drawn], score[drawn], window, cut.efficiency, fit_range, cut.tested, weight=of_rows(weight, drawn)
+        )
+        values.append(again.fit.z)
     return values
 
 
@@ -178,20 +185,23 @@ def resonance(cut: Cut) -> dict[str, float]:
 
 def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
     """Return the spectrum that the report draws: masses before and after the cut, with the fit."""
-    return {
-        "edges": spectrum.edges.tolist(),
-        "inclusive": (spectrum.passed + spectrum.failed).tolist(),
-        "passed": spectrum.passed.tolist(),
-        "background": fit.background.tolist(),
-        "signal": (fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width)).tolist(),
+    found = {
+        "edges": spectrum.edges,
+        "inclusive": (spectrum.passed + spectrum.failed) / spectrum.scale,
+        "passed": spectrum.passed / spectrum.scale,
+        "background": fit.background / spectrum.scale,
+        "signal": fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width),
     }
+    if spectrum.per is not None:
+        found["per"] = spectrum.per
+    return {name: values.tolist() for name, values in found.items()}
 
 
-def score_histogram(score: Floats, inside: NDArray[np.bool_]) -> dict[str, list[float]]:
+def score_histogram(score: Floats, inside: NDArray[np.bool_], weight: Floats | None = None) -> dict[str, list[float]]:
     """Return the histogram that the report draws: scores in the window and in the sidebands."""
     edges = np.linspace(float(score.min()), float(score.max()), 61)
-    return {
-        "edges": edges.tolist(),
-        "window": np.histogram(score[inside], edges, density=True)[0].tolist(),
-        "sidebands": np.histogram(score[~inside], edges, density=True)[0].tolist(),
+    parts = {"window": inside, "sidebands": ~inside}
+    return {"edges": edges.tolist()} | {
+        name: np.histogram(score[of], edges, density=True, weights=of_rows(weight, of))[0].tolist()
+        for name, of in parts.items()
     }

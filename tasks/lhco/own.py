@@ -22,10 +22,11 @@ from tasks.lhco.claims import OwnClaim
 from tasks.lhco.explained import without_mjj
 from tasks.lhco.grader import WIDTH
 from tasks.lhco.own_intake import OwnIntake
-from tasks.lhco.spectrum_ends import Range, fitted, searchable
+from tasks.lhco.spectrum_ends import Range, beside, fitted, searchable
 from tasks.lhco.task import SearchTask
 from tasks.lhco.variable import Variable, own
 from tasks.spectrum import samples
+from tasks.spectrum.intake import bare
 from tasks.study import Judge
 from tasks.task import TaskError
 from tools.anomaly.data import MIN_EVENTS
@@ -35,12 +36,14 @@ from tools.bumphunt.windows import DIGITS, HALF_WIDTH, centres, overlapping
 from tools.events.copies import originals
 from tools.events.names import is_weight
 from tools.events.table import MASS
+from tools.events.weights import WEIGHT, effective
 from tools.spectrum.inputs import Unit
 from tools.types import Floats
 
 STEPS = 50  # different values up to which they are steps, even if they are no whole numbers
 DEQUANTISED = 13  # seed
-RESERVED = (MASS, "row")  # columns of the tools
+ORDINARY = 10.0  # mean weight, or one over it, up to which weights are taken as they are
+RESERVED = (MASS, WEIGHT, "row")  # columns of the tools
 # Half width of a window that is still wide enough for the harness when its edges have been rounded to DIGITS.
 NARROWEST = round(WIDTH[0] / 2 + 10.0 ** (1 - DIGITS), DIGITS)
 
@@ -63,6 +66,7 @@ class OwnSearch(SearchTask):
         description="columns that may tell signal from background: not the mass, nor what it follows from",
     )
     cut: str | None = Field(None, description="condition that selects rows, such as `charge == 'OS' and pt > 20`")
+    weights: str | None = Field(None, description="column with event weights, 0 or more; numbers of events are sums")
     unweighted: bool = Field(False, description="true: events are counted although the table has weights")
     fit_range: Range | None = Field(None, description="masses to fit; default: from above the turn-on of the spectrum")
     search_range: Range | None = Field(None, description="masses to search; default: where there are enough events")
@@ -101,23 +105,47 @@ class OwnSearch(SearchTask):
         return {name: values[inside] for name, values in columns.items()}, None, None, None
 
     @cached_property
-    def _events(self) -> tuple[dict[str, Floats], list[str]]:
-        """Return the mass and the features of the selected rows, and which features came in steps, now filled."""
+    def _events(self) -> tuple[dict[str, Floats], list[str], float]:
+        """Return mass, features and weights of the selected rows, which features came in steps, now filled, and what
+        the weights were divided by."""
         if self.unit is None:
             raise TaskError("unit", None, "the unit of the mass: MeV, GeV or TeV")
         if self.data is None or not self.data.is_file():
             raise TaskError("data", self.data and str(self.data), "a table: CSV, parquet, HDF5, npz or ROOT")
-        columns = samples.load(self.data, self.column, self.cut, None, unweighted=True).columns
-        if not self.unweighted and (like := [name for name in columns if is_weight(name)]):
-            allowed = f"true if events may be counted, not weighted by {', '.join(like)}: this search has no weights"
-            raise TaskError("unweighted", False, f"{allowed}, `--task spectrum` has")
+        columns = samples.load(self.data, self.column, self.cut, self.weights, self.unweighted).columns
+        if self.weights and (like := [n for n in self.features if n == self.weights]):
+            raise TaskError("features", like[0], "any column but the weights")
+        weight, unit = self._weighted(columns)
         columns = {MASS: columns[MASS]} | self._chosen(columns)
+        if weight is not None:  # an event without weight says nothing
+            columns = {name: values[weight > 0] for name, values in (columns | {WEIGHT: weight}).items()}
         if len(bad := np.flatnonzero(columns[MASS] <= 0)):
             allowed = f"masses above 0; selected row {bad[0]} has {columns[MASS][bad[0]]:.4g}: exclude it with `cut`"
             raise TaskError("column", self.column, allowed)
         steps = {name: step for name in self.features if (step := step_of(columns[name]))}
         rng, first = np.random.default_rng([self.seed, DEQUANTISED]), originals(columns)
-        return columns | {name: filled(columns[name], step, first, rng) for name, step in steps.items()}, list(steps)
+        return (
+            columns | {name: filled(columns[name], step, first, rng) for name, step in steps.items()},
+            list(steps),
+            unit,
+        )
+
+    def _weighted(self, columns: Mapping[str, Floats]) -> tuple[Floats | None, float]:
+        """Return the weights, and what they were divided by: 1, or their mean if it is far from 1."""
+        if self.weights is None:
+            return None, 1.0
+        weight = columns[self.weights]
+        if len(bad := np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))):
+            allowed = f"numbers of 0 or more; selected row {bad[0]} has {weight[bad[0]]:.4g}, {len(bad)} rows in all do"
+            why = (
+                "neither a density nor a classifier can be learned from negative weights, `--task spectrum` needs none"
+            )
+            raise TaskError("weights", self.weights, f"{allowed} not: {why} either; exclude them with `cut`")
+        if not weight.any():
+            raise TaskError("weights", self.weights, "some weights above 0")
+        mean = float(weight[weight > 0].mean())
+        unit = 1.0 if 1 / ORDINARY <= mean <= ORDINARY else mean
+        return weight / unit, unit
 
     def _chosen(self, columns: Mapping[str, Floats]) -> dict[str, Floats]:
         """Return the features. Raises TaskError for one that cannot be used."""
@@ -139,9 +167,9 @@ class OwnSearch(SearchTask):
 
     @cached_property
     def variable(self) -> Variable:
-        (columns, steps), half_width, unit = self._events, self.half_width, self.unit or ""
-        mass = columns[MASS]
-        fit_range, why = fitted(mass)
+        (columns, steps, per), half_width, unit = self._events, self.half_width, self.unit or ""
+        mass, weight = columns[MASS], columns.get(WEIGHT)
+        fit_range, why = fitted(mass, weight, self.window)
         if self.fit_range:
             fit_range, why = self.fit_range, "as asked for"
         if self.window:
@@ -152,19 +180,27 @@ class OwnSearch(SearchTask):
             f"{len(mass)} events lie outside and are not used."
         ]
         search = self._searched(mass, fit_range, half_width, notes)
+        if self.window:
+            notes.append("what the window holds has decided neither this range nor which features tell the mass.")
         if steps:
             notes.append(
                 f"values of {', '.join(steps)} come in steps, which were filled at random: a density has no steps."
             )
-        name = self.column if self.column.isidentifier() else MASS
+        if weight is not None:
+            divided = "" if per == 1 else f", divided by their mean, {per:.4g}"
+            notes.append(
+                f"events count by `{self.weights}`: numbers of events are sums of these weights{divided}. "
+                f"{len(weight)} events are as precise as {effective(weight):.0f} without weights."
+            )
+        name = bare(self.column) if bare(self.column).isidentifier() else MASS
         return own(name, unit, fit_range, search, half_width, tuple(notes))
 
     def _searched(self, mass: Floats, fit_range: Range, half_width: float, notes: list[str]) -> Range:
         """Return the masses to search: what was asked for, as far as there are enough events."""
-        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out)
+        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out, self.window)
         asked = self.window or self.search_range
         field = "window" if self.window else "search_range"
-        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1])).sum())
+        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, self.window)).sum())
         if possible is None:
             allowed = (
                 f"enough events for windows with {MIN_EVENTS} in them and on either side in {1 - self.hold_out:.0%}"
@@ -201,7 +237,9 @@ class OwnSearch(SearchTask):
 
     def _followed(self) -> list[str]:
         """Return a note on features from which the mass follows. Raises TaskError if it follows from all of them."""
-        kept, name = without_mjj(self.load()[0]), self.variable.name
+        columns, name = self.load()[0], self.variable.name
+        seen = beside(columns[MASS], self.window)
+        kept = without_mjj({column: values[seen] for column, values in columns.items()})
         if not kept:
             allowed = f"columns from which {name} does not follow: a cut on any of these makes bumps in it"
             raise TaskError("features", self.features, allowed)

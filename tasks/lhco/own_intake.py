@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from tasks.intake import Intake, Offer, Question
 from tasks.lhco.claims import IN_MEV
 from tasks.lhco.presets import WORDS
-from tasks.spectrum.intake import BLIND, MASS, RANGE, SPELLING
+from tasks.spectrum.intake import BLIND, RANGE, SPELLING, is_mass, is_named, unit_in
 from tasks.spectrum.intake import WORDS as OF_SPECTRA
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
 
 USED = re.compile(r"\b(us(e|ing)|features?|variables?|columns?|nutze|verwende|spalten?|merkmalen?)\b", re.IGNORECASE)
 CONDITION = r"\b{}\b\s*([<>=!]=?|above|below|over|under)"
-NAMED = re.compile(r"(?:[_\[(\s]|^)(MeV|GeV|TeV)\W?$", re.IGNORECASE)  # m_tt_GeV, m [GeV]
 DECISIVE = 5  # more than any count of words: whoever names features wants them used
 
 
@@ -60,9 +59,11 @@ class _Reading:
         self._unit(mass)
         self._features(features, mass)
         weights = [column.name for column in self.sight.columns if column.kind == "number" and is_weight(column.name)]
-        if weights:
-            text = f"Events are counted here, not weighted by {', '.join(weights)}. Is that right (true)?"
-            self._ask("unweighted", text)
+        if len(weights) == 1 and re.search(r"weight|gewicht", self.request, re.IGNORECASE):
+            self.options["weights"] = weights[0]
+        elif weights:
+            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
+            self._ask("unweighted", f"{text}column in `weights`.")
         if BLIND.search(self.request):
             half = "The search learns from the events of a window, so it cannot be blind to all of them: half of the "
             self.remarks.append(f"{half}events stay unseen until all choices are made. `--task spectrum` can be blind.")
@@ -77,10 +78,9 @@ class _Reading:
 
     def _mass(self, features: Sequence[str]) -> Column | None:
         """Find the column with the mass."""
-        numbers = [column for column in _numbers(self.sight) if column.name not in features]
-        words = _words(self.request)
-        named = [column for column in numbers if column.name in words]
-        found = named or [column for column in numbers if MASS.search(column.name)]
+        numbers = [c for c in _numbers(self.sight) if c.name not in features and not is_weight(c.name)]
+        named = [column for column in numbers if is_named(column.name, self.request)]
+        found = named or [column for column in numbers if is_mass(column.name)]
         if len(found) == 1:
             self.options["column"] = found[0].name
             return found[0]
@@ -93,8 +93,8 @@ class _Reading:
         between = RANGE.search(self.request)
         low, high = (mass.low, mass.high) if mass else (None, None)
         stated = {SPELLING[unit.lower()] for unit in re.findall(r"\b(MeV|GeV|TeV)\b", self.request, re.IGNORECASE)}
-        at_name = NAMED.search(mass.name) if mass else None
-        possible = [SPELLING[at_name[1].lower()]] if at_name else list(IN_MEV)
+        at_name = unit_in(mass.name) if mass else None
+        possible = [at_name] if at_name else list(IN_MEV)
         if between and low is not None and high is not None:
             masses = [float(between[k]) * IN_MEV[SPELLING[(between[k + 1] or between[4]).lower()]] for k in (1, 3)]
             inside = {
@@ -114,8 +114,8 @@ class _Reading:
             lies = f"lies inside in {' and in '.join(inside)}" if inside else "does not lie inside"
             text = f"{between[0]!r} {lies}: {mass.name if mass else 'the mass'} reaches from {low:.4g} to {high:.4g}. "
             self._ask("search_range", f"{text}Which masses are meant, in the unit of the column?")
-        elif at_name or len(stated) == 1:
-            self.options["unit"] = possible[0] if at_name else stated.pop()
+        if at_name or (len(stated) == 1 and not between):
+            self.options["unit"] = at_name or stated.pop()
             return
         spread = f" It reaches from {low:.4g} to {high:.4g}." if low is not None else ""
         self._ask("unit", f"In which unit is the mass: MeV, GeV or TeV?{spread}")
@@ -136,18 +136,15 @@ def _numbers(sight: Sight) -> list[Column]:
     return [column for column in sight.columns if column.kind == "number"]
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[\w.\[\]]+", text)) | set(re.findall(r"\w+", text))
-
-
 def _features(request: str, sight: Sight) -> list[str]:
     """Return the columns named after a word for using them, in the order of the table: no mass, weight or condition."""
     start = USED.search(request)
     if start is None:
         return []
     names = [column.name for column in _numbers(sight)]
-    before, said = _words(request[: start.start()]), _words(request[start.end() :])
-    found = [n for n in names if n in said and n not in before and not is_weight(n)]
+    before, said = request[: start.start()], request[start.end() :]
+    found = [n for n in names if is_named(n, said) and not is_named(n, before) and not is_weight(n)]
     found = [n for n in found if not re.search(CONDITION.format(re.escape(n)), request)]
-    masses = [n for n in found if MASS.search(n)]
-    return found if before & set(names) or len(masses) != 1 else [n for n in found if n not in masses]
+    masses = [n for n in found if is_mass(n)]
+    mass_before = any(is_named(n, before) for n in names)
+    return found if mass_before or len(masses) != 1 else [n for n in found if n not in masses]

@@ -22,6 +22,8 @@ def spectrum(details: Mapping[str, Any]) -> Figure | None:
     )
     if inclusive is None and passed is None:
         return None
+    per = numbers(data.get("per"), len(edges) - 1)  # effective counts per unit of weight, if events have weights
+    per = np.ones(len(edges) - 1) if per is None else np.maximum(per, 1e-9)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
     with styled():
         drawn = Figure(figsize=(6.4, 5.2), layout="constrained")
@@ -29,7 +31,7 @@ def spectrum(details: Mapping[str, Any]) -> Figure | None:
         for counts, colour, label in ((inclusive, GREY, "all events"), (passed, "black", "after the cut")):
             if counts is not None:
                 shown = counts > 0
-                errors = np.sqrt(counts[shown])
+                errors = np.sqrt(counts[shown] / per[shown])
                 upper.errorbar(
                     middle[shown], counts[shown], errors, half[shown], fmt="o", ms=3.5, lw=1, color=colour, label=label
                 )
@@ -46,12 +48,18 @@ def spectrum(details: Mapping[str, Any]) -> Figure | None:
         upper.legend([handles[label] for label in dict.fromkeys(order)], dict.fromkeys(order), loc="upper right")
         labels(upper, "", "events / bin")
         if passed is not None and background is not None:
-            deviation = (passed - background) / np.sqrt(np.maximum(background, 1.0))
+            error = np.sqrt(np.maximum(background / per, 1 / per**2))
+            deviation = (passed - background) / error
             lower.bar(middle, deviation, width=2 * half, color=PALE, zorder=2)
             if signal is not None:
-                lower.stairs(signal / np.sqrt(np.maximum(background, 1.0)), edges, color=RED, lw=1.6, zorder=3)
+                lower.stairs(signal / error, edges, color=RED, lw=1.6, zorder=3)
         lower.axhline(0, color="black", lw=0.8, zorder=3)
-        labels(lower, str(details.get("label", "mass")), r"$(n-b)/b^{1/2}$", y_at="center")
+        labels(
+            lower,
+            str(details.get("label", "mass")),
+            r"$(n-b)/\sigma_b$" if "per" in data else r"$(n-b)/b^{1/2}$",
+            y_at="center",
+        )
         window = numbers(details.get("window"), 2)
         for axes in (upper, lower):
             axes.set_xlim(edges[0], edges[-1])

@@ -50,8 +50,8 @@ class SearchPolicy(Policy):
     def answer(self, context: Context) -> SearchClaim:
         return answer.answer(context)
 
-    def nothing(self, text: str) -> SearchClaim:
-        return SearchClaim(discovery=False, text=text)
+    def nothing(self, context: Context, text: str) -> SearchClaim:
+        return SearchClaim(discovery=False, unit=context["facts"]["unit"], text=text)
 
 
 def _choose(context: Context, later: Sequence[Answer]) -> Call:

@@ -42,5 +42,6 @@ def _workspace(details: SearchDetails) -> dict[str, Any]:
     edges, passed, failed = (np.array(found[name], float) for name in ("edges", "passed", "failed"))
     other = [np.array(found[name], float) for name in REFERENCE_COUNTS if name in found]
     reference = (other[0], other[1]) if len(other) == 2 else None
-    spectrum = Spectrum(edges, passed, failed, *background, reference)
+    per = np.array(found["per"], float) if "per" in found else None
+    spectrum = Spectrum(edges, passed, failed, *background, reference, per)
     return {"workspace": workspace(spectrum, details.limit_mass, details.limit_width, details.upper_limit)}

@@ -71,7 +71,7 @@ def read_both(
     """
     if submission.reference_scores is None:
         raise ValueError("reference_scores: this task needs the scores of /inputs/reference.parquet as well")
-    (mjj, once), (other, others) = (read_once(folder / name) for name in (EVENTS, REFERENCE))
+    (mjj, once, _), (other, others, _) = (read_once(folder / name) for name in (EVENTS, REFERENCE))
     score = read_scores(workspace, submission.scores, len(mjj))
     theirs = read_scores(workspace, submission.reference_scores, len(other), "reference_scores")
     rows = once if counted is None else once & counted

@@ -37,6 +37,7 @@ from tools.bumphunt.windows import SEARCH
 from tools.events.copies import count, originals
 from tools.events.parquet import write_events
 from tools.events.table import available
+from tools.events.weights import WEIGHT
 from tools.types import Floats
 
 HOLD_OUT = 7  # with the seed of the data set, decides which events are held out
@@ -107,7 +108,7 @@ class SearchTask(TaskBase):
             "rows": len(mass),
             "mass": f"column {variable.column}",
             "unit": variable.unit,
-            "features": [name for name in available(columns) if name != variable.column],
+            "features": [name for name in available(columns) if name not in (variable.column, WEIGHT)],
             "mass_quantiles_0_5_50_95_100": [float(f"{q:.4g}") for q in np.percentile(mass, [0, 5, 50, 95, 100])],
             "discovery_below_p_global": self.alpha,
             "sidebands": self.has_sidebands,

@@ -1,9 +1,9 @@
 """What can be checked of an answer without knowing the truth.
 
 Of each number: it has an error and a unit; the same script gives it again; it follows the data; two halves of the data
-agree within the errors stated on each; its spread over bootstrap resamples is its stated error, up to TOLERANCE. Of
-each figure: the picture exists, both axes have a label and a unit, and its content is there in numbers. Of tables and
-files: the same script gives them again.
+agree within the errors stated on each; its spread over bootstrap resamples is its stated error, up to TOLERANCE; it
+hardly moves with a few other rows. Of each figure: the picture exists, both axes have a label and a unit, and its
+content is there in numbers. Of tables and files: the same script gives them again.
 
 The tests of halves and spread are gates: right errors fail one of all these gates with probability ALPHA, shared by the
 numbers, at each look. They assume independent rows and numbers that are nearly normal.
@@ -15,7 +15,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.analysis.agreement import largest_pull, pull, spread_over_error, spread_range
+import numpy as np
+
+from tools.analysis.agreement import largest_move, largest_pull, pull, spread_over_error, spread_range
 from tools.analysis.repeat import varied
 from tools.analysis.results import Answer, Figure, Number, Results
 from tools.contract import Frozen
@@ -66,6 +68,7 @@ def checked(
         elif _right(number.error):
             found.append(Check(of=number.name, what="follows the data", holds=True))
             found += _varies(number.name, varies[number.name], _resamples(answer), ALPHA / gates)
+            found.append(_computed(number, answer))
     for table in answer.results.tables:
         found.append(_again("tables", table.title, table, other))
     for figure in answer.results.figures:
@@ -130,6 +133,20 @@ def same(one: Any, other: Any) -> bool:
 def _follows(number: Number, answer: Answer) -> bool:
     values = [each.numbers[number.name][0] for each in answer.resampled if number.name in each.numbers]
     return any(value != number.value for value in values)
+
+
+def _computed(number: Number, answer: Answer) -> Check:
+    """Check that a number hardly moves with a few other rows; what is drawn at random moves as between resamples."""
+    values = varied(number.name, answer)[1]
+    parts = [each for each in answer.resampled if each.kind == "nearly all" and number.name in each.numbers]
+    moves = [each.numbers[number.name][0] - number.value for each in parts]
+    typical = math.sqrt(sum(move**2 for move in moves) / max(len(moves), 1))
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    said = ""
+    if typical > largest_move(answer.rows) * spread > 0:
+        moved = f"1% other rows move it by {typical / spread:.2g} of what other data do"
+        said = f"{moved}: it is drawn at random, or not stable"
+    return Check(of=number.name, what="is computed, not drawn", holds=not said, said=said)
 
 
 def _unmoved(now: list[float | None], before: Any) -> bool:

@@ -72,7 +72,7 @@ class OpenPolicy(Policy):
         numbers = {name: Measured(**each) for name, each in details["numbers"].items()}
         return Measurement(numbers=numbers, text=_answer(details, context))
 
-    def nothing(self, text: str) -> Claim:
+    def nothing(self, context: Context, text: str) -> Claim:
         return Measurement(text=text)
 
 

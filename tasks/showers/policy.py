@@ -53,7 +53,7 @@ class ShowersPolicy(Policy):
         assert found
         return _claim(found)
 
-    def nothing(self, text: str) -> Measurement:
+    def nothing(self, context: Context, text: str) -> Measurement:
         return Measurement(text=text)
 
 

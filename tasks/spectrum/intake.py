@@ -35,7 +35,42 @@ WIDTH = re.compile(
     re.IGNORECASE,
 )
 MASS = re.compile(r"mass|^m_|^m\d|^inv|_m$|^m(jj|ll|ee|mumu|bb)?$", re.IGNORECASE)
+NAMED = re.compile(r"(?:[_\[(/\s]+|^)(MeV|GeV|TeV)\W*$", re.IGNORECASE)  # m_tt_GeV, m [GeV]
 SPELLING = {unit.lower(): unit for unit in ("MeV", "GeV", "TeV")}
+
+
+def unit_in(name: str) -> str | None:
+    """Return the unit that the name of a column ends with, if it does.
+
+    >>> unit_in("mjj_gev"), unit_in("m_tt [TeV]"), unit_in("mjj")
+    ('GeV', 'TeV', None)
+    """
+    found = NAMED.search(name)
+    return SPELLING[found[1].lower()] if found else None
+
+
+def bare(name: str) -> str:
+    """Return the name of a column without its unit.
+
+    >>> bare("m_tt [GeV]"), bare("mjj_gev"), bare("mass")
+    ('m_tt', 'mjj', 'mass')
+    """
+    return NAMED.sub("", name)
+
+
+def is_named(name: str, request: str) -> bool:
+    """Return whether a request names a column, with its unit or without.
+
+    >>> is_named("m_tt [GeV]", "a bump in m_tt"), is_named("m", "a bump in the mass")
+    (True, False)
+    """
+    words = set(re.findall(r"[\w.\[\]]+", request)) | set(re.findall(r"\w+", request))
+    return bool({name, bare(name)} & words) or (not name.isidentifier() and name in request)
+
+
+def is_mass(name: str) -> bool:
+    """Return whether a column is named like a mass."""
+    return bool(MASS.search(bare(name)))
 
 
 class SpectrumIntake(Intake):
@@ -73,10 +108,9 @@ class SpectrumIntake(Intake):
 
     def _mass(self, request: str, sight: Sight, options: dict[str, object], questions: list[Question]) -> Column | None:
         """Find the column with the mass."""
-        numeric = [column for column in sight.columns if column.kind == "number"]
-        words = set(re.findall(r"\w+", request))
-        named = [column for column in numeric if column.name in words]
-        found = named or [column for column in numeric if MASS.search(column.name)]
+        numeric = [c for c in sight.columns if c.kind == "number" and not is_weight(c.name)]
+        named = [column for column in numeric if is_named(column.name, request)]
+        found = named or [column for column in numeric if is_mass(column.name)]
         if len(found) == 1:
             options["column"] = found[0].name
             return found[0]
@@ -89,6 +123,8 @@ class SpectrumIntake(Intake):
         """Find the unit, and the masses to search."""
         between = RANGE.search(request)
         units = {SPELLING[unit.lower()] for unit in re.findall(rf"\b{UNIT}\b", request, re.IGNORECASE)}
+        if mass and (at_name := unit_in(mass.name)):
+            units = {at_name} if units <= {at_name} else {*units, at_name}
         if len(units) == 1:
             options["unit"] = units.pop()
         else:

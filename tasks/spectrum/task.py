@@ -81,6 +81,8 @@ class SpectrumTask(SpectrumOptions):
         optional = {name: getattr(self, name) for name in OPTIONAL}
         if wanted := [name for name in ("limits", "injections", "unblind") if getattr(self, name)]:
             optional |= {"the_harness_adds": wanted, "tested_width": self.tested_width()}
+        if self.injections and not self.blind:
+            optional["injections"] = self.injections
         return facts | {name: value for name, value in optional.items() if value is not None}
 
     def _common(self, inputs: Path, blind: Range | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def answer(details: dict[str, Any], facts: dict[str, Any]) -> str:
     if details.get("limit_at"):
         parts.append(_limit(details))
     if details.get("injected"):
-        parts.append(_injected(details))
+        parts.append(injected(details))
     if details.get("fit_p") is not None and details["fit_p"] < 0.01:
         parts.append("No fit describes the spectrum well, so do not trust the errors.")
     return " ".join(parts)
@@ -70,7 +70,8 @@ def _limit(details: dict[str, Any]) -> str:
     )
 
 
-def _injected(details: dict[str, Any]) -> str:
+def injected(details: dict[str, Any]) -> str:
+    """Return what became of injected resonances."""
     each = [
         f"{row['n_signal']:.3g} events at {row['mass']:.4g} {details['unit']} in {row['found']} of {row['toys']} toys"
         for row in details["injected"]

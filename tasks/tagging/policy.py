@@ -73,7 +73,7 @@ class TaggingPolicy(Policy):
         assert found
         return _claim(found, context.get("confirmed"))
 
-    def nothing(self, text: str) -> Measurement:
+    def nothing(self, context: Context, text: str) -> Measurement:
         return Measurement(text=text)
 
 

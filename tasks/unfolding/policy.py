@@ -66,7 +66,7 @@ class UnfoldingPolicy(Policy):
         assert found
         return _claim(found, context.get("confirmed"), context["facts"])
 
-    def nothing(self, text: str) -> Measurement:
+    def nothing(self, context: Context, text: str) -> Measurement:
         return Measurement(text=text)
 
 

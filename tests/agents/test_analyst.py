@@ -13,6 +13,7 @@ from tasks.lhco.claims import SearchClaim
 from tasks.lhco.constituents import LhcoJets
 from tasks.lhco.grader import WIDTH
 from tasks.lhco.plans import IDEAS
+from tasks.lhco.policy import SearchPolicy
 from tasks.plan import MAX_STEPS, Plan
 from tools.anomaly.survey import covering
 from tools.bumphunt.spectrum import RANGE
@@ -184,6 +185,15 @@ def test_a_discovery_is_claimed_below_alpha_and_nowhere_else(p_global: float, fo
     assert said.discovery is found
     assert said.p_value == p_global
     assert (said.mass, said.n_signal) == ((3.5, 612.4) if found else (None, None))
+
+
+@pytest.mark.parametrize("history", [[], [entry(None)], [entry(3.0, 4.4, 0.4)]])
+@pytest.mark.parametrize("refused", [None, {"value": None, "reason": "the audit failed", "details": {}}])
+def test_a_claim_of_nothing_has_the_unit_of_the_search(
+    history: list[dict[str, Any]], refused: dict[str, Any] | None
+) -> None:
+    said = SearchPolicy().claim({"facts": FACTS | {"unit": "GeV"}, "history": history, "confirmed": refused})
+    assert (said.discovery, said.unit) == (False, "GeV")
 
 
 @pytest.mark.parametrize("p_global", [1e-6, 0.3])

@@ -99,6 +99,10 @@ CHEATS = {
     "no seed": ("value += np.random.normal(0, error / 10)", [("mean", "is made again")]),
     "no unit of an axis": ("unit = ''", [("m.png", "axes have labels and units")]),
     "no error": ("error = 0", [("mean", "has an error")]),
+    "noise with a seed made of the data": (
+        "import zlib; value = 9.46 + error * np.random.default_rng(zlib.crc32(x.tobytes())).normal()",
+        [("mean", "is computed, not drawn")],
+    ),
     "no half": ("assert len(x) > 250", [("script", "works on parts of the data"), ("mean", "halves agree")]),
 }
 
@@ -143,7 +147,8 @@ def simulated(rng: np.random.Generator, off: float, numbers: int = 4, resamples:
         return {"kind": kind, "rows": 1, "numbers": values}
 
     parts = [part("half", np.sqrt(2)) for _ in range(2)] + [part("bootstrap", 1.0) for _ in range(resamples)]
-    return Answer.model_validate({"rows": 2, "results": made, "again": made, "resampled": parts})
+    parts += [part("nearly all", 0.1) for _ in range(5)]
+    return Answer.model_validate({"rows": 1000, "results": made, "again": made, "resampled": parts})
 
 
 def wrong(off: float, n: int = 300) -> int:

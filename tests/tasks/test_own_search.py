@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from agents.intake.rules import by_rules
-from tasks.catalogue import make_task
 from tasks.lhco import confirm as confirming
 from tasks.lhco import grader, page
 from tasks.lhco import own as searching
@@ -25,6 +23,7 @@ from tasks.lhco.variable import DIJETS, Variable, own
 from tasks.page import Plot, Table, Text
 from tasks.score import Score
 from tasks.task import TaskError
+from tests.tasks.own_toys import SIGNAL, events, prepared
 from tools.anomaly.classify import classify
 from tools.anomaly.template import template
 from tools.bumphunt.limits import limit_by_toys
@@ -32,7 +31,6 @@ from tools.bumphunt.scan import WIDEST, scan
 from tools.bumphunt.windows import HALF_WIDTH, SEARCH, centres, overlapping, window_at
 from tools.events.copies import originals
 from tools.events.parquet import read_columns, write_events
-from tools.events.sight import look
 
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
 RENAMED = {"mj1": "met", "mj2": "lep_pt", "tau1_j1": "x", "tau2_j1": "z"}
@@ -40,7 +38,6 @@ WINDOW, WIDTH = (3.3, 3.7), 0.019
 M_TT = own("m_tt", "GeV", (2400.0, 6400.0), (2700.0, 5500.0), HALF_WIDTH, ())
 MASSES = ("mass", "mass_error", "limit_mass", "tested_mass")
 PLAIN = ("p_local", "p_global", "n_signal", "passing", "width", "delta", "upper_limit")
-SIGNAL = (350.0, 0.02)  # GeV, and relative width
 
 
 @pytest.fixture(autouse=True)
@@ -49,19 +46,6 @@ def fewer_toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grader, "BOOTSTRAPS", 3)
     monkeypatch.setattr(confirming, "TOYS", 20)
     monkeypatch.setattr(confirming, "limit_by_toys", partial(limit_by_toys, n_toys=40))
-
-
-def events(n: int, n_signal: int, seed: int, turn_on: float = 215.0) -> pd.DataFrame:
-    """An exponential spectrum in GeV that turns on at some mass and ends at 800, two Gaussian features and one of whole
-    numbers; a resonance that is 2.5 standard deviations away in both Gaussians."""
-    rng = np.random.default_rng(seed)
-    mass = 190 - 120 * np.log(rng.random(3 * n))
-    mass = mass[(mass < 800) & (rng.random(3 * n) < 0.5 * (1 + np.tanh((mass - turn_on) / 12)))][:n]
-    mass = np.append(mass, rng.normal(SIGNAL[0], SIGNAL[1] * SIGNAL[0], n_signal))
-    shift, spread = np.where(np.arange(len(mass)) < n, 0.0, 2.5), np.where(np.arange(len(mass)) < n, 1.0, 0.3)
-    drawn = {name: rng.normal(shift, spread) for name in ("lep_pt", "dphi")}
-    table = pd.DataFrame({"m_tt": mass, **drawn, "btag": rng.integers(0, 3, len(mass)), "run": 1})
-    return table.iloc[rng.permutation(len(mass))].reset_index(drop=True)
 
 
 def graded(folder: Path, columns: dict[str, np.ndarray], score: np.ndarray, window: Any, of: Variable) -> list[Score]:
@@ -189,13 +173,6 @@ def test_all_searched_windows_and_their_sidebands_hold_enough_events() -> None:
     assert searchable(mass[:2000], (250.0, 790.0), HALF_WIDTH, 0.5) is None
 
 
-def prepared(tmp_path: Path, table: pd.DataFrame, **options: Any) -> Any:
-    table.to_parquet(tmp_path / "mine.parquet")
-    given = {"data": str(tmp_path / "mine.parquet"), "column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi"]}
-    task = make_task("search", given | options)
-    return task, task.prepare(tmp_path / "i", tmp_path / "h", tmp_path / "s")
-
-
 @pytest.mark.parametrize("n_signal", [300, 0])
 def test_a_resonance_behind_a_turn_on_is_found_and_its_absence_too(n_signal: int, tmp_path: Path) -> None:
     task, facts = prepared(tmp_path, events(25_000, n_signal, 7 + n_signal), alpha=1e-3, width=SIGNAL[1])
@@ -229,6 +206,72 @@ def test_a_resonance_behind_a_turn_on_is_found_and_its_absence_too(n_signal: int
     assert "begins at" in shown(first)
 
 
+@pytest.mark.parametrize("scale", [1e-4, pytest.param(1.0, marks=pytest.mark.slow)])
+def test_weights_are_used_in_all_that_the_harness_does(scale: float, tmp_path: Path) -> None:
+    """Events with a weight of 2, each beside one that was thrown away, and others of weight 1: nothing has changed."""
+    table = events(40_000, 500, 11)
+    rng = np.random.default_rng(2)
+    half = rng.random(len(table)) < 0.5
+    table["genWeight"] = np.where(half, np.where(rng.random(len(table)) < 0.5, 2.0, 0.0), 1.0) * scale
+    task, facts = prepared(tmp_path, table, weights="genWeight", alpha=1e-3, width=SIGNAL[1])
+    assert facts["features"] == ["lep_pt", "dphi"]
+    assert [note for note in facts["notes"] if "sums of these weights" in note and ("divided" in note) == (scale < 1)]
+    kept = read_columns(tmp_path / "h" / EVENTS)
+    assert kept["weight"].min() > 0
+    window, scores = window_at(350.0, facts["search_range"]), []
+    for folder in ("i", "h"):
+        columns = read_columns(tmp_path / folder / EVENTS)
+        write_events(
+            tmp_path / f"{folder}.parquet", {"score": -np.hypot(columns["lep_pt"] - 2.5, columns["dphi"] - 2.5)}
+        )
+        scores.append(SearchSubmission(scores=f"{folder}.parquet", window=window))
+    first = task.grade(scores[0], tmp_path / "i", tmp_path, 1)
+    claimed = task.confirm(scores[1], first, tmp_path / "h", tmp_path, tmp_path / "s")
+    assert claimed.ok, claimed.reason
+    details, unit = claimed.details, scale / np.average(table["genWeight"][table["genWeight"] > 0]) if scale < 1 else 1
+    assert details["p_global"] < 1e-3
+    assert abs(details["n_signal"] - 500 * unit) < 4 * details["n_signal_error"]
+    assert details["n_signal"] > 200 * unit
+    decoy = tmp_path / "d"
+    assert task.audit.decoy(scores[1], first, claimed, tmp_path / "h", tmp_path / "s", decoy)
+    np.testing.assert_allclose(np.sort(read_columns(decoy / EVENTS)["weight"]), np.sort(kept["weight"]))
+
+
+def test_the_turn_on_is_that_of_the_weighted_spectrum() -> None:
+    mass = np.random.default_rng(1).uniform(100, 800, 40_000)
+    falls = np.exp(-mass / 150)
+    assert not turn_on(mass, falls)[1]
+    low, rises = turn_on(mass, falls * 0.5 * (1 + np.tanh((mass - 250) / 15)))
+    assert rises
+    assert 255 < low < 340
+
+
+@pytest.mark.parametrize("held", [0.0, 1.0, 3.0])
+def test_what_a_window_holds_decides_nothing_before_it_is_searched(held: float, tmp_path: Path) -> None:
+    """However many events lie in the window, and whatever their features, all choices stay the same."""
+    table, window = events(40_000, 0, 3), (320.0, 380.0)
+    inside = table["m_tt"].between(*window)
+    rng = np.random.default_rng(5)
+    extra = table[inside].sample(int(held * inside.sum()), replace=True, random_state=1)
+    extra = extra.assign(dphi=extra["m_tt"], lep_pt=rng.normal(size=len(extra)), m_tt=rng.uniform(*window, len(extra)))
+    _, facts = prepared(tmp_path, pd.concat([table, extra]), window=list(window))
+    _, first = prepared(tmp_path / "again", table, window=list(window))
+    for name in ("search_range", "fit_range", "half_width"):
+        assert facts[name] == first[name], name
+    decided = [[note for note in each["notes"] if "predicted" in note or "decided" in note] for each in (facts, first)]
+    assert decided[0] == decided[1]
+    assert len(decided[0]) == 1
+
+
+def test_a_turn_on_is_found_beside_a_window() -> None:
+    mass = events(30_000, 0, 1)["m_tt"].to_numpy()
+    for window in ((300.0, 340.0), (225.0, 245.0)):
+        seen = (mass < window[0]) | (mass >= window[1])
+        low, rises = turn_on(mass[seen], window=window)
+        assert rises
+        assert 215 < low < 290
+
+
 def test_steps_are_filled_and_copies_stay_copies() -> None:
     rng = np.random.default_rng(3)
     values = rng.integers(0, 4, 10_000) / 2
@@ -255,6 +298,9 @@ def test_steps_are_filled_and_copies_stay_copies() -> None:
         ({"dphi": np.nan}, {}, "finite"),
         ({"m_tt": -1.0}, {}, "masses above 0"),
         ({"weight": 2.0}, {}, "not weighted by weight"),
+        ({"weight": -1.0}, {"weights": "weight"}, "numbers of 0 or more; selected row 0 has -1"),
+        ({"weight": 0.0}, {"weights": "weight"}, "some weights above 0"),
+        ({"weight": 1.0}, {"weights": "w"}, "a column of numbers"),
         ({"weight": 2.0}, {"unweighted": True, "features": ["weight"]}, "no such feature"),
         ({}, {"search_range": [0.25, 0.6]}, "Unit right"),
         ({}, {"window": [200.0, 230.0]}, "above the turn-on"),
@@ -292,47 +338,3 @@ def test_one_window_is_all_that_is_searched(tmp_path: Path) -> None:
     assert facts["search_range"] == (320.0, 380.0)
     assert window_at(350.0, facts["search_range"], facts["half_width"]) == (320.0, 380.0)
     assert len(centres(facts["search_range"], facts["half_width"])) == 1
-
-
-NAMED = {"column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi", "btag"], "search_range": [250.0, 600.0]}
-
-
-@pytest.mark.parametrize(
-    ("request_", "options", "asked"),
-    [
-        ("Is there a resonance in m_tt between 0.25 and 0.6 TeV? Use the columns lep_pt, dphi and btag.", NAMED, []),
-        ("Look for a bump in m_tt from 250 to 600 GeV using lep_pt, dphi, btag", NAMED, []),
-        ("Is there a resonance in m_tt? Use lep_pt.", {"column": "m_tt", "features": ["lep_pt"]}, ["unit"]),
-        ("Any resonance at 2-3 TeV? Use lep_pt.", {"column": "m_tt"}, ["search_range", "unit"]),
-        ("Is there anything new in here?", {"column": "m_tt"}, ["unit", "features"]),
-        ("Is there anything new in m_tt (GeV)?", {"column": "m_tt", "unit": "GeV"}, ["features"]),
-    ],
-)
-def test_requests(request_: str, options: dict[str, Any], asked: list[str], tmp_path: Path) -> None:
-    events(3000, 0, 1).to_parquet(tmp_path / "mine.parquet")
-    card = by_rules(request_, look(tmp_path / "mine.parquet"))
-    assert card.task == "search"
-    assert card.options.items() >= options.items()
-    assert [question.about for question in card.questions] == asked
-    make_task("search", card.arguments())
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [
-        "Is there a resonance in m_tt between 250 and 600 GeV?",
-        "Is there a resonance between 250 and 600 GeV? Use the column m_tt.",
-        "Is there a resonance in m_tt between 250 and 600 GeV? Use the weights in weight.",
-        "Is there a resonance in m_tt between 250 and 600 GeV? Use events with btag > 0.",
-    ],
-)
-def test_without_features_the_mass_alone_is_searched(asked: str, tmp_path: Path) -> None:
-    events(3000, 0, 1).assign(weight=1.0).to_parquet(tmp_path / "mine.parquet")
-    assert by_rules(asked, look(tmp_path / "mine.parquet")).task == "spectrum"
-
-
-def test_weights_are_asked_about_and_labels_are_named(tmp_path: Path) -> None:
-    events(3000, 0, 1).assign(weight=1.0, is_signal=0).to_parquet(tmp_path / "mine.parquet")
-    card = by_rules("Is there a resonance in m_tt (GeV)? Use lep_pt.", look(tmp_path / "mine.parquet"))
-    assert [question.about for question in card.questions] == ["unweighted"]
-    assert "is_signal" in " ".join(card.remarks)

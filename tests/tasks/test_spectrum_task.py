@@ -280,6 +280,16 @@ def test_systematic_errors_are_in_those_of_mass_and_yield(tmp_path: Path) -> Non
     assert more["n_signal_error"] > 1.2 * plain["n_signal_error"]
 
 
+def test_the_analyst_asks_the_tools_how_sensitive_the_search_is(tmp_path: Path) -> None:
+    data = str(written(tmp_path, "e.csv"))
+    request = "What would you have seen, and what are the upper limits?"
+    result = analysed(tmp_path, request, data=data, column="m_ll", width=0.03, limits=True, injections=2)
+    assert result.status == "converged"
+    events = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
+    calls = [event["tool"] for event in events if event.get("tool", "").startswith("spectrum.")]
+    assert {"spectrum.hunt", "spectrum.limit", "spectrum.inject"} <= set(calls)
+
+
 def test_what_was_injected_is_told(tmp_path: Path) -> None:
     task = make_task(
         "spectrum", {"data": str(written(tmp_path, "e.csv")), "column": "m_ll", "width": 0.03, "injections": 3}

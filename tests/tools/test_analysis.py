@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tools.analysis import Answer, repeat
-from tools.analysis.agreement import bootstrap_rows, half_rows, largest_pull, spread_range
+from tools.analysis.agreement import bootstrap_rows, half_rows, largest_pull, nearly_all_rows, spread_range
 from tools.contract import ToolError
 
 WRITE = """
@@ -48,6 +48,15 @@ def test_copies_of_a_row_stay_with_it() -> None:
     assert np.std(sums) == pytest.approx(2 * 500**0.5, rel=0.15)  # 1000 independent rows would give sqrt(1000)
 
 
+def test_few_rows_give_way_to_others_with_their_copies() -> None:
+    rng, original = np.random.default_rng(3), np.tile(np.arange(500), 2)
+    rows = nearly_all_rows(original, rng)
+    times = np.bincount(rows, minlength=1000)
+    assert len(rows) == 1000
+    np.testing.assert_array_equal(times[:500], times[500:])
+    assert np.bincount(times[:500]).tolist() == [5, 490, 5]
+
+
 def test_halves_make_the_whole_and_counts_vary_as_counts_do() -> None:
     rng = np.random.default_rng(1)
     one, other = half_rows(np.arange(ROWS), rng)
@@ -69,6 +78,7 @@ def test_the_gates_are_those_of_normal_numbers() -> None:
 def test_a_count_is_repeated_on_all_parts(here: Path) -> None:
     answer = repeated(WRITE.replace("RESULTS", COUNT))
     (one, other, *resamples) = answer.resampled
+    assert [each.rows for each in resamples if each.kind == "nearly all"] == [ROWS] * 5
     assert answer.rows == answer.results.numbers[0].value == one.rows + other.rows == ROWS
     assert [each.numbers["n"][0] for each in resamples] == [each.rows for each in resamples]
 

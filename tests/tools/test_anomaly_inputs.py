@@ -70,7 +70,7 @@ def refused(tool: Tool[Any, Any], **changes: Any) -> ToolError:
     [
         ({"events": "nan.parquet"}, "events", "'mj1' must be finite; row 4321"),
         ({"events": "inf.parquet"}, "events", "'tau1_j1' must be finite; row 4321"),
-        ({"events": "weighted.parquet"}, "weight", "row 4321: events are counted here"),
+        ({"events": "weighted.parquet"}, "weight", "row 4321: a density and a classifier need"),
         ({"events": "text.parquet"}, "events", "not a readable parquet file"),
         ({"events": "absent.parquet"}, "events", "no such file"),
         ({"events": "gev.parquet"}, "mjj", "TeV"),

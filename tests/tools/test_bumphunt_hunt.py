@@ -83,11 +83,11 @@ def test_requests_that_cannot_be_counted(files: np.ndarray, changes: dict[str, A
 
 
 @pytest.mark.parametrize("tool", [cut_and_count, scan, sculpting_test], ids=lambda tool: tool.name)
-def test_weighted_events_are_not_counted_as_if_they_were_not(files: np.ndarray, tool: Any) -> None:
+def test_negative_weights_are_refused(files: np.ndarray, tool: Any) -> None:
     request = {"scores": "scores.parquet"} | ({} if tool is sculpting_test else {"window": WINDOW})
     weights = np.where(np.arange(len(files)) == 17, -1.0, 1.0)
     write_events(Path("weighted.parquet"), {"mjj": files, "weight": weights})
-    with pytest.raises(ToolError, match="row 17: events are counted here"):
+    with pytest.raises(ToolError, match="row 17: a density and a classifier need"):
         tool(events="weighted.parquet", **request)
     write_events(Path("bare.parquet"), {"m": files})
     with pytest.raises(ToolError, match="needs the column mjj"):

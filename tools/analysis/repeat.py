@@ -1,24 +1,25 @@
-"""Repeats an analysis script: on all data twice, on two disjoint halves, and on bootstrap resamples."""
+"""Repeats an analysis script: on all data twice, on two halves, on bootstrap resamples and on nearly all rows."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from tools.analysis.agreement import bootstrap_rows, half_rows, pull, spread_over_error
-from tools.analysis.results import Answer, Resampled, Results, read_results
+from tools.analysis.agreement import bootstrap_rows, half_rows, nearly_all_rows, pull, spread_over_error
+from tools.analysis.results import Answer, Kind, Resampled, Results, read_results
 from tools.analysis.script import load_libraries, run_script
 from tools.arrays import sha256
 from tools.contract import Frozen, Request, Result, ToolError, problems, tool
 from tools.events.copies import count, originals
 from tools.files import below, write_whole
 
+NEARLY = 5  # parts of nearly all rows
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -64,7 +65,7 @@ class RepeatResult(Result):
 
 @tool("analysis.repeat")
 def repeat(request: RepeatRequest) -> RepeatResult:
-    """Run an analysis script on all data twice, on two random halves and on bootstrap resamples, and compare.
+    """Run an analysis script on all data twice, on random halves, bootstrap resamples and nearly all rows; compare.
 
     results.json is {"numbers": [{"name", "value", "error", "systematic"?, "unit", "what"}], "tables": [{"title",
     "columns": [{"name", "unit", "values"}]}], "figures": [{"file": PNG below OUT, "title", "x": {"label", "unit"},
@@ -88,6 +89,7 @@ def repeat(request: RepeatRequest) -> RepeatResult:
         resampled += [
             runner.resampled("bootstrap", table, bootstrap_rows(original, rng)) for _ in range(plan.bootstraps)
         ]
+        resampled += [runner.resampled("nearly all", table, nearly_all_rows(original, rng)) for _ in range(NEARLY)]
         answer = Answer(
             rows=table.num_rows,
             results=first,
@@ -123,7 +125,7 @@ class _Runner:
             raise ToolError("script", str(self._script.name), f"must run on {data}: {trouble}")
         return read_results(out)
 
-    def resampled(self, kind: Literal["half", "bootstrap"], table: Any, rows: Any) -> Resampled:
+    def resampled(self, kind: Kind, table: Any, rows: Any) -> Resampled:
         """Return the numbers on some rows of the table."""
         import pyarrow.parquet as pq
 

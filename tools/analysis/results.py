@@ -15,6 +15,7 @@ RESULTS = "results.json"
 MAX_BYTES = 2**20  # of results.json
 MAX_POINTS = 2000  # of a series or a column: more belongs into a file
 
+Kind = Literal["half", "bootstrap", "nearly all"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Points = Annotated[list[Finite], Field(max_length=MAX_POINTS)]
 
@@ -92,9 +93,9 @@ class Results(Frozen):
 
 
 class Resampled(Frozen):
-    """The numbers on one half or one bootstrap resample: name -> (value, error). `trouble`: why there are none."""
+    """The numbers on some of the rows: name -> (value, error). `trouble`: why there are none."""
 
-    kind: Literal["half", "bootstrap"]
+    kind: Kind
     rows: int
     numbers: dict[str, tuple[Finite, Finite | None]] = Field(default_factory=dict)
     trouble: str = ""

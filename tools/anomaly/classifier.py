@@ -14,6 +14,9 @@ Events = NDArray[Any]  # features (n, d), or row numbers (n, 1) of events that t
 
 
 class Classifier(Protocol):
-    """Classifier settings: train on x (n, d), y (data or template) and score other events."""
+    """Classifier settings: train on x (n, d), y (data or template) and score other events.
 
-    def log_odds(self, x: Events, y: Mask, to_score: Events, seed: int) -> Floats: ...
+    `weight` (n,), if given, has a mean of one in each class.
+    """
+
+    def log_odds(self, x: Events, y: Mask, to_score: Events, seed: int, weight: Floats | None = None) -> Floats: ...

@@ -32,6 +32,7 @@ from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
 from tools.events.copies import is_first
 from tools.events.table import derive
+from tools.events.weights import drawn, of_rows
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 from tools.types import Floats
 
@@ -109,6 +110,7 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         ensemble=request.ensemble,
         seed=request.seed,
         original=data.original,
+        weight=data.weight if data.weight is None else np.append(data.weight, np.ones(len(control))),
     )
     held = None if rows is None else (rows, scored[~own])
     return judged(scored[own], raw_template, data, held, request.out, request.out_template, request.seed)
@@ -127,20 +129,26 @@ def judged(
 
     `held` holds the rows of the held-out sideband events and the scores of the template events made for them.
     """
-    inside, beside = raw[data.inside], raw[~data.inside]
-    closed = score_closure(raw[held[0]], held[1], beside, data.mjj[~data.inside]) if held else None
+    inside, beside = np.flatnonzero(data.inside), np.flatnonzero(~data.inside)
+    closed, weight = None, data.weight
+    if held:
+        rows, outside = held[0], beside
+        if weight is not None:  # of weighted events as many are judged as tell as much
+            rows, outside = rows[drawn(weight[rows], seed)], beside[drawn(weight[beside], seed)]
+        closed = score_closure(raw[rows], held[1], raw[outside], data.mjj[outside])
+    in_window = raw[inside if weight is None else inside[drawn(weight[inside], seed)]]
 
     def merit(window: Floats, reference: Floats) -> float:
         return argos(window, reference, ARGOS_MIN_TEMPLATE)
 
-    area = auc(inside, raw_template)
+    area = auc(in_window, raw_template)
     return ClassifyResult(
         scores=save_arrays(out, {"score": raw}),
         template_scores=save_arrays(out_template, {"score": raw_template}),
-        argos=merit(inside, raw_template),
-        argos_error=bootstrap_error(merit, inside, raw_template, seed),
+        argos=merit(in_window, raw_template),
+        argos_error=bootstrap_error(merit, in_window, raw_template, seed),
         auc=area,
-        auc_error=auc_error(area, len(inside), len(raw_template)),
+        auc_error=auc_error(area, len(in_window), len(raw_template)),
         n_window=len(inside),
         n_template=len(raw_template),
         closure=closed,
@@ -159,6 +167,7 @@ def out_of_fold(
     ensemble: int,
     seed: int,
     original: NDArray[np.int64] | None = None,
+    weight: Floats | None = None,
 ) -> tuple[Floats, Floats]:
     """Return the rank scores of all events (n, d) and of the template (m, d), each by the models of its fold.
 
@@ -166,8 +175,8 @@ def out_of_fold(
     trained on them. By default there are none.
 
     `data` marks the events to train on, `background` those that define the rank (the sidebands); events that are
-    neither are scored as well. The raw score is the mean log-odds of the fold's `ensemble` models, which differ in seed
-    and validation split.
+    neither are scored as well. `weight` (n,) of the events counts in training and in the rank. The raw score is the
+    mean log-odds of the fold's `ensemble` models, which differ in seed and validation split.
     """
     rng = np.random.default_rng(seed)
     known, others = np.flatnonzero(data | background), np.flatnonzero(~(data | background))
@@ -191,10 +200,15 @@ def out_of_fold(
         y = np.arange(len(x)) < training.sum()
         here, here_template = fold_data == fold, fold_template == fold
         to_score = np.concatenate([events[here], template[here_template]])
+        each = None
+        if weight is not None:
+            each = np.append(weight[training] / weight[training].mean(), np.ones(against.sum()))
         seeds = [int(np.random.SeedSequence([seed, fold, m]).generate_state(1)[0]) for m in range(ensemble)]
-        scored = np.mean([classifier.log_odds(x, y, to_score, each) for each in seeds], axis=0)
-        side = scored[: here.sum()][background[here]]
-        ranked = _background_rank(scored, np.sort(side if len(side) >= MIN_EVENTS else scored[here.sum() :]))
+        scored = np.mean([classifier.log_odds(x, y, to_score, s, each) for s in seeds], axis=0)
+        side, of_side = scored[: here.sum()][background[here]], of_rows(weight, here & background)
+        if len(side) < MIN_EVENTS:
+            side, of_side = scored[here.sum() :], None
+        ranked = _background_rank(scored, side, of_side)
         score[here], score_template[here_template] = ranked[: here.sum()], ranked[here.sum() :]
         print(f"fold {fold + 1}/{folds} done", file=sys.stderr)
     return score, score_template
@@ -235,13 +249,15 @@ def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
     return row
 
 
-def _background_rank(score: Floats, sideband: Floats) -> Floats:
-    """Return -log10 of the fraction of (sorted) sideband scores above; half an event is added to stay finite.
+def _background_rank(score: Floats, sideband: Floats, weight: Floats | None = None) -> Floats:
+    """Return -log10 of the (weighted) fraction of sideband scores above; half an event is added to stay finite.
 
     Strictly above: a cut at the rank of the k-th highest of n sideband events then keeps k / (n + 1) of other events of
     the same kind. Counting the event itself would keep (k + 1) / (n + 1), a quarter too many of four.
     """
-    above = len(sideband) - np.searchsorted(sideband, score, "right")
+    order = np.argsort(sideband)
+    sums = np.append(0.0, np.cumsum(np.ones(len(order)) if weight is None else (weight / weight.mean())[order]))
+    above = np.maximum(sums[-1] - sums[np.searchsorted(sideband[order], score, "right")], 0.0)
     return np.asarray(-np.log10((above + 0.5) / (len(sideband) + 0.5)))
 
 

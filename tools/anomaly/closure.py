@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tools.anomaly.bins import binned
 from tools.anomaly.data import MIN_EVENTS, Windowed, within
+from tools.events.weights import drawn, of_rows
 from tools.metrics import auc, auc_error
 from tools.types import Floats
 
@@ -25,8 +26,9 @@ Place = Literal["window", "events"]
 HELD_OUT = 0.1
 
 
-def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
-    """Return (AUC, its error) of trees that separate template (n, d) from data (m, d), by two-fold cross-validation.
+def closure(template: Floats, data: Floats, seed: int, weight: Floats | None = None) -> tuple[float, float]:
+    """Return (AUC, its error) of trees that separate template (n, d) from data (m, d) with weights (m,), by two-fold
+    cross-validation.
 
     0.5 within errors means that the trees find no difference.
     """
@@ -35,13 +37,15 @@ def closure(template: Floats, data: Floats, seed: int) -> tuple[float, float]:
 
     y = np.arange(len(data) + len(template)) < len(data)
     (x,) = binned(np.concatenate([data, template]), y)
+    each = None if weight is None else np.concatenate([weight / weight.mean(), np.ones(len(template))])
     values, n_data, n_template = [], [], []
     for train, test in StratifiedKFold(2, shuffle=True, random_state=seed).split(x, y):
         model = HistGradientBoostingClassifier(max_iter=60, class_weight="balanced", random_state=seed)
-        score = model.fit(x[train], y[train]).decision_function(x[test])
+        score = model.fit(x[train], y[train], of_rows(each, train)).decision_function(x[test])
         is_data = y[test]
-        values.append(auc(score[is_data], score[~is_data]))
-        n_data.append(int(is_data.sum()))
+        of_data = score[is_data] if each is None else score[is_data][drawn(each[test][is_data], seed)]
+        values.append(auc(of_data, score[~is_data]))
+        n_data.append(len(of_data))
         n_template.append(int((~is_data).sum()))
     value = float(np.mean(values))
     return value, auc_error(value, sum(n_data), sum(n_template))

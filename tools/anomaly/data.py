@@ -16,7 +16,8 @@ from tools.arrays import load_arrays
 from tools.contract import Request, Seed, ToolError
 from tools.events.copies import is_first, originals, said
 from tools.events.names import unlabelled
-from tools.events.table import derive, mass_column, unweighted, validate
+from tools.events.table import derive, mass_column, validate
+from tools.events.weights import WEIGHT, of_rows, weights_of
 from tools.types import Floats
 
 FEATURES = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]  # the four of arXiv:2109.00546
@@ -40,7 +41,8 @@ class WindowRequest(Request):
 @dataclass(frozen=True)
 class Windowed:
     """Features (n, d) and mjj (n,) of all events, which of them lie in the signal region, and `original` (n,),
-    the first row with the same event: its own row, unless it is a copy. `column`: name of the mass in files.
+    the first row with the same event: its own row, unless it is a copy. `column`: name of the mass in files; `weight`
+    (n,): None if events are counted.
     """
 
     features: Floats
@@ -49,6 +51,7 @@ class Windowed:
     window: tuple[float, float]
     original: NDArray[np.int64] | None = None
     column: str = "mjj"
+    weight: Floats | None = None
 
     @property
     def once(self) -> NDArray[np.bool_]:
@@ -57,16 +60,17 @@ class Windowed:
 
     def sidebands(self, rows: NDArray[np.bool_], window: tuple[float, float] | None = None) -> Sidebands:
         """Return the chosen events, as sidebands of the signal region or of another window."""
-        return Sidebands(self.features[rows], self.mjj[rows], window or self.window)
+        return Sidebands(self.features[rows], self.mjj[rows], window or self.window, of_rows(self.weight, rows))
 
 
 @dataclass(frozen=True)
 class Sidebands:
-    """Events to learn a background from: features (n, d) and mjj (n,) outside `window`, and the window."""
+    """Events to learn a background from: features (n, d), mjj and weights (n,) outside `window`, and the window."""
 
     features: Floats
     mjj: Floats
     window: tuple[float, float]
+    weight: Floats | None = None
 
 
 def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
@@ -75,7 +79,9 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
     Raises ToolError for an unreadable file, NaN, missing or constant features, or a window with too few events.
     """
     columns = load_table(request.events)
-    mass = mass_column(columns)
+    mass, weight = mass_column(columns), weights_of(columns)
+    if WEIGHT in request.features:
+        raise ToolError("features", WEIGHT, "any column but the weights of the events")
     if mass in request.features:
         allowed = f"any feature but {mass}: the bump is searched for in {mass}, and scores would sculpt it"
         raise ToolError("features", mass, allowed)
@@ -88,7 +94,7 @@ def load(request: WindowRequest, need_sidebands: bool = True) -> Windowed:
             raise ToolError("features", name, "this feature is constant; remove it")
     original = originals(columns)
     note(original)
-    return Windowed(features, columns[mass], inside, request.window, original, mass)
+    return Windowed(features, columns[mass], inside, request.window, original, mass, weight)
 
 
 def note(original: NDArray[np.int64]) -> None:
@@ -125,9 +131,9 @@ def units(column: str) -> dict[str, str]:
 
 
 def load_table(path: str) -> dict[str, Floats]:
-    """Return a validated event table from parquet; weighted and labelled events are refused."""
+    """Return a validated event table from parquet; labelled events and unclear weights are refused."""
     columns = load_arrays(path, "events")
     unlabelled(columns, "events", path)
     validate(columns, path)
-    unweighted(columns)
+    weights_of(columns)
     return columns

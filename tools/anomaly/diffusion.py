@@ -49,7 +49,7 @@ class Diffusion(FieldTraining):
         def loss(model: Any, x: Any, c: Any) -> Any:
             s = torch.exp(1.2 * torch.randn_like(c) - 1.2)  # the published distribution of noise levels
             noisy, root = x + s * torch.randn_like(x), torch.sqrt(s**2 + 1)
-            return (model(noisy / root, torch.log(s) / 4, c) - (x - noisy / root**2) * root / s).square().mean()
+            return (model(noisy / root, torch.log(s) / 4, c) - (x - noisy / root**2) * root / s).square().mean(dim=1)
 
         rows = None if self.partial is None else neighbours(sidebands, self.width)
         fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)

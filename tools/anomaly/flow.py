@@ -63,7 +63,7 @@ class Flow(Training):
         """Train by maximum likelihood; on a CPU the same seed gives the same flow. ToolError when training diverges."""
 
         def loss(model: Any, x: Any, c: Any) -> Any:
-            return -model(c).log_prob(x).mean()
+            return -model(c).log_prob(x)
 
         return ConditionalFlow(**vars(fit_conditional(self.build, loss, sidebands, self, seed, progress)))
 

@@ -30,7 +30,7 @@ class FlowMatching(FieldTraining):
         """Train the velocity field; on a CPU the same seed gives the same one. ToolError when training diverges."""
 
         def loss(model: Any, x: Any, c: Any) -> Any:
-            return straight_losses(model, x, c).mean()
+            return straight_losses(model, x, c).mean(dim=1)
 
         fitted = fit_conditional(self.build, loss, sidebands, self, seed, progress)
         return VelocityField(**vars(fitted), steps=self.steps)

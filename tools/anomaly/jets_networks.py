@@ -103,10 +103,13 @@ class FrozenStore(Store):
         self.network = network
         self.table = np.hstack([last_hidden(model, jets) for jets in (self.light, self.heavy)])
 
-    def log_odds(self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int) -> Floats:
+    def log_odds(
+        self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int, weight: Floats | None = None
+    ) -> Floats:
         """Train on the rows x (n, 1), y (data or template); return the log-odds of the rows `to_score` (m, 1)."""
         rows, asked = x[:, 0], to_score[:, 0]
-        return self.network.log_odds(self.table[rows].astype(np.float64), y, self.table[asked].astype(np.float64), seed)
+        hidden = [self.table[of].astype(np.float64) for of in (rows, asked)]
+        return self.network.log_odds(hidden[0], y, hidden[1], seed, weight)
 
 
 class TunedStore(Store):
@@ -116,10 +119,13 @@ class TunedStore(Store):
         super().__init__(sets)
         self.settings, self.start = settings, start
 
-    def log_odds(self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int) -> Floats:
+    def log_odds(
+        self, x: Rows, y: NDArray[np.bool_], to_score: Rows, seed: int, weight: Floats | None = None
+    ) -> Floats:
         """Train on the rows x (n, 1), y (data or template); return the log-odds of the rows `to_score` (m, 1)."""
         import torch
 
+        assert weight is None  # files of jets have none
         rows, asked = x[:, 0], to_score[:, 0]
         device = ranks.device()
         model, net = self._network(seed)

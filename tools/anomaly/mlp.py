@@ -35,16 +35,18 @@ class Mlp(Training):
     best_epochs: SkipJsonSchema[int] = Field(10, ge=1, description="epochs to average")
     select: Criterion = Field("loss", description="criterion for the best epochs, on validation events")
 
-    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
+    def log_odds(
+        self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int, weight: Floats | None = None
+    ) -> Floats:
+        """Train on x (n, d), y (data or template) with weights (n,); return the log-odds of `to_score` (m, d)."""
         import torch
 
         torch.manual_seed(seed)
         where = device()
         model = self.build(x.shape[1]).to(where)
         mean, std = x.mean(axis=0), x.std(axis=0)
-        weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
-        tensors = [to_tensor(values, where) for values in ((x - mean) / std, y.astype(float), weight)]
+        balance = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean())) * (1.0 if weight is None else weight)
+        tensors = [to_tensor(values, where) for values in ((x - mean) / std, y.astype(float), balance)]
         used, held = split(len(x), self.validation_fraction, seed, self.max_events)
 
         def loss(x: Any, y: Any, weight: Any) -> Any:

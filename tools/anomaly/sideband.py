@@ -14,10 +14,12 @@ from pydantic import Field
 
 from tools.anomaly.data import Sidebands
 from tools.contract import Frozen, ToolError
+from tools.events.weights import drawn
 from tools.training import Losses, Progress
 from tools.types import Floats
 
 Rows = NDArray[np.int64]
+DRAWN = 1  # seed
 
 
 class Sideband(Frozen):
@@ -46,13 +48,15 @@ class SidebandTemplate:
 
 
 def neighbours(sidebands: Sidebands, width: float) -> Rows:
-    """Return the rows of the events within `width` of the window, in its widths; ToolError if one side has none."""
+    """Return the rows of the events within `width` of the window, in its widths; of weighted events as many rows are
+    drawn as tell as much. ToolError if one side has none."""
     low, high = sidebands.window
     mjj, reach = sidebands.mjj, width * (high - low)
     below, above = (mjj < low) & (mjj >= low - reach), (mjj >= high) & (mjj < high + reach)
     if not below.any() or not above.any():
         raise ToolError("width", width, f"wide enough for events on both sides of the window {sidebands.window}")
-    return np.flatnonzero(below | above)
+    rows = np.flatnonzero(below | above)
+    return rows if sidebands.weight is None else rows[drawn(sidebands.weight[rows], DRAWN)]
 
 
 def cycle(n: int, wanted: int, rng: np.random.Generator) -> Rows:

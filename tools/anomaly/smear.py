@@ -28,12 +28,13 @@ class Smeared:
     classifier: Classifier
     copies: int
 
-    def log_odds(self, x: Floats, y: Mask, to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
+    def log_odds(self, x: Floats, y: Mask, to_score: Floats, seed: int, weight: Floats | None = None) -> Floats:
+        """Train on x (n, d), y (data or template) with weights (n,); return the log-odds of `to_score` (m, d)."""
         template = x[~y]
         more = smeared(template, self.copies * len(template), np.random.default_rng(seed))
         both, is_data = np.concatenate([x, more]), np.append(y, np.zeros(len(more), dtype=bool))
-        return self.classifier.log_odds(both, is_data, to_score, seed)
+        each = None if weight is None else np.append(weight, np.ones(len(more)))
+        return self.classifier.log_odds(both, is_data, to_score, seed, each)
 
 
 def smeared(sample: Floats, n: int, rng: np.random.Generator) -> Floats:

@@ -26,6 +26,7 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
+from tools.events.weights import drawn, of_rows
 from tools.parallel import cores, pool
 from tools.training import Losses, Progress, device
 from tools.types import Floats
@@ -120,8 +121,8 @@ def sampled(
     request: TemplateRequest, data: Windowed, mjj: Floats, learned: Learned, out_control: str
 ) -> TemplateResult:
     """Sample a fitted template at `mjj`, and write it and its control events."""
-    drawn = learned.template.sample(mjj, request.seed + 2)
-    columns = {data.column: mjj} | {name: drawn[:, i] for i, name in enumerate(request.features)}
+    made = learned.template.sample(mjj, request.seed + 2)
+    columns = {data.column: mjj} | {name: made[:, i] for i, name in enumerate(request.features)}
     control = {"row": learned.rows.astype(np.float64), data.column: data.mjj[learned.rows]}
     control |= {name: learned.control[:, i] for i, name in enumerate(request.features)}
     return TemplateResult(
@@ -210,10 +211,15 @@ def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: f
     fitted = method.fit(data.sidebands(outside if window else outside & ~held), seed, _report)
     # The second fit gets the control window, so that methods that use bands take those beside it.
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
-    rows = np.tile(np.flatnonzero(held), max(1, round(oversample)))
-    drawn = control.sample(data.mjj[rows], seed + 1)
-    auc, error = closure(drawn[: held.sum()], data.features[held], seed)
-    return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window, drawn, rows)
+    own = np.flatnonzero(held)
+    times = max(1, round(oversample))
+    if data.weight is None:
+        rows = np.tile(own, times)
+    else:
+        rows = np.concatenate([own[drawn(data.weight[own], seed + k)] for k in range(times)])
+    made = control.sample(data.mjj[rows], seed + 1)
+    auc, error = closure(made[: len(rows) // times], data.features[held], seed, of_rows(data.weight, held))
+    return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window, made, rows)
 
 
 def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
@@ -221,20 +227,23 @@ def window_masses(data: Windowed, oversample: float, seed: int) -> Floats:
 
     Raises ToolError for fewer than a classifier needs.
     """
-    inside = data.mjj[data.inside]
+    inside, weight = data.mjj[data.inside], of_rows(data.weight, data.inside)
     n = int(oversample * len(inside))
     if n < ARGOS_MIN_TEMPLATE:
         least = (
             f"at least {ARGOS_MIN_TEMPLATE / len(inside):.2g}, which makes {ARGOS_MIN_TEMPLATE} events in the window"
         )
         raise ToolError("oversample", oversample, f"{least}; this makes {n}")
-    return kde_sample(inside, *data.window, n, np.random.default_rng([seed, 1]))
+    return kde_sample(inside, *data.window, n, np.random.default_rng([seed, 1]), weight)
 
 
-def kde_sample(mjj: Floats, low: float, high: float, n: int, rng: np.random.Generator) -> Floats:
-    """Draw `n` values from a Gaussian kernel density of `mjj`, in logit space so that none leaves (low, high)."""
+def kde_sample(
+    mjj: Floats, low: float, high: float, n: int, rng: np.random.Generator, weight: Floats | None = None
+) -> Floats:
+    """Draw `n` values from a Gaussian kernel density of weighted mjj, in logit space so that none leaves (low, high)"""
+    share = None if weight is None else weight / weight.sum()
     u = np.clip((mjj - low) / (high - low), 1e-6, 1 - 1e-6)
-    z = rng.choice(np.log(u) - np.log1p(-u), n) + KDE_WIDTH * rng.standard_normal(n)
+    z = rng.choice(np.log(u) - np.log1p(-u), n, p=share) + KDE_WIDTH * rng.standard_normal(n)
     return np.clip(low + (high - low) / (1 + np.exp(-z)), low, np.nextafter(high, low))
 
 

@@ -19,6 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from tools.anomaly.bins import binned
 from tools.anomaly.selection import Criterion, merit
 from tools.contract import Frozen
+from tools.events.weights import of_rows
 from tools.training import split
 from tools.types import Floats
 
@@ -43,8 +44,10 @@ class Trees(Frozen):
 
     select: Criterion = Field("loss", description="criterion for the best round, on validation events")
 
-    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
+    def log_odds(
+        self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int, weight: Floats | None = None
+    ) -> Floats:
+        """Train on x (n, d), y (data or template) with weights (n,); return the log-odds of `to_score` (m, d)."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         x, to_score = binned(x, y, to_score)
@@ -60,9 +63,9 @@ class Trees(Frozen):
             random_state=seed,
         )
         if self.select == "loss":
-            return np.asarray(model.fit(x, y).decision_function(to_score))
+            return np.asarray(model.fit(x, y, weight).decision_function(to_score))
         used, held = split(len(x), self.validation_fraction, seed)
-        model.fit(x[used], y[used])
+        model.fit(x[used], y[used], of_rows(weight, used))
         rounds = [merit(self.select, score.ravel(), y[held]) for score in model.staged_decision_function(x[held])]
         stages = model.staged_decision_function(to_score)
         return np.asarray(next(islice(stages, int(np.argmax(rounds)), None))).ravel()

@@ -56,7 +56,7 @@ def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -
     mass, width = float(tested.masses[at]), float(tested.widths[at])
     low, high = zone(window, mass, width)
     beside = (centres < low) | (centres >= high)
-    tails = max(float(signal[at]), 0.0) * one(mass, width).shapes(edges)[0]
+    tails = max(float(signal[at]), 0.0) * spectrum.shapes(one(mass, width))[0]
     passed, failed = np.maximum(spectrum.passed - tails, 0.0) * beside, spectrum.failed * beside
     degree = choose_degree(passed, failed, edges)
     delta = spurious(passed, failed, edges, degree, decoys(edges, (low, high), tested))

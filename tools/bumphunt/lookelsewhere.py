@@ -4,7 +4,7 @@ Every pseudo-experiment repeats the maximisation of the search: over masses in a
 Cuts on one score are nested, so the events between two cuts are drawn, not those after each. With N_i events
 in bin i and eps_k(m) = r_k / (1 + r_k) the efficiency of cut k, fitted without signal,
 
-    n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),
+    n_i(between cuts k and k + 1) ~ Poisson(N_i (eps_k(m_i) - eps_k+1(m_i))),   scaled if events have weights,
     p_global = (1 + number of toys with max z >= max z observed) / (1 + number of toys).
 
 Slope and bends of eps_k are drawn in every toy, as the fit leaves them. So is the background error that smoothness does
@@ -32,7 +32,7 @@ from scipy.ndimage import convolve1d
 
 from tools.bumphunt.counting import sidak
 from tools.bumphunt.fit import fit_background, scan_spectrum
-from tools.bumphunt.profile import drawn, scan, scan_maximum
+from tools.bumphunt.profile import drawn, scan, scan_maximum, transfer
 from tools.bumphunt.spectrum import Hypotheses, Spectrum
 from tools.normal import p_value
 from tools.trials import CALIBRATION, ENOUGH, tail
@@ -41,6 +41,8 @@ from tools.types import Floats
 LEVEL = 1.0  # u0: low enough for many upcrossings
 CROSSING_TOYS = 20  # toys in which upcrossings are counted
 N_TOYS = 1000
+ROUNDING = 1e-9  # of sums of weights
+FAR = 4.0  # factor by which events between two cuts may differ in weight from those behind the looser one
 
 
 @dataclass(frozen=True)
@@ -165,28 +167,50 @@ def pseudo_experiments(
 
     `widths` are those of the tested resonances, (H,). Raises ValueError for cuts that are not nested.
     """
-    order = sorted(range(len(spectra)), key=lambda k: -spectra[k].passed.sum())
-    counts = [np.concatenate(spectrum.pair) for spectrum in spectra]
+    scales = [np.ones(1) if spectrum.per is None else spectrum.per for spectrum in spectra]
+    counts = [np.concatenate(spectrum.pair) / scale for spectrum, scale in zip(spectra, scales, strict=True)]
+    order = sorted(range(len(spectra)), key=lambda k: -counts[k][0].sum())
     total = counts[0].sum(axis=0)
     for loose, tight in pairwise(order):
-        nested = np.all(counts[tight][0] <= counts[loose][0])
-        if not nested or not np.array_equal(counts[tight].sum(axis=0), total):
+        nested = np.all(counts[tight][0] <= counts[loose][0] * (1 + ROUNDING))
+        if not nested or not np.allclose(counts[tight].sum(axis=0), total, rtol=ROUNDING):
             raise ValueError("pseudo_experiments: cuts must be nested, on the same events")
     field = np.zeros((n, len(total)))  # stays 0 in the bins of a reference
     field[:, : len(spectra[0].passed)] = rough(spectra[0].edges, n, rng, widths)
     noise = rng.standard_normal((n, max(spectrum.degree for spectrum in spectra)))  # the same for all cuts
-    efficiencies = [np.ones((1, len(total)))]
+    efficiencies, fitted = [np.ones((1, len(total)))], []
     for k in order:
         spectrum = spectra[k]
-        smooth = drawn(fit_background(spectrum), spectrum.basis, noise)
+        background = fit_background(spectrum)
+        smooth = drawn(background, spectrum.basis, noise)
+        fitted.append(transfer(background.coefficients[0], spectrum.basis))
         r = smooth * np.maximum(1 + spectrum.delta * field, 0.0)
         efficiencies.append(np.minimum(r / (1 + r), efficiencies[-1]))  # fits may cross where hardly anything passes
-    between = [rng.poisson(total * (a - b), (n, len(total))) for a, b in pairwise(efficiencies)]
-    tightest = rng.poisson(total * efficiencies[-1], (n, len(total)))
+    steps = [a - b for a, b in pairwise(efficiencies)] + [efficiencies[-1]]
+    each = [
+        rng.poisson(total * step * per, (n, len(total))) / per
+        for step, per in zip(steps, between_cuts(fitted, [scales[k] for k in order]), strict=True)
+    ]
+    between, tightest = each[:-1], each[-1]
     out: list[tuple[Floats, Floats]] = [(np.empty(0), np.empty(0))] * len(spectra)
     failed = np.zeros((n, len(total)))
     everything = np.sum(between, axis=0) + tightest
     for k, missed in zip(order, between, strict=True):
         failed = failed + missed
-        out[k] = (everything - failed, failed)
+        out[k] = (np.maximum(everything - failed, 0.0) * scales[k], failed * scales[k])
     return out
+
+
+def between_cuts(r: Sequence[Floats], per: Sequence[Floats]) -> list[Floats]:
+    """Return the effective counts per unit of weight of the events that fail, between nested cuts, and behind the last.
+
+    Behind cut k with the fraction eps_k of the weights, their squares amount to eps_k / per_k; between two cuts both
+    are what one has more than the other. `r`: passing over failing, the loosest cut first.
+    """
+    shares = [each / (1 + each) for each in r]
+    found = [per[0]]
+    for k in range(len(per) - 1):
+        more, squares = shares[k] - shares[k + 1], shares[k] / per[k] - shares[k + 1] / per[k + 1]
+        ratio = np.divide(more, squares, out=per[k] * np.ones_like(more), where=(more > 0) & (squares > 0))
+        found.append(np.clip(ratio, per[k] / FAR, per[k] * FAR))
+    return [*found, per[-1]]

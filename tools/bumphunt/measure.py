@@ -13,6 +13,7 @@ import numpy as np
 from tools.bumphunt.background import known
 from tools.bumphunt.fit import Fit, fit_signal, scan_spectrum
 from tools.bumphunt.spectrum import RANGE, Hypotheses, Spectrum, histogram, hypotheses, make_edges
+from tools.events.weights import effective, of_rows
 from tools.normal import p_value
 from tools.types import Floats
 
@@ -33,26 +34,51 @@ def most_significant(cuts: Sequence[Cut]) -> int:
     return int(np.argmax([cut.fit.z for cut in cuts]))
 
 
-def usable(efficiencies: list[float], mjj: Floats, window: tuple[float, float]) -> list[float]:
+def usable(
+    efficiencies: list[float],
+    mjj: Floats,
+    window: tuple[float, float],
+    score: Floats | None = None,
+    weight: Floats | None = None,
+) -> list[float]:
     """Return the efficiencies that keep at least 12 sideband events: two more than `threshold` requires, so that cuts
     also work on another half of the data. If none does, return all of them, and `threshold` raises the error.
+    Weighted events (n,) count by the effective number of those that pass the cut on their score.
     """
-    side = int(((mjj < window[0]) | (mjj >= window[1])).sum())
-    return [efficiency for efficiency in efficiencies if efficiency * side >= 12] or efficiencies
+    beside = (mjj < window[0]) | (mjj >= window[1])
+    if score is None or weight is None:
+        return [efficiency for efficiency in efficiencies if efficiency * beside.sum() >= 12] or efficiencies
+    kept = {efficiency: _behind(score[beside], weight[beside], efficiency)[1] for efficiency in efficiencies}
+    return [efficiency for efficiency in efficiencies if kept[efficiency] >= 12] or efficiencies
 
 
-def threshold(score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float) -> float:
-    """Return the score that keeps the fraction `efficiency` of the sideband events: the background efficiency.
+def threshold(
+    score: Floats, mjj: Floats, window: tuple[float, float], efficiency: float, weight: Floats | None = None
+) -> float:
+    """Return the score that keeps the fraction `efficiency` of the sideband events, or of their sum of weights: the
+    background efficiency.
 
-    Raises ValueError when it is not between 0 and 1 or would keep fewer than 10 sideband events.
+    Raises ValueError when it is not between 0 and 1 or would keep fewer than 10 (effective) sideband events.
     """
     if not 0 < efficiency < 1:
         raise ValueError(f"efficiency={efficiency} must lie between 0 and 1")
-    side = score[(mjj < window[0]) | (mjj >= window[1])]
-    kept = round(efficiency * len(side))
+    beside = (mjj < window[0]) | (mjj >= window[1])
+    cut, kept = _behind(score[beside], of_rows(weight, beside), efficiency)
     if kept < 10:
-        raise ValueError(f"efficiency={efficiency} keeps {kept} of {len(side)} sideband events; at least 10 are needed")
-    return float(np.sort(side)[-kept])
+        n = int(beside.sum())
+        raise ValueError(f"efficiency={efficiency} keeps {kept:.3g} of {n} sideband events; at least 10 are needed")
+    return cut
+
+
+def _behind(side: Floats, weight: Floats | None, efficiency: float) -> tuple[float, float]:
+    """Return the score that keeps a fraction of the sideband events, and how many (effective) events that are."""
+    if weight is None:
+        kept = round(efficiency * len(side))
+        return float(np.sort(side)[-max(kept, 1)]), kept
+    order = np.argsort(-side)
+    sums = np.cumsum(weight[order])
+    at = min(int(np.searchsorted(sums, efficiency * sums[-1])), len(order) - 1)
+    return float(side[order[at]]), effective(weight[order[: at + 1]])
 
 
 def measure(
@@ -63,6 +89,7 @@ def measure(
     fit_range: tuple[float, float] = RANGE,
     tested: Hypotheses | None = None,
     width: float | None = None,
+    weight: Floats | None = None,
 ) -> Cut:
     """Cut on the score, test resonances (default: `hypotheses` across the window) and fit one.
 
@@ -70,8 +97,8 @@ def measure(
     best hypothesis, because hypotheses can be counted as trials and averages cannot.
     """
     tested = hypotheses(*window, width) if tested is None else tested
-    passed = score >= threshold(score, mjj, window, efficiency)
-    spectrum = known(histogram(mjj, passed, make_edges(*fit_range)), window, tested)
+    passed = score >= threshold(score, mjj, window, efficiency, weight)
+    spectrum = known(histogram(mjj, passed, make_edges(*fit_range), weight=weight), window, tested)
     return fitted(efficiency, spectrum, tested, window, width)
 
 

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.background import zone
-from tools.bumphunt.inputs import load_scored
+from tools.bumphunt.inputs import load_weighted
 from tools.bumphunt.lookelsewhere import Hunt, global_p
 from tools.bumphunt.measure import Cut, measure, threshold, usable
 from tools.bumphunt.sculpting import sculpting
 from tools.bumphunt.spectrum import RANGE, WIDTH_RANGE, Spectrum, hypotheses, one
 from tools.contract import Request, Result, ToolError, tool
 from tools.events.table import mass_column
+from tools.events.weights import of_rows
 from tools.types import Floats
 
 EFFICIENCIES = [1e-2, 3e-3, 1e-3]
@@ -53,7 +54,7 @@ class ScanRequest(Request):
 
 
 class CutResult(BaseModel):
-    """Fit after one cut. `signal` counts passing events."""
+    """Fit after one cut. `signal` counts passing events, or is their sum of weights."""
 
     model_config = ConfigDict(frozen=True)
     efficiency: float = Field(description="background efficiency asked for")
@@ -103,7 +104,7 @@ def scan(request: ScanRequest) -> ScanResult:
 
 def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
     """Return the results of all cuts, and the spectra behind them. Raises ToolError."""
-    mjj, score = load_scored(request.events, request.scores)
+    mjj, score, weight = load_weighted(request.events, request.scores)
     fit_range = low, high = request.fit_range or default_range(request.events, mjj)
     if not 0 < low < high <= WIDEST * low:
         allowed = f"two edges above 0 in the unit of the mass, increasing, at most a factor of {WIDEST:g} apart"
@@ -115,10 +116,10 @@ def bumps(request: ScanRequest) -> tuple[list[CutResult], list[Spectrum]]:
         raise ToolError("fit_range", fit_range, f"a range with events; it has no events: {seen}")
     cuts: list[CutResult] = []
     spectra: list[Spectrum] = []
-    for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window):
+    for efficiency in request.efficiencies or usable(EFFICIENCIES, mjj, request.window, score, weight):
         try:
-            cut = measure(mjj, score, request.window, efficiency, fit_range, width=request.width)
-            cuts.append(checked(cut, mjj, score, request.window))
+            cut = measure(mjj, score, request.window, efficiency, fit_range, width=request.width, weight=weight)
+            cuts.append(checked(cut, mjj, score, request.window, weight))
             spectra.append(cut.spectrum)
         except ValueError as error:
             raise ToolError("efficiencies", efficiency, str(error)) from None
@@ -134,7 +135,9 @@ def default_range(events: str, mass: Floats) -> tuple[float, float]:
     return RANGE if mass_column(names) == "mjj" else (float(mass.min()), float(np.nextafter(mass.max(), np.inf)))
 
 
-def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -> CutResult:
+def checked(
+    cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float], weight: Floats | None = None
+) -> CutResult:
     """Return `summary` with the sculpting test on signal-free events, if at least 10 of them pass and 10 fail.
 
     The test leaves out the window. If that has a bump, it leaves out the bump's zone and, of the passing events beyond,
@@ -142,15 +145,16 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
     """
     is_bump = cut.fit.z > LEAST_Z
     low, high = zone(window, cut.fit.mass, cut.fit.width) if is_bump else window
-    passed = score >= threshold(score, mjj, window, cut.efficiency)
-    kept = float(passed[(mjj < window[0]) | (mjj >= window[1])].mean())
+    passed = score >= threshold(score, mjj, window, cut.efficiency, weight)
+    side = (mjj < window[0]) | (mjj >= window[1])
+    kept = float(np.average(passed[side], weights=of_rows(weight, side)))
     if kept > SAME * cut.efficiency:
         print(f"note: many scores are equal: the cut at {cut.efficiency:g} keeps {kept:.3g}", file=sys.stderr)
     beside = (mjj < low) | (mjj >= high)
     if is_bump:
         beside &= ~(passed & tails(cut, mjj))
     try:
-        smooth = sculpting(mjj[beside], passed[beside]).smooth_p
+        smooth = sculpting(mjj[beside], passed[beside], weight=of_rows(weight, beside)).smooth_p
     except ValueError:  # equal scores
         smooth = None
     return summary(cut).model_copy(update={"smooth_p": smooth, "kept": kept})
@@ -159,7 +163,7 @@ def checked(cut: Cut, mjj: Floats, score: Floats, window: tuple[float, float]) -
 def tails(cut: Cut, mjj: Floats, seed: int = 1) -> NDArray[np.bool_]:
     """Mark events (n,) at random, each with the probability that a passing event of its mass is signal."""
     spectrum, fit = cut.spectrum, cut.fit
-    signal = fit.signal * one(fit.mass, fit.width).shapes(spectrum.edges)[0]
+    signal = fit.signal * spectrum.shapes(one(fit.mass, fit.width))[0]
     share = signal / np.maximum(signal + fit.background, 1e-300)
     bins = np.clip(np.searchsorted(spectrum.edges, mjj, side="right") - 1, 0, len(share) - 1)
     return np.asarray(np.random.default_rng(seed).uniform(size=len(mjj)) < share[bins])

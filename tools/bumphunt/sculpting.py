@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.bumphunt.background import choose_degree
-from tools.bumphunt.inputs import load_scored
+from tools.bumphunt.inputs import load_weighted
 from tools.bumphunt.profile import fit_background, make_basis, transfer
+from tools.bumphunt.spectrum import histogram
 from tools.contract import Request, Result, ToolError, tool
+from tools.events.weights import drawn, of_rows
 from tools.types import Floats
 
 BINS = 24
@@ -34,8 +36,10 @@ class Sculpting:
     smooth_p: float  # of a passing fraction that a smooth transfer factor describes
 
 
-def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1) -> Sculpting:
-    """Test a cut on background-like events with these mjj; ValueError if fewer than 10 pass or fail."""
+def sculpting(
+    mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed: int = 1, weight: Floats | None = None
+) -> Sculpting:
+    """Test a cut on background-like events with these mjj (n,) and weights; ValueError if not 10 pass and 10 fail."""
     from scipy.stats import ks_2samp  # slow to import
 
     if min(passed.sum(), (~passed).sum()) < MIN_PASSING:
@@ -43,12 +47,16 @@ def sculpting(mjj: Floats, passed: NDArray[np.bool_], n_toys: int = N_TOYS, seed
             f"{passed.sum()} of {len(mjj)} events pass: at least {MIN_PASSING} must pass and {MIN_PASSING} fail"
         )
     edges = np.geomspace(mjj.min(), np.nextafter(mjj.max(), np.inf), BINS + 1)
-    total, kept = np.histogram(mjj, edges)[0], np.histogram(mjj[passed], edges)[0].astype(np.float64)
+    spectrum = histogram(mjj, passed, edges, weight=weight)
+    total, kept = np.rint(spectrum.passed + spectrum.failed).astype(int), spectrum.passed
     basis = make_basis(edges, choose_degree(kept, total - kept, edges))
-    found = fit_background(kept[None], (total - kept)[None], basis)
+    found = fit_background(kept[None], np.maximum(total - kept, 0.0)[None], basis)
     r = transfer(found.coefficients, basis)[0]
     toys = np.random.default_rng(seed).binomial(total, r / (1 + r), (n_toys, BINS)).astype(np.float64)
     expected = fit_background(toys, total - toys, basis).deviance
+    if weight is not None:  # Kolmogorov and Smirnov count events
+        rows = drawn(weight, seed)
+        mjj, passed = mjj[rows], passed[rows]
     return Sculpting(
         shape_p=float(ks_2samp(mjj[passed], mjj[~passed], method="asymp").pvalue),
         smooth_p=float((1 + (expected >= found.deviance[0]).sum()) / (1 + n_toys)),
@@ -94,17 +102,17 @@ def sculpting_test(request: SculptingRequest) -> SculptingResult:
     """Test whether cutting on these scores produces a bump or a step in the mass of background. Test the sidebands
     (leave the window out) and the template's own scores before believing an excess.
     """
-    mjj, score = load_scored(request.events, request.scores)
+    mjj, score, weight = load_weighted(request.events, request.scores)
     if request.leave_out:
         used = (mjj < request.leave_out[0]) | (mjj >= request.leave_out[1])
-        mjj, score = mjj[used], score[used]
+        mjj, score, weight = mjj[used], score[used], of_rows(weight, used)
     cuts = []
     for efficiency in request.efficiencies:
         kept = round(efficiency * len(score))
         if not MIN_PASSING <= kept <= len(score) - MIN_PASSING:
             raise ToolError("efficiencies", efficiency, f"keeps {kept} of {len(score)} events; at least {MIN_PASSING}")
         try:
-            found = sculpting(mjj, score >= np.sort(score)[-kept])
+            found = sculpting(mjj, score >= np.sort(score)[-kept], weight=weight)
         except ValueError as error:
             raise ToolError("scores", request.scores, str(error)) from None
         cuts.append(CutSculpting(efficiency=efficiency, shape_p=found.shape_p, smooth_p=found.smooth_p))

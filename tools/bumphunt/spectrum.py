@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from tools.bumphunt.profile import make_basis
+from tools.events.weights import per_weight
 from tools.types import Floats
 
 RANGE = (2.4, 6.4)  # TeV, of mjj: from the turn-on of the jet trigger to the last well-filled bins
@@ -43,7 +44,9 @@ class Spectrum:
 
     `degree`: degree of the transfer factor's polynomial; `delta`: relative error of the background under a bump that
     its smoothness does not remove (`background.py`); `reference`: (passed, failed) of signal-free events, for which the
-    cut has the same efficiency as for the data's background.
+    cut has the same efficiency as for the data's background; `per` (n,): for weighted events, effective counts per unit
+    of weight, by those that pass (`tools/events/weights.py`). Counts are then effective, and signals sums of weights.
+    The failing events get the same factor, so that the ratio of both stays: they are a small part of the error.
     """
 
     edges: Floats
@@ -52,6 +55,12 @@ class Spectrum:
     degree: int = DEGREE
     delta: float = 0.0
     reference: tuple[Floats, Floats] | None = None
+    per: Floats | None = None
+
+    @property
+    def scale(self) -> Floats:
+        """`per`, 1 for events that are counted."""
+        return np.ones(len(self.passed)) if self.per is None else self.per
 
     @property
     def centres(self) -> Floats:
@@ -75,7 +84,7 @@ class Spectrum:
 
     def shapes(self, tested: Hypotheses) -> Floats:
         """Return the hypotheses' signal shapes (H, n) in the bins of the fit: 0 in those of the reference."""
-        own = tested.shapes(self.edges)
+        own = tested.shapes(self.edges) * self.scale
         return own if self.reference is None else np.concatenate([own, np.zeros_like(own)], axis=1)
 
 
@@ -122,15 +131,20 @@ def make_edges(low: float, high: float) -> Floats:
 
 
 def histogram(
-    mjj: Floats, passed: NDArray[np.bool_], edges: Floats, degree: int = DEGREE, delta: float = 0.0
+    mjj: Floats,
+    passed: NDArray[np.bool_],
+    edges: Floats,
+    degree: int = DEGREE,
+    delta: float = 0.0,
+    weight: Floats | None = None,
 ) -> Spectrum:
-    return Spectrum(
-        edges,
-        np.histogram(mjj[passed], edges)[0].astype(np.float64),
-        np.histogram(mjj[~passed], edges)[0].astype(np.float64),
-        degree,
-        delta,
-    )
+    """Return the spectra of events (n,) that pass and fail, with effective counts if they have weights (n,)."""
+    counts = [np.histogram(mjj[chosen], edges)[0].astype(np.float64) for chosen in (passed, ~passed)]
+    if weight is None:
+        return Spectrum(edges, counts[0], counts[1], degree, delta)
+    sums = [np.histogram(mjj[chosen], edges, weights=weight[chosen])[0] for chosen in (passed, ~passed)]
+    per = per_weight(counts[0], sums[0], np.histogram(mjj[passed], edges, weights=weight[passed] ** 2)[0])
+    return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per)
 
 
 def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:

@@ -31,6 +31,7 @@ from scipy.special import ndtr, ndtri
 from tools.bumphunt.fit import fit_amplitude
 from tools.bumphunt.reference import LEAST, Scored, reference_threshold, region_edges, with_reference
 from tools.bumphunt.spectrum import Spectrum, histogram
+from tools.events.weights import of_rows
 from tools.types import Floats
 
 SLICES = np.array([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3])  # background efficiencies that bound the slices
@@ -67,25 +68,29 @@ def total_yield(
     width: float,
     behind: Spectrum,
     fraction: float = 1.0,
+    weight: Floats | None = None,
 ) -> Yield:
     """Return the number of signal events among these, for a bump of given mass and relative width.
 
     `behind`: the spectrum after the cut at which the bump was found, whose edges, degree and delta hold for the slices.
     `fraction`: number of these events over the number that the classifier was trained on.
     """
-    side = np.sort(score[(mjj < window[0]) | (mjj >= window[1])])[::-1]
-    cuts = side[np.maximum(np.round(SLICES * len(side)).astype(int), 1) - 1]
+    beside = (mjj < window[0]) | (mjj >= window[1])
+    order = np.argsort(-score[beside], kind="stable")
+    share = np.cumsum(np.ones(len(order)) if weight is None else weight[beside][order])
+    cuts = score[beside][order][np.minimum(np.searchsorted(share, SLICES * share[-1] - 0.5), len(order) - 1)]
     below = score < cuts[-1]
     fitted = []
     for upper, lower in zip([np.inf, *cuts[:-1]], cuts, strict=True):
         within = (score >= lower) & (score < upper)
         used = within | below
-        fitted.append(
-            fit_amplitude(histogram(mjj[used], within[used], behind.edges, behind.degree, behind.delta), mass, width)
-        )
+        background = (behind.edges, behind.degree, behind.delta, of_rows(weight, used))
+        fitted.append(fit_amplitude(histogram(mjj[used], within[used], *background), mass, width))
     slices, errors = np.array(fitted).T
-    n, error, chi2 = binormal_total(slices, errors, fraction=fraction)
-    return Yield(n, error, slices, errors, chi2)
+    # Weighted events vary as so many per unit of weight.
+    per = 1.0 if behind.per is None else float(behind.passed.sum() / (behind.passed / behind.per).sum())
+    n, error, chi2 = binormal_total(slices * per, errors * per, fraction=fraction)
+    return Yield(n / per, error / per, slices, errors, chi2)
 
 
 def reference_yield(data: Scored, reference: Scored, mass: float, width: float, closure: float) -> Yield:

@@ -53,9 +53,12 @@ def evaluate(expression: str, columns: Mapping[str, Array], field: str = "expres
     if len(expression) > LONGEST:
         raise ToolError(field, expression, f"at most {LONGEST} characters")
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
-        with np.errstate(all="ignore"):
-            value = np.asarray(_value(tree.body, columns))
+        if expression in columns:  # whatever its name looks like: `m [GeV]`
+            value = np.asarray(columns[expression])
+        else:
+            tree = ast.parse(expression.strip(), mode="eval")
+            with np.errstate(all="ignore"):
+                value = np.asarray(_value(tree.body, columns))
     except ToolError as error:
         raise ToolError(field, expression, error.allowed) from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -39,7 +39,7 @@ SHAPES: dict[Name, Callable[[Floats], Floats]] = {"gaussian": ndtr, "tailed": st
 class Bins(NamedTuple):
     """Bins by rising mass, with gaps where nothing may be seen.
 
-    `per`: how many events with a weight of one tell as much as one unit of weight in the bin (`weights.py`), 1 if
+    `per`: how many events with a weight of one tell as much as one unit of weight in the bin (`filled.py`), 1 if
     events are counted. Counts and expected counts are in such events, yields of resonances in units of weight.
     """
 

@@ -46,7 +46,7 @@ class PebblesPolicy(Policy):
         assert found
         return Measurement(numbers={"weight": Measured(**found["details"]["numbers"]["weight"])}, text="Weighed.")
 
-    def nothing(self, text: str) -> Measurement:
+    def nothing(self, context: Context, text: str) -> Measurement:
         return Measurement(text=text)
 
 
