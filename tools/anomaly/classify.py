@@ -44,9 +44,7 @@ class ClassifyRequest(WindowRequest):
 
     template: str = Field(description="template file made for the same window and features")
     folds: int = Field(5, ge=2, le=20)
-    ensemble: int = Field(
-        4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds make the 50 of arXiv:2309.13111"
-    )
+    ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; 10 in arXiv:2309.13111")
     classifier: Annotated[
         Annotated[Trees | Mlp, Field(discriminator="kind")],
         BeforeValidator(named),
@@ -65,9 +63,7 @@ class ClassifyRequest(WindowRequest):
     control: str | None = Field(
         None, description="control file of the template: tests closure and sculpting of the score itself"
     )
-    decorrelate: Choice = Field(
-        "none", description="makes scores independent of the mass, as learned beside the window"
-    )
+    decorrelate: Choice = Field("none", description="from the mass, as learned beside the window")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 

@@ -15,9 +15,6 @@ import numpy as np
 
 from tools.anomaly.data import Windowed
 from tools.contract import ToolError
-from tools.decorrelation.cnots import Cnots
-from tools.decorrelation.coordinates import LEAST, untied
-from tools.decorrelation.flow import Flow
 from tools.types import Floats
 
 Choice = Literal["none", "cnots", "flow"]
@@ -31,6 +28,11 @@ def decorrelated(
 
     Raises ToolError for fewer than 2000 events outside the window.
     """
+    # Imported here, because flows are imported from this package.
+    from tools.decorrelation.cnots import Cnots
+    from tools.decorrelation.coordinates import LEAST, untied
+    from tools.decorrelation.flow import Flow
+
     method = Cnots() if choice == "cnots" else Flow()
     beside = ~data.inside & data.once
     if beside.sum() < 2 * LEAST:

@@ -19,9 +19,9 @@ from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Frozen, Request, Result, Seed, ToolError, named, tool
 from tools.decorrelation.cnots import Cnots
 from tools.decorrelation.flow import Flow
-from tools.decorrelation.measure import dependence
 from tools.decorrelation.sample import Mask, Sample, folds_of, load_labels, load_sample
 from tools.decorrelation.trained import Disco, Mode, Planing, Trained
+from tools.dependence import dependence
 from tools.events.copies import is_first
 from tools.files import below
 from tools.types import Floats

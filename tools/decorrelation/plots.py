@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tools.decorrelation.measure import edges
 from tools.decorrelation.sample import Mask, Sample
+from tools.dependence import edges
 from tools.types import Floats
 
 if TYPE_CHECKING:
