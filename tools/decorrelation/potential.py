@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 CONTEXT = 24  # units of the networks of the context
+SHARP = 3.0  # how quickly the first functions of the context change, at the start: a peak is narrower than its range
 STEPS = 12  # Newton steps at most
 CLOSE = 1e-3  # of the solution, in units of z
 FARTHEST = 2.0  # one step
@@ -35,6 +36,8 @@ def potential(dimensions: int, context: int, hidden: int) -> Any:
             self.between = nn.Parameter(torch.full((hidden, hidden), -4.0) + 0.1 * torch.randn(hidden, hidden))
             start = {"a1": 1.5, "b1": 1.5, "a2": 0.7, "b2": 1.5}
             with torch.no_grad():
+                self.body[0].weight.mul_(SHARP)
+                self.body[0].bias.mul_(SHARP)
                 self.heads.weight.mul_(0.3)
                 at = [torch.randn(size) * start.get(name, 0.0) for name, size in sizes.items()]
                 for name, part in zip(sizes, at, strict=True):
