@@ -248,11 +248,14 @@ def shaped(case: Case, variable: Variable) -> dict[str, float]:
     Nothing is refused for it: a slope is harmless, and whether the spectrum is smooth is a warning of the fit. Empty
     where too few of them pass.
     """
-    details, mass, score = case.confirmed.details, case.columns[variable.column], case.score
-    (low, high), unseen = details["window"], case.unseen
-    beside = unseen & ((mass < low) | (mass >= high))
+    details, unseen = case.confirmed.details, case.unseen
+    mass, score = case.columns[variable.column][unseen], case.score[unseen]
+    window, weight = details["window"], of_rows(weights_of(case.columns), unseen)
+    beside = np.flatnonzero((mass < window[0]) | (mass >= window[1]))
     try:
-        at = threshold(score[unseen], mass[unseen], (low, high), details["efficiency"])
+        at = threshold(score, mass, window, details["efficiency"], weight)
+        if weight is not None:
+            beside = beside[drawn(weight[beside], 1)]
         found = dependence(mass[beside], score[beside] >= at)
     except ValueError:
         return {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from tools.anomaly.data import Windowed
 from tools.contract import ToolError
+from tools.events.weights import drawn
 from tools.types import Floats
 
 Choice = Literal["none", "cnots", "flow"]
@@ -26,7 +27,7 @@ def decorrelated(
 ) -> tuple[Floats, list[Floats]]:
     """Return the scores (n,) of the events, and those of other events, made independent of the mass.
 
-    Raises ToolError for fewer than 2000 events outside the window.
+    Raises ToolError for fewer than 2500 events outside the window.
     """
     # Imported here, because flows are imported from this package.
     from tools.decorrelation.cnots import Cnots
@@ -35,8 +36,8 @@ def decorrelated(
 
     method = Cnots() if choice == "cnots" else Flow()
     beside = ~data.inside & data.once
-    if beside.sum() < 2 * LEAST:
-        allowed = f"none: of {int(beside.sum())} events outside the window it cannot be learned, only of {2 * LEAST}"
+    if beside.sum() < (needed := 5 * LEAST // 2):
+        allowed = f"none: of {int(beside.sum())} events outside the window it cannot be learned, only of {needed}"
         raise ToolError("decorrelate", choice, allowed)
     mass = np.concatenate([data.mjj, *(masses for _, masses in others)])
     all_scores = untied(np.concatenate([score, *(scores for scores, _ in others)])[:, None], seed)
@@ -46,7 +47,9 @@ def decorrelated(
     learned_from = np.append(beside, np.zeros(len(mass) - len(beside), dtype=bool))
     moved = np.empty(len(mass))
     for k in (0, 1):
-        rows, here = learned_from & (half != k), half == k
+        rows, here = np.flatnonzero(learned_from & (half != k)), half == k
+        if data.weight is not None:
+            rows = rows[drawn(data.weight[rows], seed)]  # maps are learned from events that count as one
         learned = method.fit(all_scores[rows], mass[rows, None], seed)
         moved[here] = learned(all_scores[here], mass[here, None])[:, 0]
     ends = np.cumsum([len(score), *(len(scores) for scores, _ in others)])[:-1]
