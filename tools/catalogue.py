@@ -21,6 +21,7 @@ OURS = {
     "anomaly.classify": "tools.anomaly.classify:classify",
     "anomaly.jet_template": "tools.anomaly.jets_template:jet_template",
     "anomaly.jet_classify": "tools.anomaly.jets_classify:jet_classify",
+    "decorrelation.decorrelate": "tools.decorrelation.decorrelate:decorrelate",
     "bumphunt.scan": "tools.bumphunt.scan:scan",
     "bumphunt.count": "tools.bumphunt.hunt:cut_and_count",
     "bumphunt.measure": "tools.bumphunt.region:measure_region",

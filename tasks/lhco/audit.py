@@ -31,6 +31,7 @@ from tools.bumphunt.counting import count
 from tools.bumphunt.measure import measure, threshold
 from tools.bumphunt.reference import measure_with_reference
 from tools.bumphunt.spectrum import one
+from tools.dependence import dependence
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import MASS, mass_column
 from tools.events.weights import drawn, of_rows, weights_of
@@ -96,7 +97,8 @@ class LhcoAudit:
             alone = features_alone(case, self.variable) if self.sidebands else alone_beside_reference(case)
         except ValueError as error:
             return failed(confirmed, f"it cannot be tested whether the features explain the scores: {error}")
-        examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone)
+        shape = shaped(case, self.variable)
+        examined = noted(confirmed, significance=_sigmas(confirmed), features_alone=alone, **shape)
         if not p_value(alone) < SUPPORT:
             reason = (
                 f"the features without {self.variable.name} do not explain the scores. A regression of the scores on "
@@ -238,6 +240,26 @@ def features_alone(case: Case, variable: Variable) -> float:
     masses, efficiency = case.columns[variable.column][case.unseen], details["efficiency"]
     weight = of_rows(weights_of(case.columns), case.unseen)
     return measure(masses, h, (low, high), efficiency, variable.fit_range, tested, weight=weight).fit.z
+
+
+def shaped(case: Case, variable: Variable) -> dict[str, float]:
+    """Return how much the cut of the claim shapes the unseen events beside the window: 1/JSD, and its ceiling.
+
+    Nothing is refused for it: a slope is harmless, and whether the spectrum is smooth is a warning of the fit. Empty
+    where too few of them pass.
+    """
+    details, unseen = case.confirmed.details, case.unseen
+    mass, score = case.columns[variable.column][unseen], case.score[unseen]
+    window, weight = details["window"], of_rows(weights_of(case.columns), unseen)
+    beside = np.flatnonzero((mass < window[0]) | (mass >= window[1]))
+    try:
+        at = threshold(score, mass, window, details["efficiency"], weight)
+        if weight is not None:
+            beside = beside[drawn(weight[beside], 1)]
+        found = dependence(mass[beside], score[beside] >= at)
+    except ValueError:
+        return {}
+    return {"inverse_jsd": found.inverse_jsd, "jsd_ceiling": found.ceiling}
 
 
 def alone_beside_reference(case: Case) -> float:

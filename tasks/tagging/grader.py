@@ -8,6 +8,9 @@ the grader has. Each submission is a look at these labels; the sealed test shows
 Both errors of a comparison are paired: the same resampled jets for all submissions, and for the pretrained weights as
 they are (`zero_shot`), so that the jets' own fluctuations cancel.
 
+Beside it stands how much a cut shapes the mass of the background (`tools.dependence`): tops are heavy, so a good tagger
+does, unless it is made not to.
+
 At the end, `audit` checks that score_n uses no more than n labels.
 """
 
@@ -25,7 +28,7 @@ from tasks.convergence import change
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
 from tasks.tagging.samples import Split
-from tasks.tagging.separation import Mask, geometric_mean, numbers, read_scores, toys
+from tasks.tagging.separation import Mask, geometric_mean, numbers, read_scores, shaping, toys
 from tasks.tagging.submission import TaggerSubmission
 from tools.types import Floats
 
@@ -55,11 +58,13 @@ def grade(
     found = numbers(seen, is_top)
     each = ", ".join(f"{found[f'rejection_{n}'][0]:.1f} with {n} labels" for n in labels)
     mine = mean_rejection(seen, is_top)
+    mass = jets.take(validation).pt_and_mass()[1].astype(np.float64)
     details: dict[str, Any] = {
         "numbers": {name: {"value": value, "error": error} for name, (value, error) in found.items()},
         "validation_jets": len(is_top),
         "background_kept": {str(n): round(int((~is_top).sum()) / found[f"rejection_{n}"][0]) for n in labels},
         "looks": n_graded,
+        "on_mass": {str(n): shaping(s, mass, is_top) for n, s in seen.items()},
     }
     if free is not None:
         details["zero_shot"] = compared(mine, mean_rejection(dict.fromkeys(labels, free[validation]), is_top))

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.submission import MAX_BYTES
+from tools.dependence import dependence
 from tools.metrics import auc
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
 
 PREFIX = "score_"
+KEPT = (0.3, 0.5, 0.8)  # of the tops, at which the dependence on mass is measured
 EFFICIENCY = 0.5  # for tops, at which the background is counted
 TOYS = 100
 
@@ -47,6 +49,23 @@ def rejection(top: Floats, background: Floats, efficiency: float = EFFICIENCY) -
     cut = np.sort(top)[-kept]
     left = float((background >= cut).sum())
     return len(background) / max(left, 0.5)
+
+
+def shaping(score: Floats, mass: Floats, is_top: Mask) -> dict[str, dict[str, float]]:
+    """Return, by fraction of tops kept, how much the cut shapes the mass of the background: 1/JSD, what statistics
+    allow, and the p-value of no dependence. Cuts that keep no background, or all of it, are left out.
+    """
+    found = {}
+    for efficiency in KEPT:
+        cut = np.sort(score[is_top])[-max(round(efficiency * int(is_top.sum())), 1)]
+        passed = score[~is_top] >= cut
+        if 0 < passed.sum() < len(passed):
+            one = dependence(mass[~is_top], passed)
+            found[f"{efficiency:g}"] = {
+                **{"inverse_jsd": one.inverse_jsd, "ceiling": one.ceiling},
+                **{"p_value": one.p_value, "background": float(one.passing)},
+            }
+    return found
 
 
 def geometric_mean(scores: Mapping[int, Floats], is_top: Mask, efficiency: float = EFFICIENCY) -> float:

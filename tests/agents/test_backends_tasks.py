@@ -59,6 +59,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "anomaly.jet_classify": SCORES,
     "bumphunt.scan": {"cuts": [CUT], "best": 0},
     "bumphunt.measure": {"cuts": [CUT], "best": 0},
+    "decorrelation.decorrelate": {"cuts": [], "figure": "decorrelated.png", "n_learned": 10, "n_background": 10},
     "spectrum.hunt": {
         "resonances": [{"mass": 9.5, "mass_error": 0.1, "n_signal": 90.0, "n_signal_error": 11.0, "z": 8.0}],
         **{"unit": "GeV", "background": "power of degree 2", "fit_p": 0.4},

@@ -26,6 +26,7 @@ WRITTEN = {
     "anomaly.classify": {"out": "scores", "out_template": "template_scores"},
     "anomaly.jet_template": {"out": "template", "out_control": "control"},
     "anomaly.jet_classify": {"out": "scores", "out_template": "template_scores"},
+    "decorrelation.decorrelate": {"out": "scores", "out_figure": "figure"},
     "spectrum.hunt": {"out": "spectrum"},
     "analysis.repeat": {"out": "answer", "folder": "folder"},
     "unfolding.unfold": {"out": "out", "out_samples": "samples", "report": "submission", "folder": "replicas"},

@@ -147,6 +147,7 @@ def test_a_claim_stands_by_its_features_or_fails_with_the_reason_and_without_num
     honest = examined(tmp_path, columns["mj1"], columns, confirmed(8.0))
     assert honest.value == 8.0
     assert honest.details["audit"]["features_alone"] > 4
+    assert honest.details["audit"]["inverse_jsd"] > 0.3 * honest.details["audit"]["jsd_ceiling"]
     null, _ = world(n_signal=0)
     bump = -null["mj1"] + 4 * np.exp(-0.5 * ((null["mjj"] / MASS - 1) / 0.01) ** 2)
     caught = examined(tmp_path, bump, null, confirmed(12.0))

@@ -16,7 +16,7 @@ from jets_toys import toy_jets
 from scipy.stats import norm
 
 from tasks.claim import Measured, Measurement
-from tasks.page import Graded, Run, Text
+from tasks.page import Graded, Run, Table, Text
 from tasks.score import Score
 from tasks.tagging import audit
 from tasks.tagging.samples import MAX_PARTICLES, SAMPLE, as_tops, load, pack, shipped, unpack
@@ -156,6 +156,24 @@ def test_few_labels_weigh_as_much_as_many(task: TaggingTask, prepared: Prepared)
         assert worse.value == pytest.approx(honest.value * np.cbrt(2 / by_hand[LABELS.index(n)]), rel=0.15)
     wrong = {name: -s for name, s in good.items()}
     assert (grade(task, run, wrong).value or 9) < 1.2
+
+
+def test_the_page_says_which_taggers_depend_on_mass(task: TaggingTask, prepared: Prepared) -> None:
+    run, _ = prepared
+    jets, validation = task.split().graded()
+    assert jets.pid is not None
+    mass, free = jets.pt_and_mass()[1], np.random.default_rng(3).normal(size=len(jets))
+    score = grade(task, run, {f"score_{LABELS[0]}": mass} | {f"score_{n}": free for n in LABELS[1:]})
+    found = score.details["on_mass"]
+    shaped, chance = (found[str(n)]["0.5"] for n in (LABELS[0], LABELS[1]))
+    assert shaped["p_value"] < 0.01 < chance["p_value"]
+    assert shaped["inverse_jsd"] < 0.5 * shaped["ceiling"]
+    assert chance["inverse_jsd"] > 0.3 * chance["ceiling"]
+    cut = np.sort(free[validation & (jets.pid == 1)])[-round(0.5 * int((validation & (jets.pid == 1)).sum()))]
+    assert chance["background"] == (free[validation & (jets.pid == 0)] >= cut).sum()
+    blocks = task.page(Run(graded=[Graded(0, SUBMISSION, score)], best=0)).best
+    (table,) = [block for block in blocks if isinstance(block, Table) and block.title == "Dependence on mass"]
+    assert len(table.rows) == sum(map(len, found.values()))
 
 
 def test_scores_are_compared_with_what_needs_no_label(

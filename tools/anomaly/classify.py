@@ -9,7 +9,8 @@ background rank within the fold,
     score = -log10 P(raw score of a sideband event >= this one's),
 
 so that score > 2 keeps 1% of the sideband events in every fold. If the file has too few events outside the window, the
-fold's own (held-out) template events take their place.
+fold's own (held-out) template events take their place. On request, the scores are made independent of the mass at last
+(`decorrelated.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import BeforeValidator, Field
 
 from tools.anomaly.classifier import Classifier, Events, Mask
 from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
+from tools.anomaly.decorrelated import Choice, decorrelated
 from tools.anomaly.mlp import Mlp
 from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
@@ -42,9 +44,7 @@ class ClassifyRequest(WindowRequest):
 
     template: str = Field(description="template file made for the same window and features")
     folds: int = Field(5, ge=2, le=20)
-    ensemble: int = Field(
-        4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds make the 50 of arXiv:2309.13111"
-    )
+    ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; 10 in arXiv:2309.13111")
     classifier: Annotated[
         Annotated[Trees | Mlp, Field(discriminator="kind")],
         BeforeValidator(named),
@@ -63,6 +63,7 @@ class ClassifyRequest(WindowRequest):
     control: str | None = Field(
         None, description="control file of the template: tests closure and sculpting of the score itself"
     )
+    decorrelate: Choice = Field("none", description="from the mass, as learned beside the window")
     out: str = Field("scores.parquet", description="file to write, relative to the working directory")
     out_template: str = Field("template_scores.parquet", description="file for the held-out scores of the template")
 
@@ -96,8 +97,10 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     if request.out_template == request.out:
         raise ToolError("out_template", request.out_template, "a file other than `out`")
     data = load(request, need_sidebands=False)
-    template = _template(request)
-    rows, control = _control(request, data) if request.control else (None, data.features[:0])
+    template, template_mass = _template(request, data.column)
+    rows, control, control_mass = (
+        _control(request, data) if request.control else (None, data.features[:0], data.mjj[:0])
+    )
     own = np.arange(len(data.mjj) + len(control)) < len(data.mjj)
     is_inside = np.concatenate([data.inside, np.zeros(len(control), dtype=bool)])
     scored, raw_template = out_of_fold(
@@ -112,6 +115,12 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
         original=data.original,
         weight=data.weight if data.weight is None else np.append(data.weight, np.ones(len(control))),
     )
+    if request.decorrelate != "none":
+        if template_mass is None:
+            raise ToolError("template", request.template, f"a file with the column {data.column}, for `decorrelate`")
+        others = (scored[~own], control_mass), (raw_template, template_mass)
+        mine, (of_control, raw_template) = decorrelated(request.decorrelate, data, scored[own], others, request.seed)
+        scored = np.concatenate([mine, of_control])
     held = None if rows is None else (rows, scored[~own])
     return judged(scored[own], raw_template, data, held, request.out, request.out_template, request.seed)
 
@@ -214,8 +223,10 @@ def out_of_fold(
     return score, score_template
 
 
-def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return (rows of the held-out events, template events for them (n, d)), checked and without duplicates."""
+def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return (rows of the held-out events, template events for them (n, d), their masses (n,)), checked and without
+    duplicates.
+    """
     assert request.control is not None
     columns = load_arrays(request.control, "control", ["row", data.column, *request.features])
     rows = columns["row"].astype(np.int64)
@@ -228,7 +239,8 @@ def _control(request: ClassifyRequest, data: Windowed) -> tuple[NDArray[np.int64
     control = np.column_stack([columns[name] for name in request.features])
     if min(len(np.unique(rows)), len(control)) < ARGOS_MIN_TEMPLATE:
         raise ToolError("control", request.control, f"has {len(control)} events; at least {ARGOS_MIN_TEMPLATE}")
-    return np.unique(rows), np.unique(control, axis=0)
+    distinct, first = np.unique(control, axis=0, return_index=True)
+    return np.unique(rows), distinct, columns[data.column][first]
 
 
 def copies_of(template: Events, events: Events) -> NDArray[np.int64]:
@@ -261,8 +273,10 @@ def _background_rank(score: Floats, sideband: Floats, weight: Floats | None = No
     return np.asarray(-np.log10((above + 0.5) / (len(sideband) + 0.5)))
 
 
-def _template(request: ClassifyRequest) -> NDArray[np.float64]:
-    """Return the template's features (n, d). Raises ToolError for missing features or too few events."""
+def _template(request: ClassifyRequest, mass: str) -> tuple[Floats, Floats | None]:
+    """Return the template's features (n, d) and masses (n,), if it has them. Raises ToolError for missing features or
+    too few events.
+    """
     columns = load_arrays(request.template, "template")
     try:
         features = derive(columns, request.features)  # a reference is an event table; a template has these features
@@ -272,4 +286,4 @@ def _template(request: ClassifyRequest) -> NDArray[np.float64]:
     needed = max(2 * request.folds, ARGOS_MIN_TEMPLATE)
     if len(table) < needed:
         raise ToolError("template", request.template, f"has {len(table)} events; at least {needed} are needed")
-    return table
+    return table, columns.get(mass)

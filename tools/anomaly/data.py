@@ -33,7 +33,7 @@ class WindowRequest(Request):
     features: list[str] = Field(
         default=FEATURES,
         min_length=1,
-        description="columns or derived features, e.g. mj1, delta_mj, tau21_j1, tau21_j2, tau32_j1, tau32_j2",
+        description="columns or derived features, e.g. mj2, tau32_j1, tau32_j2",
     )
     seed: Seed = Field(1, ge=0)
 

@@ -5,6 +5,8 @@ asks whether passing and failing events have the same spectrum at all (Kolmogoro
 since the fit has one. The second therefore asks whether the passing fraction is as smooth as the transfer factor of
 `profile.py`: it compares the deviance in coarse bins with that of toys, n_pass,i ~ Binomial(N_i, eps(m_i)). A fraction
 that is not smooth can mimic a resonance.
+
+How large a dependence is, significant or not, says 1/JSD (`tools.dependence`), beside what statistics allow.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tools.bumphunt.inputs import load_weighted
 from tools.bumphunt.profile import fit_background, make_basis, transfer
 from tools.bumphunt.spectrum import histogram
 from tools.contract import Request, Result, ToolError, tool
+from tools.dependence import Dependence, dependence
 from tools.events.weights import drawn, of_rows
 from tools.types import Floats
 
@@ -30,10 +33,11 @@ MIN_PASSING = 10
 
 @dataclass(frozen=True)
 class Sculpting:
-    """Two p-values: small ones mean that the cut sculpts mjj."""
+    """Two p-values, of which small ones mean that the cut sculpts mjj, and by how much."""
 
     shape_p: float  # of the same spectrum for passing and failing events
     smooth_p: float  # of a passing fraction that a smooth transfer factor describes
+    dependence: Dependence
 
 
 def sculpting(
@@ -60,6 +64,7 @@ def sculpting(
     return Sculpting(
         shape_p=float(ks_2samp(mjj[passed], mjj[~passed], method="asymp").pvalue),
         smooth_p=float((1 + (expected >= found.deviance[0]).sum()) / (1 + n_toys)),
+        dependence=dependence(mjj, passed, seed=seed),
     )
 
 
@@ -89,6 +94,8 @@ class CutSculpting(BaseModel):
     smooth_p: float = Field(
         description="p-value for a passing fraction that is smooth in the mass; below 0.01 do not trust a bump"
     )
+    inverse_jsd: float = Field(description="1/JSD of the spectra of passing and of all events: the higher, the less")
+    ceiling: float = Field(description="median 1/JSD of random selections of as many events")
 
 
 class SculptingResult(Result):
@@ -115,5 +122,13 @@ def sculpting_test(request: SculptingRequest) -> SculptingResult:
             found = sculpting(mjj, score >= np.sort(score)[-kept], weight=weight)
         except ValueError as error:
             raise ToolError("scores", request.scores, str(error)) from None
-        cuts.append(CutSculpting(efficiency=efficiency, shape_p=found.shape_p, smooth_p=found.smooth_p))
+        cuts.append(
+            CutSculpting(
+                efficiency=efficiency,
+                shape_p=found.shape_p,
+                smooth_p=found.smooth_p,
+                inverse_jsd=found.dependence.inverse_jsd,
+                ceiling=found.dependence.ceiling,
+            )
+        )
     return SculptingResult(cuts=cuts)
