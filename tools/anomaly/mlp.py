@@ -1,7 +1,8 @@
 """Weakly supervised classifier: CATHODE's small neural network (arXiv:2109.00546, section 4), 3 x 64 ReLU.
 
 Binary cross-entropy with classes weighted to equal sums, Adam; the log-odds are averaged over the best epochs, which
-are chosen by the validation loss, as published there, or by another criterion of `selection.py`.
+are chosen by the validation loss, as published there, or by another criterion of `selection.py`. Robust training moves
+standardised features, but none that has whole numbers only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.flow import CHUNK
 from tools.anomaly.selection import Criterion, merit
+from tools.robust.attacks import movable
 from tools.training import Training, device, split, to_tensor, train
 from tools.types import Floats
 
@@ -55,7 +57,10 @@ class Mlp(Training):
             return merit(self.select, _evaluate(model, tensors[0][held]), y[held])
 
         training, validation = (tuple(t[rows] for t in tensors) for rows in (used, held))
-        _, states = train(model, loss, training, validation, self, seed, merit=quality, keep=self.best_epochs)
+        moves = to_tensor(movable(x).astype(float), where)
+        _, states = train(
+            model, loss, training, validation, self, seed, merit=quality, keep=self.best_epochs, reach=lambda _: moves
+        )
         z, total = to_tensor((to_score - mean) / std, where), np.zeros(len(to_score))
         for state in states:
             model.load_state_dict(state)
