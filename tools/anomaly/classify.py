@@ -23,6 +23,7 @@ from pydantic import BeforeValidator, Field
 
 from tools.anomaly.classifier import Classifier, Events, Mask
 from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
+from tools.anomaly.dual import Dual
 from tools.anomaly.mlp import Mlp
 from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
@@ -45,10 +46,10 @@ class ClassifyRequest(WindowRequest):
         4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds make the 50 of arXiv:2309.13111"
     )
     classifier: Annotated[
-        Annotated[Trees | Mlp, Field(discriminator="kind")],
+        Annotated[Trees | Mlp | Dual, Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="'trees' or 'mlp', alone or with settings",
+            description="'trees' or 'mlp', alone or with settings, or {'kind': 'dual', 'invariant': [...]}",
             json_schema_extra={"default": "trees"},
         ),
     ] = Trees()
@@ -94,13 +95,15 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     """
     if request.out_template == request.out:
         raise ToolError("out_template", request.out_template, "a file other than `out`")
+    chosen = request.classifier
+    classifier = chosen.of(request.features) if isinstance(chosen, Dual) else chosen
     data = load(request, need_sidebands=False)
     template = _template(request)
     rows, control = _control(request, data) if request.control else (None, data.features[:0])
     own = np.arange(len(data.mjj) + len(control)) < len(data.mjj)
     is_inside = np.concatenate([data.inside, np.zeros(len(control), dtype=bool)])
     scored, raw_template = out_of_fold(
-        Smeared(request.classifier, request.smear) if request.smear else request.classifier,
+        Smeared(classifier, request.smear) if request.smear else classifier,
         np.concatenate([data.features, control]),
         template,
         is_inside,

@@ -7,6 +7,7 @@ standardised features, but none that has whole numbers only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -22,10 +23,9 @@ from tools.training import Training, device, split, to_tensor, train
 from tools.types import Floats
 
 
-class Mlp(Training):
-    """A network of 3 x 64 ReLU units, averaged over its best epochs."""
+class Network(Training):
+    """Settings of a network that is averaged over its best epochs."""
 
-    kind: Literal["mlp"] = "mlp"
     hidden: int = Field(64, ge=2, le=1024)
     layers: SkipJsonSchema[int] = Field(3, ge=1, le=10)
     epochs: int = Field(30, ge=1, le=1000)
@@ -38,13 +38,17 @@ class Mlp(Training):
     best_epochs: SkipJsonSchema[int] = Field(10, ge=1, description="epochs to average")
     select: Criterion = Field("loss", description="criterion for the best epochs, on validation events")
 
-    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
-        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
+    def trained(
+        self, build: Callable[[int], Any], x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int
+    ) -> Floats:
+        """Train the network `build(d)`, (n, d) -> (n, 1), on x (n, d), y (data or template); return the log-odds of
+        `to_score` (m, d).
+        """
         import torch
 
         torch.manual_seed(seed)
         where = device()
-        model = self.build(x.shape[1]).to(where)
+        model = build(x.shape[1]).to(where)
         mean, std = x.mean(axis=0), x.std(axis=0)
         weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
         tensors = [to_tensor(values, where) for values in ((x - mean) / std, y.astype(float), weight)]
@@ -67,13 +71,27 @@ class Mlp(Training):
             total += _evaluate(model, z)
         return total / len(states)
 
+
+class Mlp(Network):
+    """A network of 3 x 64 ReLU units, averaged over its best epochs."""
+
+    kind: Literal["mlp"] = "mlp"
+
+    def log_odds(self, x: Floats, y: NDArray[np.bool_], to_score: Floats, seed: int) -> Floats:
+        """Train on x (n, d), y (data or template); return the log-odds of `to_score` (m, d)."""
+        return self.trained(self.build, x, y, to_score, seed)
+
     def build(self, dimensions: int) -> Any:
         """Return the untrained network, (n, d) -> (n, 1)."""
-        from torch import nn
+        return stack([dimensions, *[self.hidden] * self.layers, 1])
 
-        widths = [dimensions, *[self.hidden] * self.layers]
-        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-        return nn.Sequential(*layers, nn.Linear(self.hidden, 1))
+
+def stack(widths: list[int]) -> Any:
+    """Return linear layers of these widths with ReLU between them."""
+    from torch import nn
+
+    layers = [layer for a, b in pairwise(widths[:-1]) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
 
 
 def _evaluate(model: Any, x: Any) -> Floats:

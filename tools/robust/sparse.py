@@ -3,7 +3,7 @@
 fisher    the weights with the largest mean squared gradient over the last steps: near the minimum, where mean gradients
           vanish, that of batches is proportional to the diagonal of the Fisher information, and only its order counts
 dynamic   every EVERY steps the mask drops the weights with the smallest gradients and takes in as many others at
-          random, fewer and fewer as training goes on: DROP (1 + cos(pi t)) / 2 of the mask at the fraction t of the training
+          random, ever fewer: DROP (1 + cos(pi t)) / 2 of the mask at the fraction t of the training
 
 What the mask needs lies in the first parameter group, and so in the optimiser's saved state. Importing this file needs
 torch and pytorch_optimizer.
