@@ -142,7 +142,7 @@ def _features(folder: Path, tune: Tune, jets: int, seed: int) -> tuple[Floats, n
     path = folder / f"{tune.value}.h5"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        simulate_jets(JetSimulation(kinds=KINDS, tune=tune, events=jets, seed=seed), path, workers=1)
+        simulate_jets(JetSimulation(kinds=KINDS, tune=tune, events=jets, seed=seed, shard_events=100), path, workers=1)
     found = read_jets(path)
     columns = observables(found)
     assert found.pid is not None

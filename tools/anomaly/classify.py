@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.classifier import Classifier, Events, Mask
 from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
@@ -46,10 +47,10 @@ class ClassifyRequest(WindowRequest):
         4, ge=1, le=100, description="models per fold, averaged; 10 with 5 folds make the 50 of arXiv:2309.13111"
     )
     classifier: Annotated[
-        Annotated[Trees | Mlp | Dual, Field(discriminator="kind")],
+        Annotated[Trees | Mlp | SkipJsonSchema[Dual], Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
-            description="'trees' or 'mlp', alone or with settings, or {'kind': 'dual', 'invariant': [...]}",
+            description="'trees' or 'mlp', alone or with settings",
             json_schema_extra={"default": "trees"},
         ),
     ] = Trees()

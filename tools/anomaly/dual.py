@@ -6,7 +6,8 @@ events to learn what is invariant. Two subnets give latent vectors, u from the i
     log odds = head(a u(i) + b v(x)),    (a, b) = softmax(factor(s)),
 
 with weights that a third network learns as a function of the variables s that break the symmetry, such as a pT on which
-the resolution depends. Training is that of `mlp.py`.
+the resolution depends. Training is that of `mlp.py`. An expert's choice, which the schema leaves out: somebody has to
+know the symmetry.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from tools.types import Floats
 
 
 class Dual(Network):
-    """Two networks, one of which sees only invariant features; how much each counts is learned."""
+    """Two networks, one of which sees only invariants."""
 
     kind: Literal["dual"] = "dual"
-    invariant: list[str] = Field(min_length=1, description="features that the symmetry leaves alone, such as masses")
-    breaking: list[str] = Field([], description="features on which the breaking depends; default: all other features")
+    invariant: list[str] = Field(min_length=1, description="features that a symmetry leaves alone")
+    breaking: list[str] = Field([], description="features that it depends on; default: all others")
     latent: SkipJsonSchema[int] = Field(16, ge=1, le=1024)
 
     def of(self, features: list[str]) -> DualOf:
