@@ -13,12 +13,15 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.contract import Frozen, ToolError
 from tools.events.copies import adjacent
+from tools.robust.attacks import Reach
+from tools.robust.steps import Robust, Steps
 
 Losses = list[tuple[float, float]]  # (training, validation) per epoch
 Progress = Callable[[int, float, float], None]
 Rows = NDArray[np.int64]
 Loss = Callable[..., Any]  # tensors of a batch -> mean loss
 CHUNK = 50_000  # events at a time through a small network
+BETAS = (0.9, 0.999)  # of Adam
 
 
 class Training(Frozen):
@@ -31,6 +34,7 @@ class Training(Frozen):
         5, ge=1, description="epochs without improvement in validation before training stops"
     )
     max_events: SkipJsonSchema[int] = Field(1_000_000, ge=1000, description="train on at most this many events")
+    robust: SkipJsonSchema[Robust] = None
 
 
 def device() -> str:
@@ -57,31 +61,25 @@ def train(
     progress: Progress | None = None,
     merit: Callable[[], float] | None = None,
     keep: int = 1,
+    reach: Reach | None = None,
 ) -> tuple[Losses, list[dict[str, Any]]]:
     """Minimise `loss`; return (losses per epoch, parameters of the `keep` best epochs, best first).
 
     The model ends with the best. Epochs are compared by validation loss or, if given, by `merit()` (larger is better).
-    The validation loss uses the same random numbers in every epoch. Raises ToolError if no epoch has a finite loss.
+    The validation loss uses the same random numbers in every epoch. `reach` says how far robust training may move the
+    first of the tensors. Raises ToolError if no epoch has a finite loss, and if none of the inputs may move but should.
     """
     import torch
 
     n = len(tensors[0])
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    steps = settings.epochs * -(-n // settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+    run = _Run(model, loss, settings, settings.epochs * -(-n // settings.batch), reach)
     losses: Losses = []
     best: list[tuple[float, int, dict[str, Any]]] = []
     for epoch in range(settings.epochs):
         model.train()
         total = 0.0
         for batch in torch.split(torch.randperm(n, device=tensors[0].device), settings.batch):
-            value = loss(*(t[batch] for t in tensors))
-            optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            total += value.item() * len(batch)
+            total += run.step(*(t[batch] for t in tensors)) * len(batch)
         model.eval()
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -100,6 +98,37 @@ def train(
     states = [state for _, _, state in best]
     model.load_state_dict(states[0])
     return losses, states
+
+
+class _Run:
+    """The steps of a training: optimiser, rate, and what makes them robust."""
+
+    def __init__(self, model: Any, loss: Loss, settings: Training, total: int, reach: Reach | None) -> None:
+        import torch
+
+        self.model, self.loss, self.total = model, loss, total
+        self.steps = Steps(settings.robust, reach)
+        rate = settings.learning_rate
+        self.optimizer = self.steps.optimizer(torch.optim.Adam, model.parameters(), total, lr=rate, betas=BETAS)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=total)
+
+    def step(self, x: Any, *others: Any) -> float:
+        """Take a step; return the loss of the batch before it."""
+        import torch
+
+        x = self.steps.inputs(x, lambda z: self.loss(z, *others), self.schedule.last_epoch / self.total)
+
+        def gradient() -> Any:
+            self.optimizer.zero_grad()
+            value = self.loss(x, *others)
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            return value
+
+        value = gradient()
+        self.steps.take(self.optimizer, gradient)
+        self.schedule.step()
+        return float(value.item())
 
 
 def split(

@@ -21,10 +21,12 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.anomaly.classifier import Classifier, Events, Mask
 from tools.anomaly.data import MIN_EVENTS, Windowed, WindowRequest, load
 from tools.anomaly.decorrelated import Choice, decorrelated
+from tools.anomaly.dual import Dual
 from tools.anomaly.mlp import Mlp
 from tools.anomaly.score_closure import ScoreClosure, score_closure
 from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
@@ -46,7 +48,7 @@ class ClassifyRequest(WindowRequest):
     folds: int = Field(5, ge=2, le=20)
     ensemble: int = Field(4, ge=1, le=100, description="models per fold, averaged; 10 in arXiv:2309.13111")
     classifier: Annotated[
-        Annotated[Trees | Mlp, Field(discriminator="kind")],
+        Annotated[Trees | Mlp | SkipJsonSchema[Dual], Field(discriminator="kind")],
         BeforeValidator(named),
         Field(
             description="'trees' or 'mlp', alone or with settings",
@@ -96,6 +98,8 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     """
     if request.out_template == request.out:
         raise ToolError("out_template", request.out_template, "a file other than `out`")
+    chosen = request.classifier
+    classifier = chosen.of(request.features) if isinstance(chosen, Dual) else chosen
     data = load(request, need_sidebands=False)
     template, template_mass = _template(request, data.column)
     rows, control, control_mass = (
@@ -104,7 +108,7 @@ def classify(request: ClassifyRequest) -> ClassifyResult:
     own = np.arange(len(data.mjj) + len(control)) < len(data.mjj)
     is_inside = np.concatenate([data.inside, np.zeros(len(control), dtype=bool)])
     scored, raw_template = out_of_fold(
-        Smeared(request.classifier, request.smear) if request.smear else request.classifier,
+        Smeared(classifier, request.smear) if request.smear else classifier,
         np.concatenate([data.features, control]),
         template,
         is_inside,

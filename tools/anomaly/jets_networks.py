@@ -22,7 +22,7 @@ from tools.anomaly.dijets import Dijets
 from tools.anomaly.mlp import Mlp
 from tools.contract import Frozen, ToolError
 from tools.jet_model import ranks
-from tools.jet_model.batches import Batch, Source
+from tools.jet_model.batches import Batch, Source, reach
 from tools.jet_model.begin import as_classifier
 from tools.jet_model.embed import last_hidden
 from tools.jet_model.jets import Jets, concatenated
@@ -144,7 +144,7 @@ class TunedStore(Store):
             {"params": list(net.head.parameters()), "lr": rate * self.settings.new_layers},
         ]
         used, held = split(len(rows), VALIDATION, seed)
-        fit(net, groups, losses, source, used, held, self.settings.training, seed)
+        fit(net, groups, losses, source, used, held, self.settings.training, seed, reach=reach(model.scales))
         scored = Pairs(model, self.light.take(asked), self.heavy.take(asked), device=device)
         done = np.empty(len(asked))
         with torch.no_grad():

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from tools.contract import ToolError
 from tools.jet_model.jets import FEATURES, LAYOUTS, LOG_PT, Jets, in_order
-from tools.jet_model.model import Architecture, JetModel
+from tools.jet_model.model import KINEMATICS, Architecture, JetModel, Scales
+from tools.robust.attacks import Reach
 
 NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 22}  # particles times `dim` per part
 
@@ -120,6 +121,20 @@ def labels_for(kinds: tuple[str, ...], jets: Jets) -> NDArray[np.int64]:
         raise ToolError("kinds", unknown, f"the model knows {', '.join(kinds)}")
     number = np.array([kinds.index(kind) if kind in kinds else -1 for kind in named])
     return np.asarray(number[jets.pid], dtype=np.int64)
+
+
+def reach(scales: Scales) -> Reach:
+    """Return how far robust training moves particles x (..., m, F): by the spread of each kinematic feature.
+
+    Empty slots, kinds of particles and vertices stay.
+    """
+
+    def of(x: Any) -> Any:
+        spread = x.new_zeros(x.shape[-1])
+        spread[:KINEMATICS] = x.new_tensor(scales.std)
+        return (x[..., LOG_PT : LOG_PT + 1] != 0) * spread
+
+    return of
 
 
 def mask_of(x: Any) -> Any:

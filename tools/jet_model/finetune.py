@@ -17,7 +17,7 @@ from tools.contract import Result, ToolError, tool
 from tools.events.copies import is_first, same_rows
 from tools.files import below
 from tools.jet_model import ranks
-from tools.jet_model.batches import Source, kinds_of, labels_for
+from tools.jet_model.batches import Source, kinds_of, labels_for, reach
 from tools.jet_model.begin import Like, begin
 from tools.jet_model.inputs import JetsRequest, Separation, separation
 from tools.jet_model.jets import Jets, concatenated
@@ -161,7 +161,8 @@ def tune(
     rows = np.arange(len(both))
     objective = mixed(model, Mix(classify=1, generate=0), class_weights(labels, len(kinds)))
     used, held_out = rows[: len(jets)], rows[len(jets) :]
+    moves, from_start = reach(model.scales), start is not None
     fitted = fit(
-        model.net, begun.groups, objective, source, used, held_out, training, seed, keep_start=start is not None
+        model.net, begun.groups, objective, source, used, held_out, training, seed, keep_start=from_start, reach=moves
     )
     return Tuned(model, begun.matched, fitted, separation(probabilities(model, checked), held, kinds))

@@ -142,6 +142,7 @@ def build(architecture: Architecture, scales: Scales | None = None, seed: int = 
     import torch
 
     try:
+        from omnilearned import layers
         from omnilearned.network import PET2
     except ModuleNotFoundError as error:
         raise ToolError("jet_model", error.name, "is not installed here; the extra `jets` of beamcrew has it") from None
@@ -169,6 +170,7 @@ def build(architecture: Architecture, scales: Scales | None = None, seed: int = 
             **{theirs: getattr(a, ours) for ours, theirs in PACKAGE_NAMES.items()},
         )
     net.body.local_physics.pairwise_distance = _squared_distances
+    layers.get_dr = _distances
     net.eval()
     return JetModel(a, scales or Scales(), net)
 
@@ -180,6 +182,19 @@ def _squared_distances(points: Any) -> Any:
     with torch.autocast(points.device.type, enabled=False):
         points = points.float()
         return (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(-1)
+
+
+def _distances(xi: Any, xj: Any, mask: Any, is_log: bool = True) -> Any:
+    """Return the distances in (eta, phi), as the package does, but with gradient 0 in place of NaN where they are 0.
+
+    Every particle is at distance 0 from itself, and robust training needs the gradient in the particles.
+    """
+    import torch
+
+    squared = (xi[..., 0] - xj[..., 0]).square() + (xi[..., 1] - xj[..., 1]).square()
+    apart = torch.where(squared > 0, squared, 1.0)
+    found = 0.5 * torch.log(apart) if is_log else torch.where(squared > 0, torch.sqrt(apart), 0.0)
+    return found.unsqueeze(-1) * mask
 
 
 def conditions_of(jets: Jets) -> NDArray[np.float32]:

@@ -10,8 +10,10 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,8 @@ from tools.contract import Frozen, ToolError
 from tools.files import written
 from tools.jet_model import ranks
 from tools.jet_model.batches import Batch, Source
+from tools.robust.attacks import Reach
+from tools.robust.steps import Robust, Steps
 from tools.training import Rows
 
 BETAS = (0.95, 0.98)  # of Lion, as in the package
@@ -52,6 +56,7 @@ class JetTraining(Frozen):
     patience: SkipJsonSchema[int] = Field(
         100, ge=1, description="epochs without improvement in validation before training stops"
     )
+    robust: SkipJsonSchema[Robust] = None
 
 
 class Epoch(Frozen):
@@ -85,25 +90,28 @@ def fit(
     seed: int,
     state: Path | None = None,
     keep_start: bool = False,
+    reach: Reach | None = None,
 ) -> Outcome:
     """Minimise the objective over the rows `training` of the source; `module` ends with its best weights.
 
     `groups` are the optimiser's parameter groups, with their rates. The best epoch has the lowest loss on the rows
     `validation`, always with the same random numbers; with `keep_start` it may be the start. `state` is the file to
-    continue from, if it exists, and to save to. On a CPU the same seed gives the same weights.
-    Raises ToolError when training diverges or `state` belongs to another training.
+    continue from, if it exists, and to save to. `reach` says how far robust training may move the particles. On a CPU
+    the same seed gives the same weights. Raises ToolError when training diverges, `state` belongs to another training,
+    or particles that must not move should.
     """
     import torch
     from pytorch_optimizer import Lion
 
-    optimizer = Lion([{"weight_decay": settings.weight_decay, **group} for group in groups], betas=BETAS)
     mine = torch.as_tensor(ranks.share(training))
     turns = max(1, -(-settings.min_steps * settings.batch // len(mine)))
     steps = -(-turns * len(mine) // settings.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: _rate((done + 1) / (settings.epochs * steps), settings.warmup)
-    )
-    run = _Run(settings, seed, module, optimizer, schedule)
+    total = settings.epochs * steps
+    robust = Steps(settings.robust, reach)
+    decaying = [{"weight_decay": settings.weight_decay, **group} for group in groups]
+    optimizer = robust.optimizer(Lion, decaying, total, betas=BETAS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate((done + 1) / total, settings.warmup))
+    run = _Run(settings, seed, module, optimizer, schedule, robust, total)
     if keep_start:
         run.keep(sum(evaluate(module, objective, source, validation, seed).values()))
     first = run.restore(state) if state and state.exists() else 0
@@ -156,9 +164,12 @@ def evaluate(module: Any, objective: Objective, source: Source, rows: Any, seed:
 class _Run:
     """State from which an interrupted training continues."""
 
-    def __init__(self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any) -> None:
+    def __init__(
+        self, settings: JetTraining, seed: int, module: Any, optimizer: Any, schedule: Any, robust: Steps, total: int
+    ) -> None:
         self.key = json.dumps([settings.model_dump(), seed, sum(p.numel() for p in module.parameters())])
         self.settings, self.module, self.optimizer, self.schedule = settings, module, optimizer, schedule
+        self.robust, self.total = robust, total
         self.mean = _running_mean(module, settings.average) if settings.average else None
         self.history: list[Epoch] = []
         self.best, self.lowest = 0, np.inf
@@ -171,14 +182,11 @@ class _Run:
         sums: dict[str, float] = {}
         batches, said = torch.split(order, self.settings.batch), time.monotonic()
         for step, rows in enumerate(batches, 1):
-            self.optimizer.zero_grad()
-            for part in source.parts(rows):
-                backward(objective(part), part, len(rows), sums)
-            ranks.average_gradients(self.module)
-            if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.module.parameters(), CLIP)):
-                # Lion would continue silently: the sign of NaN is 0.
-                raise ToolError("training", self.settings.model_dump(), "training diverged; lower learning_rate")
-            self.optimizer.step()
+            parts: Iterable[Batch] = source.parts(rows)
+            if self.settings.robust:
+                parts = [self.moved(objective, part) for part in parts]  # kept for the second gradient
+            self.gradient(objective, parts, len(rows), sums)
+            self.robust.take(self.optimizer, partial(self.gradient, objective, parts, len(rows)))
             self.schedule.step()
             if self.mean:
                 self.mean.update_parameters(self.module)
@@ -186,6 +194,29 @@ class _Run:
                 said = time.monotonic()
                 _say(f"{epoch}, step {step}/{len(batches)}")
         return {name: value / len(order) for name, value in sums.items()}
+
+    def moved(self, objective: Objective, part: Batch) -> Batch:
+        """Return the part as robust training sees it."""
+
+        def loss(x: Any) -> Any:
+            terms: Any = sum(objective(replace(part, x=x)).values())
+            return (terms * part.w).sum()
+
+        return replace(part, x=self.robust.inputs(part.x, loss, self.schedule.last_epoch / self.total))
+
+    def gradient(
+        self, objective: Objective, parts: Iterable[Batch], jets: int, sums: dict[str, float] | None = None
+    ) -> None:
+        """Put the clipped gradients of the mean loss over `jets` jets in place, and add their losses to `sums`."""
+        import torch
+
+        self.optimizer.zero_grad()
+        for part in parts:
+            backward(objective(part), part, jets, sums)
+        ranks.average_gradients(self.module)
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.module.parameters(), CLIP)):
+            # Lion would continue silently: the sign of NaN is 0.
+            raise ToolError("training", self.settings.model_dump(), "training diverged; lower learning_rate")
 
     def waited(self) -> int:
         return len(self.history) - self.best if self.best_weights else 0
