@@ -19,6 +19,7 @@ def run(
     base_url: str | None = None,
     price: str | None = None,
     pictures: bool = True,
+    servers: Path | str | None = None,
     runs: Path | str = "runs",
     **settings: Any,
 ) -> Run:
@@ -27,15 +28,17 @@ def run(
     `request` defaults to that of the task; `options` are options of the task, such as seed, max_iterations or n_signal.
     `backend`, `model`, `base_url` and `price` ("IN,OUT" in dollars per million tokens) choose the model; the default is
     the service whose key is in the environment, or else, unless a model is named, the built-in analyst. `pictures`: its
-    service is shown figures until it refuses one. `settings` are further fields of `agents.runs.run.Settings`: sandbox,
-    gpu, limits, budget, workers, temperature, effort, reviewer, approve (such as {"plan": "first", "unblind": True}:
-    the run is then returned as `waiting`, and `beamcrew approve` goes on with it).
+    service is shown figures until it refuses one. `servers`: a YAML file of outside MCP servers whose tools the crew
+    may use. `settings` are further fields of `agents.runs.run.Settings`: sandbox, gpu, limits, budget, workers,
+    temperature, effort, reviewer, approve (such as {"plan": "first", "unblind": True}: the run is then returned as
+    `waiting`, and `beamcrew approve` goes on with it).
 
     A failed run, or one that spent its budget, is also returned: check `result.status`. Raises ValueError (TaskError,
     pydantic's ValidationError) for an invalid argument.
     """
     from agents.backends.price import Price
     from agents.backends.select import choose_backend
+    from agents.outside.servers import Servers
     from agents.runs.run import Settings, new_run_dir, start
     from tasks.catalogue import make_task
 
@@ -46,7 +49,7 @@ def run(
     rates = Price.parse(price) if price else None
     answers = choose_backend(backend, model=model, base_url=base_url, price=rates, pictures=pictures)
     folder = new_run_dir(Path(runs), task)
-    start(chosen, answers, folder)
+    start(chosen, answers, folder, servers=Servers.read(Path(servers)) if servers else None)
     return load(folder)
 
 

@@ -25,6 +25,7 @@ from agents.crew.shared import Crew
 from agents.runs.session import RECURSION
 from agents.runs.workbench import Nowhere
 from agents.trace.events import RunStarted
+from agents.trace.outside import Nobody, RecordedOutside
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
@@ -118,6 +119,7 @@ def played(folder: Path) -> list[tuple[str, Request]]:
             backend=RecordedBackend(script, store, record),
             bench=RecordedWorkbench(Canned(folder / "workspace"), store, record),
             grader=RecordedGrader(grade, store, record, folder / "workspace"),
+            outside=RecordedOutside([], Nobody(), store, record),
             again=cast(Any, None),  # nothing is confirmed
             confirms=False,
             store=store,

@@ -26,7 +26,7 @@ ALLOWED = {
     "beamcrew": {"beamcrew", "agents", "tasks", "tools", "sandbox.reader"},
 }
 # The rooms of agents/ by floors: a room knows those below it.
-ROOMS = ("backends", "trace", "crew", "runs", "ask", "studies doctor intake batch", "view", "mcp", "cli")
+ROOMS = ("backends", "trace", "crew", "outside", "runs", "ask", "studies doctor intake batch", "view", "mcp", "cli")
 MAX_LINES = 400
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 ALL_SOURCES = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]

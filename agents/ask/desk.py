@@ -12,10 +12,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from agents.ask.material import REPORTS, Material, document
 from agents.backends.base import ToolCall, ToolSchema
+from agents.backends.digest import ends
 from agents.crew.shared import explain
 from agents.runs import sandboxes
 from agents.trace.blobs import TraceError
+from agents.trace.events import OutsideCalled
 from agents.trace.tool_calls import tails
+from agents.trace.words import visible
 from sandbox.driver import WORKSPACE, Sandbox, SandboxLost
 from sandbox.writer import write_bytes
 from tools.contract import Frozen
@@ -110,7 +113,11 @@ class Desk:
         events = self._material.events
         if asked.event >= len(events):
             return {"error": f"event={asked.event}: the trace has the events 0 to {len(events) - 1}"}
-        return document(events[asked.event])
+        event = events[asked.event]
+        if isinstance(event, OutsideCalled):
+            said = self._material.blobs.get(event.text).decode(errors="replace")
+            return document(event) | {"untrusted_text": visible(ends(said, PIECE))}
+        return document(event)
 
     def _list(self, asked: ListFiles) -> dict[str, Any]:
         here = [name for name in REPORTS if (self._material.run_dir / name).is_file()]

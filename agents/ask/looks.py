@@ -19,6 +19,7 @@ from agents.trace.events import (
     Executed,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     RunFinished,
     Sealed,
@@ -28,7 +29,7 @@ from agents.trace.events import (
 )
 from agents.trace.record import where_of
 from agents.trace.shown import graded_of
-from agents.trace.words import agreement, duration
+from agents.trace.words import agreement, duration, outside
 from agents.trace.words import answer as said
 from agents.trace.words import near as nearly
 from tasks.writing import measured
@@ -87,6 +88,8 @@ def troubles(material: Material, question: str) -> list[str]:
             found.append(f"For the {event.who}, {event.where}: {ends(event.text, 300)} [#{event.index}]")
         elif isinstance(event, ToolCalled) and event.error is not None:
             found.append(f"{event.where}: {event.tool} refused: {ends(compact(event.error), 300)} [#{event.index}]")
+        elif isinstance(event, OutsideCalled) and event.ended != "answered":
+            found.append(f"{event.where}: {event.tool}, an outside tool: {outside(event)} [#{event.index}]")
         elif isinstance(event, Executed) and not (event.exit_code == 0 and event.ended == "exit"):
             found.append(f"{event.where}: a command ended by {event.ended}, status {event.exit_code} [#{event.index}]")
         elif isinstance(event, Graded) and not event.score.ok:

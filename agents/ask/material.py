@@ -23,6 +23,7 @@ from agents.trace.events import (
     GatesChecked,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     RunStarted,
     Seen,
@@ -105,6 +106,8 @@ def _more(event: AnyEvent) -> Iterator[str]:
         yield compact({"request": event.request, "task": event.task, "options": event.options, "budget": event.budget})
     elif isinstance(event, ToolCalled):
         yield f"{compact(event.arguments)} -> {compact(digest(event.result if event.error is None else event.error))}"
+    elif isinstance(event, OutsideCalled):
+        yield compact(event.arguments)
     elif isinstance(event, Planned):
         steps = [step.model_dump(exclude_defaults=True) for step in event.plan.steps]
         yield f"{event.plan.reasoning} {compact(steps)}"

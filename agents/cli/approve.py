@@ -26,15 +26,16 @@ def approve(
     price: options.Price = None,
     timeout: options.Timeout = 300,
     pictures: options.Pictures = True,
+    servers: options.Servers = None,
     workers: options.Workers = 2,
     as_json: options.ResultJson = False,
 ) -> None:
     """Answer a run that waits, and go on with it. Without an answer, show what it asks; on a terminal, ask it.
 
-    Choose the backend that the run began with.
+    Choose the backend and the outside servers that the run began with.
     """
     from agents.runs import answers
-    from agents.runs.run import beginning, check_backend, resume
+    from agents.runs.run import beginning, check_backend, check_servers, resume
     from agents.trace.store import at_work
 
     with clear_errors():
@@ -49,13 +50,17 @@ def approve(
         else:
             given = answers.say(asked, answer, say or "", "command", who)
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
+        outside = options.outside(servers)
         check_backend(beginning(run_dir)[0], chosen)  # before the answer is given: nobody could go on with it
+        check_servers(beginning(run_dir)[0], outside)
         answers.give(run_dir, given)
         if at_work(run_dir):
             err.print("The process that carries out this run goes on with this answer.")
             return
         with watched(chosen) as listeners:
-            result = resume(run_dir, chosen, None, workers, listeners, ask=Person(run_dir, listeners[0]))
+            result = resume(
+                run_dir, chosen, None, workers, listeners, ask=Person(run_dir, listeners[0]), servers=outside
+            )
     conclude(run_dir, result, as_json)
 
 

@@ -33,6 +33,7 @@ def fork(
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
     max_seconds: options.MaxSeconds = None,
+    servers: options.Servers = None,
     workers: options.Workers = 2,
     as_json: options.ResultJson = False,
 ) -> None:
@@ -48,6 +49,7 @@ def fork(
     with clear_errors():
         told = read_prompts(prompts, beginning(run_dir)[0].reviewer) if prompts else None
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
+        outside = options.outside(servers)
         child = out or new_run_dir(run_dir.resolve().parent, beginning(run_dir)[0].task)
         with watched(chosen) as listeners:
             result = forks.fork(
@@ -61,5 +63,6 @@ def fork(
                 workers=workers,
                 listeners=listeners,
                 ask=Person(child, listeners[0]),
+                servers=outside,
             )
     conclude(child, result, as_json)

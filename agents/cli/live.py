@@ -31,6 +31,7 @@ from agents.trace.events import (
     Executed,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     Repeated,
     Reviewed,
@@ -45,7 +46,7 @@ from agents.trace.events import (
     Trouble,
 )
 from agents.trace.shown import numbers_of, task_of
-from agents.trace.words import answer, duration, near, review
+from agents.trace.words import answer, duration, near, outside, review
 from tasks.plan import Step
 from tasks.task import Task
 from tasks.writing import label, measured
@@ -238,6 +239,8 @@ def describe(event: AnyEvent, task: Task | None = None) -> str | None:
         case Executed() if event.where.role in ("claim", "audit"):
             what = event.tool if isinstance(event, ToolCalled) else " ".join(event.argv)
             return f"{event.where}: {what} took {duration(event.seconds)}"
+        case OutsideCalled():
+            return f"{event.where}: outside tool {event.tool}: {outside(event)}, took {duration(event.seconds)}"
         case Confirmed():
             what = "audit" if isinstance(event, Audited) else "confirmation"
             return f"{what}: {measured(event.score.value)}, {event.score.reason}{numbers_text(event, task)}"

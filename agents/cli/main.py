@@ -85,6 +85,7 @@ def run(
     max_tokens: options.MaxTokens = None,
     max_seconds: options.MaxSeconds = None,
     reply_tokens: Annotated[int, typer.Option(help="longest single reply asked for")] = 4096,
+    servers: options.Servers = None,
     workers: options.Workers = 2,
     runs: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="new folder of the run; default: one below --runs")] = None,
@@ -108,6 +109,7 @@ def run(
             request, task, given = agreed.request, agreed.task, agreed.arguments()
         elif card:
             raise ValueError("--card: names the task itself; leave out --task")
+        outside = options.outside(servers)
         prepared = make_task(task, given)
         limits = options.limits(max_dollars, max_tokens, max_seconds)
         settings = Settings.model_validate(
@@ -132,7 +134,7 @@ def run(
         try:
             with watched(chosen) as listeners:
                 ask = Person(run_dir, listeners[0], accepted)
-                result = start(settings, chosen, run_dir, listeners, ask=ask)
+                result = start(settings, chosen, run_dir, listeners, ask=ask, servers=outside)
         finally:
             if agreed and run_dir.is_dir():
                 (run_dir / "card.yaml").write_text(agreed.text())
@@ -151,23 +153,26 @@ def resume(
     max_dollars: options.MaxDollars = None,
     max_tokens: options.MaxTokens = None,
     max_seconds: options.MaxSeconds = None,
+    servers: options.Servers = None,
     workers: options.Workers = 2,
     as_json: options.ResultJson = False,
 ) -> None:
     """Go on with a run that was interrupted, lost its sandbox, or spent its budget. Nothing is paid twice.
 
-    Choose the backend that the run began with. A new limit replaces all the old ones; what was spent counts.
+    Choose the backend and the outside servers that the run began with. A new limit replaces all the old ones; what was
+    spent counts.
     """
     from agents.crew.budget import Budget
     from agents.runs import run as runs
 
     with clear_errors():
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
+        outside = options.outside(servers)
         limits = options.limits(max_dollars, max_tokens, max_seconds)
         budget = Budget.model_validate(limits) if limits else None
         with watched(chosen) as listeners:
             ask = Person(run_dir, listeners[0]) if sys.stdin.isatty() else None
-            result = runs.resume(run_dir, chosen, budget, workers, listeners, ask=ask)
+            result = runs.resume(run_dir, chosen, budget, workers, listeners, ask=ask, servers=outside)
     conclude(run_dir, result, as_json)
 
 

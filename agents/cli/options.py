@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from agents.backends import base
+    from agents.outside.servers import Servers as Servers_
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run")]
 Backend = Annotated[
@@ -30,6 +31,10 @@ MaxTokens = Annotated[int | None, typer.Option(help="stop when prompts and repli
 MaxSeconds = Annotated[float | None, typer.Option(help="stop after this much wall time")]
 Sandbox = Annotated[str, typer.Option(help="auto, docker, podman, apptainer or bubblewrap")]
 Image = Annotated[str | None, typer.Option(help="image of the sandbox: tag or digest; Apptainer: FILE.sif")]
+Servers = Annotated[
+    Path | None,
+    typer.Option("--servers", metavar="FILE", help="YAML file of outside MCP servers whose tools the crew may use"),
+]
 Workers = Annotated[int, typer.Option(min=1, help="steps that run side by side")]
 ResultJson = Annotated[bool, typer.Option("--json", help="print result.json on standard output")]
 
@@ -50,6 +55,13 @@ def chosen_backend(
     return select.choose_backend(
         backend, model=model, base_url=base_url, price=rates, timeout=timeout, pictures=pictures
     )
+
+
+def outside(servers: Path | None) -> Servers_ | None:
+    """The outside servers of a file. Raises ValueError."""
+    from agents.outside.servers import Servers
+
+    return Servers.read(servers) if servers else None
 
 
 def limits(max_dollars: float | None, max_tokens: int | None, max_seconds: float | None) -> dict[str, Any]:

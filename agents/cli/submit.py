@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 COMMANDS = ("run", "stability")
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")
 # Options that `beamcrew resume` takes as well: a resumed run needs the same backend.
-SHARED = ("backend", "model", "base_url", "price", "timeout", "pictures", "workers", "max_dollars", "max_tokens")
+SHARED = frozenset(
+    ["backend", "model", "base_url", "price", "timeout", "pictures", "servers", "workers", "max_dollars", "max_tokens"]
+)
 
 
 def submit(

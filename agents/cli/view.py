@@ -28,12 +28,14 @@ def view(
     model: options.Model = None,
     base_url: options.BaseUrl = None,
     price: options.Price = None,
+    servers: options.Servers = None,
     sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap: of runs started in the browser")] = "auto",
 ) -> None:
     """Show runs in a browser, live while they are in progress. There you can also start, approve, stop, resume, fork
     and ask. Serves only you, on this machine.
 
-    Backend, model, address and price are those of runs started there; keys are taken from the environment.
+    Backend, model, address, price and outside servers are those of runs started there; keys are taken from the
+    environment.
     """
     from agents.runs.process import Service
     from agents.trace.store import TRACE
@@ -47,7 +49,11 @@ def view(
         service = Service(backend=backend, model=model, base_url=base_url, price=price)
         if service != Service():
             service.chosen()  # refuse here what no run could begin with
-        house = None if read_only else House.model_validate({"service": service, "sandbox": sandbox})
+        outside = options.outside(servers)
+        if outside:
+            outside.check_tokens()
+        chosen = {"service": service, "sandbox": sandbox, "servers": outside}
+        house = None if read_only else House.model_validate(chosen)
         try:
             server = Server(folder.resolve().parent if one else folder, port, house)
         except OSError as error:

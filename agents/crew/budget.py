@@ -17,6 +17,7 @@ class BudgetSpent(RuntimeError):  # noqa: N818 - nothing went wrong, the money i
     """A limit is reached: the run stops, and the operator may raise the limit and resume."""
 
 
+GO_ON = "to continue, raise the limit and resume the run"
 NEAR = 0.8  # share of a limit whose spending is announced
 Near = Callable[[str, float, float], None]  # name of the limit, amount used, limit
 
@@ -114,8 +115,7 @@ class Meter:
         for name, used, limit in self._limits():
             if used >= limit and (model_call or name == "seconds"):
                 raise BudgetSpent(
-                    f"budget spent before {where}: {used:.6g} of {limit:.6g} {name.replace('_', ' ')}; "
-                    "to continue, raise the limit and resume the run"
+                    f"budget spent before {where}: {used:.6g} of {limit:.6g} {name.replace('_', ' ')}; {GO_ON}"
                 )
         if model_call and self._approved:
             with self._asking:

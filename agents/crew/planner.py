@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agents.backends.base import Request
+from agents.backends.base import Request, ToolSchema
 from agents.backends.digest import digest
 from agents.backends.local.prompt import signature
 from agents.backends.opening import opening
@@ -38,10 +38,12 @@ def plan(
     ModelFailed when the model cannot write one with known tools.
     """
     rule, iteration, where = crew.task.rule, len(scores), Where("planner", len(scores))
+    offered = [*(ToolSchema(**find(name).schema()) for name in crew.task.tools), *crew.outside.tools]
+    names = [schema.name for schema in offered]
     context: dict[str, Any] = {
         "request": crew.request,
         "facts": crew.facts,
-        "tools": [_tool(name) for name in crew.task.tools],
+        "tools": [_tool(schema) for schema in offered],
         "rule": {"iterations_at_most": rule.max_iterations, "ends_after_iterations_without_gain": rule.patience},
         "iteration": iteration,
         "history": verdicts(scores),
@@ -55,11 +57,11 @@ def plan(
     request = Request(
         role="planner",
         messages=opening(crew.prompts["planner.md"], crew.task.brief(), context),
-        response_schema=plan_schema(crew.task.tools),
+        response_schema=plan_schema(names),
         seed=crew.seed,
     )
     graded = any(score.value is not None for score in scores)
-    answer = crew.ask(request, Plan, where, _objections(crew.task.tools, graded, iteration))
+    answer = crew.ask(request, Plan, where, _objections(names, graded, iteration))
     crew.note(Planned(iteration=iteration, plan=answer))
     return answer
 
@@ -93,7 +95,6 @@ def observed(observation: Observation) -> dict[str, Any]:
     return shown | {"results": results}
 
 
-def _tool(name: str) -> dict[str, Any]:
+def _tool(schema: ToolSchema) -> dict[str, Any]:
     """Return a tool's name, description and arguments in short form; the worker gets the full schema."""
-    schema = find(name).schema()
-    return {"name": name, "description": schema["description"], "arguments": signature(schema["parameters"])}
+    return {"name": schema.name, "description": schema.description, "arguments": signature(schema.parameters)}

@@ -15,6 +15,7 @@ from agents.crew.budget import Meter
 from agents.crew.confirm import Again
 from agents.trace.approval import Approval
 from agents.trace.events import Event, Trouble
+from agents.trace.outside import RecordedOutside
 from agents.trace.record import Record, note
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
@@ -42,6 +43,7 @@ class Crew:
     backend: RecordedBackend
     bench: RecordedWorkbench
     grader: RecordedGrader
+    outside: RecordedOutside
     again: Again  # the harness's part in confirmation and audit
     confirms: bool  # True if the task holds inputs out
     store: Store

@@ -16,6 +16,8 @@ from agents.backends.digest import compact, digest
 from agents.backends.opening import opening
 from agents.crew.eyes import look, told
 from agents.crew.glossary import glossary
+from agents.crew.outside import told as told_of
+from agents.crew.outside import too_long
 from agents.crew.planner import observed
 from agents.crew.shared import Crew, explain
 from agents.crew.standing import LONG, rounded, standing
@@ -58,6 +60,7 @@ class Finish(Frozen):
 
 
 OWN: dict[str, type[BaseModel]] = {"run_python": RunPython, "finish": Finish}
+NAMES = (*OWN, "submit", "null_result")  # of a worker's tools besides those of the task
 
 
 class Worker:
@@ -86,6 +89,7 @@ class Worker:
         self._figures: list[Figure] = []  # that the call in progress made
         self._explained: set[str] = set()  # tools whose results have been explained
         # Tools that only some steps have come last: all requests begin alike, so a service can cache them.
+        self._outside = {tool.name for tool in crew.outside.tools}
         self._own = OWN | ({"submit": crew.task.submission, "null_result": NullResult} if step.submits else {})
 
     def work(self, done: Mapping[str, Observation]) -> Observation:
@@ -155,7 +159,7 @@ class Worker:
         }
 
     def _schemas(self) -> tuple[ToolSchema, ...]:
-        offered = [ToolSchema(**find(name).schema()) for name in self._crew.task.tools]
+        offered = [*(ToolSchema(**find(name).schema()) for name in self._crew.task.tools), *self._crew.outside.tools]
         for name, model in self._own.items():
             offered.append(ToolSchema(name=name, description=model.__doc__ or "", parameters=model.model_json_schema()))
         return tuple(offered)
@@ -172,6 +176,8 @@ class Worker:
         if not recordable(arguments):
             return self._error("arguments", call.arguments[:200], f"must be {RECORDABLE}")
         try:
+            if call.name in self._outside:
+                return self._ask_outside(call.name, arguments)
             if call.name not in self._own:
                 return self._tool(call.name, arguments)
             try:
@@ -220,6 +226,14 @@ class Worker:
             self._explained.add(name)
             said["fields"] = glossary(find(name).result, event.result)
         return said | duration(event.seconds) | self._look(event)
+
+    def _ask_outside(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call an outside tool; what it says stays with this worker, who may report it in its own words."""
+        if why := too_long(arguments):
+            return self._error("arguments", name, why)
+        self._crew.meter.check(self._where, model_call=False)
+        event = self._crew.outside.call(self._where, name, arguments)
+        return told_of(self._crew.outside, event) | duration(event.seconds)
 
     def _look(self, event: Executed) -> dict[str, Any]:
         """Keep a command's figures, to be shown with its result, and return them in words."""

@@ -16,9 +16,11 @@ from agents.backends.base import Backend
 from agents.backends.select import secrets
 from agents.crew.budget import Budget
 from agents.crew.context import advised
+from agents.crew.outside import with_outside
+from agents.outside.servers import Servers
 from agents.runs.answers import Ask
 from agents.runs.provenance import input_hashes, keep_prompts, kept_prompts
-from agents.runs.run import FOLDERS, beginning, resume
+from agents.runs.run import FOLDERS, beginning, check_servers, resume
 from agents.runs.sandboxes import claiming, searching
 from agents.runs.session import meter_of
 from agents.trace.approval import Approval
@@ -50,10 +52,12 @@ def fork(
     workers: int = 2,
     listeners: Sequence[Callable[[Any], None]] = (),
     ask: Ask | None = None,
+    servers: Servers | None = None,
 ) -> RunResult:
     """Carry out a run in the new folder `child` with the past of another. Raises what `branch` and `resume` raise."""
+    check_servers(beginning(run_dir)[0], servers)
     branch(run_dir, step, child, backend, request=request, prompts=prompts, budget=budget)
-    return resume(child.resolve(), backend, workers=workers, listeners=listeners, ask=ask)
+    return resume(child.resolve(), backend, workers=workers, listeners=listeners, ask=ask, servers=servers)
 
 
 def branch(
@@ -118,6 +122,7 @@ def _write(
     with Store.reading(run_dir) as parent, Store.create(folder, secrets()) as store:
         task = make_task(started.task, started.options)
         told = advised(prompts, task) if prompts else kept_prompts(started, parent)
+        told = with_outside(told) if prompts and started.outside else told
         store.append(started.model_copy(update={"prompts": keep_prompts(store, told)}))
         for event in kept:
             for what, sha in blob_names(event):

@@ -7,8 +7,7 @@ import queue
 import threading
 
 from agents.backends.base import Backend, Reply, Request
-from agents.crew.budget import BudgetSpent, Meter
-from agents.runs.workbench import GO_ON
+from agents.crew.budget import GO_ON, BudgetSpent, Meter
 
 
 class InTime:

@@ -18,12 +18,14 @@ from agents.crew.budget import Meter
 from agents.crew.confirm import Again
 from agents.crew.graph import State
 from agents.crew.shared import Crew
+from agents.outside.live import LiveOutside
 from agents.runs import sandboxes
 from agents.runs.provenance import kept_prompts
 from agents.runs.workbench import Workbench
 from agents.trace.approval import Approval
 from agents.trace.events import RunStarted, Sealed, Trouble
 from agents.trace.graded import kept, laid_out
+from agents.trace.outside import Outside, RecordedOutside
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend, RecordedGrader, RecordedWorkbench
 from agents.trace.store import Store
@@ -36,6 +38,12 @@ from tasks.task import Task, TaskError, Verdict
 
 # Errors that odd numbers in a submission may cause in a grader: the submission is invalid, but the run is not lost.
 ODD = (ValueError, OverflowError, FloatingPointError)
+
+
+class Closes(Protocol):
+    """What a stop of the run closes for good, without a lock: benches and outside servers."""
+
+    def close(self) -> None: ...
 
 
 class Parts(Again, Protocol):
@@ -53,6 +61,8 @@ class Parts(Again, Protocol):
 
     def grader(self) -> RecordedGrader: ...
 
+    def outside(self) -> Outside: ...
+
     def sealed(self, state: State) -> Sealed:
         """Return the best submission's metrics that need the truth; called after all agents have finished."""
         ...
@@ -68,6 +78,7 @@ def crew_of(begun: RunStarted, parts: Parts, backend: Backend, meter: Meter, wor
         backend=RecordedBackend(backend, parts.store, parts.record),
         bench=parts.bench(),
         grader=parts.grader(),
+        outside=RecordedOutside(begun.outside, parts.outside(), parts.store, parts.record),
         again=parts,
         confirms=any(name.startswith("held_out/") for name in begun.inputs),
         store=parts.store,
@@ -93,21 +104,27 @@ class Live:
         record: Record,
         bench: Workbench,
         meter: Meter,
-        benches: list[Workbench] | None = None,
+        closers: list[Closes] | None = None,
+        outside: LiveOutside | None = None,
     ) -> None:
-        """`benches`: to which all benches are added that are opened, so that a stop can close them."""
+        """`closers`: to which all benches are added that are opened, so that a stop can close them."""
         self.task, self.store, self.record = task, store, record
         self._begun, self._bench, self._meter = begun, bench, meter
         self._claim, self._audit = sandboxes.claiming(store.run_dir), sandboxes.auditing(store.run_dir)
         self._sealed = store.run_dir / "sealed"
-        self._benches = [] if benches is None else benches
+        self._closers = [] if closers is None else closers
+        self._outside = outside or LiveOutside(None)
         bench.keep_to(meter.seconds_left)
+        self._outside.keep_to(meter.seconds_left)
 
     def bench(self) -> RecordedWorkbench:
         return RecordedWorkbench(self._bench, self.store, self.record)
 
     def grader(self) -> RecordedGrader:
         return RecordedGrader(self._grade, self.store, self.record, self._bench.workspace)
+
+    def outside(self) -> LiveOutside:
+        return self._outside
 
     def _grade(self, iteration: int, submission: Submission | None, folder: Path) -> Score:
         if submission is None:
@@ -179,7 +196,7 @@ class Live:
         make: Callable[[], Sandbox] = partial(sandboxes.fresh, self.store, place, info, gpu)
         with Workbench(make(), make) as bench:
             bench.keep_to(self._meter.seconds_left)
-            self._benches.append(bench)
+            self._closers.append(bench)
             yield RecordedWorkbench(bench, self.store, self.record)
 
     def _told(self, where: Where, error: Exception) -> str:

@@ -18,6 +18,7 @@ from agents.backends.built_in import FOLLOWS
 from agents.backends.price import Price
 from agents.backends.select import choose_backend, secrets
 from agents.crew.budget import Budget
+from agents.outside.servers import Servers
 from agents.runs.run import Settings, resume, start
 from agents.runs.session import meter_of
 from agents.trace.blobs import Redactor, TraceError
@@ -61,6 +62,7 @@ class Order(Frozen):
     service: Service
     settings: Settings | None = None
     budget: Budget | None = Field(None, description="of a run that goes on: limits that replace all it had")
+    servers: Servers | None = None
     outlive: bool = False  # the server that ordered it
 
 
@@ -80,9 +82,9 @@ def main() -> int:
         threading.Thread(target=_watch, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         if order.settings:
-            start(order.settings, order.service.chosen(), order.run_dir)
+            start(order.settings, order.service.chosen(), order.run_dir, servers=order.servers)
         else:
-            resume(order.run_dir, order.service.chosen(), order.budget)
+            resume(order.run_dir, order.service.chosen(), order.budget, servers=order.servers)
     except ValidationError as error:
         why = str(problems(error)[0])
     except (ValueError, OSError, SandboxLost, TraceError) as error:

@@ -24,6 +24,7 @@ from agents.runs.session import RECURSION, ending
 from agents.runs.workbench import Nowhere
 from agents.trace.events import Audited, Confirmed, Executed, RunFinished, RunStarted, Sealed
 from agents.trace.moved import Moved
+from agents.trace.outside import Nobody
 from agents.trace.record import where_of
 from agents.trace.recorders import RecordedGrader, RecordedWorkbench
 from agents.trace.report import write_report
@@ -85,6 +86,9 @@ class Played:
 
     def grader(self) -> RecordedGrader:
         return RecordedGrader(_never, self.store, self.record, self.out / "workspace")
+
+    def outside(self) -> Nobody:
+        return Nobody()
 
     def before(self, where: Where) -> None:
         """Check nothing: recorded work has been paid for."""

@@ -18,6 +18,10 @@ from agents.backends.built_in import CONTROLS
 from agents.backends.select import secrets
 from agents.crew.budget import Budget
 from agents.crew.context import advised, read_prompts
+from agents.crew.outside import with_outside
+from agents.crew.worker import NAMES
+from agents.outside.live import LiveOutside
+from agents.outside.servers import Servers
 from agents.runs import sandboxes
 from agents.runs.answers import Ask, waiting
 from agents.runs.provenance import input_hashes, keep_prompts, versions
@@ -33,6 +37,7 @@ from sandbox.docker import IMAGE
 from sandbox.driver import Gpu, Kind, Limits, Sandbox
 from tasks import salt
 from tasks.catalogue import DEFAULT, make_task
+from tasks.task import Task
 from tools.contract import Frozen
 
 FOLDERS = ("inputs", "held_out", "sealed", "workspace", "claim", "decoy", "audit", TRACE)
@@ -71,11 +76,13 @@ def start(
     listeners: Sequence[Callable[[Any], None]] = (),
     keys_in: Sequence[str] = (),
     ask: Ask | None = None,
+    servers: Servers | None = None,
 ) -> RunResult:
     """Carry out a new run in `run_dir`, which must not contain one. Raises TaskError when the task cannot be prepared.
 
     `keys_in`: environment variables that hold a key although their names do not suggest it. `ask` asks a person where
     `settings.approve` says so; without an answer the run ends as `waiting`, and is resumed once there is one.
+    `servers`: outside servers whose tools the crew may use; ValueError for one that cannot be reached.
     """
     secret = salt.fresh() if settings.salt is None else settings.salt
     task = make_task(settings.task, settings.options).salted(secret)
@@ -85,6 +92,51 @@ def start(
         raise ValueError(f"reviewer=true: not for the control {backend.name}, whose plans follow from no verdict")
     if any((run_dir / name).exists() for name in FOLDERS):
         raise ValueError(f"{run_dir}: contains a run already; resume it, or choose another folder")
+    with LiveOutside(servers, [*task.tools, *NAMES]) as outside:
+        offers = outside.offers()
+        facts = _prepare(settings, task, run_dir, secret)
+        with (
+            Store.create(run_dir, secrets(*keys_in, *(servers.secrets() if servers else ()))) as store,
+            _bench(
+                store,
+                sandboxes.first(
+                    sandboxes.searching(run_dir), settings.sandbox, settings.limits, settings.image, settings.gpu
+                ),
+                settings.gpu,
+            ) as bench,
+        ):
+            for listener in listeners:
+                store.listen(listener)
+            prompts = advised(read_prompts(reviewer=settings.reviewer), task)
+            begun = RunStarted(
+                run=run_dir.name,
+                request=settings.request,
+                task=task.name,
+                options=task.options(),
+                facts=facts,
+                inputs=input_hashes(run_dir),
+                backend=backend.name,
+                is_llm=backend.is_llm,
+                sandbox=bench.sandbox.info,
+                gpu=settings.gpu,
+                budget=settings.budget.written(),
+                seed=settings.seed,
+                temperature=settings.temperature,
+                effort=settings.effort,
+                reviewer=settings.reviewer,
+                versions=versions(),
+                prompts=keep_prompts(store, with_outside(prompts) if offers else prompts),
+                card=settings.card,
+                approve=settings.approve.model_dump(exclude_defaults=True),
+                outside=offers,
+            )
+            begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests
+            Session(begun, task, backend, bench, store, settings.budget, settings.workers, ask, outside).carry_out()
+    return _finish(run_dir)
+
+
+def _prepare(settings: Settings, task: Task, run_dir: Path, secret: str) -> dict[str, Any]:
+    """Write the inputs of a run, and return the facts about them that agents are told."""
     facts = {"task": task.name} | task.prepare(run_dir / "inputs", run_dir / "held_out", run_dir / "sealed")
     if settings.approve.unblind and not (run_dir / "held_out").is_dir():
         _remove_prepared(run_dir)
@@ -95,42 +147,7 @@ def start(
     for place in (sandboxes.searching(run_dir), sandboxes.claiming(run_dir)):
         if place.inputs.is_dir():
             place.workspace.mkdir()
-    with (
-        Store.create(run_dir, secrets(*keys_in)) as store,
-        _bench(
-            store,
-            sandboxes.first(
-                sandboxes.searching(run_dir), settings.sandbox, settings.limits, settings.image, settings.gpu
-            ),
-            settings.gpu,
-        ) as bench,
-    ):
-        for listener in listeners:
-            store.listen(listener)
-        begun = RunStarted(
-            run=run_dir.name,
-            request=settings.request,
-            task=task.name,
-            options=task.options(),
-            facts=facts,
-            inputs=input_hashes(run_dir),
-            backend=backend.name,
-            is_llm=backend.is_llm,
-            sandbox=bench.sandbox.info,
-            gpu=settings.gpu,
-            budget=settings.budget.written(),
-            seed=settings.seed,
-            temperature=settings.temperature,
-            effort=settings.effort,
-            reviewer=settings.reviewer,
-            versions=versions(),
-            prompts=keep_prompts(store, advised(read_prompts(reviewer=settings.reviewer), task)),
-            card=settings.card,
-            approve=settings.approve.model_dump(exclude_defaults=True),
-        )
-        begun = store.append(begun)  # as recorded, without secrets: a resumed run must send the same requests
-        Session(begun, task, backend, bench, store, settings.budget, settings.workers, ask).carry_out()
-    return _finish(run_dir)
+    return facts
 
 
 def resume(
@@ -141,12 +158,13 @@ def resume(
     listeners: Sequence[Callable[[Any], None]] = (),
     keys_in: Sequence[str] = (),
     ask: Ask | None = None,
+    servers: Servers | None = None,
 ) -> RunResult:
     """Continue a run that waited for an answer, was interrupted, lost its sandbox or service, or spent its budget.
 
     Recorded results are played, not paid for again. Without a `budget` the limits stay as they were. Raises
-    ValueError when the run has ended, was made with another backend, or waits for an answer that neither `give` nor
-    `ask` brings.
+    ValueError when the run has ended, was made with another backend or other `servers`, or waits for an answer that
+    neither `give` nor `ask` brings.
     """
     if workers < 1:
         raise ValueError(f"workers={workers}: at least 1")
@@ -157,13 +175,15 @@ def resume(
             return _finish(run_dir)  # killed before its report was written
         raise ValueError(f"run {begun.run} has ended ({ended.status}): there is nothing to resume")
     check_backend(begun, backend)
+    check_servers(begun, servers)
     events = read_trace(run_dir)
     asked = pending(events)
     if asked and ask is None and waiting(run_dir, asked) is None:
         raise ValueError(f"run {begun.run} waits for an answer: {asked.text}; give it by `beamcrew approve {run_dir}`")
     task = make_task(begun.task, begun.options).salted(salt.kept(run_dir / "sealed"))
     with (
-        Store.open(run_dir, secrets(*keys_in)) as store,
+        LiveOutside(servers) as outside,  # reached when a tool is called
+        Store.open(run_dir, secrets(*keys_in, *(servers.secrets() if servers else ()))) as store,
         _bench(store, sandboxes.again(sandboxes.searching(run_dir), begun.sandbox, begun.gpu), begun.gpu) as bench,
     ):
         for listener in listeners:
@@ -172,7 +192,7 @@ def resume(
         # Requests must stay the same, or nothing of the record could be played.
         chosen = budget.model_copy(update={"reply_tokens": so_far.reply_tokens}) if budget else so_far
         store.append(RunResumed(sandbox=bench.sandbox.info, budget=chosen.written() if budget else None))
-        Session(begun, task, backend, bench, store, chosen, workers, ask).carry_out()
+        Session(begun, task, backend, bench, store, chosen, workers, ask, outside).carry_out()
     return _finish(run_dir)
 
 
@@ -180,6 +200,15 @@ def check_backend(begun: RunStarted, backend: Backend) -> None:
     """Raise ValueError if a run was made with another backend."""
     if begun.backend != backend.name:
         raise ValueError(f"backend={backend.name}: run {begun.run} was made with {begun.backend}; resume with the same")
+
+
+def check_servers(begun: RunStarted, servers: Servers | None) -> None:
+    """Raise ValueError if a run was made with other outside servers."""
+    if servers is None and begun.outside:
+        names = ", ".join(server.name for server in begun.outside)
+        raise ValueError(f"servers: run {begun.run} began with {names}: give the file that names them, --servers FILE")
+    if servers is not None:
+        servers.check_run(begun.outside)
 
 
 def new_run_dir(runs: Path, task: str) -> Path:

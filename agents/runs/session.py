@@ -17,10 +17,11 @@ from agents.crew import graph
 from agents.crew.approval import Declined, Waiting, limit_spending
 from agents.crew.budget import NEAR, Budget, BudgetSpent, Meter
 from agents.crew.shared import Crew
+from agents.outside.live import LiveOutside
 from agents.runs import sandboxes
 from agents.runs.answers import Ask, answered, taken
 from agents.runs.in_time import InTime
-from agents.runs.parts import Live, crew_of
+from agents.runs.parts import Closes, Live, crew_of
 from agents.runs.provenance import input_hashes, peak_memory
 from agents.runs.workbench import Workbench
 from agents.trace.approval import Approval, pending
@@ -56,13 +57,14 @@ class Session:
     budget: Budget
     workers: int
     ask: Ask | None = None
-    _benches: list[Workbench] = field(default_factory=list)
+    outside: LiveOutside = field(default_factory=lambda: LiveOutside(None))
+    _closers: list[Closes] = field(default_factory=list)
     _stopped: list[int] = field(default_factory=list)
     _timer: threading.Timer | None = None
 
     def carry_out(self) -> None:
         """Run the graph until it ends in any way, and record the ending."""
-        self._benches.append(self.bench)
+        self._closers += [self.bench, self.outside]
         self._now = self._attempt()
         quota = None
         try:
@@ -93,7 +95,7 @@ class Session:
     def _through(self) -> tuple[Status, str]:
         """Run the graph to its end, anew after each answer, and compute the sealed metrics."""
         self._check_inputs()
-        with _interruptible(self._benches, self._stopped):
+        with _interruptible(self._closers, self._stopped):
             sandboxes.probe(self.bench.sandbox, self.store)
             while True:
                 try:
@@ -146,7 +148,7 @@ class Session:
         if approve.spend:
             limit_spending(meter, approve.spend, self.store)
         self._announce_in_time(meter)
-        parts = Live(self.begun, self.task, self.store, Record(events), self.bench, meter, self._benches)
+        parts = Live(self.begun, self.task, self.store, Record(events), self.bench, meter, self._closers, self.outside)
         backend = InTime(self.backend, meter)
         return Attempt(crew_of(self.begun, parts, backend, meter, self.workers), parts, meter)
 
@@ -195,7 +197,7 @@ def meter_of(budget: Budget, backend: Backend, approve: Approval | None = None, 
 
 
 @contextmanager
-def _interruptible(benches: list[Workbench], stopped: list[int]) -> Iterator[None]:
+def _interruptible(closers: list[Closes], stopped: list[int]) -> Iterator[None]:
     """End sandbox commands at once on Ctrl-C or SIGTERM, so that waiting for them cannot delay the stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -205,8 +207,8 @@ def _interruptible(benches: list[Workbench], stopped: list[int]) -> Iterator[Non
         for number in before:  # a second Ctrl-C during this one would deadlock
             signal.signal(number, lambda *_: None)
         stopped.append(signum)  # no lock: the handler may have interrupted its holder
-        for bench in benches:
-            bench.close()
+        for each in closers:
+            each.close()
         raise KeyboardInterrupt
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -10,14 +10,13 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from agents.crew.budget import BudgetSpent
+from agents.crew.budget import GO_ON, BudgetSpent
 from agents.trace.bench import place
 from agents.trace.where import Where
 from sandbox.driver import WORKSPACE, ExecResult, Sandbox, SandboxInfo, SandboxLost
 from sandbox.reader import read_bytes
 from sandbox.writer import write_bytes
 
-GO_ON = "to continue, raise the limit and resume the run"
 RENEWALS = 10  # per session of a run; code that can break sandboxes must not do so for ever
 
 

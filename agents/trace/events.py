@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agents.backends.base import Effort, Figure, Quota, Usage
+from agents.backends.base import Effort, Figure, Quota, ToolSchema, Usage
 from agents.trace.observation import Form, Observation
 from agents.trace.where import Where
 from sandbox.driver import Gpu, SandboxInfo
@@ -36,6 +36,16 @@ class Parent(Frozen):
     trace: str = Field(description="SHA-256 of its trace.jsonl")
     step: Where = Field(description="where the child departs from it: planner/<iteration>, worker/..., reporter")
     past: int = Field(ge=0, description="number of events copied")
+
+
+class OutsideServer(Frozen):
+    """A server of others whose tools the crew may use, and what of it is offered."""
+
+    name: str
+    at: str = Field(description="its program or host")
+    version: str = Field(description="what it calls itself")
+    tools: list[ToolSchema]
+    left_out: dict[str, str] = Field(default_factory=dict, description="tool -> why it is not offered")
 
 
 class RunStarted(Event):
@@ -65,6 +75,7 @@ class RunStarted(Event):
         None, description="how the request was understood, as accepted; null: the operator named the task"
     )
     approve: dict[str, Any] = Field(default_factory=dict, description="gates at which the run stops and asks a person")
+    outside: list[OutsideServer] = Field(default_factory=list, description="outside servers, as they were then")
 
     def spent_on_card(self) -> tuple[int, Usage]:
         """Return the calls of the model that filled the card, and what they cost."""
@@ -145,6 +156,22 @@ class ToolCalled(Executed):
     arguments: dict[str, Any]
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
+
+
+class OutsideCalled(Event):
+    """A call of a tool of an outside server, made on the host. Its text is not to be trusted."""
+
+    kind: Literal["outside_called"] = "outside_called"
+    key: str = Field(description="hash of the tool and its arguments")
+    where: Where
+    tool: str = Field(description="server.tool")
+    arguments: dict[str, Any]
+    ended: Literal["answered", "refused", "timeout", "lost", "limit"] = Field(
+        description="refused: the server answered with an error; limit: the run has made all its calls of the server"
+    )
+    text: str = Field(description="blob: what the server said")
+    cut: int = Field(0, description="characters of it that were not kept")
+    seconds: float
 
 
 class Told(Event):
@@ -332,6 +359,7 @@ AnyEvent = Annotated[
     | ServiceAdapted
     | Executed
     | ToolCalled
+    | OutsideCalled
     | Told
     | Seen
     | Planned

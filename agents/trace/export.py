@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agents.backends.base import Reply, Request
+from agents.trace import words
 from agents.trace.blobs import Blobs, TraceError
 from agents.trace.events import (
     AnyEvent,
     Executed,
     ModelCalled,
+    OutsideCalled,
     RunStarted,
     Sealed,
     StepFinished,
@@ -34,7 +36,8 @@ from agents.trace.store import blobs_of, read_trace, trace_sha256
 from agents.trace.where import Where
 
 M = TypeVar("M", bound=BaseModel)
-Work = ModelCalled | Executed | StepStarted | StepFinished
+Called = Executed | OutsideCalled
+Work = ModelCalled | Called | StepStarted | StepFinished
 
 
 @dataclass(frozen=True)
@@ -87,22 +90,24 @@ def begin(event: AnyEvent) -> float:
 
 def is_work(event: AnyEvent) -> bool:
     """Return True for a model call, a tool call or another command."""
-    return isinstance(event, ModelCalled | Executed)
+    return isinstance(event, ModelCalled | Called)
 
 
-def tool_of(trace: Exported, event: Executed) -> tuple[str, dict[str, Any]]:
+def tool_of(trace: Exported, event: Called) -> tuple[str, dict[str, Any]]:
     """Return the tool's name and arguments; a command that does not call a tool counts as run_python."""
-    if isinstance(event, ToolCalled):
+    if isinstance(event, ToolCalled | OutsideCalled):
         return event.tool, event.arguments
     given = {path: trace.text(sha) for path, sha in sorted(event.given.items())}
     return "run_python", {"argv": event.argv, "cwd": event.cwd, "files": given}
 
 
-def outcome(trace: Exported, event: Executed) -> tuple[str, str | None]:
+def outcome(trace: Exported, event: Called) -> tuple[str, str | None]:
     """Return the result as text, and the error if there was one."""
     if isinstance(event, ToolCalled):
         error = None if event.error is None else "; ".join(f"{name}: {text}" for name, text in event.error.items())
         return compact(event.result if event.error is None else event.error), error
+    if isinstance(event, OutsideCalled):
+        return trace.text(event.text), None if event.ended == "answered" else words.outside(event)
     ok = event.exit_code == 0 and event.ended == "exit"
     error = None if ok else f"{event.ended}, exit status {event.exit_code}"
     return trace.text(event.stdout) + trace.text(event.stderr), error

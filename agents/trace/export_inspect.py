@@ -21,14 +21,13 @@ from agents.trace.events import (
     CanaryChecked,
     Confirmed,
     Decided,
-    Executed,
     Graded,
     ModelCalled,
     Planned,
     Reviewed,
     Trouble,
 )
-from agents.trace.export import Exported, Work, begin, finite, is_work, outcome, spans, tool_of
+from agents.trace.export import Called, Exported, Work, begin, finite, is_work, outcome, spans, tool_of
 from agents.trace.record import where_of
 from tasks.score import Score
 
@@ -150,7 +149,7 @@ class _Log:
     def _told(self, event: AnyEvent) -> Json | None:
         if isinstance(event, ModelCalled):
             return self._chat(event)
-        if isinstance(event, Executed):
+        if isinstance(event, Called):
             return self._tool(event) if is_work(event) else None
         if isinstance(event, Graded | Confirmed):
             return {"event": "score", "score": _score(event.score), "intermediate": isinstance(event, Graded)}
@@ -175,7 +174,7 @@ class _Log:
             "working_time": event.seconds,
         }
 
-    def _tool(self, event: Executed) -> Json:
+    def _tool(self, event: Called) -> Json:
         name, arguments = tool_of(self._trace, event)
         result, error = outcome(self._trace, event)
         return {

@@ -20,7 +20,6 @@ from agents.trace.events import (
     Claimed,
     Confirmed,
     Decided,
-    Executed,
     Graded,
     ModelCalled,
     Planned,
@@ -30,7 +29,7 @@ from agents.trace.events import (
     ToolCalled,
     Trouble,
 )
-from agents.trace.export import Exported, Work, begin, compact, finite, is_work, outcome, spans, tool_of
+from agents.trace.export import Called, Exported, Work, begin, compact, finite, is_work, outcome, spans, tool_of
 from agents.trace.shown import numbers_of, task_of
 from agents.trace.where import Where
 from tasks.task import Task
@@ -127,7 +126,7 @@ def _work(trace: Exported, who: Where, event: Work) -> Json:
     if isinstance(event, ModelCalled):
         attributes |= _chat(trace, event)
         return _span(trace, event.index, who, f"chat {event.model}", CLIENT, ends, attributes)
-    assert isinstance(event, Executed)
+    assert isinstance(event, Called)
     name, arguments = tool_of(trace, event)
     result, error = outcome(trace, event)
     attributes |= {

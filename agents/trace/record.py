@@ -29,6 +29,7 @@ from agents.trace.events import (
     GatesChecked,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     RunFinished,
     RunResumed,
@@ -56,7 +57,9 @@ def canonical_key(value: Any) -> str:
 
 def identity(event: Event) -> tuple[str, str]:
     """Return an event's kind and lookup key: from the request for results, from all content but times for notes."""
-    if isinstance(event, ModelCalled | Executed | Graded | Seen | Told | GatesChecked | Asked | Answered):
+    if isinstance(
+        event, ModelCalled | Executed | OutsideCalled | Graded | Seen | Told | GatesChecked | Asked | Answered
+    ):
         return event.kind, f"{event.key} {where_of(event)}"
     document = said(event)
     return document["kind"], canonical_key(document)

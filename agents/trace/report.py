@@ -85,7 +85,7 @@ def environment() -> Environment:
         "png": lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}",
         "figure_path": figure_path,
     }
-    told = (measured, words.agreement, words.review)
+    told = (measured, words.agreement, words.review, words.outside)
     loaded.globals |= {each.__name__: each for each in told}
     return loaded
 

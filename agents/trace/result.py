@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from agents.trace.events import (
     Gate,
     Graded,
     ModelCalled,
+    OutsideCalled,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -151,6 +153,7 @@ class RunResult(Frozen):
     seconds: float = Field(description="wall time of all sessions together [s]")
     peak_memory_mib: float | None = Field(description="largest memory use seen [MiB]")
     approvals: list[ApprovalLine] = Field(default_factory=list, description="what a person was asked and said")
+    outside_calls: dict[str, int] = Field(default_factory=dict, description="calls of each outside tool")
     troubles: list[TroubleLine] = Field(description="what went wrong during the run")
     trace_sha256: str = Field(description="SHA-256 of trace.jsonl")
 
@@ -198,6 +201,7 @@ def result_of(events: Sequence[AnyEvent], trace_sha256: str) -> RunResult:
         seconds=finished.seconds if finished else wall_seconds(events)[-1],
         peak_memory_mib=finished.peak_memory_mib if finished else None,
         approvals=[_approval(asked, said) for asked, said in dialogue(events)],
+        outside_calls=dict(Counter(event.tool for event in events if isinstance(event, OutsideCalled))),
         troubles=[TroubleLine(who=e.who, where=e.where, text=e.text) for e in events if isinstance(e, Trouble)],
         trace_sha256=trace_sha256,
     )

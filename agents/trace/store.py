@@ -25,6 +25,7 @@ from agents.trace.events import (
     Executed,
     Graded,
     ModelCalled,
+    OutsideCalled,
     RunFinished,
     RunStarted,
     Sealed,
@@ -39,7 +40,7 @@ TRACE = "trace.jsonl"
 E = TypeVar("E", bound=Event)
 Listener = Callable[[Any], None]
 # Events that cost money or time, or happen only once. A resumed run can derive all notes from these.
-PRECIOUS = RunStarted | ModelCalled | Executed | Graded | Answered | Confirmed | Sealed | RunFinished
+PRECIOUS = RunStarted | ModelCalled | Executed | OutsideCalled | Graded | Answered | Confirmed | Sealed | RunFinished
 
 
 class Store:

@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.trace.blobs import Blobs
-from agents.trace.events import AnyEvent, Decided, Executed, Graded, Planned, Reviewed, StepFinished, ToolCalled
+from agents.trace.events import (
+    AnyEvent,
+    Decided,
+    Executed,
+    Graded,
+    OutsideCalled,
+    Planned,
+    Reviewed,
+    StepFinished,
+    ToolCalled,
+)
 from agents.trace.observation import Observation
 from agents.trace.shown import graded_of
 from agents.trace.store import TraceError
@@ -35,6 +45,14 @@ class Command:
         return self.event.exit_code == 0 and self.event.ended == "exit"
 
 
+@dataclass(frozen=True)
+class Outside:
+    """A call of an outside tool, and what its server said."""
+
+    event: OutsideCalled
+    text: str
+
+
 @dataclass
 class StepStory:
     """One step of a plan, with everything its worker did."""
@@ -43,6 +61,7 @@ class StepStory:
     observation: Observation | None = None
     seconds: float | None = None
     calls: list[ToolCalled] = field(default_factory=list)
+    outside: list[Outside] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     code: dict[str, str] = field(default_factory=dict)
     figures: dict[str, bytes] = field(default_factory=dict)
@@ -105,6 +124,9 @@ def tell(events: Sequence[AnyEvent], blobs: Blobs) -> list[Iteration]:
         elif isinstance(event, Executed):
             if step := _step_of(event.where, steps):
                 _add_command(step, event, reader)
+        elif isinstance(event, OutsideCalled):
+            if step := _step_of(event.where, steps):
+                step.outside.append(Outside(event, reader.text(event.text)))
         elif isinstance(event, Reviewed):
             number = event.where.iteration or 0
             told.setdefault(number, Iteration(number)).reviews.append(event)

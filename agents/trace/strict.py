@@ -6,7 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from agents.trace.differences import differences, shown
-from agents.trace.events import AnyEvent, Event, Executed, Graded, ModelCalled
+from agents.trace.events import AnyEvent, Event, Executed, Graded, ModelCalled, OutsideCalled
 from agents.trace.record import Record, said, where_of
 from agents.trace.store import Store
 from agents.trace.where import Where
@@ -57,6 +57,14 @@ class Strict(Record):
         """Return what was asked or noted when an event was recorded."""
         if isinstance(event, ModelCalled):
             return json.loads(self._store.get(event.request))
-        names = ("argv", "cwd", "given") if isinstance(event, Executed) else ("iteration", "submission")
         document = said(event)
-        return {name: document[name] for name in names} if isinstance(event, Executed | Graded) else document
+        match event:
+            case Executed():
+                names = ["argv", "cwd", "given"]
+            case OutsideCalled():
+                names = ["tool", "arguments"]
+            case Graded():
+                names = ["iteration", "submission"]
+            case _:
+                names = list(document)
+        return {name: document[name] for name in names}

@@ -16,6 +16,7 @@ from agents.trace.events import (
     GatesChecked,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     Repeated,
     Reviewed,
@@ -59,6 +60,8 @@ def titled(event: AnyEvent) -> tuple[str, str, bool | None]:
             ok = event.exit_code == 0 and event.ended == "exit"
             note = "" if ok else f"{event.ended}, exit status {event.exit_code}"
             return " ".join(event.argv), note, ok
+        case OutsideCalled():
+            return f"{event.tool} (outside)", words.outside(event), event.ended == "answered"
         case Told():
             what = "a file" if "file" in event.facts else "time and budget"
             return f"Told of {what}", ", ".join(f"{name} {value}" for name, value in event.facts.items()), None

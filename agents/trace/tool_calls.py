@@ -37,13 +37,13 @@ def recordable(arguments: Any) -> bool:
         json.dumps(arguments, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return False
-    return isinstance(arguments, dict) and _depth(arguments) <= MAX_DEPTH
+    return isinstance(arguments, dict) and depth(arguments) <= MAX_DEPTH
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """Return the nesting depth of lists and objects; 0 for a number."""
     if isinstance(value, dict | list):
-        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
     return 0
 
 

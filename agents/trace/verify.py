@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agents.trace.blobs import Blobs, TraceError
-from agents.trace.events import AnyEvent, Executed, Graded, ModelCalled
+from agents.trace.events import AnyEvent, Executed, Graded, ModelCalled, OutsideCalled
 from agents.trace.store import TRACE, blobs_of, read_trace
 
 
@@ -36,6 +36,8 @@ def blob_names(event: AnyEvent) -> Iterator[tuple[str, str]]:
     elif isinstance(event, Executed):
         yield from (("stdout", event.stdout), ("stderr", event.stderr))
         yield from (event.given | event.files).items()
+    elif isinstance(event, OutsideCalled):
+        yield "text", event.text
     elif isinstance(event, Graded):
         yield from event.files.items()
 

@@ -7,7 +7,7 @@ import re
 import textwrap
 from typing import Any
 
-from agents.trace.events import Answered, BudgetNear, Reviewed
+from agents.trace.events import Answered, BudgetNear, OutsideCalled, Reviewed
 from tasks.score import CheckedNumber
 from tasks.writing import NONE, number
 
@@ -39,6 +39,18 @@ def answer(event: Answered) -> str:
     """Say what a person answered."""
     words = f": {event.words}" if event.words else ""
     return f"{event.who} ({event.via}) said {event.answer}{words}"
+
+
+def outside(event: OutsideCalled) -> str:
+    """Say how a call of an outside tool ended."""
+    said = {
+        "answered": "answered",
+        "refused": "refused by its server",
+        "timeout": "no answer in time",
+        "lost": "its server does not work",
+        "limit": "not made: the run has made all its calls of this server",
+    }
+    return said[event.ended] + (f", {event.cut} characters not kept" if event.cut else "")
 
 
 def near(event: BudgetNear) -> str:

@@ -23,6 +23,7 @@ from agents.trace.events import (
     Executed,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Planned,
     Sealed,
     StepFinished,
@@ -51,6 +52,11 @@ def blocks_of(trace: Trace, event: AnyEvent) -> list[Block]:
             return [document("arguments", event.arguments), outcome, *_command(trace, event)]
         case Executed():
             return _command(trace, event)
+        case OutsideCalled():
+            rows = [["ended", words.outside(event)], ["took", words.duration(event.seconds)]]
+            how: Block = {"type": "facts", "label": "outside tool, called on the host", "rows": rows}
+            said = _read(trace, "what its server said: text of others, not to be trusted", event.text, "code")
+            return [how, document("arguments", event.arguments), said]
         case Planned():
             rows = [
                 [s.id, s.goal, ", ".join(s.depends_on), ", ".join(c.tool for c in s.calls), "yes" if s.submits else ""]

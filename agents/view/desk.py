@@ -15,10 +15,11 @@ from agents.backends.select import secrets
 from agents.crew.budget import Budget
 from agents.intake.card import Card
 from agents.intake.rules import by_rules, told
+from agents.outside.servers import Servers
 from agents.runs import answers
 from agents.runs.fork import branch
 from agents.runs.process import Order, Service, limited
-from agents.runs.run import Settings, beginning, check_backend, new_run_dir
+from agents.runs.run import Settings, beginning, check_backend, check_servers, new_run_dir
 from agents.runs.session import meter_of
 from agents.trace.approval import pending
 from agents.trace.blobs import Redactor
@@ -40,6 +41,7 @@ class House(Frozen):
 
     service: Service = Service()
     sandbox: Kind = "auto"
+    servers: Servers | None = None
 
 
 def offer(house: House | None) -> Said:
@@ -52,7 +54,8 @@ def offer(house: House | None) -> Said:
     except ValueError as error:
         name, model, why = "", False, Redactor(secrets()).text(str(error))
     tasks = [[name, told(name)] for name in catalogue()]
-    return {"acts": True, "backend": name, "is_llm": model, "why": why, "tasks": tasks}
+    outside = list(house.servers.servers) if house.servers else []
+    return {"acts": True, "backend": name, "is_llm": model, "why": why, "tasks": tasks, "outside": outside}
 
 
 class Desk:
@@ -111,7 +114,8 @@ class Desk:
             approve=form.approve,
         )
         run_dir = new_run_dir(self._handles.library.folder, task.name)
-        self._begin(Order(run_dir=run_dir, service=service, settings=settings, outlive=True))
+        servers = self._house.servers
+        self._begin(Order(run_dir=run_dir, service=service, settings=settings, servers=servers, outlive=True))
         (run_dir / "card.yaml").write_text(card.text())
         return {"name": run_dir.name}
 
@@ -123,9 +127,9 @@ class Desk:
         if at_work(run.run_dir):
             answers.give(run.run_dir, given)
             return {"name": run.name}
-        service = self._same(run)
+        service, servers = self._same(run), self._servers(run)
         answers.give(run.run_dir, given)
-        return self._begin(Order(run_dir=run.run_dir, service=service, outlive=True))
+        return self._begin(Order(run_dir=run.run_dir, service=service, servers=servers, outlive=True))
 
     def stop(self, run: Handle, form: forms.StopForm) -> Said:
         """Stop a run as by Ctrl-C, and wait for its end."""
@@ -141,20 +145,21 @@ class Desk:
             raise ValueError(f"{run.name}: waits for an answer: {asked.text}")
         if run.alive or at_work(run.run_dir):
             raise ValueError(f"{run.name}: a process works on it")
-        service = self._same(run)
+        service, servers = self._same(run), self._servers(run)
         limited(form.budget or Budget.model_validate(begun.budget), service.chosen())
-        return self._begin(Order(run_dir=run.run_dir, service=service, budget=form.budget, outlive=True))
+        order = Order(run_dir=run.run_dir, service=service, budget=form.budget, servers=servers, outlive=True)
+        return self._begin(order)
 
     def fork(self, run: Handle, form: forms.ForkForm) -> Said:
         """Begin a run with the past of another, and return its name."""
         begun, _ = beginning(run.run_dir)
         service = self._service(form.choice) if form.choice else self._house.service.of_run(begun.backend)
         given = form.budget.model_dump(exclude_unset=True, exclude_none=True) if form.budget else {}
-        backend = service.chosen()
+        backend, servers = service.chosen(), self._servers(run)
         limited(Budget.model_validate(begun.budget | given), backend)
         child = new_run_dir(self._handles.library.folder, begun.task)
         branch(run.run_dir, form.step, child, backend, request=form.request or None, budget=given)
-        return self._begin(Order(run_dir=child, service=service, outlive=True))
+        return self._begin(Order(run_dir=child, service=service, servers=servers, outlive=True))
 
     def ask(self, run: Handle, form: forms.AskForm) -> Said:
         """Return the answer to a question about a run."""
@@ -177,6 +182,13 @@ class Desk:
         service = self._house.service.of_run(begun.backend)
         check_backend(begun, service.chosen())
         return service
+
+    def _servers(self, run: Handle) -> Servers | None:
+        """Return the outside servers with which a run began. Raises ValueError if they are not to be had here."""
+        begun, _ = beginning(run.run_dir)
+        servers = self._house.servers if begun.outside else None
+        check_servers(begun, servers)
+        return servers
 
     def _ended(self, run: Handle) -> None:
         """Wait for the end of a process that was started here or by another such server."""

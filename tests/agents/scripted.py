@@ -26,6 +26,7 @@ from agents.crew.context import read_prompts
 from agents.crew.shared import Crew
 from agents.runs.parts import Live
 from agents.runs.workbench import Workbench
+from agents.trace.outside import RecordedOutside
 from agents.trace.record import Record
 from agents.trace.recorders import RecordedBackend
 from agents.trace.store import Store
@@ -278,6 +279,7 @@ def make_crew(
         backend=RecordedBackend(backend, store, record),
         bench=live.bench(),
         grader=live.grader(),
+        outside=RecordedOutside([], live.outside(), store, record),
         again=live,
         confirms=False,
         store=store,

@@ -9,6 +9,7 @@ const GLYPHS = {
   model_called: "◇",
   executed: "▸",
   tool_called: "⚙",
+  outside_called: "↗",
   planned: "☰",
   step_started: "·",
   step_finished: "✓",
