@@ -78,10 +78,13 @@ def restore(value: Any, schema: Mapping[str, Any]) -> Any:
 
 def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Schema:
     """Replace a reference by its schema; keywords beside the reference stay. Raises CannotSay."""
-    found = dict(schema)
+    found, seen = dict(schema), set[str]()
     while "$ref" in found:
         target: Any = whole
-        for part in found.pop("$ref").removeprefix("#").strip("/").split("/"):
+        if (name := str(found.pop("$ref"))) in seen:
+            raise CannotSay(f"{name} refers to itself")
+        seen.add(name)
+        for part in name.removeprefix("#").strip("/").split("/"):
             target = target.get(part) if isinstance(target, Mapping) else None
         if not isinstance(target, Mapping):
             raise CannotSay(f"{schema['$ref']} is not in the schema")

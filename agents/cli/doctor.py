@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from agents.cli.console import clear_errors, err, name_values, out
+
+if TYPE_CHECKING:
+    from agents.doctor.check import Check
 
 
 def doctor(
@@ -39,6 +42,9 @@ def doctor(
     price: Annotated[
         str | None, typer.Option(metavar="IN,OUT[,CACHED]", help="for --model: dollars per million tokens")
     ] = None,
+    servers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="reach the outside servers of a file and list their tools")
+    ] = None,
 ) -> None:
     """Check this machine: sandbox engines, GPU, limits, keys, packages, data."""
     from agents.doctor.machine import report
@@ -50,6 +56,8 @@ def doctor(
     with clear_errors():
         if model:
             _interview(model, base_url, price)
+        if servers:
+            _reach(servers)
         if clean:
             for found in abandoned.clean():
                 out.print(Text(f"{'removed' if found.removed else 'left'} {found.name}: {found.why}"), soft_wrap=True)
@@ -73,10 +81,29 @@ def doctor(
             held = run_selftest(sandbox, image, lambda line: out.print(Text(line), soft_wrap=True))
             raise typer.Exit(0 if held else 1)
         checks = report(image)
+    _print(checks)
+
+
+def _print(checks: Iterable[Check]) -> None:
+    from agents.trace.words import visible
+
     table = Table("check", "", "detail")
     for check in checks:
-        table.add_row(check.name, "[green]ok[/]" if check.ok else "[yellow]no[/]", Text(check.detail, overflow="fold"))
+        detail = Text(visible(check.detail), overflow="fold")
+        table.add_row(Text(visible(check.name)), "[green]ok[/]" if check.ok else "[yellow]no[/]", detail)
     out.print(table)
+
+
+def _reach(file: Path) -> None:
+    """List what the crew would get from outside servers; status 5 if one of them cannot be used."""
+    from agents.doctor.outside import check_servers
+    from agents.outside.servers import Servers
+
+    found = Servers.read(file)
+    checks = list(check_servers(found))
+    _print(checks)
+    lost = [check for check in checks if check.name in found.servers and not check.ok]
+    raise typer.Exit(5 if lost else 0)
 
 
 def _build(build_image: Callable[..., str], image: str, kind: str) -> str:

@@ -29,6 +29,7 @@ from agents.backends.select import secrets
 from agents.outside.messages import Call, Hello, Order, Said
 from agents.outside.schemas import Listed, offered
 from agents.trace.blobs import Redactor
+from agents.trace.words import visible
 from tools.contract import Frozen
 
 KEPT = 200_000  # characters of a result
@@ -119,11 +120,17 @@ async def _transport(order: Order) -> AsyncIterator[Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx2.Timeout(30, read=server.timeout + 30)
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=timeout) as client,
+            httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks={"response": [_complain]}) as client,
             streamable_http_client(server.url, http_client=client) as streams,
         ):
             _bound()
             yield streams
+
+
+async def _complain(response: httpx2.Response) -> None:
+    """Say on standard error which errors come by HTTP: the SDK's own says only that there was one."""
+    if response.is_error:
+        print(f"HTTP {response.status_code} {response.reason_phrase}", file=sys.stderr, flush=True)
 
 
 def _bound() -> None:
@@ -141,7 +148,7 @@ async def _hello(client: Client, order: Order) -> Hello:
             break
     tools, left_out = offered(order.name, listed, order.server.tools, order.taken)
     info = client.server_info
-    return Hello(version=f"{info.name} {info.version}"[:100] if info else "", tools=tools, left_out=left_out)
+    return Hello(version=visible(f"{info.name} {info.version}")[:100] if info else "", tools=tools, left_out=left_out)
 
 
 async def _called(client: Client, call: Call, redactor: Redactor) -> Said:

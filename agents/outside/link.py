@@ -47,7 +47,7 @@ class Link:
     def open(self) -> Hello:
         """Start the server anew and return what it offers. Raises ServerLost."""
         with self._lock:
-            return self._opened()
+            return self._opened(OPEN)
 
     def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> Said:
         """Return what came of a call of a tool, by the server's own name for it, within so many seconds.
@@ -77,7 +77,7 @@ class Link:
         self._closed = True
         self._kill()
 
-    def _opened(self, seconds: float = OPEN) -> Hello:
+    def _opened(self, seconds: float) -> Hello:
         if self._closed:
             raise ServerLost("it was closed")
         self._kill()
@@ -143,7 +143,7 @@ class Link:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)  # its last words come with its end
         last = self._redactor.text(" ".join(self._tail.decode(errors="replace").split()))[-SHOWN:]  # half a key is one
-        return self._redactor.text(why) + (f": {last}" if last else "")
+        return self._redactor.text(" ".join(why.split()))[:SHOWN] + (f": {last}" if last else "")
 
     def _kill(self) -> None:
         """End the process between, and all that it has started: by closing its input, and by force if need be."""

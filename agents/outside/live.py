@@ -17,7 +17,7 @@ from agents.trace.outside import Answer
 from agents.trace.where import Where
 from sandbox.driver import SandboxLost
 
-LOSSES = 3  # in a row, after which a server is left alone for the rest of the session
+LOSSES = 3  # calls in a row without an answer, after which a server is left alone for the rest of the session
 
 
 class LiveOutside:
@@ -73,16 +73,19 @@ class LiveOutside:
                 raise SandboxLost(f"stopped in a call of {tool}") from None
             if self._seconds_left() <= 0:
                 raise BudgetSpent(f"budget spent in {where}: {tool} was given up; {GO_ON}") from None
-            self._losses[name] += 1
-            rest = "; it is left alone from now on" if self._losses[name] == LOSSES else ""
-            return Answer("lost", trouble=f"outside server {name} ({server.at}): {error}{rest}")
-        self._losses[name] = 0
+            return Answer("lost", trouble=self._lost(name, str(error)))
         if said.ended == "timeout" and left < server.timeout:
             raise BudgetSpent(f"budget spent in {where}: {tool} was cut off after {left:.3g} seconds; {GO_ON}")
         if said.ended == "timeout":
-            text = f"outside server {name} ({server.at}): no answer within {server.timeout:g} seconds"
-            return Answer("timeout", trouble=text)
+            return Answer("timeout", trouble=self._lost(name, f"no answer within {server.timeout:g} seconds"))
+        self._losses[name] = 0
         return Answer(said.ended, said.text, said.cut)
+
+    def _lost(self, name: str, why: str) -> str:
+        """Count a call without an answer, and return what the operator is told."""
+        self._losses[name] += 1
+        rest = "; it is left alone from now on" if self._losses[name] == LOSSES else ""
+        return f"outside server {name} ({self._servers[name].at}): {why}{rest}"
 
     def close(self) -> None:
         """End all servers for good; a call in progress raises SandboxLost, like a command in a sandbox."""

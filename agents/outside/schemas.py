@@ -22,6 +22,7 @@ KEY = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
 DESCRIPTION, SHORT = 1000, 300  # characters of a tool's description, and of an argument's
 LARGEST = 6000  # characters of a tool's schema
 ALL = 40_000  # characters of all tools of a server: some 10,000 tokens in each request of a worker
+REFERENCES = 32
 VALUES = 60  # of an enumeration
 KINDS = ("string", "number", "integer", "boolean", "array", "object")
 BOUNDS = ("minimum", "maximum", "minItems", "maxItems")
@@ -74,6 +75,8 @@ def _made(server: str, tool: Listed) -> ToolSchema:
         raise ValueError("its name may have letters, digits, _, - and ., 48 at most")
     if depth(tool.schema) > MAX_DEPTH or tool.schema.get("type") != "object":
         raise ValueError(f"its schema must be an object, nested at most {MAX_DEPTH} deep")
+    if json.dumps(tool.schema).count('"$ref"') > REFERENCES:
+        raise ValueError(f"its schema may have {REFERENCES} references: written out, they could fill a memory")
     schema = {"type": "object", "properties": {}} | _tidy(rewrite(tool.schema, "openapi"))
     if len(json.dumps(schema)) > LARGEST:
         raise ValueError(f"its schema may have {LARGEST} characters")

@@ -31,6 +31,7 @@ from agents.trace.events import (
     GatesChecked,
     Graded,
     ModelCalled,
+    OutsideCalled,
     Part,
     Planned,
     Repeated,
@@ -105,6 +106,9 @@ EVERY = [
         files={"a": SHA},
     ),
     called(where="worker/0/a", tool="scan", arguments={"n": [1, 2.5, None]}, error={"field": "n"}, seconds=0.2),
+    OutsideCalled(
+        key="k", where="worker/0/a", tool="s.t", arguments={"x": 1}, ended="answered", text=SHA, cut=3, seconds=0.2
+    ),
     Planned(iteration=0, plan=Plan(reasoning="π", steps=[Step(id="a", goal="g", submits=True)])),
     StepStarted(iteration=0, step="a"),
     StepFinished(

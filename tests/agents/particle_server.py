@@ -1,4 +1,4 @@
-"""A server of others for tests, by the SDK: honest tools and hostile ones. `stdio`, or `http PORT` with a bearer token."""
+"""A server of others for tests, by the SDK: `stdio`, or `http PORT` for those with the token."""
 
 from __future__ import annotations
 
