@@ -102,7 +102,6 @@ class Apptainer(Contained):
             raise SandboxLost(f"there is no apptainer command: {INSTALL}")
         file, exact = found(image)
         inside.own(self._workspace, os.geteuid(), os.getegid())
-        self._group = cgroup.make(limits)
         handed_in = None if gpu == "none" else watch.gpu_model()
         if gpu == "insist" and not handed_in:
             raise SandboxLost("--gpu insist: this host has no NVIDIA GPU")
@@ -132,6 +131,7 @@ class Apptainer(Contained):
 
     def _begin(self, words: list[str], gpu: Gpu, image: str) -> None:
         mark = f"beamcrew-{uuid.uuid4().hex[:12]}"  # the last word of the first process
+        self._group = cgroup.make(self._limits)  # only now: whoever is refused before leaves none behind
         try:
             self._process = subprocess.Popen(
                 [*(self._group.words(words) if self._group else words), mark],
@@ -143,6 +143,8 @@ class Apptainer(Contained):
                 start_new_session=True,
             )
         except OSError as error:
+            if self._group:
+                self._group.close()
             raise SandboxLost(f"{words[0]} does not start: {error}") from error
         held = self._group.holds if self._group else ()
         channel, first = Channel(Pipes(self._process)), first_of(self._process, mark)

@@ -68,7 +68,6 @@ class Bubblewrap:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
         self._filter = seccomp.program()
-        self._group = cgroup.make(limits)
         self._gpu = None if gpu == "none" else watch.gpu_model()
         variables = {"PATH": mounts.search_path(), **inside.environment(limits, self._gpu is not None)}
         binds = mounts.binds(inputs.resolve(), self._workspace, tools.resolve(), limits, self._gpu is not None)
@@ -78,6 +77,7 @@ class Bubblewrap:
             *(word for name, value in variables.items() for word in ("--setenv", name, value)),
             *binds,
         ]
+        self._group = cgroup.make(limits)  # from here on, a failure closes it
         version = self._find_working()
         self.info = SandboxInfo(
             driver="bubblewrap", version=version, gpu=self._gpu, reason=reason, limits=limits, image=None

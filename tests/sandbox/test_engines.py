@@ -65,6 +65,35 @@ def test_root_needs_no_apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         apptainer.Apptainer(tmp_path, tmp_path, tmp_path, Limits())
 
 
+def test_an_apptainer_that_does_not_start_leaves_no_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Group:
+        holds, closed = (), False
+
+        def words(self, words: list[str]) -> list[str]:
+            return words
+
+        def close(self) -> None:
+            self.closed = True
+
+    made: list[Group] = []
+    monkeypatch.setattr(cgroup, "make", lambda limits: made.append(Group()) or made[-1])
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() or 1)
+    monkeypatch.setattr(inside, "own", lambda *_: None)
+    monkeypatch.setattr(apptainer, "which", lambda name: str(tmp_path / "nothing" / name))
+    monkeypatch.setattr(apptainer, "version", lambda program: "1.4")
+    monkeypatch.setattr(apptainer, "set_uid", lambda program: True)
+    monkeypatch.setattr(apptainer.watch, "gpu_model", lambda: None)
+    (work := tmp_path / "work").mkdir()
+    with pytest.raises(SandboxLost, match="this host has no NVIDIA GPU"):
+        apptainer.Apptainer(tmp_path, work, tmp_path, Limits(), str(tmp_path), gpu="insist")
+    assert not [group for group in made if not group.closed]
+    with pytest.raises(SandboxLost, match="does not start"):
+        apptainer.Apptainer(tmp_path, work, tmp_path, Limits(), str(tmp_path))
+    assert [group.closed for group in made] == [True]
+
+
 def test_podman_gets_the_gpu_by_its_cdi_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(podman, "CDI", (str(tmp_path),))
     monkeypatch.setattr(podman.Docker, "_facts", lambda self: {"Rootless": True})
