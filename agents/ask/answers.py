@@ -17,7 +17,7 @@ from pydantic import Field
 
 from agents.ask.material import Material, title
 from agents.backends.base import Usage
-from agents.backends.select import secrets
+from agents.backends.select import again, secrets
 from agents.trace.blobs import Redactor
 from agents.trace.words import visible
 from tools.contract import Frozen
@@ -74,7 +74,8 @@ def fork_command(material: Material, question: str, step: str = "", request: str
         return ""
     place = step if step in places else places[-1]
     asked = visible(" ".join((request or f"{material.result.request} {question}").split()))
-    return shlex.join(["beamcrew", "fork", str(material.run_dir), place, "--request", asked])
+    words = [*again(material.started.backend), "--request", asked]
+    return shlex.join(["beamcrew", "fork", str(material.run_dir), place, *words])
 
 
 def keep(run_dir: Path, answer: Answer) -> None:

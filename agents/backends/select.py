@@ -66,6 +66,16 @@ def choose_backend(
     return backend
 
 
+def again(name: str) -> list[str]:
+    """Return the options that choose a backend of this name again. Its address, price and key are not recorded.
+
+    >>> again("openai:gpt-5-mini"), again("analyst")
+    (['--model', 'gpt-5-mini'], ['--backend', 'analyst'])
+    """
+    service, _, model = name.partition(":")
+    return ["--model", model] if service == "openai" and model else ["--backend", name]
+
+
 def is_loopback(url: str) -> bool:
     """Return True if the address is on this machine."""
     host = urlsplit(url).hostname or ""

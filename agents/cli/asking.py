@@ -62,9 +62,21 @@ class Person:
                 answer = understood(asked, line.strip())
                 if answer:
                     check(answer, asked, read_trace(self._run_dir))
-                    return answer
+                    return self._first(asked, answer)
             except ValueError as error:
                 err.print(Text(str(error)), soft_wrap=True)
+
+    def _first(self, asked: Asked, answer: Answer) -> Answer:
+        """Return the answer that counts, and say so if it is not this one."""
+        from agents.runs.answers import claim, told
+        from agents.trace.words import visible
+
+        if self._view is None:  # nothing of the run is at work: the command that asks gives the answer
+            return answer
+        first = claim(self._run_dir, asked, answer)
+        if first != answer:
+            err.print(Text(visible(f"too late: {told(first)}; that answer counts, not yours")), soft_wrap=True)
+        return first
 
 
 def understood(asked: Asked, line: str) -> Answer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
     """Print how a run ended, and exit with the matching status."""
     if as_json:
         sys.stdout.write(result.model_dump_json(indent=1) + "\n")
+    from agents.backends.select import again
     from agents.trace.words import visible
     from tasks.score import truth_known
 
@@ -60,8 +62,9 @@ def conclude(run_dir: Path, result: Any, as_json: bool) -> None:
         err.print(f"No LLM was involved: the built-in {result.backend} follows fixed rules.", highlight=False)
     err.print(Text(visible(f"{result.status}: {result.reason}")), soft_wrap=True)
     err.print(Text(f"report: {run_dir / 'report.html'}"), soft_wrap=True)
+    same = shlex.join(again(result.backend))
     if result.status in ("interrupted", "lost", "budget"):
-        err.print(Text(f"continue with: beamcrew resume {run_dir}"), soft_wrap=True)
+        err.print(Text(f"continue with: beamcrew resume {run_dir} {same}"), soft_wrap=True)
     if result.status == "waiting":
-        err.print(Text(f"answer with: beamcrew approve {run_dir} --yes, --no, or --say WORDS"), soft_wrap=True)
+        err.print(Text(f"answer with: beamcrew approve {run_dir} {same} --yes, --no, or --say WORDS"), soft_wrap=True)
     raise typer.Exit(EXIT[result.status])

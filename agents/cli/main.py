@@ -102,7 +102,7 @@ def run(
         named = {"data": data and str(data), "seed": seed, "max_iterations": max_iterations}
         given |= {name: value for name, value in named.items() if value is not None}
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
-        gates = Approval.of(approve) if approve else Approval()
+        gates = Approval() if approve is None else Approval.of(approve)
         agreed, accepted = None, yes
         if task is None:
             agreed, accepted = intake.agree(request, data, card, given, chosen, yes, later=gates.card)

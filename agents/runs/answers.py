@@ -2,12 +2,14 @@
 
 Whoever asks people (the command line, a browser) calls `give(run_dir, answer)` and then, unless a process works on the
 run (`at_work`), resumes it. The process that carries out the run takes the file, puts it into the trace and removes it.
+Of several answers to one question the first counts, whichever way it comes; the others are told (`claim`).
 `open_question(run_dir)` returns what is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import getpass
 import json
 import math
@@ -20,12 +22,13 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from agents.backends.built_in import FOLLOWS
-from agents.trace.approval import pending
+from agents.trace.approval import dialogue, pending
 from agents.trace.events import Answered, AnyEvent, Asked, RunStarted
 from agents.trace.store import read_trace
 from tools.contract import Frozen
+from tools.files import write_whole
 
-FILE = "answer.json"
+FILE, LOCK = "answer.json", ".answer.lock"
 CHANGES = 5  # answers with words at one gate of one run: each costs a plan
 
 
@@ -73,27 +76,42 @@ def open_question(run_dir: Path) -> Asked:
 def give(run_dir: Path, answer: Answer) -> Asked:
     """Write an answer into the folder of a run that waits for it, and return the question.
 
-    Raises ValueError if the run waits for no answer, or for another one, or was answered already, and for an answer
-    that its gate does not take.
+    Raises ValueError if the run waits for no answer, or for another one, or was answered already, by somebody else at
+    this moment too, and for an answer that its gate does not take.
     """
     events = read_trace(run_dir)
     asked = open_question(run_dir)
     if asked.index != answer.asked:
         raise ValueError(f"asked={answer.asked}: this run waits for an answer to event {asked.index}: {asked.text}")
     check(answer, asked, events)
-    path = run_dir / FILE
-    part = path.with_name(f".{FILE}.{os.getpid()}")
-    try:
-        with part.open("w") as file:
-            file.write(answer.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if _read(path, asked):
-            raise ValueError(f"{path}: this question is answered already; `beamcrew resume` goes on with that answer")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    first = claim(run_dir, asked, answer)
+    if first != answer:
+        raise ValueError(f"this question is answered already: {told(first)}; that answer counts, not yours")
     return asked
+
+
+def claim(run_dir: Path, asked: Asked, answer: Answer) -> Answer:
+    """Return the answer that counts: this one, then written into the folder, or that of whoever was faster."""
+    path = run_dir / FILE
+    with (run_dir / LOCK).open("a") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if first := _read(path, asked) or _recorded(run_dir, asked):
+            return first
+        write_whole(path, (answer.model_dump_json(indent=1) + "\n").encode())
+    return answer
+
+
+def told(answer: Answer) -> str:
+    """Say who answered what."""
+    return " ".join(f"{answer.who} ({answer.via}) said {answer.answer} {answer.words}".split())
+
+
+def _recorded(run_dir: Path, asked: Asked) -> Answer | None:
+    """Return the answer to a question that the trace has by now: the file was taken."""
+    for question, said in dialogue(read_trace(run_dir)):
+        if question.index == asked.index and said:
+            return Answer(asked=asked.index, **said.model_dump(include=set(Answer.model_fields) - {"asked"}))
+    return None
 
 
 def check(answer: Answer, asked: Asked, events: Sequence[AnyEvent]) -> None:
@@ -123,6 +141,7 @@ def answered(run_dir: Path, events: Sequence[AnyEvent], asked: Asked, ask: Ask |
     if found is None:
         return None
     check(found, asked, events)
+    found = claim(run_dir, asked, found)
     said = found.model_dump(exclude={"asked"})
     return Answered(where=asked.where, gate=asked.gate, **said)
 

@@ -50,7 +50,7 @@ class Approval(Frozen):
     def of(cls, text: str) -> Self:
         """Return the gates in a list such as `plan=first,unblind,spend=0.5`, or in a YAML file with these fields.
 
-        Raises ValueError, which names the gate, its value and what is allowed.
+        Raises ValueError, which names the gate, its value and what is allowed, and for a text that names none.
         """
         where = "approve"
         if Path(text).suffix in (".yaml", ".yml"):
@@ -66,10 +66,13 @@ class Approval(Frozen):
         if unknown:
             raise ValueError(f"{where}={unknown[0]!r}: allowed are {', '.join(GATES)}, or a file with these fields")
         try:
-            return cls.model_validate(given)
+            found = cls.model_validate(given)
         except ValidationError as error:
             wrong = problems(error)[0]
             raise ValueError(f"{where}: {wrong.field}={wrong.value!r}: {wrong.said}") from None
+        if not found.names:
+            raise ValueError(f"{where}: stops nowhere; name one or more of {', '.join(GATES)}, or leave it out")
+        return found
 
     @property
     def names(self) -> list[Gate]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,47 @@ def test_words_at_one_gate_are_bounded_and_rules_read_none(tmp_path: Path) -> No
         answers.check(answer, asked, [of_analyst])
 
 
+def test_of_many_answers_at_once_one_counts_and_the_others_are_told(tmp_path: Path) -> None:
+    """Also when the answer was taken meanwhile, so that there is no file any more, and for the person at a terminal."""
+    run_dir = tmp_path / "run"
+    start(settings("plan"), backend(), run_dir)
+    asked = open_question(run_dir)
+    given = [say(asked, "yes", who=f"person {n}") for n in range(16)]
+    together = threading.Barrier(len(given))
+
+    def at_once(answer: Answer) -> str:
+        together.wait()
+        try:
+            give(run_dir, answer)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(given)) as pool:
+        said = list(pool.map(at_once, given))
+    (winner,) = [answer.who for answer, refused in zip(given, said, strict=True) if not refused]
+    assert all(f"{winner} (command) said yes" in refused for refused in said if refused)
+    late = say(asked, "no", "stop it", via="terminal", who="late")
+    resumed = resume(run_dir, backend(), ask=lambda asked: late if asked.index == late.asked else None)
+    assert resumed.status == "waiting"  # at the next plan
+    assert [event.who for event in of(run_dir, Answered)] == [winner]
+    assert answers.claim(run_dir, asked, late).who == winner
+    assert not (run_dir / answers.FILE).exists()
+
+
+def test_who_answers_at_the_terminal_while_another_does_by_the_file_is_told(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    start(settings("plan"), backend(), run_dir)
+
+    def slow(asked: Asked) -> Answer:
+        give(run_dir, say(asked, "yes", who="ada"))
+        return say(asked, "no", via="terminal", who="bob")
+
+    found = answers.answered(run_dir, read_trace(run_dir), open_question(run_dir), slow)
+    assert found
+    assert (found.who, found.answer) == ("ada", "yes")
+
+
 def test_a_gate_that_can_never_come_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="approve=unblind: the task tiny holds nothing out"):
         start(settings("unblind", holds_out=False), backend(), tmp_path / "run")
@@ -234,10 +276,12 @@ def test_the_commands_stop_answer_and_go_on(tmp_path: Path) -> None:
         return done.returncode, done.stderr
 
     runs = ("--task", "tiny", "--sandbox", "bubblewrap", "--runs", str(tmp_path / "runs"))
+    code, said = command("run", *runs, "--approve", "", "?")
+    assert (code, "approve='': allowed are card, plan, unblind, spend" in said) == (2, True)
     code, said = command("run", *runs, "--approve", "plan=first", "?")
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert code == 8, said
-    assert f"answer with: beamcrew approve {run_dir} --yes, --no, or --say WORDS" in said
+    assert f"answer with: beamcrew approve {run_dir} --backend scripted --yes, --no, or --say WORDS" in said
     code, said = command("approve", str(run_dir), "--yes", "--no")
     assert (code, "--yes: goes with neither" in said) == (2, True)
     code, said = command("approve", str(run_dir), "--yes", "--who", "ada")
@@ -311,7 +355,13 @@ def test_gates_are_a_list_or_a_file(tmp_path: Path, text: str, gates: dict[str, 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("plans", "approve='plans': allowed are card, plan"), ("plan=last", "plan='last'"), ("spend=0", "spend='0'")],
+    [
+        ("", "approve='': allowed are card, plan"),
+        ("plan=never", "stops nowhere"),
+        ("plans", "approve='plans': allowed are card, plan"),
+        ("plan=last", "plan='last'"),
+        ("spend=0", "spend='0'"),
+    ],
 )
 def test_gates_that_do_not_exist_are_named(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

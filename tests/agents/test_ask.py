@@ -56,7 +56,7 @@ def test_a_setting_is_explained_by_where_it_was_chosen_and_what_else_was_tried(r
     assert "window = [3.3,3.7]" in answer.text
     assert "No other value of window was tried" in answer.text
     assert "The plan of iteration 0 says: because" in answer.text
-    assert answer.fork.startswith(f"beamcrew fork {run_dir} planner/1 --request ")
+    assert answer.fork.startswith(f"beamcrew fork {run_dir} planner/1 --backend scripted --request ")
     text, _ = events_of(run_dir, "Why 7.25?")
     assert "has the value 7.25" in text
 
@@ -128,7 +128,7 @@ def test_a_model_looks_things_up_and_its_citations_are_checked(run_dir: Path) ->
     assert "i0/c/scores.parquet" in third["messages"][-1]["content"]
     assert answer.text == f"It claims nothing [#{claimed}, #9999: no such event]."
     assert [(cite.event, bool(cite.title)) for cite in answer.cites] == [(claimed, True), (9999, False)]
-    assert answer.fork == f"beamcrew fork {run_dir} planner/0 --request wider"
+    assert answer.fork == f"beamcrew fork {run_dir} planner/0 --backend scripted --request wider"
     assert (answer.model_calls, answer.usage.dollars) == (3, pytest.approx(3 * 0.0012))
     assert [each["tool"] for each in answer.looked_at] == ["read_event", "list_files"]
     assert kept(run_dir) == [answer]

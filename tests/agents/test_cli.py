@@ -173,7 +173,10 @@ def test_a_resume_without_means_is_refused(
     stopped = call(*TINY, "--max-seconds", "0.001")
     assert stopped.exit_code == EXIT["budget"] == 4
     (run_dir,) = (tmp_path / "runs").iterdir()
-    assert f"continue with: beamcrew resume {Path('runs') / run_dir.name}" in stopped.stderr.splitlines()
+    assert (
+        f"continue with: beamcrew resume {Path('runs') / run_dir.name} --backend scripted"
+        in stopped.stderr.splitlines()
+    )
     before = (run_dir / "trace.jsonl").read_bytes()
     result = call("resume", str(run_dir), *words)
     assert result.exit_code == 2
