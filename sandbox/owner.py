@@ -18,7 +18,7 @@ RUN, HOST, OWNER = "beamcrew.run", "beamcrew.host", "beamcrew.owner"
 
 def labels(run: str) -> dict[str, str]:
     """Return the labels for a container that this process makes."""
-    return {RUN: run, HOST: platform.node(), OWNER: f"{_here()} {os.getpid()} {began(os.getpid())}"}
+    return {RUN: run, HOST: platform.node(), OWNER: f"{here()} {os.getpid()} {began(os.getpid())}"}
 
 
 def alive(owned: Mapping[str, str]) -> str:
@@ -26,13 +26,14 @@ def alive(owned: Mapping[str, str]) -> str:
     match = re.fullmatch(r"(\S+ \S+) (\d{1,9}) (\d+)", owned.get(OWNER, ""))
     if not match:
         return "it does not say which process made it"
-    here, pid, start = match.groups()
-    if here != _here():
+    there, pid, start = match.groups()
+    if there != here():
         return f"made on {owned.get(HOST) or 'another host'}, on another boot or in another PID namespace than this"
     return f"process {pid} lives" if lives(int(pid), start) else ""
 
 
-def _here() -> str:
+def here() -> str:
+    """Return the boot of the kernel and the PID namespace of this process."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 

@@ -8,7 +8,9 @@ folder holds `job.json` (this module's `Job`), the script of the batch system an
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,12 +23,14 @@ from pydantic import Field
 from agents.trace.store import TRACE
 from tools.contract import Frozen
 
+POINTER = "batch.json"  # in the folder of a run that a job began: where the job's files are
 JOB, SCRIPT, LOG = "job.json", "job.sh", "job.log"
 MARGIN = 120  # seconds before the end of a job at which its command is stopped
 PATIENCE = 60.0  # seconds that a command may take to stop
 CONTINUE = 85  # exit status that asks the batch system for another job; HTCondor's usual number for a checkpoint
 # Exit statuses of a command that another job may change: service or sandbox lost, quota spent, stopped, killed.
 UNFINISHED = (5, 7, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGKILL)
+WAITING = 8  # exit status of a run that waits for a person's answer
 PROGRAM = ("-c", "from agents.cli.main import main; main()")
 
 
@@ -38,12 +42,22 @@ class Job(Frozen):
     run: str | None = Field(None, description="folder of the run; none for a study")
     seconds: float = Field(gt=MARGIN, description="wall time of a job")
     jobs: int = Field(1, ge=1)
+    submit: list[str] = Field([], description="the command that submits it, once more too")
 
 
 def begun(run: str | None) -> bool:
     """Return whether there is a run to resume: a job may have been killed before it wrote the first line of a trace."""
     trace = Path(run, TRACE) if run else None
     return trace is not None and trace.exists() and b"\n" in trace.read_bytes()
+
+
+def job_of(run: Path) -> Job | None:
+    """Return the batch job that a run belongs to; None if it belongs to none, or its files are gone."""
+    try:
+        folder = Path(json.loads((run / POINTER).read_text())["folder"])
+        return Job.model_validate_json((folder / JOB).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def carry_out(job: Job, began: float, execute: Callable[[Sequence[str], float], int]) -> int:
@@ -92,6 +106,10 @@ def main(argv: Sequence[str]) -> int:
     number = int(os.environ.get("BEAMCREW_JOB", "1"))
     print(f"job {number} of at most {job.jobs}", flush=True)
     code = carry_out(job, began, execute)
+    if job.run and Path(job.run).is_dir():
+        (Path(job.run) / POINTER).write_text(json.dumps({"folder": str(Path(folder).resolve())}) + "\n")
+    if code == WAITING:
+        print(f"it waits for a person: beamcrew approve {job.run}; then: {shlex.join(job.submit)}", flush=True)
     if code == CONTINUE and number >= job.jobs:
         print(f"not finished after {number} jobs; to continue: beamcrew {' '.join(job.again)}", flush=True)
     return code

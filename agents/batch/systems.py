@@ -99,8 +99,9 @@ def submit(system: str, folder: Path, job: Job, wanted: Wanted) -> str:
         folder.mkdir(parents=True)
     except FileExistsError:
         raise ValueError(f"--out {folder}: there is something already; choose another folder, or remove it") from None
-    write_whole(folder / JOB, (job.model_dump_json(indent=1) + "\n").encode())
     script, command = SYSTEMS[system](folder, job, wanted)
+    job = job.model_copy(update={"submit": [*command[:-1], str(folder / SCRIPT)]})
+    write_whole(folder / JOB, (job.model_dump_json(indent=1) + "\n").encode())
     write_whole(folder / SCRIPT, script.encode())
     if not shutil.which(command[0]):
         raise ValueError(f"there is no {command[0]} here: submit on a login node; the script is {folder / SCRIPT}")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.text import Text
 
 from agents.cli import options
 from agents.cli.asking import Person, show
 from agents.cli.conclude import EXIT, conclude, watched
 from agents.cli.console import clear_errors, err
+from agents.trace.words import visible
+
+if TYPE_CHECKING:
+    from agents.batch.job import Job
 
 
 def approve(
@@ -32,8 +39,10 @@ def approve(
 ) -> None:
     """Answer a run that waits, and go on with it. Without an answer, show what it asks; on a terminal, ask it.
 
-    Choose the backend and the outside servers that the run began with.
+    A run that began in a batch job only gets its answer: how it goes on as a job or here is printed. Choose the
+    backend and the outside servers that the run began with.
     """
+    from agents.batch.job import job_of
     from agents.runs import answers
     from agents.runs.run import beginning, check_backend, check_servers, resume
     from agents.trace.store import at_work
@@ -49,6 +58,11 @@ def approve(
                 raise typer.Exit(EXIT["waiting"])
         else:
             given = answers.say(asked, answer, say or "", "command", who)
+        job = job_of(run_dir)
+        if job and not at_work(run_dir):
+            answers.give(run_dir, given)
+            _say_where(run_dir, job)
+            return
         chosen = options.chosen_backend(backend, model, base_url, price, timeout, pictures)
         outside = options.outside(servers)
         check_backend(beginning(run_dir)[0], chosen)  # before the answer is given: nobody could go on with it
@@ -62,6 +76,17 @@ def approve(
                 run_dir, chosen, None, workers, listeners, ask=Person(run_dir, listeners[0]), servers=outside
             )
     conclude(run_dir, result, as_json)
+
+
+def _say_where(run_dir: Path, job: Job) -> None:
+    """Say how a run goes on that began in a batch job. What a folder names is not run for whoever opens it."""
+    again = shlex.join(["beamcrew", *job.again])
+    for line in (
+        f"Answered. {run_dir} began in a batch job, and goes on in one, or here:",
+        f"as a job again: {shlex.join(job.submit)}",
+        f"here, with your environment: {again}",
+    ):
+        err.print(Text(visible(line)), soft_wrap=True)
 
 
 def _answer(yes: bool, no: bool, say: str | None) -> Literal["yes", "no", "say"] | None:

@@ -141,6 +141,8 @@ class RunTools:
 
     def cancel(self, request: HandleRequest) -> StatusResult:
         """Stop a run that run_start began. Its trace stays, and the operator can resume it."""
+        if not self._handles.ours(request.handle):
+            raise ToolError("handle", request.handle, "a run that run_start began")
         self._handles.cancel(request.handle)
         return self._standing(self._handles.find(request.handle))
 

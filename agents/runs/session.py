@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import traceback
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Literal, NamedTuple
 
@@ -20,6 +22,7 @@ from agents.crew.shared import Crew
 from agents.outside.live import LiveOutside
 from agents.runs import sandboxes
 from agents.runs.answers import Ask, answered, taken
+from agents.runs.at_work import mark, unmark
 from agents.runs.in_time import InTime
 from agents.runs.parts import Closes, Live, crew_of
 from agents.runs.provenance import input_hashes, peak_memory
@@ -95,7 +98,7 @@ class Session:
     def _through(self) -> tuple[Status, str]:
         """Run the graph to its end, anew after each answer, and compute the sealed metrics."""
         self._check_inputs()
-        with _interruptible(self._closers, self._stopped):
+        with _interruptible(self._closers, self._stopped, self.store.run_dir):
             sandboxes.probe(self.bench.sandbox, self.store)
             while True:
                 try:
@@ -197,8 +200,11 @@ def meter_of(budget: Budget, backend: Backend, approve: Approval | None = None, 
 
 
 @contextmanager
-def _interruptible(closers: list[Closes], stopped: list[int]) -> Iterator[None]:
-    """End sandbox commands at once on Ctrl-C or SIGTERM, so that waiting for them cannot delay the stop."""
+def _interruptible(closers: list[Closes], stopped: list[int], run_dir: Path) -> Iterator[None]:
+    """End sandbox commands at once on Ctrl-C or SIGTERM, so that waiting for them cannot delay the stop.
+
+    Meanwhile the run's folder names this process, which others may stop by that signal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -213,7 +219,9 @@ def _interruptible(closers: list[Closes], stopped: list[int]) -> Iterator[None]:
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
+        mark(run_dir, os.getpid(), alone=False)
         yield
     finally:
+        unmark(run_dir)
         for number, handler in before.items():
             signal.signal(number, handler)

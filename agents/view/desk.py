@@ -17,6 +17,7 @@ from agents.intake.card import Card
 from agents.intake.rules import by_rules, told
 from agents.outside.servers import Servers
 from agents.runs import answers
+from agents.runs.at_work import worker_of
 from agents.runs.fork import branch
 from agents.runs.process import Order, Service, limited
 from agents.runs.run import Settings, beginning, check_backend, check_servers, new_run_dir
@@ -133,6 +134,8 @@ class Desk:
 
     def stop(self, run: Handle, form: forms.StopForm) -> Said:
         """Stop a run as by Ctrl-C, and wait for its end."""
+        if run.begun and not run.alive and not at_work(run.run_dir):
+            raise ValueError(f"{run.name}: no process works on it")
         self._handles.cancel(run.name)
         return {"name": run.name}
 
@@ -191,7 +194,9 @@ class Desk:
         return servers
 
     def _ended(self, run: Handle) -> None:
-        """Wait for the end of a process that was started here or by another such server."""
+        """Wait for the end of a process that has asked and ends; one at a terminal stays."""
         deadline = time.monotonic() + GRACE
-        while self._handles.find(run.name).alive and time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._handles.find(run.name).alive:
+            if (worker := worker_of(run.run_dir)) is None or not worker.alone:
+                return
             time.sleep(MOMENT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -11,14 +10,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from agents.runs.at_work import mark, worker_of
 from agents.runs.process import Order
+from agents.trace.store import at_work
 from agents.view.library import Library, UnknownRun
-from sandbox import owner
 from tools.contract import ToolError
 
-PROCESS, LOG = "process.json", "process.log"  # in the folder of a run: which process it is, and what it printed
+LOG = "process.log"  # in the folder of a run: what its process printed
 AT_ONCE = 4  # runs of one server
 GRACE = 20.0  # seconds in which a stopped run can write its report
 
@@ -29,7 +29,7 @@ class Handle(NamedTuple):
     name: str
     run_dir: Path
     begun: bool  # it has a trace
-    alive: bool  # its process works on it, if it was started here or by another such server
+    alive: bool  # its process works on it, on this machine
 
 
 class Handles:
@@ -61,8 +61,7 @@ class Handles:
             self._started[order.run_dir.name] = process
         assert process.stdin
         with contextlib.suppress(OSError):  # it has died already: its log says why
-            mine = {"pid": process.pid, "began": owner.began(process.pid)}
-            (order.run_dir / PROCESS).write_text(json.dumps(mine))
+            mark(order.run_dir, process.pid, alone=True)
             process.stdin.write(order.model_dump_json().encode() + b"\n")
             process.stdin.flush()
             if self.outlive:
@@ -81,7 +80,11 @@ class Handles:
             if known is None:
                 raise ToolError("handle", name, "a run that run_list names") from None
             return Handle(name, run_dir, False, not gone)
-        return Handle(name, run_dir, True, not gone and self._lives(run_dir))
+        return Handle(name, run_dir, True, self._lives(run_dir))
+
+    def ours(self, name: str) -> bool:
+        """Return whether the run was begun as a process here or by another such server. Raises ToolError."""
+        return (self.find(name).run_dir / LOG).is_file()
 
     def starting(self) -> list[Handle]:
         """Return the runs of this server that have no trace yet, or never had one."""
@@ -90,21 +93,24 @@ class Handles:
         return [handle for handle in map(self.find, names) if not handle.begun]
 
     def cancel(self, name: str) -> None:
-        """Stop a run and wait for its end. Raises ToolError for a run that was not started by such a server."""
+        """Stop a run as by Ctrl-C and wait for its end, whoever started it. Raises ToolError for one at which a process
+        works that cannot be reached from here, or that does not stop."""
         handle = self.find(name)
-        if not handle.alive:
-            if not (handle.run_dir / PROCESS).is_file():
-                raise ToolError("handle", name, "a run that was started as a process by beamcrew mcp or view")
+        worker = worker_of(handle.run_dir)
+        if not handle.alive or worker is None:
+            if handle.begun and at_work(handle.run_dir):
+                raise ToolError("handle", name, "a run whose process is on this machine")
             return
-        pid = _process(handle.run_dir)["pid"]
-        for number in (signal.SIGTERM, signal.SIGKILL):  # the second one is for a run that does not end
+        # The second one is for a run that does not end, if nothing else is in its process.
+        for number in (signal.SIGTERM, *([signal.SIGKILL] if worker.alone else [])):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(worker.pid, number)
             deadline = time.monotonic() + GRACE
             while time.monotonic() < deadline:
                 if not self.find(name).alive:
                     return
                 time.sleep(0.05)
+        raise ToolError("handle", name, f"a run that stops within {GRACE:.0f} s; this one is still at it")
 
     def said(self, handle: Handle) -> str:
         """Return the last line that the process of a run printed."""
@@ -132,13 +138,5 @@ class Handles:
                 process.stdin.close()
 
     def _lives(self, run_dir: Path) -> bool:
-        mine = _process(run_dir)
-        return bool(mine) and owner.lives(mine["pid"], mine["began"])
-
-
-def _process(run_dir: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((run_dir / PROCESS).read_text())
-        if isinstance(found, dict) and isinstance(found.get("pid"), int) and isinstance(found.get("began"), str):
-            return found
-    return {}
+        worker = worker_of(run_dir)
+        return worker is not None and worker.lives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 from agents.ask.answers import kept
 from agents.backends.built_in import FOLLOWS
+from agents.batch.job import job_of
 from agents.runs.answers import waiting
 from agents.trace.approval import pending
 from agents.trace.events import AnyEvent, Asked, ModelCalled, RunStarted
@@ -107,6 +109,7 @@ def _asked(asked: Asked, trace: Trace, handle: Handle) -> dict[str, Any]:
         "shown": shown,
         "words": words,
         "given": bool(given),
+        "job": shlex.join(job.submit) if (job := job_of(handle.run_dir)) else "",
     }
 
 

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 import slurm_rig
+from scripted import Scripted, two_rounds
 from typer.testing import CliRunner
 
 from agents.batch import job as batch
 from agents.batch import systems
 from agents.batch.job import CONTINUE, JOB, MARGIN, SCRIPT, Job
+from agents.cli.conclude import EXIT
 from agents.cli.main import app
 from agents.cli.submit import seconds_of
+from agents.runs.run import Settings, resume, start
+from agents.trace.approval import Approval
 from agents.trace.events import RunFinished, RunResumed
 from agents.trace.store import TRACE, read_trace
 
@@ -124,6 +128,36 @@ def test_names_with_spaces_are_quoted(systems_here: Path) -> None:
 def test_a_machine_without_a_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "neither sbatch nor condor_submit" in call("--time", "1h", "--", *RUN)
+
+
+def test_a_run_that_waits_says_how_it_goes_on_as_a_job(
+    systems_here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer is kept; nothing that the run's folder names is carried out for whoever answers."""
+    call("--time", "1h", "--", *RUN)
+    (folder,) = (systems_here / "runs/batch").iterdir()
+    job = Job.model_validate_json((folder / JOB).read_bytes())
+    assert job.run
+    assert job.submit == ["sbatch", "--parsable", str(folder / SCRIPT)]
+    settings = Settings(request="?", task="tiny", sandbox="bubblewrap", salt="", approve=Approval(plan="first"))
+
+    def execute(words: Sequence[str], seconds: float) -> int:
+        assert job.run
+        start(settings, Scripted(two_rounds()), Path(job.run))
+        return EXIT["waiting"]
+
+    monkeypatch.setattr(batch, "execute", execute)
+    assert batch.main([str(folder)]) == batch.WAITING == EXIT["waiting"]
+    again = f"sbatch --parsable {folder / SCRIPT}"
+    assert f"it waits for a person: beamcrew approve {job.run}; then: {again}" in capsys.readouterr().out
+    done = CliRunner(env={"COLUMNS": "400"}).invoke(app, ["approve", job.run, "--yes", "--who", "ada"])
+    assert done.exit_code == 0
+    assert f"as a job again: {again}" in done.output
+    assert f"here, with your environment: beamcrew {' '.join(job.again)}" in done.output
+    assert json.loads((Path(job.run) / "answer.json").read_text())["who"] == "ada"
+    assert isinstance(read_trace(Path(job.run))[-1], RunFinished)  # nothing went on
+    assert (systems_here / "sbatch.log").read_text().count("\n") == 1
+    assert resume(Path(job.run), Scripted(two_rounds())).status == "converged"
 
 
 def test_times() -> None:

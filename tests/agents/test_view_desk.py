@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted
 from mcp_rig import folder_of_files
 from report_runs import converged
 from test_trace_store import STARTED
 
 from agents.backends.base import Usage
+from agents.runs import at_work
 from agents.runs.answers import FILE
 from agents.runs.process import Order, Service
 from agents.trace.events import Asked, RunFinished, RunResumed
 from agents.trace.record import limits_of
-from agents.trace.store import Store
-from agents.view.desk import House
+from agents.trace.store import Store, read_trace
+from agents.view.desk import Desk, House
 from agents.view.handles import Handles
+from agents.view.library import Library
 from agents.view.server import ADDRESS, BODY_MAX, Server
-from agents.view.standing import meters
+from agents.view.standing import meters, standing
 
 KEY = "sk-planted-in-the-environment-0123456789"
 PAID = Service(backend="openai", model="gpt-test", base_url="http://127.0.0.1:9/v1", price="1,2")
@@ -159,7 +166,7 @@ def test_a_read_only_view_refuses_every_post_and_offers_none(tmp_path: Path, ord
         ("/api/runs/two/delete", {}, 404, "nothing is done here"),
         ("/api/runs/nothing/stop", {}, 422, "handle"),
         ("/api/runs/..%2f..%2fetc/stop", {}, 422, "handle"),
-        ("/api/runs/one/stop", {}, 422, "was started as a process"),
+        ("/api/runs/one/stop", {}, 422, "no process works on it"),
         ("/api/runs/two/answer", b"{", 422, "body"),
         ("/api/runs/two/answer", {"asked": 1, "answer": "maybe"}, 422, "answer"),
         ("/api/runs/two/answer", {"asked": 1, "answer": "yes", "who": "root"}, 422, "who"),
@@ -189,7 +196,7 @@ def test_what_cannot_be_done_is_said(
 
 def test_an_answer_is_kept_and_the_run_goes_on_with_its_own_backend(server: Server, ordered: list[Order]) -> None:
     assert got(server, "/api/runs/two/desk")["asked"] | {"shown": ""} == {
-        **{"n": 1, "gate": "plan", "text": HOSTILE, "shown": "", "words": False, "given": False},
+        **{"n": 1, "gate": "plan", "text": HOSTILE, "shown": "", "words": False, "given": False, "job": ""},
     }
     assert send(server, "/api/runs/two/answer", {"asked": 1, "answer": "no", "words": "too dear"})[0] == 200
     given = json.loads((server_folder(server) / "two" / FILE).read_text())
@@ -248,3 +255,45 @@ def test_what_is_left_follows_the_limits_that_hold_now() -> None:
     cost, time = meters({"dollars": 2.0}, {"dollars": 0.5, "seconds": 90.0})
     assert (cost["used"], cost["limit"], cost["left"], cost["share"]) == ("$0.5000", "$2.0000", "$1.5000", 0.25)
     assert (time["used"], time["share"]) == ("1 min 30 s", None)
+
+
+def test_a_run_begun_at_a_terminal_is_stopped_and_its_folder_forgets_the_process(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = ["run", "--task", "tiny", "--sandbox", "bubblewrap", "--runs", str(runs), "?"]
+    program = [sys.executable, scripted.__file__, "slow", str(tmp_path / "calls"), *words]
+    terminal = subprocess.Popen(program, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(runs.glob("*/workspace/i0/c/begun")):
+        assert terminal.poll() is None
+        time.sleep(0.05)
+    handles = Handles(Library(runs))
+    (run_dir,) = runs.iterdir()
+    assert handles.find(run_dir.name).alive
+    assert not handles.ours(run_dir.name)
+    desk = Desk(handles, House())
+    assert "stop" in standing(handles, handles.find(run_dir.name))["can"]
+    assert desk.take(["api", "runs", run_dir.name, "stop"], b"{}") == {"name": run_dir.name}
+    assert terminal.wait(30) == 130
+    last = read_trace(run_dir)[-1]
+    assert isinstance(last, RunFinished)
+    assert last.status == "interrupted"
+    assert not (run_dir / at_work.FILE).exists()
+    assert not handles.find(run_dir.name).alive
+
+
+def test_a_process_of_another_machine_or_another_start_is_nobodys(tmp_path: Path) -> None:
+    at_work.mark(tmp_path, os.getpid(), alone=False)
+    mine = at_work.worker_of(tmp_path)
+    assert mine
+    assert mine.lives
+    assert not mine.model_copy(update={"here": "another boot pid:[1]"}).lives
+    assert not mine.model_copy(update={"began": "1"}).lives
+    at_work.unmark(tmp_path)
+    assert at_work.worker_of(tmp_path) is None
+    (tmp_path / at_work.FILE).write_text('{"pid": 1}')
+    assert at_work.worker_of(tmp_path) is None
+    at_work.mark(tmp_path, os.getpid(), alone=True)
+    at_work.mark(tmp_path, os.getpid(), alone=False)  # by the session in the process that a server has begun
+    at_work.unmark(tmp_path)
+    kept = at_work.worker_of(tmp_path)
+    assert kept
+    assert kept.alone

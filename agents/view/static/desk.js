@@ -54,6 +54,17 @@ export class Desk {
         shown,
         h("p", { class: "soft" }, asked.given ? "It was answered; the run goes on." : "This view is read-only."),
       );
+    if (asked.job)
+      head.push(
+        h(
+          "p",
+          { class: "soft" },
+          "This run began in a batch job. Answered here, it goes on on this machine; to go on as a job, answer by ",
+          h("code", {}, "beamcrew approve"),
+          " and submit it again: ",
+          h("code", {}, asked.job),
+        ),
+      );
     const spend = asked.gate === "spend";
     const words = spend ? text({ inputmode: "decimal" }) : area({ rows: "2" });
     const say = (answer) => () => this.post("answer", { asked: asked.n, answer, words: answer === "yes" ? "" : words.value });

@@ -63,6 +63,9 @@ export async function startPage() {
       plan: h("input", { type: "checkbox" }),
       unblind: h("input", { type: "checkbox" }),
     };
+    const outside = offer.outside?.length
+      ? h("p", { class: "soft" }, `The crew may use tools of these outside servers: ${offer.outside.join(", ")}.`)
+      : null;
     const begin = act(
       "Accept the card and start",
       async () => {
@@ -82,6 +85,7 @@ export async function startPage() {
       h("p", {}, `Understood as: ${found.about}. Edit it if it is wrong.`),
       field("card, as YAML", text_of_card),
       chosen.element,
+      outside,
       budget.element,
       h(
         "fieldset",
