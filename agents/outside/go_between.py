@@ -148,7 +148,9 @@ async def _hello(client: Client, order: Order) -> Hello:
             break
     tools, left_out = offered(order.name, listed, order.server.tools, order.taken)
     info = client.server_info
-    return Hello(version=visible(f"{info.name} {info.version}")[:100] if info else "", tools=tools, left_out=left_out)
+    return Hello(
+        version=visible(f"{info.name} {info.version}".strip())[:100] if info else "", tools=tools, left_out=left_out
+    )
 
 
 async def _called(client: Client, call: Call, redactor: Redactor) -> Said:
