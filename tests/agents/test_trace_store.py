@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tool_events import called
+from tool_events import asked_outside, called
 
 from agents.backends.base import Figure, Usage
 from agents.trace.events import (
@@ -31,7 +31,6 @@ from agents.trace.events import (
     GatesChecked,
     Graded,
     ModelCalled,
-    OutsideCalled,
     Part,
     Planned,
     Repeated,
@@ -63,10 +62,7 @@ SHA = hashlib.sha256(b"").hexdigest()
 STARTED = RunStarted(
     run="r1",
     request="Is there a resonance?",
-    task="lhco-demo",
-    options={"seed": 1},
-    facts={"events": 10},
-    inputs={"a": SHA},
+    **{"task": "lhco-demo", "options": {"seed": 1}, "facts": {"events": 10}, "inputs": {"a": SHA}},
     backend="scripted",
     is_llm=False,
     sandbox=INFO,
@@ -106,9 +102,7 @@ EVERY = [
         files={"a": SHA},
     ),
     called(where="worker/0/a", tool="scan", arguments={"n": [1, 2.5, None]}, error={"field": "n"}, seconds=0.2),
-    OutsideCalled(
-        key="k", where="worker/0/a", tool="s.t", arguments={"x": 1}, ended="answered", text=SHA, cut=3, seconds=0.2
-    ),
+    asked_outside("s.t", arguments={"x": 1}, cut=3),
     Planned(iteration=0, plan=Plan(reasoning="π", steps=[Step(id="a", goal="g", submits=True)])),
     StepStarted(iteration=0, step="a"),
     StepFinished(

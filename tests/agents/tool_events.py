@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from agents.trace.events import ToolCalled
+from agents.trace.events import OutsideCalled, ToolCalled
 
 NOTHING = hashlib.sha256(b"").hexdigest()
 
@@ -26,3 +26,9 @@ def called(tool: str, arguments: dict[str, Any] | None = None, where: str = "wor
         "files": {},
     }
     return ToolCalled(where=where, tool=tool, arguments=arguments or {}, **said | more)
+
+
+def asked_outside(tool: str, text: str = NOTHING, **more: Any) -> OutsideCalled:
+    """A call of an outside tool that was answered by the blob `text`."""
+    said: dict[str, Any] = {"key": "k", "where": "worker/0/a", "arguments": {}, "ended": "answered", "seconds": 1.0}
+    return OutsideCalled(tool=tool, text=text, **said | more)
