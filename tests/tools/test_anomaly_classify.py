@@ -14,6 +14,8 @@ from tools.anomaly.data import FEATURES
 from tools.anomaly.smear import smeared
 from tools.anomaly.trees import Trees
 from tools.arrays import load_arrays
+from tools.contract import ToolError
+from tools.dependence import dependence
 from tools.events.parquet import write_events
 from tools.events.table import derive
 from tools.metrics import auc
@@ -200,3 +202,22 @@ def test_a_cut_at_the_rank_of_the_kth_reference_event_keeps_its_share_of_others(
         kept.append((_background_rank(others, reference) >= cut).mean())
     assert np.mean(kept) == pytest.approx(k / (n + 1), abs=5 * np.std(kept) / 300**0.5)
     assert np.mean(kept) != pytest.approx((k + 1) / (n + 1), abs=3 * np.std(kept) / 300**0.5)
+
+
+def test_scores_that_follow_the_mass_no_longer_do_on_request(toy: Toy) -> None:
+    """Features that shift with the mass, and a template that does not: the score follows the mass."""
+    columns, background = toy(seed=3)[0], toy(12_000, seed=103)[0]
+    columns["mj1"] = columns["mj1"] * (1 + 0.5 * (columns["mjj"] - 3.5))
+    write(columns, background)
+    beside, found = ~inside(columns), {}
+    for choice in ("none", "flow"):
+        classify(**REQUEST, decorrelate=choice)
+        score = scores()[beside]
+        found[choice] = dependence(columns["mjj"][beside], score >= np.quantile(score, 0.9))
+        assert len(scores()) == len(beside)
+        assert (scores("template_scores.parquet") > 1).mean() < 0.4
+    assert found["none"].over_ceiling < 0.1
+    assert found["flow"].over_ceiling > 0.25
+    write_events(Path("template.parquet"), derive(background, FEATURES))
+    with pytest.raises(ToolError, match="mjj"):
+        classify(**REQUEST, decorrelate="flow")

@@ -134,9 +134,9 @@ def test_equal_scores_make_no_step_in_the_mass() -> None:
     assert np.all((apart <= steps) & (apart > steps - 1))
     learned = Flow().fit(apart, mass, 1)
     moved, tied = (learned(each, mass)[:, 0] for each in (apart, steps))
-    left, right = (dependence(mass[:, 0], each >= np.quantile(each, 0.9)).over_ceiling for each in (tied, moved))
-    assert right > 0.25
-    assert left < 0.1
+    left, right = (dependence(mass[:, 0], each >= np.median(each)).over_ceiling for each in (tied, moved))
+    assert right > 0.3
+    assert left < 0.2
 
 
 def search(seed: int = 1) -> tuple[Windowed, np.ndarray, np.ndarray]:

@@ -31,7 +31,8 @@ def potential(dimensions: int, context: int, hidden: int) -> Any:
     class Potential(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body = nn.Sequential(nn.Linear(context, CONTEXT), nn.Tanh(), nn.Linear(CONTEXT, CONTEXT), nn.Tanh())
+            first = nn.Linear(context, CONTEXT)
+            self.body = nn.Sequential(first, nn.Tanh(), nn.Linear(CONTEXT, CONTEXT), nn.Tanh())
             self.heads = nn.Linear(CONTEXT, sum(sizes.values()))
             self.between = nn.Parameter(torch.full((hidden, hidden), -4.0) + 0.1 * torch.randn(hidden, hidden))
             start = {"a1": 1.5, "b1": 1.5, "a2": 0.7, "b2": 1.5}
