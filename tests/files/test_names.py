@@ -110,7 +110,7 @@ def test_the_task_does_not_drop_weights(tmp_path: Path) -> None:
     weight = read_columns(tmp_path / "inputs" / "simulation.parquet", ["weight"])["weight"]
     np.testing.assert_allclose(weight / weight[0], np.r_[np.ones(999), 2.0], rtol=1e-6)
     write_events(tmp_path / "nature.parquet", zjets(1000) | {"genWeight": np.r_[np.ones(999), 2.0]})
-    with pytest.raises(TaskError, match=r"genWeight=2\.0.*nature\.parquet, row 999.*omnifold\.unfold"):
+    with pytest.raises(TaskError, match=r"genWeight=2\.0.*nature\.parquet, row 999.*unfolding\.unfold"):
         make_task("unfolding", {"data": str(tmp_path)}).prepare(tmp_path / "i", tmp_path / "h", tmp_path / "s")
 
 
