@@ -106,7 +106,7 @@ def contenders(context: dict[str, Any], found: dict[str, Any]) -> list[float]:
     """Return the masses that the survey leaves open, the best first: a quick search finds a weak signal by luck."""
     apart = context["facts"].get("half_width", HALF_WIDTH)
     masses = [found["details"]["mass"]]
-    results = [entry for observation in context.get("observations", []) for entry in observation["results"]]
+    results = [entry for observation in context.get("observations", []) for entry in observation.get("results", [])]
     windows = [window for e in results if e["tool"] == "anomaly.survey" for window in e["result"]["windows"]]
     for window in sorted(windows, key=lambda window: -float(window["z"])):
         close = found["value"] - NEAR < window["z"] < CLEAR

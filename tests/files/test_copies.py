@@ -68,7 +68,7 @@ def test_copies_share_a_fold_and_are_learned_from_once() -> None:
     seen: list[np.ndarray] = []
 
     class Spy:
-        def log_odds(self, x: Any, y: Any, to_score: Any, seed: int) -> Any:
+        def log_odds(self, x: Any, y: Any, to_score: Any, seed: int, weight: Any = None) -> Any:
             seen.append(x[y])
             assert not {row.tobytes() for row in x[y]} & {row.tobytes() for row in to_score}
             return to_score[:, 0]
