@@ -83,7 +83,9 @@ def test_tools_are_those_of_the_catalogue(tmp_path: Path) -> None:
 
 def test_pictures_are_shown_unless_they_are_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[bool] = []
-    monkeypatch.setattr("agents.runs.run.start", lambda settings, backend, _: chosen.append(backend.dialect.pictures))
+    monkeypatch.setattr(
+        "agents.runs.run.start", lambda settings, backend, _, **more: chosen.append(backend.dialect.pictures)
+    )
     monkeypatch.setattr("beamcrew.running.load", lambda _: None)
     where = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "runs": tmp_path}
     beamcrew.run(**where)  # type: ignore[arg-type]

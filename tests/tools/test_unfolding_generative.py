@@ -199,10 +199,10 @@ def test_the_order_of_events_does_not_matter() -> None:
         hidden=8, blocks=1, epochs=2, iterations=1, steps=4, classifier=Mlp(hidden=4, layers=1, epochs=1)
     )
     one, other = method.unfold(problem, seed=2), method.unfold(shuffled, seed=2)
-    np.testing.assert_array_equal(one.push[sim], other.push)
+    np.testing.assert_allclose(one.push[sim], other.push, rtol=1e-3)  # sums in another order round otherwise
     assert one.drawn is not None
     assert other.drawn is not None
-    np.testing.assert_array_equal(one.drawn.gen[data], other.drawn.gen)
+    np.testing.assert_allclose(one.drawn.gen[data], other.drawn.gen, atol=1e-3)
 
 
 def test_weights_that_are_not_finite_end_the_unfolding() -> None:
