@@ -205,17 +205,17 @@ def test_a_cut_at_the_rank_of_the_kth_reference_event_keeps_its_share_of_others(
 
 
 def test_scores_that_follow_the_mass_no_longer_do_on_request(toy: Toy) -> None:
-    """Features that shift with the mass, and a template that does not: the score follows the mass."""
+    """The template's jets are too light, so that heavy ones score high; and jets grow heavier with the mass."""
     columns, background = toy(seed=3)[0], toy(12_000, seed=103)[0]
     columns["mj1"] = columns["mj1"] * (1 + 0.5 * (columns["mjj"] - 3.5))
-    write(columns, background)
+    write(columns, background | {"mj1": 0.7 * background["mj1"]})
     beside, found = ~inside(columns), {}
     for choice in ("none", "flow"):
         classify(**REQUEST, decorrelate=choice)
         score = scores()[beside]
         found[choice] = dependence(columns["mjj"][beside], score >= np.quantile(score, 0.9))
         assert len(scores()) == len(beside)
-        assert (scores("template_scores.parquet") > 1).mean() < 0.4
+        assert len(scores("template_scores.parquet")) == 12_000
     assert found["none"].over_ceiling < 0.1
     assert found["flow"].over_ceiling > 0.25
     write_events(Path("template.parquet"), derive(background, FEATURES))

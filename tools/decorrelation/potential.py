@@ -36,7 +36,6 @@ def potential(dimensions: int, context: int, hidden: int) -> Any:
             self.heads = nn.Linear(CONTEXT, sum(sizes.values()))
             self.between = nn.Parameter(torch.full((hidden, hidden), -4.0) + 0.1 * torch.randn(hidden, hidden))
             start = {"a1": 1.5, "b1": 1.5, "a2": 0.7, "b2": 1.5}
-            first: Any = self.body[0]
             with torch.no_grad():
                 first.weight.mul_(SHARP)
                 first.bias.mul_(SHARP)
