@@ -18,7 +18,8 @@ print(process.wait())
 end_tree(process)
 """
 ASKED_AGAIN = """
-import os, signal, subprocess, threading, time
+import os, signal, subprocess, tempfile, threading, time
+from pathlib import Path
 from agents.runs.session import _interruptible
 from sandbox.bubblewrap import end_tree
 
@@ -36,7 +37,7 @@ class Bench:
 bench = Bench()
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
 try:
-    with _interruptible([bench], []):
+    with tempfile.TemporaryDirectory() as folder, _interruptible([bench], [], Path(folder)):
         time.sleep(30)
 except KeyboardInterrupt:
     print(bench.closed, bench.process.wait())
