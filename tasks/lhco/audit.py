@@ -34,7 +34,7 @@ from tools.bumphunt.spectrum import one
 from tools.dependence import dependence
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import MASS, mass_column
-from tools.events.weights import drawn, of_rows, weights_of
+from tools.events.weights import countable, of_rows, weights_of
 from tools.jet_model.jets_file import read_jets, write_jets
 from tools.normal import p_value, z_value
 from tools.types import Floats
@@ -254,8 +254,7 @@ def shaped(case: Case, variable: Variable) -> dict[str, float]:
     beside = np.flatnonzero((mass < window[0]) | (mass >= window[1]))
     try:
         at = threshold(score, mass, window, details["efficiency"], weight)
-        if weight is not None:
-            beside = beside[drawn(weight[beside], 1)]
+        beside = countable(beside, weight, 1)
         found = dependence(mass[beside], score[beside] >= at)
     except ValueError:
         return {}
@@ -284,10 +283,8 @@ def template_agrees(case: Case, examined: Score) -> Score:
         template = template_scores(case.workspace, case.submission.reference_scores)
         of_unseen = of_rows(weight, case.unseen)
         at = threshold(score[case.unseen], mjj[case.unseen], (low, high), details["efficiency"], of_unseen)
-        seen, each = score[inside], 1.0
-        if weight is not None:  # of weighted events as many are counted as tell as much
-            seen = seen[drawn(weight[inside], 1)]
-            each = float(weight[inside].sum()) / len(seen)
+        seen = score[countable(np.flatnonzero(inside), weight, 1)]
+        each = 1.0 if weight is None else float(weight[inside].sum()) / len(seen)
         found = count(seen, template, float((template >= at).mean()), 0.0)
     except ValueError as error:
         return failed(examined, f"the template's scores cannot be judged: {error}")

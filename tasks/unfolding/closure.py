@@ -57,8 +57,7 @@ def judge(submission: WeightsSubmission, workspace: Path, samples: Samples, draw
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     covered = {metric.name: metric.value for metric in coverage(simulation, weights, truth, samples.asked)[0]}
-    by_itself = compare.share(before, compare.folded(weights["model"], start)) if "model" in weights else None
-    by_other = compare.share(before, compare.folded(weights["method"], start)) if "method" in weights else None
+    by_itself, by_other = (compare.share_of(weights.get(name), start, before) for name in ("model", "method"))
     change = last_change(simulation, weights, samples.asked)
     said = (
         f"the other simulation unfolded as data: {covered['coverage_1_sigma']:.0%} of the bins within one "

@@ -39,8 +39,9 @@ from tasks.unfolding.spectra import spectra
 from tasks.unfolding.stability import last_change
 from tasks.unfolding.submission import WeightsSubmission
 from tasks.unfolding.weights import numbers, read_weights, total
+from tools.events.weights import effective
 from tools.types import Floats
-from tools.unfolding.discriminator import effective_sample_size, floor, triangular
+from tools.unfolding.discriminator import floor, triangular
 
 Ints = NDArray[np.int64]
 METRIC = "share of the discrepancy removed"
@@ -68,11 +69,11 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     weight = normalisation(len(samples.data(unseen=False)), simulation) * start
     before, raw, smooth = (compare.folded(w, weight) for w in (weight, nominal, projected))
     shares = {"as_they_are": compare.share(before, raw), "as_function_of_gen": compare.share(before, smooth)}
-    beside = compare.share(before, compare.folded(weights["method"], weight)) if "method" in weights else None
+    beside = compare.share_of(weights.get("method"), weight, before)
     after = raw if shares["as_they_are"] < shares["as_function_of_gen"] else smooth
     rng = np.random.default_rng(seed)
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
-    ess = effective_sample_size(nominal[passed])
+    ess = effective(nominal[passed])
     found = numbers(weights, simulation, [x.name for x in samples.asked])
     details: dict[str, Any] = {
         "numbers": {name: {"value": value, "error": total(errors)} for name, (value, errors) in found.items()},
@@ -182,6 +183,10 @@ class Comparison:
     def share(self, before: Floats, after: Floats, counts: NDArray[np.int64] | None = None) -> float:
         """Return 1 - X(after) / X(before). `counts` (n,): how often each data event counts."""
         return 1 - self.excess(after, counts) / max(self.excess(before, counts), 1e-3)
+
+    def share_of(self, weights: Floats | None, fakes: Floats, before: Floats) -> float | None:
+        """Return `share` of the simulated events with these weights, `folded` as there; None without weights."""
+        return None if weights is None else self.share(before, self.folded(weights, fakes))
 
     def _histograms(
         self, bins: tuple[Ints, Ints, int], folded: Floats, counts: NDArray[np.int64] | None = None

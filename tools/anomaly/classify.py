@@ -36,7 +36,7 @@ from tools.arrays import ArrayRef, load_arrays, save_arrays
 from tools.contract import Result, ToolError, named, tool
 from tools.events.copies import is_first
 from tools.events.table import derive
-from tools.events.weights import drawn, of_rows
+from tools.events.weights import countable, of_rows
 from tools.metrics import argos, auc, auc_error, bootstrap_error
 from tools.types import Floats
 
@@ -145,11 +145,9 @@ def judged(
     inside, beside = np.flatnonzero(data.inside), np.flatnonzero(~data.inside)
     closed, weight = None, data.weight
     if held:
-        rows, outside = held[0], beside
-        if weight is not None:  # of weighted events as many are judged as tell as much
-            rows, outside = rows[drawn(weight[rows], seed)], beside[drawn(weight[beside], seed)]
+        rows, outside = (countable(each, weight, seed) for each in (held[0], beside))
         closed = score_closure(raw[rows], held[1], raw[outside], data.mjj[outside])
-    in_window = raw[inside if weight is None else inside[drawn(weight[inside], seed)]]
+    in_window = raw[countable(inside, weight, seed)]
 
     def merit(window: Floats, reference: Floats) -> float:
         return argos(window, reference, ARGOS_MIN_TEMPLATE)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tools.anomaly.bins import binned
 from tools.anomaly.data import MIN_EVENTS, Windowed, within
-from tools.events.weights import drawn, of_rows
+from tools.events.weights import countable, of_rows
 from tools.metrics import auc, auc_error
 from tools.types import Floats
 
@@ -43,7 +43,7 @@ def closure(template: Floats, data: Floats, seed: int, weight: Floats | None = N
         model = HistGradientBoostingClassifier(max_iter=60, class_weight="balanced", random_state=seed)
         score = model.fit(x[train], y[train], of_rows(each, train)).decision_function(x[test])
         is_data = y[test]
-        of_data = score[is_data] if each is None else score[is_data][drawn(each[test][is_data], seed)]
+        of_data = score[countable(np.flatnonzero(is_data), of_rows(each, test), seed)]
         values.append(auc(of_data, score[~is_data]))
         n_data.append(len(of_data))
         n_template.append(int((~is_data).sum()))

@@ -15,7 +15,7 @@ import numpy as np
 
 from tools.anomaly.data import Windowed
 from tools.contract import ToolError
-from tools.events.weights import drawn
+from tools.events.weights import countable
 from tools.types import Floats
 
 Choice = Literal["none", "cnots", "flow"]
@@ -47,9 +47,8 @@ def decorrelated(
     learned_from = np.append(beside, np.zeros(len(mass) - len(beside), dtype=bool))
     moved = np.empty(len(mass))
     for k in (0, 1):
-        rows, here = np.flatnonzero(learned_from & (half != k)), half == k
-        if data.weight is not None:
-            rows = rows[drawn(data.weight[rows], seed)]  # maps are learned from events that count as one
+        here = half == k
+        rows = countable(np.flatnonzero(learned_from & ~here), data.weight, seed)
         learned = method.fit(all_scores[rows], mass[rows, None], seed)
         moved[here] = learned(all_scores[here], mass[here, None])[:, 0]
     ends = np.cumsum([len(score), *(len(scores) for scores, _ in others)])[:-1]

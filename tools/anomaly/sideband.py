@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tools.anomaly.data import Sidebands
 from tools.contract import Frozen, ToolError
-from tools.events.weights import drawn
+from tools.events.weights import countable
 from tools.training import Losses, Progress
 from tools.types import Floats
 
@@ -55,8 +55,7 @@ def neighbours(sidebands: Sidebands, width: float) -> Rows:
     below, above = (mjj < low) & (mjj >= low - reach), (mjj >= high) & (mjj < high + reach)
     if not below.any() or not above.any():
         raise ToolError("width", width, f"wide enough for events on both sides of the window {sidebands.window}")
-    rows = np.flatnonzero(below | above)
-    return rows if sidebands.weight is None else rows[drawn(sidebands.weight[rows], DRAWN)]
+    return countable(np.flatnonzero(below | above), sidebands.weight, DRAWN)
 
 
 def cycle(n: int, wanted: int, rng: np.random.Generator) -> Rows:

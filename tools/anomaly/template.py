@@ -26,7 +26,7 @@ from tools.anomaly.selection import ARGOS_MIN_TEMPLATE
 from tools.anomaly.sideband import Sideband
 from tools.arrays import ArrayRef, save_arrays
 from tools.contract import Result, ToolError, named, tool
-from tools.events.weights import drawn, of_rows
+from tools.events.weights import countable, of_rows
 from tools.parallel import cores, pool
 from tools.training import Losses, Progress, device
 from tools.types import Floats
@@ -213,10 +213,7 @@ def learn(method: Method, data: Windowed, place: Place, seed: int, oversample: f
     control = method.fit(data.sidebands(outside & ~held, window), seed, _report) if window else fitted
     own = np.flatnonzero(held)
     times = max(1, round(oversample))
-    if data.weight is None:
-        rows = np.tile(own, times)
-    else:
-        rows = np.concatenate([own[drawn(data.weight[own], seed + k)] for k in range(times)])
+    rows = np.concatenate([countable(own, data.weight, seed + k) for k in range(times)])
     made = control.sample(data.mjj[rows], seed + 1)
     auc, error = closure(made[: len(rows) // times], data.features[held], seed, of_rows(data.weight, held))
     return Learned(fitted, int((outside if window else outside & ~held).sum()), auc, error, window, made, rows)

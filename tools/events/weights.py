@@ -44,7 +44,7 @@ def of_rows(weight: Floats | None, rows: NDArray[np.bool_] | NDArray[np.int64]) 
 
 
 def effective(weight: Floats) -> float:
-    """Return how many events of weight one are as precise: W^2 / V.
+    """Return how many events of weight one are as precise: W^2 / V (Kish's effective sample size).
 
     >>> effective(np.array([1.0, 1.0, 0.0])), round(effective(np.array([1.0, 2.0])), 6)
     (2.0, 1.8)
@@ -60,6 +60,11 @@ def per_weight(events: Floats, sums: Floats, squares: Floats) -> Floats:
     mean = sums.sum() / squares.sum() if squares.sum() > 0 else 1.0
     per = np.divide(of_sums, of_squares, out=np.full(len(of_sums), mean), where=of_squares > 0)
     return np.asarray(per[group])
+
+
+def countable(rows: NDArray[np.int64], weight: Floats | None, seed: int) -> NDArray[np.int64]:
+    """Return rows for tools that count events: these, or of weighted events (n,) some `drawn` from them by weight."""
+    return rows if weight is None else rows[drawn(weight[rows], seed)]
 
 
 def drawn(weight: Floats, seed: int) -> NDArray[np.int64]:

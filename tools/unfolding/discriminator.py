@@ -1,4 +1,4 @@
-"""Distance between two histograms, and effective size of a weighted sample."""
+"""Distance between two histograms."""
 
 from __future__ import annotations
 
@@ -36,12 +36,3 @@ def floor(p: Floats, q: Floats, p_squares: Floats, q_squares: Floats) -> float:
     mean = ((share[0] + share[1]) / 2)[filled]
     variance = (p_squares / p.sum() ** 2 + q_squares / q.sum() ** 2)[filled] * (1 - mean)
     return float(500 * np.sum(variance / (2 * mean)))
-
-
-def effective_sample_size(weights: Floats) -> float:
-    """Return Kish's (sum w)^2 / sum w^2: the number of unweighted events with the same relative error.
-
-    >>> effective_sample_size(np.array([2.0, 2.0, 0.0]))
-    2.0
-    """
-    return float(weights.sum() ** 2 / np.sum(weights**2))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tools.contract import ToolError
+from tools.events.weights import effective
 from tools.types import Floats
 from tools.unfolding.agreement import Agreement, agreement
-from tools.unfolding.discriminator import effective_sample_size
 from tools.unfolding.problem import Problem
 
 Progress = Callable[[str], None]
@@ -65,7 +65,7 @@ class Steps:
             raise ToolError("method", f"{int(bad.sum())} of {len(weight)}", f"{said}: the training diverged")
         self.agreements.append(agreement(p, push))
         self.totals.append(float(weight.sum()))
-        self.effective.append(effective_sample_size(weight))
+        self.effective.append(effective(weight))
 
     def done(self, push: Floats, previous: Floats | None = None, drawn: Drawn | None = None) -> Unfolded:
         """Return the result with these push weights (n,)."""

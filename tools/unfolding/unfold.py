@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, Field
 
 from tools.arrays import save_arrays, sha256
 from tools.contract import Request, Result, Seed, ToolError, named, tool
+from tools.events.weights import effective
 from tools.files import below
 from tools.types import Floats
 from tools.unfolding.companions import with_jets
-from tools.unfolding.discriminator import effective_sample_size, floor, triangular
+from tools.unfolding.discriminator import floor, triangular
 from tools.unfolding.generative import Generative
 from tools.unfolding.inputs import Sample, as_problem, read_sample
 from tools.unfolding.iterate import OmniFold
@@ -170,7 +171,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         reco_delta=after,
         reco_delta_floor=floors,
         n_unfolded=float(weights.sum()),
-        effective_sample_size=effective_sample_size(weights),
+        effective_sample_size=effective(weights),
         mean_errors=_mean_errors(request.observables, problem, done.weights | {"nominal": weights}),
         outside=outside,
         replicas=list(done.weights),
