@@ -12,6 +12,7 @@ How large a dependence is, significant or not, says 1/JSD (`tools.dependence`), 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,14 @@ class Sculpting:
 
     shape_p: float  # of the same spectrum for passing and failing events
     smooth_p: float  # of a passing fraction that a smooth transfer factor describes
-    dependence: Dependence
+    mass: Floats  # of the events that both tests count, and which of them pass
+    passed: NDArray[np.bool_]
+    seed: int
+
+    @cached_property
+    def dependence(self) -> Dependence:
+        """1/JSD, computed where it is asked for: searches test every cut and need p-values only."""
+        return dependence(self.mass, self.passed, seed=self.seed)
 
 
 def sculpting(
@@ -64,7 +72,9 @@ def sculpting(
     return Sculpting(
         shape_p=float(ks_2samp(mjj[passed], mjj[~passed], method="asymp").pvalue),
         smooth_p=float((1 + (expected >= found.deviance[0]).sum()) / (1 + n_toys)),
-        dependence=dependence(mjj, passed, seed=seed),
+        mass=mjj,
+        passed=passed,
+        seed=seed,
     )
 
 

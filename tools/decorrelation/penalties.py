@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.dependence import edges
 from tools.types import Floats
 
 LEAST = 8  # events in a bin of mass
@@ -70,8 +71,7 @@ def planing(mass: Floats, is_signal: NDArray[np.bool_], bins: int) -> Floats:
     With spectra p_S and p_B in bins, signal gets p_B / (p_S + p_B) and background p_S / (p_S + p_B): both then follow
     p_S p_B / (p_S + p_B). ValueError if they share no bin.
     """
-    edges = np.quantile(np.concatenate([mass[is_signal], mass[~is_signal]]), np.arange(1, bins) / bins)
-    place = np.searchsorted(edges, mass, "right")
+    place = np.searchsorted(edges(mass, bins), mass, "right")
     signal, background = (np.bincount(place[rows], minlength=bins) / rows.sum() for rows in (is_signal, ~is_signal))
     share = (signal / np.maximum(signal + background, 1e-12))[place]
     weight = np.where(is_signal, 1 - share, share)
