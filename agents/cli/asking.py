@@ -68,14 +68,15 @@ class Person:
 
     def _first(self, asked: Asked, answer: Answer) -> Answer:
         """Return the answer that counts, and say so if it is not this one."""
-        from agents.runs.answers import claim, told
+        from agents.runs.answers import claim
+        from agents.trace.words import answer as said
         from agents.trace.words import visible
 
         if self._view is None:  # nothing of the run is at work: the command that asks gives the answer
             return answer
         first = claim(self._run_dir, asked, answer)
         if first != answer:
-            err.print(Text(visible(f"too late: {told(first)}; that answer counts, not yours")), soft_wrap=True)
+            err.print(Text(visible(f"too late: {said(first)}; that answer counts, not yours")), soft_wrap=True)
         return first
 
 

@@ -22,6 +22,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from agents.backends.built_in import FOLLOWS
+from agents.trace import words
 from agents.trace.approval import dialogue, pending
 from agents.trace.events import Answered, AnyEvent, Asked, RunStarted
 from agents.trace.store import read_trace
@@ -86,7 +87,7 @@ def give(run_dir: Path, answer: Answer) -> Asked:
     check(answer, asked, events)
     first = claim(run_dir, asked, answer)
     if first != answer:
-        raise ValueError(f"this question is answered already: {told(first)}; that answer counts, not yours")
+        raise ValueError(f"this question is answered already: {words.answer(first)}; that answer counts, not yours")
     return asked
 
 
@@ -99,11 +100,6 @@ def claim(run_dir: Path, asked: Asked, answer: Answer) -> Answer:
             return first
         write_whole(path, (answer.model_dump_json(indent=1) + "\n").encode())
     return answer
-
-
-def told(answer: Answer) -> str:
-    """Say who answered what."""
-    return " ".join(f"{answer.who} ({answer.via}) said {answer.answer} {answer.words}".split())
 
 
 def _recorded(run_dir: Path, asked: Asked) -> Answer | None:

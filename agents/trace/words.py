@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from typing import Any
+from typing import Any, Protocol
 
-from agents.trace.events import Answered, BudgetNear, OutsideCalled, Reviewed
+from agents.trace.events import BudgetNear, OutsideCalled, Reviewed
 from tasks.score import CheckedNumber
 from tasks.writing import NONE, number
 
@@ -35,7 +35,20 @@ def review(event: Reviewed) -> str:
     return f"Review of the {event.where.step}: {verdict}{':' if event.reasons else '.'}"
 
 
-def answer(event: Answered) -> str:
+class Said(Protocol):
+    """An answer, given or recorded."""
+
+    @property
+    def who(self) -> str: ...
+    @property
+    def via(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def words(self) -> str: ...
+
+
+def answer(event: Said) -> str:
     """Say what a person answered."""
     words = f": {event.words}" if event.words else ""
     return f"{event.who} ({event.via}) said {event.answer}{words}"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tasks.intake import Intake, Offer, Question
 from tasks.lhco.claims import IN_MEV
 from tasks.lhco.presets import WORDS
-from tasks.spectrum.intake import BLIND, RANGE, SPELLING, is_mass, is_named, unit_in
+from tasks.spectrum.intake import BLIND, RANGE, SPELLING, is_mass, is_named, masses_of, unit_in, weighting
 from tasks.spectrum.intake import WORDS as OF_SPECTRA
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
@@ -58,12 +58,11 @@ class _Reading:
         mass = self._mass(features)
         self._unit(mass)
         self._features(features, mass)
-        weights = [column.name for column in self.sight.columns if column.kind == "number" and is_weight(column.name)]
-        if len(weights) == 1 and re.search(r"weight|gewicht", self.request, re.IGNORECASE):
-            self.options["weights"] = weights[0]
-        elif weights:
-            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
-            self._ask("unweighted", f"{text}column in `weights`.")
+        weights, text = weighting(self.sight, self.request)
+        if weights:
+            self.options["weights"] = weights
+        elif text:
+            self._ask("unweighted", text)
         if BLIND.search(self.request):
             half = "The search learns from the events of a window, so it cannot be blind to all of them: half of the "
             self.remarks.append(f"{half}events stay unseen until all choices are made. `--task spectrum` can be blind.")
@@ -79,8 +78,7 @@ class _Reading:
     def _mass(self, features: Sequence[str]) -> Column | None:
         """Find the column with the mass."""
         numbers = [c for c in _numbers(self.sight) if c.name not in features and not is_weight(c.name)]
-        named = [column for column in numbers if is_named(column.name, self.request)]
-        found = named or [column for column in numbers if is_mass(column.name)]
+        found = masses_of(numbers, self.request)
         if len(found) == 1:
             self.options["column"] = found[0].name
             return found[0]

@@ -26,8 +26,9 @@ FULL_FLOW = {**FAST, "epochs": 8}
 CLEAR = 4.0  # significance from which a survey's best window needs no other beside it
 CONTENDERS, NEAR = 3, 1.5  # windows looked at otherwise, and how much less significant these may be
 SMEAR = 2  # copies of a reference that has a sixth of the events of the data
-# What to change, in this order, once a window is found: (features, models per fold).
-IDEAS = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
+Idea = tuple[list[str], int]  # features, models per fold
+# What to change, in this order, once a window is found.
+IDEAS: list[Idea] = [(CLASSIC, 6), (EXTENDED, 6), (EXTENDED, 9)]
 
 
 def plan(context: dict[str, Any], seed: int) -> Plan:
@@ -115,19 +116,24 @@ def contenders(context: dict[str, Any], found: dict[str, Any]) -> list[float]:
     return masses[:CONTENDERS]
 
 
-def _compare(facts: dict[str, Any], iteration: int, masses: list[float], seed: int) -> Plan:
-    features, ensemble = features_of(IDEAS[0][0], facts), IDEAS[0][1]
+def _search(name: str, facts: dict[str, Any], iteration: int, mass: float, idea: Idea, seed: int) -> Step:
+    """Return the step that runs the full recipe in the window around a mass, with an idea's features and models."""
+    window, (features, ensemble) = around(mass, facts), idea
     classifier = {"ensemble": ensemble, "seed": seed + iteration}
-    steps = []
-    for number, mass in enumerate(masses, 1):
-        window = around(mass, facts)
-        steps.append(
-            Step(
-                id=f"search_{number}",
-                goal=f"The full recipe in {window} {facts['unit']}, {ensemble} models a fold.",
-                calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
-            )
-        )
+    return Step(
+        id=name,
+        goal=f"The full recipe in {window} {facts['unit']}, {_seen(features, facts)}, {ensemble} models a fold.",
+        calls=chain(facts, window, features_of(features, facts), FULL_FLOW, classifier, seed, oversample=4.0),
+    )
+
+
+def _seen(features: list[str], facts: dict[str, Any]) -> str:
+    """Say what the classifier sees of an event."""
+    return "the particles of both jets" if "jets" in facts else f"features {', '.join(features_of(features, facts))}"
+
+
+def _compare(facts: dict[str, Any], iteration: int, masses: list[float], seed: int) -> Plan:
+    steps = [_search(f"search_{k}", facts, iteration, mass, IDEAS[0], seed) for k, mass in enumerate(masses, 1)]
     said = ", ".join(f"{mass:.4g}" for mass in masses)
     return Plan(
         reasoning=f"The survey singles out no mass: the full recipe around each of {said} {facts['unit']} decides.",
@@ -136,25 +142,16 @@ def _compare(facts: dict[str, Any], iteration: int, masses: list[float], seed: i
 
 
 def _sharpen(facts: dict[str, Any], iteration: int, mass: float, tried: int, seed: int) -> Plan:
-    window = around(mass, facts)
-    features, ensemble = IDEAS[min(tried - 1, len(IDEAS) - 1)]
-    features = features_of(features, facts)
-    seen = "the particles of both jets" if "jets" in facts else f"features {', '.join(features)}"
-    classifier = {"ensemble": ensemble, "seed": seed + iteration}
-    search = Step(
-        id="search",
-        goal=f"The full recipe in {window} {facts['unit']}, {seen}, {ensemble} models a fold.",
-        calls=chain(facts, window, features, FULL_FLOW, classifier, seed, oversample=4.0),
-        submits=True,
-    )
+    idea = IDEAS[min(tried - 1, len(IDEAS) - 1)]
+    search = _search("search", facts, iteration, mass, idea, seed).model_copy(update={"submits": True})
     study = Step(
         id="cut_study",
         goal="Significance against the background efficiency of the cut, and the spectrum after it, as a figure.",
         depends_on=["search"],
     )
     return Plan(
-        reasoning=f"The best bump so far is at {mass:.4g} {facts['unit']}: a window centred on it, {seen} and "
-        f"{5 * ensemble} models; a cut study shows whether the excess is stable.",
+        reasoning=f"The best bump so far is at {mass:.4g} {facts['unit']}: a window centred on it, "
+        f"{_seen(idea[0], facts)} and {5 * idea[1]} models; a cut study shows whether the excess is stable.",
         steps=[search, study],
     )
 

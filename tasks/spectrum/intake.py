@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tasks.intake import Intake, Offer, Question
 from tools.events.names import is_weight
@@ -73,6 +74,21 @@ def is_mass(name: str) -> bool:
     return bool(MASS.search(bare(name)))
 
 
+def masses_of(columns: Sequence[Column], request: str) -> list[Column]:
+    """Return the columns of numbers that may be the mass: those named in the request, or else those named like one."""
+    named = [column for column in columns if is_named(column.name, request)]
+    return named or [column for column in columns if is_mass(column.name)]
+
+
+def weighting(sight: Sight, request: str) -> tuple[str | None, str]:
+    """Return the column of weights that a request wants, and what to ask if there are weights that it does not name."""
+    found = [column.name for column in sight.columns if column.kind == "number" and is_weight(column.name)]
+    if len(found) == 1 and re.search(r"weight|gewicht", request, re.IGNORECASE):
+        return found[0], ""
+    asked = f"Events are counted, not weighted by {', '.join(found)}. Is that right (true)? If not, name the column in "
+    return None, f"{asked}`weights`." if found else ""
+
+
 class SpectrumIntake(Intake):
     """The mass column is named in the request, or the only one whose name looks like a mass."""
 
@@ -94,12 +110,11 @@ class SpectrumIntake(Intake):
         mass = self._mass(request, sight, options, questions)
         self._unit(request, mass, options, questions)
         self._reach(request, options, questions)
-        weights = [c.name for c in sight.columns if c.kind == "number" and is_weight(c.name)]
-        if len(weights) == 1 and re.search(r"weight|gewicht", request, re.IGNORECASE):
-            options["weights"] = weights[0]
-        elif weights:
-            text = f"Events are counted, not weighted by {', '.join(weights)}. Is that right (true)? If not, name the "
-            questions.append(Question(about="unweighted", text=f"{text}column in `weights`."))
+        weights, text = weighting(sight, request)
+        if weights:
+            options["weights"] = weights
+        elif text:
+            questions.append(Question(about="unweighted", text=text))
         remarks = self._remarks(sight)
         if "blind" in options:
             said = f"Nobody sees the events in {options['blind']}; `--set unblind=true` opens them after all choices."
@@ -109,8 +124,7 @@ class SpectrumIntake(Intake):
     def _mass(self, request: str, sight: Sight, options: dict[str, object], questions: list[Question]) -> Column | None:
         """Find the column with the mass."""
         numeric = [c for c in sight.columns if c.kind == "number" and not is_weight(c.name)]
-        named = [column for column in numeric if is_named(column.name, request)]
-        found = named or [column for column in numeric if is_mass(column.name)]
+        found = masses_of(numeric, request)
         if len(found) == 1:
             options["column"] = found[0].name
             return found[0]
