@@ -109,9 +109,9 @@ def parametric(grid: Grid, near: Law | None = None) -> Law:
     return Law(*map(float, (np.exp(e), np.exp(a + alpha * centre_n), alpha, np.exp(b + beta * centre_d), beta)))
 
 
-def resampled(grid: Grid, times: int, seed: int = 1) -> dict[str, float]:
-    """Return the errors of the law's parameters and exponent, from fits to resampled rows."""
-    rng, best = np.random.default_rng(seed), parametric(grid)
+def resampled(grid: Grid, best: Law, times: int, seed: int = 1) -> dict[str, float]:
+    """Return the errors of the parameters and exponent of the `best` law of a grid, from fits to resampled rows."""
+    rng = np.random.default_rng(seed)
     fits = [parametric(grid.take(rng.integers(0, len(grid.n), len(grid.n))), best) for _ in range(times)]
     values = {name: [getattr(fit, name) for fit in fits] for name in (*NAMES, "exponent")}
     return {name: float(np.std(each, ddof=1)) for name, each in values.items()}
@@ -188,7 +188,7 @@ def main() -> None:
     grid = everything.take(everything.family == 0)
     law = parametric(grid)
     print(f"{len(grid.n)} trainings; {arguments.bootstraps} fits to resampled rows", file=sys.stderr)
-    errors = resampled(grid, arguments.bootstraps)
+    errors = resampled(grid, law, arguments.bootstraps)
     table = Table("parameter", "value", "error", title=f"{arguments.grid}")
     found: dict[str, Any] = {}
     for name, error in errors.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import norm
-from unfolding_toys import Counts, gaussian, log_ratio
+from unfolding_toys import Counts, gaussian, log_ratio, lossy
 
 import tools.unfolding.iterate as module
 from tools.unfolding.classifier import Ratio
@@ -155,13 +155,7 @@ def test_efficiency_and_fakes_are_undone() -> None:
     reco, passed = detector(gen)
     measured, seen = detector(truth)
     fakes, measured_fakes = rng.normal(-1, 1, n // 10), rng.normal(-1, 1, n // 10)
-    problem = Problem.of(
-        np.concatenate([measured[seen], measured_fakes]),
-        np.concatenate([gen, np.full(n // 10, np.nan)]),
-        np.concatenate([np.where(passed, reco, np.nan), fakes]),
-        pass_gen=np.arange(n + n // 10) < n,
-        pass_reco=np.concatenate([passed, np.ones(n // 10, dtype=bool)]),
-    )
+    problem = lossy(gen, reco, passed, measured[seen], fakes, measured_fakes)
     for misses, iterations in (("average", 3), ("keep", 6)):
         push = iterate(problem, QUICK, iterations, misses=misses, seed=1).push[:n]
         total, mean = push.sum(), np.average(gen, weights=push)

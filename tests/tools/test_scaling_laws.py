@@ -34,7 +34,8 @@ def test_the_parametric_fit_returns_the_law_that_made_the_losses() -> None:
 
 def test_errors_from_resampling_cover_the_truth() -> None:
     noisy = grid(noise=0.02)
-    found, errors = parametric(noisy), resampled(noisy, 12)
+    found = parametric(noisy)
+    errors = resampled(noisy, found, 12)
     for name in ("E", "alpha", "beta", "exponent"):
         assert abs(getattr(found, name) - getattr(TRUE, name)) < 4 * errors[name], name
         assert errors[name] < 0.2 * getattr(TRUE, name), name

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from scipy.stats import norm
-from unfolding_toys import MEAN, WIDTH, gaussian
+from unfolding_toys import MEAN, WIDTH, gaussian, misses_and_fakes
 
 from tools.contract import ToolError
 from tools.unfolding.cells import Cells, carry
@@ -45,29 +45,9 @@ def test_a_bin_that_is_never_seen_keeps_its_prior() -> None:
     assert truth[1] == 70
 
 
-def toy(n: int, seed: int, truth_mean: float) -> Problem:
-    """Fakes, misses and weights; exact truth: a unit normal at `truth_mean` with n events."""
-    rng = np.random.default_rng(seed)
-
-    def sample(mean: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x = rng.normal(mean, 1, n)
-        return x, x + 0.3 * rng.standard_normal(n), rng.random(n) < 1 / (1 + np.exp(x - 1))
-
-    gen, reco, passed = sample(0.0)
-    _, measured, seen = sample(truth_mean)
-    fakes, measured_fakes = rng.normal(-1, 1, n // 10), rng.normal(-1, 1, n // 10)
-    return Problem.of(
-        np.concatenate([measured[seen], measured_fakes]),
-        np.concatenate([gen, np.full(n // 10, np.nan)]),
-        np.concatenate([np.where(passed, reco, np.nan), fakes]),
-        pass_gen=np.arange(n + n // 10) < n,
-        pass_reco=np.concatenate([passed, np.ones(n // 10, dtype=bool)]),
-    )
-
-
 def test_events_with_misses_and_fakes_are_unfolded() -> None:
     n = 50_000
-    problem = toy(n, 1, 0.3)
+    problem = misses_and_fakes(n, 1, 0.3)
     done = Ibu().unfold(problem)
     push, x = done.push[:n], problem.gen[:n, 0]
     assert push.sum() == pytest.approx(n, abs=4 * np.sqrt(2 * 0.8 * n) / 0.7)
@@ -94,7 +74,7 @@ def test_the_data_ask_for_enough_iterations() -> None:
 
 
 def test_a_given_number_of_iterations_is_kept() -> None:
-    problem = toy(2000, 2, 0.3)
+    problem = misses_and_fakes(2000, 2, 0.3)
     assert Ibu(iterations=7).unfold(problem).iterations == 7
     assert Ibu().fixed(3).unfold(problem).iterations == 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
-from unfolding_toys import MEAN, WIDTH, gaussian
+from unfolding_toys import MEAN, WIDTH, gaussian, misses_and_fakes
 
 from tools.unfolding.problem import Problem
 from tools.unfolding.transport import Kernel, Transport, merge, transport
@@ -110,22 +110,9 @@ def test_two_observables_are_unfolded_together() -> None:
 
 
 def test_efficiency_and_fakes_are_undone() -> None:
-    rng = np.random.default_rng(3)
     n = 20_000
-
-    def sample(mean: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x = rng.normal(mean, 1, n)
-        return x, x + 0.3 * rng.standard_normal(n), rng.random(n) < 1 / (1 + np.exp(x - 1))
-
-    (gen, reco, passed), (_, measured, seen) = sample(0.0), sample(0.3)
-    fakes, measured_fakes = rng.normal(-1, 1, n // 10), rng.normal(-1, 1, n // 10)
-    problem = Problem.of(
-        np.concatenate([measured[seen], measured_fakes]),
-        np.concatenate([gen, np.full(n // 10, np.nan)]),
-        np.concatenate([np.where(passed, reco, np.nan), fakes]),
-        pass_gen=np.arange(n + n // 10) < n,
-        pass_reco=np.concatenate([passed, np.ones(n // 10, dtype=bool)]),
-    )
+    problem = misses_and_fakes(n, 3, 0.3)
+    gen = problem.gen[:n, 0]
     push = Transport().unfold(problem).push
     assert push[:n].sum() == pytest.approx(n, rel=0.05)
     assert np.average(gen, weights=push[:n]) == pytest.approx(0.3, abs=0.06)

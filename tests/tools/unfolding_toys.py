@@ -21,6 +21,32 @@ def gaussian(n: int, seed: int, mean: float = MEAN, width: float = WIDTH) -> tup
     return Problem.of(truth + SMEAR * rng.standard_normal(n), gen, gen + SMEAR * rng.standard_normal(n)), truth
 
 
+def lossy(
+    gen: np.ndarray, reco: np.ndarray, passed: np.ndarray, measured: np.ndarray, fakes: np.ndarray, more: np.ndarray
+) -> Problem:
+    """Simulated events, of which those `passed` are measured, and their fakes; data are measured and `more` fakes."""
+    n = len(fakes)
+    return Problem.of(
+        np.concatenate([measured, more]),
+        np.concatenate([gen, np.full(n, np.nan)]),
+        np.concatenate([np.where(passed, reco, np.nan), fakes]),
+        pass_gen=np.arange(len(gen) + n) < len(gen),
+        pass_reco=np.concatenate([passed, np.ones(n, dtype=bool)]),
+    )
+
+
+def misses_and_fakes(n: int, seed: int, truth_mean: float) -> Problem:
+    """Misses, and a tenth as many fakes as events; exact truth: a unit normal at `truth_mean` with n events."""
+    rng = np.random.default_rng(seed)
+
+    def sample(mean: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x = rng.normal(mean, 1, n)
+        return x, x + 0.3 * rng.standard_normal(n), rng.random(n) < 1 / (1 + np.exp(x - 1))
+
+    (gen, reco, passed), (_, measured, seen) = sample(0.0), sample(truth_mean)
+    return lossy(gen, reco, passed, measured[seen], *(rng.normal(-1, 1, n // 10) for _ in range(2)))
+
+
 def log_ratio(x: np.ndarray, mean: float = MEAN, width: float = WIDTH) -> np.ndarray:
     return np.asarray(norm.logpdf(x, mean, width) - norm.logpdf(x))
 
