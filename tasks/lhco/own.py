@@ -136,11 +136,11 @@ class OwnSearch(SearchTask):
             return None, 1.0
         weight = columns[self.weights]
         if len(bad := np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))):
-            allowed = f"numbers of 0 or more; selected row {bad[0]} has {weight[bad[0]]:.4g}, {len(bad)} rows in all do"
-            why = (
-                "neither a density nor a classifier can be learned from negative weights, `--task spectrum` needs none"
+            allowed = (
+                f"numbers of 0 or more; selected row {bad[0]} has {weight[bad[0]]:.4g}, {len(bad)} in all. Merge events of "
+                "a generator with negative weights (resampling) before the search: to leave them out would bias it"
             )
-            raise TaskError("weights", self.weights, f"{allowed} not: {why} either; exclude them with `cut`")
+            raise TaskError("weights", self.weights, allowed)
         if not weight.any():
             raise TaskError("weights", self.weights, "some weights above 0")
         mean = float(weight[weight > 0].mean())
