@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,7 @@ from tools.bumphunt.windows import SEARCH
 from tools.events.parquet import read_columns, write_events
 from tools.events.table import derive
 from tools.metrics import max_sic
+from tools.types import Floats
 
 
 def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace) -> RunResult:
@@ -44,24 +46,35 @@ def carry_out(seed: int, n_signal: int, runs: Path, choices: argparse.Namespace)
     return start(settings, BuiltIn("analyst"), runs / f"seed-{seed}-signal-{n_signal}")
 
 
-def idealised_sic25(seed: int, folder: Path) -> float:
+def idealised_sic25(
+    columns: dict[str, Floats],
+    is_signal: NDArray[np.bool_],
+    window: tuple[float, float],
+    reference: dict[str, Floats],
+    folder: Path,
+) -> float:
     """Return max SIC (25 background events) of data against true background, out of fold, inside the true window."""
-    task = LhcoDemo(seed=seed)
-    columns, is_signal, truth, _ = task.load()
-    reference = unused_background(task.events - task.n_signal, seed)
-    inside = (reference["mjj"] >= truth.window[0]) & (reference["mjj"] < truth.window[1])
+    inside = (reference["mjj"] >= window[0]) & (reference["mjj"] < window[1])
     template = {name: values[inside] for name, values in derive(reference, FEATURES).items()}
     here = Path.cwd()
     os.chdir(folder)  # tools write below the working directory
     try:
         write_events(folder / "events.parquet", columns)
         write_events(folder / "background.parquet", template)
-        classify(events="events.parquet", window=truth.window, template="background.parquet", ensemble=6)
+        classify(events="events.parquet", window=window, template="background.parquet", ensemble=6)
         score = read_columns(folder / "scores.parquet")["score"]
     finally:
         os.chdir(here)
-    within = (columns["mjj"] >= truth.window[0]) & (columns["mjj"] < truth.window[1])
+    within = (columns["mjj"] >= window[0]) & (columns["mjj"] < window[1])
     return max_sic(score[within & is_signal], score[within & ~is_signal], 25)
+
+
+def idealised(seed: int, folder: Path) -> float:
+    """Return the idealised classifier's max SIC on the events of a run with this seed."""
+    task = LhcoDemo(seed=seed)
+    columns, is_signal, truth, _ = task.load()
+    reference = unused_background(task.events - task.n_signal, seed)
+    return idealised_sic25(columns, is_signal, truth.window, reference, folder)
 
 
 def summarise(signal: list[dict[str, Any]], null: list[RunResult]) -> dict[str, Any]:
@@ -135,7 +148,7 @@ def main() -> None:
         runs = arguments.runs or Path(scratch, "runs")
         signal, null = [], []
         for seed in seeds:
-            row = row_of(carry_out(seed, LhcoDemo().n_signal, runs, arguments), idealised_sic25(seed, Path(scratch)))
+            row = row_of(carry_out(seed, LhcoDemo().n_signal, runs, arguments), idealised(seed, Path(scratch)))
             signal.append(row)
             fitted = [f"{row[n]:.3f} ± {row[n + '_error']:.3f}" if row[n] else "-" for n in ("mass", "n_signal")]
             numbers = [f"{row['wall_s']:.0f}", f"{row['sic25'] or 0:.1f}", f"{row['ideal']:.1f}", *fitted]

@@ -28,7 +28,6 @@ from tasks.lhco.mix import SAMPLE
 from tasks.lhco.plans import CLASSIC, EXTENDED, FULL_FLOW, SMEAR
 from tasks.lhco.presets import LhcoDemo, LhcoSr, Loaded
 from tasks.lhco.task import DISCOVERY, LhcoTask
-from tasks.score import Score
 from tools.bumphunt.measure import threshold
 from tools.bumphunt.reference import reference_threshold
 from tools.events.lhco import read_cathode
@@ -82,31 +81,33 @@ class Injected(LhcoSr):
         return {name: values[rows] for name, values in every.items()}, np.isin(rows, signal), true, drawn
 
 
-def strength() -> int:
-    """Return the signal events to inject for PUBLISHED, from the fractions of the reservoirs in the window."""
+def strength(significance: float, events: int, sample: Path = SAMPLE) -> int:
+    """Return the signal events to inject into so many for S / sqrt(B) in the window, given the reservoirs."""
     background, signal = (
         float(np.mean((mjj >= WINDOW[0]) & (mjj < WINDOW[1])))
-        for mjj in (read_columns(SAMPLE / f"{name}.parquet", ["mjj"])["mjj"] for name in ("qcd", f"signal_{SIGNAL}"))
+        for mjj in (read_columns(sample / f"{name}.parquet", ["mjj"])["mjj"] for name in ("qcd", f"signal_{SIGNAL}"))
     )
-    return round(float(PUBLISHED * np.sqrt(IN_ALL * background) / signal))
+    return round(float(significance * np.sqrt(events * background) / signal))
 
 
-def true_passing(run_dir: Path, left: Score, reference: bool) -> int:
+def true_passing(
+    run_dir: Path, scores: Path, window: tuple[float, float], efficiency: float, reference: Path | None = None
+) -> int:
     """Return the number of signal events among the held-out ones that pass the claim's cut."""
     _, is_signal, unseen = truth.read(run_dir / "sealed")
     mjj = read_columns(run_dir / "held_out" / EVENTS, ["mjj"])["mjj"]
-    score, efficiency = read_scores(run_dir / "claim", "i0/score/scores.parquet", len(mjj)), left.details["efficiency"]
+    score = read_scores(scores.parent, scores.name, len(mjj))
     if reference:
-        other = read_columns(run_dir / "claim" / "i0/score/reference_scores.parquet")["score"]
+        other = read_columns(reference)["score"]
         cut = reference_threshold(other, efficiency)
     else:
-        cut = threshold(score[unseen], mjj[unseen], WINDOW, efficiency)
+        cut = threshold(score[unseen], mjj[unseen], window, efficiency)
     return int((is_signal & unseen & (score >= cut)).sum())
 
 
 def power(sets: int, console: Console, share: float = 1.0) -> dict[str, Any]:
     """Return the claims of `sets` injections into the shipped sample at `share` of the published strength."""
-    n_signal = round(share * strength())
+    n_signal = round(share * strength(PUBLISHED, IN_ALL))
 
     def injected(seed: int) -> LhcoTask:
         return LhcoDemo(events=IN_ALL, signal=SIGNAL, n_signal=n_signal, seed=seed, alpha=NOMINAL)
@@ -134,7 +135,10 @@ def count(
     for seed in range(FIRST, FIRST + sets):
         with tempfile.TemporaryDirectory() as folder:
             left = trial(recipe, data_set(seed), Path(folder))
-            found, true = outcome(left), true_passing(Path(folder), left, recipe.region) if left.ok else 0
+            scores = Path(folder, "claim/i0/score/scores.parquet")
+            other = scores.with_name("reference_scores.parquet") if recipe.region else None
+            found = outcome(left)
+            true = true_passing(Path(folder), scores, WINDOW, left.details["efficiency"], other) if left.ok else 0
         claim = claimed(found, DISCOVERY, audited=True)
         significances.append(round(found["z"], 2))
         console.print(f"{n_signal} signal events, seed {seed}: {found['z']:.1f} sigma, claim: {claim}. {left.reason}")
