@@ -7,6 +7,7 @@ from typing import Any
 from tasks.lhco.claims import SearchClaim
 from tasks.policy import best
 from tasks.writing import measured
+from tools.bumphunt.background import reach
 
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated dijet "
@@ -60,5 +61,15 @@ def answer(context: dict[str, Any]) -> SearchClaim:
         p_value=p_value,
         unit=unit,
         text=f"A resonance in {variable} at {mass}, {width} wide, p-value {quoted_p}: {behind} signal events behind "
-        f"the cut, {count} in the data. {basis} {LIMITS}",
+        f"the cut, {count} in the data. {basis} {LIMITS}{_others(context['facts'], numbers)}",
     )
+
+
+def _others(facts: dict[str, Any], numbers: dict[str, Any]) -> str:
+    """Say how to look for more resonances beside a claimed one, where a task can."""
+    if "known" not in facts:
+        return ""
+    tails = reach(numbers["width"])
+    here = [float(f"{numbers['mass'] * (1 + side * tails):.4g}") for side in (-1, 1)]
+    known = str([list(masses) for masses in [*facts["known"], here]]).replace(" ", "")
+    return f" To look for others beside it, leave its masses out: the same command with `--set known={known}`."

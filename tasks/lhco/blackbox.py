@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.intake import Intake, Offer, Question
+from tasks.lhco.known import Known, beside, room
 from tasks.lhco.presets import WORDS
 from tasks.lhco.task import LhcoTask
+from tasks.lhco.variable import Variable, dijets
+from tasks.spectrum.intake import in_mev, ranges_in
 from tasks.study import Judge
 from tasks.task import TaskError
 from tools.bumphunt.spectrum import RANGE
@@ -27,6 +30,7 @@ from tools.events.lhco import FEATURES, particle_rows, read_events
 from tools.events.names import is_label
 from tools.events.sight import PARTICLES, Sight
 from tools.events.table import COLUMNS, DERIVED, GEV_ABOVE, unweighted, validate
+from tools.spectrum.inputs import IN_MEV
 from tools.types import Floats
 
 Unit = Literal["TeV", "GeV"]
@@ -49,6 +53,9 @@ class BlackBoxIntake(Intake):
             return super().offer(request, sight)
         remarks = ["No truth is used: nothing can be compared with what is really in the data."]
         questions: list[Question] = []
+        options: dict[str, object] = {}
+        if besides := ranges_in(request)[1]:
+            options["known"] = [[float(f"{mass / IN_MEV['TeV']:.6g}") for mass in in_mev(besides)]]
         if hidden := [column.name for column in sight.columns if column.kind == "label"]:
             remarks.append(f"No agent sees {', '.join(hidden)}, which looks like truth, and nothing is made of it.")
         mjj = sight.column("mjj")
@@ -65,7 +72,7 @@ class BlackBoxIntake(Intake):
                 f"The particles of {sight.rows} events are clustered first, in about {minutes} min; "
                 "`beamcrew data convert` does this once and for all."
             )
-        return Offer(questions=questions, remarks=remarks)
+        return Offer(options=options, questions=questions, remarks=remarks)
 
 
 class LhcoBlackBox(LhcoTask):
@@ -77,6 +84,13 @@ class LhcoBlackBox(LhcoTask):
     study: ClassVar[Judge | None] = None  # without truth, no run can be judged
     data: Path | None = Field(None, description="file of events: particles, jets, or a table with mjj")
     unit: Unit = Field("TeV", description="unit of the masses of a table; other layouts have units of their own")
+    known: Known
+
+    @property
+    def variable(self) -> Variable:
+        if not room(self.search, self.known):
+            raise TaskError("known", self.known, f"masses in TeV that leave room for a window in {self.search}")
+        return dijets(self.search, self.known)
 
     def load(self) -> tuple[dict[str, Floats], None, None, None]:
         if self.data is None or not self.data.is_file():
@@ -97,7 +111,8 @@ class LhcoBlackBox(LhcoTask):
             raise TaskError("data", str(self.data), said)
         if len(columns) < 3:
             raise TaskError("data", str(self.data), f"mjj and two features or more, such as {', '.join(KNOWN[1:])}")
-        return columns, None, None, None
+        seen = beside(columns["mjj"], self.known)
+        return {name: values[seen] for name, values in columns.items()}, None, None, None
 
 
 def read(path: Path, unit: Unit = "TeV") -> dict[str, Floats]:

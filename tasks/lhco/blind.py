@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tasks.lhco.plans import QUICK_FLOW, against_reference, around, chain, choose, survey_centres
+from tasks.lhco.plans import QUICK_FLOW, against_reference, around, chain, choose, survey_windows
 from tasks.plan import Plan, PlannedCall, Step
 
 ENSEMBLES = range(1, 7)  # models per fold to draw from, up to the number in the analyst's first idea
@@ -18,7 +18,7 @@ def draw(facts: dict[str, Any], iteration: int, rng: random.Random) -> Plan:
         return _against_reference(facts, iteration, rng)
     low, high = facts["search_range"]
     steps = []
-    for number in range(len(survey_centres(facts))):
+    for number in range(len(survey_windows(facts))):
         window = around(rng.uniform(low, high), facts)
         classifier = {"ensemble": rng.choice(ENSEMBLES), "folds": 3}
         features, drawn = _features(facts, rng), rng.randrange(2**31)

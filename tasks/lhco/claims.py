@@ -10,11 +10,10 @@ from tasks.claim import Claim, compare_numbers
 from tasks.score import CheckedNumber, Quantity, Score
 from tasks.submission import File, Submission
 from tasks.writing import measured
-from tools.spectrum.inputs import Unit
+from tools.spectrum.inputs import IN_MEV, Unit
 
 DECADE = 0.5  # p-values agree within half a decade
 QUANTITIES = (Quantity(name="mass", unit="TeV"), Quantity(name="n_signal", label="signal events"))
-IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 SCALES = {"TeV": (1.0, 1e-3), "GeV": (1.0, 1e3, 1e-3), "MeV": (1.0, 1e3)}  # a mass may have been printed in others
 
 

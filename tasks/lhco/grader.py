@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sandbox.reader import UnsafeFile, read_bytes, read_parquet
 from tasks.lhco.claims import SearchSubmission
 from tasks.lhco.files import EVENTS
+from tasks.lhco.known import overlaps
 from tasks.lhco.variable import DIJETS, Range, Variable
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
@@ -100,6 +101,8 @@ def grade(
             f"must lie inside {search} {variable.unit}, with a width of {WIDTH[0]:g} to {WIDTH[1]:g} of its centre"
         )
         return refused(f"window={window}: {allowed}")
+    if variable.known and overlaps(window, variable.known):
+        return refused(f"window={window}: must not share masses with known resonances, {list(variable.known)}")
     try:
         score = read_scores(workspace, submission.scores, len(mjj))[once]
         mjj, weight = mjj[once], of_rows(weight, once)

@@ -21,8 +21,9 @@ from tasks.intake import Intake
 from tasks.lhco.claims import OwnClaim
 from tasks.lhco.explained import without_mjj
 from tasks.lhco.grader import WIDTH
+from tasks.lhco.known import Known, beside, overlaps, windows
 from tasks.lhco.own_intake import OwnIntake
-from tasks.lhco.spectrum_ends import Range, beside, fitted, searchable
+from tasks.lhco.spectrum_ends import Range, fitted, searchable
 from tasks.lhco.task import SearchTask
 from tasks.lhco.variable import Variable, own
 from tasks.spectrum import samples
@@ -32,7 +33,7 @@ from tasks.task import TaskError
 from tools.anomaly.data import MIN_EVENTS
 from tools.anomaly.survey import MOST
 from tools.bumphunt.scan import WIDEST
-from tools.bumphunt.windows import DIGITS, HALF_WIDTH, centres, overlapping
+from tools.bumphunt.windows import DIGITS, HALF_WIDTH
 from tools.events.copies import originals
 from tools.events.names import is_weight
 from tools.events.table import MASS
@@ -71,6 +72,7 @@ class OwnSearch(SearchTask):
     fit_range: Range | None = Field(None, description="masses to fit; default: from above the turn-on of the spectrum")
     search_range: Range | None = Field(None, description="masses to search; default: where there are enough events")
     window: Range | None = Field(None, description="the only window to search, chosen beforehand")
+    known: Known
     half_width: float = Field(
         HALF_WIDTH,
         ge=NARROWEST,
@@ -101,7 +103,7 @@ class OwnSearch(SearchTask):
 
     def load(self) -> tuple[dict[str, Floats], None, None, None]:
         columns, (low, high) = self._events[0], self.variable.fit_range
-        inside = (columns[MASS] >= low) & (columns[MASS] < high)
+        inside = (columns[MASS] >= low) & (columns[MASS] < high) & beside(columns[MASS], self.known)
         return {name: values[inside] for name, values in columns.items()}, None, None, None
 
     @cached_property
@@ -137,8 +139,8 @@ class OwnSearch(SearchTask):
         weight = columns[self.weights]
         if len(bad := np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))):
             allowed = (
-                f"numbers of 0 or more; selected row {bad[0]} has {weight[bad[0]]:.4g}, {len(bad)} in all. Merge events of "
-                "a generator with negative weights (resampling) before the search: to leave them out would bias it"
+                f"numbers of 0 or more; selected row {bad[0]} has {weight[bad[0]]:.4g}, {len(bad)} in all. Merge "
+                "events of a generator with negative weights (resampling) before the search: leaving them out biases it"
             )
             raise TaskError("weights", self.weights, allowed)
         if not weight.any():
@@ -165,11 +167,18 @@ class OwnSearch(SearchTask):
                 raise TaskError("features", name, "a column that is not constant")
         return {name: columns[name] for name in self.features}
 
+    @property
+    def _unseen(self) -> list[Range]:
+        """Masses whose events decide nothing before they are searched."""
+        return [*self.known, self.window] if self.window else self.known
+
     @cached_property
     def variable(self) -> Variable:
         (columns, steps, per), half_width, unit = self._events, self.half_width, self.unit or ""
         mass, weight = columns[MASS], columns.get(WEIGHT)
-        fit_range, why = fitted(mass, weight, self.window)
+        if not beside(mass, self._unseen).any():
+            raise TaskError("known", self.known, f"masses beside which there are events of {self.column}")
+        fit_range, why = fitted(mass, weight, self._unseen)
         if self.fit_range:
             fit_range, why = self.fit_range, "as asked for"
         if self.window:
@@ -180,6 +189,9 @@ class OwnSearch(SearchTask):
             f"{len(mass)} events lie outside and are not used."
         ]
         search = self._searched(mass, fit_range, half_width, notes)
+        if self.known:
+            masses = ", ".join(f"{low:g} to {high:g} {unit}" for low, high in self.known)
+            notes.append(f"events at known resonances were left out: {masses}.")
         if self.window:
             notes.append("what the window holds has decided neither this range nor which features tell the mass.")
         if steps:
@@ -193,14 +205,16 @@ class OwnSearch(SearchTask):
                 f"{len(weight)} events are as precise as {effective(weight):.0f} without weights."
             )
         name = bare(self.column) if bare(self.column).isidentifier() else MASS
-        return own(name, unit, fit_range, search, half_width, tuple(notes))
+        return own(name, unit, fit_range, search, half_width, tuple(notes), self.known)
 
     def _searched(self, mass: Floats, fit_range: Range, half_width: float, notes: list[str]) -> Range:
         """Return the masses to search: what was asked for, as far as there are enough events."""
-        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out, self.window)
+        if self.window and overlaps(self.window, self.known):
+            raise TaskError("window", self.window, f"masses beside known resonances, {self.known}")
+        possible = searchable(mass, fit_range, half_width, 1 - self.hold_out, self.window, self.known)
         asked = self.window or self.search_range
         field = "window" if self.window else "search_range"
-        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, self.window)).sum())
+        inside = int(((mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, self._unseen)).sum())
         if possible is None:
             allowed = (
                 f"enough events for windows with {MIN_EVENTS} in them and on either side in {1 - self.hold_out:.0%}"
@@ -215,7 +229,7 @@ class OwnSearch(SearchTask):
             )
             wide = f"{2 * half_width:.3g} of its centre wide"
             raise TaskError(field, asked, f"{allowed} has enough events beside it; a window is {wide}. Unit right?")
-        if (n := len(centres((low, high), half_width, overlapping(half_width)))) > MOST:
+        if (n := len(windows((low, high), self.known, half_width))) > MOST:
             allowed = f"masses for at most {MOST} windows; {low:g} to {high:g} {self.unit} would take {n}: search less"
             raise TaskError("search_range", asked, f"{allowed}, or in wider windows (`half_width`)")
         said = f"masses from {low:g} to {high:g} {self.unit} are searched"
@@ -238,7 +252,7 @@ class OwnSearch(SearchTask):
     def _followed(self) -> list[str]:
         """Return a note on features from which the mass follows. Raises TaskError if it follows from all of them."""
         columns, name = self.load()[0], self.variable.name
-        seen = beside(columns[MASS], self.window)
+        seen = beside(columns[MASS], self._unseen)
         kept = without_mjj({column: values[seen] for column, values in columns.items()})
         if not kept:
             allowed = f"columns from which {name} does not follow: a cut on any of these makes bumps in it"

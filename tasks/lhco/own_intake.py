@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 
 from tasks.intake import Intake, Offer, Question
-from tasks.lhco.claims import IN_MEV
 from tasks.lhco.presets import WORDS
-from tasks.spectrum.intake import BLIND, RANGE, SPELLING, is_mass, is_named, masses_of, unit_in, weighting
+from tasks.spectrum.intake import BLIND, SPELLING, in_mev, is_mass, is_named, masses_of, ranges_in, unit_in, weighting
 from tasks.spectrum.intake import WORDS as OF_SPECTRA
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
+from tools.spectrum.inputs import IN_MEV
 
 USED = re.compile(r"\b(us(e|ing)|features?|variables?|columns?|nutze|verwende|spalten?|merkmalen?)\b", re.IGNORECASE)
 CONDITION = r"\b{}\b\s*([<>=!]=?|above|below|over|under)"
@@ -87,32 +87,37 @@ class _Reading:
         return None
 
     def _unit(self, mass: Column | None) -> None:
-        """Find the unit of the column, and the masses to search in it."""
-        between = RANGE.search(self.request)
+        """Find the unit of the column, the masses to search in it, and those of a known resonance."""
+        between, besides = ranges_in(self.request)
         low, high = (mass.low, mass.high) if mass else (None, None)
         stated = {SPELLING[unit.lower()] for unit in re.findall(r"\b(MeV|GeV|TeV)\b", self.request, re.IGNORECASE)}
         at_name = unit_in(mass.name) if mass else None
         possible = [at_name] if at_name else list(IN_MEV)
-        if between and low is not None and high is not None:
-            masses = [float(between[k]) * IN_MEV[SPELLING[(between[k + 1] or between[4]).lower()]] for k in (1, 3)]
+        said = {name: each for name, each in (("search_range", between), ("known", besides)) if each}
+        for name, each in said.items():
+            if low is None or high is None:
+                continue
+            masses = in_mev(each)
             inside = {
-                unit: [m / IN_MEV[unit] for m in masses]
+                unit: [float(f"{m / IN_MEV[unit]:.6g}") for m in masses]
                 for unit in possible
                 if low <= masses[0] / IN_MEV[unit] < masses[1] / IN_MEV[unit] <= high
             }
             if len(inside) == 1:
                 unit, found = next(iter(inside.items()))
-                self.options |= {"unit": unit, "search_range": [float(f"{m:.6g}") for m in found]}
+                self.options |= {"unit": unit, name: [found] if name == "known" else found}
                 assert mass
                 self.remarks.append(
-                    f"{mass.name} is taken to be in {unit}: its values, {low:.4g} to {high:.4g}, hold {between[0]!r} "
+                    f"{mass.name} is taken to be in {unit}: its values, {low:.4g} to {high:.4g}, hold {each[0]!r} "
                     "in no other unit."
                 )
-                return
+                continue
             lies = f"lies inside in {' and in '.join(inside)}" if inside else "does not lie inside"
-            text = f"{between[0]!r} {lies}: {mass.name if mass else 'the mass'} reaches from {low:.4g} to {high:.4g}. "
-            self._ask("search_range", f"{text}Which masses are meant, in the unit of the column?")
-        if at_name or (len(stated) == 1 and not between):
+            text = f"{each[0]!r} {lies}: {mass.name if mass else 'the mass'} reaches from {low:.4g} to {high:.4g}. "
+            self._ask(name, f"{text}Which masses are meant, in the unit of the column?")
+        if "unit" in self.options:
+            return
+        if at_name or (len(stated) == 1 and not said):
             self.options["unit"] = at_name or stated.pop()
             return
         spread = f" It reaches from {low:.4g} to {high:.4g}." if low is not None else ""

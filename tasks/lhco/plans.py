@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.lhco.known import window_around, windows
 from tasks.plan import MAX_STEPS, Plan, PlannedCall, Step
 from tasks.policy import best
-from tools.bumphunt.windows import HALF_WIDTH, centres, overlapping, window_at
+from tools.bumphunt.windows import HALF_WIDTH, overlapping
 
 CLASSIC = ["mj1", "delta_mj", "tau21_j1", "tau21_j2"]
 EXTENDED = [*CLASSIC, "tau32_j1", "tau32_j2"]
@@ -52,11 +53,10 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
     )
     if "jets" in facts:
         steps = []
-        for centre in survey_centres(facts):
-            window = around(centre, facts)
+        for window in survey_windows(facts):
             steps.append(
                 Step(
-                    id=f"window_{round(1000 * centre)}",
+                    id=f"window_{round(500 * sum(window))}",
                     goal=f"Quick search in the window {window} {facts['unit']}: template, scores, bump hunt.",
                     calls=chain(facts, window, CLASSIC, QUICK_FLOW, QUICK, seed, oversample=2.0),
                 )
@@ -67,6 +67,8 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
     arguments |= {name: facts[name] for name in ("width", "half_width", "fit_range") if name in facts}
     if "half_width" in facts:
         arguments["step"] = overlapping(facts["half_width"])
+    if facts.get("known"):
+        arguments["windows"] = survey_windows(facts)
     step = Step(
         id="survey",
         goal="Search all windows quickly, compare them, and hand in the scores of the most significant one.",
@@ -76,15 +78,16 @@ def survey(facts: dict[str, Any], seed: int) -> Plan:
     return Plan(reasoning=reasoning, steps=[step])
 
 
-def survey_centres(facts: dict[str, Any]) -> list[float]:
-    """Return the centres of the windows, as many as a plan can have steps for."""
-    half_width = facts.get("half_width", HALF_WIDTH)
-    return centres(facts["search_range"], half_width, overlapping(half_width))[: MAX_STEPS - 1]
+def survey_windows(facts: dict[str, Any]) -> list[list[float]]:
+    """Return the windows beside known resonances, as many as a plan can have steps for."""
+    found = windows(facts["search_range"], facts.get("known", ()), facts.get("half_width", HALF_WIDTH))
+    return [list(window) for window in found[: MAX_STEPS - 1]]
 
 
 def around(centre: float, facts: dict[str, Any]) -> list[float]:
-    """Return the window around a mass, inside the search range."""
-    return list(window_at(centre, facts["search_range"], facts.get("half_width", HALF_WIDTH)))
+    """Return the window around a mass, inside the search range and beside known resonances."""
+    half_width = facts.get("half_width", HALF_WIDTH)
+    return list(window_around(centre, facts["search_range"], facts.get("known", ()), half_width))
 
 
 def features_of(wanted: list[str], facts: dict[str, Any]) -> list[str]:

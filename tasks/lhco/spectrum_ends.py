@@ -8,19 +8,20 @@ later one exceeds,
     d_k - d_j > RISES sqrt(e_j**2 + e_k**2),   k > j,
 
 and MARGIN bins further. It must rise by a factor of LARGE, so that no resonance is taken for a turn-on. Events in a
-window that was chosen beforehand decide nothing: neither its sidebands nor the range of the fit follow from them.
+window that was chosen beforehand, or at a known resonance, decide nothing: neither its sidebands nor the range of the
+fit follow from them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import takewhile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.lhco.known import beside, windows
 from tools.anomaly.data import MIN_EVENTS
 from tools.bumphunt.scan import WIDEST
-from tools.bumphunt.windows import centres, overlapping, window_at
 from tools.events.weights import of_rows
 from tools.types import Floats
 
@@ -35,10 +36,10 @@ MOST = 200  # bins
 WIDE = 0.99 * WIDEST  # ratio of the edges of a fit, before they are rounded
 
 
-def turn_on(mass: Floats, weight: Floats | None = None, window: Range | None = None) -> tuple[float, bool]:
+def turn_on(mass: Floats, weight: Floats | None = None, unseen: Sequence[Range] = ()) -> tuple[float, bool]:
     """Return the mass above which the spectrum falls, and whether it rises below; events (n,) may have weights.
 
-    `window`: masses that say nothing.
+    `unseen`: masses that say nothing.
     """
     low, high = np.quantile(mass, OUTER), np.nextafter(mass.max(), np.inf)
     edges = np.geomspace(low, high, 2 + min(MOST, int(np.log(high / low) / BIN)))
@@ -47,8 +48,8 @@ def turn_on(mass: Floats, weight: Floats | None = None, window: Range | None = N
     density, variance = sums / widths, np.maximum(squares, (each**2).mean()) / widths**2
     rises = density[None] - density[:, None] > RISES * np.sqrt(variance[None] + variance[:, None])
     rises &= density[None] > LARGE * density[:, None]
-    if window:
-        hole = (edges[1:] > window[0]) & (edges[:-1] < window[1])
+    for low_edge, high_edge in unseen:
+        hole = (edges[1:] > low_edge) & (edges[:-1] < high_edge)
         rises &= ~hole[:, None] & ~hole[None]
     before = np.flatnonzero(np.triu(rises, 1).any(axis=1))
     if len(before) == 0:
@@ -56,11 +57,13 @@ def turn_on(mass: Floats, weight: Floats | None = None, window: Range | None = N
     return float(edges[min(before[-1] + 1 + MARGIN, len(edges) - 2)]), True
 
 
-def fitted(mass: Floats, weight: Floats | None = None, window: Range | None = None) -> tuple[Range, str]:
-    """Return the range of the fit, to four digits, and why it begins where it does, without the events in a window."""
-    seen = beside(mass, window)
+def fitted(mass: Floats, weight: Floats | None = None, unseen: Sequence[Range] = ()) -> tuple[Range, str]:
+    """Return the range of the fit, to four digits, and why it begins where it does, without the events at `unseen`
+    masses.
+    """
+    seen = beside(mass, unseen)
     mass, weight = mass[seen], of_rows(weight, seen)
-    low, rises = turn_on(mass, weight, window)
+    low, rises = turn_on(mass, weight, unseen)
     high = np.sort(mass)[-min(LAST, len(mass))]
     why = (
         "where the turn-on of the spectrum is over" if rises else "at the low end of the spectrum, which has no turn-on"
@@ -70,20 +73,21 @@ def fitted(mass: Floats, weight: Floats | None = None, window: Range | None = No
     return (_rounded(low), _rounded(high)), why
 
 
-def beside(mass: Floats, window: Range | None) -> NDArray[np.bool_]:
-    """Mark the masses (n,) outside a window that was chosen beforehand, all if there is none."""
-    return np.ones(len(mass), dtype=bool) if window is None else (mass < window[0]) | (mass >= window[1])
-
-
 def searchable(
-    mass: Floats, fit_range: Range, half_width: float, share: float, window: Range | None = None
+    mass: Floats,
+    fit_range: Range,
+    half_width: float,
+    share: float,
+    window: Range | None = None,
+    known: Sequence[Range] = (),
 ) -> Range | None:
     """Return the masses whose windows and sidebands hold enough events if only a `share` of them is seen, or None.
 
-    With a `window` chosen beforehand, only its sidebands are looked at.
+    With a `window` chosen beforehand, only its sidebands are looked at. Windows lie beside `known` resonances.
     """
     least = SPARE * MIN_EVENTS / share
-    inside = np.sort(mass[(mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, window)])
+    unseen = [*known, window] if window else known
+    inside = np.sort(mass[(mass >= fit_range[0]) & (mass < fit_range[1]) & beside(mass, unseen)])
     if len(inside) < (3 if window is None else 2) * least:
         return None
     low = _rounded(max(BELOW * fit_range[0], inside[int(least)]))
@@ -92,10 +96,8 @@ def searchable(
         return None
     if window is not None:
         return low, high
-    windows = [
-        window_at(at, (low, high), half_width) for at in centres((low, high), half_width, overlapping(half_width))
-    ]
-    full = list(takewhile(lambda edges: np.diff(np.searchsorted(inside, edges))[0] >= least, windows))
+    possible = windows((low, high), known, half_width)
+    full = list(takewhile(lambda edges: np.diff(np.searchsorted(inside, edges))[0] >= least, possible))
     return (low, full[-1][1]) if full else None
 
 

@@ -120,6 +120,8 @@ class SearchTask(TaskBase):
             facts["width"] = self.width
         if self.has_sidebands:
             facts |= {"search_range": variable.search, "window_width_over_centre": WIDTH}
+            if variable.known is not None:
+                facts["known"] = variable.known
             facts |= {"steering_metric": grader.BEST_OF}
         else:
             assert true

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class Variable:
     search: Range
     half_width: float = HALF_WIDTH
     notes: tuple[str, ...] = ()  # what was assumed about the data
+    known: tuple[Range, ...] | None = None  # masses whose events are left out; None: no choice of the operator
 
     def said(self, value: float, error: float | None = None) -> str:
         """Return a mass with its unit."""
@@ -34,14 +36,22 @@ class Variable:
         return {"variable": self.name, "unit": self.unit, "notes": list(self.notes)}
 
 
-def dijets(search: Range = SEARCH) -> Variable:
+def dijets(search: Range = SEARCH, known: Sequence[Range] | None = None) -> Variable:
     """Return the dijet mass in TeV."""
-    return Variable("mjj", "TeV", "mjj", RANGE, search)
+    return Variable("mjj", "TeV", "mjj", RANGE, search, known=known if known is None else tuple(known))
 
 
-def own(name: str, unit: str, fit_range: Range, search: Range, half_width: float, notes: tuple[str, ...]) -> Variable:
+def own(
+    name: str,
+    unit: str,
+    fit_range: Range,
+    search: Range,
+    half_width: float,
+    notes: tuple[str, ...],
+    known: Sequence[Range] = (),
+) -> Variable:
     """Return a variable of the operator's own, which is the column `mass` of the event files."""
-    return Variable(name, unit, MASS, fit_range, search, half_width, notes)
+    return Variable(name, unit, MASS, fit_range, search, half_width, notes, tuple(known))
 
 
 DIJETS = dijets()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tasks.intake import Intake, Offer, Question
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
+from tools.spectrum.inputs import IN_MEV
 
 UNIT = r"(MeV|GeV|TeV)"
 NUMBER = r"(\d+(?:\.\d+)?)"
@@ -28,7 +29,11 @@ BLIND = re.compile(
     r"\bblind|verblindet|(do not|don't|nobody|no one|without) (may )?(look|peek)|nicht (hin|an)sehen", re.IGNORECASE
 )
 INJECTIONS = 20  # toys at each mass and yield
-AFTER = 40  # characters between "do not look" and the masses
+AFTER = 40  # characters between "do not look" or "besides" and the masses
+BESIDES = re.compile(
+    r"\b(besides?|apart from|aside from|other than|except|excluding|leav(e|ing) out|ignor(e|ing)|au(ß|ss)er|neben)\b",
+    re.IGNORECASE,
+)
 LIMITS = re.compile(r"limit|brazil|exclusion|sensitiv|(would|could) (you|we) have seen|obere grenze|empfindlich", re.I)
 INJECTS = re.compile(r"(would|could) (you|we) have seen|sensitiv|inject|empfindlich", re.I)
 WIDTH = re.compile(
@@ -89,6 +94,19 @@ def weighting(sight: Sight, request: str) -> tuple[str | None, str]:
     return None, f"{asked}`weights`." if found else ""
 
 
+def ranges_in(request: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """Return the masses to search, and those of a known resonance, which follow a word such as "besides"."""
+    found = list(RANGE.finditer(request))
+    ends = [word.end() for word in BESIDES.finditer(request)]
+    besides = [each for each in found if any(end <= each.start() <= end + AFTER for end in ends)]
+    return next((each for each in found if each not in besides), None), next(iter(besides), None)
+
+
+def in_mev(masses: re.Match[str]) -> list[float]:
+    """Return the two masses of a range that RANGE has found."""
+    return [float(masses[k]) * IN_MEV[SPELLING[(masses[k + 1] or masses[4]).lower()]] for k in (1, 3)]
+
+
 class SpectrumIntake(Intake):
     """The mass column is named in the request, or the only one whose name looks like a mass."""
 
@@ -135,7 +153,7 @@ class SpectrumIntake(Intake):
 
     def _unit(self, request: str, mass: Column | None, options: dict[str, object], questions: list[Question]) -> None:
         """Find the unit, and the masses to search."""
-        between = RANGE.search(request)
+        between, _ = ranges_in(request)  # known resonances are fitted with all others
         units = {SPELLING[unit.lower()] for unit in re.findall(rf"\b{UNIT}\b", request, re.IGNORECASE)}
         if mass and (at_name := unit_in(mass.name)):
             units = {at_name} if units <= {at_name} else {*units, at_name}

@@ -25,6 +25,17 @@ NAMED = {"column": "m_tt", "unit": "GeV", "features": ["lep_pt", "dphi", "btag"]
         ("Is there anything new in here?", {"column": "m_tt"}, ["unit", "features"]),
         ("Is there a bump in m_tt (GeV), with the weights in genWeight? Use lep_pt.", {"weights": "genWeight"}, []),
         ("Is there a bump in m_tt (GeV)? Use lep_pt.", {"features": ["lep_pt"]}, ["unweighted"]),
+        (
+            "Any resonance in m_tt from 250 to 600 GeV besides the one at 330 to 370 GeV? Use lep_pt, dphi, btag.",
+            NAMED | {"known": [[330.0, 370.0]]},
+            [],
+        ),
+        (
+            "Is there a bump in m_tt apart from 330-370 GeV? Use lep_pt and dphi.",
+            {"known": [[330.0, 370.0]], "unit": "GeV", "features": ["lep_pt", "dphi"]},
+            [],
+        ),
+        ("Any bump in m_tt except at 33-37 TeV? Use lep_pt.", {"column": "m_tt"}, ["known", "unit"]),
         ("Is there anything new in m_tt (GeV)?", {"column": "m_tt", "unit": "GeV"}, ["features"]),
     ],
 )

@@ -267,7 +267,7 @@ def test_a_turn_on_is_found_beside_a_window() -> None:
     mass = events(30_000, 0, 1)["m_tt"].to_numpy()
     for window in ((300.0, 340.0), (225.0, 245.0)):
         seen = (mass < window[0]) | (mass >= window[1])
-        low, rises = turn_on(mass[seen], window=window)
+        low, rises = turn_on(mass[seen], unseen=[window])
         assert rises
         assert 215 < low < 290
 

@@ -24,7 +24,8 @@ def test_the_reader_of_the_official_layout_returns_the_features_that_were_writte
     found = derive(columns, NAMES)
     for name in NAMES:
         np.testing.assert_allclose(found[name], features[name], rtol=1e-4, atol=1e-4)
-    assert labels is not None and np.array_equal(labels, data.is_signal)
+    assert labels is not None
+    assert np.array_equal(labels, data.is_signal)
 
 
 def test_the_published_strength_is_that_of_the_official_file() -> None:

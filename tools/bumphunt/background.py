@@ -59,7 +59,8 @@ def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -
     tails = max(float(signal[at]), 0.0) * spectrum.shapes(one(mass, width))[0]
     passed, failed = np.maximum(spectrum.passed - tails, 0.0) * beside, spectrum.failed * beside
     degree = choose_degree(passed, failed, edges)
-    delta = spurious(passed, failed, edges, degree, decoys(edges, (low, high), tested))
+    probes = decoys(edges, (low, high), tested)
+    delta = spurious(passed, failed, make_basis(edges, degree), probes.shapes(edges) * (spectrum.scale > 0))
     return replace(spectrum, degree=degree, delta=delta)
 
 
@@ -91,13 +92,12 @@ def decoys(edges: Floats, window: tuple[float, float], tested: Hypotheses) -> Hy
     return Hypotheses(np.concatenate(masses or [np.empty(0)]), np.concatenate(widths or [np.empty(0)]))
 
 
-def spurious(passed: Floats, failed: Floats, edges: Floats, degree: int, tested: Hypotheses) -> float:
-    """Return delta: the unexplained spread of the bumps fitted at the signal-free hypotheses `tested`, relative to the
-    background under them; FLOOR if no bump can be fitted.
+def spurious(passed: Floats, failed: Floats, basis: Floats, shape: Floats) -> float:
+    """Return delta: the unexplained spread of the bumps of these shapes (H, n), where there is no signal, relative to
+    the background under them; FLOOR if no bump can be fitted.
     """
-    if len(tested) == 0:
+    if len(shape) == 0:
         return FLOOR
-    shape, basis = tested.shapes(edges), make_basis(edges, degree)
     pair = passed[None], failed[None]
     under = under_peak(*pair, transfer(fit_background(*pair, basis).coefficients, basis), shape)
     found = fit_signal_at(*pair, basis, shape)

@@ -17,6 +17,7 @@ of its events there (truth: 77.2%).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ WIDTHS = (0.01, 0.019, 0.035, 0.065)  # tested if the width is not known: a fact
 WIDTH_RANGE = (0.005, 0.09)  # allowed in a fit
 ALPHA_LOW, N_LOW, ALPHA_HIGH, N_HIGH = 0.99, 4.3, 1.52, 3.8
 DEGREE = 2  # default degree of the transfer factor
+FULL = 20  # events next to a bin that is empty by chance with a probability of 2e-9 at most
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Spectrum:
     its smoothness does not remove (`background.py`); `reference`: (passed, failed) of signal-free events, for which the
     cut has the same efficiency as for the data's background; `per` (n,): for weighted events, effective counts per unit
     of weight, by those that pass (`tools/events/weights.py`). Counts are then effective, and signals sums of weights.
-    The failing events get the same factor, so that the ratio of both stays: they are a small part of the error.
+    The failing events get the same factor, so that the ratio of both stays: they are a small part of the error. `seen`
+    (n,): which bins have not been emptied by a selection (`emptied`).
     """
 
     edges: Floats
@@ -56,11 +59,13 @@ class Spectrum:
     delta: float = 0.0
     reference: tuple[Floats, Floats] | None = None
     per: Floats | None = None
+    seen: NDArray[np.bool_] | None = None
 
     @property
     def scale(self) -> Floats:
-        """`per`, 1 for events that are counted."""
-        return np.ones(len(self.passed)) if self.per is None else self.per
+        """`per`, 1 for events that are counted; 0 where no signal is seen either."""
+        per = np.ones(len(self.passed)) if self.per is None else self.per
+        return per if self.seen is None else per * self.seen
 
     @property
     def centres(self) -> Floats:
@@ -140,11 +145,28 @@ def histogram(
 ) -> Spectrum:
     """Return the spectra of events (n,) that pass and fail, with effective counts if they have weights (n,)."""
     counts = [np.histogram(mjj[chosen], edges)[0].astype(np.float64) for chosen in (passed, ~passed)]
+    seen = None if not (gaps := emptied(counts[0] + counts[1])).any() else ~gaps
     if weight is None:
-        return Spectrum(edges, counts[0], counts[1], degree, delta)
+        return Spectrum(edges, counts[0], counts[1], degree, delta, seen=seen)
     sums = [np.histogram(mjj[chosen], edges, weights=weight[chosen])[0] for chosen in (passed, ~passed)]
     per = per_weight(counts[0], sums[0], np.histogram(mjj[passed], edges, weights=weight[passed] ** 2)[0])
-    return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per)
+    return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per, seen=seen)
+
+
+def emptied(counts: Floats) -> NDArray[np.bool_]:
+    """Mark the bins (n,) that a selection has emptied: without events, between bins with more than FULL on both sides.
+
+    They say nothing, whereas an empty bin among hardly filled ones speaks against a signal there. Of two bins on each
+    side the fuller one counts, as the nearest may be emptied in part.
+
+    >>> emptied(np.array([50.0, 40, 3, 0, 0, 30, 2, 0, 1])).nonzero()[0]
+    array([3, 4])
+    """
+    gaps, filled = np.zeros(len(counts), dtype=bool), np.flatnonzero(counts)
+    for left, right in pairwise(filled):
+        sides = counts[max(left - 1, 0) : left + 1], counts[right : right + 2]
+        gaps[left + 1 : right] = min(side.max() for side in sides) > FULL
+    return gaps
 
 
 def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:

@@ -13,6 +13,7 @@ from tools.events.parquet import read_columns
 from tools.types import Floats
 
 Unit = Literal["MeV", "GeV", "TeV"]
+IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 Range = tuple[float, float]
 LEAST = 30  # events in the range
 
