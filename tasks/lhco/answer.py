@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.lhco.claims import SearchClaim
+from tasks.lhco.known import around, option
 from tasks.policy import best
 from tasks.writing import measured
-from tools.bumphunt.background import reach
 
 LIMITS = (
     "Their number extrapolates the part that scores like background, for a signal that separates like simulated dijet "
@@ -69,7 +69,5 @@ def _others(facts: dict[str, Any], numbers: dict[str, Any]) -> str:
     """Say how to look for more resonances beside a claimed one, where a task can."""
     if "known" not in facts:
         return ""
-    tails = reach(numbers["width"])
-    here = [float(f"{numbers['mass'] * (1 + side * tails):.4g}") for side in (-1, 1)]
-    known = str([list(masses) for masses in [*facts["known"], here]]).replace(" ", "")
-    return f" To look for others beside it, leave its masses out: the same command with `--set known={known}`."
+    known = option([*facts["known"], around(numbers["mass"], numbers["width"])])
+    return f" To look for others beside it, leave its masses out: the same command with {known}."

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from sandbox.reader import UnsafeFile, read_parquet
 from tasks.lhco import truth
 from tasks.lhco.claims import SearchSubmission
-from tasks.lhco.decoy import Excess, Move, bump, dealt, moved, plan_move, surplus
+from tasks.lhco.decoy import NOISE, Excess, Move, bump, dealt, moved, plan_move, surplus
 from tasks.lhco.explained import explained, without_mjj
 from tasks.lhco.files import EVENTS, JETS, REFERENCE
 from tasks.lhco.grader import read_scores
+from tasks.lhco.known import around, option
 from tasks.lhco.pairs import scaled_pairs, shapes
 from tasks.lhco.variable import Variable
 from tasks.score import Score
@@ -165,7 +166,7 @@ class LhcoAudit:
                 f"run again on {what}, where there is nothing to find, the same commands give an excess of "
                 f"{found.z:.1f} standard deviations{where} (p = {found.p_value:.1g}): they create what they claim"
             )
-            return failed(audited, reason)
+            return failed(audited, reason + self._another(found))
         alone = audited.details["audit"]["features_alone"]
         said = (
             f"The audit found nothing against it. Features without {self.variable.name}, learned from the other "
@@ -174,6 +175,14 @@ class LhcoAudit:
             "be found."
         )
         return noted(audited, said=said)
+
+    def _another(self, found: Excess) -> str:
+        """Say how to find out whether another resonance was moved into the window, where the operator can."""
+        if self.variable.known is None or found.origin is None:
+            return ""
+        masses = option([*self.variable.known, around(found.origin, NOISE)])
+        at = self.variable.said(found.origin)
+        return f", or another resonance is at {at}, which was moved there: the same command with {masses} leaves it out"
 
     def _move(self, mjj: Floats, confirmed: Score, rng: np.random.Generator) -> Move:
         low, high = confirmed.details["window"]
@@ -202,7 +211,7 @@ class LhcoAudit:
         before = read_columns(held_out / EVENTS, [column])[column]
         move = self._move(before, confirmed, secret(sealed_folder))
         what = f"events whose masses were multiplied by {move.factor:.2f}"
-        return bump(mjj, score, (low, high), efficiency, self.variable, move.zone, weight), what
+        return bump(mjj, score, (low, high), efficiency, self.variable, move, weight), what
 
 
 def claims(confirmed: Score, alpha: float) -> bool:

@@ -75,11 +75,14 @@ def dealt(events: Mapping[str, Floats], reference: Mapping[str, Floats], rng: np
 
 @dataclass(frozen=True)
 class Excess:
-    """The most significant excess of a decoy: z, its mass, and its p-value, corrected for all places tested."""
+    """The most significant excess of a decoy: z, its mass, its p-value, corrected for all places tested, and the mass
+    that its events had before they were moved.
+    """
 
     z: float
     mass: float | None
     p_value: float
+    origin: float | None = None
 
 
 def bump(
@@ -88,25 +91,27 @@ def bump(
     window: tuple[float, float],
     efficiency: float,
     variable: Variable,
-    zone: tuple[float, float],
+    move: Move,
     weight: Floats | None = None,
 ) -> Excess:
-    """Find the largest bump in the window or anywhere else in its search range, without the events in `zone`.
+    """Find the largest bump in the window or anywhere else in its search range, without the events in the zone
+    of the `move`.
 
     Sidak's correction treats all masses and widths tried as independent, so p is too large rather than too small.
     Raises ValueError if a cut of this efficiency keeps too few events.
     """
-    kept = (mjj < zone[0]) | (mjj >= zone[1])
+    kept = (mjj < move.zone[0]) | (mjj >= move.zone[1])
     cut = measure(mjj[kept], score[kept], window, efficiency, variable.fit_range, weight=of_rows(weight, kept))
     places = hypotheses(*variable.search)
-    beyond = [(places.masses < low) | (places.masses > high) for low, high in (zone, window)]
+    beyond = [(places.masses < low) | (places.masses > high) for low, high in (move.zone, window)]
     elsewhere = Hypotheses(*(values[beyond[0] & beyond[1]] for values in (places.masses, places.widths)))
     masses, z = cut.tested.masses, cut.z
     if len(elsewhere):
         masses = np.concatenate([masses, elsewhere.masses])
         z = np.concatenate([z, scan_spectrum(cut.spectrum, elsewhere)[0]])
     best = int(np.argmax(z))
-    return Excess(float(z[best]), float(masses[best]), sidak(p_value(z[best]), len(masses)))
+    mass = float(masses[best])
+    return Excess(float(z[best]), mass, sidak(p_value(z[best]), len(masses)), mass / move.factor)
 
 
 def surplus(score: Floats, reference: Floats, efficiency: float) -> Excess:

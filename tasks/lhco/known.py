@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from tools.bumphunt.background import reach
 from tools.bumphunt.windows import HALF_WIDTH, centres, overlapping, window_at
 from tools.types import Floats
 
@@ -55,6 +56,21 @@ def between(search: Range, known: Sequence[Range]) -> list[Range]:
         parts.append((low, min(start, search[1])))
         low = max(low, end)
     return [(low, high) for low, high in [*parts, (low, search[1])] if low < high]
+
+
+def around(mass: float, width: float) -> Range:
+    """Return the masses, to four digits, that a resonance of this relative width may reach with its tails."""
+    tails = reach(width)
+    return float(f"{mass * (1 - tails):.4g}"), float(f"{mass * (1 + tails):.4g}")
+
+
+def option(known: Sequence[Range]) -> str:
+    """Return the option of a command that leaves out these resonances.
+
+    >>> option([(3.2, 3.8)])
+    '`--set "known=[[3.2,3.8]]"`'
+    """
+    return f'`--set "known={[list(masses) for masses in known]}"`'.replace(", ", ",")
 
 
 def room(search: Range, known: Sequence[Range], half_width: float = HALF_WIDTH) -> list[Range]:

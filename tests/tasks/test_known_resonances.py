@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_a_gap_in_the_spectrum_makes_neither_excess_nor_deficit_beside_it() -> N
 def test_an_answer_says_how_to_look_for_others() -> None:
     numbers = {"mass": 3.5, "width": 0.02}
     said = answer._others({"known": [[4.0, 4.4]]}, numbers)
-    low, high = eval(said.split("`--set known=")[1].split("`")[0])[1]
+    low, high = ast.literal_eval(said.split("known=")[1].split('"')[0])[1]
     assert low < 3.5 * (1 - 2 * 0.02) < 3.5 * (1 + 2 * 0.02) < high
     assert "[[4.0,4.4],[" in said
     assert answer._others({}, numbers) == ""

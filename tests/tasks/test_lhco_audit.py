@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +92,18 @@ def test_a_move_leaves_as_many_events_as_the_tools_need() -> None:
 def test_a_bump_is_found_wherever_it_is_but_for_the_where_of_the_claimed_signal() -> None:
     mjj, rng = spectrum(40_000), np.random.default_rng(1)
     score = rng.normal(size=len(mjj))
-    zone = (2.85, 3.15)
+    move = decoy.Move(0.9, (2.85, 3.15))
 
     def found(at: float) -> decoy.Excess:
         lifted = (np.abs(mjj / at - 1) < 0.01) & (rng.uniform(size=len(mjj)) < 0.2)
-        return decoy.bump(mjj, score + 6 * lifted, WINDOW, CUT, DIJETS, zone)
+        return decoy.bump(mjj, score + 6 * lifted, WINDOW, CUT, DIJETS, move)
 
     for at in (3.5, 4.4):
         assert found(at).p_value < 1e-6
         assert found(at).mass == pytest.approx(at, rel=0.02)
+        assert found(at).origin == pytest.approx(at / 0.9, rel=0.02)
     assert found(3.0).p_value > 1e-3
-    assert decoy.bump(mjj, score, WINDOW, CUT, DIJETS, zone).p_value > 1e-3
+    assert decoy.bump(mjj, score, WINDOW, CUT, DIJETS, move).p_value > 1e-3
 
 
 def test_what_follows_from_features_is_found_without_mjj_and_what_does_not_is_not() -> None:
@@ -217,6 +221,12 @@ def test_on_the_decoy_a_recipe_that_makes_bumps_is_caught_and_one_that_finds_sig
     caught = verdict(-events["mj1"] + 4 * near)
     assert caught.value is None
     assert "they create what they claim" in caught.reason
+    assert "another resonance" not in caught.reason
+    own = replace(AUDIT, variable=replace(DIJETS, known=((4.6, 5.0),)))
+    said = own.judge(SUBMISSION, claim, claim, held_out, inputs, work, sealed, "").reason
+    (low, high) = ast.literal_eval(re.search(r"known=(\[.*?\]\])", said)[1])[1]
+    factor = float(re.search(r"multiplied by ([\d.]+)", said)[1])
+    assert low < MASS / factor < high  # the option leaves out what was moved into the window
     assert "a.py: exit code 1" in verdict(events["mj1"], "a.py: exit code 1").reason
     assert "cannot be judged" in verdict(events["mj1"][:-1]).reason
 

@@ -60,7 +60,7 @@ def known(spectrum: Spectrum, window: tuple[float, float], tested: Hypotheses) -
     passed, failed = np.maximum(spectrum.passed - tails, 0.0) * beside, spectrum.failed * beside
     degree = choose_degree(passed, failed, edges)
     probes = decoys(edges, (low, high), tested)
-    delta = spurious(passed, failed, make_basis(edges, degree), probes.shapes(edges) * (spectrum.scale > 0))
+    delta = spurious(passed, failed, make_basis(edges, degree), probes.shapes(edges) * spectrum.seen)
     return replace(spectrum, degree=degree, delta=delta)
 
 

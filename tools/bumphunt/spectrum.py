@@ -17,7 +17,6 @@ of its events there (truth: 77.2%).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +47,7 @@ class Spectrum:
     its smoothness does not remove (`background.py`); `reference`: (passed, failed) of signal-free events, for which the
     cut has the same efficiency as for the data's background; `per` (n,): for weighted events, effective counts per unit
     of weight, by those that pass (`tools/events/weights.py`). Counts are then effective, and signals sums of weights.
-    The failing events get the same factor, so that the ratio of both stays: they are a small part of the error. `seen`
-    (n,): which bins have not been emptied by a selection (`emptied`).
+    The failing events get the same factor, so that the ratio of both stays: they are a small part of the error.
     """
 
     edges: Floats
@@ -59,13 +57,16 @@ class Spectrum:
     delta: float = 0.0
     reference: tuple[Floats, Floats] | None = None
     per: Floats | None = None
-    seen: NDArray[np.bool_] | None = None
 
     @property
     def scale(self) -> Floats:
-        """`per`, 1 for events that are counted; 0 where no signal is seen either."""
-        per = np.ones(len(self.passed)) if self.per is None else self.per
-        return per if self.seen is None else per * self.seen
+        """`per`, 1 for events that are counted."""
+        return np.ones(len(self.passed)) if self.per is None else self.per
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """The bins (n,) that no selection has emptied: in the others there is nothing of a signal either."""
+        return ~emptied(self.passed + self.failed)
 
     @property
     def centres(self) -> Floats:
@@ -89,7 +90,7 @@ class Spectrum:
 
     def shapes(self, tested: Hypotheses) -> Floats:
         """Return the hypotheses' signal shapes (H, n) in the bins of the fit: 0 in those of the reference."""
-        own = tested.shapes(self.edges) * self.scale
+        own = tested.shapes(self.edges) * self.scale * self.seen
         return own if self.reference is None else np.concatenate([own, np.zeros_like(own)], axis=1)
 
 
@@ -145,12 +146,11 @@ def histogram(
 ) -> Spectrum:
     """Return the spectra of events (n,) that pass and fail, with effective counts if they have weights (n,)."""
     counts = [np.histogram(mjj[chosen], edges)[0].astype(np.float64) for chosen in (passed, ~passed)]
-    seen = None if not (gaps := emptied(counts[0] + counts[1])).any() else ~gaps
     if weight is None:
-        return Spectrum(edges, counts[0], counts[1], degree, delta, seen=seen)
+        return Spectrum(edges, counts[0], counts[1], degree, delta)
     sums = [np.histogram(mjj[chosen], edges, weights=weight[chosen])[0] for chosen in (passed, ~passed)]
     per = per_weight(counts[0], sums[0], np.histogram(mjj[passed], edges, weights=weight[passed] ** 2)[0])
-    return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per, seen=seen)
+    return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per)
 
 
 def emptied(counts: Floats) -> NDArray[np.bool_]:
@@ -163,7 +163,8 @@ def emptied(counts: Floats) -> NDArray[np.bool_]:
     array([3, 4])
     """
     gaps, filled = np.zeros(len(counts), dtype=bool), np.flatnonzero(counts)
-    for left, right in pairwise(filled):
+    for at in np.flatnonzero(np.diff(filled) > 1):
+        left, right = filled[at : at + 2]
         sides = counts[max(left - 1, 0) : left + 1], counts[right : right + 2]
         gaps[left + 1 : right] = min(side.max() for side in sides) > FULL
     return gaps
