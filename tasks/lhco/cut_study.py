@@ -28,7 +28,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained"
 left.semilogx(efficiencies, [cut.fit.z for cut in cuts], "o-")
 left.set(xlabel="background efficiency of the cut", ylabel="local significance")
 spectrum, fit = best.spectrum, best.fit
-signal = fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width)
+signal = fit.signal * spectrum.seen * signal_shape(spectrum.edges, fit.mass, fit.width)
 passed, error = spectrum.passed / spectrum.scale, np.sqrt(spectrum.passed) / spectrum.scale
 background = fit.background / spectrum.scale
 right.errorbar(spectrum.centres, passed, error, fmt="k.", label="data")

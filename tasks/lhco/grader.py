@@ -193,7 +193,7 @@ def spectrum_details(spectrum: Spectrum, fit: Fit) -> dict[str, list[float]]:
         "inclusive": (spectrum.passed + spectrum.failed) / spectrum.scale,
         "passed": spectrum.passed / spectrum.scale,
         "background": fit.background / spectrum.scale,
-        "signal": fit.signal * signal_shape(spectrum.edges, fit.mass, fit.width),
+        "signal": fit.signal * spectrum.seen * signal_shape(spectrum.edges, fit.mass, fit.width),
     }
     if spectrum.per is not None:
         found["per"] = spectrum.per
