@@ -24,6 +24,7 @@ from scipy.special import erf
 
 from tools.bumphunt.profile import make_basis
 from tools.events.weights import per_weight
+from tools.gaps import emptied
 from tools.types import Floats
 
 RANGE = (2.4, 6.4)  # TeV, of mjj: from the turn-on of the jet trigger to the last well-filled bins
@@ -36,7 +37,6 @@ WIDTHS = (0.01, 0.019, 0.035, 0.065)  # tested if the width is not known: a fact
 WIDTH_RANGE = (0.005, 0.09)  # allowed in a fit
 ALPHA_LOW, N_LOW, ALPHA_HIGH, N_HIGH = 0.99, 4.3, 1.52, 3.8
 DEGREE = 2  # default degree of the transfer factor
-FULL = 20  # events next to a bin that is empty by chance with a probability of 2e-9 at most
 
 
 @dataclass(frozen=True)
@@ -151,23 +151,6 @@ def histogram(
     sums = [np.histogram(mjj[chosen], edges, weights=weight[chosen])[0] for chosen in (passed, ~passed)]
     per = per_weight(counts[0], sums[0], np.histogram(mjj[passed], edges, weights=weight[passed] ** 2)[0])
     return Spectrum(edges, sums[0] * per, sums[1] * per, degree, delta, per=per)
-
-
-def emptied(counts: Floats) -> NDArray[np.bool_]:
-    """Mark the bins (n,) that a selection has emptied: without events, between bins with more than FULL on both sides.
-
-    They say nothing, whereas an empty bin among hardly filled ones speaks against a signal there. Of two bins on each
-    side the fuller one counts, as the nearest may be emptied in part.
-
-    >>> emptied(np.array([50.0, 40, 3, 0, 0, 30, 2, 0, 1])).nonzero()[0]
-    array([3, 4])
-    """
-    gaps, filled = np.zeros(len(counts), dtype=bool), np.flatnonzero(counts)
-    for at in np.flatnonzero(np.diff(filled) > 1):
-        left, right = filled[at : at + 2]
-        sides = counts[max(left - 1, 0) : left + 1], counts[right : right + 2]
-        gaps[left + 1 : right] = min(side.max() for side in sides) > FULL
-    return gaps
 
 
 def signal_shape(edges: Floats, mass: float | Floats, width: float | Floats) -> Floats:

@@ -5,13 +5,15 @@ They are those of `tools/events/weights.py` (Bohm and Zech, arXiv:1309.1287). Yi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tools.events.weights import per_weight
-from tools.spectrum.inputs import Sample
+from tools.gaps import emptied, runs
+from tools.spectrum.inputs import Range, Sample
 from tools.spectrum.shapes import Bins
 from tools.types import Floats
 
@@ -25,6 +27,25 @@ class Counts(NamedTuple):
     def among(self, chosen: NDArray[np.bool_]) -> Counts:
         """Return some of the bins."""
         return Counts(self.bins.among(chosen), self.counts[chosen])
+
+
+def gaps(found: Counts, blind: Range | None = None) -> list[Range]:
+    """Return the masses that a selection has emptied, with the bins next to them, which it may have emptied in part;
+    `blind` ones are no gap.
+    """
+    low, high = found.bins.low, found.bins.high
+    empty = emptied(found.counts)
+    if blind:
+        empty &= ~found.bins.inside(blind)
+    return [(float(low[first - 1]), float(high[last + 1])) for first, last in runs(empty)]
+
+
+def beside(bins: Bins, hidden: Sequence[Range]) -> NDArray[np.bool_]:
+    """Return which bins (n,) have their centre in none of these ranges."""
+    seen = np.ones(len(bins.low), dtype=bool)
+    for each in hidden:
+        seen &= ~bins.inside(each)
+    return seen
 
 
 def filled(bins: Bins, sample: Sample) -> Counts:

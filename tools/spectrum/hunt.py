@@ -10,8 +10,8 @@ from tools.contract import Frozen, Result, Seed, ToolError, tool
 from tools.events.parquet import write_events
 from tools.files import below
 from tools.spectrum.families import functions
-from tools.spectrum.filled import filled
-from tools.spectrum.inputs import Sample, SpectrumRequest, Unit
+from tools.spectrum.filled import beside, filled, gaps
+from tools.spectrum.inputs import Range, Sample, SpectrumRequest, Unit
 from tools.spectrum.likelihood import Fit, deviance
 from tools.spectrum.search import BEYOND, Found, Spectrum, search
 from tools.spectrum.shapes import Name, bins_for
@@ -77,6 +77,7 @@ class HuntResult(Result):
     background: str = Field(description="function that describes the spectrum best")
     fit_p: float | None = Field(description="p-value of the fit; below 0.01 choose another range; null: too few events")
     left: Excess | None = Field(description="largest further bump, not kept")
+    left_out: list[Range] = Field(description="masses that no fit has seen: blind ones, and gaps that a selection made")
     warning: str | None = None
     spectrum: str = Field(description="file with the spectrum per bin")
 
@@ -114,6 +115,7 @@ def described(found: Found, spectrum: Spectrum, sample: Sample, request: HuntReq
         background=str(found.fits[0].function),
         fit_p=p,
         left=found.left and Excess(mass=found.left.mass, z=found.left.z, p_global=found.left.p_global),
+        left_out=list(spectrum.hidden),
         warning=warning(found, p, request.width is not None),
         spectrum=request.out,
     )
@@ -132,12 +134,11 @@ def spectrum_of(sample: Sample, request: SearchRequest) -> Spectrum:
     searched = request.search or (low * (1 + MARGIN * widths[0]), high * (1 - MARGIN * widths[0]))
     if not low <= searched[0] < searched[1] <= high:
         raise ToolError("search", searched, f"two masses inside fit_range {request.fit_range}, low < high")
-    bins, counts = filled(bins_for(low, high, widths[0], request.blind or ()), sample)
-    known = functions(bins, counts.sum(), request.sqrt_s)
-    if request.blind is None:
-        return Spectrum(bins, counts, list(known), searched, widths)
-    seen = ~bins.inside(request.blind)
-    return Spectrum(bins.among(seen), counts[seen], [f.among(seen) for f in known], searched, widths, request.blind)
+    found = filled(bins_for(low, high, widths[0], request.blind or ()), sample)
+    known = functions(found.bins, found.counts.sum(), request.sqrt_s)
+    hidden = gaps(found, request.blind) + ([request.blind] if request.blind else [])
+    seen = beside(found.bins, hidden)
+    return Spectrum(*found.among(seen), [f.among(seen) for f in known], searched, widths, hidden)
 
 
 def listed(found: Found) -> list[FittedResonance]:

@@ -43,13 +43,15 @@ class Spectrum(NamedTuple):
     functions: Sequence[Function]  # backgrounds to consider
     masses: tuple[float, float]
     widths: Sequence[float]  # relative; a single one is taken as known
-    blind: tuple[float, float] | None = None  # no bins lie there
+    hidden: Sequence[tuple[float, float]] = ()  # blind masses and gaps: no bins lie there
 
     def grid(self, narrowest: float) -> Floats:
         """Return the masses to test, close enough for resonances of this width."""
         low, high = self.masses
         grid = np.geomspace(low, high, 2 + int(np.log(high / low) / (STEP * narrowest)))
-        return grid if self.blind is None else grid[(grid < self.blind[0]) | (grid > self.blind[1])]
+        for below, above in self.hidden:
+            grid = grid[(grid < below) | (grid > above)]
+        return grid
 
 
 class Way(NamedTuple):

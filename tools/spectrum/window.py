@@ -10,7 +10,7 @@ from tools.contract import Result, ToolError, tool
 from tools.normal import p_value
 from tools.spectrum.count import count, needed, predict
 from tools.spectrum.families import DEGREES, functions, polynomial
-from tools.spectrum.filled import Counts, filled
+from tools.spectrum.filled import Counts, beside, filled, gaps
 from tools.spectrum.inputs import Range, SpectrumRequest, Unit
 from tools.spectrum.shapes import bins_for
 
@@ -90,5 +90,8 @@ def _spectrum(request: CountRequest) -> tuple[Counts, NDArray[np.bool_]]:
         raise ToolError("window", request.window, f"the blind masses, {blind[0]:g} to {blind[1]:g}, or none of them")
     spectrum = filled(bins_for(*request.fit_range, FINE, (*request.window, *(blind or ()))), request.sample())
     inside = spectrum.bins.inside(request.window)
-    kept = inside if blind is None else inside | ~spectrum.bins.inside(blind)
-    return (spectrum, inside) if blind is None else (spectrum.among(kept), inside[kept])
+    emptied = gaps(spectrum, blind)
+    if any(low < end and start < high for start, end in emptied):
+        raise ToolError("window", request.window, f"masses with events: a selection has emptied {emptied}")
+    kept = inside | beside(spectrum.bins, emptied + ([blind] if blind else []))
+    return spectrum.among(kept), inside[kept]

@@ -1,0 +1,70 @@
+"""Masses that a selection has emptied: nothing is found at their edges, and what lies beside them stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.contract import ToolError
+from tools.events.parquet import write_events
+from tools.gaps import emptied, runs
+from tools.spectrum import count_window, hunt
+
+VETO = (80.0, 100.0)
+GIVEN = {"column": "mass", "unit": "GeV", "fit_range": (25.0, 135.0)}
+MASS, WIDTH, N_SIGNAL = 55.0, 0.015, 1000
+
+
+@pytest.fixture(scope="module")
+def masses() -> np.ndarray:
+    """A falling spectrum with a resonance of 1,000 events at 55 GeV."""
+    rng = np.random.default_rng(2)
+    return np.append(20 + rng.exponential(25.0, 150_000), rng.normal(MASS, WIDTH * MASS, N_SIGNAL))
+
+
+def vetoed(masses: np.ndarray) -> np.ndarray:
+    return masses[(masses < VETO[0]) | (masses > VETO[1])]
+
+
+def test_an_empty_bin_is_a_gap_only_between_full_ones() -> None:
+    rng = np.random.default_rng(1)
+    falling = rng.poisson(1000 * np.exp(-np.linspace(0, 9, 200))).astype(float)
+    assert np.any(falling == 0)
+    assert not emptied(falling).any()
+    falling[20:30] = 0
+    falling[30] = 3  # emptied in part
+    assert runs(emptied(falling)) == [(20, 29)]
+    assert not emptied(np.zeros(10)).any()
+
+
+def test_a_veto_makes_no_resonances_and_leaves_those_beside_it(
+    masses: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, chosen in (("whole", masses), ("vetoed", vetoed(masses))):
+        write_events(tmp_path / f"{name}.parquet", {"mass": chosen})
+        found = hunt(events=f"{name}.parquet", width=WIDTH, **GIVEN)
+        (only,) = found.resonances
+        assert abs(only.mass - MASS) < 4 * only.mass_error
+        assert abs(only.n_signal - N_SIGNAL) < 4 * only.n_signal_error
+        assert found.warning is None
+    (gap,) = found.left_out
+    assert gap[0] < VETO[0] < VETO[1] < gap[1]
+    assert gap == pytest.approx(VETO, rel=0.01)
+
+
+def test_a_window_is_predicted_from_what_a_veto_left(
+    masses: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, chosen in (("whole", masses[:-N_SIGNAL]), ("vetoed", vetoed(masses[:-N_SIGNAL]))):
+        write_events(tmp_path / f"{name}.parquet", {"mass": chosen})
+    whole, beside = (
+        count_window(events=f"{name}.parquet", window=(65.0, 75.0), **GIVEN) for name in ("whole", "vetoed")
+    )
+    assert abs(beside.background - whole.background) < 4 * beside.background_error
+    assert abs(beside.z) < 4
+    with pytest.raises(ToolError, match="a selection has emptied"):
+        count_window(events="vetoed.parquet", window=(75.0, 85.0), **GIVEN)
