@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from tasks.claim import Claim
@@ -36,6 +35,7 @@ from tools.bumphunt.scan import WIDEST
 from tools.bumphunt.windows import DIGITS, HALF_WIDTH
 from tools.events.copies import originals
 from tools.events.names import is_weight
+from tools.events.steps import spread
 from tools.events.table import MASS
 from tools.events.weights import WEIGHT, effective
 from tools.spectrum.inputs import Unit
@@ -127,7 +127,7 @@ class OwnSearch(SearchTask):
         steps = {name: step for name in self.features if (step := step_of(columns[name]))}
         rng, first = np.random.default_rng([self.seed, DEQUANTISED]), originals(columns)
         return (
-            columns | {name: filled(columns[name], step, first, rng) for name, step in steps.items()},
+            columns | {name: spread(columns[name], step, rng, first) for name, step in steps.items()},
             list(steps),
             unit,
         )
@@ -276,11 +276,3 @@ def step_of(values: Floats) -> float | None:
     distinct = np.unique(values)
     whole = bool(np.all(distinct == np.rint(distinct)))
     return float(np.diff(distinct).min()) if whole or len(distinct) <= STEPS else None
-
-
-def filled(values: Floats, step: float, first: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-    """Return values that come in steps, spread uniformly over them (dequantisation, Uria et al., arXiv:1306.0186).
-
-    Copies of an event, which have the same `first` row, stay copies.
-    """
-    return np.asarray(values + step * (rng.uniform(size=len(values)) - 0.5)[first])

@@ -17,7 +17,7 @@ from tasks.lhco import grader, page
 from tasks.lhco import own as searching
 from tasks.lhco.claims import SearchClaim, SearchSubmission, check
 from tasks.lhco.files import EVENTS
-from tasks.lhco.own import NARROWEST, OwnSearch, filled, step_of
+from tasks.lhco.own import NARROWEST, OwnSearch, step_of
 from tasks.lhco.spectrum_ends import fitted, searchable, turn_on
 from tasks.lhco.variable import DIJETS, Variable, own
 from tasks.page import Plot, Table, Text
@@ -31,6 +31,7 @@ from tools.bumphunt.scan import WIDEST, scan
 from tools.bumphunt.windows import HALF_WIDTH, SEARCH, centres, overlapping, window_at
 from tools.events.copies import originals
 from tools.events.parquet import read_columns, write_events
+from tools.events.steps import spread
 
 Toy = Callable[..., tuple[dict[str, np.ndarray], np.ndarray]]
 RENAMED = {"mj1": "met", "mj2": "lep_pt", "tau1_j1": "x", "tau2_j1": "z"}
@@ -280,10 +281,10 @@ def test_steps_are_filled_and_copies_stay_copies() -> None:
     values[5000:] = values[:5000]
     step = step_of(values)
     assert step == 0.5
-    spread = filled(values, step, first, rng)
-    np.testing.assert_array_equal(spread[5000:], spread[:5000])
-    np.testing.assert_array_equal(np.rint(2 * spread) / 2, values)
-    table = {"mass": rng.random(10_000)[first], "a": spread, "b": rng.random(10_000)[first], "c": spread}
+    found = spread(values, step, rng, first)
+    np.testing.assert_array_equal(found[5000:], found[:5000])
+    np.testing.assert_array_equal(np.rint(2 * found) / 2, values)
+    table = {"mass": rng.random(10_000)[first], "a": found, "b": rng.random(10_000)[first], "c": found}
     assert (originals(table) == first).all()
 
 

@@ -1,4 +1,4 @@
-"""Masses that a selection has emptied: nothing is found at their edges, and what lies beside them stays as it is."""
+"""Masses that a selection has emptied, and masses that were rounded: neither makes resonances nor hides any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tools.contract import ToolError
 from tools.events.parquet import write_events
+from tools.events.steps import rounding
 from tools.gaps import emptied, runs
 from tools.spectrum import count_window, hunt
 
@@ -65,6 +66,30 @@ def test_a_window_is_predicted_from_what_a_veto_left(
         count_window(events=f"{name}.parquet", window=(65.0, 75.0), **GIVEN) for name in ("whole", "vetoed")
     )
     assert abs(beside.background - whole.background) < 4 * beside.background_error
+    assert beside.z is not None
     assert abs(beside.z) < 4
     with pytest.raises(ToolError, match="a selection has emptied"):
         count_window(events="vetoed.parquet", window=(75.0, 85.0), **GIVEN)
+
+
+@pytest.mark.parametrize("step", [0.01, 0.05, 0.2])
+def test_rounded_masses_are_spread_over_their_steps(
+    step: float, masses: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of 0.2 GeV are as wide as the bins: without spreading, every bin but a few has one value or two."""
+    monkeypatch.chdir(tmp_path)
+    write_events(tmp_path / "rounded.parquet", {"mass": np.round(masses / step) * step})
+    found = hunt(events="rounded.parquet", width=WIDTH, **GIVEN)
+    (only,) = found.resonances
+    assert found.step == pytest.approx(step, rel=1e-3)
+    assert found.warning is None
+    assert abs(only.mass - MASS) < 4 * only.mass_error
+    assert abs(only.n_signal - N_SIGNAL) < 4 * only.n_signal_error
+
+
+def test_what_was_not_rounded_has_no_step(masses: np.ndarray) -> None:
+    assert rounding(masses) is None
+    assert rounding(masses.astype(np.float32).astype(float)) is None or rounding(masses.astype(np.float32)) < 1e-5
+    assert rounding(np.repeat(masses[:1000], 4)) is None
+    assert rounding(np.full(100, 3.0)) is None
+    assert rounding(np.round(masses, 1).astype(np.float32).astype(float)) == pytest.approx(0.1, rel=1e-3)

@@ -78,6 +78,7 @@ class HuntResult(Result):
     fit_p: float | None = Field(description="p-value of the fit; below 0.01 choose another range; null: too few events")
     left: Excess | None = Field(description="largest further bump, not kept")
     left_out: list[Range] = Field(description="masses that no fit has seen: blind ones, and gaps that a selection made")
+    step: float | None = Field(description="to which masses were rounded; they were spread evenly over it")
     warning: str | None = None
     spectrum: str = Field(description="file with the spectrum per bin")
 
@@ -116,6 +117,7 @@ def described(found: Found, spectrum: Spectrum, sample: Sample, request: HuntReq
         fit_p=p,
         left=found.left and Excess(mass=found.left.mass, z=found.left.z, p_global=found.left.p_global),
         left_out=list(spectrum.hidden),
+        step=sample.step,
         warning=warning(found, p, request.width is not None),
         spectrum=request.out,
     )

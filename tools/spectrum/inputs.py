@@ -10,19 +10,22 @@ from pydantic import Field
 
 from tools.contract import Request, ToolError
 from tools.events.parquet import read_columns
+from tools.events.steps import rounding, spread
 from tools.types import Floats
 
 Unit = Literal["MeV", "GeV", "TeV"]
 IN_MEV = {"MeV": 1.0, "GeV": 1e3, "TeV": 1e6}
 Range = tuple[float, float]
 LEAST = 30  # events in the range
+DEQUANTISED = 13  # seed
 
 
 class Sample(NamedTuple):
-    """Masses (e,) and, if events are weighted, their weights (e,)."""
+    """Masses (e,) and, if events are weighted, their weights (e,). `step`: to which the masses had been rounded."""
 
     masses: Floats
     weights: Floats | None = None
+    step: float | None = None
 
 
 class SpectrumRequest(Request):
@@ -39,7 +42,8 @@ class SpectrumRequest(Request):
     )
 
     def sample(self) -> Sample:
-        """Return the events inside the range, without those in `blind`.
+        """Return the events inside the range, without those in `blind`. Masses that were rounded are spread over their
+        steps: the bins would have more and fewer of these by turns.
 
         Raises ToolError for a bad file, range or value, naming the first row.
         """
@@ -59,6 +63,8 @@ class SpectrumRequest(Request):
         if weights is not None and len(bad := np.flatnonzero(weights < 0)):
             raise ToolError("weights", self.weights, f"0 or more needed; row {bad[0]} has {weights[bad[0]]:.4g}")
         values, (low, high) = table[self.column], self.fit_range
+        if step := rounding(values):
+            values = spread(values, step, np.random.default_rng(DEQUANTISED))
         chosen = (values >= low) & (values < high)
         if self.blind:
             chosen &= (values < self.blind[0]) | (values >= self.blind[1])
@@ -67,7 +73,7 @@ class SpectrumRequest(Request):
             where = f"{inside} of {len(values)} events lie inside; the column reaches from {values.min():.4g} to"
             allowed = f"{where} {values.max():.4g}: at least {LEAST} needed. Is the unit right?"
             raise ToolError("fit_range", self.fit_range, allowed if len(values) else "the file has no events")
-        return Sample(values[chosen], None if weights is None else weights[chosen])
+        return Sample(values[chosen], None if weights is None else weights[chosen], step)
 
     def _check_ranges(self) -> None:
         low, high = self.fit_range
