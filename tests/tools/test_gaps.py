@@ -89,7 +89,7 @@ def test_rounded_masses_are_spread_over_their_steps(
 
 def test_what_was_not_rounded_has_no_step(masses: np.ndarray) -> None:
     assert rounding(masses) is None
-    assert rounding(masses.astype(np.float32).astype(float)) is None or rounding(masses.astype(np.float32)) < 1e-5
+    assert (rounding(masses.astype(np.float32).astype(float)) or 0) < 1e-5  # the last bit of single precision
     assert rounding(np.repeat(masses[:1000], 4)) is None
     assert rounding(np.full(100, 3.0)) is None
     assert rounding(np.round(masses, 1).astype(np.float32).astype(float)) == pytest.approx(0.1, rel=1e-3)
