@@ -1,10 +1,11 @@
 """Decorrelated scores: is the map right, what is left of the dependence, do bump hunts on background stay honest?
 
-    python -m benchmarks.decorrelation [--quick] [--jets FILE] [--sections ...]
+    python -m benchmarks.decorrelation [--quick] [--jets FILE ...] [--sections ...]
 
-FILE holds jets of kinds w and others (`beamcrew data simulate jets FILE --kinds quark,gluon,w --events 7500 --seed 3`,
-ten minutes on a core); without it, or quick, the shipped tops stand in for W and `jsd_over_ceiling_w` is null.
+The files hold quark, gluon and W jets (`beamcrew data simulate jets FILE --kinds quark,gluon,w --events 7500 --seed 3`,
+ten minutes on a core); without them, or quick, shipped tops stand in for W and `jsd_over_ceiling_w` is null.
 
+- W against QCD: maps and trainings on the same observables, at the same cuts (`decorrelated_jets.py`).
 - 1-D map: score N(mu(m), sigma(m)); largest error of F(T(s|m)) against F(s|m), and of the scores over their range from
   1 to 99%, at 40 masses and 99 quantiles.
 - Toy of MoDe (arXiv:2010.09745): signal mass half U(-1, 1), half N(0.2, 0.1), x1 ~ N(1, 1); background (1 + m)/2 with
@@ -29,19 +30,17 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import kstest
 
-from tasks.tagging.samples import shipped
+from benchmarks.decorrelated_jets import at_cut, out_of_fold, tagged
+from benchmarks.decorrelated_jets import compared as of_jets
 from tools.bumphunt.fit import scan_spectrum
 from tools.bumphunt.measure import threshold
 from tools.bumphunt.spectrum import RANGE, histogram, make_edges, one
 from tools.decorrelation.cnots import Cnots
 from tools.decorrelation.flow import Flow
-from tools.dependence import Dependence, dependence
-from tools.jet_model.jets_file import read_jets
-from tools.jet_model.observables import observables
+from tools.dependence import dependence
 from tools.types import Floats
 
 Mask = NDArray[np.bool_]
-FOLDS = 4
 
 
 def map_error(n: int, method: Cnots | Flow) -> tuple[float, float]:
@@ -68,43 +67,18 @@ def map_error(n: int, method: Cnots | Flow) -> tuple[float, float]:
     return float(in_levels), float(np.abs(found - true).max() / (ends[1] - ends[0]))
 
 
-def tagged(x: Floats, is_signal: Mask) -> Floats:
-    """Return the log odds of boosted trees, out of fold."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.model_selection import cross_val_predict
-
-    model = HistGradientBoostingClassifier(max_iter=100, class_weight="balanced", random_state=1)
-    found = cross_val_predict(model, x, is_signal, cv=4, method="decision_function")
-    return np.asarray(found, dtype=np.float64)
-
-
-def out_of_fold(score: Floats, mass: Floats, is_signal: Mask, method: Cnots | Flow) -> Floats:
-    """Return the scores (n,), each mapped by what the background of the other folds taught."""
-    fold = np.random.default_rng(2).permutation(len(score)) % FOLDS
-    moved = np.empty(len(score))
-    for k in range(FOLDS):
-        rows, here = ~is_signal & (fold != k), fold == k
-        learned = method.fit(score[rows, None], mass[rows, None], 1)
-        moved[here] = learned(score[here, None], mass[here, None])[:, 0]
-    return moved
-
-
-def at_half(score: Floats, mass: Floats, is_signal: Mask) -> tuple[float, Dependence]:
-    """Return the background rejection at 50% of the signal, and the dependence of that cut on the mass."""
-    passed = score >= np.quantile(score[is_signal], 0.5)
-    return float(1 / passed[~is_signal].mean()), dependence(mass[~is_signal], passed[~is_signal])
-
-
 def compared(name: str, score: Floats, mass: Floats, is_signal: Mask, method: Cnots | Flow) -> float:
-    """Print rejection and 1/JSD before and after, and return 1/JSD after over its ceiling."""
-    moved = out_of_fold(score, mass, is_signal, method)
-    for said, each in (("before", score), ("after", moved)):
-        rejection, found = at_half(each, mass, is_signal)
-        band = f"{found.ceiling:.0f} ({found.low:.0f} to {found.high:.0f})"
+    """Print rejection and 1/JSD at half of the signal, before and after, and return 1/JSD after over its ceiling."""
+    moved = out_of_fold(np.empty((len(score), 0)), score, mass, is_signal, method)
+    cut = "50% of the signal"
+    found = [at_cut(cut, each, mass, is_signal) for each in (score, moved)]
+    for said, at in zip(("before", "after"), found, strict=True):
         print(
-            f"{name}, {said}: R50 {rejection:.2f}, 1/JSD {found.inverse_jsd:.1f}, random selection {band}", flush=True
+            f"{name}, {said}: R50 {1 / at['background']:.2f}, 1/JSD {at['inverse_jsd']:.1f}, random selection "
+            f"{at['ceiling']:.0f}, ratio {at['over_ceiling']:.2f} +- {at['error']:.2f}, p {at['p']:.3f}",
+            flush=True,
         )
-    return at_half(moved, mass, is_signal)[1].over_ceiling
+    return found[1]["over_ceiling"]
 
 
 def published_toy(n: int) -> tuple[Floats, Floats, Mask]:
@@ -117,18 +91,6 @@ def published_toy(n: int) -> tuple[Floats, Floats, Mask]:
     mass, is_signal = np.concatenate([signal, background]), np.arange(2 * n) < n
     x1 = np.concatenate([np.ones(n), np.where(rises, 0.0, -4.0)]) + rng.normal(size=2 * n)
     return tagged(np.column_stack([x1, np.exp(mass) + mass]), is_signal), mass, is_signal
-
-
-def jets(path: Path | None) -> tuple[Floats, Floats, Mask, str]:
-    """Return score, mass, truth and kind of signal: W of the file, or tops of the shipped sample."""
-    found = read_jets(path) if path else shipped()
-    kind = "w" if path else "top"
-    assert found.pid is not None
-    table = observables(found)
-    x = np.column_stack([table[name] for name in ("mass", "multiplicity", "width", "dispersion", "e2", "e3", "d2")])
-    is_signal = found.pid == found.kinds.index(kind)
-    mass = found.jet[:, 3].astype(np.float64) if found.jet is not None else table["mass"]
-    return tagged(x, is_signal), mass, is_signal, kind
 
 
 def together(n: int, method: Cnots | Flow) -> float:
@@ -183,7 +145,7 @@ SECTIONS = ("map", "jets", "toy", "two", "hunts")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="fewer events, shorter trainings, tops for W")
-    parser.add_argument("--jets", type=Path, help="simulated jets of kinds w and others")
+    parser.add_argument("--jets", type=Path, nargs="+", default=[], help="files of simulated quark, gluon and W jets")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
     arguments = parser.parse_args()
     quick, start = arguments.quick, time.monotonic()
@@ -199,9 +161,7 @@ def main() -> None:
             levels, scores = map_error(n, each)
             done("map", **{f"map_error_1d{name}": levels, f"map_error_1d_score{name}": scores})
     if "jets" in arguments.sections:
-        score, mass, is_signal, kind = jets(None if quick else arguments.jets)
-        left = compared(f"{kind} jets", score, mass, is_signal, Cnots(steps=500, hidden=16))
-        done("jets", **{"jsd_over_ceiling_w": None, f"jsd_over_ceiling_{kind}": left})
+        done("jets", **of_jets([] if quick else arguments.jets, quick))
     if "toy" in arguments.sections:
         done("toy", jsd_over_ceiling_toy=compared("toy of MoDe", *published_toy(n // 4), method))
     if "two" in arguments.sections:

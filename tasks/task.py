@@ -45,7 +45,10 @@ class Verdict(Frozen):
 
 
 class Audit(Protocol):
-    """A second look at a claim: the unchanged recipe is run again on inputs in which there is nothing to find."""
+    """A second look at a claim: the unchanged recipe is run again on other inputs, the decoy.
+
+    In these there is nothing to find, or what there is comes from another simulation.
+    """
 
     def decoy(
         self,
@@ -75,7 +78,7 @@ class Audit(Protocol):
     ) -> Score:
         """Return `confirmed` in the light of the recipe's result on the decoy: no value and a reason if it failed.
 
-        `trouble`: why the recipe did not finish, which counts as failure; empty if it did.
+        `trouble`: why the recipe did not finish; empty if it did. What this means is up to the task.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 No agent takes part. A crew converges on a recipe: the commands that made its best scores (`recipe.py`). The unseen
 events are in a sandbox of their own, opened only now, and only the verdict comes back from it. If the task has an
-audit, a claim that would stand is audited: the recipe runs a third time, on inputs without a signal.
+audit, a claim that would stand is audited: the recipe runs a third time, on inputs that this audit writes, without a
+signal or of another simulation.
 
 Only what the submitted files were made from is repeated. If one of these commands fails, it may lack what was left out:
 then all commands of the steps are repeated, from an empty workspace.
@@ -48,7 +49,7 @@ class Again(Protocol):
         ...
 
     def decoy(self, submission: Submission, chosen: Score, confirmed: Score) -> bool:
-        """Write inputs without a signal; return False if there is nothing to audit."""
+        """Write the inputs of the audit; return False if there is nothing to audit."""
         ...
 
     def audit_bench(self) -> AbstractContextManager[RecordedWorkbench]:

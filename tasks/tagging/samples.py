@@ -20,11 +20,13 @@ from tools.events.copies import is_first, same_rows
 from tools.events.jets_read import read_any_jets
 from tools.events.parquet import read_columns, write_events
 from tools.jet_model.jets import AXIS, FEATURES, LOG_E, LOG_PT, Jets, check
+from tools.jet_model.jets_file import concatenate
 
 SAMPLE = Path(__file__).parent / "sample"
 FILE = "jets.h5"  # in the folder given as `data`
 JETS, PARTICLES = "jets.parquet", "particles.parquet"
 KINDS = ("qcd", "top")
+FEWEST = 20  # jets of a kind
 MAX_PARTICLES = 64
 STEP = np.array([2**-9, 2**-9, 2**-8])  # of delta eta, delta phi, log pt
 SHARES = {"validation": 0.4, "test": 0.25, "claim": 0.35}  # of the jets that are not for training; the first decides
@@ -44,42 +46,44 @@ class Split:
 
     def graded(self) -> tuple[Jets, NDArray[np.bool_]]:
         """Return the jets that a crew scores while it works, in random order, and which of them are for validation."""
-        both = joined(self.validation, self.test)
+        both = concatenate([self.validation, self.test], self.validation.kinds)
         order = np.random.default_rng([self.seed, len(both)]).permutation(len(both))
         return both.take(order), order < len(self.validation)
 
 
 def load(folder: Path | None, labels: int, seed: int) -> Split:
     """Load and split the shipped jets, or `folder`/jets.h5; `labels` of them are for training. Raises TaskError."""
-    jets = shipped() if folder is None else _read(folder)
+    jets = shipped() if folder is None else _read("data", folder / FILE, f"a folder with {FILE}")
     jets = jets.take(is_first(same_rows(jets.particles)))  # a copy in another part of the split would be known
     assert jets.pid is not None
     order = np.random.default_rng([seed, len(jets)]).permutation(len(jets))
     labelled, relearnt, rest = order[:labels], order[labels : 2 * labels], order[2 * labels :]
-    if len(rest) < labels or min(np.bincount(jets.pid, minlength=2)) < 20:
-        raise TaskError("labels", labels, f"at most a third of the {len(jets)} jets, with 20 or more of each kind")
+    if len(rest) < labels or min(np.bincount(jets.pid, minlength=2)) < FEWEST:
+        allowed = f"at most a third of the {len(jets)} jets, with {FEWEST} or more of each kind"
+        raise TaskError("labels", labels, allowed)
     ends = np.round(np.cumsum([0.0, *SHARES.values()]) * len(rest)).astype(int)
     validation, test, claim = (jets.take(rest[a:b]) for a, b in pairwise(ends))
     return Split(jets.take(labelled), validation, test, jets.take(relearnt), claim, seed)
 
 
-def joined(first: Jets, second: Jets) -> Jets:
-    """Concatenate two sets of jets that come from one sample."""
-    assert first.pid is not None
-    assert second.pid is not None
-    axes = None if first.jet is None or second.jet is None else np.concatenate([first.jet, second.jet])
-    particles = np.concatenate([first.particles, second.particles])
-    return replace(first, particles=particles, pid=np.concatenate([first.pid, second.pid]), jet=axes)
+def load_other(path: Path) -> Jets:
+    """Return the labelled jets of another simulation in a file, each once. Raises TaskError."""
+    jets = _read("other", path, "a file of jets")
+    jets = jets.take(is_first(same_rows(jets.particles)))
+    assert jets.pid is not None
+    if min(np.bincount(jets.pid, minlength=2)) < FEWEST:
+        raise TaskError("other", str(path), f"a file with {FEWEST} or more jets of each kind; it has {jets.count()}")
+    return jets
 
 
-def _read(folder: Path) -> Jets:
+def _read(option: str, path: Path, what: str) -> Jets:
     try:
-        jets = read_any_jets(folder / FILE, MAX_PARTICLES)
+        jets = read_any_jets(path, MAX_PARTICLES)
     except (ToolError, FileNotFoundError) as error:
-        allowed = f"a folder with {FILE}, made by `beamcrew data simulate jets` or `beamcrew data convert`"
-        raise TaskError("data", str(folder), f"{allowed} ({error})") from None
+        allowed = f"{what}, made by `beamcrew data simulate jets` or `beamcrew data convert`"
+        raise TaskError(option, str(path), f"{allowed} ({error})") from None
     if "top" not in jets.kinds or len(jets.kinds) < 2:
-        raise TaskError("data", str(folder), f"must have jets of the kind top and of others; has {jets.kinds}")
+        raise TaskError(option, str(path), f"must have jets of the kind top and of others; has {jets.kinds}")
     return as_tops(jets)
 
 

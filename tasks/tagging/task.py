@@ -1,7 +1,9 @@
 """The task `tagging`: top jets, with as few labels as possible.
 
 The crew gets small files of labelled jets and many unlabelled jets; the grader has the labels of some of the latter for
-validation, the sealed folder those of the rest. Instead of a claim, the harness audits how many labels were used.
+validation, the sealed folder those of the rest. Instead of a claim, the harness audits how many labels were used. It
+asks two questions of every tagger: does it depend on the mass, and, where jets of another simulation are given, on the
+simulation?
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,9 +26,11 @@ from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
 from tasks.submission import Submission
 from tasks.tagging import audit, grader, page
+from tasks.tagging.intake import TaggingIntake
 from tasks.tagging.policy import TaggingPolicy
-from tasks.tagging.samples import Split, load
+from tasks.tagging.samples import Split, load, load_other
 from tasks.tagging.separation import numbers, read_scores, rejection
+from tasks.tagging.simulation import SecondLook
 from tasks.tagging.submission import TaggerSubmission
 from tasks.tagging.zero_shot import zero_shot
 from tasks.task import TaskBase, TaskError, Verdict
@@ -50,11 +55,14 @@ class TaggingTask(TaskBase):
     tools: ClassVar[tuple[str, ...]] = ("jet_model.finetune", "jet_model.score", "jet_model.embed")
     submission: ClassVar[type[Submission]] = TaggerSubmission
     details: ClassVar[type[BaseModel]] = page.TaggingDetails
-    intake: ClassVar[Intake | None] = Intake(
-        (r"\btag(ging|ger|s)?\b", r"labels", r"told? from QCD|top jets|tell .* from QCD"), ("jets.h5",)
-    )
+    intake: ClassVar[Intake | None] = TaggingIntake()
     policy: ClassVar[Policy] = TaggingPolicy()
     data: Path | None = Field(None, description="folder with jets.h5, kinds `top` and others; default: shipped jets")
+    other: Path | None = Field(
+        None,
+        description="file of labelled jets of another simulation, which the crew does not get: does the tagger believe "
+        "its own? Null: not asked",
+    )
     weights: Path | None = Field(
         Path("tiny"), description="pretrained weights for the crew: `tiny` (shipped) or a file; null: none"
     )
@@ -71,9 +79,18 @@ class TaggingTask(TaskBase):
     def split(self) -> Split:
         return load(self.data, self.labels[-1], self.secret_seed)
 
+    @property
+    def audit(self) -> SecondLook | None:
+        """The question about another simulation, after the audit of labels."""
+        if self.other is None:
+            return None
+        other = partial(load_other, self.other)
+        return SecondLook(self.split, other, self.labels, self.secret_seed, self._write_inputs)
+
     def prepare(self, inputs: Path, held_out: Path, sealed_folder: Path) -> dict[str, Any]:
         split = self.split()
         pretrained = self._pretrained()
+        self._check_other()
         jets, validation = split.graded()
         right = audit.audited(self.labels, self.secret_seed)[-1]
         self._write_inputs(inputs, jets, split.labelled)
@@ -90,8 +107,17 @@ class TaggingTask(TaskBase):
             "kinds": list(jets.kinds),
             "numbers_to_claim": [f"rejection_{n}" for n in self.labels],
             "steering_metric": grader.METRIC,
+            "other_simulation": self.other is not None,
         }
         return facts | pretrained
+
+    def _check_other(self) -> None:
+        """Raise TaskError if the jets of another simulation cannot be scored with ours, before anything is spent."""
+        try:
+            if self.audit:
+                self.audit.jets()
+        except ToolError as error:
+            raise TaskError("other", str(self.other), str(error)) from None
 
     def _pretrained(self) -> dict[str, Any]:
         """Return the facts about pretrained weights: their path for the crew and the kinds that they tell apart."""
@@ -130,7 +156,7 @@ class TaggingTask(TaskBase):
         return check_numbers(claim, scores, [f"rejection_{n}" for n in self.labels])
 
     def page(self, run: Run) -> Page:
-        return page.page(super().page(run), run)
+        return page.page(super().page(run), run, self.other is not None)
 
     def seal(
         self,

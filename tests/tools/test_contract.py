@@ -274,5 +274,5 @@ def test_no_default_has_fields_that_its_schema_forbids() -> None:
             if isinstance(field.get("default"), dict):
                 jsonschema.validate(field["default"], field | {"$defs": schema.get("$defs", {})})
     training = find("jet_model.finetune").schema()["parameters"]["properties"]["training"]["default"]
-    assert training == {"epochs": 20, "batch": 64, "learning_rate": 5e-4}
+    assert training == {"epochs": 20, "batch": 64, "learning_rate": 5e-4, "robust": None}
     assert FinetuneRequest(jets="jets.h5", training={"learning_rate": 1e-4}).training.epochs == 20  # type: ignore[arg-type]

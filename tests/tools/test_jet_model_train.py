@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tests.tools.jet_toys import KINDS, network, prongs
 from tools.arrays import load_arrays
+from tools.catalogue import find
 from tools.contract import ToolError
 from tools.jet_model import ranks
 from tools.jet_model.batches import Source, labels_for
@@ -202,6 +203,21 @@ def test_from_pretraining_to_generated_jets(folder: Path, tmp_path: Path, monkey
     assert len(load_arrays(of_body.embedding.path, "embedding")) == 5 * 32
     made = generate(jets=jets, checkpoint=first.weights.path, steps=2, max_jets=10)
     assert (made.count, len(read_jets(Path(made.jets)))) == (10, 10)
+
+
+def test_robust_training_is_shown_by_name_and_changes_what_is_learnt(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = find("jet_model.finetune").schema()["parameters"]["$defs"]["FewLabels"]["properties"]["robust"]
+    assert set(shown["enum"]) == {None, "fgsm", "pgd", "sam", "sparse_sam"}
+    options = [None, "fgsm", {"kind": "sam", "rho": 0.2}]  # settings are taken, too, though they are not shown
+    learnt = set()
+    for robust in options:
+        tuned = finetune(jets=str(folder / "jets.h5"), training=QUICK | {"epochs": 2, "batch": 16, "robust": robust})
+        tensors = read(Path(tuned.weights.path)).tensors
+        learnt.add(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+    assert len(learnt) == len(options)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -26,6 +26,7 @@ from tools.jet_model.objectives import Mix, class_weights, mixed
 from tools.jet_model.score import probabilities
 from tools.jet_model.train import Epoch, JetTraining, Outcome, fit
 from tools.jet_model.weights import Checkpoint, Matched, WeightsRef, read, save
+from tools.robust.steps import ByName
 
 Rows = NDArray[np.int64]
 
@@ -35,6 +36,11 @@ class FewLabels(JetTraining):
 
     epochs: int = Field(20, ge=1, le=1000)
     batch: int = Field(64, ge=1)
+    robust: ByName = Field(
+        None,
+        description="against trust in one simulation: particles ('fgsm', 'pgd') or weights ('sam', 'sparse_sam') move "
+        "against the network while it trains",
+    )
 
 
 class FinetuneRequest(JetsRequest):
