@@ -90,7 +90,7 @@ def _unfolded(simulation: Table, x: str, weights: Mapping[str, Floats], table: T
     passed, there = simulation["pass_gen"] > 0, table["pass_gen"] > 0
     edges = _edges(simulation[f"gen_{x}"][passed])
     values = np.where(passed, simulation[f"gen_{x}"], np.nan)
-    made = UnfoldedEvents({}, dict(weights), {}).histogram(values, edges)
+    made = UnfoldedEvents({}, dict(weights), {}).histogram(values, edges, shrink=True)
     true, squares = (np.histogram(table[f"gen_{x}"][there], edges, weights=w[there])[0] for w in (weight, weight**2))
     covariance = sum((made.parts[part] for part in PARTS if part in made.parts), np.zeros((len(true), len(true))))
     if table is not simulation:  # the replicas fluctuate with the events of the simulation

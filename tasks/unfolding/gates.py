@@ -82,11 +82,11 @@ class _Bins:
         return np.concatenate([np.histogram(*column, weights=weight)[0] for column in self._columns])
 
     def errors(self, without: str = "") -> Floats:
-        variances = [
-            sum((np.diag(part) for name, part in each.parts.items() if name != without), np.zeros(len(each.values)))
+        kept = [
+            Histogram(each.edges, each.values, {n: part for n, part in each.parts.items() if n != without})
             for each in self._made
         ]
-        return np.asarray(np.sqrt(np.concatenate(variances)))
+        return np.concatenate([each.errors for each in kept])
 
     def pull(self, one: Floats, other: Floats, without: str = "") -> Floats:
         """Return the difference of two weights (n,) in units of the errors; where none is stated, as if it were 0."""
@@ -117,7 +117,7 @@ def _stress(
         gen = np.column_stack([simulation[f"gen_{x}"] for x in unfolded])
         truth = start * passed * stress.slope(gen, passed, size / 100)
         before, after = bins.fill(start * passed - truth), bins.fill(made - truth)
-        recovered = 1 - float(np.sqrt(after @ after / max(before @ before, 1e-300)))
+        recovered = 1 - rms(after) / max(rms(before), 1e-300)
         pull = bins.pull(made, truth)
         change = float(np.max(np.abs(before) / np.maximum(bins.fill(truth), 1e-12)))
         said = f"spectra change by up to {change:.0%}; {recovered:.0%} recovered, largest {np.max(np.abs(pull)):.2f}"
