@@ -60,9 +60,16 @@ def gates(
 
 def verdict(found: Sequence[Gate]) -> dict[str, Any]:
     """Return what the score's details hold: gates by name, and a warning if any has not passed."""
-    said = [gate.finding for gate in found if gate.finding]
-    warning = {"warning": f"Not all gates passed: {'; '.join(said)}."} if said else {}
+    warning = {} if all(gate.passed for gate in found) else {"warning": f"Gates: {summary(found)}."}
     return {"gates": {gate.name: gate.model_dump(exclude={"name"}) for gate in found}, **warning}
+
+
+def summary(found: Sequence[Gate]) -> str:
+    """Return in words how many gates passed, and what the others found."""
+    said = [gate.finding for gate in found if gate.finding]
+    if not said:
+        return f"all {len(found)} gates passed"
+    return f"{len(found) - len(said)} of {len(found)} gates passed; {'; '.join(said)}"
 
 
 class _Bins:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from sandbox.reader import read_bytes
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
-from tasks.unfolding.gates import gates, verdict
+from tasks.unfolding.gates import gates, summary, verdict
 from tasks.unfolding.samples import Samples
 from tasks.unfolding.spectra import spectra
 from tasks.unfolding.stability import iterations, last_change
@@ -100,13 +100,15 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         "spectra": published,
     }
     names = unfolded_names(workspace, submission.weights, len(passed), samples.names)
-    details |= verdict(gates(samples, weights, published, names, len(samples.data(unseen=False))))
+    judged = gates(samples, weights, published, names, len(samples.data(unseen=False)))
+    details |= verdict(judged)
     return Score(
         metric=METRIC,
         value=min(shares.values()),
         error=float(np.std(toys, ddof=1)),
         resampled=toys,
-        reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}",
+        reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}; "
+        + summary(judged),
         artefact=sha256(read_bytes(workspace, submission.weights, MAX_BYTES)).hexdigest(),
         details=details,
     )
