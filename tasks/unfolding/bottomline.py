@@ -1,15 +1,17 @@
 """Bottom-line test: unfolding can neither add nor lose much power to tell hypotheses from the data.
 
 For each hypothesis (the simulation, and the other one or, without it, the simulation with a slope of SLOPE) and each
-observable, chi^2 is computed in the same number of quantile bins at detector level, where errors are those of counts,
-and unfolded, with the covariance of bootstraps and ensemble. Rule, with an allowance of twice the spread of chi^2 of b
-bins, a = 2 sqrt(2 b):
+observable, chi^2 is computed in b quantile bins at detector level, where errors are those of counts, and in b unfolded
+bins, with the covariance of n bootstraps and of the ensemble. The inverse of a sample covariance is too large by
+(n - 1)/(n - b - 2), which is taken out (Hartlap et al., arXiv:astro-ph/0608064), and what is left is uncertain by
+sqrt(2/(n - b - 4)). Rule, with a factor f = FACTOR + 2 sqrt(2/(n - b - 4)) and an allowance a = 2 sqrt(2 b), twice the
+spread of chi^2:
 
-    unfolded <= MOST detector + a        else the unfolded errors are too small, or the result is biased
-    unfolded >= LEAST detector - a       else unfolding has lost what the data say
+    unfolded <= f detector + a      else the unfolded errors are too small, or the result is biased
+    unfolded >= detector/f - a      else unfolding has lost what the data say
 
-(Cowan, Cousins; arXiv:1607.07038.) MOST is well above 1 because other observables that are unfolded together may add
-to what one of them says, and because a covariance from few bootstraps is itself uncertain.
+after the bottom-line test of Cousins, May and Sun (arXiv:1607.07038). FACTOR is above 1 because detector-level bins
+lose some of what the method sees in the events, and other observables that are unfolded together add to it.
 """
 
 from __future__ import annotations
@@ -25,10 +27,9 @@ from tools.types import Floats
 from tools.unfolding.read import UnfoldedEvents
 from tools.unfolding.stress import slope
 
-BINS = 5
-MOST, LEAST = 2.0, 1 / 3
+BINS = 3
+FACTOR = 1.5
 SLOPE = 0.2
-PARTS = ("statistical", "ensemble")
 
 
 def bottom_lines(samples: Samples, weights: Mapping[str, Floats], start: Floats) -> list[Gate]:
@@ -53,17 +54,23 @@ def bottom_lines(samples: Samples, weights: Mapping[str, Floats], start: Floats)
 def _worst(
     samples: Samples, weights: Mapping[str, Floats], data: Floats, name: str, table: Table, weight: Floats
 ) -> Gate:
+    n = sum(each.startswith("bootstrap_") for each in weights)
+    known = n - BINS - 4
+    factor = FACTOR + 2 * np.sqrt(2 / max(known, 1e-9))
+    limit = f"chi2 within a factor {factor:.2g} of that at detector level, and twice its spread"
+    if known <= 0:
+        more = f"unfold with more than {BINS + 4} bootstraps"
+        return Gate(name=f"bottom line, {name}", value=None, limit=limit, passed=None, more=more)
     found = []
     for k, x in enumerate(samples.asked):
         detector, b = _detector(samples.simulation, x.name, data[:, k], table, weight)
         unfolded = _unfolded(samples.simulation, x.name, weights, table, weight)
         allowed = 2 * np.sqrt(2 * b)
-        above = unfolded - MOST * detector - allowed
-        below = LEAST * detector - allowed - unfolded
+        above = unfolded - factor * detector - allowed
+        below = detector / factor - allowed - unfolded
         found.append((max(above, below), x.name, detector, unfolded))
     worst, of, detector, unfolded = max(found)
     said = f"{of}: chi2 {unfolded:.1f} unfolded, {detector:.1f} at detector level, {BINS} bins"
-    limit = f"chi2 between {LEAST:.2f} and {MOST:g} of that at detector level, within twice its spread"
     ratio = unfolded / max(detector, 1e-12)
     numbers = {"detector": detector, "unfolded": unfolded}
     return Gate(
@@ -90,9 +97,12 @@ def _unfolded(simulation: Table, x: str, weights: Mapping[str, Floats], table: T
     passed, there = simulation["pass_gen"] > 0, table["pass_gen"] > 0
     edges = _edges(simulation[f"gen_{x}"][passed])
     values = np.where(passed, simulation[f"gen_{x}"], np.nan)
-    made = UnfoldedEvents({}, dict(weights), {}).histogram(values, edges, shrink=True)
+    made = UnfoldedEvents({}, dict(weights), {}).histogram(values, edges)
     true, squares = (np.histogram(table[f"gen_{x}"][there], edges, weights=w[there])[0] for w in (weight, weight**2))
-    covariance = sum((made.parts[part] for part in PARTS if part in made.parts), np.zeros((len(true), len(true))))
+    n = sum(each.startswith("bootstrap_") for each in weights)
+    covariance = made.parts["statistical"] * (n - 1) / (n - len(true) - 2)
+    if "ensemble" in made.parts:
+        covariance = covariance + made.parts["ensemble"]
     if table is not simulation:  # the replicas fluctuate with the events of the simulation
         covariance = covariance + np.diag(squares)
     difference = made.values - true
