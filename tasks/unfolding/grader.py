@@ -17,7 +17,9 @@ Ways to cheat, and why they fail:
 - Wild weights: the fluctuations of the weighted simulation are not subtracted, so a small effective sample costs score;
   this is why the weights are also taken as they are.
 
-The score cannot see what the detector hides: differences at particle level that make none at reco level.
+The score cannot see what the detector hides: differences at particle level that make none at reco level. The gates
+(`gates`) look for that and for wrong errors; they do not change the score. Stress tests are made by the crew's own
+commands, as the errors are: the harness knows the truth they should give, not that they were unfolded.
 """
 
 from __future__ import annotations
@@ -34,11 +36,12 @@ from numpy.typing import NDArray
 from sandbox.reader import read_bytes
 from tasks.score import Score
 from tasks.submission import MAX_BYTES
+from tasks.unfolding.gates import gates, summary, verdict
 from tasks.unfolding.samples import Samples
 from tasks.unfolding.spectra import spectra
-from tasks.unfolding.stability import last_change
+from tasks.unfolding.stability import iterations, last_change
 from tasks.unfolding.submission import WeightsSubmission
-from tasks.unfolding.weights import numbers, read_weights, total
+from tasks.unfolding.weights import numbers, read_weights, total, unfolded_names
 from tools.events.weights import effective
 from tools.types import Floats
 from tools.unfolding.discriminator import floor, triangular
@@ -75,6 +78,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
     toys = [compare.share(before, after, rng.poisson(1.0, compare.n_data)) for _ in range(BOOTSTRAPS)]
     ess = effective(nominal[passed])
     found = numbers(weights, simulation, [x.name for x in samples.asked])
+    published = spectra(samples, weights)
     details: dict[str, Any] = {
         "numbers": {name: {"value": value, "error": total(errors)} for name, (value, errors) in found.items()},
         "errors": {name: errors for name, (_, errors) in found.items()},
@@ -84,6 +88,7 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         "shares": shares,
         "share_of_the_other_method": beside,
         "effective_sample_size": ess,
+        "iterations": iterations(weights),
         "last_iteration_change": last_change(simulation, weights, samples.asked),
         "effective_fraction": ess / int(passed.sum()),
         "replicas": sorted({name.partition("_")[0] for name in weights}),
@@ -92,14 +97,18 @@ def grade(submission: WeightsSubmission, workspace: Path, samples: Samples, seed
         "unseen_events": compare.n_data,
         "units": {x.name: x.unit for x in samples.asked if x.unit},
         "assumed": samples.notes,
-        "spectra": spectra(samples, weights),
+        "spectra": published,
     }
+    names = unfolded_names(workspace, submission.weights, len(passed), samples.names)
+    judged = gates(samples, weights, published, names, len(samples.data(unseen=False)))
+    details |= verdict(judged)
     return Score(
         metric=METRIC,
         value=min(shares.values()),
         error=float(np.std(toys, ddof=1)),
         resampled=toys,
-        reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}",
+        reason=f"on {compare.n_data} unseen events at detector level; effective sample {ess:.0f} of {passed.sum()}; "
+        + summary(judged),
         artefact=sha256(read_bytes(workspace, submission.weights, MAX_BYTES)).hexdigest(),
         details=details,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -32,6 +32,12 @@ SEALED = (
     "Unfolded distributions with their stated errors, the truth, and the simulation before unfolding; below, their "
     "ratio to the truth."
 )
+GATES = (
+    "Stress tests unfold the simulation with a known slope in its truth; priors are other particle levels to start "
+    "from. A gate that failed says how far to trust the errors; one without a verdict was not made."
+)
+STEPS = "Effective sample size and number of particle-level events after each iteration; 0 is the simulation as it is."
+CORRELATIONS = "Correlations of the bins of the published spectra, from all sources of error."
 EQUAL = "Two equal samples of these sizes differ by as much on average, from fluctuations alone."
 
 
@@ -52,12 +58,17 @@ class UnfoldingDetails(Details):
     units: dict[str, str] = Field(default_factory=dict, description="by observable")
     assumed: list[str] = Field(default_factory=list, description="what was assumed about the files")
     spectra: dict[str, list[float]] = Field(default_factory=dict)
+    gates: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="gate -> value, limit, passed (null: not made), and more in words"
+    )
 
 
 def shown(score: Score) -> list[Block]:
-    """Return errors by source, discriminators between data and simulation, and the unfolded distributions."""
+    """Return errors by source, gates, discriminators of data and simulation, and the unfolded distributions."""
     details = UnfoldingDetails.of(score)
     blocks: list[Block] = [_sources(details)] if details.errors else []
+    if details.gates:
+        blocks.append(_gates(details.gates))
     for level, before, after, least in (
         ("detector", details.reco_delta_before, details.reco_delta, details.reco_delta_floor),
         ("particle", details.gen_delta_before, details.gen_delta, details.gen_delta_floor),
@@ -73,6 +84,8 @@ def shown(score: Score) -> list[Block]:
         draw = partial(_spectrum, details.spectra, x, unit)
         data = spectra.table(details.spectra, x, unit, of)
         blocks.append(Plot(f"unfolded_{x}", f"{UNFOLDED.format(x=x)} {data.caption}", draw, data))
+    if spectra.names(details.spectra):
+        blocks.append(Plot("correlations", CORRELATIONS, partial(_correlations, details.spectra)))
     if details.last_iteration_change is not None and details.spectra:
         said = f"The last iteration changed no bin by more than {details.last_iteration_change:.2f} of its error."
         blocks.append(Text(said))
@@ -88,6 +101,40 @@ def _sources(details: UnfoldingDetails) -> Table:
     return Table("Errors by source", ("source", *(label(n) for n in names)), rows)
 
 
+def _gates(gates: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the table of gates, a row each, with their limits."""
+    said = {True: "passed", False: "FAILED"}
+    rows = [
+        [name, measured(each["value"]), each["limit"], said.get(each["passed"], "not made"), each["more"]]
+        for name, each in gates.items()
+    ]
+    return Table("Gates", ("gate", "value", "limit", "verdict", "found"), rows, note=GATES)
+
+
+def steps(run: Run) -> list[Block]:
+    """Return the table of effective sample sizes and totals by iteration, of the tool that wrote the weights."""
+    wrote = [
+        each.result
+        for each in run.results
+        if run.chosen and each.iteration == run.best and each.result.get("file_sha256") == run.chosen.score.artefact
+    ]
+    if not wrote:
+        return []
+    columns = [wrote[-1].get(name) or [] for name in ("effective_sizes", "totals", "discrepancy")]
+    rows = [
+        [str(k), f"{size:.0f}", f"{events:.0f}", f"{chi2[0]:.2f}"]
+        for k, (size, events, chi2) in enumerate(zip(*columns, strict=False))
+    ]
+    return [
+        Table(
+            "Iterations",
+            ("iteration", "effective sample", "events", "chi2 per bin at detector level"),
+            rows,
+            note=STEPS,
+        )
+    ]
+
+
 def _short(error: float | None) -> str:
     """Return an error with two digits."""
     return NONE if error is None else f"{error:.0f}" if error >= 10 else f"{error:.2g}"
@@ -101,9 +148,12 @@ def page(base: Page, run: Run) -> Page:
     sources = {source for each in details.errors.values() for source in each}
     if sources and "model" not in sources and closure is None:
         answer.append(Text(NO_CLOSURE + ", ".join(sorted(map(spectra.named, sources))) + "."))
+    failed = [name for name, gate in details.gates.items() if gate.get("passed") is not True]
+    if details.gates and not failed:
+        answer.append(Text(f"All {len(details.gates)} gates passed, stress tests among them."))
     drawn = any(name.endswith("_unfolded") for name in run.curves)
     sealed = [Plot("unfolded", SEALED, partial(_unfolded, run.curves, details.units))] if drawn else []
-    return replace(base, answer=answer, confirmation=closure, sealed=sealed)
+    return replace(base, answer=answer, best=[*base.best, *steps(run)], confirmation=closure, sealed=sealed)
 
 
 def _with_units(block: Block, units: Mapping[str, str]) -> Block:
@@ -117,6 +167,12 @@ def _spectrum(of: Mapping[str, Sequence[float]], x: str, unit: str) -> Figure | 
     from tasks.unfolding.plots import spectrum  # matplotlib takes half a second to import
 
     return spectrum(of, x, unit)
+
+
+def _correlations(of: Mapping[str, Sequence[float]]) -> Figure | None:
+    from tasks.unfolding.plots import correlations
+
+    return correlations(of)
 
 
 def _unfolded(curves: Mapping[str, Sequence[float]], units: Mapping[str, str]) -> Figure | None:

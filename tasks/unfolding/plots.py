@@ -40,6 +40,24 @@ def spectrum(of: Mapping[str, Sequence[float]], x: str, unit: str) -> Figure | N
         return drawn
 
 
+def correlations(of: Mapping[str, Sequence[float]]) -> Figure | None:
+    """Plot the correlation matrix of the bins of each unfolded distribution."""
+    names = [name.removesuffix(".covariance") for name in of if name.endswith(".covariance")]
+    if not names:
+        return None
+    with styled():
+        drawn = Figure(figsize=(3.4 * len(names) + 0.6, 3.4), layout="constrained")
+        row = drawn.subplots(1, len(names), squeeze=False)[0]
+        for axes, name in zip(row, names, strict=True):
+            flat = np.array(of[f"{name}.covariance"])
+            covariance = flat.reshape(round(len(flat) ** 0.5), -1)
+            error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+            image = axes.imshow(covariance / np.outer(error, error), vmin=-1, vmax=1, cmap="RdBu_r", origin="lower")
+            labels(axes, f"bin of {name}", "bin" if axes is row[0] else "")
+        drawn.colorbar(image, ax=row[-1], label="correlation")
+        return drawn
+
+
 def unfolded(curves: Mapping[str, Sequence[float]], units: Mapping[str, str]) -> Figure | None:
     """Plot, per observable, unfolded bins with errors, the truth and the simulation, and ratios to the truth."""
     names = [name.removesuffix("_unfolded") for name in curves if name.endswith("_unfolded")]

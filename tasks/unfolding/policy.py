@@ -1,7 +1,7 @@
 """The analyst's unfolding: first the requested observables, then all of them together, then smoother classifiers.
 
 More observables tell step 1 more about the particle level (arXiv:1911.09107). The run goes on only as long as the
-weights remove a growing share of the discrepancy.
+weights remove a growing share of the discrepancy. Gates that fail change the next plan.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 from tasks.claim import Measured, Measurement
 from tasks.plan import Plan, PlannedCall, Step
-from tasks.policy import Answer, Call, Context, Policy, best, finish, printed, run_python
+from tasks.policy import Answer, Call, Context, Policy, best, finish, graded, printed, run_python
 from tasks.writing import measured
 
 OUT = "unfolded.parquet"
 FIGURE = "figure"
 ENSEMBLE = 2  # trainings averaged
 CLASSIFIERS = ("trees", "mlp")
+MOST_ITERATIONS = 20
 # A generative method, which shares no classifier of data with OmniFold; small, as it runs once beside many replicas.
 BESIDE = {"kind": "flow_matching", "hidden": 32, "epochs": 15}
 # What to unfold and with which classifiers, in this order.
@@ -32,14 +33,14 @@ class UnfoldingPolicy(Policy):
         facts, iteration = context["facts"], context["iteration"]
         ideas = IDEAS if len(facts["observables"]) > len(facts["asked_for"]) else IDEAS[1:]
         which, classifier = ideas[min(iteration, len(ideas) - 1)]
-        return _plan(facts, facts[which], classifier, seed + iteration)
+        return _plan(facts, facts[which], classifier, seed + iteration, _mended(context, facts))
 
     def draw(self, context: Context, rng: random.Random) -> Plan:
         """Return a plan with the requested and some random further observables, and either kind of classifier."""
         facts = context["facts"]
         chosen = {name for name in facts["observables"] if name in facts["asked_for"] or rng.random() < 0.5}
         names = [name for name in facts["observables"] if name in chosen]
-        return _plan(facts, names, rng.choice(CLASSIFIERS), rng.randrange(2**31))
+        return _plan(facts, names, rng.choice(CLASSIFIERS), rng.randrange(2**31), {})
 
     def conclude(self, context: Context, results: Sequence[Answer], later: Sequence[Answer]) -> Call:
         if context["step"]["id"] != FIGURE:
@@ -70,17 +71,39 @@ class UnfoldingPolicy(Policy):
         return Measurement(text=text)
 
 
-def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -> Plan:
+def _mended(context: Context, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments that answer the gates that the last verdict failed, and `why` in words.
+
+    A slope that was not recovered needs more iterations, a singular covariance more bootstraps.
+    """
+    last = next(iter(graded(context)[-1:]), None)
+    gates = (last or {}).get("details", {}).get("gates", {})
+    failed = [name for name, gate in gates.items() if gate["passed"] is False]
+    slopes = [name for name in failed if name.startswith("stress")]
+    singular = [name for name in failed if name.startswith("covariance")]
+    done = (last or {}).get("details", {}).get("iterations")
+    changed: dict[str, Any] = {}
+    if slopes and done:
+        changed["iterations"] = min(MOST_ITERATIONS, 2 * done)
+    if singular:
+        changed["bootstraps"] = 2 * facts["bootstraps_needed"]
+    said = ", ".join(f"{value} {name}" for name, value in changed.items())
+    return changed | ({"why": f"As the gates {', '.join(slopes + singular)} failed: {said}. "} if changed else {})
+
+
+def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int, mended: dict[str, Any]) -> Plan:
     given = {name: facts[name] for name in ("data", "simulation", "alternative", "nuisances") if facts.get(name)}
+    iterations = {"iterations": mended["iterations"]} if "iterations" in mended else {}
     call = PlannedCall(
         tool="unfolding.unfold",
         arguments={
             **given,
             "observables": names,
-            "method": {"kind": "omnifold", "classifier": classifier},
+            "method": {"kind": "omnifold", "classifier": classifier, **iterations},
             "beside": BESIDE,
             "ensemble": ENSEMBLE,
-            "bootstraps": facts["bootstraps_needed"],
+            "bootstraps": mended.get("bootstraps", facts["bootstraps_needed"]),
+            "stress": True,
             "seed": seed,
             "out": OUT,
         },
@@ -97,7 +120,8 @@ def _plan(facts: dict[str, Any], names: list[str], classifier: str, seed: int) -
         depends_on=["unfold"],
     )
     return Plan(
-        reasoning=f"{len(names)} observables are unfolded together, by {classifier}; the data decide when to stop.",
+        reasoning=f"{mended.get('why', '')}{len(names)} observables are unfolded together, by {classifier}; "
+        f"{'their number of iterations is set' if iterations else 'the data decide when to stop'}.",
         steps=[unfold, figure],
     )
 
@@ -152,6 +176,8 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None, facts: dict[str
     )
     if (beside := details.get("share_of_the_other_method")) is not None:
         text += f" The other method alone removes {100 * beside:.0f}%; its difference is the error `method`."
+    if gates := details.get("gates"):
+        text += f" {_judged(gates)}"
     if closure:
         value = closure["value"]
         made = (
@@ -161,6 +187,18 @@ def _claim(best: dict[str, Any], closure: dict[str, Any] | None, facts: dict[str
     elif not facts.get("alternative"):
         text += " No closure test: there is no other simulation."
     return Measurement(numbers=found, text=text)
+
+
+def _judged(gates: dict[str, dict[str, Any]]) -> str:
+    """Say which gates passed, and what those that did not say."""
+    bad = {name: gate for name, gate in gates.items() if not gate["passed"]}
+    if not bad:
+        return f"All {len(gates)} gates passed, stress tests among them."
+    said = "; ".join(
+        f"{name} not made" if gate["passed"] is None else f"{name} {gate['value']:.3g}, but {gate['limit']}"
+        for name, gate in bad.items()
+    )
+    return f"{len(gates) - len(bad)} of {len(gates)} gates passed. The others: {said}."
 
 
 CODE = """

@@ -26,7 +26,7 @@ def spectra(samples: Samples, weights: Mapping[str, Floats]) -> dict[str, list[f
     events, passed = UnfoldedEvents({}, dict(weights), {}), simulation["pass_gen"] > 0
     for x in samples.asked:
         values = np.where(passed, simulation[f"gen_{x.name}"], np.nan)
-        made = events.histogram(values, edges_of(x, values[passed], BINS))
+        made = events.histogram(values, edges_of(x, values[passed], BINS), shrink=True)
         before = np.histogram(values, made.edges, weights=simulation["weight"])[0]
         parts: dict[str, Floats] = {
             "edges": made.edges,
@@ -68,5 +68,5 @@ def covariance(of: Spectra, x: str, unit: str) -> Data:
         Column(f"{x} (first)", [b for b in each for _ in each], unit),
         Column(f"{x} (second)", list(each) * len(each), unit),
     ]
-    caption = f"Total covariance of the bins of the table 'unfolded {x}'."
+    caption = f"Total covariance of the bins of the table 'unfolded {x}'; the correlations of bootstraps are shrunk."
     return Data(f"covariance {x}", caption, axes, [Column("covariance", of[f"{x}.covariance"])])

@@ -15,6 +15,12 @@ BINS = 10  # quantile bins of the simulation, unless the operator gives others
 PREFIX = "iteration_"  # the first member of the ensemble, one iteration before the last
 
 
+def iterations(weights: Mapping[str, Floats]) -> int | None:
+    """Return the number of iterations, or None if the file does not say."""
+    before = [name.removeprefix(PREFIX) for name in weights if name.startswith(PREFIX)]
+    return int(before[0]) + 1 if before and before[0].isdecimal() and len(before[0]) < 4 else None
+
+
 def last_change(
     simulation: Mapping[str, Floats], weights: Mapping[str, Floats], asked: Sequence[Observable]
 ) -> float | None:

@@ -28,7 +28,7 @@ def read_weights(
     """
     rows = len(passed)
     try:
-        columns = read_parquet(workspace, path, MAX_BYTES, max_rows=2 * rows + 1000, max_columns=MAX_COLUMNS)
+        columns = read_parquet(workspace, path, MAX_BYTES, max_rows=_most(rows), max_columns=MAX_COLUMNS)
     except UnsafeFile as error:
         raise ValueError(f"weights: {error}") from None
     weights = {n.removeprefix(PREFIX): np.asarray(x, float) for n, x in columns.items() if n.startswith(PREFIX)}
@@ -54,6 +54,16 @@ def read_weights(
     return {name: np.where(passed, values, 0.0) for name, values in weights.items()}
 
 
+def unfolded_names(workspace: Path, path: str, rows: int, known: Sequence[str]) -> list[str]:
+    """Return the observables that the file of weights has columns of, in its order: those that were unfolded."""
+    columns = read_parquet(workspace, path, MAX_BYTES, max_rows=_most(rows), max_columns=MAX_COLUMNS)
+    return [name.removeprefix("gen_") for name in columns if name.removeprefix("gen_") in known]
+
+
+def _most(rows: int) -> int:
+    return 2 * rows + 1000
+
+
 def numbers(
     weights: Mapping[str, Floats], gen: Mapping[str, Floats], asked: Sequence[str]
 ) -> dict[str, tuple[float, dict[str, float]]]:
@@ -61,7 +71,7 @@ def numbers(
     values = {
         name: np.array([w.sum(), *(np.average(gen[f"gen_{x}"], weights=w) for x in asked)])
         for name, w in weights.items()
-        if not name.startswith("iteration_")
+        if not name.startswith(("iteration_", "stress_", "prior_"))
     }
     errors = errors_by_source(values)
     names = ("events", *(f"mean_{x}" for x in asked))

@@ -84,6 +84,34 @@ def test_iterations_try_something_new() -> None:
     assert len({a["seed"] for a in tried}) == len(tried)
 
 
+def gate(passed: bool | None) -> dict[str, Any]:
+    return {"value": 1.7, "limit": "at most 1", "passed": passed, "more": "", "numbers": {}}
+
+
+def test_a_failed_gate_changes_the_next_plan_and_is_said() -> None:
+    def after(gates: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+        details = {"numbers": NUMBERS, "unseen_events": 900, "bootstraps": 10, "iterations": 4, "gates": gates}
+        entry = {"metric": "s", "value": 0.9, "error": 0.1, "reason": "r", "details": details}
+        made = unfolding.UnfoldingPolicy().plan({"facts": FACTS, "iteration": 1, "history": [entry]}, 1)
+        told_so = ask("reporter", {"facts": FACTS, "history": [entry], "confirmed": None})
+        claim = Measurement.model_validate_json(told_so.content).text
+        return made.steps[0].calls[0].arguments, made.reasoning, claim
+
+    fine, _, said = after({"stress 50%": gate(True)})
+    assert fine["stress"] is True
+    assert "iterations" not in fine["method"]
+    assert "All 1 gates passed" in said
+    slopes, why, said = after({"stress 50%": gate(False), "flat prior": gate(None)})
+    assert slopes["method"]["iterations"] == 8
+    assert slopes["bootstraps"] == BOOTSTRAPS_MIN
+    assert "stress 50%" in why
+    assert "0 of 2 gates passed. The others: flat prior not made; stress 50% 1.7, but at most 1." in said
+    singular, why, _ = after({"covariance mass": gate(False)})
+    assert singular["bootstraps"] == 2 * BOOTSTRAPS_MIN
+    assert "iterations" not in singular["method"]
+    assert CATALOGUE["unfolding.unfold"].parse(slopes).stress
+
+
 def test_the_step_unfolds_submits_and_sums_up() -> None:
     made = plan(0)
     context = {"facts": FACTS, "step": made.steps[0].model_dump(mode="json"), "done": {}}

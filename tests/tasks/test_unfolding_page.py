@@ -71,7 +71,7 @@ def test_the_page_has_what_can_be_had_without_truth(made: tuple[UnfoldingTask, d
     (numbers,) = (block for block in page.answer if isinstance(block, Numbers))
     assert numbers.numbers[0].text == "1.000 ± 0.050 GeV"
     plots = [block for block in page.best if isinstance(block, Plot)]
-    assert [plot.name for plot in plots] == ["unfolded_pt", "unfolded_width"]
+    assert [plot.name for plot in plots] == ["unfolded_pt", "unfolded_width", "correlations"]
     assert all(plot.draw() for plot in plots)
     assert "1400 of the measured events were unfolded, 600 held out" in plots[0].caption
     assert task.numbers(run_of(found).graded[0])[0].text == "1.000 ± 0.050 GeV"

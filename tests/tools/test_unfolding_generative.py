@@ -14,6 +14,7 @@ from tools.contract import ToolError
 from tools.events.parquet import read_columns, write_events
 from tools.unfolding import unfold
 from tools.unfolding.bridge import DirectDiffusion, SchroedingerBridge
+from tools.unfolding.coordinates import Residuals
 from tools.unfolding.flow_matching import FlowMatching
 from tools.unfolding.generative import Generative
 from tools.unfolding.marginals import Marginals, Peak, Ranks
@@ -119,6 +120,26 @@ def test_coordinates_count_weights() -> None:
     x = np.array([0.0, 1.0, 2.0, 3.0])
     assert Ranks.of(x, np.array([3.0, 0.0, 0.0, 1.0])).ranks[1] == pytest.approx(0.75)
     assert Marginals.of(x[:, None], np.array([1.0, 1.0, 0.0, 0.0]), {}).columns[0].inverse(np.array([9.0])) == 1.0
+
+
+def test_residuals_make_a_narrow_peak_wide_and_give_events_back() -> None:
+    """A value measured well, or not at all, is normal as a residual, and its peak as wide as its share."""
+    rng = np.random.default_rng(6)
+    n = 20_000
+    gen = rng.exponential(size=(n, 2))
+    reco = gen + 1e-3 * rng.standard_normal((n, 2))
+    lost = rng.random(n) < 0.3
+    reco[lost, 0] = rng.exponential(size=int(lost.sum()))
+    gen[:, 1] = np.where(gen[:, 1] < 0.2, 0.0, gen[:, 1])  # a value of many events
+    known = Residuals.of(gen, reco, np.ones(n), {}, rng)
+    c = known.condition(reco, rng)
+    x = known.forward(gen, c, rng)
+    assert kstest(x[:, 0], "norm").statistic < 0.015
+    assert np.std(x[~lost, 0]) > 0.5  # against 0.001 in coordinates of the true value
+    back = known.inverse(x, c)
+    np.testing.assert_allclose(back, gen, atol=0.01)
+    np.testing.assert_array_equal(back[:, 1] == 0, gen[:, 1] == 0)
+    assert known.inverse(np.full((1, 2), 9.0), c[:1]).max() <= gen.max()
 
 
 def test_a_breit_wigner_peak_becomes_a_gaussian_and_stays() -> None:

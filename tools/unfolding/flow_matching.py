@@ -1,16 +1,16 @@
 """Unfolding with conditional flow matching: noise flows to the particle level, given the measured event.
 
 The network learns the velocity of straight paths from noise to the particle level of simulated events, with their
-detector level as condition (Lipman et al., arXiv:2210.02747; as a reference for unfolding: arXiv:2411.02495). The noise
-is that of the best linear prediction, x ~ N(A y, S), with A and S from the training events, and the network is added to
-the velocity (2t - 1)/(t^2 + (1 - t)^2) x that keeps it: nothing is left to learn where the posterior is normal with a
-linear mean.
+detector level as condition (Lipman et al., arXiv:2210.02747; as a reference for unfolding: arXiv:2411.02495), in
+coordinates of the difference of both (`coordinates.Residuals`). The noise is that of the best linear prediction,
+x ~ N(A y, S), with A and S from the training events, and the network is added to the velocity
+(2t - 1)/(t^2 + (1 - t)^2) x that keeps it: nothing is left to learn where the posterior is normal with a linear mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from tools.field import midpoint, straight_losses
 from tools.training import to_tensor
+from tools.unfolding.coordinates import Levels, Residuals
 from tools.unfolding.generative import Generative
 
 FLOOR = 1e-4  # least variance of what is left of a coordinate
@@ -26,6 +27,7 @@ FLOOR = 1e-4  # least variance of what is left of a coordinate
 class FlowMatching(Generative):
     """Conditional flow matching: the posterior of each measured event, from noise."""
 
+    coordinates: ClassVar[type[Levels | Residuals]] = Residuals
     kind: Literal["flow_matching"] = "flow_matching"
     steps: SkipJsonSchema[int] = Field(20, ge=1, le=1000, description="integration steps, two evaluations each")
 

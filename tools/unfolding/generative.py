@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -28,8 +28,9 @@ from tools.training import CHUNK, Losses, device, split, to_tensor, train
 from tools.types import Floats
 from tools.unfolding.agreement import enough
 from tools.unfolding.classifier import Ratio, Weighted, ratio
+from tools.unfolding.coordinates import Coordinates, Levels, Residuals
 from tools.unfolding.iterate import canonical, carry
-from tools.unfolding.marginals import Marginals, Peak
+from tools.unfolding.marginals import Peak
 from tools.unfolding.mlp import Mlp
 from tools.unfolding.problem import Problem
 from tools.unfolding.steps import Drawn, Progress, Steps, Unfolded
@@ -43,6 +44,7 @@ WARM_RATE = 0.3  # fraction of the learning rate for networks that continue from
 class Generative(FieldTraining):
     """What all generative methods share: training, iterations and the classifier of step 2."""
 
+    coordinates: ClassVar[type[Levels | Residuals]] = Levels
     epochs: int = Field(30, ge=1, le=1000, description="epochs in the first iteration; later ones continue with half")
     batch: SkipJsonSchema[int] = Field(512, ge=16)
     classifier: SkipJsonSchema[
@@ -96,14 +98,15 @@ class Generative(FieldTraining):
         training = self.model_copy(update={"batch": max(16, min(self.batch, len(gen) // MIN_STEPS))})
         if start is None:
             peaks = {self.names.index(name): Peak(*of) for name, of in self.peaks.items() if name in self.names}
-            levels = [Marginals.of(x, weight, peaks) for x in (gen, reco)]
+            known = self.coordinates.of(gen, reco, weight, peaks, rng)
             model = self.build(d, self.conditions(d)).to(device())
         else:
-            levels, model = [start.gen, start.reco], copy.deepcopy(start.model)
+            known, model = start.coordinates, copy.deepcopy(start.model)
             changed = {"epochs": max(1, self.epochs // 2), "learning_rate": WARM_RATE * self.learning_rate}
             training = training.model_copy(update=changed)
         where = device()
-        x, y = (to_tensor(of.forward(each, rng), where) for of, each in zip(levels, (gen, reco), strict=True))
+        c = known.condition(reco, rng)
+        x, y = (to_tensor(each, where) for each in (known.forward(gen, c, rng), c))
         w = to_tensor(weight / weight.mean(), where)
         used, held = split(len(gen), HELD_OUT, seed, self.max_events)
         if start is None:
@@ -114,7 +117,7 @@ class Generative(FieldTraining):
 
         with one_thread():
             losses, _ = train(model, loss, (x[used], y[used], w[used]), (x[held], y[held], w[held]), training, seed)
-        return Posterior(self, model, levels[0], levels[1], losses)
+        return Posterior(self, model, known, losses)
 
     def unfold(self, problem: Problem, seed: int = 1, progress: Progress = lambda line: None) -> Unfolded:
         """Return weights that follow the drawn events, and the events themselves. See the top of the file."""
@@ -186,12 +189,11 @@ class Generative(FieldTraining):
 
 @dataclass
 class Posterior:
-    """A trained network, the coordinates of both levels, and its losses (training, validation) per epoch."""
+    """A trained network, the coordinates it learned in, and its losses (training, validation) per epoch."""
 
     method: Generative
     model: Any
-    gen: Marginals
-    reco: Marginals
+    coordinates: Coordinates
     losses: Losses
 
     def draw(self, reco: Floats, draws: int, seed: int) -> Floats:
@@ -200,7 +202,9 @@ class Posterior:
 
         where = device()
         rng, generator = np.random.default_rng(seed), torch.Generator(where).manual_seed(seed)
-        y = to_tensor(self.reco.forward(np.repeat(reco, draws, axis=0), rng), where)
+        c = self.coordinates.condition(np.repeat(reco, draws, axis=0), rng)
+        y = to_tensor(c, where)
         with one_thread(), torch.no_grad():
             parts = [self.method.draw(self.model, part, generator).cpu().numpy() for part in torch.split(y, CHUNK)]
-        return self.gen.inverse(np.concatenate(parts).astype(float)).reshape(len(reco), draws, -1)
+        x = np.concatenate(parts).astype(float)
+        return self.coordinates.inverse(x, c).reshape(len(reco), draws, -1)

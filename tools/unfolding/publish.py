@@ -2,9 +2,10 @@
 
 As in ATLAS's Z+jets measurement (arXiv:2405.20041), there is one row per simulated event, with its observables at
 particle level and columns `weights_nominal`, `weights_ensemble_*`, `weights_bootstrap_*`, `weights_nuisance_*`,
-`weights_model` and `weights_method`. `weights_iteration_k`, which is `weights_ensemble_0` one iteration before the
-last, shows whether the result has converged. The file is HDF5 (a data set per column) or parquet, by its suffix. The
-metadata are JSON; a SHA-256 covers them and the columns, and the reader checks it. Events that fail gen have weight 0.
+`weights_model` and `weights_method`, and `weights_stress_*` and `weights_prior_*` of stress tests.
+`weights_iteration_k`, which is `weights_ensemble_0` one iteration before the last, shows whether the result has
+converged. The file is HDF5 (a data set per column) or parquet, by its suffix. The metadata are JSON; a SHA-256 covers
+them and the columns, and the reader checks it. Events that fail gen have weight 0.
 """
 
 from __future__ import annotations

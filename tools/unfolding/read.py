@@ -6,7 +6,7 @@
 The covariance is a sum of parts: `statistical` (bootstraps), `ensemble` (of the mean, hence divided by the number of
 members), `model`, `method` and each nuisance. Shifts d enter as d d^T; for a pair x_up, x_down, d is half the
 difference, for other nuisances the difference from `ensemble_0`, which was made with the same seed (without it, from
-the mean).
+the mean). Stress tests and other priors are no part of it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class UnfoldedEvents:
     weights: dict[str, Floats]
     metadata: dict[str, Any]
 
-    def histogram(self, values: Floats, edges: Floats, normalised: bool = False) -> Histogram:
+    def histogram(self, values: Floats, edges: Floats, normalised: bool = False, shrink: bool = False) -> Histogram:
         """Histogram any quantity (n,) of the events, NaN where undefined. `normalised`: contents sum to 1.
+        `shrink`: the correlations of bootstraps are `shrunk`, for a covariance that can be inverted.
 
         Events outside the edges are in no bin and not in the normalisation. Raises ToolError for a wrong length, edges
         that do not increase, and a normalised histogram without content.
@@ -71,7 +72,7 @@ class UnfoldedEvents:
             if empty := [name for name, c in counts.items() if c.sum() <= 0]:
                 raise ToolError("edges", list(edges), f"edges with events between them; {empty[0]} has none")
             counts = {name: c / c.sum() for name, c in counts.items()}
-        return Histogram(np.asarray(edges, dtype=float), counts["nominal"], covariance_parts(counts))
+        return Histogram(np.asarray(edges, dtype=float), counts["nominal"], covariance_parts(counts, shrink))
 
 
 def errors_by_source(counts: dict[str, Floats]) -> dict[str, Floats]:
@@ -80,7 +81,7 @@ def errors_by_source(counts: dict[str, Floats]) -> dict[str, Floats]:
     return {name: np.sqrt(np.diag(part)) for name, part in parts.items()}
 
 
-def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
+def covariance_parts(counts: dict[str, Floats], shrink: bool = False) -> dict[str, Floats]:
     """Return the covariance (b, b) by part, from the counts (b,) of each replica and of `nominal`."""
     centre = counts["nominal"]
     groups: dict[str, list[str]] = {}
@@ -88,7 +89,9 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
         groups.setdefault(name.partition("_")[0], []).append(name)
     parts = {}
     if len(names := groups.get("bootstrap", [])) > 1:
-        parts["statistical"] = np.cov([counts[n] for n in names], rowvar=False).reshape(len(centre), -1)
+        replicas = np.array([counts[n] for n in names])
+        sample = np.cov(replicas, rowvar=False).reshape(len(centre), -1)
+        parts["statistical"] = shrunk(replicas) if shrink else sample
     if len(names := groups.get("ensemble", [])) > 1:
         parts["ensemble"] = np.cov([counts[n] for n in names], rowvar=False).reshape(len(centre), -1) / len(names)
     for name in groups.get("nuisance", []):
@@ -102,6 +105,26 @@ def covariance_parts(counts: dict[str, Floats]) -> dict[str, Floats]:
         if name in counts:
             parts[name] = np.outer(counts[name] - centre, counts[name] - centre)
     return parts
+
+
+def shrunk(replicas: Floats) -> Floats:
+    """Return the covariance (b, b) of replicas (n, b): sample variances, and correlations r multiplied by 1 - s.
+
+    Few replicas leave r so noisy that the matrix is singular for b >= n. With the estimated variance of each r,
+    s = sum var(r) / sum r^2 over pairs of bins, at most 1, has the least expected square error; it vanishes with many
+    replicas (Schaefer and Strimmer, Stat. Appl. Genet. Mol. Biol. 4 (2005) 32).
+    """
+    n, b = replicas.shape
+    difference = replicas - replicas.mean(axis=0)
+    error = np.sqrt((difference**2).sum(axis=0) / (n - 1))
+    z = np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
+    products = z[:, :, None] * z[:, None, :]
+    r = products.sum(axis=0) / (n - 1)
+    variance = n / (n - 1) ** 3 * ((products - products.mean(axis=0)) ** 2).sum(axis=0)
+    pairs = ~np.eye(b, dtype=bool)
+    size = float((r[pairs] ** 2).sum())
+    shrink = min(1.0, float(variance[pairs].sum()) / size) if size > 0 else 0.0
+    return np.asarray(np.where(pairs, (1 - shrink) * r, r) * np.outer(error, error))
 
 
 def read(path: Path) -> UnfoldedEvents:

@@ -5,6 +5,7 @@
     nuisance_x    the simulation with its weights, or its events at detector level, under variation x
     model         another simulation unfolds the data, and the result is transferred to the events of the first
     method        another method unfolds the data
+    stress_a, prior_x    see `stress`: data with a known truth, and other starting points; no part of the errors
 
 A folder holds the inputs and one file per replica: a study that is restarted continues where it stopped.
 """
@@ -28,6 +29,7 @@ from pydantic import TypeAdapter
 from tools.contract import ToolError
 from tools.files import written
 from tools.types import Floats
+from tools.unfolding import stress
 from tools.unfolding.bridge import DirectDiffusion, SchroedingerBridge
 from tools.unfolding.flow_matching import FlowMatching
 from tools.unfolding.ibu import Ibu
@@ -45,7 +47,7 @@ NUMBERS = "totals", "effective"  # of an `Unfolded`, after each update
 @dataclass(frozen=True)
 class Plan:
     """Replicas to make. `nuisances`: variations of the simulation by name; `alternative`: data, another simulation;
-    `beside`: another method.
+    `beside`: another method; `stress`: whether to make stress tests.
     """
 
     ensemble: int = 1
@@ -53,6 +55,7 @@ class Plan:
     nuisances: Mapping[str, Variation] = field(default_factory=dict)
     alternative: Problem | None = None
     beside: Method | None = None
+    stress: bool = False
     seed: int = 1
 
     def names(self) -> list[str]:
@@ -63,6 +66,7 @@ class Plan:
             *(f"nuisance_{name}" for name in self.nuisances),
             *(["model"] if self.alternative else []),
             *(["method"] if self.beside else []),
+            *(stress.NAMES if self.stress else []),
         ]
 
 
@@ -159,13 +163,16 @@ def _run(folder: str, name: str, iterations: int | None, seed: int, progress: Pr
     elif kind == "nuisance":
         changed = {path.stem: np.load(path, mmap_mode="r") for path in sorted((at / "nuisances" / rest).glob("*.npy"))}
         problem = Variation(**changed).of(problem)
+    elif name in stress.NAMES:
+        problem = stress.of(problem, name)
     if kind == "model":
         other = _inputs(at / "alternative")
         unfolded = method.unfold(other, own, progress)
         weights = method.carry(problem, other, other.weight * unfolded.push, own)
     else:
-        # A nuisance has the seed of ensemble_0, with which it is compared: the noise of the training cancels.
-        unfolded = method.unfold(problem, seed if kind == "nuisance" or name == "ensemble_0" else own, progress)
+        # A nuisance or prior has the seed of ensemble_0, with which it is compared: the noise of the training cancels.
+        alike = kind in ("nuisance", "prior") or name == "ensemble_0"
+        unfolded = method.unfold(problem, seed if alike else own, progress)
         weights = problem.weight * unfolded.push * problem.pass_gen
     previous = drawn = None
     if name == "ensemble_0":

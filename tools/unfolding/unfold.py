@@ -62,6 +62,11 @@ class UnfoldRequest(Request):
         description="names N of variations of the simulation: a column N with its event weights, or columns reco_X_N "
         "of moved events (and pass_reco_N, if these pass otherwise); N_up and N_down are one source of error",
     )
+    stress: bool = Field(
+        False,
+        description="stress tests: also unfold the simulation with known slopes of 5, 10, 20 and 50% in its truth, and "
+        "the data from a sloped and from a flat prior",
+    )
     workers: int = Field(1, ge=1, le=256, description="parallel processes")
     folder: str = Field("unfolding", description="keeps finished replicas; the same request continues from there")
     out: str = Field("unfolded.parquet", description="file of per-event weights to write: .parquet or .h5")
@@ -138,7 +143,7 @@ def unfold(request: UnfoldRequest) -> UnfoldResult:
         )
     method, studied, other = _studied(request, data.passed["reco"], problem, alternative)
     beside = _named(request.beside, request.observables) if request.beside else None
-    plan = Plan(request.ensemble, request.bootstraps, nuisances, other, beside, request.seed)
+    plan = Plan(request.ensemble, request.bootstraps, nuisances, other, beside, request.stress, request.seed)
     done = study(studied, method, plan, folder, request.workers, progress=_report)
     gen = {x: columns[f"gen_{x}"] for x in request.observables}
     metadata = {
@@ -194,6 +199,8 @@ def _checked(request: UnfoldRequest) -> tuple[Path, Path]:
     for name, edges in request.bins.items():
         if name not in request.observables or len(edges) < 2 or np.any(np.diff(edges) <= 0):
             raise ToolError("bins", {name: edges}, f"two or more rising edges of one of {request.observables}")
+    if request.stress and _sees_jets(request.method):
+        raise ToolError("stress", True, "a method without the classifier 'jets'")
     if request.beside and (_sees_jets(request.method) or _sees_jets(request.beside)):
         raise ToolError("beside", request.beside.kind, "methods without the classifier 'jets', both")
     if request.out_samples and not isinstance(request.method, Generative):
