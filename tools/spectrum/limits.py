@@ -81,13 +81,14 @@ def lambdas(counts: Floats, fits: Sequence[Candidate], peak: Moved) -> Floats:
     found = [
         fit_stack(several, function, np.append(fit.parameters, eta), peak=peak).penalised
         for function, fit in fits
-        for eta in _starts(peak.effects)
+        for eta in _starts(peak.effects, peak.peak.width)
     ]
     return np.asarray(np.min(found, axis=0))
 
 
-def _starts(effects: Effects) -> list[Floats]:
-    """Return the nuisances (K,) at which fits start: no change, and the likeliest that move the mass by SIDES."""
+def _starts(effects: Effects, width: float) -> list[Floats]:
+    """Return the nuisances (K,) at which fits start: no change and, if the mass may move by more than a width, the
+    likeliest that move it by SIDES: else a fit that starts in the middle finds its way."""
     by_mass = (effects.up - effects.down)[1] / 2
     size = float(np.linalg.norm(by_mass))
-    return [side * by_mass / size for side in SIDES] if size else [np.zeros_like(by_mass)]
+    return [side * by_mass / size for side in SIDES] if size > width else [np.zeros_like(by_mass)]

@@ -15,6 +15,8 @@ from tools.spectrum.likelihood import HALVINGS, STEPS, TINY, TOLERANCE
 from tools.spectrum.peak import Moved
 from tools.types import Floats
 
+NEAR = 1e-4  # in -2 log L; enough where nuisances float
+
 
 class Stack(NamedTuple):
     """Fits to t spectra."""
@@ -84,9 +86,10 @@ def fit_stack(
     squares = np.einsum("ni,nj->nij", function.basis, function.basis).reshape(len(function.basis), -1)
     at = np.broadcast_to(start, (len(counts), len(start))).copy()
     reached, moving = spectra.expect(at)[2], np.arange(len(counts))
+    enough = TOLERANCE if peak is None or at.shape[1] == function.degree + 1 else NEAR
     for _ in range(STEPS):
         move, gain = spectra.rows(moving).step(at[moving], squares)
-        moving, move = moving[gain > TOLERANCE], move[gain > TOLERANCE]
+        moving, move = moving[gain > enough], move[gain > enough]
         if not len(moving):
             break
         waiting = np.arange(len(moving))
