@@ -80,8 +80,8 @@ def test_a_count_with_a_log_normal_efficiency_has_the_profile_of_its_closed_form
 
 
 def test_the_limit_covers_with_the_nuisance_and_too_rarely_without() -> None:
-    """Each toy has its own efficiency, 30% off. Without the nuisance the limit is 1.6 statistical errors of 20 above the
-    yield, which scatters by 20 and 38: P(z > -1.6 * 20 / 43) = 78%."""
+    """Each toy has its own efficiency, 30% off. Without the nuisance the limit is 1.6 statistical errors of 20 above
+    the yield, which scatters by 20 and 38: P(z > -1.6 * 20 / 43) = 78%."""
     smooth, rng, errors = falling(4000), np.random.default_rng(7), stated(efficiency=0.3)
     true = 4.0 * limited(smooth, [])[1]
     yields = true * 1.3 ** rng.standard_normal(120)
