@@ -399,7 +399,7 @@ def test_factors_to_the_nominal_weights_are_taken_as_such(tmp_path: Path) -> Non
     """Weights of two: the efficiency stays, and a factor of 1.1 changes it by 1.1."""
     signal = simulation(tmp_path, gw=2.0)
     options = SIGNAL | {"data": str(written(tmp_path, "e.csv")), "signal_file": signal, "signal_weights": "gw"}
-    task = make_task("spectrum", options | {"nuisances": ["w_tag_up", "w_tag_down"], "nuisance_weights": "factor"})
+    task = SpectrumTask(**options | {"nuisances": ["w_tag_up", "w_tag_down"], "nuisance_weights": "factor"})
     found = task.signal
     assert found is not None
     assert found.nominal.efficiency == pytest.approx(0.5)
