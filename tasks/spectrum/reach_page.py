@@ -68,7 +68,7 @@ def _systematics(found: SpectrumDetails) -> Table:
 
 
 def _percent(factors: Sequence[float]) -> str:
-    down, up = (100 * (factor - 1) for factor in factors)
+    down, up = (round(100 * (factor - 1), 3) for factor in factors)
     return "–" if down == up == 0 else f"{down:+.2g}%, {up:+.2g}%"
 
 
