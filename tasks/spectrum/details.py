@@ -27,6 +27,12 @@ class SpectrumDetails(Details):
     limit_at: dict[str, float] = Field(default_factory=dict)
     limit_width: float | None = None
     limit_level: float | None = None
+    limit_spectrum: dict[str, list[float]] = Field(default_factory=dict)
+    nuisances: list[dict[str, Any]] = Field(default_factory=list, description="factors at -1 and +1 sigma")
+    impacts: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="limits without each nuisance"
+    )
+    notes: list[str] = Field(default_factory=list, description="what was assumed of the simulated signal")
     signal: dict[str, float] = Field(default_factory=dict)
     injected: list[dict[str, Any]] = Field(default_factory=list)
     spectrum: dict[str, list[float]] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ error from resampled events: a resampled spectrum fluctuates twice as much, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 from tasks.score import Score
 from tasks.spectrum.submission import SpectrumSubmission
 from tools.contract import ToolError
+from tools.nuisances import Nuisance, background_error, together
 from tools.spectrum.hunt import FittedResonance, HuntRequest, background, columns_of, described, hunted
-from tools.spectrum.limits import CORE, Errors
+from tools.spectrum.limits import CORE
 from tools.spectrum.search import Spectrum
 from tools.spectrum.window import CountRequest, count_window
 
-NONE = Errors()
 METRIC = "p-value of the fit, at most 0.1"
 ENOUGH = 0.1  # a better fit is no better description
 ERROR = 0.02  # gain that counts
@@ -34,12 +34,12 @@ def grade(
     common: dict[str, Any],
     search: tuple[float, float] | None,
     n_graded: int,
-    errors: Errors = NONE,
+    nuisances: Sequence[Nuisance] = (),
 ) -> Score:
     """Return the score of one choice.
 
-    `common`: events, unit, sqrt_s, weights and blind; `search`: masses that must be covered; `errors`: systematic
-    ones, which are added to those of masses and yields.
+    `common`: events, unit, sqrt_s, weights and blind; `search`: masses that must be covered; `nuisances`: their
+    errors are added to those of masses and yields.
     """
     low, high = submission.fit_range
     if search and not low <= search[0] < search[1] <= high:
@@ -51,7 +51,7 @@ def grade(
     except (ToolError, ValueError) as error:
         return Score(metric=METRIC, value=None, reason=str(error))
     result = described(found, spectrum, sample, request)
-    resonances = [_counted(r, n_graded, errors, spectrum, background(found)) for r in result.resonances]
+    resonances = [_counted(r, n_graded, nuisances, spectrum, background(found)) for r in result.resonances]
     numbers = {
         f"{name}_{k}": {"value": value, "error": error}
         for k, r in enumerate(resonances, 1)
@@ -74,14 +74,16 @@ def grade(
     )
 
 
-def _counted(found: FittedResonance, n_graded: int, errors: Errors, spectrum: Spectrum, smooth: Any) -> FittedResonance:
+def _counted(
+    found: FittedResonance, n_graded: int, nuisances: Sequence[Nuisance], spectrum: Spectrum, smooth: Any
+) -> FittedResonance:
     """Return a resonance with all choices counted, and systematic errors in those of mass and yield."""
     core = np.abs(spectrum.bins.centres / found.mass - 1) < CORE * found.width
     under = float((smooth / spectrum.bins.per)[core].sum())
     changed = {
         "p_global": min(1.0, n_graded * found.p_global),
-        "mass_error": float(np.hypot(found.mass_error, errors.scale * found.mass)),
-        "n_signal_error": float(np.hypot(found.n_signal_error, errors.background * under)),
+        "mass_error": float(np.hypot(found.mass_error, together(nuisances, "mass") * found.mass)),
+        "n_signal_error": float(np.hypot(found.n_signal_error, background_error(nuisances) * under)),
     }
     return found.model_copy(update=changed)
 

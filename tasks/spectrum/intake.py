@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tasks.intake import Intake, Offer, Question
+from tasks.nuisances import DIRECTION, moved_columns
 from tools.events.names import is_weight
 from tools.events.sight import Column, Sight
 from tools.spectrum.inputs import IN_MEV
@@ -81,8 +82,16 @@ def is_mass(name: str) -> bool:
 
 def masses_of(columns: Sequence[Column], request: str) -> list[Column]:
     """Return the columns of numbers that may be the mass: those named in the request, or else those named like one."""
-    named = [column for column in columns if is_named(column.name, request)]
-    return named or [column for column in columns if is_mass(column.name)]
+    named, moved = [column for column in columns if is_named(column.name, request)], varied(columns)
+    return named or [column for column in columns if is_mass(column.name) and column.name not in moved]
+
+
+def varied(columns: Sequence[Column]) -> list[str]:
+    """Return the columns that are named like variations of others: mjj_jes_up beside mjj."""
+    names = [column.name for column in columns]
+    moves = [moved_columns(names, {name: name}) for name in names]
+    found = {c for each in moves for ending, of in each.items() if DIRECTION.fullmatch(ending) for c in of.values()}
+    return [name for name in names if name in found]
 
 
 def weighting(sight: Sight, request: str) -> tuple[str | None, str]:
@@ -212,4 +221,9 @@ class SpectrumIntake(Intake):
         ]
         if hidden := [column.name for column in sight.columns if column.kind == "label"]:
             remarks.append(f"No agent sees {', '.join(hidden)}, which looks like truth.")
+        if moved := varied([column for column in sight.columns if column.kind == "number"]):
+            said = (
+                f"{', '.join(moved)} look like variations and are not used: `nuisances` names those of `signal_file`, "
+            )
+            remarks.append(f"{said}`scale_uncertainty` and `resolution_uncertainty` are errors of the data.")
         return remarks

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from tasks.spectrum.reach import Simulated, simulated
+from tasks.nuisances import Meaning, listed
+from tasks.spectrum.simulated import Simulated, Wanted, simulated
 from tasks.task import TaskBase, TaskError
+from tools.nuisances import SAME, Nuisance, stated
 from tools.spectrum.inputs import LEAST, Range, Unit
-from tools.spectrum.limits import Errors
 
 DISCOVERY = 2.87e-7  # 5 sigma
 OPTIONAL = ("search_range", "window", "width", "sqrt_s", "weights", "blind")  # facts for agents
@@ -36,7 +38,18 @@ class SpectrumOptions(TaskBase):
     limits: bool = Field(False, description="true: upper limits against mass; needs `width` or `signal_file`")
     injections: int = Field(0, ge=0, le=200, description="toys per point in which resonances are injected and searched")
     signal_file: Path | None = Field(None, description="simulated signal with the data's columns: width and efficiency")
-    signal_generated: int | None = Field(None, gt=0, description="generated signal events; default: rows of the file")
+    signal_generated: float | None = Field(
+        None, gt=0, description="generated signal events, or their sum of weights; default: those of the file"
+    )
+    signal_weights: str | None = Field(None, description="column of signal_file with the weights of its events")
+    nuisances: Annotated[list[str] | None, BeforeValidator(listed)] = Field(
+        None,
+        description="variations in signal_file: columns of weights (w_*), endings of moved columns (jes_*: m_jes_up, "
+        "m_jes_down); [] for none",
+    )
+    nuisance_weights: Meaning | None = Field(
+        None, description="whether varied weights are all of an event's weight (total) or factors to it (factor)"
+    )
     luminosity: float | None = Field(None, gt=0, description="integrated luminosity in 1/fb, for cross sections")
     efficiency_uncertainty: float = Field(
         0.0, ge=0, le=1, description="relative error of efficiency times luminosity, for limits on cross sections"
@@ -45,6 +58,7 @@ class SpectrumOptions(TaskBase):
         0.0, ge=0, le=1, description="relative systematic error of the background under a peak, for limits and yields"
     )
     scale_uncertainty: float = Field(0.0, ge=0, le=0.1, description="relative error of the mass scale")
+    resolution_uncertainty: float = Field(0.0, ge=0, le=1, description="relative error of the width of a peak")
 
     @field_validator("fit_range", "search_range", "window", "blind")
     @classmethod
@@ -53,31 +67,46 @@ class SpectrumOptions(TaskBase):
             raise ValueError("two masses, 0 < low < high")
         return masses
 
-    @property
-    def errors(self) -> Errors:
-        """The systematic errors that the operator states."""
-        return Errors(self.efficiency_uncertainty, self.background_uncertainty, self.scale_uncertainty)
+    def sources(self) -> list[Nuisance]:
+        """Return all sources of error: those stated as numbers, and those of the simulated signal.
 
+        Without a luminosity nothing depends on the efficiency.
+        """
+        found = stated(
+            self.efficiency_uncertainty,
+            self.background_uncertainty,
+            self.scale_uncertainty,
+            self.resolution_uncertainty,
+        )
+        if signal := self.signal:
+            found += [*([signal.statistics()] if self.luminosity else []), *signal.nuisances]
+        return found if self.luminosity else [each.model_copy(update={"efficiency": SAME}) for each in found]
+
+    @cached_property
     def signal(self) -> Simulated | None:
-        """Return what the file of simulated signal says, None without one."""
+        """What the file of simulated signal says, None without one."""
         if self.signal_file is None:
             return None
-        return simulated(self.signal_file, self.column, self.cut, self.signal_generated)
+        named = self.signal_weights, self.nuisances, self.nuisance_weights
+        return simulated(self.signal_file, Wanted(self.column, self.cut, self.signal_generated, *named))
 
     def tested_width(self) -> float | None:
         """Return the width that limits are set for."""
-        found = self.signal()
-        return self.width or (found and found.width)
+        return self.width or (self.signal and self.signal.nominal.width)
 
     def check_options(self) -> None:
         """Raise TaskError naming an option that does not go with another, or a file of signal that cannot be read."""
-        signal = self.signal()
+        signal = self.signal
         needs_width = "limits" if self.limits else "injections" if self.injections else None
         if needs_width and not (self.width or signal):
             allowed = "with `width`, the relative width (resolution) of the resonance, or `signal_file`"
             raise TaskError(needs_width, getattr(self, needs_width), allowed)
-        if self.luminosity and signal is None:
-            raise TaskError("luminosity", self.luminosity, "with `signal_file`, which gives the efficiency")
+        for name in ("luminosity", "nuisances", "signal_weights"):
+            if getattr(self, name) and signal is None:
+                raise TaskError(name, getattr(self, name), "with `signal_file`, the simulated signal")
+        names = [each.name for each in self.sources()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise TaskError("nuisances", twice[0], f"each name once; there are {', '.join(names)}: rename the columns")
         if self.efficiency_uncertainty and not self.luminosity:
             allowed = "with `luminosity`: the number of events in a peak does not depend on the efficiency"
             raise TaskError("efficiency_uncertainty", self.efficiency_uncertainty, allowed)

@@ -92,7 +92,7 @@ def _reach(facts: dict[str, Any], fit_range: list[float]) -> list[Step]:
     """Return the step that finds out how sensitive the search is, if that is asked for."""
     if not {"limits", "injections"} & set(facts.get("the_harness_adds", ())):
         return []
-    arguments = _common(facts, ("blind",)) | {"fit_range": fit_range, "width": facts["tested_width"]}
+    arguments = _common(facts, ("blind", "nuisances")) | {"fit_range": fit_range, "width": facts["tested_width"]}
     calls = [PlannedCall(tool="spectrum.limit", arguments=arguments)]
     goal = "Set upper limits against mass" + (", and inject resonances." if "injections" in facts else ".")
     return [Step(id="reach", goal=goal, calls=calls)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from tasks.plotting import figure, labels, numbers, styled
 from tasks.spectrum.details import SpectrumDetails
 from tasks.spectrum.reach import BANDS
 from tasks.writing import measured
+from tools.nuisances import QUANTITIES
 from tools.publication import Data, table_of
 
 GREEN, YELLOW = "#00cc00", "#ffcc00"  # as limits are drawn in the field
@@ -24,6 +25,8 @@ def reached(found: SpectrumDetails) -> list[Block]:
         blocks += [Text(_assumed(found)), _figure(found, "")]
     if "expected_fb" in found.limits:
         blocks.append(_figure(found, "_fb"))
+    if found.nuisances and found.limit_at:
+        blocks.append(_systematics(found))
     if found.injected:
         blocks.append(_injected(found))
     return blocks
@@ -40,6 +43,33 @@ def _assumed(found: SpectrumDetails) -> str:
         if "luminosity" not in signal:
             said += " Without a luminosity there are no cross sections."
     return said
+
+
+def _systematics(found: SpectrumDetails) -> Table:
+    """Return each nuisance: what it changes, and the limit without it beside that with it."""
+    at, of = found.limit_at, "observed" if "observed" in found.limit_at else "expected"
+    signal = found.signal
+    per_fb = signal["luminosity"] * signal["efficiency"] if "luminosity" in signal else None
+    unit, scale = (" fb", per_fb) if per_fb else (" events", 1.0)
+    rows = []
+    for each in found.nuisances:
+        changed = [_percent(each[quantity]) for quantity in QUANTITIES]
+        under = f"±{100 * each['background']:.2g}%" if each["background"] else "–"
+        without = found.impacts.get(each["name"], {}).get(of)
+        said = "–" if without is None else f"{without / scale:.4g}{unit}"
+        raised = "–" if not without else f"{100 * (at[of] / without - 1):+.1f}%"
+        rows.append((each["name"], *changed, under, said, f"{at[of] / scale:.4g}{unit}", raised))
+    head = ("source", *QUANTITIES, "background", "limit without it", "limit with all", "its effect")
+    note = f"Changes at -1 and +1 standard deviations; the {of} limit at {at['mass']:.4g} {found.unit}. "
+    note += "Each source is a nuisance parameter of the fit, profiled together with the background."
+    if found.signal and not per_fb:
+        note += " Without a luminosity the limit is on events, which no efficiency changes."
+    return Table("Systematic uncertainties", head, rows, note=" ".join([note, *found.notes]))
+
+
+def _percent(factors: Sequence[float]) -> str:
+    down, up = (round(100 * (factor - 1), 3) for factor in factors)
+    return "–" if down == up == 0 else f"{down:+.2g}%, {up:+.2g}%"
 
 
 def _figure(found: SpectrumDetails, of: str) -> Plot:

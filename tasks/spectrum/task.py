@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,10 @@ from pydantic import BaseModel
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
-from tasks.page import Block
+from tasks.page import Block, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Score
-from tasks.spectrum import grader, page, reach, samples
+from tasks.spectrum import grader, page, published, reach, samples
 from tasks.spectrum.details import SpectrumDetails
 from tasks.spectrum.intake import SpectrumIntake
 from tasks.spectrum.options import OPTIONAL, SpectrumOptions
@@ -81,6 +82,8 @@ class SpectrumTask(SpectrumOptions):
         optional = {name: getattr(self, name) for name in OPTIONAL}
         if wanted := [name for name in ("limits", "injections", "unblind") if getattr(self, name)]:
             optional |= {"the_harness_adds": wanted, "tested_width": self.tested_width()}
+            if sources := self.sources():
+                optional["nuisances"] = [each.model_dump() for each in sources]
         if self.injections and not self.blind:
             optional["injections"] = self.injections
         return facts | {name: value for name, value in optional.items() if value is not None}
@@ -104,8 +107,8 @@ class SpectrumTask(SpectrumOptions):
         self, submission: SpectrumSubmission, common: dict[str, Any], search: Range | None, n_graded: int
     ) -> Score:
         """Return the score of a choice, with everything that was asked for besides."""
-        errors, window = self.errors, self.window or self.blind
-        score = grader.grade(submission, common, search, n_graded, errors)
+        window = self.window or self.blind
+        score = grader.grade(submission, common, search, n_graded, self.sources())
         if not score.ok:
             return score
         more: dict[str, Any] = {}
@@ -123,19 +126,14 @@ class SpectrumTask(SpectrumOptions):
 
     def _reach(self, common: dict[str, Any]) -> dict[str, Any]:
         """Return limits, what became of injected resonances, and the simulated signal that they are for."""
-        signal, errors = self.signal(), self.errors
-        per_fb = self.luminosity * signal.efficiency if self.luminosity and signal else None
-        asked = LimitRequest(
-            **common,
-            width=self.tested_width(),
-            search=self.search_range or self.blind,
-            efficiency_uncertainty=reach.combined(signal, errors) if per_fb else 0.0,
-            background_uncertainty=errors.background,
-            scale_uncertainty=errors.scale,
-        )
+        signal = self.signal
+        per_fb = self.luminosity * signal.nominal.efficiency if self.luminosity and signal else None
+        search = self.search_range or self.blind
+        asked = LimitRequest(**common, width=self.tested_width(), search=search, nuisances=self.sources())
         found = reach.limits(asked, per_fb)
         if signal:
-            found["signal"] = signal._asdict() | ({"luminosity": self.luminosity} if self.luminosity else {})
+            found["signal"] = signal.numbers() | ({"luminosity": self.luminosity} if self.luminosity else {})
+            found["notes"] = signal.notes
         if self.injections and not common["blind"]:
             masses, yields = reach.points(found["limits"], (found["limits"]["mass"][0], found["limits"]["mass"][-1]))
             chosen: dict[str, Any] = {"search": self.search_range or self.blind}
@@ -146,6 +144,11 @@ class SpectrumTask(SpectrumOptions):
 
     def check(self, claim: Measurement, scores: Sequence[Score], confirmed: Score | None) -> list[CheckedNumber]:
         return check_numbers(claim, [confirmed] if confirmed and confirmed.ok else scores)
+
+    def publication(self, run: Run) -> Publication:
+        found, base = run.confirmed or (run.chosen.score if run.chosen else None), super().publication(run)
+        made = published.document(SpectrumDetails.of(found), self.sqrt_s)
+        return replace(base, documents=dict(base.documents) | made)
 
     def shown(self, score: Score) -> list[Block]:
         return page.shown(score)

@@ -66,7 +66,19 @@ def _limit(details: dict[str, Any]) -> str:
     level, width = 100 * details["limit_level"], 100 * details["limit_width"]
     return (
         f"The tightest {level:g}% upper limit on a resonance {width:.2g}% wide is at {at['mass']:.4g} {unit}: "
-        f"{seen}expected {band}{what}."
+        f"{seen}expected {band}{what}.{_worst(details)}"
+    )
+
+
+def _worst(details: dict[str, Any]) -> str:
+    """Return which source of error raises the limit most."""
+    at, impacts = details["limit_at"], details.get("impacts")
+    if not impacts:
+        return ""
+    name = min(impacts, key=lambda each: impacts[each]["expected"])
+    raised = at["expected"] / impacts[name]["expected"] - 1
+    return (
+        f" Of {len(impacts)} sources of error {name} matters most: it raises the expected limit by {100 * raised:.1f}%."
     )
 
 

@@ -11,16 +11,13 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from tasks.intake import Intake, Offer, Question
+from tasks.nuisances import DIRECTION, NONE, SYSTEMATIC, VARIED, moved_columns
 from tasks.unfolding.naming import PLACE, Observable, Rule, plain, rules, unclear
-from tasks.unfolding.nuisances import DIRECTION, moved_columns
 from tools.contract import ToolError
 from tools.events.names import is_weight, weight_column
 from tools.events.sight import Column, Sight
 
 WORDS = (r"unfold|entfalt", r"detector effects|correct\w* for the detector")
-SYSTEMATIC = re.compile(r"nuisance|systematic|systematisch|variation", re.IGNORECASE)
-NONE = re.compile(r"\b(no|without|ohne|keine)\s+(nuisance|systemat|variation)", re.IGNORECASE)
-VARIED = re.compile(r"(w|wt|wgt|weight|var|syst)_.+", re.IGNORECASE)
 UNIT = re.compile(r"\b(?:in|\[)\s*(eV|keV|MeV|GeV|TeV|mm|cm|ns|ps)\b")
 # Words of a request that name no observable.
 FILLER = re.compile(
@@ -121,8 +118,8 @@ class _Reading:
     def _nuisances(self, said: str, names: Sequence[str]) -> None:
         """Find variations that the request names; ask about columns that look like them if it names none."""
         pairs = [Observable(n, *self._pair(n)) for n in names]
-        moves = moved_columns(list(self.simulation), pairs)
         levels = {column for x in pairs for column in (x.reco, x.gen)}
+        moves = moved_columns(list(self.simulation), {x.name: x.reco for x in pairs}, levels)
         of_moves = {column for each in moves.values() for column in each.values()}
         free = [c for c in self.simulation if c not in levels | of_moves and not c.startswith("pass_")]
         weights = [c for c in free if VARIED.fullmatch(c)]

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks import nuisances as named
 from tasks.task import TaskError
-from tasks.unfolding import nuisances as varying
 from tasks.unfolding.naming import Observable, find
+from tasks.unfolding.nuisances import varied as varied_columns
 from tasks.unfolding.tables import Raw, Table, file_of, level, unweighted, weight_of, weights
 from tools.contract import ToolError
 from tools.events.anytable import read_table
@@ -46,7 +47,7 @@ class Wanted:
     bins: Mapping[str, Sequence[float]] = field(default_factory=dict)
     weights: str | None = None
     nuisances: Sequence[str] = ()
-    nuisance_weights: varying.Meaning | None = None
+    nuisance_weights: named.Meaning | None = None
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,8 @@ def _simulated(
     used |= {nominal} if nominal else set()
     if not varied:
         return table, []
-    found = varying.find(wanted.nuisances, list(raw), observables, used)
-    more = varying.varied(path, raw, found, observables, table, reco_flag, nominal, wanted.nuisance_weights)
+    found = named.find(wanted.nuisances, list(raw), {x.name: x.reco for x in observables}, used)
+    more = varied_columns(path, raw, found, observables, table, reco_flag, nominal, wanted.nuisance_weights)
     if left := [c for c in raw if c not in used | found.columns() and not c.startswith(f"{reco_flag}_")]:
         notes.append(f"{path.name}: not used: {', '.join(left)}")
     return table | more, found.names

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from tasks.claim import Measurement, check_numbers
 from tasks.intake import Intake
+from tasks.nuisances import Listed, Meaning, listed
 from tasks.page import Block, Graded, Page, Publication, Run
 from tasks.policy import Policy
 from tasks.score import CheckedNumber, Metric, Number, Score
@@ -25,7 +26,6 @@ from tasks.task import TaskBase, TaskError, Verdict
 from tasks.unfolding import closure, grader, page, sealed
 from tasks.unfolding.intake import UnfoldingIntake
 from tasks.unfolding.naming import NAME, PLACE
-from tasks.unfolding.nuisances import Meaning
 from tasks.unfolding.policy import UnfoldingPolicy
 from tasks.unfolding.samples import Samples, Wanted, load, public
 from tasks.unfolding.submission import WeightsSubmission
@@ -38,23 +38,15 @@ TRUTH = "truth.parquet"
 MIN_EVENTS = 500
 
 
-def _listed(value: Any) -> Any:
-    """Return `a, b` as a list."""
-    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
-
-
 def _paired(value: Any) -> Any:
     """Return names as a list; ValueError for what is neither names nor pairs of columns."""
-    value = _listed(value)
+    value = listed(value)
     pairs = value.values() if isinstance(value, dict) else []
     if not (value is None or isinstance(value, list | dict)) or any(
         not isinstance(pair, list | tuple) or len(pair) != 2 for pair in pairs
     ):
         raise ValueError("names, or {name: [column at detector level, column at particle level]}")
     return value
-
-
-Listed = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class UnfoldingTask(TaskBase):
@@ -80,7 +72,7 @@ class UnfoldingTask(TaskBase):
         description="what to unfold: names X under the naming rule, or {X: [column at detector level, column at "
         "particle level]}; default: all pairs of columns",
     )
-    also: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(
+    also: Annotated[list[str] | None, BeforeValidator(listed)] = Field(
         None, description="further observables that are unfolded with them, because they tell more of the events"
     )
     reco: str | None = Field(

@@ -37,6 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.assign(mass=1000 * mass).to_csv(folder / "mev.csv", index=False)
     table.assign(genWeight=1.0).to_parquet(folder / "weighted.parquet")
     table.assign(m_vis=mass, is_signal=1, detailed_labels="ztautau").to_parquet(folder / "two.parquet")
+    table.assign(mass_jes_up=1.01 * mass, mass_jes_down=0.99 * mass).to_csv(folder / "varied.csv", index=False)
     table[["pt", "charge"]].to_csv(folder / "nomass.csv", index=False)
     (folder / "zjets").mkdir()
     levels = pd.DataFrame(
@@ -84,6 +85,7 @@ UNDERSTOOD: list[tuple[str, str, str | None, dict[str, Any], Sequence[str]]] = [
     ("muons.csv", "¿Qué resonancias hay entre 8 y 12 GeV?", "spectrum", UPSILON, ()),
     ("muons.csv", "Quali risonanze ci sono? resonance GeV", "spectrum", {"column": "mass", "unit": "GeV"}, ()),
     ("muons.csv", "Any bumps in mass? It is in GeV.", "spectrum", {"column": "mass", "unit": "GeV"}, ()),
+    ("varied.csv", "Any bumps? It is in GeV.", "spectrum", {"column": "mass", "unit": "GeV"}, ()),
     ("muons.csv", "Any bumps?", "spectrum", {"column": "mass"}, ("unit",)),
     ("muons.csv", "Is there a peak in pt (GeV)?", "spectrum", {"column": "pt", "unit": "GeV"}, ()),
     ("muons.csv", "Peaks between 8 and 12 TeV?", "spectrum", UPSILON | {"unit": "TeV"}, ()),

@@ -13,6 +13,7 @@ from scipy.stats import kstest, norm
 
 from tools.contract import ToolError
 from tools.events.parquet import write_events
+from tools.nuisances import Effects
 from tools.spectrum import count_window, hunt
 from tools.spectrum.background import fit, on_top, start
 from tools.spectrum.count import Count, count, predict
@@ -20,6 +21,7 @@ from tools.spectrum.families import functions
 from tools.spectrum.field import Field
 from tools.spectrum.filled import Counts
 from tools.spectrum.likelihood import deviance, maximise
+from tools.spectrum.peak import Moved, Peak
 from tools.spectrum.search import Spectrum, search
 from tools.spectrum.shapes import Bins, bins_for, resonance
 from tools.spectrum.stack import fit_stack
@@ -58,16 +60,19 @@ def test_many_fits_at_once_are_those_of_one_after_the_other() -> None:
     bins = bins_for(LOW, HIGH, 0.02)
     function = next(f for f in functions(bins, 10_000) if f.degree == 3)
     counts = np.random.default_rng(1).poisson(falling(bins, 3000), (5, len(bins.low))).astype(float)
-    shapes = resonance(bins, np.array([30.0, 40.0, 60.0, 80.0, 100.0]), 0.03, "gaussian")
+    masses = [30.0, 40.0, 60.0, 80.0, 100.0]
+    shapes = resonance(bins, np.array(masses), 0.03, "gaussian")
     near = fit(falling(bins, 3000), function).parameters
     alone, together = fit_stack(counts, function, near), fit_stack(counts, function, np.append(near, 0.0), shapes)
-    fixed = fit_stack(counts, function, near, added=together.parameters[:, -1:] * shapes)
+    amounts, none = together.parameters[:, -1], Effects.of([])
     for k in range(5):
         one, two = fit(counts[k], function), fit(counts[k], function, shapes[k : k + 1])
         assert alone.penalised[k] - 4 == pytest.approx(one.deviance, abs=1e-5)
         assert together.penalised[k] - 4 == pytest.approx(two.deviance, abs=1e-5)
         assert together.parameters[k, -1] == pytest.approx(two.parameters[-1], abs=0.05)
-        assert fixed.penalised[k] == pytest.approx(together.penalised[k], abs=1e-5)
+        peak = Moved(bins, Peak(masses[k], 0.03), amounts[k : k + 1], none)
+        fixed = fit_stack(counts[k : k + 1], function, near, peak=peak)
+        assert fixed.penalised[0] == pytest.approx(together.penalised[k], abs=1e-5)
 
 
 def test_a_dijet_function_is_described_exactly_by_its_family() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.stats import norm
 
 from tools.contract import ToolError
 from tools.events.parquet import write_events
+from tools.nuisances import Nuisance, stated
 from tools.spectrum import count_window, hunt
 from tools.spectrum.background import fit_all
 from tools.spectrum.families import Function, functions
@@ -17,7 +19,8 @@ from tools.spectrum.filled import Counts, filled
 from tools.spectrum.inject import inject
 from tools.spectrum.inputs import Sample
 from tools.spectrum.limit import limit
-from tools.spectrum.limits import Errors, Limit, Peak, upper_limit
+from tools.spectrum.limits import Limit, upper_limit
+from tools.spectrum.peak import Peak
 from tools.spectrum.shapes import bins_for, resonance
 from tools.types import Floats
 
@@ -37,10 +40,10 @@ def known(events: float) -> list[Function]:
     return [f for f in functions(BINS, events) if f.family == "polynomial" and f.degree <= 2]
 
 
-def limited(counts: Floats, errors: Errors = Errors(), choices: list[Function] | None = None) -> Limit:  # noqa: B008
+def limited(counts: Floats, nuisances: Sequence[Nuisance] = (), choices: list[Function] | None = None) -> Limit:
     data = Counts(BINS, counts)
     fits = fit_all(counts, choices or known(counts.sum()))
-    return upper_limit(data, data, fits, PEAK, errors, 0.95)
+    return upper_limit(data, data, fits, PEAK, nuisances, 0.95)
 
 
 def test_the_expected_limit_is_that_of_a_gaussian_measurement() -> None:
@@ -58,7 +61,7 @@ def test_the_expected_limit_is_that_of_a_gaussian_measurement() -> None:
 
 def test_a_systematic_error_of_the_background_adds_in_quadrature() -> None:
     counts = falling(50_000)
-    without, with_it = limited(counts), limited(counts, Errors(background=0.05))
+    without, with_it = limited(counts), limited(counts, stated(background=0.05))
     added = 0.05 * without.background * norm.isf(0.025)
     assert with_it.expected[2] == pytest.approx(np.hypot(without.expected[2], added), rel=0.05)
 
@@ -66,13 +69,13 @@ def test_a_systematic_error_of_the_background_adds_in_quadrature() -> None:
 def test_an_error_of_the_efficiency_raises_the_limit_as_for_gaussian_errors() -> None:
     """S^2 = 1.96^2 (e^2 + (0.2 S)^2), e the error without it."""
     counts = falling(20_000)
-    plain, with_it = limited(counts), limited(counts, Errors(efficiency=0.2))
+    plain, with_it = limited(counts), limited(counts, stated(efficiency=0.2))
     assert with_it.expected[2] / plain.expected[2] == pytest.approx(1 / np.sqrt(1 - (0.2 * 1.96) ** 2), rel=0.05)
 
 
 def test_with_an_error_of_the_scale_a_peak_nearby_may_be_the_one_that_is_tested() -> None:
     beside = falling(20_000) + 150 * resonance(BINS, 61.8, WIDTH, "gaussian")
-    plain, with_it = (limited(beside, each).observed or 0.0 for each in (Errors(), Errors(scale=0.02)))
+    plain, with_it = (limited(beside, each).observed or 0.0 for each in ([], stated(scale=0.02)))
     assert with_it > 1.1 * plain
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,22 @@ def evaluate(expression: str, columns: Mapping[str, Array], field: str = "expres
     if value.shape != (rows,):
         raise ToolError(field, expression, "needs at least one column of the table")
     return value
+
+
+def names_in(expression: str, columns: Collection[str]) -> list[str]:
+    """Return the columns that an expression uses, in the order of the table; none if it is no expression.
+
+    >>> names_in("sqrt(pt1 * pt2)", ["pt1", "eta1", "pt2"])
+    ['pt1', 'pt2']
+    """
+    if expression in columns:
+        return [expression]
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []  # `evaluate` says why
+    words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return [name for name in columns if name in words]
 
 
 def select(expression: str, columns: Mapping[str, Array], field: str = "cut") -> NDArray[np.bool_]:

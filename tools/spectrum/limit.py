@@ -6,11 +6,13 @@ import numpy as np
 from pydantic import Field
 
 from tools.contract import Frozen, Result, ToolError, tool
+from tools.nuisances import Nuisance, stated
 from tools.spectrum.background import CLOSE, Candidate, fit
 from tools.spectrum.families import functions
-from tools.spectrum.filled import filled
+from tools.spectrum.filled import Counts, filled
 from tools.spectrum.inputs import Range, SpectrumRequest, Unit
-from tools.spectrum.limits import Errors, Peak, upper_limit
+from tools.spectrum.limits import Limit, upper_limit
+from tools.spectrum.peak import Peak
 from tools.spectrum.shapes import bins_for
 
 MOST = 30  # masses that are tested if none are given
@@ -29,6 +31,24 @@ class LimitRequest(SpectrumRequest):
         0.0, ge=0, le=1, description="relative systematic error of the background under the peak"
     )
     scale_uncertainty: float = Field(0.0, ge=0, le=0.1, description="relative error of the mass scale")
+    resolution_uncertainty: float = Field(0.0, ge=0, le=1, description="relative error of the width")
+    nuisances: list[Nuisance] = Field(
+        default_factory=list, max_length=50, description="further sources of error, each with what it changes"
+    )
+
+    def sources(self) -> list[Nuisance]:
+        """Return all nuisances, those stated as numbers first. Raises ToolError for a name that stands for two."""
+        numbers = stated(
+            self.efficiency_uncertainty,
+            self.background_uncertainty,
+            self.scale_uncertainty,
+            self.resolution_uncertainty,
+        )
+        every = [*numbers, *self.nuisances]
+        names = [each.name for each in every]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ToolError("nuisances", twice[0], f"each name once; there are {', '.join(names)}")
+        return every
 
 
 class MassLimit(Frozen):
@@ -38,6 +58,15 @@ class MassLimit(Frozen):
     observed: float | None = Field(description="null if masses are blind")
     expected: list[float] = Field(description="expected from background at -2, -1, 0, 1, 2 sigma")
     background: float = Field(description="expected within two widths of the mass")
+    z: float | None = Field(description="local significance with nuisances; 0: deficit, null: blind; no trials factor")
+
+
+class Impact(Frozen):
+    """The limits at one mass without one nuisance, to be compared with those with all of them."""
+
+    name: str
+    observed: float | None
+    expected: float = Field(description="median expected from background")
 
 
 class LimitResult(Result):
@@ -48,28 +77,50 @@ class LimitResult(Result):
     level: float
     limits: list[MassLimit]
     function: str = Field(description="background function that describes the spectrum best")
+    impact_mass: float = Field(description="mass of `impacts`: where the expected limit is tightest")
+    impacts: list[Impact] = Field(description="limits there without each nuisance")
 
 
 @tool("spectrum.limit")
 def limit(request: LimitRequest) -> LimitResult:
     """Set upper limits (CLs, asymptotic) on the yield of a resonance of known width at each mass, with the limits that
-    background alone lets expect. With `blind`, only the latter. No other resonance is in the model.
+    background alone lets expect. With `blind`, only the latter. No other resonance is in the model. Errors are
+    nuisances of the fit.
     """
-    tested = _masses(request)
-    data = filled(bins_for(*request.fit_range, request.width, request.blind or ()), request.sample())
+    tested, data = _masses(request), counted(request)
     open_ = np.ones(len(data.counts), bool) if request.blind is None else ~data.bins.inside(request.blind)
     seen = data.among(open_)
     known = functions(data.bins, seen.counts.sum(), request.sqrt_s)
     fits = sorted((Candidate(f, fit(seen.counts, f.among(open_))) for f in known), key=lambda c: c.penalised)
     fits = [each for each in fits if each.penalised - fits[0].penalised < CLOSE]
-    errors = Errors(request.efficiency_uncertainty, request.background_uncertainty, request.scale_uncertainty)
-    limits = []
-    for mass in tested:
-        peak = Peak(mass, request.width)
-        observed, expected, under = upper_limit(data, seen, fits, peak, errors, request.level)
-        limits.append(MassLimit(mass=mass, observed=observed, expected=list(expected), background=under))
-    function = str(fits[0].function)
-    return LimitResult(unit=request.unit, width=request.width, level=request.level, limits=limits, function=function)
+    sources = request.sources()
+
+    def at(mass: float, nuisances: list[Nuisance]) -> Limit:
+        return upper_limit(data, seen, fits, Peak(mass, request.width), nuisances, request.level)
+
+    found = [at(mass, sources) for mass in tested]
+    tightest = tested[int(np.argmin([each.expected[2] for each in found]))]
+    impacts = []
+    for source in sources:
+        without = at(tightest, [each for each in sources if each is not source])
+        impacts.append(Impact(name=source.name, observed=without.observed, expected=without.expected[2]))
+    return LimitResult(
+        unit=request.unit,
+        width=request.width,
+        level=request.level,
+        limits=[
+            MassLimit(mass=m, observed=f.observed, expected=list(f.expected), background=f.background, z=f.z)
+            for m, f in zip(tested, found, strict=True)
+        ],
+        function=str(fits[0].function),
+        impact_mass=tightest,
+        impacts=impacts,
+    )
+
+
+def counted(request: LimitRequest) -> Counts:
+    """Return the spectrum in which limits are set, blind masses included as empty bins."""
+    return filled(bins_for(*request.fit_range, request.width, request.blind or ()), request.sample())
 
 
 def _masses(request: LimitRequest) -> list[float]:
