@@ -19,6 +19,8 @@ class SpectrumDetails(Details):
     shape: str = ""
     one_width: bool = False
     left: dict[str, float] | None = None
+    left_out: list[tuple[float, float]] = Field(default_factory=list, description="blind masses, and gaps in the data")
+    step: float | None = Field(None, description="to which masses were rounded")
     window: dict[str, Any] | None = None
     blind: tuple[float, float] | None = None
     opened: bool = False

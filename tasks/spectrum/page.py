@@ -18,6 +18,8 @@ from tools.publication import Column, Data
 
 FITTED = "Mass spectrum with the harness's fit."
 DRAWN = ("low", "high", "count", "error", "fit", "smooth")
+GAP = "A selection has emptied the masses from {:.5g} to {:.5g} {}: they are left out of all fits."
+ROUNDED = "Masses were rounded to {:g} {}: they were spread evenly over these steps."
 UNSEEN = "Nobody has seen the events from {:g} to {:g} {}: no input of this run has them. To open them: unblind=true."
 OPENED = (
     "The blind window was opened here, by the harness, after all choices had been made on the other events; no agent "
@@ -35,6 +37,11 @@ def shown(score: Score) -> list[Block]:
         blocks.append(_window(found.window, found.unit))
     if found.blind:
         blocks.append(Text(UNSEEN.format(*found.blind, found.unit)))
+    for low, high in found.left_out:
+        if (low, high) != found.blind:
+            blocks.append(Text(GAP.format(low, high, found.unit)))
+    if found.step:
+        blocks.append(Text(ROUNDED.format(found.step, found.unit)))
     if found.opened:
         blocks.append(Text(OPENED))
     if found.effective_events is not None:

@@ -11,7 +11,7 @@ from tools.contract import ToolError
 from tools.events.parquet import write_events
 from tools.events.steps import rounding
 from tools.gaps import emptied, runs
-from tools.spectrum import count_window, hunt
+from tools.spectrum import count_window, hunt, limit
 
 VETO = (80.0, 100.0)
 GIVEN = {"column": "mass", "unit": "GeV", "fit_range": (25.0, 135.0)}
@@ -70,6 +70,24 @@ def test_a_window_is_predicted_from_what_a_veto_left(
     assert abs(beside.z) < 4
     with pytest.raises(ToolError, match="a selection has emptied"):
         count_window(events="vetoed.parquet", window=(75.0, 85.0), **GIVEN)
+
+
+def test_limits_beside_a_veto_are_those_of_the_whole_spectrum(
+    masses: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, chosen in (("whole", masses[:-N_SIGNAL]), ("vetoed", vetoed(masses[:-N_SIGNAL]))):
+        write_events(tmp_path / f"{name}.parquet", {"mass": chosen})
+    given = {**GIVEN, "width": WIDTH, "masses": [60.0, 115.0]}
+    whole, beside = (limit(events=f"{name}.parquet", **given).limits for name in ("whole", "vetoed"))
+    for one, other in zip(whole, beside, strict=True):
+        assert other.expected[2] == pytest.approx(one.expected[2], rel=0.2)
+        assert other.observed == pytest.approx(one.observed, abs=one.expected[3] - one.expected[1])
+    with pytest.raises(ToolError, match="a selection has emptied"):
+        limit(events="vetoed.parquet", **(given | {"masses": [90.0]}))
+    everywhere = limit(events="vetoed.parquet", **GIVEN, width=WIDTH).limits
+    assert not any(VETO[0] < each.mass < VETO[1] for each in everywhere)
+    assert any(each.mass > VETO[1] for each in everywhere)
 
 
 @pytest.mark.parametrize("step", [0.01, 0.05, 0.2])

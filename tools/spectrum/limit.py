@@ -9,7 +9,7 @@ from tools.contract import Frozen, Result, ToolError, tool
 from tools.nuisances import Nuisance, stated
 from tools.spectrum.background import CLOSE, Candidate, fit
 from tools.spectrum.families import functions
-from tools.spectrum.filled import Counts, filled
+from tools.spectrum.filled import Counts, beside, filled, gaps
 from tools.spectrum.inputs import Range, SpectrumRequest, Unit
 from tools.spectrum.limits import Limit, upper_limit
 from tools.spectrum.peak import Peak
@@ -87,7 +87,8 @@ def limit(request: LimitRequest) -> LimitResult:
     background alone lets expect. With `blind`, only the latter. No other resonance is in the model. Errors are
     nuisances of the fit.
     """
-    tested, data = _masses(request), counted(request)
+    data = counted(request)
+    tested = [mass for mass in _masses(request) if data.bins.holds(mass)]
     open_ = np.ones(len(data.counts), bool) if request.blind is None else ~data.bins.inside(request.blind)
     seen = data.among(open_)
     known = functions(data.bins, seen.counts.sum(), request.sqrt_s)
@@ -119,8 +120,16 @@ def limit(request: LimitRequest) -> LimitResult:
 
 
 def counted(request: LimitRequest) -> Counts:
-    """Return the spectrum in which limits are set, blind masses included as empty bins."""
-    return filled(bins_for(*request.fit_range, request.width, request.blind or ()), request.sample())
+    """Return the spectrum in which limits are set, blind masses included as empty bins, without gaps in the data.
+
+    Raises ToolError if a mass to test is in one.
+    """
+    found = filled(bins_for(*request.fit_range, request.width, request.blind or ()), request.sample())
+    emptied = gaps(found, request.blind)
+    for low, high in emptied:
+        if within := [mass for mass in request.masses or () if low < mass < high]:
+            raise ToolError("masses", within[0], f"masses with events: a selection has emptied {low:.4g} to {high:.4g}")
+    return found.among(beside(found.bins, emptied))
 
 
 def _masses(request: LimitRequest) -> list[float]:

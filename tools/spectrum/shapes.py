@@ -66,6 +66,10 @@ class Bins(NamedTuple):
         """Return some of the bins."""
         return type(self)(self.low[chosen], self.high[chosen], self.per[chosen])
 
+    def holds(self, mass: float) -> bool:
+        """Return whether a mass is in one of the bins."""
+        return bool(np.any((self.low <= mass) & (mass <= self.high)))
+
     def inside(self, window: tuple[float, float]) -> NDArray[np.bool_]:
         """Return which bins (n,) have their centre in a window."""
         return np.asarray((self.centres > window[0]) & (self.centres < window[1]))
