@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import rankdata
 
 from tools.types import Floats
 from tools.unfolding.problem import Problem
@@ -30,6 +29,8 @@ def direction(gen: Floats) -> Floats:
 
     It is the rank of the sum of the observables' ranks; one that falls when the first rises counts with a minus sign.
     """
+    from scipy.stats import rankdata  # slow to import
+
     ranks = rankdata(gen, axis=0)
     centred = ranks - ranks.mean(axis=0)
     sign = np.where(centred.T @ centred[:, 0] < 0, -1.0, 1.0)
